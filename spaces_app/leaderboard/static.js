@@ -1,6 +1,7 @@
 // A page without a server: the view of the address is a file; its rows are ordered and searched here.
 window.emmsView = async (signal) => {
-  const rankings = JSON.parse(document.getElementById("emms-rankings").textContent);
+  const idsByTask = JSON.parse(document.getElementById("emms-rankings").textContent);
+  const rankings = Object.entries(idsByTask).flatMap(([task, ids]) => ids.map((id) => [id, task]));
   const asked = new URLSearchParams(location.search);
   const of = (name) => asked.get(name) ?? "";
   const entry = of("ranking")

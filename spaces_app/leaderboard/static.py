@@ -58,7 +58,7 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
         f'<div id="emms-bar">{_BAR.format(choices="".join(_choices(snapshot)))}</div>'
         f'<div id="emms-part">{_content(first)}</div>{_ELSEWHERE.format(origin=escape(repo_id))}</main>'
     )
-    rankings = [[entry.id, entry.ranking.task] for entry in snapshot.entries.values()]
+    rankings = {task: [entry.id for entry in snapshot.of_task(task)] for task in snapshot.tasks}
     data = json.dumps(rankings, separators=(",", ":")).replace("<", "\\u003c")
     more = f'<script type="application/json" id="emms-rankings">{data}</script>'
     script = (page.HERE / "static.js").read_text(encoding="utf-8") + page.SCRIPT

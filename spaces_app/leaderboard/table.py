@@ -295,7 +295,7 @@ def _bar(ranking: Ranking, shown: ShownScores, best: int | None) -> Cell:
         css = "bar best" if line.row.rank == best else "bar"
         return (
             f'<span class="figure">{value}<span class="error">{plus_minus}{error}</span></span>'
-            f'<span class="{css}" aria-hidden="true"><i style="width:{share(number.value)}%"></i>'
+            f'<span class="{css}"><i style="width:{share(number.value)}%"></i>'
             f'<b style="left:{share(left)}%;width:{round(share(right) - share(left), 1)}%"></b></span>'
         )
 
