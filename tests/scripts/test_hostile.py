@@ -38,4 +38,4 @@ def test_a_killed_run_loses_nothing_and_does_nothing_twice() -> None:
 
 @pytest.mark.slow
 def test_a_bad_day_ends_in_the_result_of_an_undisturbed_one() -> None:
-    run("days", "-n", "5")
+    run("days", "-n", "2")
