@@ -133,15 +133,16 @@ def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranki
 
 
 def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:
+    from leaderboard.answer import answer
     from leaderboard.selection import View
-    from leaderboard.table import answered, table, to_csv
+    from leaderboard.table import table, to_csv
 
     write(tmp_path, "one", confirmed)
     snapshot = snapshot_of(tmp_path)
     entry = snapshot.entries["one"]
     view = View()
     assert "91.0 ± 0.4" in table(view, entry.ranking, snapshot)
-    assert "org/b: accuracy 91.0" in answered(view, entry.ranking, snapshot)
+    assert "org/b: accuracy 91.0" in answer(view, entry.ranking, snapshot)
     assert ",0.91," in to_csv(view, entry.ranking, snapshot)
     write(tmp_path, "one", ranking())
     snapshot = snapshot_of(tmp_path)
