@@ -443,7 +443,7 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
         for _, best in train_all(anew, [job]):
             if best.validation is None:
                 raise EmmsError(f"{job.name}: {best.error}", "run the same command again: what is finished is kept")
-            keeper.finished(work.digest(job), best)
+            keeper.keep(work.digest(job))
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     own_head = keeper.has_own_head(work.digest(job))
     card = model_card(trained_on, row, best, work.splits.test, work.options, own_head=own_head)

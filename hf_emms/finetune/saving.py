@@ -77,6 +77,14 @@ class ModelKeeper:
             shutil.rmtree(self.path(each), ignore_errors=True)
             del self._scores[each]
 
+    def keep(self, name: str) -> None:
+        """Keeps the model of a run, and removes all others: those that validated as well, too."""
+        for other in self._scores.keys() - {name}:
+            shutil.rmtree(self.path(other), ignore_errors=True)
+        self._scores.clear()
+        if self.path(name).is_dir():
+            (self.path(name) / _WHOLE).touch()
+
     def has(self, name: str) -> bool:
         """Whether the model of a run is kept, or in its place already."""
         return (self.path(name) / _WHOLE).is_file() or self._saved().get("run") == name
@@ -105,6 +113,8 @@ class ModelKeeper:
                         if place.is_dir():
                             shutil.rmtree(place)
                         path.rename(place)
+            elif "run" not in saved:
+                raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
             shutil.rmtree(self._runs, ignore_errors=True)
         except OSError as error:
             raise storage_error(self.folder, error) from error
