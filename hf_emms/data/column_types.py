@@ -111,7 +111,8 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
     features = split.rows.features
     readers = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
-    untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
+    if not split.streaming:  # a stream would fetch many large cells for one
+        untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
     recognised = {}
     for name in untyped:
         with translate_errors(split.name, split.repo, split.config):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Seconds that nothing of the tests takes, whatever else the machine is doing.
-PATIENCE = 240.0
+PATIENCE = 480.0
 
 
 def eventually(holds: Callable[[], Any]) -> Any:
