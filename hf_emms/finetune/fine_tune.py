@@ -364,18 +364,16 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                     yield job, stored
                     continue
                 with unfinished_folder(work.cache.root, work.digest(job)) as folder:
+                    problem = None
                     try:
-                        result, problem = (
-                            run_job(
-                                job,
-                                splits,
-                                work.options,
-                                folder,
-                                save_to=work.model_folder(job),
-                                deadline=work.deadline,
-                                progress=work.progress,
-                            ),
-                            None,
+                        result = run_job(
+                            job,
+                            splits,
+                            work.options,
+                            folder,
+                            save_to=work.model_folder(job),
+                            deadline=work.deadline,
+                            progress=work.progress,
                         )
                     except UnsavedModelError as error:
                         result, problem = error.run, error

@@ -26,6 +26,7 @@ from hf_emms.finetune.network import (
     Standardize,
     apply_method,
     class_with_head,
+    features_for_head,
     first_features,
     load_base,
     load_with_head,
@@ -110,10 +111,9 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_wi
         base, features = load_base(plan, options, kind)
         reader = kind.training_reader(plan, base, notes)
         train = splits.train
-        first = (
-            first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
-            if saved_width is None
-            else torch.zeros(2, saved_width)
+        first = features_for_head(
+            saved_width,
+            lambda: first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train)),
         )
         model = RowModel(base, features, first, spec)
         head_names = model.head_names

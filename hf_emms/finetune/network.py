@@ -207,6 +207,11 @@ def first_features(model: Any, features: Features, read: BatchReader, count: int
     return torch.cat([batch.float().reshape(-1, batch.shape[-1]) for batch in batches])
 
 
+def features_for_head(saved_width: int | None, measure: Callable[[], Tensor]) -> Tensor:
+    """What a head is made for: measured features, or, where its own statistics are loaded, as many of one width."""
+    return measure() if saved_width is None else torch.zeros(2, saved_width)
+
+
 # ---- what is trained -------------------------------------------------------------------------------------------------
 
 

@@ -70,20 +70,16 @@ class ModelKeeper:
         """Keeps the model of a run if no other one of this call has as good a validation score, and removes theirs."""
         if run.validation is None or not self.path(name).is_dir():
             return
-        (self.path(name) / _WHOLE).touch()
         self._scores[name] = run.validation
-        best = max(self._scores, key=lambda each: (self._scores[each], each != name))
-        for each in self._scores.keys() - {best}:
-            shutil.rmtree(self.path(each), ignore_errors=True)
-            del self._scores[each]
+        self.keep(max(self._scores, key=lambda each: (self._scores[each], each != name)))
 
     def keep(self, name: str) -> None:
-        """Keeps the model of a run, and removes all others: those that validated as well, too."""
-        for other in self._scores.keys() - {name}:
-            shutil.rmtree(self.path(other), ignore_errors=True)
-        self._scores.clear()
+        """Keeps the model of a run, and removes all others of this call: those that validated as well, too."""
         if self.path(name).is_dir():
             (self.path(name) / _WHOLE).touch()
+        for other in self._scores.keys() - {name}:
+            shutil.rmtree(self.path(other), ignore_errors=True)
+            del self._scores[other]
 
     def has(self, name: str) -> bool:
         """Whether the model of a run is kept, or in its place already."""

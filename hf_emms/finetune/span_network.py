@@ -18,6 +18,7 @@ from hf_emms.finetune.network import (
     Network,
     Standardize,
     class_with_head,
+    features_for_head,
     first_features,
     load_base,
     load_with_head,
@@ -46,11 +47,12 @@ def span_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_w
     texts = load_training_texts(plan, base, max_length=_MAX_TOKENS)
     windows = _AnswerWindows(text_pair_reader(base, texts))
     if loader is None:
-        if saved_width is None:
+
+        def measure() -> Tensor:
             rows = windows.rows(splits.train, False)
-            first = first_features(base, states, rows.batch, len(rows))
-        else:
-            first = torch.zeros(2, saved_width)
+            return first_features(base, states, rows.batch, len(rows))
+
+        first = features_for_head(saved_width, measure)
         model = SpanModel(base, states, nn.Sequential(Standardize(first), nn.Linear(first.shape[1], 2)))
         head = model.head_names
         notes.append("transformers has no class with a head for it: a linear layer on its token states")

@@ -22,6 +22,7 @@ from hf_emms.finetune.network import (
     Network,
     Standardize,
     class_with_head,
+    features_for_head,
     first_features,
     load_base,
     load_with_head,
@@ -194,10 +195,9 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options, saved_w
         rows = [row[: row.index(_END)] if _END in row else row for row in outputs.tolist()]
         return [" ".join(words[number] for number in row if number > _UNKNOWN) for row in rows]
 
-    first = (
-        first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
-        if saved_width is None
-        else torch.zeros(2, saved_width)
+    first = features_for_head(
+        saved_width,
+        lambda: first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train)),
     )
     model = DecoderModel(base, features, first, len(words))
     return Network(

@@ -18,6 +18,7 @@ from hf_emms.finetune.network import (
     Network,
     Standardize,
     class_with_head,
+    features_for_head,
     first_features,
     load_base,
     load_with_head,
@@ -47,11 +48,12 @@ def word_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_w
     texts = replace(load_training_texts(plan, base), pads_left=False)
     sentences = _TaggedWindows(word_reader(texts, plan.repo.id), tags)
     if loader is None:
-        if saved_width is None:
+
+        def measure() -> Tensor:
             rows = sentences.rows(splits.train, False)
-            first = first_features(base, states, rows.batch, len(rows))
-        else:
-            first = torch.zeros(2, saved_width)
+            return first_features(base, states, rows.batch, len(rows))
+
+        first = features_for_head(saved_width, measure)
         model = WordModel(base, states, nn.Sequential(Standardize(first), nn.Linear(first.shape[1], len(tags))))
         head = model.head_names
         notes.append("transformers has no class with a head for it: a linear layer on its token states")

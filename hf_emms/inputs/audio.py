@@ -14,8 +14,8 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
-from hf_emms.inputs.image import file_bytes, prepare_ahead
-from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
+from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
+from hf_emms.inputs.kind import BatchReader, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch
@@ -38,17 +38,8 @@ _NO_LENGTH = 0x7FFF_0000
 _ARRAY = ("array", "sampling_rate")
 
 
-class Sounds(Sequence):
-    """Sounds held as encoded bytes; indexing gives a sound's bytes, slicing gives `Sounds`."""
-
-    def __init__(self, encoded: Sequence[bytes]) -> None:
-        self.encoded = tuple(encoded)
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-    def __getitem__(self, index: Any) -> Any:
-        return Sounds(self.encoded[index]) if isinstance(index, slice) else self.encoded[index]
+class Sounds(EncodedInputs):
+    """Sounds held as encoded bytes, which readers decode at their rate."""
 
 
 def _soundfile() -> ModuleType:
@@ -315,7 +306,9 @@ def _samples_in(encoded: bytes, rate: int) -> int:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _Audio(InputKind):
+class _Audio(EncodedKind):
+    inputs_type = Sounds
+
     def holds(self, feature: Any) -> bool:
         is_array = isinstance(feature, Mapping) and set(_ARRAY) <= set(feature)
         return is_array or getattr(feature, "_type", "") == "Audio"
@@ -326,15 +319,13 @@ class _Audio(InputKind):
 
     def read(self, value: Any, column: str) -> bytes:
         """The encoded bytes of an undecoded Audio column, or of an array with its rate."""
-        encoded = value.get("bytes") if isinstance(value, Mapping) else value
-        if not encoded and isinstance(value, Mapping):
-            if all(value.get(name) is not None for name in _ARRAY):
-                encoded = encode(np.asarray(value["array"]).T, value["sampling_rate"])
-            elif value.get("path"):
-                try:
-                    encoded = file_bytes(value["path"])
-                except OSError as error:
-                    raise UnusableError(f"a sound's file cannot be read: {error}") from error
+        if (
+            isinstance(value, Mapping)
+            and not value.get("bytes")
+            and all(value.get(name) is not None for name in _ARRAY)
+        ):
+            return encode(np.asarray(value["array"]).T, value["sampling_rate"])
+        encoded = self.stored_bytes(value, "sound")
         if not encoded:
             raise UnusableError("there is no sound")
         return bytes(encoded)
@@ -343,15 +334,6 @@ class _Audio(InputKind):
         problem = _problem_of(content)
         if problem:
             raise UnusableError(f"a sound cannot be used: {problem}")
-
-    def collect(self, contents: Sequence[bytes]) -> Sounds:
-        return Sounds(contents)
-
-    def contents(self, inputs: Any) -> list[bytes]:
-        return list(inputs.encoded)
-
-    def from_bytes(self, contents: Sequence[bytes]) -> Sounds:
-        return Sounds(contents)
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> SoundReader:
         return load_sound_reader(plan)

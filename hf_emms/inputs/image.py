@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
-from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader, UnusableError
+from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
+from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch
@@ -34,25 +32,17 @@ _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _WITHOUT_WHITE = ("I", "F")
 
 
-class Images(Sequence):
-    """Images held as encoded bytes; indexing decodes one to a PIL image in RGB, slicing gives `Images`.
+class Images(EncodedInputs):
+    """Images held as encoded bytes; indexing decodes one to a PIL image in RGB.
 
     The camera's orientation tag (EXIF) is applied, as ``datasets`` does; transparency is dropped, as image processors
     do.
     """
 
-    def __init__(self, encoded: Sequence[bytes]) -> None:
-        self.encoded = tuple(encoded)
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Images(self.encoded[index])
+    def open(self, encoded: bytes) -> Any:
         from PIL import Image, ImageOps
 
-        with Image.open(io.BytesIO(self.encoded[index])) as image:
+        with Image.open(io.BytesIO(encoded)) as image:
             return as_rgb(ImageOps.exif_transpose(image))
 
 
@@ -62,15 +52,6 @@ def as_rgb(image: Any) -> Any:
         # Pillow would clip 16 bits to white instead of scaling them down.
         image = image.point(lambda value: value * (1 / 257)).convert("L")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def file_bytes(path: str) -> bytes:
-    if "://" not in path:
-        return Path(path).read_bytes()
-    import fsspec  # an address of the Hub when streaming
-
-    with fsspec.open(path, "rb") as stream:
-        return stream.read()
 
 
 # --- processors, and resized images cached for the next checkpoint ----------------------------------------
@@ -186,10 +167,6 @@ def with_pixel_cache(inputs: Sequence[Any], cache: PixelCache) -> Sequence[Any]:
 # --- batches ----------------------------------------------------------------------------------------------
 
 _MAX_IMAGES = 256  # a batch
-_AHEAD = 2  # batches decoded ahead: enough to hide one slow batch
-
-Job = TypeVar("Job")
-Ready = TypeVar("Ready")
 
 
 @dataclass(frozen=True)
@@ -281,22 +258,6 @@ def load_training_images(plan: ExtractionPlan, notes: list[str]) -> ImageReader:
     return reader
 
 
-def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
-    """Each job with its result `prepare(job)`, in order; a thread works at most two jobs ahead."""
-    waiting = deque(jobs)
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
-        ready: deque[tuple[Job, Future[Ready]]] = deque()
-        try:
-            while waiting or ready:
-                while waiting and len(ready) < _AHEAD:
-                    job = waiting.popleft()
-                    ready.append((job, thread.submit(prepare, job)))
-                job, future = ready.popleft()
-                yield job, future.result()
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
-
-
 def example_images(count: int) -> list[Any]:
     from PIL import Image
 
@@ -327,7 +288,9 @@ class ImageFeatures:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _Image(InputKind):
+class _Image(EncodedKind):
+    inputs_type = Images
+
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
@@ -339,12 +302,7 @@ class _Image(InputKind):
             if len(value) != 1:
                 raise UnusableError(f"a row has {len(value)} pictures, and one is needed")
             value = value[0]
-        encoded = value.get("bytes") if isinstance(value, dict) else value
-        if not encoded and isinstance(value, dict) and value.get("path"):
-            try:
-                encoded = file_bytes(value["path"])
-            except OSError as error:
-                raise UnusableError(f"a picture's file cannot be read: {error}") from error
+        encoded: bytes = self.stored_bytes(value, "picture")
         if not encoded:
             raise UnusableError("there is no picture")
         return encoded
@@ -374,15 +332,6 @@ class _Image(InputKind):
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION) in _TURNED
         return (height, width) if turned else (width, height)
-
-    def collect(self, contents: Sequence[bytes]) -> Images:
-        return Images(contents)
-
-    def contents(self, inputs: Any) -> list[bytes]:
-        return list(inputs.encoded)
-
-    def from_bytes(self, contents: Sequence[bytes]) -> Images:
-        return Images(contents)
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> ImageReader:
         return load_image_reader(plan, device)

@@ -14,13 +14,13 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import families
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
+from hf_emms.inputs.encoded import prepare_ahead
 from hf_emms.inputs.image import (
     IMAGE,
     ImageReader,
     example_images,
     load_image_reader,
     load_training_images,
-    prepare_ahead,
 )
 from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader
 from hf_emms.inputs.text import (
