@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from hf_emms.data.column_checks import (
+    CLEAR_TYPES,
+    TABULAR,
+    check_column,
+    check_exist,
+    check_inferred_label,
+    check_inferred_text,
+    check_names,
+    check_preset,
+    check_unsupported,
+    check_word_tags,
+    checked_group_column,
+    column_of,
+    described,
+    is_id_like,
+    no_table,
+    possible_labels,
+    usual_labels,
+)
 from hf_emms.data.column_types import (
-    FLAGS,
     PLURALS,
     SHARED_TYPES,
     ColumnContents,
@@ -29,23 +44,12 @@ from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
-from hf_emms.tasks.other_tasks import OTHER_TASKS, text_pairs
-from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
+from hf_emms.tasks.other_tasks import OTHER_TASKS
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
-# Names of columns that number or identify rows: never a label or an input unless named.
-_ID_LIKE = re.compile(
-    r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
-)
-# Types of which the only column is the one that is meant.
-_CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)
-# Of more numbers than these nobody knows whether they are classes.
-_MAX_NUMBERED_CLASSES = 20
-_MAX_NAMED, _MAX_DESCRIBED = 6, 20
-# Fewer columns of numbers alone are no table of them.
-_TABULAR = 2
+_MAX_NAMED = 6
 
 
 class SeveralTasksError(EmmsError):
@@ -164,7 +168,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
     """
     features, named = split.rows.features, options.columns
-    _check_exist(named, column_types(features))
+    check_exist(named, column_types(features))
     task_id = options.task or (preset.task if preset else None)
     task = None if task_id is None else get_task(task_id)
     of_preset = dict(preset.columns) if preset and task is not None and preset.task == task.id else {}
@@ -175,17 +179,17 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
         task, columns = _inferred(split, contents, named)
     else:
         for role in of_preset.keys() - named.keys():
-            _check_preset(task, role, of_preset[role], contents.types, split.name)
+            check_preset(task, role, of_preset[role], contents.types, split.name)
         columns = _named_or_found(task, contents, {**of_preset, **named})
     if task.label.name not in {**of_preset, **named}:
-        _check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
+        check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     split.notes.append(f"columns {', '.join(read)}")
-    _check_names(task, columns, features, contents)
+    check_names(task, columns, features, contents)
 
     words = preset.words if preset and columns == dict(preset.columns) else {}
     schema = _with_label_form(RowSchema(task, columns, contents.types, None, words, contents.joined), split, contents)
-    schema = replace(schema, group_column=_checked_group_column(options.group_column, contents.types))
+    schema = replace(schema, group_column=checked_group_column(options.group_column, contents.types))
     if schema.group_column is not None:
         split.notes.append(f"rows of one {schema.group_column} are one group: never on both sides of a split")
     schema = replace(schema, unused=tuple(name for name in features if name not in schema.columns_read))
@@ -204,15 +208,15 @@ def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, st
     except SeveralTasksError:
         raise
     except EmmsError:
-        _check_unsupported(contents, {}, None)
+        check_unsupported(contents, {}, None)
         if contents.problems:
             raise next(iter(contents.problems.values())) from None
         raise
-    _check_unsupported(contents, columns, task)
+    check_unsupported(contents, columns, task)
     if contents.problems and not any(column.kind.recognised_by_type for column in task.inputs):
         name, problem = next(iter(contents.problems.items()))
         raise EmmsError(problem.message, f"{problem.hint}; to leave {name!r} out: --task {task.id}") from problem
-    _check_inferred_text(task, columns, contents, named)
+    check_inferred_text(task, columns, contents, named)
     split.notes.append(f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else ""))
     read = {name for names in columns.values() for name in names.split(",")}
     for other in OTHER_TASKS:
@@ -229,13 +233,8 @@ def _named_or_found(task: Task, contents: ColumnContents, named: Mapping[str, st
         of_inputs = [names for role, names in named.items() if role != task.label.name]
         problems = [problem for name, problem in contents.problems.items() if not of_inputs or name in of_inputs]
         raise problems[0] if problems else error from None
-    _check_word_tags(contents, columns, task)
+    check_word_tags(contents, columns, task)
     return columns
-
-
-def column_of(name: str) -> str:
-    """The column that a name is of: "answers" for "answers.text"."""
-    return name.partition(".")[0]
 
 
 def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
@@ -268,7 +267,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
     for kind in INPUT_KINDS.values():
         if kind.recognised_by_type and set(types.values()) == {kind.column_types[0]}:
             raise EmmsError(
-                f"the {kind.plural} have no labels: {_described(types)} is the only column, as of one class or none",
+                f"the {kind.plural} have no labels: {described(types)} is the only column, as of one class or none",
                 "put them in one folder per class, two or more, or add a metadata.csv with file_name and caption",
             )
     raise _no_task(contents, named)
@@ -277,71 +276,44 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
 def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
     """The error that no task fits, with the columns that could be meant."""
     types = contents.types
-    usable = {name: type for name, type in types.items() if "." not in name and not _is_id_like(name, type)}
+    usable = {name: type for name, type in types.items() if "." not in name and not is_id_like(name, type)}
     media = {kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognised_by_type}
     inputs = [name for name, type in usable.items() if type == "string" or type in media]
-    labels = [name for name in _possible_labels(contents) if name not in inputs[:1]]
+    labels = [name for name in possible_labels(contents) if name not in inputs[:1]]
     numbers = [name for name, type in usable.items() if type in ("integer", "float")]
     reads_media = any(usable[name] in media for name in inputs)
-    if not named and len(usable) > 1 and len(numbers) >= _TABULAR and not reads_media:
-        return _no_table(types, inputs)
+    if not named and len(usable) > 1 and len(numbers) >= TABULAR and not reads_media:
+        return no_table(types, inputs)
     if not named and inputs and labels:
-        usual = _usual_labels()
+        usual = usual_labels()
         texts = [name for name in inputs if name.lower() not in usual]
         if len(texts) > 1 and not reads_media and usual.intersection(map(str.lower, labels)):
             return EmmsError(
-                f"nothing says which column is the text: {_described(types)}",
+                f"nothing says which column is the text: {described(types)}",
                 f"name it, or several that are joined: {column_flag('text', ','.join(texts))}",
             )
         return EmmsError(
-            f"nothing says which column is the label: {_described(types)}",
+            f"nothing says which column is the label: {described(types)}",
             f"name both: {column_flag(usable[inputs[0]] if reads_media else 'text', inputs[0])} "
             f"{column_flag('label', '|'.join(labels))}",
         )
     ids = [name for name in types if name not in usable and "." not in name]
     if ids and not named and len(usable) < 2:
         return EmmsError(
-            f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
+            f"none of {described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
             f"name the label: {column_flag('label', '|'.join(types))}",
         )
     return EmmsError(
-        f"no task fits the columns {_described(types)}" + (f" with {_pairs(named)}" if named else ""),
+        f"no task fits the columns {described(types)}" + (f" with {_pairs(named)}" if named else ""),
         "name the task and its columns, e.g. --task TASK --image-column COLUMN, or --text-column COLUMN, and "
         "--label-column COLUMN; hf-emms presets lists the tasks",
-    )
-
-
-def _possible_labels(contents: ColumnContents) -> list[str]:
-    """The columns that could be labels, those of usual names if there are any: classes, numbers, texts that repeat."""
-    labels = [
-        name
-        for name, type in contents.types.items()
-        if "." not in name
-        and type in _CLEAR_TYPES
-        and not _is_id_like(name, type)
-        and (type not in ("string", "strings") or name in contents.repeating)
-    ]
-    usual = _usual_labels()
-    return [name for name in labels if name.lower() in usual] or labels
-
-
-def _usual_labels() -> set[str]:
-    """The names that labels have beside inputs of another type, or of classes and values."""
-    return {name for task in TASKS.values() if not task.is_text_to_text for name in task.label.candidates}
-
-
-def _no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
-    return EmmsError(
-        f"tabular data is not what hf-emms ranks for: none of {_described(types)} is clearly a text or an image",
-        "where one is a text, name it and the label: "
-        f"{column_flag('text', texts[0] if texts else 'COLUMN')} {column_flag('label')}",
     )
 
 
 def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
     """What every column of a task is in the dataset, inputs first; the user or a preset may have named some."""
     types = contents.types
-    named = {role: _check_column(task, role, names, types) for role, names in named.items()}
+    named = {role: check_column(task, role, names, types) for role, names in named.items()}
     # Two texts cannot be distinguished by type.
     distinct = len({column.kind for column in task.inputs}) == len(task.inputs)
     ways = (_BY_NAME, _BY_CLASS, _BY_TYPE) if distinct else (_BY_NAME, _BY_CLASS)
@@ -352,7 +324,7 @@ def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str])
     filled = _filled(task, contents, named, ways[-1])
     missing = next(column for column in (task.label, *task.inputs) if column.name not in filled)
     raise EmmsError(
-        f"no column for the {missing.name} of {task.id} among {_described(types)}",
+        f"no column for the {missing.name} of {task.id} among {described(types)}",
         f"name it: {column_flag(missing.name)} ({' or '.join(missing.types)})",
     )
 
@@ -425,7 +397,7 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
 
 def _flag_columns(task: Task, free: Mapping[str, str], contents: ColumnContents) -> str | None:
     """Columns of zeros and ones where no other can be the label: two classes, or a class each of several columns."""
-    usable = [name for name, type in free.items() if "." not in name and not _is_id_like(name, type)]
+    usable = [name for name, type in free.items() if "." not in name and not is_id_like(name, type)]
     flags = [name for name in usable if name in contents.zero_one]
     differ = any(len(contents.cells[name].drop_null().unique()) > 1 for name in flags)
     texts = sum("string" in column.types for column in task.inputs)
@@ -444,224 +416,15 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for type in column.types:
-        same_type = [n for n in free if free[n] == type and "." not in n and not _is_id_like(n, type)]
+        same_type = [n for n in free if free[n] == type and "." not in n and not is_id_like(n, type)]
         sure = column.kind.recognised_by_type or (type in ("class", "classes") and how >= _BY_CLASS)
-        clear = type in _CLEAR_TYPES and (plural or type != "strings")
+        clear = type in CLEAR_TYPES and (plural or type != "strings")
         if len(same_type) == 1 and (sure or (how == _BY_TYPE and clear)):
             return same_type[0]
     return None
 
 
-def _is_id_like(name: str, type: str) -> bool:
-    return type in ("string", "integer", "float") and _ID_LIKE.fullmatch(name) is not None
-
-
 # ---- checks ----------------------------------------------------------------------------------------------------------
-
-
-def _check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
-    for role, names in named.items():
-        for name in names.split(","):
-            if name not in types and column_of(name) not in types:
-                close = difflib.get_close_matches(name, types, n=1)
-                raise EmmsError(
-                    f"there is no column {name!r}; it has: {_described(types)}",
-                    column_flag(role, close[0] if close else "COLUMN"),
-                )
-
-
-def _checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
-    if name is not None and types.get(name) not in (None, "class", "string", "integer"):
-        raise EmmsError(
-            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", "--group-column NAME"
-        )
-    if name is not None and name not in types:
-        close = difflib.get_close_matches(name, types, n=1)
-        raise EmmsError(
-            f"there is no column {name!r}; it has: {_described(types)}",
-            f"--group-column {close[0] if close else 'NAME'}",
-        )
-    return name
-
-
-def _check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:
-    """Columns that exist and hold what the task needs; of a struct its field that the task knows."""
-    if role not in task.columns:
-        raise EmmsError(
-            f"{task.id} has no {role} column",
-            f"its columns are {', '.join(map(column_flag, task.columns))}",
-        )
-    return ",".join(_checked_name(task, task.columns[role], name, types) for name in names.split(","))
-
-
-def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str]) -> str:
-    hint = column_flag(column.name)
-    if name not in types:
-        raise EmmsError(f"there is no column {name!r}; the dataset has {_described(types)}", hint)
-    if types[name] in column.types:
-        return name
-    for candidate in column.candidates:
-        if candidate.startswith(f"{name}.") and types.get(candidate) in column.types:
-            return candidate
-    raise EmmsError(
-        f"column {name!r} holds {types[name]}; the {column.name} of {task.id} must be {' or '.join(column.types)}",
-        f"{hint}; the dataset has {_described(types)}",
-    )
-
-
-def _check_inferred_label(contents: ColumnContents, task: Task, label: str, *, chosen: bool) -> None:
-    """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
-    is_usual = label.lower() in task.label.candidates
-    type = contents.types.get(label)
-    if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
-        return
-    cells = contents.cells[label].drop_null()
-    flag = column_flag(task.label.name, label)
-    n_different = len(cells.unique())
-    if type != "string":
-        numbers = np.asarray(cells)
-        if (
-            not is_usual
-            and len(numbers) == len(contents.cells[label]) > 1
-            and (np.diff(numbers.astype(float)) > 0).all()
-        ):
-            raise EmmsError(
-                f"column {label!r} may be a row number, not a label: its values are all different and increase",
-                f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
-            )
-        if not chosen and _are_unclear(numbers, n_different, task, is_usual):
-            readings = [
-                other.id
-                for other in TASKS.built_in.values()
-                if other.input == task.input
-                and type in other.label.types
-                and (other.categorical or other.numbers is not None)
-            ]
-            raise EmmsError(
-                f"the {n_different} different numbers in column {label!r} may be classes or values, and nothing says "
-                "which",
-                ", or ".join(f"--task {id} {flag}" for id in readings),
-            )
-    elif not chosen and task.categorical and len(cells) > _MAX_NUMBERED_CLASSES and 2 * n_different > len(cells):
-        raise EmmsError(
-            f"column {label!r} is the only one that could be the label, and holds {n_different} different texts in "
-            f"{len(cells)} rows: no classes",
-            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
-        )
-
-
-def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, is_usual: bool) -> bool:
-    """Whether numbers may be classes as well as values. Ids of many classes leave no gap."""
-    if numbers.dtype == bool or not len(numbers):
-        return False
-    if not is_usual and task.numbers is not None:
-        return True
-    have_gaps = numbers.max() - numbers.min() + 1 != n_different
-    return task.categorical and n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)
-
-
-def _check_inferred_text(
-    task: Task, columns: Mapping[str, str], contents: ColumnContents, named: Mapping[str, str]
-) -> None:
-    """Refuses a text that was found by its type and is rather a class: its values repeat."""
-    for column in task.inputs:
-        name = columns[column.name]
-        if column.name in named or name.lower() in column.candidates or name not in contents.repeating:
-            continue
-        types = {name: type for name, type in contents.types.items() if "." not in name}
-        if sum(type in ("integer", "float") for type in types.values()) >= _TABULAR:
-            raise _no_table(types, [name])
-        raise EmmsError(
-            f"column {name!r} is the only one that could be the {column.name}, and its values repeat as classes do",
-            f"if it is meant: --task {task.id} {column_flag(column.name, name)}",
-        )
-
-
-def _check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
-    """Refuses a dataset of another task, and a reading of one text of a pair; without a task none of ours fits.
-
-    A label of an expected name is what it says, whatever else the dataset holds.
-    """
-    read = {name for names in columns.values() for name in names.split(",")}
-    if task is not None:
-        _check_word_tags(contents, columns, task)
-    types = {name: type for name, type in contents.types.items() if "." not in name}
-    pair = next(text_pairs([name for name, type in types.items() if type == "string"]), ())
-    reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
-    labels = [columns[task.label.name]] if task is not None else _possible_labels(contents)
-    if pair and labels and not read.issuperset(pair) and not reads_media:
-        label = column_flag("label", labels[0])
-        as_pairs = (
-            f"--task {other.id} {' '.join(map(column_flag, other.columns, (*pair, labels[0])))}"
-            for other in TASKS.built_in.values()
-            if len(other.inputs) == len(pair)
-            and (task is None or other.categorical == task.categorical)
-            and all(column.types == ("string",) for column in other.inputs)
-        )
-        alone = f"; the first one alone: --task {task.id} {column_flag('text', pair[0])} {label}" if task else ""
-        raise EmmsError(
-            f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
-            f"as a pair: {next(as_pairs)}; both as one text: {column_flag('text', ','.join(pair))} {label}{alone}",
-        )
-    if task is not None and columns[task.label.name].lower() in task.label.candidates:
-        return
-    for other in OTHER_TASKS:
-        signs = other.columns_in(types)
-        if signs and not read.issuperset(signs) and TASKS.find(other.id) is None:
-            raise _unsupported(other.id, signs)
-
-
-def _check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:
-    """Refuses tags of words as several classes of a text, unless the task makes an item of each word."""
-    tags = [name for name in columns[task.label.name].split(",") if name in contents.word_tags]
-    if tags and task.items is None:
-        raise EmmsError(
-            f"column {tags[0]!r} holds tags of words, which are no classes of a text",
-            f"--task {TOKEN_CLASSIFICATION.id} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of "
-            "lists",
-        )
-
-
-def _unsupported(task_id: str, columns: Sequence[str]) -> EmmsError:
-    return EmmsError(
-        f"{task_id} is not supported: that is what {' and '.join(columns)} look{'s' * (len(columns) == 1)} like",
-        f"if other columns are meant, name the task and the label: --task TASK {column_flag('label')}",
-    )
-
-
-def _check_preset(task: Task, role: str, column: str, types: Mapping[str, str], name: str) -> None:
-    try:
-        _check_column(task, role, column, types)
-    except EmmsError as error:
-        raise EmmsError(
-            f"the preset {name!r} expects the {role} in column {column!r}, but the dataset has {_described(types)}",
-            column_flag(role),
-        ) from error
-
-
-def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any], contents: ColumnContents) -> None:
-    for role, joined in columns.items():
-        names = joined.split(",")
-        if len(names) > 1 and not _can_join(task, role, names, contents):
-            texts = "of texts" if role != task.label.name else "of zeros and ones"
-            raise EmmsError(
-                f"the {role} of {task.id} is one column, not {' and '.join(names)}",
-                f"several columns {texts} can be joined, others not: {column_flag(role)}",
-            )
-        for name in names:
-            if column_of(name) not in features:
-                raise EmmsError(
-                    f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
-                    f"give it a name without a dot, then: {column_flag(role)}",
-                )
-
-
-def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnContents) -> bool:
-    if role == task.label.name:
-        are_flags = contents.zero_one.issuperset(names)
-        return are_flags if task.categorical else task.numbers is None
-    # Where an answer starts in a text is not where it starts in several.
-    return task.items is None and all(contents.types[name] == "string" for name in names)
 
 
 def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnContents) -> RowSchema:
@@ -711,9 +474,3 @@ def _check_options(options: Options, schema: RowSchema) -> None:
     formats = task.numbers.formats if task.numbers else {}
     if options.box_format and options.box_format not in formats:
         raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")
-
-
-def _described(types: Mapping[str, str]) -> str:
-    described = [f"{name} ({type})" for name, type in types.items()]
-    more = f" and {len(described) - _MAX_DESCRIBED} more" if len(described) > _MAX_DESCRIBED else ""
-    return ", ".join(described[:_MAX_DESCRIBED]) + more

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.columns import RowSchema, column_of
+from hf_emms.data.column_checks import column_of
+from hf_emms.data.columns import RowSchema
 from hf_emms.data.reading import OpenSplit, translate_errors
 from hf_emms.data.rows import (
     ALLOWED,

@@ -1,0 +1,275 @@
+"""Columns that cannot be what they were named or taken for: each check raises an `EmmsError` that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_emms.data.column_types import FLAGS, ColumnContents
+from hf_emms.errors import EmmsError
+from hf_emms.tasks import TASKS, Column, Task, column_flag
+from hf_emms.tasks.other_tasks import OTHER_TASKS, text_pairs
+from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
+
+# Names of columns that number or identify rows: never a label or an input unless named.
+_ID_LIKE = re.compile(
+    r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
+)
+# Types of which the only column is the one that is meant.
+CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)
+# Of more numbers than these nobody knows whether they are classes.
+_MAX_NUMBERED_CLASSES = 20
+_MAX_DESCRIBED = 20
+# Fewer columns of numbers alone are no table of them.
+TABULAR = 2
+
+
+def is_id_like(name: str, type: str) -> bool:
+    return type in ("string", "integer", "float") and _ID_LIKE.fullmatch(name) is not None
+
+
+def usual_labels() -> set[str]:
+    """The names that labels have beside inputs of another type, or of classes and values."""
+    return {name for task in TASKS.values() if not task.is_text_to_text for name in task.label.candidates}
+
+
+def possible_labels(contents: ColumnContents) -> list[str]:
+    """The columns that could be labels, those of usual names if there are any: classes, numbers, texts that repeat."""
+    labels = [
+        name
+        for name, type in contents.types.items()
+        if "." not in name
+        and type in CLEAR_TYPES
+        and not is_id_like(name, type)
+        and (type not in ("string", "strings") or name in contents.repeating)
+    ]
+    usual = usual_labels()
+    return [name for name in labels if name.lower() in usual] or labels
+
+
+def column_of(name: str) -> str:
+    """The column that a name is of: "answers" for "answers.text"."""
+    return name.partition(".")[0]
+
+
+def check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
+    for role, names in named.items():
+        for name in names.split(","):
+            if name not in types and column_of(name) not in types:
+                close = difflib.get_close_matches(name, types, n=1)
+                raise EmmsError(
+                    f"there is no column {name!r}; it has: {described(types)}",
+                    column_flag(role, close[0] if close else "COLUMN"),
+                )
+
+
+def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
+    if name is not None and types.get(name) not in (None, "class", "string", "integer"):
+        raise EmmsError(
+            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", "--group-column NAME"
+        )
+    if name is not None and name not in types:
+        close = difflib.get_close_matches(name, types, n=1)
+        raise EmmsError(
+            f"there is no column {name!r}; it has: {described(types)}",
+            f"--group-column {close[0] if close else 'NAME'}",
+        )
+    return name
+
+
+def check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:
+    """Columns that exist and hold what the task needs; of a struct its field that the task knows."""
+    if role not in task.columns:
+        raise EmmsError(
+            f"{task.id} has no {role} column",
+            f"its columns are {', '.join(map(column_flag, task.columns))}",
+        )
+    return ",".join(_checked_name(task, task.columns[role], name, types) for name in names.split(","))
+
+
+def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str]) -> str:
+    hint = column_flag(column.name)
+    if name not in types:
+        raise EmmsError(f"there is no column {name!r}; the dataset has {described(types)}", hint)
+    if types[name] in column.types:
+        return name
+    for candidate in column.candidates:
+        if candidate.startswith(f"{name}.") and types.get(candidate) in column.types:
+            return candidate
+    raise EmmsError(
+        f"column {name!r} holds {types[name]}; the {column.name} of {task.id} must be {' or '.join(column.types)}",
+        f"{hint}; the dataset has {described(types)}",
+    )
+
+
+def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, chosen: bool) -> None:
+    """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
+    is_usual = label.lower() in task.label.candidates
+    type = contents.types.get(label)
+    if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
+        return
+    cells = contents.cells[label].drop_null()
+    flag = column_flag(task.label.name, label)
+    n_different = len(cells.unique())
+    if type != "string":
+        numbers = np.asarray(cells)
+        if (
+            not is_usual
+            and len(numbers) == len(contents.cells[label]) > 1
+            and (np.diff(numbers.astype(float)) > 0).all()
+        ):
+            raise EmmsError(
+                f"column {label!r} may be a row number, not a label: its values are all different and increase",
+                f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+            )
+        if not chosen and _are_unclear(numbers, n_different, task, is_usual):
+            readings = [
+                other.id
+                for other in TASKS.built_in.values()
+                if other.input == task.input
+                and type in other.label.types
+                and (other.categorical or other.numbers is not None)
+            ]
+            raise EmmsError(
+                f"the {n_different} different numbers in column {label!r} may be classes or values, and nothing says "
+                "which",
+                ", or ".join(f"--task {id} {flag}" for id in readings),
+            )
+    elif not chosen and task.categorical and len(cells) > _MAX_NUMBERED_CLASSES and 2 * n_different > len(cells):
+        raise EmmsError(
+            f"column {label!r} is the only one that could be the label, and holds {n_different} different texts in "
+            f"{len(cells)} rows: no classes",
+            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+        )
+
+
+def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, is_usual: bool) -> bool:
+    """Whether numbers may be classes as well as values. Ids of many classes leave no gap."""
+    if numbers.dtype == bool or not len(numbers):
+        return False
+    if not is_usual and task.numbers is not None:
+        return True
+    have_gaps = numbers.max() - numbers.min() + 1 != n_different
+    return task.categorical and n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)
+
+
+def check_inferred_text(
+    task: Task, columns: Mapping[str, str], contents: ColumnContents, named: Mapping[str, str]
+) -> None:
+    """Refuses a text that was found by its type and is rather a class: its values repeat."""
+    for column in task.inputs:
+        name = columns[column.name]
+        if column.name in named or name.lower() in column.candidates or name not in contents.repeating:
+            continue
+        types = {name: type for name, type in contents.types.items() if "." not in name}
+        if sum(type in ("integer", "float") for type in types.values()) >= TABULAR:
+            raise no_table(types, [name])
+        raise EmmsError(
+            f"column {name!r} is the only one that could be the {column.name}, and its values repeat as classes do",
+            f"if it is meant: --task {task.id} {column_flag(column.name, name)}",
+        )
+
+
+def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
+    """Refuses a dataset of another task, and a reading of one text of a pair; without a task none of ours fits.
+
+    A label of an expected name is what it says, whatever else the dataset holds.
+    """
+    read = {name for names in columns.values() for name in names.split(",")}
+    if task is not None:
+        check_word_tags(contents, columns, task)
+    types = {name: type for name, type in contents.types.items() if "." not in name}
+    pair = next(text_pairs([name for name, type in types.items() if type == "string"]), ())
+    reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
+    labels = [columns[task.label.name]] if task is not None else possible_labels(contents)
+    if pair and labels and not read.issuperset(pair) and not reads_media:
+        label = column_flag("label", labels[0])
+        as_pairs = (
+            f"--task {other.id} {' '.join(map(column_flag, other.columns, (*pair, labels[0])))}"
+            for other in TASKS.built_in.values()
+            if len(other.inputs) == len(pair)
+            and (task is None or other.categorical == task.categorical)
+            and all(column.types == ("string",) for column in other.inputs)
+        )
+        alone = f"; the first one alone: --task {task.id} {column_flag('text', pair[0])} {label}" if task else ""
+        raise EmmsError(
+            f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
+            f"as a pair: {next(as_pairs)}; both as one text: {column_flag('text', ','.join(pair))} {label}{alone}",
+        )
+    if task is not None and columns[task.label.name].lower() in task.label.candidates:
+        return
+    for other in OTHER_TASKS:
+        signs = other.columns_in(types)
+        if signs and not read.issuperset(signs) and TASKS.find(other.id) is None:
+            raise _unsupported(other.id, signs)
+
+
+def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:
+    """Refuses tags of words as several classes of a text, unless the task makes an item of each word."""
+    tags = [name for name in columns[task.label.name].split(",") if name in contents.word_tags]
+    if tags and task.items is None:
+        raise EmmsError(
+            f"column {tags[0]!r} holds tags of words, which are no classes of a text",
+            f"--task {TOKEN_CLASSIFICATION.id} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of "
+            "lists",
+        )
+
+
+def _unsupported(task_id: str, columns: Sequence[str]) -> EmmsError:
+    return EmmsError(
+        f"{task_id} is not supported: that is what {' and '.join(columns)} look{'s' * (len(columns) == 1)} like",
+        f"if other columns are meant, name the task and the label: --task TASK {column_flag('label')}",
+    )
+
+
+def check_preset(task: Task, role: str, column: str, types: Mapping[str, str], name: str) -> None:
+    try:
+        check_column(task, role, column, types)
+    except EmmsError as error:
+        raise EmmsError(
+            f"the preset {name!r} expects the {role} in column {column!r}, but the dataset has {described(types)}",
+            column_flag(role),
+        ) from error
+
+
+def check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any], contents: ColumnContents) -> None:
+    for role, joined in columns.items():
+        names = joined.split(",")
+        if len(names) > 1 and not _can_join(task, role, names, contents):
+            texts = "of texts" if role != task.label.name else "of zeros and ones"
+            raise EmmsError(
+                f"the {role} of {task.id} is one column, not {' and '.join(names)}",
+                f"several columns {texts} can be joined, others not: {column_flag(role)}",
+            )
+        for name in names:
+            if column_of(name) not in features:
+                raise EmmsError(
+                    f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
+                    f"give it a name without a dot, then: {column_flag(role)}",
+                )
+
+
+def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnContents) -> bool:
+    if role == task.label.name:
+        are_flags = contents.zero_one.issuperset(names)
+        return are_flags if task.categorical else task.numbers is None
+    # Where an answer starts in a text is not where it starts in several.
+    return task.items is None and all(contents.types[name] == "string" for name in names)
+
+
+def no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
+    return EmmsError(
+        f"tabular data is not what hf-emms ranks for: none of {described(types)} is clearly a text or an image",
+        "where one is a text, name it and the label: "
+        f"{column_flag('text', texts[0] if texts else 'COLUMN')} {column_flag('label')}",
+    )
+
+
+def described(types: Mapping[str, str]) -> str:
+    described = [f"{name} ({type})" for name, type in types.items()]
+    more = f" and {len(described) - _MAX_DESCRIBED} more" if len(described) > _MAX_DESCRIBED else ""
+    return ", ".join(described[:_MAX_DESCRIBED]) + more
