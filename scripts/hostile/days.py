@@ -65,12 +65,17 @@ class _Day:
         """Starts the command in a child, which has imported everything already; its process id and its files."""
         self.count += 1
         files = self.folder / str(self.count)
+        for suffix in (".out", ".err"):  # a child that is killed at once has printed nothing
+            files.with_suffix(suffix).touch()
+        # Ctrl-C waits until the child has reached the command: before that it is this program which would end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             return child, files
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
         for number, suffix in ((1, ".out"), (2, ".err")):
-            os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY), number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if largest_file is not None:
@@ -80,8 +85,11 @@ class _Day:
 
         code: Any = 1
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             main()
             code = 0
+        except KeyboardInterrupt:
+            print("stopped before it began", file=sys.stderr)
         except SystemExit as stop:
             code = stop.code or 0
         finally:

@@ -23,6 +23,7 @@ from tests import ROOT
 from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
+from tests.helpers.tiny_writers import writer
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
 
@@ -144,6 +145,8 @@ def write_data(home: Path) -> None:
     ]
     write_csv(home / "my_texts.csv", rows)
     write_csv(home / "my_ratings.csv", [{"text": row["text"], "stars": len(row["text"]) / 10} for row in rows])
+    chats = [{"prompt": row["topic"], "completion": row["text"]} for row in rows]
+    (home / "my_rows.jsonl").write_text("\n".join(map(json.dumps, chats)))
     words = [row["text"].split() for row in rows]
     questions = [
         {"question": f"what comes first, {n}?", "context": " ".join(one), "answers": one[0]}
@@ -181,12 +184,15 @@ MODELS = {
     "answerdotai/ModernBERT-base": "electra-distilled",
     "sentence-transformers/all-MiniLM-L6-v2": "encoder-minilm-static",
 }
+# Families of the language models that pages name; tiny ones of the same family stand for them here.
+WRITERS = {"HuggingFaceTB/SmolLM2-135M": "llama", "Qwen/Qwen2.5-0.5B": "qwen2", "google/flan-t5-small": "t5"}
 
 
 def put_on_the_hub(hub: Hub, home: Path) -> None:
     """The datasets and models of the Hub that the pages name."""
-    for id, name in MODELS.items():
-        folder = demo.folder_of(f"emms-demo/{name}")
+    folders = {id: demo.folder_of(f"emms-demo/{name}") for id, name in MODELS.items()}
+    folders |= {id: writer(home / "writers", family) for id, family in WRITERS.items()}
+    for id, folder in folders.items():
         assert folder is not None
         hub.store.put_files(id, {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()})
     hub.store.put_files("lab/texts", {"texts.csv": (home / "my_texts.csv").read_bytes()}, "dataset")
