@@ -107,4 +107,4 @@ class StderrProgress:
 def _leading_number(row: Row) -> str:
     name, score = next(iter(row.scores.items()))
     r2 = explained(score) if name in EMMS else None
-    return f"{title_of(name)} {format_number(score.value)}" if r2 is None else f"{EXPLAINED} {r2.value:.2f}"
+    return f"{title_of(name)} {format_number(score.value)}" if r2 is None else f"{EXPLAINED} {r2.value:z.2f}"

@@ -354,7 +354,7 @@ def format_regret(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}".replace("-0.00", "0.00")
+    return MISSING if value is None else f"{value:z.2f}"
 
 
 def _ends(ends: tuple[float | None, float | None] | None, text: Any) -> str:

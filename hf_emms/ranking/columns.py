@@ -53,7 +53,7 @@ def format_number(value: float | None) -> str:
     """A score with four decimals, or four digits where it is large."""
     if value is None:
         return MISSING
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+    return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 class ShownScores:
@@ -80,7 +80,7 @@ class ShownScores:
 
     def format(self, value: float | None) -> str:
         """R² or a score, rounded."""
-        return format_number(value) if value is None or not self.explains else f"{value:.{self._decimals}f}"
+        return format_number(value) if value is None or not self.explains else f"{value:z.{self._decimals}f}"
 
     def text(self, score: Score | None, *, with_error: bool = True) -> str:
         """The number with its standard error, rounded."""

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,33 +73,42 @@ class _Day:
         if child:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             return child, files
+        code = 1
+        try:
+            code = self._run(files, more, largest_file)
+        finally:  # a child never goes on as this program, whose folder it would remove
+            os._exit(code)
+
+    def _run(self, files: Path, more: Sequence[str], largest_file: int | None) -> int:
+        """Runs the command in this child; its exit code."""
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
         for number, suffix in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY), number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
         sys.argv = ["hf-emms", *_WORDS.split(), "--save-model", str(files.with_suffix(".model")), *more]
         from hf_emms.__main__ import main
 
-        code: Any = 1
+        code = 0
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             main()
-            code = 0
-        except KeyboardInterrupt:
-            print("stopped before it began", file=sys.stderr)
         except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except OSError:
-                    code = code or 1
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except KeyboardInterrupt:
+            code = 1
+            print("stopped before it began", file=sys.stderr)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                code = code or 1
+        if largest_file is None:
             (self.folder / "modules").write_text("\n".join(sys.modules))
-            os._exit(code if isinstance(code, int) else 1)
+        return code
 
     def wait(self, child: int, files: Path) -> _Ended:
         _, status = os.waitpid(child, 0)

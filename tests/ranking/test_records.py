@@ -262,6 +262,7 @@ def test_large_scores_keep_four_digits() -> None:
     assert format_number(-12345.678) == "-1.235e+04"
     assert format_number(0.12345) == "0.1235"
     assert format_number(None) == "–"
+    assert format_number(-0.00001) == "0.0000"
 
 
 def test_the_answer_is_one_sentence() -> None:
