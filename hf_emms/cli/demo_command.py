@@ -63,7 +63,8 @@ def demo(folder: Path) -> None:
         "  hf-emms rank --dataset ./FOLDER\n"
         "  hf-emms rank --dataset beans --max-samples 500\n"
         "  hf-emms presets\n\n"
-        f"The rankings in your browser, after {install_command('space')}\n"
+        "The rankings in your browser:\n"
+        f"  {install_command('space')}\n"
         f"  hf-emms leaderboard --results {folder}"
     )
 

@@ -20,6 +20,7 @@ from hf_emms.publish.cards import model_card
 from hf_emms.ranking import Ranking
 from scripts.docs.screenshots import ROOT, opened
 
+CHECKPOINT = "emms-demo/resnet-distilled"  # a candidate for two of the demo's datasets
 STYLE = """
 body { font: 15px/1.55 "Source Sans Pro", "Noto Sans", "DejaVu Sans", sans-serif; color: #1f2328; margin: 28px 36px; }
 h1, h2, h3 { line-height: 1.25; } h2 { border-bottom: 1px solid #d8dee4; padding-bottom: .25em; }
@@ -48,7 +49,7 @@ def picture(html: str, target: Path, *, width: int = 1000) -> None:
         file = Path(folder, "card.html")
         file.write_text(html, encoding="utf-8")
         with opened(file.as_uri(), (width, 600)) as view:
-            view.locator("summary").first.click()
+            view.locator("details").first.evaluate("details => { details.open = true }")
             view.screenshot(path=target, full_page=True)
 
 
@@ -63,13 +64,12 @@ def main() -> None:
     """Renders the card of one checkpoint; the rankings that do not hold it are left out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranking", type=Path, action="append", help="what hf-emms rank --output wrote")
-    parser.add_argument("--checkpoint", help="its name in the rankings; the best one of the first by default")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help=f"default: {CHECKPOINT}")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images" / "model-card.png")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = asked.ranking or demo_rankings(Path(folder))
         rankings = [Ranking.from_json(file.read_bytes()) for file in files]
-    best = rankings[0].best
-    checkpoint = asked.checkpoint or (best.checkpoint if best else "")
-    holding = [ranking for ranking in rankings if checkpoint in ranking]
-    picture(page(model_card(holding, checkpoint, checkpoint=checkpoint).updated(None)), asked.output)
+    holding = [ranking for ranking in rankings if asked.checkpoint in ranking]
+    card = model_card(holding, asked.checkpoint, checkpoint=asked.checkpoint)
+    picture(page(card.updated(None)), asked.output)
