@@ -43,7 +43,37 @@ def test_rows_begin_high_on_the_first_screen(show):
     assert page.locator("tbody tr").first.bounding_box()["y"] <= 300
 
 
-def test_the_keyboard_reaches_and_operates_everything(show):
+# Every control that is shown gets a number; radio buttons of one name are one stop, as browsers have it.
+NUMBERED = """() => {
+    const controls = [...document.querySelectorAll(
+        'a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+        .filter(e => e.checkVisibility({visibilityProperty: true}) && !e.disabled && e.type !== 'hidden');
+    controls.forEach((e, place) => { e.dataset.place = e.type === 'radio' ? e.name : place; });
+    return [...new Set(controls.map(e => e.dataset.place))];
+}"""
+FOCUSED = """() => {
+    const e = document.activeElement, style = getComputedStyle(e);
+    return [e.dataset.place ?? '', style.outlineStyle !== 'none' || style.boxShadow !== 'none'];
+}"""
+
+
+@pytest.mark.slow
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(show, space):
+    page = show("")
+    for view in VIEWS:
+        page.goto(f"{space.url}/?{view}")
+        expected, reached = set(page.evaluate(NUMBERED)), {}
+        for _ in range(len(expected) + 10):
+            page.keyboard.press("Tab")
+            place, is_shown = page.evaluate(FOCUSED)
+            reached[place] = is_shown
+        missed = [place for place in expected if not reached.get(place)]
+        assert not [page.locator(f'[data-place="{place}"]').first.evaluate("e => e.outerHTML") for place in missed], (
+            view
+        )
+
+
+def test_what_the_keyboard_ticks_is_compared(show):
     page = show(BEANS)
     for _ in range(80):
         page.keyboard.press("Tab")
