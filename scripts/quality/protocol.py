@@ -202,6 +202,9 @@ MODALITY = {
     "question-answering": "text",
     "visual-question-answering": "image+text",
     "referring-expression": "image+text",
+    "text-pair-classification": "text",
+    "sentence-similarity": "text",
+    "token-classification": "text",
 }
 
 
@@ -213,6 +216,9 @@ ROLES = {
     "question-answering": {"question": "question", "context": "context", "answer": "answers"},
     "visual-question-answering": {"image": "image", "question": "question", "answer": "answer"},
     "referring-expression": {"image": "image", "expression": "expression", "box": "box"},
+    "text-pair-classification": {"text": "sentence1", "text_pair": "sentence2", "label": "label"},
+    "sentence-similarity": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
+    "token-classification": {"tokens": "tokens", "label": "tags"},
 }
 
 # Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
@@ -245,6 +251,15 @@ REAL_TEXTS: tuple[Candidate, ...] = (
     Candidate("bert-distilled", "text"),
     Candidate("encoder-minilm-albert", "text"),
     Candidate("encoder-wordnet-gpt2", "text"),
+)
+
+# Of pairs and words: without the largest, with more of the demo's.
+PAIR_TEXTS: tuple[Candidate, ...] = (
+    *(candidate for candidate in REAL_TEXTS if not candidate.name.startswith("mpnet")),
+    Candidate("electra-distilled", "text"),
+    Candidate("albert-distilled", "text"),
+    Candidate("bert-masked-short", "text"),
+    Candidate("bert-random", "text", kind="random"),
 )
 
 # "quick" is the user's `--budget quick`: 1,000 rows, 3 epochs. "full" is what `--confirm` does by default: up to 5
@@ -303,7 +318,20 @@ TEXTS = of_real_checkpoints(
     ),
     REAL_TEXTS,
 )
-POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO)}
+PAIRS_AND_WORDS = of_real_checkpoints(
+    "pairs-and-words",
+    "text checkpoints on pairs and words",
+    (
+        Target("med", "text-pair-classification", "dev", "accuracy"),
+        Target("wnut", "token-classification", "dev", "entity F1"),
+        Target("sts-images", "sentence-similarity", "held", "Spearman"),
+        Target("covid", "text-pair-classification", "held", "accuracy"),
+        Target("ewt", "token-classification", "held", "accuracy"),
+    ),
+    PAIR_TEXTS,
+    budgets=(QUICK,),
+)
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS)}
 
 
 def work() -> Path:
