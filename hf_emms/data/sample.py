@@ -229,7 +229,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
         )
-    n_rows = len(drawn.rows)
+    n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(

@@ -83,6 +83,15 @@ class TestOnACluster:
         fashion = hf_emms.rank("demo_fashion", checkpoints, cache=False, **{**settings, "max_samples": 60})
         assert_same(swept.rankings["demo_fashion"], fashion)
 
+    @pytest.mark.slow
+    def test_pairs_and_words_give_what_one_process_gives(self, encoder: str, tmp_path: Path) -> None:
+        settings = {"max_samples": 60, "encoders": encoder, "estimators": ["emms"], "cache": False}
+        checkpoints = ["emms-demo/bert-random", GOOD]  # the second reads pictures: a failed row
+        swept = hf_emms.sweep(["demo_pairs", "demo_words"], checkpoints, output=tmp_path, engine="ray", **settings)
+        for name, shared in swept.rankings.items():
+            assert_same(shared, hf_emms.rank(name, checkpoints, **settings))
+            assert [row.error is None for row in shared] == [True, False]
+
     def test_a_worker_that_is_killed_changes_nothing(self, encoder: str) -> None:
         killed: list[int] = []
 
