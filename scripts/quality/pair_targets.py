@@ -8,6 +8,7 @@ from scripts.quality.rows import Split, Table, hub_rows, split_rows
 
 SEED = 60
 SHARES = (0.5, 0.15, 0.35)
+COUNTS = (1_500, 300, 800)
 
 
 def med() -> Table:
@@ -15,7 +16,7 @@ def med() -> Table:
     rows = hub_rows("verypluming/MED", "data", "train")
     pairs = {"sentence1": rows["sentence1"], "sentence2": rows["sentence2"], "label": rows["gold_label"]}
     names = rows.features["gold_label"].names
-    return split_rows(_lists(pairs), classes=names, seed=SEED, counts=(2_500, 500, 2_000), group="sentence1")
+    return split_rows(_lists(pairs), classes=names, seed=SEED, counts=COUNTS, group="sentence1")
 
 
 def sts_images() -> Table:
@@ -36,16 +37,16 @@ def covid() -> Table:
 def wnut() -> Table:
     """WNUT-17: new and rare entities in posts."""
     parts = [hub_rows("leondz/wnut_17", "data", split) for split in ("train", "validation", "test")]
-    return _sentences(parts, "ner_tags", (2_500, 500, 1_500))
+    return _sentences(parts, "ner_tags")
 
 
 def ewt() -> Table:
     """English Web Treebank: universal parts of speech."""
     parts = [hub_rows("universal_dependencies/en_ewt", "data", split) for split in ("train", "validation", "test")]
-    return _sentences(parts, "upos", (2_500, 500, 1_500))
+    return _sentences(parts, "upos")
 
 
-def _sentences(parts: list, column: str, counts: tuple[int, int, int]) -> Table:
+def _sentences(parts: list, column: str) -> Table:
     tokens = [sentence for part in parts for sentence in part["tokens"]]
     rows = {
         "tokens": tokens,
@@ -53,7 +54,7 @@ def _sentences(parts: list, column: str, counts: tuple[int, int, int]) -> Table:
         "text": [" ".join(sentence) for sentence in tokens],
     }
     names = parts[0].features[column].feature.names
-    table = split_rows(rows, classes=names, seed=SEED, counts=counts, group="text")
+    table = split_rows(rows, classes=names, seed=SEED, counts=COUNTS, group="text")
     return {
         name: Split({key: split.columns[key] for key in ("tokens", "tags")}, split.classes)
         for name, split in table.items()

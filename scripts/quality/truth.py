@@ -16,7 +16,7 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
+from hf_emms.finetune.recipe import TrainingJob, default_rates, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
 from hf_emms.hub import resolve
@@ -111,7 +111,7 @@ def jobs(pool: Pool, names: set[str] | None = None) -> list[Job]:
         for target in pool.targets
         if names is None or target.name in names
         for candidate in pool.candidates_of(target)
-        for rate in rates_of(candidate, target, budget)
+        for rate in rates_of(candidate, target)
     ]
 
 
@@ -119,7 +119,7 @@ def more_jobs(pool: Pool, done: list[dict], names: set[str] | None = None) -> It
     """Further seeds, at the rate whose validation score was best with the first one."""
     for job in jobs(pool, names):
         same = [one for one in done if place_of(one) == job.key[:4] and one["seed"] == job.seed]
-        if len({one["rate"] for one in same}) < len(rates_of(job.candidate, job.target, job.budget)):
+        if len({one["rate"] for one in same}) < len(rates_of(job.candidate, job.target)):
             continue
         if max(same, key=lambda one: one["validation"])["rate"] == job.rate:
             for seed in job.budget.seeds[1:]:
@@ -127,11 +127,11 @@ def more_jobs(pool: Pool, done: list[dict], names: set[str] | None = None) -> It
 
 
 @cache
-def rates_of(candidate: Candidate, target: Target, budget: Budget) -> tuple[float, ...]:
+def rates_of(candidate: Candidate, target: Target) -> tuple[float, ...]:
     """The rates that are tried: its own, or those that users get for a checkpoint of its size."""
     if candidate.rates:
         return candidate.rates
-    return recipe_for(options_of(target, budget), target.task, parameters_of(candidate, target)).learning_rates
+    return default_rates(parameters_of(candidate, target))
 
 
 @cache
