@@ -69,12 +69,16 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
     """The section of a card, with all entries."""
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
-    controls = [markdown_text(title_of(name)) for name in estimators if name not in EMMS]
+    first = {entry.estimators[0] for entry in entries}
+    controls = [markdown_text(title_of(name)) for name in estimators if name not in {*EMMS, *first}]
     if any(entry.ranking.has_elsewhere for entry in entries):
         controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
     columns = _model_card_columns(entries, estimators)
+    estimated = any(not entry.ranking.reason for entry in entries)
     template = f"{about}_card_section.md.jinja"
-    body = rendered_template(template, entries=entries, controls=controls, columns=columns).strip("\n")
+    body = rendered_template(template, entries=entries, controls=controls, columns=columns, estimated=estimated).strip(
+        "\n"
+    )
     data = redacted(readme.data_comment(pack(entries, about)))
     return f"{readme.START}\n{data}\n\n{body}\n\n{readme.END}\n"
 

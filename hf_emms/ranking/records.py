@@ -193,6 +193,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
             was used, None where labels can only be texts.
         estimators: names; the first one orders the rows.
+        reason: why it does, in one sentence, where it is not EMMS.
         created: UTC time in ISO 8601.
         notes: what was inferred or left out, in words.
         rows: ranked rows, failed ones last.
@@ -215,6 +216,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
+    reason: str = ""
     versions: dict[str, str]
     created: str
     notes: tuple[str, ...] = ()

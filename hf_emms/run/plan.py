@@ -184,14 +184,13 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
 
 
 def _with_task_estimators(options: Options, task: Task) -> Options:
-    """The options with the task's own estimators where the user names none and the engine runs them.
+    """The options with the task's own estimators where the user names none.
 
     Raises:
         EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
     """
-    runs_models = options.race is None and options.engine != "ray"
-    if task.estimators and runs_models and options.estimators == DEFAULT_ESTIMATORS:
-        return replace(options, estimators=task.estimators)
+    if task.estimators and options.estimators == DEFAULT_ESTIMATORS:
+        options = replace(options, estimators=task.estimators)
     names = [name for name in options.estimators if get_estimator(name).needs_model]
     if names and not task.input.is_answered:
         written = ", ".join(other.id for other in TASKS.values() if other.input.is_answered)
@@ -199,8 +198,11 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
             f"{names[0]} is for labels that checkpoints write, and not for {task.id}",
             f"another --estimator; tasks with such labels: {written}",
         )
-    if names and not runs_models:
-        raise EmmsError(f"{names[0]} runs in this process, without --race and --engine ray", "leave one of them out")
+    if names and options.race is not None:
+        raise EmmsError(
+            f"--race stops checkpoints by their features, and {names[0]}, by which {task.id} is ranked, has none",
+            "leave --race out, or race by EMMS: --estimator emms_knn",
+        )
     return options
 
 

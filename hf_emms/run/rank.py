@@ -21,6 +21,7 @@ from hf_emms.hub import HubFacts
 from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, python_words, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
@@ -336,6 +337,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
+        reason=get_estimator(options.estimators[0]).reason,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),

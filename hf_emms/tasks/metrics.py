@@ -17,6 +17,7 @@ from hf_emms.tasks.task import Metric
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10
 _MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
+_WORD = re.compile(r"\w+")
 
 Box = tuple[float, float, float, float]
 """Centre x and y, width and height, as fractions of the image."""
@@ -295,12 +296,62 @@ def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> f
     """chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
     from sacrebleu.metrics import CHRF
 
-    rows = [(p.text, [text for text, _ in texts]) for p, texts in zip(predictions, references, strict=True) if p.text]
+    return _corpus_score(CHRF(), predictions, references)
+
+
+def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Corpus BLEU-4 of the texts that were written, by sacrebleu's defaults: case counts, words as 13a divides them."""
+    from sacrebleu.metrics import BLEU
+
+    return _corpus_score(BLEU(force=True), predictions, references)
+
+
+def _corpus_score(metric: Any, predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """What a metric of sacrebleu gives, as a share."""
+    rows = _written_rows(predictions, references)
     if not rows:
         return 0.0
     most = max(len(texts) for _, texts in rows)
     columns = [[texts[place] if place < len(texts) else texts[0] for _, texts in rows] for place in range(most)]
-    return float(CHRF().corpus_score([text for text, _ in rows], columns).score) / 100
+    return float(metric.corpus_score([text for text, _ in rows], columns).score) / 100
+
+
+def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """The texts that were written, empty ones too, with their references."""
+    return [
+        (prediction.text, [text for text, _ in texts])
+        for prediction, texts in zip(predictions, references, strict=True)
+        if prediction.text is not None
+    ]
+
+
+def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """ROUGE-L: F1 of the longest common subsequence of words with the best reference, the mean of what was written.
+
+    As rouge-score has it without stems, but words may be of any script.
+    """
+    scores = []
+    for written, texts in _written_rows(predictions, references):
+        words = _words(written)
+        common = [(_longest_common(words, other), len(words) + len(other)) for other in map(_words, texts)]
+        scores.append(max(2 * length / total if total else 0.0 for length, total in common))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    lengths = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for place, other in enumerate(second, 1):
+            above = lengths[place]
+            lengths[place] = diagonal + 1 if word == other else max(above, lengths[place - 1])
+            diagonal = above
+    return lengths[-1]
 
 
 def final_answers(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
@@ -338,4 +389,6 @@ BLEU_4 = Metric("BLEU", bleu)
 CIDER = Metric("CIDEr", cider)
 BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
 CHRF = Metric("chrF", chrf)
+TRANSLATION_BLEU = Metric("BLEU", translation_bleu)
+ROUGE_L = Metric("ROUGE-L", rouge_l)
 FINAL_ANSWERS = Metric("final answer", final_answers)

@@ -1,7 +1,8 @@
 """Texts in two languages: a column of both (`datasets.Translation`), or two columns named by their languages."""
 
 from hf_emms.inputs import PROMPT
-from hf_emms.tasks.heads import RESPONSES
+from hf_emms.tasks.heads import response_head
+from hf_emms.tasks.metrics import TRANSLATION_BLEU
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 # ISO 639-1, without "id" and "no", which name other columns, too.
@@ -25,7 +26,7 @@ TRANSLATION = Task(
     label=Column("target", ("target", "tgt", *_columns((*_LANGUAGES, "en"))), ("string", "strings")),
     categorical=False,
     label_text=str.strip,
-    head=RESPONSES,
+    head=response_head(TRANSLATION_BLEU),
     estimators=WRITTEN_ESTIMATORS,
     reading="--column source=COLUMN --column target=COLUMN turn the direction",
     source_tags=("text-generation",),

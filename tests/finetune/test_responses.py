@@ -15,7 +15,15 @@ from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import WrittenResponse, byte_likelihood, chrf, final_answers
+from hf_emms.tasks import get_task
+from hf_emms.tasks.metrics import (
+    WrittenResponse,
+    byte_likelihood,
+    chrf,
+    final_answers,
+    rouge_l,
+    translation_bleu,
+)
 from tests.finetune.test_response_writer import rows
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
@@ -75,4 +83,21 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
     assert 0.5 < chrf(right, references) < 1
     unwritten = [WrittenResponse(8, 8), right[1]]
     assert chrf(unwritten, references) == pytest.approx(1)
+    assert chrf([WrittenResponse(8, 8, ""), right[1]], references) < 0.9
     assert final_answers([WrittenResponse(1, 1, "#### 4"), WrittenResponse(1, 1, "1200")], references) == 0
+
+
+def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_them() -> None:
+    from sacrebleu import corpus_bleu
+
+    names = [[metric.name for metric in get_task(task).head.metrics([])] for task in ("translation", "summarization")]
+    assert [each[:3] for each in names] == [["byte likelihood", "chrF", "BLEU"], ["byte likelihood", "chrF", "ROUGE-L"]]
+    texts = [("The cat sat on the mat today.", "A cat sat on the mat, today."), ("Many dogs bark", "dogs bark at cats")]
+    written = [WrittenResponse(8, 8, text) for text, _ in texts]
+    references = [((reference, 1.0),) for _, reference in texts]
+    expected = corpus_bleu([text for text, _ in texts], [[reference for _, reference in texts]]).score / 100
+    assert translation_bleu([*written, WrittenResponse(8, 8)], [*references, (("more", 1.0),)]) == expected
+    # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 4.
+    assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
+    assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
+    assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
