@@ -119,6 +119,14 @@ class Sample:
         """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
+    def texts_of(self, label: int) -> list[str]:
+        """The texts that a label is the mean of."""
+        soft = self.soft_labels
+        if soft is None:
+            return [self.label_texts[label]]
+        first, last = np.searchsorted(soft.labels, (label, label + 1))
+        return [self.label_texts[text] for text in soft.texts[first:last].tolist()]
+
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""

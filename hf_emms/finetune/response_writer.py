@@ -92,7 +92,7 @@ class ResponseWriter:
         sample = self._sample
         texts, places = [], []
         for place, row in enumerate(rows.tolist()):
-            for text in _texts_of(sample, int(sample.codes[row])):
+            for text in sample.texts_of(int(sample.codes[row])):
                 texts.append(text)
                 places.append(place)
         inputs = [sample.inputs[int(sample.input_of_row[rows[place]])] for place in places]
@@ -170,15 +170,6 @@ class ResponseWriter:
                 optimizer.zero_grad(set_to_none=True)
         method = "an adapter (LoRA)" if lora else "all weights"
         self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
-
-
-def _texts_of(sample: Sample, label: int) -> list[str]:
-    """The texts that a label is the mean of."""
-    soft = sample.soft_labels
-    if soft is None:
-        return [sample.label_texts[label]]
-    first, last = np.searchsorted(soft.labels, (label, label + 1))
-    return [sample.label_texts[text] for text in soft.texts[first:last].tolist()]
 
 
 def _length(response: Response) -> int:

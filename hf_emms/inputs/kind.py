@@ -75,7 +75,6 @@ class InputKind:
         cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
-        is_answered: whether checkpoints write the label behind such an input, see `response_reader`.
     """
 
     name: str
@@ -91,7 +90,6 @@ class InputKind:
     cpu_seconds: float = 0.0
     chunk_rows: int = 512
     buffer_rows: int = 10_000
-    is_answered: bool = False
 
     # --- content of a dataset ---------------------------------------------------------------------------------
 

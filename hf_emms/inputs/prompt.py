@@ -308,5 +308,4 @@ PROMPT = _Prompt(
     fallback_pooling="last_token",
     fallback_summary="the last layer's state of the prompt's last token",
     cpu_seconds=4 * TEXT.cpu_seconds,
-    is_answered=True,
 )

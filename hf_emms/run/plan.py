@@ -192,11 +192,12 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
     if task.estimators and options.estimators == DEFAULT_ESTIMATORS:
         options = replace(options, estimators=task.estimators)
     names = [name for name in options.estimators if get_estimator(name).needs_model]
-    if names and not task.input.is_answered:
-        written = ", ".join(other.id for other in TASKS.values() if other.input.is_answered)
+    unfit = next((name for name in names if name not in task.estimators), None)
+    if unfit is not None:
+        fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
-            f"{names[0]} is for labels that checkpoints write, and not for {task.id}",
-            f"another --estimator; tasks with such labels: {written}",
+            f"{unfit} is for labels that checkpoints write, and not for {task.id}",
+            f"another --estimator; tasks that it is for: {fitting}",
         )
     if names and options.race is not None:
         raise EmmsError(

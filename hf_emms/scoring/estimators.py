@@ -296,4 +296,13 @@ ESTIMATORS: tuple[Estimator, ...] = (
         higher_is_better=False,
         title="Zero-shot",
     ),
+    Estimator(
+        "word_error_rate",
+        "minus the word error rate of checkpoints that transcribe, before any fine-tuning",
+        _written("word_error_rate"),
+        needs_model=True,
+        forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
+        higher_is_better=False,
+        title="minus WER",
+    ),
 )

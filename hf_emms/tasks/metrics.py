@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 import re
 import string
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.tasks.task import Metric
 
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10
 _MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
 _WORD = re.compile(r"\w+")
+
+# Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
+# character counts as a word there.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_UNSPACED_LETTER = re.compile(f"([{UNSPACED}])")
+_APOSTROPHES = re.compile("(?<=\\w)['’](?=\\w)")
 
 Box = tuple[float, float, float, float]
 """Centre x and y, width and height, as fractions of the image."""
@@ -370,6 +381,44 @@ def has_final_answer(text: str) -> bool:
 
 def _final_answer(text: str) -> str | None:
     return text.rpartition(FINAL_ANSWER)[2].strip().replace(",", "") if has_final_answer(text) else None
+
+
+# ---- transcripts: texts, with references as for captions -------------------------------------------------------------
+
+
+def spoken_words(text: str) -> list[str]:
+    """Words as transcripts are compared: letters and digits in small letters, without punctuation and symbols.
+
+    Apostrophes within words go, other marks divide them. Numbers stay as they are written.
+    """
+    plain = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).casefold())
+    letters = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in plain)
+    return _UNSPACED_LETTER.sub(r" \1 ", letters).split()
+
+
+def word_errors(text: str, reference: str) -> tuple[int, int]:
+    """Words of a transcript that are wrong, missing or too many, and words of its reference."""
+    words = spoken_words(reference)
+    return _distance(_jiwer().process_words, spoken_words(text), words), len(words)
+
+
+def character_errors(text: str, reference: str) -> tuple[int, int]:
+    """The same of characters, a space between words being one."""
+    plain = " ".join(spoken_words(reference))
+    return _distance(_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
+
+
+def _distance(process: Callable[[str, str], Any], words: Sequence[str], reference: Sequence[str]) -> int:
+    result = process(" ".join(reference), " ".join(words))
+    return int(result.substitutions + result.deletions + result.insertions)
+
+
+def _jiwer() -> ModuleType:
+    try:
+        import jiwer
+    except ImportError as error:
+        raise EmmsError("words are compared by jiwer, which is not installed", install_command("audio")) from error
+    return jiwer
 
 
 FINAL_ANSWER = "####"
