@@ -15,8 +15,7 @@ AUTOMATIC_SPEECH_RECOGNITION = Task(
     categorical=False,
     label_text=clean_caption,
     label_noun="transcript",
-    reading="encoders of sound by what is said; whether this orders them as fine-tuning does has not been shown, so read "
-    "the word error rates of those that transcribe already, too",
+    reading="encoders of sound by what is said; whether this orders them as fine-tuning does has not been shown",
     aliases=("asr", "speech-recognition", "speech-to-text"),
     source_tags=("feature-extraction", "audio-classification"),
     estimators=("emms_knn", "emms", "word_error_rate"),
