@@ -21,7 +21,7 @@ from hf_emms.errors import install_command, redacted
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
-from hf_emms.ranking import EMMS, Explained, Ranking, Row, is_commit
+from hf_emms.ranking import EMMS, Explained, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
@@ -61,6 +61,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     Raises:
         EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
     """
+    check_ranking(ranking)
     if checkpoint is None:
         return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)])
     return card_section("model", [checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)])

@@ -16,7 +16,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
-from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.ranking import Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
 from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 from hf_emms.tasks import hub_tag
@@ -134,6 +134,7 @@ def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
     """
+    check_ranking(ranking)
     return publish([ranking], repo_id, private=private).url
 
 

@@ -146,6 +146,9 @@ class Row(msgspec.Struct, frozen=True):
     fine_tuned: FineTuned | None = None
     elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.checkpoint, self.revision, self.rank))
+
     @property
     def score(self) -> float | None:
         """The score by the estimator that orders the rows; None for a failed row."""
@@ -254,6 +257,16 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 def emms_score(scores: Mapping[str, Score]) -> Score | None:
     """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
     return next((scores[name] for name in EMMS if name in scores), None)
+
+
+def check_ranking(value: object) -> None:
+    """Refuses what is no ranking.
+
+    Raises:
+        EmmsError: it is something else.
+    """
+    if not isinstance(value, RankingData):
+        raise EmmsError(f"ranking is {value!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
 
 
 class Explained(NamedTuple):

@@ -13,7 +13,7 @@ from hf_emms.finetune.saving import push_best
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, python_words
 from hf_emms.presets import dataset_preset
-from hf_emms.ranking import Ranking, is_commit
+from hf_emms.ranking import Ranking, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run.plan import Session
 from hf_emms.run.preflight import rate
@@ -127,8 +127,7 @@ def confirm(
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
     """The options with which a ranking's dataset is read again; raises for one that was in memory."""
-    if not isinstance(ranking, Ranking):
-        raise EmmsError(f"ranking is {ranking!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
+    check_ranking(ranking)
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":

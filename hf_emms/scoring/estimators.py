@@ -136,7 +136,8 @@ class Estimator:
         result = self.function(inputs)
         numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
         if not all(map(math.isfinite, numbers)):
-            raise EmmsError(f"{self.name} gave {result.value} ± {result.stderr}, which is not a finite number")
+            spread = "" if result.stderr is None else f" ± {result.stderr}"
+            raise EmmsError(f"{self.name} gave {result.value}{spread}, which is not a finite number")
         if self.higher_is_better:
             return result
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
