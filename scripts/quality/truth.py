@@ -156,6 +156,7 @@ def run(
     names: set[str] | None = None,
     budgets: set[str] | None = None,
     *,
+    candidates: set[str] | None = None,
     again: bool = False,
     share: tuple[int, int] = (0, 1),
     first_seed: bool = False,
@@ -166,6 +167,7 @@ def run(
         pool: whose targets.
         names: of targets; all by default.
         budgets: names of budgets; all by default.
+        candidates: names of candidates; all by default.
         again: also what the committed results have.
         share: this process's number, and how many processes share the work.
         first_seed: leave further seeds out.
@@ -178,6 +180,7 @@ def run(
         plan = list(more_jobs(pool, done, names)) if more else jobs(pool, names)
         keys = {key_of(record) for record in done}
         waiting = [job for job in plan if job.key not in keys and (budgets is None or job.budget.name in budgets)]
+        waiting = [job for job in waiting if candidates is None or job.candidate.name in candidates]
         # A candidate's runs on a target stay in one process, also when it starts again.
         mine = [job for job in waiting if sum(map(ord, job.target.name + job.candidate.name)) % share[1] == share[0]]
         _run(mine, done)
