@@ -26,7 +26,7 @@ from hf_emms.registry import plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
-SAMPLE_VERSION = 7
+SAMPLE_VERSION = 8
 
 _FEW = 5
 # So many rows of as many classes are enough where the dataset says that they are classes.
@@ -260,6 +260,9 @@ def _notes(
     """What is said of rows, texts and what was left out; of items the task has said it."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
+    if task.instruction is not None:
+        asked = task.instruction(schema.columns).text
+        notes.append(f"decoders read {asked!r} behind each {task.inputs[0].name}, T5 before it")
     if labels.spans is None:
         notes += (
             _notes_on_classes(drawn, labels, total)

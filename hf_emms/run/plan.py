@@ -16,9 +16,11 @@ from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError, install_command, printable, redacted
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.memory import check_short_run, longest_tokens
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
+from hf_emms.inputs.prompt import MAX_TOKENS
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
@@ -27,6 +29,7 @@ from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
+from hf_emms.run.engines.extraction import needs_model, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import TASKS, Task, get_task
@@ -267,8 +270,25 @@ def _candidates(
             key = row_key(candidate.extraction, session.options, sample, encoders)
             made_of = partial(_finished_row, candidate.id, session.options, len(encoders))
             candidate = replace(candidate, row=session.cache.get_json("rows", key, made_of))
+        if candidate.extraction is not None and candidate.row is None and session.options.engine == "local":
+            candidate = replace(candidate, row=_too_large(candidate, session, sample))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
     return tuple(candidates.values())
+
+
+def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
+    """The failed row of a checkpoint whose short run does not fit into memory; its weights are not downloaded."""
+    plan, options = candidate.extraction, session.options
+    if plan is None or not needs_model(options):
+        return None
+    try:
+        of_weights = weight_bytes(plan.weights_repo, session.cache)
+    except EmmsError:
+        return None  # which is said when it is loaded
+    longest = longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
+    check = partial(check_short_run, plan, of_weights, longest, options.device)
+    failed = or_failed_row(candidate.id, plan.repo.revision, check)
+    return failed if isinstance(failed, Row) else None
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hf_emms.inputs import PROMPT
+from hf_emms.inputs.kind import Instruction
 from hf_emms.tasks.heads import response_head
 from hf_emms.tasks.metrics import ROUGE_L
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
@@ -30,5 +31,6 @@ SUMMARIZATION = Task(
     label_text=str.strip,
     head=response_head(ROUGE_L),
     estimators=WRITTEN_ESTIMATORS,
+    instruction=lambda columns: Instruction("Summarize:"),
     source_tags=("text-generation",),
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
+from hf_emms.inputs.kind import Instruction
 from hf_emms.options import LabelForm, Options
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ class Task:
         check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
         label_position: the column or field beside the label's that says where in the input a label starts.
         label_end: the same of where it ends.
+        instruction: from the dataset's columns, role → column, what checkpoints are asked to do with an input; None
+            where the input says it itself.
         reading: what is ranked, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
         estimators: by which checkpoints are scored unless the user says, the one that orders them first; empty for
@@ -214,6 +217,7 @@ class Task:
     check: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
     label_position: str | None = None
     label_end: str | None = None
+    instruction: Callable[[Mapping[str, str]], Instruction] | None = None
     reading: str = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()

@@ -162,3 +162,20 @@ def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path
 def test_classes_are_not_written(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="short_run is for labels that checkpoints write, and not for text-class"):
         hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)
+
+
+def test_a_short_run_that_does_not_fit_into_memory_is_a_failed_row_before_anything_is_loaded(
+    zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    wide = tmp_path / "wide"
+    shutil.copytree(writer(zoo, "gpt2"), wide)
+    config = json.loads((wide / "config.json").read_text())
+    (wide / "config.json").write_text(json.dumps(config | {"n_embd": 10**9}))
+    options = Options(rows(), checkpoints=(str(wide), str(writer(zoo, "gpt2"))), encoders=("demo",), device="cpu")
+    too_large, fits = plan(options, Silent()).candidates
+    assert fits.row is None
+    assert too_large.row is not None
+    assert "short run would take about" in str(too_large.row.error)
+    assert "weights, gradients, optimizer and activations" in str(too_large.row.error)
+    features_alone = replace(options, estimators=("emms",))
+    assert all(candidate.row is None for candidate in plan(features_alone, Silent()).candidates)

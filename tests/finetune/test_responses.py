@@ -10,6 +10,7 @@ import transformers
 
 import hf_emms
 from hf_emms.cache import NO_CACHE
+from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
@@ -101,3 +102,44 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
     assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
     assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_an_adapter_is_kept_alone_where_that_is_asked_for(
+    zoo: Path, tmp_path: Path, emms_cache: Path, name: str
+) -> None:
+    import peft
+
+    data, folder, base = rows(80), tmp_path / "adapter", writer(zoo, name)
+    settings = {"confirm": 1, "method": "lora", "epochs": 1, "learning_rates": ["1e-2"], "save_model": str(folder)}
+    ranking = hf_emms.rank(
+        data, [str(base)], estimators="emms", encoders="demo", device="cpu", keep_adapter=True, **settings
+    )
+    result = ranking.rows[0].fine_tuned
+    assert result is not None, ranking.notes
+    assert not (folder / "model.safetensors").exists()
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    opened = peft.AutoPeftModelForCausalLM if name == "gpt2" else peft.AutoPeftModelForSeq2SeqLM
+    card = (folder / "README.md").read_text()
+    assert f"{opened.__name__}.from_pretrained({str(folder)!r})" in card
+    assert "library_name: peft" in card
+    merged = opened.from_pretrained(folder).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "merged")
+    test = load_splits(Options(data)).test
+    texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
+    sample = load_sample(data.filter(lambda row: row["question"] in texts))
+    extraction = plan_extraction(repo_of(tmp_path / "merged"), PROMPT, "text-generation")
+    reloaded = ResponseWriter(extraction, sample, Options("d", device="cpu"), NO_CACHE)
+    bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
+    assert bits / n_bytes == pytest.approx(result.runs[0].loss, rel=1e-3)
+
+
+def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
+    checkpoints, kept = [str(writer(zoo, "gpt2"))], {"confirm": 1, "keep_adapter": True}
+    with pytest.raises(EmmsError, match="no adapter is trained"):
+        hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
+    with pytest.raises(EmmsError, match="none is"):
+        hf_emms.rank(rows(), checkpoints, method="lora", **kept)
+    with pytest.raises(EmmsError, match="adapters are kept of checkpoints that write responses"):
+        hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)

@@ -22,7 +22,8 @@ from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
 from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
-from hf_emms.finetune.recipe import BYTES_PER_PARAMETER, TrainingJob
+from hf_emms.finetune.memory import BYTES_PER_PARAMETER
+from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
 from hf_emms.finetune.unfinished import StorageError, unfinished_folder
