@@ -41,7 +41,7 @@ def activation_bytes(plan: ExtractionPlan, tokens: int, *, bytes_of_number: int,
     )
     layers *= 2 if getattr(config, "is_encoder_decoder", False) else 1
     of_layers = layers + _KEPT_OF_LAYER if checkpointed else layers * _KEPT_OF_LAYER
-    return tokens * (width * of_layers * bytes_of_number + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT)
+    return int(tokens * (width * of_layers * bytes_of_number + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT))
 
 
 def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
@@ -123,4 +123,4 @@ def _config(plan: ExtractionPlan) -> Any:
 def _stored_bytes(config: Any) -> int:
     """Bytes of a number in the files of a checkpoint, by its configuration."""
     dtype = getattr(config, "dtype", None)
-    return dtype.itemsize if hasattr(dtype, "itemsize") else 2 if "16" in str(dtype) else BYTES_OF_WEIGHT
+    return 2 if "16" in str(dtype) else BYTES_OF_WEIGHT

@@ -29,7 +29,7 @@ from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.extraction import needs_model, weight_bytes
+from hf_emms.run.engines.extraction import trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import TASKS, Task, get_task
@@ -193,7 +193,9 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
         EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
     """
     if task.estimators and options.estimators == DEFAULT_ESTIMATORS:
-        options = replace(options, estimators=task.estimators)
+        first, *others = task.estimators
+        beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
+        options = replace(options, estimators=(first, *beside))
     names = [name for name in options.estimators if get_estimator(name).needs_model]
     unfit = next((name for name in names if name not in task.estimators), None)
     if unfit is not None:
@@ -204,7 +206,7 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
         )
     if names and options.race is not None:
         raise EmmsError(
-            f"--race stops checkpoints by their features, and {names[0]}, by which {task.id} is ranked, has none",
+            f"--race stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
             "leave --race out, or race by EMMS: --estimator emms_knn",
         )
     return options
@@ -279,7 +281,7 @@ def _candidates(
 def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
     """The failed row of a checkpoint whose short run does not fit into memory; its weights are not downloaded."""
     plan, options = candidate.extraction, session.options
-    if plan is None or not needs_model(options):
+    if plan is None or not trains(options):
         return None
     try:
         of_weights = weight_bytes(plan.weights_repo, session.cache)

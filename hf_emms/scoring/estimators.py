@@ -106,6 +106,7 @@ class Estimator:
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
         needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
+        trains: whether it trains the checkpoint.
         forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
         title: what tables call it; by default its name.
         reason: why it orders a ranking rather than EMMS, in one sentence; empty for what is only compared.
@@ -119,6 +120,7 @@ class Estimator:
     samples_rows: bool = False
     folds: bool = False
     needs_model: bool = False
+    trains: bool = False
     forwards: int = 0
     title: str = ""
     reason: str = ""
@@ -280,6 +282,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
         "minus the bits per byte of held-out responses after fine-tuning on 200 rows",
         _written("short_run"),
         needs_model=True,
+        trains=True,
         forwards=2056,  # 256 rows held out, and three epochs of 200
         higher_is_better=False,
         title="Short run",

@@ -9,7 +9,6 @@ from hf_emms.tasks.heads import response_head
 from hf_emms.tasks.metrics import TRANSLATION_BLEU
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
-
 _OTHERS = [code for code in LANGUAGES if code != "en"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
 from hf_emms.inputs import PROMPT
@@ -91,7 +93,7 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
 def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_them() -> None:
     from sacrebleu import corpus_bleu
 
-    names = [[metric.name for metric in get_task(task).head.metrics([])] for task in ("translation", "summarization")]
+    names = [[each.name for each in head_of(get_task(task)).metrics([])] for task in ("translation", "summarization")]
     assert [each[:3] for each in names] == [["byte likelihood", "chrF", "BLEU"], ["byte likelihood", "chrF", "ROUGE-L"]]
     texts = [("The cat sat on the mat today.", "A cat sat on the mat, today."), ("Many dogs bark", "dogs bark at cats")]
     written = [WrittenResponse(8, 8, text) for text, _ in texts]
@@ -111,7 +113,13 @@ def test_an_adapter_is_kept_alone_where_that_is_asked_for(
     import peft
 
     data, folder, base = rows(80), tmp_path / "adapter", writer(zoo, name)
-    settings = {"confirm": 1, "method": "lora", "epochs": 1, "learning_rates": ["1e-2"], "save_model": str(folder)}
+    settings: dict[str, Any] = {
+        "confirm": 1,
+        "method": "lora",
+        "epochs": 1,
+        "learning_rates": ["1e-2"],
+        "save_model": str(folder),
+    }
     ranking = hf_emms.rank(
         data, [str(base)], estimators="emms", encoders="demo", device="cpu", keep_adapter=True, **settings
     )
@@ -136,7 +144,8 @@ def test_an_adapter_is_kept_alone_where_that_is_asked_for(
 
 
 def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
-    checkpoints, kept = [str(writer(zoo, "gpt2"))], {"confirm": 1, "keep_adapter": True}
+    checkpoints = [str(writer(zoo, "gpt2"))]
+    kept: dict[str, Any] = {"confirm": 1, "keep_adapter": True}
     with pytest.raises(EmmsError, match="no adapter is trained"):
         hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
     with pytest.raises(EmmsError, match="none is"):

@@ -95,7 +95,12 @@ class TestOnACluster:
             assert [row.error is None for row in shared] == [True, False]
 
     def test_a_short_run_gives_there_what_it_gives_here(self, zoo: Path) -> None:
-        settings = {"estimators": ["short_run", "emms"], "encoders": "demo", "cache": False, "device": "cpu"}
+        settings: dict[str, Any] = {
+            "estimators": ["short_run", "emms"],
+            "encoders": "demo",
+            "cache": False,
+            "device": "cpu",
+        }
         checkpoints = [str(writer(zoo, name)) for name in ("gpt2", "t5")]
         shared = hf_emms.rank(rows(40), checkpoints, engine="ray", **settings)
         here = hf_emms.rank(rows(40), checkpoints, **settings)
