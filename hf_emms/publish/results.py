@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -163,8 +164,11 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
 
 def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
     folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
-    if repo.folder is None:
-        folder /= JSON_FOLDER
+    return rankings_below(folder if repo.folder is not None else folder / JSON_FOLDER)
+
+
+def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
+    """The rankings in a folder, at any depth, by their path there, and in words which files could not be read."""
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):
