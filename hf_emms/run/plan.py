@@ -26,7 +26,7 @@ from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, 
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimator
-from hf_emms.ranking.progress import Progress
+from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import trains, weight_bytes
@@ -165,7 +165,8 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         preset.check_usable()
     # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
-    sample = load_sample(options, session.cache, session.source)
+    with noted_while(progress, _reading(options)):
+        sample = load_sample(options, session.cache, session.source)
     options = _with_task_estimators(options, sample.task)
     session = replace(session, options=options)
     if sample.form == "numbers":
@@ -248,6 +249,11 @@ def checkpoint_names(
     """
     of_preset = preset.checkpoints if preset is not None and preset.task == task_id else ()
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
+
+
+def _reading(options: Options) -> str:
+    name = options.dataset if isinstance(options.dataset, str) else "the dataset"
+    return f"reading {name}" + ("" if options.streaming else f" ({SETTINGS['streaming'].flag} reads only a part)")
 
 
 def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: ModelResolver) -> tuple[Repo, ...]:
