@@ -10,6 +10,7 @@ import torch
 
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
+from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
@@ -20,6 +21,8 @@ _CTC, _SEQUENCES = "AutoModelForCTC", "AutoModelForSpeechSeq2Seq"
 # Clips of one length that are read together, and how many tokens are written of one, by its seconds: speech takes
 # fewer, and a decoder that repeats itself would go on.
 _BATCH, _FIRST_TOKENS, _TOKENS_A_SECOND = 8, 16, 25
+# What a decoder starts with at most: a start, a language, a task, and that times are not written.
+_START_TOKENS = 4
 # What the configurations of families call the most tokens that their decoder writes.
 _LIMITS = ("max_target_positions", "max_text_positions", "max_position_embeddings")
 # What only training needs, which checkpoints may lack.
@@ -72,13 +75,13 @@ class Recogniser:
         if self.is_ctc:
             return self.model(**inputs).logits.argmax(-1)
         settings = {"task": "transcribe"} if getattr(self.model.generation_config, "is_multilingual", False) else {}
-        longest = min(max_tokens(self.model), _FIRST_TOKENS + int(_TOKENS_A_SECOND * seconds))
-        return self.model.generate(**inputs, max_length=longest, do_sample=False, num_beams=1, **settings)
+        longest = min(max_new_tokens(self.model), _FIRST_TOKENS + int(_TOKENS_A_SECOND * seconds))
+        return self.model.generate(**inputs, max_new_tokens=longest, do_sample=False, num_beams=1, **settings)
 
 
-def max_tokens(model: Any) -> int:
-    """The most tokens that a decoder writes, with those that it starts with."""
-    return int(next(getattr(model.config, name) for name in _LIMITS if hasattr(model.config, name)))
+def max_new_tokens(model: Any) -> int:
+    """The most tokens that a decoder writes behind those that it starts with."""
+    return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
 
 
 def recogniser_class(plan: ExtractionPlan) -> str:
@@ -127,4 +130,6 @@ def load_recogniser(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Recogniser
     missing = sorted(name for name in report["missing_keys"] if not name.endswith(_TRAINING_ONLY))
     if missing:
         raise EmmsError(f"{plan.repo.id} has no head that transcribes: it has no weights for {missing[0]}")
+    if plan.base is not None:
+        merge_adapter(plan.repo, model)
     return Recogniser(model, tokenizer, reader, is_ctc(name))

@@ -13,7 +13,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recogniser import load_recogniser
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import word_errors
+from hf_emms.tasks.metrics import load_jiwer, word_errors
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -47,7 +47,7 @@ class Transcriber:
     def _measure(self, rows: np.ndarray) -> np.ndarray:
         sample = self._sample
         references = [sample.texts_of(int(label))[0] for label in sample.codes[rows].tolist()]
-        counts = [word_errors("", reference) for reference in references]  # without jiwer nothing is loaded
+        load_jiwer()  # without it no checkpoint is run
         try:
             with quiet_transformers():
                 recogniser = load_recogniser(self._plan, self._cache)

@@ -399,13 +399,30 @@ def spoken_words(text: str) -> list[str]:
 def word_errors(text: str, reference: str) -> tuple[int, int]:
     """Words of a transcript that are wrong, missing or too many, and words of its reference."""
     words = spoken_words(reference)
-    return _distance(_jiwer().process_words, spoken_words(text), words), len(words)
+    return _distance(load_jiwer().process_words, spoken_words(text), words), len(words)
 
 
 def character_errors(text: str, reference: str) -> tuple[int, int]:
     """The same of characters, a space between words being one."""
     plain = " ".join(spoken_words(reference))
-    return _distance(_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
+    return _distance(load_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
+
+
+def word_accuracy_of_texts(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """1 minus the word error rate of all rows together, each compared with its first transcript."""
+    return _share_right(word_errors, predictions, references)
+
+
+def character_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """1 minus the character error rate, in the same way."""
+    return _share_right(character_errors, predictions, references)
+
+
+def _share_right(
+    errors: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], references: Sequence[Any]
+) -> float:
+    counts = [errors(text, texts[0][0]) for text, texts in zip(predictions, references, strict=True)]
+    return 1 - sum(wrong for wrong, _ in counts) / max(1, sum(size for _, size in counts))
 
 
 def _distance(process: Callable[[str, str], Any], words: Sequence[str], reference: Sequence[str]) -> int:
@@ -413,7 +430,8 @@ def _distance(process: Callable[[str, str], Any], words: Sequence[str], referenc
     return int(result.substitutions + result.deletions + result.insertions)
 
 
-def _jiwer() -> ModuleType:
+def load_jiwer() -> ModuleType:
+    """What compares words; an EmmsError where it is not installed."""
     try:
         import jiwer
     except ImportError as error:
@@ -441,3 +459,5 @@ CHRF = Metric("chrF", chrf)
 TRANSLATION_BLEU = Metric("BLEU", translation_bleu)
 ROUGE_L = Metric("ROUGE-L", rouge_l)
 FINAL_ANSWERS = Metric("final answer", final_answers)
+WORDS_RIGHT = Metric("1 - WER", word_accuracy_of_texts)
+CHARACTERS_RIGHT = Metric("1 - CER", character_accuracy)

@@ -146,7 +146,7 @@ class Head:
     Attributes:
         output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
             the tokens of the second text), "words" (a tag for each word), "text" (a text about an image that it
-            writes) or "response" (to a prompt).
+            writes), "response" (to a prompt) or "transcript" (of a sound).
         auto_class: the class of transformers with such a head; None where there is none.
         metrics: the references of the training rows to the metrics; the first one compares checkpoints.
         spec: the references of the training rows to what outputs mean; for "row" only.
@@ -155,7 +155,7 @@ class Head:
         excluded_model_types: families that `auto_class` has, but with another kind of head.
     """
 
-    output: Literal["row", "span", "words", "text", "response"]
+    output: Literal["row", "span", "words", "text", "response", "transcript"]
     auto_class: str | None
     metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
     spec: Callable[[Sequence[Any]], HeadSpec] | None = None

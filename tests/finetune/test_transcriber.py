@@ -14,6 +14,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.recogniser import load_recogniser
 from hf_emms.inputs import AUDIO
+from hf_emms.options import Options
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.plan import plan
 from hf_emms.tasks.metrics import character_errors, spoken_words, word_errors
 from tests.helpers.sound import RATE, RECOGNISERS, encoded, recogniser, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
@@ -27,7 +30,7 @@ def test_texts_are_those_of_the_pipeline_of_transformers(name: str, zoo: Path) -
     folder = recogniser(zoo, name)
     texts = load_recogniser(plan_extraction(repo_of(folder), AUDIO, "asr")).transcribe(SOUNDS)
     pipeline = transformers.pipeline("automatic-speech-recognition", str(folder))
-    settings = {} if name.startswith("wav2vec2") else {"generate_kwargs": {"num_beams": 1, "max_length": 20}}
+    settings = {} if name.startswith("wav2vec2") else {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 16}}
     samples = [tone(200 + 300 * i, seconds, seed=i)[:, 0] for i, seconds in enumerate(SECONDS)]
     expected = [pipeline({"raw": raw, "sampling_rate": RATE}, **settings)["text"] for raw in samples]
     assert any(texts)
@@ -64,6 +67,8 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path, emms
     for name, reason in (("sound-wav2vec2", "has no tokenizer"), (folders[2].name, "without a head that transcribes")):
         assert "word_error_rate" not in rows_by_name[name].scores
         assert any("no word_error_rate score" in note and reason in note for note in rows_by_name[name].notes)
+    raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
+    assert plan(raced, Silent()).options.estimators == ("emms_knn", "emms")
     with pytest.raises(EmmsError, match="word_error_rate is for labels that checkpoints write, and not for text-class"):
         hf_emms.rank("demo_glosses", [str(transcribing)], estimators=["word_error_rate"], max_samples=60)
 
