@@ -274,6 +274,7 @@ class Options:
     save_model: str | None = fine_tuning(
         None, "Keep the best fine-tuned model in this folder.", metavar="DIR", job=False
     )
+    keep_adapter: bool = fine_tuning(False, "Save the LoRA adapter alone, not merged into the model.")
     push_to_hub: str | None = fine_tuning(
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )

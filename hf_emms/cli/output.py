@@ -272,8 +272,7 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
         yield _styled(line, fg="red") if row.error is not None else line if place else _styled(line, bold=True)
     for name, error in views.failures(ranking):
         yield _styled(f"failed: {name}: {error}", fg="red")
-    if ranking.unused_columns:
-        yield printable(views.unused_text(ranking.unused_columns))
+    yield from map(printable, views.remarks(ranking))
 
 
 def _styled(text: str, **style: Any) -> str:

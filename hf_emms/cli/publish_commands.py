@@ -125,6 +125,8 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
     )
     out.data(published.url)
     out.message(f"commit: {published.commit}")
+    for problem in published.problems:
+        out.message(f"not shown: {problem}")
 
 
 @cloup.command("results")

@@ -146,9 +146,8 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     """What a reader of the table should know, for stderr; `path` is where the ranking is."""
     from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
-    from hf_emms.ranking.text import unused_text
+    from hf_emms.ranking.text import remarks
 
-    unused = unused_text(ranking.unused_columns) if out.format in ("json", "csv", "tsv") else ""
     measured = finetuning_summary(ranking)
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
@@ -161,7 +160,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
         *ranking.notes,
-        *([unused] if unused else []),  # a table ends with it
+        *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # a table ends with them
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([] if measured else gaps),

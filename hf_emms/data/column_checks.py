@@ -12,7 +12,8 @@ import numpy as np
 from hf_emms.data.column_types import FLAGS, ColumnContents
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import TASKS, Column, Task, column_flag
-from hf_emms.tasks.other_tasks import OTHER_TASKS, text_pairs
+from hf_emms.tasks.other_tasks import OTHER_TASKS
+from hf_emms.tasks.text_pairs import text_pairs
 from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 
 # Names of columns that number or identify rows: never a label or an input unless named.

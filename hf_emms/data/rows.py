@@ -85,7 +85,9 @@ def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, ind
     value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
-    return column.kind.read(value, column.name)
+    content = column.kind.read(value, column.name)
+    task = schema.task
+    return column.kind.instructed(content, task.instruction(schema.columns)) if task.instruction else content
 
 
 def classes_of(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:

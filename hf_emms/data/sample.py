@@ -26,7 +26,7 @@ from hf_emms.registry import plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
-SAMPLE_VERSION = 7
+SAMPLE_VERSION = 8
 
 _FEW = 5
 # So many rows of as many classes are enough where the dataset says that they are classes.
@@ -118,6 +118,14 @@ class Sample:
     def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:
         """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
+
+    def texts_of(self, label: int) -> list[str]:
+        """The texts that a label is the mean of."""
+        soft = self.soft_labels
+        if soft is None:
+            return [self.label_texts[label]]
+        first, last = np.searchsorted(soft.labels, (label, label + 1))
+        return [self.label_texts[text] for text in soft.texts[first:last].tolist()]
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
@@ -229,7 +237,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
         )
-    n_rows = len(drawn.rows)
+    n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
@@ -252,6 +260,9 @@ def _notes(
     """What is said of rows, texts and what was left out; of items the task has said it."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
+    if task.instruction is not None:
+        asked = task.instruction(schema.columns).text
+        notes.append(f"decoders read {asked!r} behind each {task.inputs[0].name}, T5 before it")
     if labels.spans is None:
         notes += (
             _notes_on_classes(drawn, labels, total)

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -24,6 +24,7 @@ from hf_emms.cache import Cache, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.finetune.memory import check_training, longest_tokens, response_activation_bytes, training_bytes
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
@@ -31,13 +32,13 @@ from hf_emms.finetune.recipe import (
     choose_method,
     head_of,
     recipe_for,
-    training_bytes,
 )
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_bytes, format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
+from hf_emms.inputs.text import MAX_TRAINING_TOKENS
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_points
@@ -88,14 +89,14 @@ class FineTuning:
         return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
 
     def plan(self, row: Row) -> ExtractionPlan:
-        """How the checkpoint is loaded, at the revision that was ranked; refuses a folder whose content has changed."""
-        if is_commit(row.revision):
-            repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
-        else:
-            repo = resolve(row.checkpoint, "model")
-            if row.revision is not None and repo.revision != row.revision:
-                raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
-        return plan_for(repo, self.splits.task, self.options)
+        """See `_ranked_plan`."""
+        return _ranked_plan(row, self.splits.task, self.options)
+
+    def check_memory(self, row: Row, plan: ExtractionPlan) -> None:
+        """Refuses a checkpoint whose training does not fit into this machine, where its activations are known."""
+        activations = _activations(plan, row, self.splits, self.options)
+        if activations is not None:
+            check_training(self.methods[row.checkpoint], row.parameters, activations, self.options.device)
 
     def key(self, job: TrainingJob) -> dict[str, Any]:
         """The cache key of a run: everything that changes the result."""
@@ -128,6 +129,17 @@ class FineTuning:
     def model_folder(self, job: TrainingJob) -> Path | None:
         """Where the model of a run is written; None where it is not kept."""
         return self.keeper.path(self.digest(job)) if self.keeper is not None else None
+
+
+def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
+    """How a checkpoint is loaded, at the revision that was ranked; refuses a folder whose content has changed."""
+    if is_commit(row.revision):
+        repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
+    else:
+        repo = resolve(row.checkpoint, "model")
+        if row.revision is not None and repo.revision != row.revision:
+            raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
+    return plan_for(repo, task, options)
 
 
 def plan_for(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
@@ -187,7 +199,12 @@ def prepare(
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
             methods[row.checkpoint] = options.method or "full"
             continue
-        methods[row.checkpoint], why = choose_method(options, row.parameters, choose_device(options.device))
+        activations = None
+        if head_of(splits.task).output == "response":
+            with suppress(EmmsError):  # why it cannot be loaded is said when it is
+                activations = _activations(_ranked_plan(row, splits.task, options), row, splits, options)
+        device = choose_device(options.device)
+        methods[row.checkpoint], why = choose_method(options, row.parameters, device, activations)
         notes += [f"{row.checkpoint}: {why}"] if why else []
     return FineTuning(
         ranking,
@@ -202,6 +219,17 @@ def prepare(
         None if seconds is None else time.time() + seconds,
         keeper,
     )
+
+
+def _activations(plan: ExtractionPlan, row: Row, splits: Splits, options: Options) -> int | None:
+    """Bytes of the activations of a batch of the longest rows; None where a rule of thumb has to do, and on Ray."""
+    head, train = head_of(splits.task), splits.train
+    if head.output != "response" or options.engine == "ray":  # the memory of its nodes is not that of this machine
+        return None
+    texts = (text for of_row in train.references for text, _ in of_row)
+    longest = longest_tokens(splits.task.input.contents(train.inputs), texts, MAX_TRAINING_TOKENS)
+    tokens = longest * (options.batch_size or head.batch_size)
+    return response_activation_bytes(plan, row.parameters, tokens, options.device)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
@@ -310,7 +338,9 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
 
     for row in work.shortlist:
         try:
-            plans[row.checkpoint] = work.plan(row)
+            plan = work.plan(row)
+            work.check_memory(row, plan)
+            plans[row.checkpoint] = plan
         except EmmsError as error:
             errors[row.checkpoint] = one_line(error)
     rows = [(row, work.recipe(row)) for row in work.shortlist if row.checkpoint in plans]
@@ -444,7 +474,10 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
             keeper.keep(work.digest(job))
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     own_head = keeper.has_own_head(work.digest(job))
-    card = model_card(trained_on, row, best, work.splits.test, work.options, own_head=own_head)
+    adapter_class = keeper.adapter_class(work.digest(job))
+    card = model_card(
+        trained_on, row, best, work.splits.test, work.options, own_head=own_head, adapter_class=adapter_class
+    )
     results = evaluation_results(trained_on, row, best, work.splits.test, work.progress.noted)
     keeper.finish(work.digest(job), {"README.md": card, **results})
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")

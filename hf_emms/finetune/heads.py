@@ -38,6 +38,7 @@ from hf_emms.finetune.response_network import response_network
 from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.text_network import text_network
+from hf_emms.finetune.transcript_network import transcript_network
 from hf_emms.finetune.word_network import word_network
 from hf_emms.inputs.kind import BatchReader
 from hf_emms.options import Options
@@ -61,6 +62,7 @@ def load_network(
         "text": text_network,
         "words": word_network,
         "response": response_network,
+        "transcript": transcript_network,
     }
     build = builders[head_of(splits.task).output]
     with quiet_transformers():

@@ -35,6 +35,7 @@ HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
 # LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 _ADAPTED = (nn.Linear, nn.Conv2d, Conv1D)
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Of convolutions, what the code of some families reads to pad images by, and an adapter's layer does not have.
 _READ_BY_MODELS = ("kernel_size", "stride", "padding", "dilation")
 
@@ -81,6 +82,7 @@ class Network:
         head_rate: the lowest peak learning rate of these.
         references: of a head of ours, JSON of which the task makes one with the same outputs: its classes, its words.
         describe: writes what opens a head of ours again into the folder of a saved model.
+        save_adapter: writes the adapter alone into a folder, instead of a model that it is merged into.
         loss: outputs of all rows of a split to their mean loss; None where it is not computed from outputs.
     """
 
@@ -97,11 +99,15 @@ class Network:
     loss: Callable[[np.ndarray, LabeledSplit], float] | None = None
     references: Sequence[Any] = ()
     describe: Callable[[Path], None] = lambda folder: None
+    save_adapter: Callable[[Path], None] | None = None
 
     def save(self, folder: Path) -> None:
-        merge_adapter(self.model)
-        self.finish()
-        (self.model if self.saved is None else self.saved).save_pretrained(folder)
+        if self.save_adapter is not None:
+            self.save_adapter(folder)
+        else:
+            merge_adapter(self.model)
+            self.finish()
+            (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
             processor.save_pretrained(folder)
         self.describe(folder)
@@ -258,8 +264,35 @@ def apply_method(model: nn.Module, method: str, head: Iterable[str]) -> None:
             parameter.requires_grad_(name.replace(".base_layer.", ".") in fresh or "lora_" in name)
 
 
+def _lora_config(layers: Sequence[str], **details: Any) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=list(layers), **details)
+
+
+def save_adapter(model: nn.Module, plan: ExtractionPlan, task_type: str, folder: Path) -> None:
+    """Writes the adapter of a checkpoint as PEFT opens it, at the checkpoint's revision; `task_type` is PEFT's."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"base_model.model.{name.replace('.default.', '.')}": parameter.detach().contiguous().cpu()
+        for name, parameter in model.named_parameters()
+        if ".lora_" in name
+    }
+    layers = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in tensors}
+    repo = plan.repo
+    _lora_config(
+        sorted(layers),
+        task_type=task_type,
+        base_model_name_or_path=repo.id if repo.folder is None else str(repo.folder.absolute()),
+        revision=repo.revision if repo.folder is None else None,
+        inference_mode=True,
+    ).save_pretrained(folder)
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
 def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     # A layer that shares its weights, as the last one of a language model does, would change both when it is merged.
@@ -274,8 +307,7 @@ def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
         and f"{name}.weight" not in fresh
         and uses[id(module.weight)] == 1
     ]
-    config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=names)
-    inject_adapter_in_model(config, model)
+    inject_adapter_in_model(_lora_config(names), model)
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             layer = module.get_base_layer()

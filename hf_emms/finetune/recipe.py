@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hf_emms.errors import EmmsError
+from hf_emms.finetune.memory import free_bytes, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
 from hf_emms.tasks import TASKS, Head, Task
@@ -33,8 +33,8 @@ _RATES = (
 )
 _LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
 _HEAD_RATES = (1e-3, 1e-2)
-# Weights, gradients and AdamW's two moments in float32; weights alone; of free memory, a share is left to activations.
-BYTES_PER_PARAMETER, _BYTES_OF_WEIGHT, _MEMORY_SHARE = 16, 4, 0.7
+# Of free memory, what weights, gradients and the optimizer may take where the activations are not known.
+_MEMORY_SHARE = 0.7
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -117,12 +117,17 @@ def default_rates(parameters: int | None, method: str = "full") -> tuple[float, 
     return tuple(float(f"{rate * _LORA_FACTOR:g}") for rate in rates) if method == "lora" else rates
 
 
-def choose_method(options: Options, parameters: int | None, device: torch.device) -> tuple[str, str | None]:
-    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not."""
+def choose_method(
+    options: Options, parameters: int | None, device: torch.device, activations: int | None = None
+) -> tuple[str, str | None]:
+    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not.
+
+    `activations` are their bytes, where these are known.
+    """
     if options.method is not None:
         return options.method, None
-    free, needed = _free_bytes(device), BYTES_PER_PARAMETER * (parameters or 0)
-    if free is None or needed <= _MEMORY_SHARE * free:
+    free, needed = free_bytes(device), training_bytes("full", parameters)
+    if free is None or needed + (activations or 0) <= free * (_MEMORY_SHARE if activations is None else 1):
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
@@ -131,30 +136,13 @@ def choose_method(options: Options, parameters: int | None, device: torch.device
     )
 
 
-def training_bytes(method: str, parameters: int | None) -> int:
-    """Bytes that training takes besides activations; an adapter's and a head's few parameters do not count."""
-    return (BYTES_PER_PARAMETER if method == "full" else _BYTES_OF_WEIGHT) * (parameters or 0)
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    from hf_emms.features.device import free_memory
-
-    if device.type == "cuda":
-        return free_memory(device)
-    memory = Path("/proc/meminfo")
-    if device.type != "cpu" or not memory.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in memory.read_text().splitlines() if ":" in line)
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
-
-
 def max_rows(options: Options) -> int | None:
     """The most rows that fine-tuning reads; None for all."""
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
 def check_recipe(options: Options) -> None:
-    """Refuses both epochs and steps, seeds that NumPy does not take, and a learning rate that is no number."""
+    """Refuses settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
     if not 0 <= options.seed <= _MAX_SEED - (options.seeds or 1):
@@ -165,6 +153,20 @@ def check_recipe(options: Options) -> None:
     if (options.seeds or 1) > _MAX_SEEDS:
         raise EmmsError(f"{options.seeds:,} runs of each checkpoint are too many", f"--seeds 3, {_MAX_SEEDS} at most")
     _rates(options.learning_rates)
+    if options.keep_adapter and options.method != "lora":
+        raise EmmsError("no adapter is trained that could be kept", "--method lora, or leave --keep-adapter out")
+    if options.keep_adapter and not (options.save_model or options.push_to_hub):
+        raise EmmsError("--keep-adapter says how a model is saved, and none is", "--save-model DIR")
+
+
+def check_head(task: Task, options: Options) -> None:
+    """Refuses a task without a head, and an adapter that is to be kept beside a new head, which it would lack."""
+    head = head_of(task)
+    if options.keep_adapter and head.output != "response":
+        raise EmmsError(
+            f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
+            "leave --keep-adapter out",
+        )
 
 
 def head_of(task: Task) -> Head:

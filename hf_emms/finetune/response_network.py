@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.finetune.network import LabeledRows, Network
+from hf_emms.finetune.memory import CHECKPOINTED_PARAMETERS
+from hf_emms.finetune.network import LabeledRows, Network, save_adapter
 from hf_emms.finetune.responses import IGNORED, load_writer, response_batch, response_losses
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.inputs.prompt import PromptReader, Response
@@ -21,18 +24,23 @@ from hf_emms.tasks.metrics import WrittenResponse
 
 # Test rows for which the trained model writes, a batch of them, and tokens of a response that it writes.
 _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
-# From so many parameters activations are computed again in the backward pass instead of kept.
-_CHECKPOINTED_PARAMETERS = 1_000_000_000
+# What PEFT calls the tasks of decoders, and of an encoder with a decoder.
+_ADAPTER_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 
 def response_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A language model, trained on responses alone: prompts are read, but not learnt."""
+    if options.keep_adapter and plan.base is not None:
+        raise EmmsError(
+            f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
+            "leave --keep-adapter out, or fine-tune its base",
+        )
     writer = load_writer(plan)
     reader: PromptReader = splits.task.input.response_reader(plan, writer)
     reader = replace(reader, max_length=min(reader.max_length, MAX_TRAINING_TOKENS))
     if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
         reader.tokenizer.pad_token = reader.tokenizer.eos_token
-    if sum(parameter.numel() for parameter in writer.parameters()) >= _CHECKPOINTED_PARAMETERS:
+    if sum(parameter.numel() for parameter in writer.parameters()) >= CHECKPOINTED_PARAMETERS:
         writer.gradient_checkpointing_enable()
     model, notes = ResponseModel(writer, is_encoder=reader.is_encoder), list[str]()
     rows_of: dict[int, ResponseRows] = {}
@@ -63,6 +71,9 @@ def response_network(plan: ExtractionPlan, splits: Splits, options: Options, sav
         notes=notes,
         saved=writer,
         loss=bits_per_byte,
+        save_adapter=partial(save_adapter, writer, plan, _ADAPTER_TASKS[reader.is_encoder])
+        if options.keep_adapter
+        else None,
     )
 
 
@@ -91,6 +102,7 @@ class ResponseModel(nn.Module):
         settings = {"max_new_tokens": max(1, new_tokens), "do_sample": False, "num_beams": 1, "use_cache": True}
         texts: list[str] = []
         self.writer.eval()
+        self.writer.generation_config.update(**reader.starts())  # which is saved with the model
         for start in range(0, count, _WRITTEN_BATCH):
             inputs = left.pad([prompt[-room:] for prompt in prompts[start : start + _WRITTEN_BATCH]])
             inputs = {name: tensor.to(self.writer.device) for name, tensor in inputs.items()}
@@ -111,6 +123,11 @@ class ResponseRows:
         self._n_rows, self._reader = len(split), reader
         inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
         self._responses, cut = reader.read_responses(inputs, [text for _, text in texts])
+        example = next(iter(inputs), None)
+        instruction = reader.instruction(example) if example else None
+        asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
+        if instruction and asked not in notes:
+            notes.append(asked)
         note = f"prompts with responses are cut at {reader.max_length:,} tokens"
         if cut and note not in notes:
             notes.append(note)

@@ -15,6 +15,7 @@ from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
+from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH
 from hf_emms.finetune.network import apply_method
 from hf_emms.finetune.responses import load_writer, response_batch, response_losses
 from hf_emms.formatting import pluralize
@@ -25,15 +26,11 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 # The short fine-tuning: the same for every checkpoint.
-EPOCHS, BATCH_SIZE = 3, 8
+_EPOCHS = 3
 _WARMUP, _WEIGHT_DECAY, _MAX_NORM = 0.1, 0.01, 1.0
-# From so many parameters on an adapter is trained.
-LORA_PARAMETERS = 300_000_000
 # Most parameters of a checkpoint, and its peak learning rate; adapters start at zero and learn at larger ones.
 _RATES = ((10_000_000, 1e-3), (50_000_000, 3e-4), (float("inf"), 5e-5))
 _LORA_RATE = 2e-4
-# Logits that are held at a time.
-_LOGITS = 2**26
 
 
 class ResponseWriter:
@@ -92,7 +89,7 @@ class ResponseWriter:
         sample = self._sample
         texts, places = [], []
         for place, row in enumerate(rows.tolist()):
-            for text in _texts_of(sample, int(sample.codes[row])):
+            for text in sample.texts_of(int(sample.codes[row])):
                 texts.append(text)
                 places.append(place)
         inputs = [sample.inputs[int(sample.input_of_row[rows[place]])] for place in places]
@@ -122,7 +119,7 @@ class ResponseWriter:
         start = 0
         while start < len(order):
             longest = _length(responses[order[start]])
-            size = int(np.clip(_LOGITS // (vocabulary * longest), 1, 4 * BATCH_SIZE))
+            size = int(np.clip(MAX_LOGITS // (vocabulary * longest), 1, 4 * SHORT_RUN_BATCH))
             yield np.asarray(order[start : start + size])
             start += size
 
@@ -150,9 +147,9 @@ class ResponseWriter:
         optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=_WEIGHT_DECAY)
         generator = np.random.default_rng(self._options.seed)
         steps = [
-            order[start : start + BATCH_SIZE]
-            for order in (generator.permutation(len(responses)) for _ in range(EPOCHS))
-            for start in range(0, len(order), BATCH_SIZE)
+            order[start : start + SHORT_RUN_BATCH]
+            for order in (generator.permutation(len(responses)) for _ in range(_EPOCHS))
+            for start in range(0, len(order), SHORT_RUN_BATCH)
         ]
         warmup = max(1, round(_WARMUP * len(steps)))
         torch.manual_seed(self._options.seed)
@@ -170,15 +167,6 @@ class ResponseWriter:
                 optimizer.zero_grad(set_to_none=True)
         method = "an adapter (LoRA)" if lora else "all weights"
         self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
-
-
-def _texts_of(sample: Sample, label: int) -> list[str]:
-    """The texts that a label is the mean of."""
-    soft = sample.soft_labels
-    if soft is None:
-        return [sample.label_texts[label]]
-    first, last = np.searchsorted(soft.labels, (label, label + 1))
-    return [sample.label_texts[text] for text in soft.texts[first:last].tolist()]
 
 
 def _length(response: Response) -> int:

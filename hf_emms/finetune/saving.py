@@ -30,6 +30,8 @@ from hf_emms.tasks import get_task, hub_tag
 _UNFINISHED = ".unfinished"
 # Marks such a model as whole; and what says which run a folder holds the model of.
 _WHOLE, _SAVED = ".whole", ".hf-emms.json"
+_ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
@@ -65,6 +67,14 @@ class ModelKeeper:
     def has_own_head(self, name: str) -> bool:
         """Whether the model of a run has a head that transformers does not know."""
         return (self.path(name) / OWN_HEAD).is_file()
+
+    def adapter_class(self, name: str) -> str | None:
+        """The class of PEFT that opens the model of a run; None where that is no adapter."""
+        for folder in (self.path(name), self.folder):
+            if (folder / _ADAPTER_CONFIG).is_file():
+                config = json.loads((folder / _ADAPTER_CONFIG).read_text())
+                return _ADAPTER_CLASSES[config["task_type"]]
+        return None
 
     def finished(self, name: str, run: TrainingRun) -> None:
         """Keeps the model of a run if no other one of this call has as good a validation score, and removes theirs."""
@@ -226,11 +236,18 @@ def _place(task: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def model_card(
-    ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options, *, own_head: bool
+    ranking: Ranking,
+    row: Row,
+    run: TrainingRun,
+    test: LabeledSplit,
+    options: Options,
+    *,
+    own_head: bool,
+    adapter_class: str | None,
 ) -> str:
     """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
 
-    It has an `own_head` where transformers has no class for it.
+    It has an `own_head` where transformers has no class for it, and a class of PEFT where it is an adapter alone.
     """
     result = row.fine_tuned
     assert result is not None
@@ -238,7 +255,7 @@ def model_card(
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
     metadata = yaml.safe_dump(
-        _metadata(name, ranking, row, run, test, own_head), sort_keys=False, allow_unicode=True
+        _metadata(name, ranking, row, run, test, _library(own_head, adapter_class)), sort_keys=False, allow_unicode=True
     ).strip()
     return rendered_template(
         "fine_tuned_card.md.jinja",
@@ -247,6 +264,7 @@ def model_card(
         row=row,
         run=run,
         opening=_opening(ranking, options) if own_head else None,
+        adapter=_opening_of_adapter(adapter_class, options) if adapter_class else None,
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
@@ -262,20 +280,29 @@ def _opening(ranking: Ranking, options: Options) -> str:
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"
 
 
+def _opening_of_adapter(adapter_class: str, options: Options) -> str:
+    place = options.push_to_hub or options.save_model
+    return f"from peft import {adapter_class}\n\nmodel = {adapter_class}.from_pretrained({place!r})"
+
+
+def _library(own_head: bool, adapter_class: str | None) -> str:
+    return "hf-emms" if own_head else "peft" if adapter_class else "transformers"
+
+
 def _metadata(
-    name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, own_head: bool
+    name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, library: str
 ) -> dict[str, Any]:
     dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
     dataset |= {"config": ranking.config} if ranking.config else {}
     dataset |= {} if test.held_out else {"split": test.split}
     metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
     result = {"task": {"type": hub_tag(ranking.task)}, "dataset": dataset, "metrics": metrics}
-    on_hub = is_commit(row.revision)
+    on_hub, relation = is_commit(row.revision), "adapter" if library == "peft" else "finetune"
     return {
-        "library_name": "hf-emms" if own_head else "transformers",
+        "library_name": library,
         "pipeline_tag": hub_tag(ranking.task),
         "tags": ["hf-emms"],
-        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
+        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": relation} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),
         "model-index": [{"name": name, "results": [result]}],
     }
@@ -294,6 +321,7 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         learning_rates=(f"{run.learning_rate:g}",),
         time_limit=options.time_limit if run.unfinished else None,
         push_to_hub=None,
+        keep_adapter=options.keep_adapter and options.save_model is not None,
         resume=True,
         cache=True,
     )

@@ -33,6 +33,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
+from hf_emms.files import UNFINISHED
 from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.network import Network, collate
 from hf_emms.finetune.recipe import TrainingJob, head_of
@@ -220,14 +221,17 @@ class Training:
         return run
 
     def _save(self, network: Network) -> UnsavedModelError | None:
-        """Writes the model where it is kept; the error where that fails, which costs no result."""
+        """Writes the model where it is kept, whole or not at all; the error where that fails, which costs no result."""
         if self._save_to is None:
             return None
-        shutil.rmtree(self._save_to, ignore_errors=True)
+        unfinished = self._save_to.with_name(f"{UNFINISHED}{self._save_to.name}")
+        for folder in (self._save_to, unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
         try:
-            network.save(self._save_to)
+            network.save(unfinished)
+            unfinished.rename(self._save_to)
         except _UNWRITABLE as error:
-            shutil.rmtree(self._save_to, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             reason = storage_error(self._save_to, error)
             return UnsavedModelError(reason.message, reason.hint)
         return None

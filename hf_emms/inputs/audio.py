@@ -253,7 +253,7 @@ class SoundFeatures:
     def _plan_batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
         """Positions of one batch after the other, int64 (b,), the longest clips first, by what their headers say."""
         reader = self._reader
-        lengths = np.array([_samples_in(encoded, reader.rate) for encoded in sounds])
+        lengths = np.array([samples_in(encoded, reader.rate) for encoded in sounds])
         counts = -(-lengths // reader.part)
         part_lengths = lengths / counts
         order = np.argsort(-part_lengths, kind="stable")
@@ -297,7 +297,7 @@ class SoundFeatures:
         return np.bincount(clip_of_part), groups
 
 
-def _samples_in(encoded: bytes, rate: int) -> int:
+def samples_in(encoded: bytes, rate: int) -> int:
     """Samples at a rate that a file has by its header."""
     with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
         return max(1, round(min(file.frames / file.samplerate, _MAX_SECONDS) * rate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,13 @@ def hash64(*parts: bytes) -> int:
 def as_bytes(content: str | bytes) -> bytes:
     """Content as bytes: encoded media as they are, texts in UTF-8."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
+class Instruction(NamedTuple):
+    """What a task asks for in words, "Translate from English to German:", and the languages that it names."""
+
+    text: str
+    languages: tuple[str, ...] = ()
 
 
 BatchReader = Callable[[np.ndarray], "Inputs"]
@@ -75,7 +82,6 @@ class InputKind:
         cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
-        is_answered: whether checkpoints write the label behind such an input, see `response_reader`.
     """
 
     name: str
@@ -91,7 +97,6 @@ class InputKind:
     cpu_seconds: float = 0.0
     chunk_rows: int = 512
     buffer_rows: int = 10_000
-    is_answered: bool = False
 
     # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -110,6 +115,10 @@ class InputKind:
             UnusableError: the cell holds no such content.
         """
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
+
+    def instructed(self, content: Any, instruction: Instruction) -> Any:
+        """Content that was read, with what its task asks for, where checkpoints answer such content."""
+        return content
 
     def check(self, content: Any) -> None:
         """Checks that content can be decoded; an UnusableError says why not."""

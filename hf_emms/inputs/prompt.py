@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.inputs.kind import InputKind, UnusableError
+from hf_emms.inputs.kind import InputKind, Instruction, UnusableError
+from hf_emms.inputs.languages import set_languages
 from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, load_tokenizer, text_reader
 
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+# What a task says of a prompt: what it asks for, and two languages. Who reads it is for each checkpoint to say.
+_INSTRUCTION, _LANGUAGES = "instruction", "languages"
+# Encoders that were trained to do what the beginning of a text asks for.
+_INSTRUCTED_ENCODERS = ("t5",)
 # Some templates write today's date into a prompt, and its features would be others tomorrow.
 _DATE = "01 Jan 2026"
 
 
 class Message(NamedTuple):
-    """What one side says; the role is "system", "user" or "assistant"."""
+    """What one side says; the role is "system", "user" or "assistant", or of what a task says of them."""
 
     role: str
     text: str
@@ -116,26 +121,30 @@ class PromptReader(TextReader):
         before, after: special tokens around a prompt; none where a template writes them.
         has_template: conversations are written by the tokenizer's own template.
         is_encoder: an encoder reads the prompt, and a decoder of its own writes.
+        is_instructed: what a task asks for is part of the prompt.
     """
 
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     has_template: bool = False
     is_encoder: bool = False
+    is_instructed: bool = True
 
     def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
         """Token ids of each `Conversation`, and how many lost their beginning."""
         tokens: list[list[int]] = []
         for start in range(0, len(texts), _CHUNK):
             tokens += self._encode([self.write(conversation) for conversation in texts[start : start + _CHUNK]])
-        room = self.max_length - len(self.before) - len(self.after)
+        before, after = self._around(texts)
+        room = self.max_length - len(before) - len(after)
         cut = sum(len(ids) > room for ids in tokens)
-        tokens = [[*self.before, *ids[-room:], *self.after] or [self.empty_id] for ids in tokens]
+        tokens = [[*before, *ids[-room:], *after] or [self.empty_id] for ids in tokens]
         self.check_vocabulary(tokens)
         return tokens, cut
 
     def write(self, conversation: Conversation) -> str:
         """The prompt as the checkpoint reads it, up to where the response starts."""
+        conversation = self._with_instruction(conversation)
         if self.has_template:
             return self._with_template(conversation)
         if len(conversation) == 1:
@@ -153,13 +162,45 @@ class PromptReader(TextReader):
         room = self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
         responses, cut = [], 0
         for prompt, ids, text in zip(prompts, written, texts, strict=True):
-            ids = ids if end is None or ids[-1:] == [end] else [*ids, end]
+            ids = ids if end is None or end in ids[-2:] else [*ids, end]  # a language may follow it
             kept = ids[:room]
             cut += len(kept) < len(ids)
             n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
             left = self.max_length if self.is_encoder else max(1, self.max_length - len(kept))
             responses.append(Response(prompt[-left:], kept, n_bytes))
         return responses, cut
+
+    def starts(self) -> dict[str, int]:
+        """By the names of `generate`'s arguments, what a response starts with in the language of the tokenizer."""
+        if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
+            return {}
+        first, *_, last = self.tokenizer(text_target="a")["input_ids"]
+        if first in self.tokenizer.all_special_ids:
+            return {"forced_bos_token_id": first}
+        return {"decoder_start_token_id": last}  # of mBART, which moves the last label to the first place
+
+    def instruction(self, conversation: Conversation) -> str | None:
+        """What the task asks for, where it does and the checkpoint reads that."""
+        return _said(conversation, _INSTRUCTION) if self.is_instructed else None
+
+    def _with_instruction(self, conversation: Conversation) -> Conversation:
+        """The turns alone, the last one with what the task asks for, where the checkpoint reads that.
+
+        Behind a text it is there still when the text loses its beginning; encoders have learnt to find it before.
+        """
+        *others, last = (message for message in conversation if message.role not in (_INSTRUCTION, _LANGUAGES))
+        instruction = self.instruction(conversation)
+        if instruction is not None:
+            text = f"{instruction} {last.text}" if self.is_encoder else f"{last.text}\n{instruction}"
+            last = Message(last.role, text)
+        return (*others, last)
+
+    def _around(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The special tokens around prompts; those of the languages, which all prompts of a sample have in common."""
+        languages = _said(conversations[0], _LANGUAGES) if self.is_encoder and len(conversations) else None
+        if languages is not None and set_languages(self.tokenizer, *languages.split()):
+            return _special_tokens(self.tokenizer)
+        return self.before, self.after
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         encoded: list[list[int]] = self.tokenizer(
@@ -189,6 +230,11 @@ class PromptReader(TextReader):
             ) from error
 
 
+def _said(conversation: Conversation, role: str) -> str | None:
+    """What a task says of a conversation."""
+    return next((message.text for message in conversation if message.role == role), None)
+
+
 def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptReader:
     """The tokenizer with the limits of the model, its template if it has one, and the tokens around a prompt."""
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
@@ -202,6 +248,7 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
         after=after if reads_encoder else (),
         has_template=has_template,
         is_encoder=reads_encoder,
+        is_instructed=not reads_encoder or plan.config["model_type"] in _INSTRUCTED_ENCODERS,
     )
 
 
@@ -263,6 +310,11 @@ class _Prompt(InputKind):
             raise UnusableError(f"the {column} holds no message of the user before the answer")
         return json.dumps(conversation, ensure_ascii=False)
 
+    def instructed(self, content: Any, instruction: Instruction) -> str:
+        said = [(_INSTRUCTION, instruction.text)]
+        said += [(_LANGUAGES, " ".join(instruction.languages))] if instruction.languages else []
+        return json.dumps([*said, *json.loads(content)], ensure_ascii=False)
+
     def collect(self, contents: Sequence[Any]) -> Sequence[Conversation]:
         return [tuple(Message(*message) for message in json.loads(content)) for content in contents]
 
@@ -308,5 +360,4 @@ PROMPT = _Prompt(
     fallback_pooling="last_token",
     fallback_summary="the last layer's state of the prompt's last token",
     cpu_seconds=4 * TEXT.cpu_seconds,
-    is_answered=True,
 )

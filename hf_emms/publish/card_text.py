@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import install_command, redacted
+from hf_emms.errors import EmmsError, install_command, redacted
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
-from hf_emms.ranking import EMMS, Explained, Ranking, Row, is_commit
+from hf_emms.ranking import EMMS, Explained, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
@@ -61,6 +61,9 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     Raises:
         EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
     """
+    check_ranking(ranking)
+    if leaderboard is not None and not isinstance(leaderboard, str):
+        raise EmmsError(f"leaderboard is {leaderboard!r:.80}; it must be a Space", 'leaderboard="ORG/NAME"')
     if checkpoint is None:
         return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)])
     return card_section("model", [checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)])
@@ -69,12 +72,16 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
     """The section of a card, with all entries."""
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
-    controls = [markdown_text(title_of(name)) for name in estimators if name not in EMMS]
+    first = {entry.estimators[0] for entry in entries}
+    controls = [markdown_text(title_of(name)) for name in estimators if name not in {*EMMS, *first}]
     if any(entry.ranking.has_elsewhere for entry in entries):
         controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
     columns = _model_card_columns(entries, estimators)
+    estimated = any(not entry.ranking.reason for entry in entries)
     template = f"{about}_card_section.md.jinja"
-    body = rendered_template(template, entries=entries, controls=controls, columns=columns).strip("\n")
+    body = rendered_template(template, entries=entries, controls=controls, columns=columns, estimated=estimated).strip(
+        "\n"
+    )
     data = redacted(readme.data_comment(pack(entries, about)))
     return f"{readme.START}\n{data}\n\n{body}\n\n{readme.END}\n"
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -16,7 +17,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
-from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.ranking import Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
 from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 from hf_emms.tasks import hub_tag
@@ -134,6 +135,7 @@ def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
     """
+    check_ranking(ranking)
     return publish([ranking], repo_id, private=private).url
 
 
@@ -162,8 +164,11 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
 
 def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
     folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
-    if repo.folder is None:
-        folder /= JSON_FOLDER
+    return rankings_below(folder if repo.folder is not None else folder / JSON_FOLDER)
+
+
+def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
+    """The rankings in a folder, at any depth, by their path there, and in words which files could not be read."""
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import resources
@@ -18,6 +17,7 @@ from hf_emms import __version__, hub
 from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
+from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
 
@@ -55,11 +55,12 @@ _TAGS = ("leaderboard", "emms")
 
 @dataclass(frozen=True)
 class Published:
-    """A published Space: its page, the commit, and the stage that it reached."""
+    """A published Space: its page, the commit, the stage that it reached, and why it cannot show some rankings."""
 
     url: str
     commit: str
     stage: str | None
+    problems: tuple[str, ...]
 
 
 def source_folder() -> Path:
@@ -139,10 +140,12 @@ def publish(
     values = _secret_values(secrets)
     account = hub.require_space(repo_id)
     data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
-    rankings = _readable(data / JSON_FOLDER)
+    rankings, problems = rankings_below(data / JSON_FOLDER)
+    if problems and not rankings:
+        raise EmmsError(f"no ranking of {results} can be read: {problems[0]}", "hf-emms publish results replaces them")
     sdk = "static" if static else "gradio"
     content = {_README: files()[_README]} | static_files(data, results) if static else files()
-    content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings, results))
+    content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings.values(), results))
     with tempfile.TemporaryDirectory() as folder:
         for name, written in content.items():
             write_atomic(Path(folder) / name, written)
@@ -160,16 +163,7 @@ def publish(
             secrets=values,
         )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None
-    return Published(hub.page(repo_id, "space"), commit, stage)
-
-
-def _readable(folder: Path) -> list[Ranking]:
-    """The rankings below a folder; what cannot be read is left to the page, which names it."""
-    rankings = []
-    for file in sorted(folder.rglob("*.json")):
-        with suppress(EmmsError):
-            rankings.append(Ranking.from_json(file.read_bytes()))
-    return rankings
+    return Published(hub.page(repo_id, "space"), commit, stage, tuple(problems))
 
 
 def serve(settings: Mapping[str, str]) -> int:

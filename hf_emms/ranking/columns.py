@@ -11,6 +11,7 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
+from hf_emms.scoring.estimators import Estimator
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
 # the Parquet files of a results dataset; "page" the leaderboard.
@@ -26,10 +27,15 @@ ALWAYS_SHOWN = 9
 
 def title_of(estimator: str) -> str:
     """What people call an estimator; its name where no installed package has it."""
+    known = _estimator(estimator)
+    return known.title if known else estimator
+
+
+def _estimator(name: str) -> Estimator | None:
     try:
-        return ESTIMATORS[estimator].title
+        return ESTIMATORS[name]
     except (KeyError, EmmsError):  # of a package that is not here, or cannot be imported
-        return estimator
+        return None
 
 
 def single_line(value: Any) -> str:
@@ -165,6 +171,20 @@ def _seconds(ranking: RankingData, row: Row) -> float | None:
     return None if row.error is not None else row.seconds.features + row.seconds.scoring
 
 
+def _minutes(ranking: RankingData, row: Row) -> float | None:
+    seconds = _seconds(ranking, row)
+    return None if seconds is None else seconds / 60
+
+
+def _runs_models(ranking: RankingData, table: Table) -> bool:
+    """Whether a score took more than features: a training, say."""
+    return any(estimator.needs_model for name in ranking.estimators if (estimator := _estimator(name)))
+
+
+def _shows_seconds(ranking: RankingData, table: Table) -> bool:
+    return table != "text" or not _runs_models(ranking, table)
+
+
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
@@ -178,8 +198,8 @@ def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
-def _format_seconds(seconds: float | None) -> str:
-    return MISSING if seconds is None else f"{seconds:.1f}"
+def _format_tenths(time: float | None) -> str:
+    return MISSING if time is None else f"{time:.1f}"
 
 
 _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
@@ -195,6 +215,7 @@ IDENTITY: tuple[TableColumn, ...] = (
     TableColumn("checkpoint", _EVERY, importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("minutes", ("text",), _minutes, _format_tenths, float, applies=_runs_models, importance=1),
     TableColumn(
         "elsewhere",
         (*_SCORES, "page"),
@@ -238,11 +259,11 @@ COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("license", ("text", "file"), title="licence", applies=_has_licence, importance=1),
     TableColumn("width", ("text", "file", "results", "page"), type=int),
-    TableColumn("seconds", ("text", "page"), _seconds, _format_seconds, float),
+    TableColumn("seconds", ("text", "page"), _seconds, _format_tenths, float, applies=_shows_seconds),
     TableColumn("architecture", ("file", "results", "page")),
     TableColumn("pooling", _FILES),
-    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.features, _format_seconds, float),
-    TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_seconds, float),
+    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.features, _format_tenths, float),
+    TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_tenths, float),
     TableColumn("cached", ("file",)),
     TableColumn("error", _FILES),
     TableColumn("revision", ("file", "results", "page")),

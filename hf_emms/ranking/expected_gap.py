@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from hf_emms.errors import EmmsError
 from hf_emms.options import DEFAULT_ENCODERS
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking.advice import label_with_size, smallest_of
-from hf_emms.ranking.records import RankingData, Row
+from hf_emms.ranking.records import RankingData, Row, check_ranking
 from hf_emms.tasks import TASKS
 
 ESTIMATOR = "emms_knn"
@@ -64,6 +65,9 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     Empty where the calibration says nothing: other tasks, estimators and label encoders than those that it was fitted
     by, rows that a race stopped.
     """
+    check_ranking(ranking)
+    if budget not in CALIBRATIONS:
+        raise EmmsError(f"unknown budget {budget!r}", f"choose one of {', '.join(CALIBRATIONS)}")
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
     task = TASKS.find(ranking.task)
     if task is None or budget not in task.calibrated_budgets or len(rows) < 2:

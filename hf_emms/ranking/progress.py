@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+from hf_emms.formatting import format_duration
 from hf_emms.ranking.records import Row
+
+# Seconds after which a user wants to know that something is still going on.
+_PATIENCE = 10.0
 
 
 class Progress(Protocol):
@@ -43,3 +51,21 @@ class Silent:
 
     def noted(self, message: str) -> None:
         pass
+
+
+@contextmanager
+def noted_while(progress: Progress, what: str, *, every: float = _PATIENCE) -> Iterator[None]:
+    """Notes every so many seconds that the block, which reports nothing itself, is still at work."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def note() -> None:
+        while not ended.wait(every):
+            progress.noted(f"{what}: {format_duration(time.monotonic() - started)} so far")
+
+    thread = threading.Thread(target=note, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

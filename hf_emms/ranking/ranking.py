@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
+from hf_emms.formatting import pluralize
 from hf_emms.options import in_python
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
@@ -27,9 +29,18 @@ class Ranking(RankingData, frozen=True, kw_only=True):
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
-    def __getitem__(self, which: str | int) -> Row:
-        """The row of a checkpoint (an EmmsError where there is none), or at a place (an IndexError)."""
-        return self.rows[which] if isinstance(which, int) else self.row(which)
+    def __getitem__(self, which: str | SupportsIndex) -> Row:
+        """The row of a checkpoint, or at a place; an EmmsError where there is none."""
+        if not isinstance(which, SupportsIndex):
+            return self.row(which)
+        place, count = operator.index(which), len(self.rows)
+        if not -count <= place < count:
+            last = f"ranking[{count - 1}] is the last" if count else None
+            raise EmmsError(f"the ranking has {pluralize(count, 'row')}: there is no row {place}", last)
+        return self.rows[place]
+
+    def __hash__(self) -> int:
+        return hash((self.dataset, self.created, self.rows))
 
     def __contains__(self, checkpoint: object) -> bool:
         return any(checkpoint in (row, row.checkpoint) for row in self.rows)

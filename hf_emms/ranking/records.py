@@ -146,6 +146,9 @@ class Row(msgspec.Struct, frozen=True):
     fine_tuned: FineTuned | None = None
     elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.checkpoint, self.revision, self.rank))
+
     @property
     def score(self) -> float | None:
         """The score by the estimator that orders the rows; None for a failed row."""
@@ -193,6 +196,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
             was used, None where labels can only be texts.
         estimators: names; the first one orders the rows.
+        reason: why it does, in one sentence, where it is not EMMS.
         created: UTC time in ISO 8601.
         notes: what was inferred or left out, in words.
         rows: ranked rows, failed ones last.
@@ -215,6 +219,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
+    reason: str = ""
     versions: dict[str, str]
     created: str
     notes: tuple[str, ...] = ()
@@ -252,6 +257,16 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 def emms_score(scores: Mapping[str, Score]) -> Score | None:
     """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
     return next((scores[name] for name in EMMS if name in scores), None)
+
+
+def check_ranking(value: object) -> None:
+    """Refuses what is no ranking.
+
+    Raises:
+        EmmsError: it is something else.
+    """
+    if not isinstance(value, RankingData):
+        raise EmmsError(f"ranking is {value!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
 
 
 class Explained(NamedTuple):

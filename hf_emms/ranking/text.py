@@ -33,24 +33,24 @@ def to_tsv(ranking: RankingData) -> str:
 
 
 def to_markdown(ranking: RankingData) -> str:
-    """The rounded table in Markdown, failed rows and unused columns below it."""
+    """The rounded table in Markdown, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
     lines += ["", "Failed:", "", *failed] if failed else []
-    unused = unused_text(ranking.unused_columns)
-    return "\n".join([*lines, *(["", escaped(unused)] if unused else [])]) + "\n"
+    for remark in remarks(ranking):
+        lines += ["", escaped(remark)]
+    return "\n".join(lines) + "\n"
 
 
 def to_html(ranking: RankingData) -> str:
-    """The rounded table in HTML, failed rows and unused columns below it."""
+    """The rounded table in HTML, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = ["<table>", f"<thead>{_html_row('th', header)}</thead>", "<tbody>"]
     lines += [_html_row("td", row) for row in rows]
     lines += ["</tbody>", "</table>"]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
-    unused = unused_text(ranking.unused_columns)
-    lines += [f"<p>{html.escape(unused)}</p>"] if unused else []
+    lines += [f"<p>{html.escape(remark)}</p>" for remark in remarks(ranking)]
     return "\n".join(lines)
 
 
@@ -63,11 +63,16 @@ def _html_row(tag: str, row: Sequence[str]) -> str:
 
 
 def to_text(ranking: RankingData) -> str:
-    """The rounded table in plain aligned text, failed rows and unused columns below it."""
+    """The rounded table in plain aligned text, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
-    return "\n".join(filter(None, [*lines, unused_text(ranking.unused_columns)])) + "\n"
+    return "\n".join([*lines, *remarks(ranking)]) + "\n"
+
+
+def remarks(ranking: RankingData) -> list[str]:
+    """What every table ends with: why the first estimator orders it, and which columns were not read."""
+    return [*filter(None, (single_line(ranking.reason), unused_text(ranking.unused_columns)))]
 
 
 def unused_text(columns: Sequence[str]) -> str:

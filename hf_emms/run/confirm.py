@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
-from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, python_words
 from hf_emms.presets import dataset_preset
-from hf_emms.ranking import Ranking, is_commit
+from hf_emms.ranking import Ranking, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run.plan import Session
 from hf_emms.run.preflight import rate
@@ -40,6 +40,7 @@ def confirm(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
+    keep_adapter: bool = False,
     push_to_hub: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
@@ -70,6 +71,7 @@ def confirm(
         confirm_samples: the most rows that are read; all by default.
         time_limit: when training ends, e.g. "90m" or "2h"; what is finished counts.
         save_model: a folder for the best fine-tuned model.
+        keep_adapter: save the LoRA adapter alone, not merged into the model; for checkpoints that write responses.
         push_to_hub: a model repository, "ORG/NAME", that it is uploaded to with its card; created, and private then, if
             needed.
         batch_size: rows a step.
@@ -108,6 +110,7 @@ def confirm(
         confirm_samples=confirm_samples,
         time_limit=time_limit,
         save_model=save_model,
+        keep_adapter=keep_adapter,
         push_to_hub=push_to_hub,
         batch_size=batch_size,
         device=device,
@@ -127,8 +130,7 @@ def confirm(
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
     """The options with which a ranking's dataset is read again; raises for one that was in memory."""
-    if not isinstance(ranking, Ranking):
-        raise EmmsError(f"ranking is {ranking!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
+    check_ranking(ranking)
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":
@@ -157,7 +159,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
     session = Session.start(options, progress)
     check_settings(options)
-    head_of(get_task(ranking.task))
+    check_head(get_task(ranking.task), session.options)
     return session
 
 

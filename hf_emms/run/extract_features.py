@@ -53,7 +53,7 @@ def extract_features(
         >>> extract_features("emms-demo/bert-random", ["a text", "another"], device="cpu").shape
         (2, 32)
     """
-    kind, contents = _read(list(inputs))
+    kind, contents = _read(inputs)
     (layer,) = layer_names(layer)
     with saved_models(checkpoint) as (saved, _):
         (id,) = saved if isinstance(saved, list) else [saved]
@@ -67,11 +67,14 @@ def extract_features(
             extractor.close()
 
 
-def _read(inputs: list[Any]) -> tuple[InputKind, list[Any]]:
+def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
     """The kind of the inputs, and their contents."""
     import datasets
 
     hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'
+    if not isinstance(inputs, Iterable):
+        raise EmmsError(f"inputs is {inputs!r:.80}; it must be a list", hint)
+    inputs = list(inputs)
     if not inputs:
         raise EmmsError("there are no inputs to extract features from", hint)
     try:

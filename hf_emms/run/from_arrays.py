@@ -140,7 +140,7 @@ def embed_labels(
         >>> [block.shape for block in labels.embeddings]
         [(3, 96), (3, 32), (3, 64)]
     """
-    names = (encoders,) if isinstance(encoders, str) else tuple(encoders)
+    names = _encoder_names(encoders)
     if not names:
         raise EmmsError("no label encoder was named", 'encoders="demo" takes those that ship with hf-emms')
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
@@ -155,6 +155,8 @@ def save_moments(moments: Moments, path: str | Path) -> None:
     Raises:
         EmmsError: the file cannot be written.
     """
+    if not isinstance(moments, Moments):
+        raise EmmsError(f"moments is {moments!r:.80}; it must be Moments", "hf_emms.save_moments(moments, path)")
     arrays: dict[str, Any] = {"format": np.asarray(_FORMAT), **moments.to_arrays()}
     try:
         with atomic_file(Path(path)) as file, file.open("wb") as stream:
@@ -190,9 +192,16 @@ def _score(
     elif labels is None:
         raise EmmsError("labels is missing", "pass features and labels, or moments")
     else:
-        labels = _f_labels(labels, (encoders,) if isinstance(encoders, str) else tuple(encoders or ()))
+        labels = _f_labels(labels, _encoder_names(encoders))
     (result,) = scoring.score(features, labels, estimators=[estimator], groups=groups, folds=folds, seed=seed)
     return result
+
+
+def _encoder_names(encoders: Any) -> tuple[str, ...]:
+    names = (encoders,) if isinstance(encoders, str) else encoders or ()
+    if isinstance(names, Iterable) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    raise EmmsError(f"encoders is {encoders!r:.80}; it must be names", 'encoders="demo" or encoders=["ORG/NAME", …]')
 
 
 def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:

@@ -16,17 +16,20 @@ from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError, install_command, printable, redacted
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.memory import check_short_run, longest_tokens
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
+from hf_emms.inputs.prompt import MAX_TOKENS
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimator
-from hf_emms.ranking.progress import Progress
+from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
+from hf_emms.run.engines.extraction import trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import TASKS, Task, get_task
@@ -162,7 +165,8 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         preset.check_usable()
     # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
-    sample = load_sample(options, session.cache, session.source)
+    with noted_while(progress, _reading(options)):
+        sample = load_sample(options, session.cache, session.source)
     options = _with_task_estimators(options, sample.task)
     session = replace(session, options=options)
     if sample.form == "numbers":
@@ -184,23 +188,28 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
 
 
 def _with_task_estimators(options: Options, task: Task) -> Options:
-    """The options with the task's own estimators where the user names none and the engine runs them.
+    """The options with the task's own estimators where the user names none.
 
     Raises:
         EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
     """
-    runs_models = options.race is None and options.engine != "ray"
-    if task.estimators and runs_models and options.estimators == DEFAULT_ESTIMATORS:
-        return replace(options, estimators=task.estimators)
+    if task.estimators and options.estimators == DEFAULT_ESTIMATORS:
+        first, *others = task.estimators
+        beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
+        options = replace(options, estimators=(first, *beside))
     names = [name for name in options.estimators if get_estimator(name).needs_model]
-    if names and not task.input.is_answered:
-        written = ", ".join(other.id for other in TASKS.values() if other.input.is_answered)
+    unfit = next((name for name in names if name not in task.estimators), None)
+    if unfit is not None:
+        fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
-            f"{names[0]} is for labels that checkpoints write, and not for {task.id}",
-            f"another --estimator; tasks with such labels: {written}",
+            f"{unfit} is for labels that checkpoints write, and not for {task.id}",
+            f"another --estimator; tasks that it is for: {fitting}",
         )
-    if names and not runs_models:
-        raise EmmsError(f"{names[0]} runs in this process, without --race and --engine ray", "leave one of them out")
+    if names and options.race is not None:
+        raise EmmsError(
+            f"--race stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
+            "leave --race out, or race by EMMS: --estimator emms_knn",
+        )
     return options
 
 
@@ -242,6 +251,11 @@ def checkpoint_names(
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
+def _reading(options: Options) -> str:
+    name = options.dataset if isinstance(options.dataset, str) else "the dataset"
+    return f"reading {name}" + ("" if options.streaming else f" ({SETTINGS['streaming'].flag} reads only a part)")
+
+
 def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: ModelResolver) -> tuple[Repo, ...]:
     try:
         return tuple(map(resolver, encoder_names(options, preset)))
@@ -264,8 +278,25 @@ def _candidates(
             key = row_key(candidate.extraction, session.options, sample, encoders)
             made_of = partial(_finished_row, candidate.id, session.options, len(encoders))
             candidate = replace(candidate, row=session.cache.get_json("rows", key, made_of))
+        if candidate.extraction is not None and candidate.row is None and session.options.engine == "local":
+            candidate = replace(candidate, row=_too_large(candidate, session, sample))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
     return tuple(candidates.values())
+
+
+def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
+    """The failed row of a checkpoint whose short run does not fit into memory; its weights are not downloaded."""
+    plan, options = candidate.extraction, session.options
+    if plan is None or not trains(options):
+        return None
+    try:
+        of_weights = weight_bytes(plan.weights_repo, session.cache)
+    except EmmsError:
+        return None  # which is said when it is loaded
+    longest = longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
+    check = partial(check_short_run, plan, of_weights, longest, options.device)
+    failed = or_failed_row(candidate.id, plan.repo.revision, check)
+    return failed if isinstance(failed, Row) else None
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:

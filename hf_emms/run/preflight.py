@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of
-from hf_emms.finetune.recipe import choose_method, head_of, recipe_for
+from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
@@ -220,7 +220,7 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
 
 def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
     yield from _problem_if_raises("fine-tuning", partial(check_settings, planned.options))
-    yield from _problem_if_raises("fine-tuning", partial(head_of, planned.sample.task))
+    yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options))
 
 
 def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) -> str:

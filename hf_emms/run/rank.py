@@ -14,13 +14,14 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, python_words, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
@@ -82,6 +83,7 @@ def rank(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
+    keep_adapter: bool = False,
     push_to_hub: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -138,6 +140,7 @@ def rank(
         confirm_samples: the most rows for fine-tuning.
         time_limit: when fine-tuning ends.
         save_model: a folder for the best fine-tuned model.
+        keep_adapter: save the LoRA adapter alone, not merged into the model; for checkpoints that write responses.
         push_to_hub: a model repository for it, "ORG/NAME".
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
@@ -200,6 +203,7 @@ def rank(
             confirm_samples=confirm_samples,
             time_limit=time_limit,
             save_model=save_model,
+            keep_adapter=keep_adapter,
             push_to_hub=push_to_hub,
             device=device,
             dtype=dtype,
@@ -243,7 +247,7 @@ def rank_with(
         check_settings(options)
     planned = plan(options, progress)
     if options.confirm is not None:
-        head_of(planned.sample.task)  # refuses a task without one before any checkpoint runs
+        check_head(planned.sample.task, options)  # before any checkpoint runs
     progress.expect(len(planned.candidates), "checkpoints")
     ranking = run(planned)
     on_ranking(ranking)
@@ -336,6 +340,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
+        reason=get_estimator(options.estimators[0]).reason,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),

@@ -172,7 +172,7 @@ def content_keys(features: np.ndarray) -> np.ndarray:
 
 
 def _group_keys(groups: Any) -> np.ndarray:
-    array = np.asarray(groups)
+    array = as_numpy(groups)
     if array.ndim != 1:
         raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass one group id a row")
     if array.dtype.kind == "u":

@@ -78,7 +78,7 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     trace: list[float] = []
     for _ in range(max_iterations):
         coefficients = decay[:, None] * coefficients + np.outer(gained, weights)
-        applied = np.einsum("rjk,rk->rj", grams, coefficients)
+        applied = (grams @ coefficients[:, :, None])[:, :, 0]
         fit = applied.sum(axis=0)
         weights = project_simplex(weights - step_t * (zz @ weights - fit))
         power = float(np.einsum("r,rj,rj->", values, coefficients, applied))
@@ -152,6 +152,8 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     # Rounding noise is relative to the centred products: a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
+    if common and not kept.any():
+        raise EmmsError("the features are 0 in every row: logme_common, which divides by them, has no value for them")
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if by_text and targets != "f-labels":
         columns, squares = xy + np.outer(origin, y), y

@@ -8,18 +8,20 @@ F-labels narrower than the widest count as padded with zero columns and scaled t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import combinations_with_replacement
+from functools import cached_property, lru_cache
+from itertools import combinations_with_replacement, groupby
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, cross, inverse_deviation, symmetric
+from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, cross, inverse_deviation, row_blocks, symmetric
 
+# Of more F-labels, all products of pairs are one matrix product of columns in float64; of fewer, no column is copied.
+_FEW_F_LABELS = 8
 # Columns of each F-label by which rows that may be equal are found, before all columns are compared.
 _HEAD = 8
 
@@ -55,6 +57,8 @@ class LabelTable:
                 "codes = np.unique(labels, return_inverse=True)[1]",
             )
         object.__setattr__(self, "codes", codes.astype(np.int64, copy=False))
+        if not isinstance(self.tables, Iterable):
+            raise EmmsError(f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]")
         object.__setattr__(self, "tables", tuple(np.asarray(table) for table in self.tables))
         if not self.tables:
             raise EmmsError("tables is empty; LabelTable needs at least one array of shape (U, D2)")
@@ -117,22 +121,44 @@ class LabelTable:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """F-labels j <= k: where the columns that both have are in [Z_1 | … | Z_K]."""
+class ColumnPairs:
+    """F-label j with neighbouring F-labels k >= j of one width, all of them a step: where their columns are.
+
+    Attributes:
+        j: an F-label.
+        ks: the others, a run of F-labels.
+        places: of the pairs, in the order (0, 0), (0, 1), …, (1, 1), ….
+        common: how many columns both have.
+        left: these columns of F-label j in [Z_1 | … | Z_K].
+        columns: all columns of the others there.
+        width: columns of each of the others.
+    """
 
     j: int
-    k: int
+    ks: slice
+    places: slice
     common: int
     left: slice
-    right: slice
+    columns: slice
+    width: int
+
+    def right(self, columns: np.ndarray) -> np.ndarray:
+        """The common columns of the others, of (…, ΣD2_k): (…, others, common), nothing copied."""
+        shape = (*columns.shape[:-1], self.ks.stop - self.ks.start, self.width)
+        return columns[..., self.columns].reshape(shape)[..., : self.common]
 
 
-def _pairs(widths: Sequence[int]) -> tuple[Pair, ...]:
+@lru_cache(maxsize=8)
+def _pairs(widths: tuple[int, ...]) -> tuple[ColumnPairs, ...]:
     starts = np.cumsum((0, *widths)).tolist()
-    pairs = []
-    for j, k in combinations_with_replacement(range(len(widths)), 2):
-        common = min(widths[j], widths[k])
-        pairs.append(Pair(j, k, common, slice(starts[j], starts[j] + common), slice(starts[k], starts[k] + common)))
+    pairs, place = [], 0
+    for j, own in enumerate(widths):
+        k = j
+        for width, run in groupby(widths[j:]):
+            count, common = len(list(run)), min(own, width)
+            left, columns = slice(starts[j], starts[j] + common), slice(starts[k], starts[k + count])
+            pairs.append(ColumnPairs(j, slice(k, k + count), slice(place, place + count), common, left, columns, width))
+            k, place = k + count, place + count
     return tuple(pairs)
 
 
@@ -144,6 +170,7 @@ class _Basis:
         tables: float64 (U, D2_k), the F-labels of the texts; empty where y holds the F-labels themselves.
         scale: (q,), which standardises y.
         pairs: F-labels j <= k whose products of columns are summed up beside the sums of y.
+        n_pairs: how many pairs these are.
     """
 
     by_text: ClassVar[bool]
@@ -153,6 +180,7 @@ class _Basis:
         self.tables = tables
         self.scale = scale
         self.pairs = () if self.by_text else _pairs(self.widths)
+        self.n_pairs = self.pairs[-1].places.stop if self.pairs else 0
 
     @property
     def k(self) -> int:
@@ -228,8 +256,9 @@ class ColumnBasis(_Basis):
         """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
-        for total, pair in zip(yy, self.pairs, strict=True):
-            total[: pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
+        for pairs in self.pairs:
+            products = np.einsum("nd,nkd->kd", centred[:, pairs.left], pairs.right(centred))
+            yy[pairs.places, : pairs.common] += products
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
         """Adds XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
@@ -241,7 +270,8 @@ class ColumnBasis(_Basis):
         Of n rows with sums y (q,) and products yy (pairs, D2) about the origin (q,); by rounding in `dtype`, constant
         columns differ.
         """
-        squares = np.concatenate([yy[i, : pair.common] for i, pair in enumerate(self.pairs) if pair.j == pair.k])
+        own = [pairs for pairs in self.pairs if pairs.ks.start == pairs.j]
+        squares = np.concatenate([yy[pairs.places.start, : pairs.common] for pairs in own])
         return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
 
     def combine(
@@ -270,28 +300,42 @@ class ColumnBasis(_Basis):
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y, or of `combine` → (K, K), float64."""
+        if self.k > _FEW_F_LABELS:
+            blocks = [rows for rows, _ in row_blocks((len(left), self.k * self.d2))]
+            return sum((self._inner_of_many(left[rows], right[rows]) for rows in blocks), np.zeros((self.k, self.k)))
         out = np.empty((self.k, self.k))
-        for pair in self.pairs:
-            out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
-            if left is not right and pair.j != pair.k:
-                out[pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left]).sum(dtype=np.float64)
+        for pairs in self.pairs:
+            products = np.vecdot(left[:, None, pairs.left], pairs.right(right))
+            out[pairs.j, pairs.ks] = products.sum(axis=0, dtype=np.float64)
+            if left is not right and pairs.ks.stop > pairs.j + 1:
+                products = np.vecdot(pairs.right(left), right[:, None, pairs.left])
+                out[pairs.ks, pairs.j] = products.sum(axis=0, dtype=np.float64)
         return symmetric(out) if left is right else out
+
+    def _inner_of_many(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        sides = np.zeros((2, len(left), self.d2, self.k))
+        for side, matrix in zip(sides, (left, right), strict=True):
+            for k, block in enumerate(self.split(matrix)):
+                side[:, : self.widths[k], k] = block
+        return cross(*sides.reshape(2, -1, self.k))
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Σ_d left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (r, K, K)."""
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
-        for pair in self.pairs:
-            out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
-            out[:, pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left])
+        for pairs in self.pairs:
+            out[:, pairs.j, pairs.ks] = np.vecdot(left[:, None, pairs.left], pairs.right(right))
+            out[:, pairs.ks, pairs.j] = np.vecdot(pairs.right(left), right[:, None, pairs.left])
         return out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, from sums over n rows: (K, K)."""
         out = np.empty((self.k, self.k))
-        for sums, pair in zip(yy, self.pairs, strict=True):
-            a, b = pair.left, pair.right
-            centred = sums[: pair.common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
-            out[pair.j, pair.k] = out[pair.k, pair.j] = centred @ (self.scale[a] * self.scale[b])
+        for pairs in self.pairs:
+            own, others = mean[pairs.left], pairs.right(mean)
+            centred = yy[pairs.places, : pairs.common] - y[pairs.left] * others
+            centred += n * own * others - own * pairs.right(y)
+            products = np.vecdot(centred, self.scale[pairs.left] * pairs.right(self.scale))
+            out[pairs.j, pairs.ks] = out[pairs.ks, pairs.j] = products
         return out
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
@@ -318,10 +362,10 @@ class TextBasis(_Basis):
     def _grams(self) -> np.ndarray:
         """(K, K, U, U): inner products of the embeddings by F-labels j and k."""
         grams = np.empty((self.k, self.k, self.size, self.size))
-        for pair in _pairs(self.widths):
-            left, right = (self.tables[index][:, : pair.common] for index in (pair.j, pair.k))
-            grams[pair.j, pair.k] = cross(left.T, right.T)
-            grams[pair.k, pair.j] = grams[pair.j, pair.k].T
+        for j, k in combinations_with_replacement(range(self.k), 2):
+            common = min(self.widths[j], self.widths[k])
+            grams[j, k] = cross(self.tables[j][:, :common].T, self.tables[k][:, :common].T)
+            grams[k, j] = grams[j, k].T
         return grams
 
     def _contract(self, matrix: np.ndarray) -> np.ndarray:

@@ -55,8 +55,13 @@ class Moments:
         sample_rows: int = 0,
     ) -> None:
         check_folds(folds, seed)
-        if not all(isinstance(size, int | np.integer) for size in (d1, *widths)):
-            raise EmmsError(f"d1={d1!r}, widths={list(widths)!r}: every size must be a whole number")
+        if not isinstance(widths, Sequence | np.ndarray) or not isinstance(tables, Sequence):
+            raise EmmsError(
+                f"widths={widths!r:.80}, tables={tables!r:.80}: both are lists", "widths=[D2], tables=[table]"
+            )
+        if not all(isinstance(size, int | np.integer) for size in (d1, *widths, sample_rows)):
+            sizes = f"d1={d1!r}, widths={list(widths)!r}, sample_rows={sample_rows!r}"
+            raise EmmsError(f"{sizes}: every size must be a whole number")
         if d1 < 1 or not widths or min(widths) < 1:
             raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
         if sample_rows < 0:

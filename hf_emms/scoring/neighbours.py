@@ -62,11 +62,17 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
     """
     group_numbers = np.unique(groups, return_inverse=True)[1]
-    neighbours, usable = nearest(features - features.mean(axis=0), group_numbers, k, raw=features)
+    scaled = _of_size_one(features)
+    neighbours, usable = nearest(scaled - scaled.mean(axis=0), group_numbers, k, raw=features)
     if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
     rows = as_slice(labels.codes)
     return _mean_label([table[rows] for table in labels.tables], neighbours, usable)
+
+
+def _of_size_one(values: np.ndarray) -> np.ndarray:
+    """Values times the power of two that makes the largest about 1: their squares neither overflow nor vanish."""
+    return np.ldexp(values, -int(np.frexp(max(values.max(), -values.min()))[1]))
 
 
 def nearest(
@@ -135,6 +141,7 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
 
 def _standardised(block: np.ndarray) -> np.ndarray:
     """Columns of mean 0 and variance 1, without those that are constant up to rounding: (N, D2) → (N, ≤ D2)."""
+    block = _of_size_one(block)
     mean = block.mean(axis=0, dtype=np.float64)
     deviation = block.std(axis=0, dtype=np.float64)
     eps = np.finfo(np.result_type(block, np.float32)).eps

@@ -149,7 +149,7 @@ class Sums:
             xx=np.zeros((folds, d1, d1)),
             y=np.zeros((folds, basis.size)),
             xy=np.zeros((folds, d1, basis.size)),
-            yy=np.zeros((folds, len(basis.pairs), basis.d2)),
+            yy=np.zeros((folds, basis.n_pairs, basis.d2)),
             origin_x=np.zeros(d1),
             origin_y=np.zeros(basis.size),
         )
@@ -210,9 +210,10 @@ class Sums:
         xx = self.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
         xy = self.xy + shift_x[:, None] * self.whole_y[:, None, :]
         yy = self.yy.copy()
-        for index, pair in enumerate(basis.pairs):
-            a, b = shift_y[pair.left], shift_y[pair.right]
-            yy[:, index, : pair.common] += self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * a * b
+        for pairs in basis.pairs:
+            a, b = shift_y[pairs.left], pairs.right(shift_y)
+            moved = self.y[:, None, pairs.left] * b + pairs.right(self.y) * a + n[:, :, None] * (a * b)
+            yy[:, pairs.places, : pairs.common] += moved
         return Sums(self.n, self.x + n * shift_x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
 
 
@@ -231,7 +232,7 @@ class ProductSums:
         self.xx = np.zeros((d1, d1), dtype)
         self.y = np.zeros(basis.size)
         self.xy = basis.empty_cross(d1, rows.x.dtype, rows.y.dtype)
-        self.yy = np.zeros((len(basis.pairs), basis.d2))
+        self.yy = np.zeros((basis.n_pairs, basis.d2))
 
     def accumulate(self, chosen: np.ndarray) -> None:
         """The sums over some rows, instead of those before."""

@@ -1,4 +1,5 @@
-"""Scores of checkpoints that write the labels: bits per byte of held-out labels, before and after a short training.
+"""Scores of checkpoints that write the labels: bits per byte of held-out labels, before and after a short training, and
+wrong words where they transcribe.
 
 Losses per token depend on the tokenizer; bits per byte of text can be compared between all checkpoints.
 """
@@ -27,6 +28,9 @@ class LabelWriter(Protocol):
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Bits and bytes of the labels of n rows, float64 (n, 2), as it is or after a training on other rows."""
 
+    def word_errors(self, rows: np.ndarray) -> np.ndarray:
+        """Wrong words and words of the labels of n rows, float64 (n, 2), as it is."""
+
 
 def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows for the short training and held-out ones, int64; groups stay whole, and all checkpoints get the same.
@@ -46,26 +50,35 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def zero_shot(writer: LabelWriter) -> Score:
     """Bits per byte of the held-out rows without any training."""
     _, held_out = split_rows(writer.groups)
-    return bits_per_byte(writer.bits(held_out), writer.groups[held_out])
+    return ratio(writer.bits(held_out), writer.groups[held_out])
 
 
 def short_run(writer: LabelWriter) -> Score:
     """Bits per byte of the held-out rows after the short training."""
     training, held_out = split_rows(writer.groups)
-    return bits_per_byte(writer.bits(held_out, training), writer.groups[held_out])
+    return ratio(writer.bits(held_out, training), writer.groups[held_out])
 
 
-def bits_per_byte(bits: np.ndarray, groups: np.ndarray) -> Score:
-    """All bits by all bytes of n rows, float64 (n, 2), with the standard error of this ratio over groups, (n,)."""
+def word_error_rate(writer: LabelWriter) -> Score:
+    """Wrong words by words of at most `HELD_OUT_ROWS` rows, without any training."""
+    rows = np.argsort(writer.groups, kind="stable")[:HELD_OUT_ROWS]
+    counts = writer.word_errors(rows)
+    if not counts[:, 1].any():
+        raise EmmsError("no label of the rows has a word", "--label-column names the column of the transcripts")
+    return ratio(counts, writer.groups[rows])
+
+
+def ratio(counts: np.ndarray, groups: np.ndarray) -> Score:
+    """All of the first by all of the second of n rows, float64 (n, 2), with its standard error over groups, (n,)."""
     _, group_of = np.unique(groups, return_inverse=True)
     sums = np.zeros((group_of.max() + 1, 2))
-    np.add.at(sums, group_of, bits)
+    np.add.at(sums, group_of, counts)
     total, size = sums.sum(0)
     value = float(total / size)
     residuals = sums[:, 0] - value * sums[:, 1]
     n = len(sums)
     stderr = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / size) if n > 1 else None
     fold_of = np.arange(n) % _FOLDS
-    details = {"rows": len(bits)} | ({"row_limit": HELD_OUT_ROWS} if len(bits) >= HELD_OUT_ROWS else {})
+    details = {"rows": len(counts)} | ({"row_limit": HELD_OUT_ROWS} if len(counts) >= HELD_OUT_ROWS else {})
     parts = [sums[fold_of == fold].sum(0) for fold in range(min(_FOLDS, n))]
     return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), details)

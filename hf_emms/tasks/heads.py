@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,10 +88,12 @@ def class_config(classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def response_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+def response_head(*measures: Metric) -> Head:
+    """A head for responses, which also measures what is written by some metrics of the task."""
+    return Head("response", None, partial(_response_metrics, measures=measures), epochs=3, batch_size=8)
+
+
+def _response_metrics(references: Sequence[Any], measures: tuple[Metric, ...]) -> tuple[Metric, ...]:
     """What responses cost, and chrF of what is written; of worked answers the share of right final ones, too."""
     are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
-    return (BYTE_LIKELIHOOD, CHRF, *((FINAL_ANSWERS,) if are_worked else ()))
-
-
-RESPONSES = Head("response", None, response_metrics, epochs=3, batch_size=8)
+    return (BYTE_LIKELIHOOD, CHRF, *measures, *((FINAL_ANSWERS,) if are_worked else ()))

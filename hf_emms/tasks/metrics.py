@@ -5,18 +5,30 @@ from __future__ import annotations
 import math
 import re
 import string
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.tasks.task import Metric
 
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10
 _MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
+_WORD = re.compile(r"\w+")
+
+# Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
+# character counts as a word there.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_UNSPACED_LETTER = re.compile(f"([{UNSPACED}])")
+_APOSTROPHES = re.compile("(?<=\\w)['’](?=\\w)")
 
 Box = tuple[float, float, float, float]
 """Centre x and y, width and height, as fractions of the image."""
@@ -295,12 +307,62 @@ def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> f
     """chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
     from sacrebleu.metrics import CHRF
 
-    rows = [(p.text, [text for text, _ in texts]) for p, texts in zip(predictions, references, strict=True) if p.text]
+    return _corpus_score(CHRF(), predictions, references)
+
+
+def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Corpus BLEU-4 of the texts that were written, by sacrebleu's defaults: case counts, words as 13a divides them."""
+    from sacrebleu.metrics import BLEU
+
+    return _corpus_score(BLEU(force=True), predictions, references)
+
+
+def _corpus_score(metric: Any, predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """What a metric of sacrebleu gives, as a share."""
+    rows = _written_rows(predictions, references)
     if not rows:
         return 0.0
     most = max(len(texts) for _, texts in rows)
     columns = [[texts[place] if place < len(texts) else texts[0] for _, texts in rows] for place in range(most)]
-    return float(CHRF().corpus_score([text for text, _ in rows], columns).score) / 100
+    return float(metric.corpus_score([text for text, _ in rows], columns).score) / 100
+
+
+def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """The texts that were written, empty ones too, with their references."""
+    return [
+        (prediction.text, [text for text, _ in texts])
+        for prediction, texts in zip(predictions, references, strict=True)
+        if prediction.text is not None
+    ]
+
+
+def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """ROUGE-L: F1 of the longest common subsequence of words with the best reference, the mean of what was written.
+
+    As rouge-score has it without stems, but words may be of any script.
+    """
+    scores = []
+    for written, texts in _written_rows(predictions, references):
+        words = _words(written)
+        common = [(_longest_common(words, other), len(words) + len(other)) for other in map(_words, texts)]
+        scores.append(max(2 * length / total if total else 0.0 for length, total in common))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    lengths = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for place, other in enumerate(second, 1):
+            above = lengths[place]
+            lengths[place] = diagonal + 1 if word == other else max(above, lengths[place - 1])
+            diagonal = above
+    return lengths[-1]
 
 
 def final_answers(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
@@ -321,6 +383,62 @@ def _final_answer(text: str) -> str | None:
     return text.rpartition(FINAL_ANSWER)[2].strip().replace(",", "") if has_final_answer(text) else None
 
 
+# ---- transcripts: texts, with references as for captions -------------------------------------------------------------
+
+
+def spoken_words(text: str) -> list[str]:
+    """Words as transcripts are compared: letters and digits in small letters, without punctuation and symbols.
+
+    Apostrophes within words go, other marks divide them. Numbers stay as they are written.
+    """
+    plain = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).casefold())
+    letters = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in plain)
+    return _UNSPACED_LETTER.sub(r" \1 ", letters).split()
+
+
+def word_errors(text: str, reference: str) -> tuple[int, int]:
+    """Words of a transcript that are wrong, missing or too many, and words of its reference."""
+    words = spoken_words(reference)
+    return _distance(load_jiwer().process_words, spoken_words(text), words), len(words)
+
+
+def character_errors(text: str, reference: str) -> tuple[int, int]:
+    """The same of characters, a space between words being one."""
+    plain = " ".join(spoken_words(reference))
+    return _distance(load_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
+
+
+def word_accuracy_of_texts(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """1 minus the word error rate of all rows together, each compared with its first transcript."""
+    return _share_right(word_errors, predictions, references)
+
+
+def character_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """1 minus the character error rate, in the same way."""
+    return _share_right(character_errors, predictions, references)
+
+
+def _share_right(
+    errors: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], references: Sequence[Any]
+) -> float:
+    counts = [errors(text, texts[0][0]) for text, texts in zip(predictions, references, strict=True)]
+    return 1 - sum(wrong for wrong, _ in counts) / max(1, sum(size for _, size in counts))
+
+
+def _distance(process: Callable[[str, str], Any], words: Sequence[str], reference: Sequence[str]) -> int:
+    result = process(" ".join(reference), " ".join(words))
+    return int(result.substitutions + result.deletions + result.insertions)
+
+
+def load_jiwer() -> ModuleType:
+    """What compares words; an EmmsError where it is not installed."""
+    try:
+        import jiwer
+    except ImportError as error:
+        raise EmmsError("words are compared by jiwer, which is not installed", install_command("audio")) from error
+    return jiwer
+
+
 FINAL_ANSWER = "####"
 ACCURACY = Metric("accuracy", accuracy)
 MACRO_F1 = Metric("macro F1", macro_f1)
@@ -338,4 +456,8 @@ BLEU_4 = Metric("BLEU", bleu)
 CIDER = Metric("CIDEr", cider)
 BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
 CHRF = Metric("chrF", chrf)
+TRANSLATION_BLEU = Metric("BLEU", translation_bleu)
+ROUGE_L = Metric("ROUGE-L", rouge_l)
 FINAL_ANSWERS = Metric("final answer", final_answers)
+WORDS_RIGHT = Metric("1 - WER", word_accuracy_of_texts)
+CHARACTERS_RIGHT = Metric("1 - CER", character_accuracy)

@@ -3,9 +3,10 @@
 An entry says nothing any more as soon as a task of its id is registered, or one that reads the columns.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from hf_emms.tasks.text_pairs import named_columns
 
 
 @dataclass(frozen=True)
@@ -40,42 +41,3 @@ OTHER_TASKS = (
     OtherTask("depth-estimation", (("depth_map",), ("depth",))),
     OtherTask("video-classification", types=("video",)),
 )
-
-_FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")
-_SECOND = {"1": "2", "a": "b"}
-# The names of two texts of which one alone means little, the first one first.
-TEXT_PAIRS = (
-    ("premise", "hypothesis"),
-    ("text", "text_pair"),
-    ("query", "document"),
-    ("query", "passage"),
-    ("query", "text"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("question", "context"),
-    ("claim", "evidence"),
-    ("context", "response"),
-    ("anchor", "positive"),
-    ("query", "positive"),
-)
-
-
-def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The pairs among a dataset's columns of texts: of usual names, or of one name with 1 and 2, or _a and _b."""
-    lower = {name.lower() for name in names}
-    numbered = [
-        (first, f"{match[1]}{_SECOND[match[2]]}")
-        for first in lower
-        if (match := _FIRST_OF_TWO.fullmatch(first)) and (match[2] == "1" or match[1].endswith("_"))
-    ]
-    several = {f"{first[:-1]}{third}" for first, _ in numbered for third in "3c"}
-    for pair in (*TEXT_PAIRS, *sorted(numbered)):
-        if (columns := named_columns(names, pair)) and not several & lower:
-            yield columns
-
-
-def named_columns(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """The columns of a dataset that have these lower-case names, whatever their case; empty unless all are there."""
-    by_lower = {name.lower(): name for name in columns}
-    names = tuple(names)
-    return tuple(by_lower[name] for name in names) if all(name in by_lower for name in names) else ()

@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import TEXT, TEXT_PAIR, hash64
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import EXACT_MATCH, WORD_F1
+from hf_emms.tasks.metrics import EXACT_MATCH, UNSPACED, WORD_F1
 from hf_emms.tasks.task import Column, Example, Head, Item, Task, clean_answer
 
 # A start and an exclusive end, in characters.
@@ -28,12 +28,7 @@ OTHER_SPANS = 3
 _MAX_WORDS = 3
 # Of the questions with an answer, how many need one that is a span, for all to be ranked by spans.
 _ENOUGH = 0.5
-# Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
-# character counts as a word there.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def answer_spans(examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
+from hf_emms.inputs.kind import Instruction
 from hf_emms.options import LabelForm, Options
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Head:
     Attributes:
         output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
             the tokens of the second text), "words" (a tag for each word), "text" (a text about an image that it
-            writes) or "response" (to a prompt).
+            writes), "response" (to a prompt) or "transcript" (of a sound).
         auto_class: the class of transformers with such a head; None where there is none.
         metrics: the references of the training rows to the metrics; the first one compares checkpoints.
         spec: the references of the training rows to what outputs mean; for "row" only.
@@ -154,7 +155,7 @@ class Head:
         excluded_model_types: families that `auto_class` has, but with another kind of head.
     """
 
-    output: Literal["row", "span", "words", "text", "response"]
+    output: Literal["row", "span", "words", "text", "response", "transcript"]
     auto_class: str | None
     metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
     spec: Callable[[Sequence[Any]], HeadSpec] | None = None
@@ -187,6 +188,8 @@ class Task:
         check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
         label_position: the column or field beside the label's that says where in the input a label starts.
         label_end: the same of where it ends.
+        instruction: from the dataset's columns, role → column, what checkpoints are asked to do with an input; None
+            where the input says it itself.
         reading: what is ranked, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
         estimators: by which checkpoints are scored unless the user says, the one that orders them first; empty for
@@ -214,6 +217,7 @@ class Task:
     check: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
     label_position: str | None = None
     label_end: str | None = None
+    instruction: Callable[[Mapping[str, str]], Instruction] | None = None
     reading: str = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()

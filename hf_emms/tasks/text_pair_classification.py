@@ -8,19 +8,11 @@ from hf_emms.inputs import SENTENCE_PAIR, TEXT
 from hf_emms.tasks.heads import class_metrics, class_spec
 from hf_emms.tasks.metrics import ACCURACY, class_f1
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Head, Metric, Task, clean_class_name
+from hf_emms.tasks.text_pairs import FIRST_TEXTS, SECOND_TEXTS
 
 # Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
 _IMBALANCED = 0.4
 
-# What datasets call the two texts, in the same order.
-FIRST_TEXTS = (
-    *("premise", "sentence1", "sentence_1", "sentence_a", "text1", "text_1", "text_a", "question1", "question_1"),
-    *("question", "query", "claim", "anchor", "text", "context"),
-)
-SECOND_TEXTS = (
-    *("hypothesis", "sentence2", "sentence_2", "sentence_b", "text2", "text_2", "text_b", "question2", "question_2"),
-    *("sentence", "passage", "document", "evidence", "text_pair", "context", "response", "positive", "text"),
-)
 PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pair", SECOND_TEXTS, ("string",), TEXT))
 
 

@@ -31,6 +31,7 @@ BENCHES = {
     "quantised": "text features in int8 and by torch.compile",
     "shared": "pictures decoded once for several checkpoints",
     "peer": "text features against transformer-ranker",
+    "peer_words": "a ranking for tagged words against transformer-ranker",
     "race": "a race for the best checkpoints against a full run",
     "sweep": "12 checkpoints on 6 datasets in one command against six",
     "metric": "evaluate.load('emms') against the direct call",

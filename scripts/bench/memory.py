@@ -8,14 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 from hf_emms import LabelTable, Moments, emms
+from hf_emms.inputs import WORDS
 from hf_emms.scoring.moments import needed_bytes
+from scripts.bench.extraction import VOCABULARY, all_words, features_of, load, write_checkpoint
 from scripts.bench.scoring import classes_problem, dense, plain_one_pass
 from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
         found = [fresh_process("memory", "stream", rows) for _ in range(options.rounds if rows < 1_000_000 else 1)]
         columns = [spread([one[name] for one in found], digits=",.0f") for name in ("mb", "rate")]
         print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {' | '.join(columns)} |")
+    for words in (100_000, 1_000_000):
+        found = fresh_process("memory", "words", words)
+        print(f"| words of sentences, tiny BERT, cv | {words:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
     print("\n| D1=8,192, 100 classes, 20,000 rows | forecast, GB | peak, GB | seconds |\n|---|---|---|---|")
     for method in ("exact", "cv"):
         found = fresh_process("memory", f"wide-{method}", 20_000)
@@ -70,6 +79,26 @@ def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, fold
     return {"forecast": needed_bytes(rows, d1, classes, folds), "taken": taken, "seconds": seconds}
 
 
+def word_probe(words: int, length: int = 50, classes: int = 10) -> dict[str, float]:
+    """MB that extracting and scoring every word of made-up sentences adds to them, and words in a second."""
+    rng = np.random.default_rng(0)
+    sentences = [[f"w{i}" for i in numbers] for numbers in rng.integers(0, VOCABULARY, (words // length, length))]
+    inputs, groups = all_words(sentences), np.repeat(np.arange(words // length), length)
+    labels = LabelTable(rng.integers(0, classes, words), (rng.normal(size=(classes, 64)),))
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), TINY)
+        extractor = load(Path(folder), WORDS)
+    features_of(extractor, inputs[: 64 * length])  # libraries are loaded, threads started
+    before = reset_peak()
+    started = time.perf_counter()
+    moments = Moments.like(labels, extractor.width)
+    for positions, features in extractor.batches(inputs):
+        moments.update(features, labels.take(positions), groups[positions])
+    emms(moments, method="cv")
+    seconds = time.perf_counter() - started
+    return {"mb": memory_mb("VmHWM") - before, "rate": words / seconds}
+
+
 def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
     """Scores a stream of made-up rows; returns how many a second were accumulated, making them up not counted."""
     rng = np.random.default_rng(0)
@@ -88,5 +117,8 @@ def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
 
 if __name__ == "__main__":
     what, rows = sys.argv[1], int(sys.argv[2])
-    wide = what.startswith("wide-")
-    print(json.dumps(wide_probe(what.removeprefix("wide-"), rows) if wide else probe(what, rows)))
+    if what.startswith("wide-"):
+        measured = wide_probe(what.removeprefix("wide-"), rows)
+    else:
+        measured = word_probe(rows) if what == "words" else probe(what, rows)
+    print(json.dumps(measured))

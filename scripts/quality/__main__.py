@@ -42,6 +42,7 @@ def main() -> None:
         step.add_argument("--pool", action="append", choices=POOLS)
         step.add_argument("--target", action="append", help="a target's name; several are possible")
         if name == "truth":
+            step.add_argument("--candidate", action="append", help="a candidate's name; several are possible")
             step.add_argument("--budget", action="append", help="a budget's name; several are possible")
             step.add_argument("--again", action="store_true", help="also what the committed results have")
             step.add_argument("--first-seed", action="store_true", help="leave further seeds out")
@@ -68,7 +69,13 @@ def run(options: argparse.Namespace) -> None:
         share, among = map(int, options.share.split("/"))
         budgets = set(options.budget) if options.budget else None
         for pool in pools:
-            how = {"again": options.again, "share": (share, among), "first_seed": options.first_seed}
+            candidates = set(options.candidate) if options.candidate else None
+            how = {
+                "candidates": candidates,
+                "again": options.again,
+                "share": (share, among),
+                "first_seed": options.first_seed,
+            }
             truth.run(pool, names, budgets, **how)
     elif options.step == "scores":
         from scripts.quality import scores

@@ -202,6 +202,9 @@ MODALITY = {
     "question-answering": "text",
     "visual-question-answering": "image+text",
     "referring-expression": "image+text",
+    "text-pair-classification": "text",
+    "sentence-similarity": "text",
+    "token-classification": "text",
 }
 
 
@@ -213,6 +216,9 @@ ROLES = {
     "question-answering": {"question": "question", "context": "context", "answer": "answers"},
     "visual-question-answering": {"image": "image", "question": "question", "answer": "answer"},
     "referring-expression": {"image": "image", "expression": "expression", "box": "box"},
+    "text-pair-classification": {"text": "sentence1", "text_pair": "sentence2", "label": "label"},
+    "sentence-similarity": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
+    "token-classification": {"tokens": "tokens", "tags": "tags"},
 }
 
 # Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
@@ -247,10 +253,22 @@ REAL_TEXTS: tuple[Candidate, ...] = (
     Candidate("encoder-wordnet-gpt2", "text"),
 )
 
+# Of pairs and words: few and small ones at one rate, between the two that users get, since what fine-tunes them here
+# is a core or two.
+PAIR_TEXTS: tuple[Candidate, ...] = (
+    *(Candidate(name, "text", (1e-3,)) for name in ("bert-distilled", "electra-distilled", "bert-masked-short")),
+    Candidate("bert-random", "text", (1e-3,), kind="random"),
+    Candidate("paraphrase-minilm-3-layers", "text", (2e-4,), cost=1, kind="real"),
+    Candidate("minilm-3-layers", "text", (2e-4,), cost=1, kind="altered"),
+    Candidate("minilm-6-layers", "text", (2e-4,), cost=2, kind="real"),
+)
+
 # "quick" is the user's `--budget quick`: 1,000 rows, 3 epochs. "full" is what `--confirm` does by default: up to 5
 # (texts) or 10 epochs over all rows, ended when validation no longer improves.
 QUICK = Budget("quick", (0, 1), {"budget": "quick"})
 FULL = Budget("full", (0, 1), {})
+# Few rows and one seed, with the epochs that users get: what a core can do in an hour.
+SMALL = Budget("small", (0,), {"confirm_samples": 400})
 
 MICRO = Pool(
     "micro",
@@ -303,7 +321,22 @@ TEXTS = of_real_checkpoints(
     ),
     REAL_TEXTS,
 )
-POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO)}
+PAIRS_AND_WORDS = Pool(
+    "pairs-and-words",
+    "text checkpoints on pairs and words",
+    (
+        Target("sts-images", "sentence-similarity", "held", "Spearman"),
+        Target("ewt", "token-classification", "held", "accuracy"),
+        Target("med", "text-pair-classification", "dev", "accuracy"),
+        Target("wnut", "token-classification", "dev", "entity F1"),
+        Target("covid", "text-pair-classification", "held", "accuracy"),
+    ),
+    PAIR_TEXTS,
+    (SMALL,),
+    "minilm",
+    SMALL.name,
+)
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS)}
 
 
 def work() -> Path:

@@ -112,6 +112,12 @@ def _feature(column: str, split: Split) -> Any:
         return ImageFeature()
     if column == "box":
         return List(Value("float32"))
+    if column == "score":
+        return Value("float64")
+    if column == "tokens":
+        return List(Value("string"))
+    if column == "tags":
+        return List(ClassLabel(names=list(split.classes)))
     if column == "answers":
         return {"text": List(Value("string")), "answer_start": List(Value("int32"))}
     return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")

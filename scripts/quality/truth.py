@@ -16,18 +16,18 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
+from hf_emms.finetune.recipe import TrainingJob, default_rates, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from scripts.demo import sources
-from scripts.quality import real_targets, targets
+from scripts.quality import pair_targets, real_targets, targets
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import FULL, POOLS, QUICK, ROLES, Budget, Candidate, Pool, Target, work
 from scripts.quality.rows import write
 
-MAKERS = {**targets.MAKERS, **real_targets.MAKERS}
+MAKERS = {**targets.MAKERS, **real_targets.MAKERS, **pair_targets.MAKERS}
 # what no run of this machine has measured yet is guessed
 GUESS_SECONDS = 60.0
 FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
@@ -111,7 +111,7 @@ def jobs(pool: Pool, names: set[str] | None = None) -> list[Job]:
         for target in pool.targets
         if names is None or target.name in names
         for candidate in pool.candidates_of(target)
-        for rate in rates_of(candidate, target, budget)
+        for rate in rates_of(candidate, target)
     ]
 
 
@@ -119,7 +119,7 @@ def more_jobs(pool: Pool, done: list[dict], names: set[str] | None = None) -> It
     """Further seeds, at the rate whose validation score was best with the first one."""
     for job in jobs(pool, names):
         same = [one for one in done if place_of(one) == job.key[:4] and one["seed"] == job.seed]
-        if len({one["rate"] for one in same}) < len(rates_of(job.candidate, job.target, job.budget)):
+        if len({one["rate"] for one in same}) < len(rates_of(job.candidate, job.target)):
             continue
         if max(same, key=lambda one: one["validation"])["rate"] == job.rate:
             for seed in job.budget.seeds[1:]:
@@ -127,11 +127,11 @@ def more_jobs(pool: Pool, done: list[dict], names: set[str] | None = None) -> It
 
 
 @cache
-def rates_of(candidate: Candidate, target: Target, budget: Budget) -> tuple[float, ...]:
+def rates_of(candidate: Candidate, target: Target) -> tuple[float, ...]:
     """The rates that are tried: its own, or those that users get for a checkpoint of its size."""
     if candidate.rates:
         return candidate.rates
-    return recipe_for(options_of(target, budget), target.task, parameters_of(candidate, target)).learning_rates
+    return default_rates(parameters_of(candidate, target))
 
 
 @cache
@@ -156,6 +156,7 @@ def run(
     names: set[str] | None = None,
     budgets: set[str] | None = None,
     *,
+    candidates: set[str] | None = None,
     again: bool = False,
     share: tuple[int, int] = (0, 1),
     first_seed: bool = False,
@@ -166,6 +167,7 @@ def run(
         pool: whose targets.
         names: of targets; all by default.
         budgets: names of budgets; all by default.
+        candidates: names of candidates; all by default.
         again: also what the committed results have.
         share: this process's number, and how many processes share the work.
         first_seed: leave further seeds out.
@@ -178,6 +180,7 @@ def run(
         plan = list(more_jobs(pool, done, names)) if more else jobs(pool, names)
         keys = {key_of(record) for record in done}
         waiting = [job for job in plan if job.key not in keys and (budgets is None or job.budget.name in budgets)]
+        waiting = [job for job in waiting if candidates is None or job.candidate.name in candidates]
         # A candidate's runs on a target stay in one process, also when it starts again.
         mine = [job for job in waiting if sum(map(ord, job.target.name + job.candidate.name)) % share[1] == share[0]]
         _run(mine, done)
@@ -236,7 +239,8 @@ def folder_of(target: Target) -> Path:
     """A target's dataset folder, written on first use."""
     folder = work() / "targets" / target.name
     if not folder.exists():
-        sources.fetch()
+        if target.name not in pair_targets.MAKERS:
+            sources.fetch()
         fresh = folder.with_suffix(".writing")
         write(fresh, MAKERS[target.name]())
         fresh.rename(folder)

@@ -129,3 +129,26 @@ def test_an_empty_response_is_left_out_and_many_are_an_error() -> None:
 def test_two_texts_that_nothing_names_are_no_prompt_and_response() -> None:
     with pytest.raises(EmmsError):
         load_sample(datasets.Dataset.from_dict({"left": QUESTIONS, "right": ANSWERS}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "said"),
+    [
+        ({"fr": ANSWERS, "en": QUESTIONS}, None, ("Translate from English to French:", "en fr")),
+        (
+            {"deu_Latn": ANSWERS, "pt-BR": QUESTIONS},
+            "translation",
+            ("Translate from Portuguese to German:", "pt-BR deu_Latn"),
+        ),
+        ({"source": QUESTIONS, "target": ANSWERS}, "translation", ("Translate:",)),
+        ({"article": QUESTIONS, "highlights": ANSWERS}, None, ("Summarize:",)),
+        ({"question": QUESTIONS, "answer": ANSWERS}, None, ()),
+    ],
+)
+def test_what_a_task_asks_for_is_with_each_text_and_said(
+    columns: dict[str, Any], task: str | None, said: tuple[str, ...]
+) -> None:
+    roles = {"source": "pt-BR", "target": "deu_Latn"} if "pt-BR" in columns else {}
+    sample = load_sample(datasets.Dataset.from_dict(columns), task=task, columns=roles)
+    assert all(tuple(message.text for message in conversation[:-1]) == said for conversation in sample.inputs)
+    assert any(said and repr(said[0]) in note for note in sample.notes) == bool(said)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 
+import hf_emms
 from hf_emms.data import Sample
-from hf_emms.finetune.recipe import head_of
 from tests.helpers.rows import error_of, pictures
 from tests.helpers.samples import load_sample
 from tests.helpers.sound import RATE, encoded, tone
@@ -124,8 +127,29 @@ def test_transcripts_are_the_labels_of_speech_recognition() -> None:
     sample = load_sample(sound_rows([*SOUNDS, encoded(tone(700, 0.3))], text=[*said, " "], speaker_id=["a"] * (N + 1)))
     assert (sample.task.id, len(sample), sample.skipped) == ("automatic-speech-recognition", N, 1)
     assert sample.label_texts[0] == "number 0"
-    error = error_of(lambda: head_of(sample.task))
-    assert "automatic-speech-recognition is not supported: it has no head" in error.message
     both = sound_rows(SOUNDS, transcription=said, intent_class=LABELS)
     assert "--task audio-classification or --task automatic" in str(error_of(lambda: load_sample(both)).hint)
     assert load_sample(both, task="audio-classification").label_texts == ("high", "low")
+
+
+def test_a_path_that_leaves_a_downloaded_folder_is_no_sound(tmp_path: Path) -> None:
+    table = write_folder(tmp_path / "data", "table")
+    (table.parent / ".cache" / "huggingface" / "download").mkdir(parents=True)
+    (tmp_path / "secret.wav").write_bytes(SOUNDS[0])
+    table.write_text(table.read_text() + "../secret.wav,low\n")
+    sample = load_sample(str(table))
+    assert (len(sample), sample.skipped) == (N, 1)
+
+
+def test_without_soundfile_one_line_says_what_to_install(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", "classes")
+    (tmp_path / "soundfile.py").write_text("raise ImportError('no soundfile here')")
+    command = [sys.executable, "-m", "hf_emms", "rank", "--dataset", str(folder), "-c", "demo"]
+    places = [str(tmp_path), str(Path(hf_emms.__file__).parents[1])]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    )
+    assert done.returncode == 1
+    assert "Error: sound is read with soundfile and soxr, which are not installed" in done.stderr
+    assert "[audio]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
-from hf_emms.inputs.prompt import Conversation, Message, PromptReader
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.inputs import PROMPT
+from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from tests.helpers.extracting import load, rows
-from tests.helpers.tiny_checkpoints import TEXTS, build
+from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, DECODERS, ENCODER_DECODERS, writer
 
 PROMPTS: list[Conversation] = [(Message("user", text),) for text in TEXTS if text]
@@ -78,3 +81,42 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
 def test_an_encoder_writes_nothing_and_is_refused(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="reads texts, not prompts"):
         load(build(zoo, "bert"), "prompt")
+
+
+def test_decoders_and_t5_are_told_what_to_do_and_other_encoders_are_not(zoo: Path) -> None:
+    prompt = (Message("instruction", "Summarize:"), *PROMPTS[1])
+    assert {
+        name: reader_of(load(writer(zoo, name, template), "prompt")).write(prompt)
+        for name, template in (("llama", CHAT_TEMPLATE), ("gpt2", None), ("t5", None), ("bart", None))
+    } == {
+        "llama": "[user] cat\nSummarize: [assistant]",
+        "gpt2": "cat\nSummarize:\n",
+        "t5": "Summarize: cat",
+        "bart": "cat",
+    }
+
+
+@pytest.mark.parametrize("kind", ["NllbTokenizer", "MBartTokenizer"])
+def test_a_tokenizer_of_many_languages_is_set_to_those_of_the_columns(zoo: Path, tmp_path: Path, kind: str) -> None:
+    folder = writer(zoo, "m2m_100")
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
+    tokenizer = getattr(transformers, kind)()
+    reader = prompt_reader(plan_extraction(repo_of(folder), PROMPT, "translation"), model, tokenizer)
+    english, german = tokenizer.convert_tokens_to_ids(
+        ["eng_Latn", "deu_Latn"] if kind[0] == "N" else ["en_XX", "de_DE"]
+    )
+    prompt = (Message("instruction", "Translate:"), Message("languages", "en de"), Message("user", "a"))
+    (response,), _ = reader.read_responses([prompt], ["b"])
+    end = tokenizer.eos_token_id
+    if kind == "NllbTokenizer":
+        assert (response.prompt[0], response.response[0], response.response[-1]) == (english, german, end)
+        assert reader.starts() == {"forced_bos_token_id": german}
+    else:
+        assert (response.prompt[-1], response.response[-2:]) == (english, [end, german])
+        assert reader.starts() == {"decoder_start_token_id": german}
+    tokenizer.save_pretrained(tmp_path)
+    saved = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (saved.src_lang, saved.tgt_lang) == (tokenizer.src_lang, tokenizer.tgt_lang)
+    # A language that it lacks changes nothing.
+    reader.tokenize([(Message("languages", "en xx"), Message("user", "a"))])
+    assert tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang) == german

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["hf_emms.finetune.training", "hf_emms.run.confirm", "tests.finetune.test_confirm"])
 IMAGES = {"image": "image", "label": "label"}
 
 
@@ -315,15 +318,11 @@ def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_pa
     """Two runs of 20 steps, with a state every 5, are killed before a state, behind one, and in the second run."""
     runs, kills = 2, (3, 13, 23)
     settings = {**FAST, "learning_rates": (0.01, 0.02), "seeds": 1}
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["hf_emms.finetune.training", "hf_emms.run.confirm", "tests.finetune.test_confirm"]
-    )
     started, result = tmp_path / "started", tmp_path / "result"
     killed = 0
     for at in (*kills, 1_000):
         arguments = (ranked_images.to_json(), str(tmp_path / "cache"), at, str(started), str(result), settings)
-        process = processes.Process(target=_confirm, args=arguments)
+        process = PROCESSES.Process(target=_confirm, args=arguments)
         process.start()
         process.join()
         if process.exitcode == 0:
@@ -341,6 +340,48 @@ def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_pa
     assert [(run.scores, run.validation, run.curve) for run in resumed.runs] == [
         (run.scores, run.validation, run.curve) for run in undisturbed.runs
     ]
+
+
+class FullDisk(Silent):
+    """No file can hold more than a page while the first checkpoint is trained."""
+
+    def __init__(self) -> None:
+        self.limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.names: list[str] = []
+
+    def started(self, name: str, steps: int) -> None:
+        self.names.append(name)
+        self.limit(4096 if len(self.names) == 1 else self.limits[0])
+
+    def limit(self, size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, self.limits[1]))
+
+
+def _confirm_on_a_full_disk(text: str, cache: str, result: str, settings: dict[str, Any]) -> None:
+    os.environ["HF_EMMS_CACHE"] = cache
+    disk = FullDisk()
+    try:
+        outcome = hf_emms.confirm(Ranking.from_json(text), top=2, progress=disk, **settings).to_json()
+    except EmmsError as error:
+        outcome = error.message
+    disk.limit(disk.limits[0])
+    Path(result).write_text(outcome)
+
+
+def test_a_first_checkpoint_whose_run_a_full_disk_ended_never_makes_the_second_the_best(
+    ranked_images: Ranking, tmp_path: Path
+) -> None:
+    cache, result = tmp_path / "cache", tmp_path / "result"
+    process = PROCESSES.Process(
+        target=_confirm_on_a_full_disk,
+        args=(ranked_images.to_json(), str(cache), str(result), {**FAST, "save_model": str(tmp_path / "best")}),
+    )
+    process.start()
+    process.join()
+    message = result.read_text()
+    assert message.startswith(f"{cache / 'unfinished'}")
+    assert "cannot be written: " in message
+    assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
 def test_the_command_line_adds_to_the_rankings_file_and_continues(

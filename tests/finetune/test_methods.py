@@ -16,6 +16,7 @@ import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.heads import load_network
+from hf_emms.finetune.memory import check_training
 from hf_emms.finetune.network import Network, merge_adapter
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
@@ -113,6 +114,11 @@ def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
     method, why = choose_method(Options("d"), 10**15, cpu)
     assert method == "lora"
     assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
+    # Where activations are known they count, and weights may take all that they leave.
+    assert choose_method(Options("d"), 1000, cpu, 10**15)[0] == "lora"
+    check_training("full", 1000, 10**6, "cpu")
+    with pytest.raises(EmmsError, match="its training would take about 1"):
+        check_training("lora", 1000, 10**15, "cpu")
 
 
 @pytest.fixture

@@ -115,6 +115,9 @@ def kept(
         ("visual-question-answering", _about_pictures, "clip", "full"),
         ("referring-expression", _boxes, "dual-vit", "full"),
         ("image-to-text", _captions, "resnet", "full"),
+        ("question-answering", _answers, "gemma", "lora"),
+        ("visual-question-answering", _about_pictures, "clip", "head"),
+        ("image-to-text", _captions, "vit", "lora"),
     ],
 )
 def test_a_head_of_ours_gets_its_score_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
+from hf_emms.publish.card_text import card
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from tests.helpers.samples import load_sample
@@ -134,21 +136,48 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
     assert {*row.scores} == {"short_run", "zero_shot", "emms_knn"}
     assert row.scores["zero_shot"].value < row.scores["short_run"].value < 0
     assert len(row.scores["short_run"].folds) == 5
+    assert json.loads(ranking.to_json())["reason"].startswith("Short run orders because")
+    header, *_, reason = str(ranking).splitlines()
+    assert "minutes" in header.split()
+    assert reason == ranking.reason
+    for section in (card(ranking), card(ranking, row.checkpoint)):
+        assert "Short run orders because" in section
+        assert "before any" not in section
     assert any("plain text" in note for note in row.notes)
     assert any("chat template" in note for note in by_name["writer-llama-chat"].notes)
 
 
-def test_a_short_run_orders_these_tasks_unless_the_user_or_the_engine_says_otherwise(
-    zoo: Path, emms_cache: Path
-) -> None:
+def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path, emms_cache: Path) -> None:
     options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
     assert plan(options, Silent()).options.estimators[:2] == ("short_run", "zero_shot")
-    assert plan(replace(options, race=1), Silent()).options.estimators[0] == "emms_knn"
+    assert plan(replace(options, engine="ray"), Silent()).options.estimators[0] == "short_run"
     assert plan(replace(options, estimators=("emms",)), Silent()).options.estimators == ("emms",)
-    with pytest.raises(EmmsError, match="zero_shot runs in this process, without --race"):
-        plan(replace(options, estimators=("emms", "zero_shot"), race=1), Silent())
+    for race in (replace(options, race=1), replace(options, estimators=("emms", "short_run"), race=1)):
+        with pytest.raises(
+            EmmsError, match="--race stops checkpoints by their features, and short_run needs"
+        ) as refused:
+            plan(race, Silent())
+        assert "--estimator emms_knn" in str(refused.value.hint)
+    assert plan(replace(options, estimators=("emms_knn",), race=1), Silent()).options.estimators == ("emms_knn",)
 
 
 def test_classes_are_not_written(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="short_run is for labels that checkpoints write, and not for text-class"):
         hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)
+
+
+def test_a_short_run_that_does_not_fit_into_memory_is_a_failed_row_before_anything_is_loaded(
+    zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    wide = tmp_path / "wide"
+    shutil.copytree(writer(zoo, "gpt2"), wide)
+    config = json.loads((wide / "config.json").read_text())
+    (wide / "config.json").write_text(json.dumps(config | {"n_embd": 10**9}))
+    options = Options(rows(), checkpoints=(str(wide), str(writer(zoo, "gpt2"))), encoders=("demo",), device="cpu")
+    too_large, fits = plan(options, Silent()).candidates
+    assert fits.row is None
+    assert too_large.row is not None
+    assert "short run would take about" in str(too_large.row.error)
+    assert "weights, gradients, optimizer and activations" in str(too_large.row.error)
+    features_alone = replace(options, estimators=("emms",))
+    assert all(candidate.row is None for candidate in plan(features_alone, Silent()).candidates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,22 @@ import transformers
 
 import hf_emms
 from hf_emms.cache import NO_CACHE
+from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import WrittenResponse, byte_likelihood, chrf, final_answers
+from hf_emms.tasks import get_task
+from hf_emms.tasks.metrics import (
+    WrittenResponse,
+    byte_likelihood,
+    chrf,
+    final_answers,
+    rouge_l,
+    translation_bleu,
+)
 from tests.finetune.test_response_writer import rows
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
@@ -75,4 +86,69 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
     assert 0.5 < chrf(right, references) < 1
     unwritten = [WrittenResponse(8, 8), right[1]]
     assert chrf(unwritten, references) == pytest.approx(1)
+    assert chrf([WrittenResponse(8, 8, ""), right[1]], references) < 0.9
     assert final_answers([WrittenResponse(1, 1, "#### 4"), WrittenResponse(1, 1, "1200")], references) == 0
+
+
+def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_them() -> None:
+    from sacrebleu import corpus_bleu
+
+    names = [[each.name for each in head_of(get_task(task)).metrics([])] for task in ("translation", "summarization")]
+    assert [each[:3] for each in names] == [["byte likelihood", "chrF", "BLEU"], ["byte likelihood", "chrF", "ROUGE-L"]]
+    texts = [("The cat sat on the mat today.", "A cat sat on the mat, today."), ("Many dogs bark", "dogs bark at cats")]
+    written = [WrittenResponse(8, 8, text) for text, _ in texts]
+    references = [((reference, 1.0),) for _, reference in texts]
+    expected = corpus_bleu([text for text, _ in texts], [[reference for _, reference in texts]]).score / 100
+    assert translation_bleu([*written, WrittenResponse(8, 8)], [*references, (("more", 1.0),)]) == expected
+    # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 4.
+    assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
+    assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
+    assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_an_adapter_is_kept_alone_where_that_is_asked_for(
+    zoo: Path, tmp_path: Path, emms_cache: Path, name: str
+) -> None:
+    import peft
+
+    data, folder, base = rows(80), tmp_path / "adapter", writer(zoo, name)
+    settings: dict[str, Any] = {
+        "confirm": 1,
+        "method": "lora",
+        "epochs": 1,
+        "learning_rates": ["1e-2"],
+        "save_model": str(folder),
+    }
+    ranking = hf_emms.rank(
+        data, [str(base)], estimators="emms", encoders="demo", device="cpu", keep_adapter=True, **settings
+    )
+    result = ranking.rows[0].fine_tuned
+    assert result is not None, ranking.notes
+    assert not (folder / "model.safetensors").exists()
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    opened = peft.AutoPeftModelForCausalLM if name == "gpt2" else peft.AutoPeftModelForSeq2SeqLM
+    card = (folder / "README.md").read_text()
+    assert f"{opened.__name__}.from_pretrained({str(folder)!r})" in card
+    assert "library_name: peft" in card
+    merged = opened.from_pretrained(folder).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "merged")
+    test = load_splits(Options(data)).test
+    texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
+    sample = load_sample(data.filter(lambda row: row["question"] in texts))
+    extraction = plan_extraction(repo_of(tmp_path / "merged"), PROMPT, "text-generation")
+    reloaded = ResponseWriter(extraction, sample, Options("d", device="cpu"), NO_CACHE)
+    bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
+    assert bits / n_bytes == pytest.approx(result.runs[0].loss, rel=1e-3)
+
+
+def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
+    checkpoints = [str(writer(zoo, "gpt2"))]
+    kept: dict[str, Any] = {"confirm": 1, "keep_adapter": True}
+    with pytest.raises(EmmsError, match="no adapter is trained"):
+        hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
+    with pytest.raises(EmmsError, match="none is"):
+        hf_emms.rank(rows(), checkpoints, method="lora", **kept)
+    with pytest.raises(EmmsError, match="adapters are kept of checkpoints that write responses"):
+        hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)

@@ -15,10 +15,12 @@ from torch import nn
 
 from hf_emms.finetune.network import LabeledRows, Network, repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
+from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts, standard_error
 from hf_emms.finetune.unfinished import StorageError, newest_state
 from hf_emms.options import Options
+from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import get_task
 from hf_emms.tasks.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
 from tests.finetune.make import Notes
@@ -183,6 +185,45 @@ def test_what_cannot_be_written_is_the_failure_of_the_disk_and_is_named(tmp_path
     (tmp_path / "run").write_text("a file in place of the folder")
     with pytest.raises(StorageError, match=re.escape(f"{tmp_path / 'run'}")):
         training(tmp_path).run(lambda: network(Line()))
+
+
+class Interrupted(Network):
+    """A network whose writing ends half way."""
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("half of the weights")
+        raise KeyboardInterrupt
+
+
+def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
+    def load() -> Network:
+        whole = network(Line())
+        return Interrupted(whole.model, whole.rows, whole.predictions)
+
+    keeper = ModelKeeper(tmp_path / "best", "request")
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(load)
+    keeper = ModelKeeper(tmp_path / "best", "request")
+    keeper.finished("run", TrainingRun(0.05, 0, validation=0.9))  # its result, which another call had stored
+    assert not keeper.has("run")
+
+
+def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> None:
+    """Also where the earlier run validated better, and whichever of both is stored first."""
+    folder = tmp_path / "best"
+    earlier = ModelKeeper(folder, "earlier")
+    for name, content in (("old", "old weights"), ("older", "older weights")):
+        earlier.path(name).mkdir(parents=True)
+        (earlier.path(name) / "model.safetensors").write_text(content)
+        earlier.finished(name, TrainingRun(0.05, 0, validation=0.99))  # and then it was killed
+    keeper = ModelKeeper(folder, "new")
+    keeper.path("new").mkdir(parents=True)
+    (keeper.path("new") / "model.safetensors").write_text("new weights")
+    keeper.finished("new", TrainingRun(0.05, 0, validation=0.5))
+    keeper.finish("new", {"README.md": "a card"})
+    assert (folder / "model.safetensors").read_text() == "new weights"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,4 +140,36 @@ def sound_checkpoint(root: Path, name: str) -> Path:
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
         model.save_pretrained(folder)
         extractor().save_pretrained(folder)
+    return folder
+
+
+# Families with a head that transcribes, and the marks and letters that a tiny checkpoint of each writes.
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+RECOGNISERS = {
+    "wav2vec2-layer-norm": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
+    "whisper": [
+        *("<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTERS, *"012345678"),
+        "<|notimestamps|>",
+    ],
+}
+
+
+def recogniser(root: Path, name: str) -> Path:
+    """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters."""
+    folder = root / f"recogniser-{name}"
+    if folder.exists():
+        return folder
+    shutil.copytree(sound_checkpoint(root, name), folder)
+    numbers = {mark: number for number, mark in enumerate(RECOGNISERS[name])}
+    if name == "whisper":
+        marks = ["<|startoftranscript|>", "<|notimestamps|>"]
+        T.WhisperTokenizer(numbers, [], pad_token="<pad>", additional_special_tokens=marks).save_pretrained(folder)
+        T.GenerationConfig(
+            decoder_start_token_id=1, eos_token_id=2, pad_token_id=0, no_timestamps_token_id=39, return_timestamps=False
+        ).save_pretrained(folder)
+    else:
+        vocabulary = folder / "letters.json"
+        vocabulary.write_text(json.dumps(numbers))
+        T.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+        vocabulary.unlink()
     return folder

@@ -131,8 +131,8 @@ def test_the_candidates_of_the_paper_are_named_by_family() -> None:
         "paper-captioning": 3,
         "dinov3": 4,
         "llm-0.5b": 7,
-        "llm-2b": 7,
-        "llm-8b": 8,
+        "llm-2b": 3,
+        "llm-8b": 6,
     }
     options = Options("demo_fashion", checkpoints=("paper-cnn",), max_samples=60, cache=False)
     found = plan(options, Silent())

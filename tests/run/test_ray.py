@@ -18,8 +18,10 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
+from tests.finetune.test_response_writer import rows
 from tests.helpers.processes import descendants, marked
 from tests.helpers.tiny_checkpoints import build
+from tests.helpers.tiny_writers import writer
 from tests.helpers.waiting import PATIENCE, eventually
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
@@ -82,6 +84,30 @@ class TestOnACluster:
         assert_same(swept.rankings["demo_captions"], ranked(encoder, checkpoints))
         fashion = hf_emms.rank("demo_fashion", checkpoints, cache=False, **{**settings, "max_samples": 60})
         assert_same(swept.rankings["demo_fashion"], fashion)
+
+    @pytest.mark.slow
+    def test_pairs_and_words_give_what_one_process_gives(self, encoder: str, tmp_path: Path) -> None:
+        settings = {"max_samples": 60, "encoders": encoder, "estimators": ["emms"], "cache": False}
+        checkpoints = ["emms-demo/bert-random", GOOD]  # the second reads pictures: a failed row
+        swept = hf_emms.sweep(["demo_pairs", "demo_words"], checkpoints, output=tmp_path, engine="ray", **settings)
+        for name, shared in swept.rankings.items():
+            assert_same(shared, hf_emms.rank(name, checkpoints, **settings))
+            assert [row.error is None for row in shared] == [True, False]
+
+    def test_a_short_run_gives_there_what_it_gives_here(self, zoo: Path) -> None:
+        settings: dict[str, Any] = {
+            "estimators": ["short_run", "emms"],
+            "encoders": "demo",
+            "cache": False,
+            "device": "cpu",
+        }
+        checkpoints = [str(writer(zoo, name)) for name in ("gpt2", "t5")]
+        shared = hf_emms.rank(rows(40), checkpoints, engine="ray", **settings)
+        here = hf_emms.rank(rows(40), checkpoints, **settings)
+        assert [row.checkpoint for row in shared.rows] == [row.checkpoint for row in here.rows]
+        for row, twin in zip(shared.rows, here.rows, strict=True):
+            assert row.notes == twin.notes
+            assert row.scores["short_run"].value == pytest.approx(twin.scores["short_run"].value, rel=1e-3)
 
     def test_a_worker_that_is_killed_changes_nothing(self, encoder: str) -> None:
         killed: list[int] = []

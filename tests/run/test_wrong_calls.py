@@ -17,8 +17,10 @@ from hf_emms import EmmsError
 from hf_emms.options import Options
 from hf_emms.run.sweep import sweep_options
 from hf_emms.tasks.values import VALUES
+from tests.helpers.rankings import example
 
 QUANTIZED = torch.quantize_per_tensor(torch.zeros(9, 2), 0.1, 0, torch.qint8)
+ROWS = np.eye(3)
 MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", periods=2, freq="M")})
 
 
@@ -27,8 +29,21 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
     [
         (lambda: hf_emms.confirm(None), "ranking is None"),
         (lambda: hf_emms.sweep(None), "datasets is None"),
+        (lambda: hf_emms.sweep(["demo_glosses"], output=5), "output is 5"),
+        (lambda: hf_emms.card(None), "ranking is None"),
+        (lambda: hf_emms.card(example(), leaderboard=5), "leaderboard is 5"),
+        (lambda: hf_emms.push_to_hub("a.json", "org/emms-results"), "ranking is 'a.json'"),
+        (lambda: hf_emms.expected_gap(None), "ranking is None"),
+        (lambda: hf_emms.expected_gap(example(), "slow"), "unknown budget 'slow'"),
+        (lambda: example()[99], "the ranking has 4 rows: there is no row 99"),
         (lambda: hf_emms.rank("demo_glosses", encoders=5), "encoders is"),
+        (lambda: hf_emms.score(ROWS, ["a", "b", "c"], encoders=5), "encoders is 5"),
+        (lambda: hf_emms.score(ROWS, [0, 1, 0], groups=QUANTIZED[:3, 0]), "a quantised tensor"),
+        (lambda: hf_emms.extract_features("emms-demo/bert-random", 5), "inputs is 5"),
+        (lambda: hf_emms.save_moments(5, "moments.npz"), "moments is 5"),
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
+        (lambda: hf_emms.Moments(8, 5), "widths=5"),
+        (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
         (lambda: hf_emms.emms(QUANTIZED, np.zeros((9, 2))), "a quantised tensor"),
         (lambda: hf_emms.rank(MONTHS), "the DataFrame cannot be read: "),
         (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
@@ -38,6 +53,12 @@ def test_wrong_arguments_are_named(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(EmmsError) as raised:
         call()
     assert raised.value.message.startswith(words)
+
+
+def test_rankings_are_keys_and_their_rows_have_places() -> None:
+    ranking = example()
+    assert {ranking: 1}[example()] == len({*ranking.rows, ranking[np.int64(0)]}) - 3
+    assert ranking[-1] is ranking.rows[3]
 
 
 def bomb() -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS, get_estimator
 from hf_emms.scoring import Score
@@ -162,3 +163,17 @@ def test_an_estimator_says_its_title_and_its_direction():
     assert loss.score(None) == Score(-0.5, 0.1, (-0.4, -0.6))
     with pytest.raises(EmmsError, match="not a finite number"):
         Estimator("broken", "a broken one", lambda inputs: Score(np.nan)).score(None)
+
+
+@pytest.mark.parametrize("factor", [2.0**100, 2.0**-100])
+def test_neighbours_are_the_same_at_any_size_of_features_and_labels(factor):
+    x, labels = (array.astype(np.float32) for array in np.random.default_rng(0).normal(size=(2, 60, 5)))
+    for targets in (np.arange(60) % 3, labels):
+        usual = hf_emms.score(x, targets, estimator="knn")
+        scaled = targets if targets is not labels else labels * np.float32(factor)
+        assert hf_emms.score(x * np.float32(factor), scaled, estimator="knn") == usual
+
+
+def test_features_that_are_0_have_no_common_evidence():
+    with pytest.raises(EmmsError, match="the features are 0 in every row"):
+        hf_emms.score(np.zeros((60, 5)), np.arange(60) % 3, estimator="logme_common")

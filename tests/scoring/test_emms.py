@@ -102,6 +102,14 @@ def test_every_form_of_the_same_labels_gives_the_same_score(method):
     assert single.score == pytest.approx(emms(x, blocks[:1], method=method).score)
 
 
+@pytest.mark.parametrize("method", ["cv", "emms_knn", "exact", "alternating"])
+def test_ten_copies_of_f_labels_of_several_widths_explain_what_one_does(method):
+    x, z = small_problem(n=60, widths=(4, 4, 6))
+    few, many = (emms(x, labels, method=method, groups=range(60)) for labels in (z, z * 10))
+    assert many.score == pytest.approx(few.score, abs=1e-6)
+    assert many.r2 == pytest.approx(few.r2, abs=1e-6)
+
+
 def test_a_ridge_chosen_on_some_columns_and_folds_is_as_good_as_the_best():
     x, z = small_problem(n=900, d1=600, widths=(130, 130), latent=12)
     result = emms(x, z, method="cv", groups=range(len(x)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.written import HELD_OUT_ROWS, TRAINING_ROWS, bits_per_byte, short_run, split_rows, zero_shot
+from hf_emms.scoring.written import HELD_OUT_ROWS, TRAINING_ROWS, ratio, short_run, split_rows, zero_shot
 
 
 class Half:
@@ -33,16 +33,16 @@ def test_long_labels_count_more_and_the_error_is_that_of_the_ratio() -> None:
     values = []
     for _ in range(300):
         size = rng.integers(1, 100, 400).astype(float)
-        score = bits_per_byte(np.column_stack([size * rng.normal(1, 0.2, 400), size]), groups)
+        score = ratio(np.column_stack([size * rng.normal(1, 0.2, 400), size]), groups)
         values.append((score.value, score.stderr))
     means, errors = np.array(values).T
     assert means.mean() == pytest.approx(1, abs=0.005)
     assert errors.mean() == pytest.approx(means.std(), rel=0.15)
-    assert bits_per_byte(np.array([[1.0, 1.0], [9.0, 3.0]]), groups[:2]).value == 2.5
+    assert ratio(np.array([[1.0, 1.0], [9.0, 3.0]]), groups[:2]).value == 2.5
     # Rows of one group say the same twice.
     bits = np.repeat(rng.normal(1, 0.2, 50), 4)
     repeated = np.column_stack([bits, np.ones(200)])
-    alone = bits_per_byte(repeated, groups[:200]).stderr
-    together = bits_per_byte(repeated, np.repeat(groups[:50], 4)).stderr
+    alone = ratio(repeated, groups[:200]).stderr
+    together = ratio(repeated, np.repeat(groups[:50], 4)).stderr
     assert alone is not None
     assert together == pytest.approx(2 * alone, rel=0.05)

@@ -67,6 +67,21 @@ def test_a_free_account_publishes_it_and_an_update_shows_what_is_new(hub, comman
     assert len([path for path in hub.store.paths("ada/board", "space") if path.startswith("views/")]) == 3 + 2 + 1 + 1
 
 
+def test_a_damaged_ranking_is_named_and_costs_no_other(hub, command, results):
+    token = hub.token(user="ada")
+    arguments = ("publish", "space", "--static", "--repo-id", "ada/board", "--results", results)
+    hub.store.put_files(results, {"rankings/damaged.json": b'{"rows": ['}, "dataset")
+    done = command(*arguments, HF_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    assert "not shown: damaged: " in done.stderr
+    paths = hub.store.paths(results, "dataset")
+    broken = {path: b"{" for path in paths if path.startswith("rankings/")}
+    hub.store.put_files(results, broken, "dataset")
+    done = command(*arguments, HF_TOKEN=token)
+    assert done.returncode == 1
+    assert f"no ranking of {results} can be read: damaged: " in done.stderr
+
+
 def test_publishing_results_draws_it_anew(hub, command, results, tmp_path):
     token = hub.token(user="ada")
     arguments = ("publish", "space", "--static", "--repo-id", "ada/board", "--results", results)

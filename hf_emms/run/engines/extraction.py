@@ -280,6 +280,11 @@ def needs_model(options: Options) -> bool:
     return any(get_estimator(name).needs_model for name in options.estimators)
 
 
+def trains(options: Options) -> bool:
+    """Whether an estimator trains the checkpoint."""
+    return any(get_estimator(name).trains for name in options.estimators)
+
+
 def samples_rows(options: Options) -> bool:
     """Whether an estimator needs a sample of the rows."""
     return any(get_estimator(name).samples_rows for name in options.estimators)

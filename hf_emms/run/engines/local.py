@@ -109,10 +109,10 @@ def _row(
     features, moments = extraction.features, extraction.moments
     writer = None
     if needs_model(options):
-        from hf_emms.finetune.response_writer import ResponseWriter
+        from hf_emms.finetune.label_writer import CheckpointWriter
 
         pool.close()  # the checkpoint is loaded again, with its head
-        writer = ResponseWriter(plan, sample, options, engine_input.cache)
+        writer = CheckpointWriter(plan, sample, options, engine_input.cache)
     scores = score_layers(
         extraction.info,
         lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, options, writer),

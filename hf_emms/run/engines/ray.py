@@ -22,7 +22,8 @@ from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
 from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
-from hf_emms.finetune.recipe import BYTES_PER_PARAMETER, TrainingJob
+from hf_emms.finetune.memory import BYTES_PER_PARAMETER
+from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
 from hf_emms.finetune.unfinished import StorageError, unfinished_folder
@@ -34,7 +35,7 @@ from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Silent
 from hf_emms.registry import versions
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
+from hf_emms.run.engines.extraction import LOADED_FACTOR, trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.scoring.labels import LabelTable
 
@@ -53,6 +54,8 @@ _WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address 
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
+# Weights with their gradients and AdamW's two moments.
+_TRAINED_FACTOR = 4
 # How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 
@@ -243,7 +246,8 @@ class RayEngine:
                 for place, (name, _) in plans[repo].items():
                     inputs[place].progress.started(name, len(inputs[place].sample.inputs))
                 cache = inputs[places[0]].cache
-                needs = _scoring_resources(repo, cluster, cache, gpu=any(gpu[place] for place in places))
+                factor = _TRAINED_FACTOR if any(trains(inputs[place].options) for place in places) else LOADED_FACTOR
+                needs = _scoring_resources(repo, cluster, cache, factor, gpu=any(gpu[place] for place in places))
                 return _task(run_checkpoint, needs).remote(
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)
                 )
@@ -268,8 +272,12 @@ def _rows_of(
     return [(place, Row(name, repo.revision, error=one_line(outcome))) for place, (name, _) in running.items()]
 
 
-def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, *, gpu: bool) -> dict[str, float]:
-    """What a task that loads a checkpoint asks for; raises if its weights are larger than any node's memory."""
+def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, factor: int, *, gpu: bool) -> dict[str, float]:
+    """What a task asks for that takes the bytes of a checkpoint's weights `factor` times.
+
+    Raises:
+        EmmsError: the weights are larger than any node's memory.
+    """
     weights = weight_bytes(repo, cache)
     if weights > cluster.memory:
         raise EmmsError(
@@ -277,7 +285,7 @@ def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, *, gpu: bool)
             f"{format_bytes(cluster.memory)} of memory",
             "add a larger node to the cluster, or leave the checkpoint out",
         )
-    memory = min(LOADED_FACTOR * weights + _TASK_BYTES, cluster.memory)
+    memory = min(factor * weights + _TASK_BYTES, cluster.memory)
     return {"num_cpus": 1, "num_gpus": float(gpu), "memory": memory}
 
 

@@ -1,0 +1,35 @@
+"""A checkpoint that writes the labels of a sample, for the estimators that need more than its features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_emms.cache import Cache
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.finetune.response_writer import ResponseWriter
+from hf_emms.finetune.transcriber import Transcriber
+from hf_emms.options import Options
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
+
+class CheckpointWriter:
+    """A `LabelWriter`: what is asked for loads the checkpoint with the head that it needs."""
+
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
+        self.groups = sample.groups
+        self._responses = ResponseWriter(plan, sample, options, cache)
+        self._transcriber = Transcriber(plan, sample, options, cache)
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self._responses.notes, *self._transcriber.notes]
+
+    def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
+        return self._responses.bits(rows, trained_on)
+
+    def word_errors(self, rows: np.ndarray) -> np.ndarray:
+        return self._transcriber.word_errors(rows)

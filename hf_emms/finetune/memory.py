@@ -1,0 +1,126 @@
+"""Bytes that training a checkpoint takes: weights, gradients, the optimizer's moments and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.extraction_plan import ExtractionPlan
+
+# Weights, gradients and AdamW's two moments in float32; weights alone.
+BYTES_PER_PARAMETER, BYTES_OF_WEIGHT = 16, 4
+# From so many parameters a short run trains an adapter; from so many a full training computes activations again.
+LORA_PARAMETERS, CHECKPOINTED_PARAMETERS = 300_000_000, 1_000_000_000
+# Rows of a step of the short run, and logits that it holds at a time.
+SHORT_RUN_BATCH, MAX_LOGITS = 8, 2**26
+# Numbers that a layer keeps of a token for the backward pass, in its width: 34 bytes in half precision without the
+# scores of attention (arXiv 2205.05198, section 4.1).
+_KEPT_OF_LAYER = 17
+_BYTES_OF_TOKEN = 3
+# Logits, their copy in float32, and the gradients of both.
+_COPIES_OF_LOGITS = 4
+
+
+def training_bytes(method: str, parameters: int | None) -> int:
+    """Bytes that training takes besides activations; an adapter's and a head's few parameters do not count."""
+    return (BYTES_PER_PARAMETER if method == "full" else BYTES_OF_WEIGHT) * (parameters or 0)
+
+
+def activation_bytes(plan: ExtractionPlan, tokens: int, *, bytes_of_number: int, checkpointed: bool) -> int:
+    """Bytes that a language model keeps of the tokens of a batch; a checkpointed one keeps all of a layer at a time."""
+    config = _config(plan)
+    width, layers, vocabulary = (
+        getattr(config, name, 0) or 0 for name in ("hidden_size", "num_hidden_layers", "vocab_size")
+    )
+    layers *= 2 if getattr(config, "is_encoder_decoder", False) else 1
+    of_layers = layers + _KEPT_OF_LAYER if checkpointed else layers * _KEPT_OF_LAYER
+    return int(tokens * (width * of_layers * bytes_of_number + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT))
+
+
+def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
+    """About how many tokens the longest prompt with the longest response has, and no more than are read."""
+    content = max(map(len, contents), default=0)
+    text = max((len(text.encode("utf-8", "surrogatepass")) for text in texts), default=0)
+    return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
+
+
+def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> None:
+    """Refuses a short run that does not fit into free memory; `weight_bytes` are those of the files.
+
+    Raises:
+        EmmsError: it needs more than is free.
+    """
+    import torch
+
+    config, loaded = _config(plan), getattr(torch, plan.dtype).itemsize
+    parameters = weight_bytes // _stored_bytes(config)
+    method = "lora" if parameters >= LORA_PARAMETERS else "full"
+    rows = min(SHORT_RUN_BATCH, max(1, MAX_LOGITS // (longest * (getattr(config, "vocab_size", 0) or 1))))
+    activations = activation_bytes(plan, rows * longest, bytes_of_number=loaded, checkpointed=False)
+    needed = training_bytes(method, parameters) * loaded // BYTES_OF_WEIGHT + activations
+    _check("its short run", needed, method, device, "rank without training: --estimator emms_knn")
+
+
+def response_activation_bytes(plan: ExtractionPlan, parameters: int | None, tokens: int, device: str) -> int:
+    """Activations of a batch of so many tokens in a fine-tuning on responses; a GPU computes in half precision."""
+    from hf_emms.features.device import choose_device
+
+    bytes_of_number = BYTES_OF_WEIGHT // (2 if choose_device(device).type == "cuda" else 1)
+    checkpointed = (parameters or 0) >= CHECKPOINTED_PARAMETERS
+    return activation_bytes(plan, tokens, bytes_of_number=bytes_of_number, checkpointed=checkpointed)
+
+
+def check_training(method: str, parameters: int | None, activations: int, device: str) -> None:
+    """Refuses a fine-tuning that does not fit into free memory.
+
+    Raises:
+        EmmsError: it needs more than is free.
+    """
+    needed = training_bytes(method, parameters) + activations
+    _check("its training", needed, method, device, "--method lora, or a smaller --batch-size")
+
+
+def _check(what: str, needed: int, method: str, device: str, remedy: str) -> None:
+    from hf_emms.features.device import choose_device
+
+    free = free_bytes(choose_device(device))
+    if free is not None and needed > free:
+        parts = "weights, gradients, optimizer and activations" if method == "full" else "weights and activations"
+        raise EmmsError(
+            f"{what} would take about {format_bytes(needed)} ({parts}), and {format_bytes(free)} are free",
+            f"{remedy}, or a larger machine (--engine jobs)",
+        )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device; None where that is not known."""
+    from hf_emms.features.device import free_memory
+
+    if device.type == "cuda":
+        return free_memory(device)
+    memory = Path("/proc/meminfo")
+    if device.type != "cpu" or not memory.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in memory.read_text().splitlines() if ":" in line)
+    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+def _config(plan: ExtractionPlan) -> Any:
+    """The configuration by the names that transformers gives to all families."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_type = plan.config["model_type"]
+    return CONFIG_MAPPING[model_type].from_dict(dict(plan.config)) if model_type in CONFIG_MAPPING else None
+
+
+def _stored_bytes(config: Any) -> int:
+    """Bytes of a number in the files of a checkpoint, by its configuration."""
+    dtype = getattr(config, "dtype", None)
+    return 2 if "16" in str(dtype) else BYTES_OF_WEIGHT

@@ -1,0 +1,61 @@
+"""A checkpoint that transcribes the sounds of a sample as it is: its wrong words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError
+from hf_emms.features.device import choose_device, is_out_of_memory
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.load import quiet_transformers
+from hf_emms.finetune.recogniser import load_recogniser
+from hf_emms.options import Options
+from hf_emms.tasks.metrics import load_jiwer, word_errors
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
+
+class Transcriber:
+    """A checkpoint with the sounds and transcripts of a sample; it is loaded when it is asked for something."""
+
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
+        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
+        self._results: dict[bytes, np.ndarray | EmmsError] = {}
+        self.notes: list[str] = []
+
+    def word_errors(self, rows: np.ndarray) -> np.ndarray:
+        """Wrong words and words of the first transcript of n rows, float64 (n, 2).
+
+        Raises:
+            EmmsError: the checkpoint cannot be loaded, or does not transcribe.
+        """
+        key = rows.tobytes()
+        if key not in self._results:
+            try:
+                self._results[key] = self._measure(rows)
+            except EmmsError as error:
+                self._results[key] = error
+        result = self._results[key]
+        if isinstance(result, EmmsError):
+            raise result
+        return result
+
+    def _measure(self, rows: np.ndarray) -> np.ndarray:
+        sample = self._sample
+        references = [sample.texts_of(int(label))[0] for label in sample.codes[rows].tolist()]
+        load_jiwer()  # without it no checkpoint is run
+        try:
+            with quiet_transformers():
+                recogniser = load_recogniser(self._plan, self._cache)
+                recogniser.model.to(choose_device(self._options.device))
+                texts = recogniser.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise EmmsError(f"memory ran out while {self._plan.repo.id} transcribed", "--device cpu") from error
+        counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
+        return np.array(counts, np.float64)

@@ -1,0 +1,77 @@
+"""Languages as datasets name them, and as the tokenizers of checkpoints for many languages do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# ISO 639-1, without "id" and "no", which name other columns, too → the name, and how NLLB calls the language.
+LANGUAGES: dict[str, tuple[str, str]] = {
+    code: (name, nllb)
+    for code, nllb, name in (
+        language.split()
+        for language in (
+            *("af afr Afrikaans", "am amh Amharic", "ar arb Arabic", "az azj Azerbaijani", "be bel Belarusian"),
+            *("bg bul Bulgarian", "bn ben Bengali", "bs bos Bosnian", "ca cat Catalan", "cs ces Czech", "cy cym Welsh"),
+            *("da dan Danish", "de deu German", "el ell Greek", "en eng English", "es spa Spanish", "et est Estonian"),
+            *("eu eus Basque", "fa pes Persian", "fi fin Finnish", "fr fra French", "ga gle Irish", "gl glg Galician"),
+            *("gu guj Gujarati", "ha hau Hausa", "he heb Hebrew", "hi hin Hindi", "hr hrv Croatian"),
+            *("hu hun Hungarian", "hy hye Armenian", "is isl Icelandic", "it ita Italian", "ja jpn Japanese"),
+            *("ka kat Georgian", "kk kaz Kazakh", "km khm Khmer", "kn kan Kannada", "ko kor Korean", "lo lao Lao"),
+            *("lt lit Lithuanian", "lv lvs Latvian", "mk mkd Macedonian", "ml mal Malayalam", "mn khk Mongolian"),
+            *("mr mar Marathi", "ms zsm Malay", "my mya Burmese", "nb nob Norwegian", "ne npi Nepali", "nl nld Dutch"),
+            *("pa pan Punjabi", "pl pol Polish", "ps pbt Pashto", "pt por Portuguese", "ro ron Romanian"),
+            *(
+                "ru rus Russian",
+                "si sin Sinhala",
+                "sk slk Slovak",
+                "sl slv Slovenian",
+                "so som Somali",
+                "sq als Albanian",
+            ),
+            *("sr srp Serbian", "sv swe Swedish", "sw swh Swahili", "ta tam Tamil", "te tel Telugu", "th tha Thai"),
+            *(
+                "tl tgl Tagalog",
+                "tr tur Turkish",
+                "uk ukr Ukrainian",
+                "ur urd Urdu",
+                "uz uzn Uzbek",
+                "vi vie Vietnamese",
+            ),
+            *("yo yor Yoruba", "zh zho Chinese", "zu zul Zulu"),
+        )
+    )
+}
+_BY_NLLB = {nllb: code for code, (_, nllb) in LANGUAGES.items()}
+# "__en__" (M2M-100), "en_XX" (mBART), "eng_Latn" (NLLB).
+_TOKEN = re.compile(r"(__)?([a-z]{2,3})(?(1)__|_[A-Za-z]{2,4})")
+
+
+def language_name(code: str) -> str | None:
+    """The English name of a language: "German" for "de", "de-AT" or "deu_Latn"; None for what is no code of ours."""
+    return LANGUAGES[_short(code)][0] if _short(code) in LANGUAGES else None
+
+
+def set_languages(tokenizer: Any, source: str, target: str) -> bool:
+    """Sets a tokenizer to read one language and to write another, where it has both; whether it has."""
+    codes = [_code_of(tokenizer, language) for language in (source, target)]
+    if not hasattr(tokenizer, "src_lang") or None in codes:
+        return False
+    tokenizer.src_lang, tokenizer.tgt_lang = codes
+    # What is saved with it.
+    tokenizer.init_kwargs.update(src_lang=codes[0], tgt_lang=codes[1])
+    return True
+
+
+def _code_of(tokenizer: Any, language: str) -> str | None:
+    """What a tokenizer calls a language; of several scripts its first one, unless the language names one."""
+    names = {language, _short(language), LANGUAGES.get(_short(language), ("", ""))[1]}
+    tokens = [match for token in tokenizer.all_special_tokens if (match := _TOKEN.fullmatch(token))]
+    matching = [match[2] if match[1] else match[0] for match in tokens if match[0] == language or match[2] in names]
+    return language if language in matching else next(iter(matching), None)
+
+
+def _short(code: str) -> str:
+    """The ISO 639-1 code, where there is one."""
+    language = re.split("[-_]", code)[0].lower()
+    return _BY_NLLB.get(language, language)

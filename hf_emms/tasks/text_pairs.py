@@ -1,0 +1,50 @@
+"""The names of two columns of texts that belong together."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+_SECOND = {"1": "2", "a": "b"}
+_FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")
+
+# The first text's name, and the second's; where a dataset has several the earlier ones here are read.
+TEXT_PAIRS = (
+    ("premise", "hypothesis"),
+    *(
+        (f"{name}{mark}", f"{name}{mark[:-1]}{_SECOND[mark[-1]]}")
+        for name in ("sentence", "text", "question")
+        for mark in ("1", "_1", "_a")
+    ),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("query", "document"),
+    ("query", "passage"),
+    ("claim", "evidence"),
+    ("text", "text_pair"),
+    ("question", "context"),
+    ("context", "response"),
+    ("anchor", "positive"),
+    ("query", "positive"),
+    ("query", "text"),
+)
+FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_PAIRS, strict=True))
+
+
+def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The pairs among a dataset's columns of texts: of usual names, or of one name with 1 and 2, or _a and _b."""
+    lower = {name.lower() for name in names}
+    numbered = [
+        (first, f"{match[1]}{_SECOND[match[2]]}")
+        for first in lower
+        if (match := _FIRST_OF_TWO.fullmatch(first)) and (match[2] == "1" or match[1].endswith("_"))
+    ]
+    several = {f"{first[:-1]}{third}" for first, _ in numbered for third in "3c"}
+    for pair in (*TEXT_PAIRS, *sorted(numbered)):
+        if (columns := named_columns(names, pair)) and not several & lower:
+            yield columns
+
+
+def named_columns(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """The columns of a dataset that have these lower-case names, whatever their case; empty unless all are there."""
+    by_lower = {name.lower(): name for name in columns}
+    names = tuple(names)
+    return tuple(by_lower[name] for name in names) if all(name in by_lower for name in names) else ()

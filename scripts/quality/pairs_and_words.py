@@ -1,0 +1,97 @@
+"""How far rankings for pairs and words agree with few fine-tunings: the last table of docs/rank-pairs-and-tokens.md.
+
+    python -m scripts.quality truth --pool pairs-and-words       fine-tunes; continues where it ended
+    python -m scripts.quality.pairs_and_words scores             ranks what was fine-tuned
+    python -m scripts.quality.pairs_and_words report             writes results/pairs-and-words.json and the page
+
+Rows come as for scripts.quality; all-MiniLM-L6-v2 embeds the labels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import hf_emms
+from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES
+from scripts.quality.report import markdown, tau_and_regret
+from scripts.quality.results import FEWEST, collect, controls, load
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-pairs-and-tokens.md"
+BEGIN, END = "<!-- agreement -->", "<!-- /agreement -->"
+ROWS = 1_000
+ESTIMATORS = ("emms_knn", "emms", "logme", "knn", "hscore")
+CONTROLS = {"parameters": "parameter count", "dataset-blind": "mean rank elsewhere"}
+
+
+def scores() -> None:
+    """Rank the fine-tuned candidates of each target with every estimator, on rows that fine-tuning trained on."""
+    from scripts.demo import sources
+    from scripts.quality.candidates import checkpoint
+    from scripts.quality.scores import Setting, scores_path
+    from scripts.quality.truth import folder_of, tuned
+
+    for target, candidates in tuned(PAIRS_AND_WORDS):
+        if len(candidates) < FEWEST:
+            continue
+        names = {checkpoint(candidate.name): candidate.name for candidate in candidates}
+        ranking = hf_emms.rank(
+            str(folder_of(target)),
+            list(names),
+            task=target.task,
+            split="train",
+            columns=ROLES[target.task],
+            max_samples=ROWS,
+            # H-score is one of classes.
+            estimators=ESTIMATORS[: -1 if target.task == "sentence-similarity" else None],
+            encoders=str(sources.minilm()),
+            device="cpu",
+        )
+        scored = {
+            names[row.checkpoint]: {
+                "parameters": row.parameters,
+                "width": row.width,
+                "scores": {
+                    Setting(name, PAIRS_AND_WORDS.labels, "all", 0).key: score.value
+                    for name, score in row.scores.items()
+                },
+                "seconds": {"features": row.seconds.features},
+            }
+            for row in ranking
+        }
+        scores_path(target).parent.mkdir(exist_ok=True)
+        scores_path(target).write_text(json.dumps(scored), encoding="utf-8")
+        print(target.name, len(scored), flush=True)
+
+
+def report() -> str:
+    """The table of the committed results."""
+    _, targets = load(PAIRS_AND_WORDS)
+    of_controls = controls(targets)
+    rows = []
+    for target in targets:
+        ordered = sorted(target.truth.items(), key=lambda item: -item[1])
+        best, worst = ordered[0], ordered[-1]
+        measured = [*map(target.measures, ESTIMATORS), *(of_controls[name].get(target.name) for name in CONTROLS)]
+        cells = [tau_and_regret([of_one] if of_one else []) for of_one in measured]
+        spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
+        rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells))
+    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS), *CONTROLS.values())
+    return markdown(head, rows)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["scores"]:
+        scores()
+    elif sys.argv[1:] == ["report"]:
+        collect(PAIRS_AND_WORDS)
+        page = PAGE.read_text(encoding="utf-8")
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        PAGE.write_text(f"{before}{BEGIN}\n\n{report()}\n\n{END}{after}", encoding="utf-8")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
