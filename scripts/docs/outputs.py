@@ -1,8 +1,8 @@
 """What commands print in README.md and docs/: `python -m scripts.docs outputs` runs them and writes it there.
 
 A text block that starts with "$ hf-emms …" shows the output of that command; a line "…" leaves lines out. Before it, in
-the same folder, run the page's indented commands that rank demo data, and its table of fine-tunings is written. Seconds
-are those of a quiet machine and stay as they are.
+the same folder, run the page's indented commands that rank demo data without the Hub, and its table of fine-tunings is
+written. Seconds are those of a quiet machine and stay as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("demo", "read-the-table", "validate"))]
 # A fenced block, or an indented command.
 _STEP = re.compile(
-    r"^```(?:text|csv)?\n(?P<block>.*?)^```|^ {4}(?P<command>hf-emms rank --dataset demo_\w+ [^\n]*)", re.M | re.S
+    r"^```(?:text|csv)?\n(?P<block>.*?)^```"
+    r"|^ {4}(?P<command>hf-emms rank --dataset demo_\w+ (?![^\n]*--results)[^\n]*)",
+    re.M | re.S,
 )
 _LEFT_OUT = "…"
 
