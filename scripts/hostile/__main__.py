@@ -4,7 +4,7 @@
     python -m scripts.hostile inputs               command lines and calls from Python
     python -m scripts.hostile mutations -n 100     checkpoints with mutated files
     python -m scripts.hostile kills -n 20          runs that are killed, again and again
-    python -m scripts.hostile days -n 20           bad days of runs that rank, confirm and save a model
+    python -m scripts.hostile days -n 20           bad days of runs that rank, confirm, save a model and publish
 
 Everything is made in a temporary folder, with caches of its own, offline. The exit code is 1 where anything is not as
 expected: a traceback, a lost row, another exit code or message.

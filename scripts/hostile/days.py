@@ -1,6 +1,6 @@
-"""Bad days: commands that rank, confirm and save a model are disturbed, and the last one of a day must put it right.
+"""Bad days: commands that rank, confirm, save a model and publish are disturbed, and the last of a day puts it right.
 
-Each day has a cache of its own and some disturbances in a seeded order: SIGKILL and Ctrl-C at any moment, a second
+Each day has a task, a cache of its own and disturbances in a seeded order: SIGKILL and Ctrl-C at any moment, a second
 process at the same time, a limit of time, a disk that is full, a damaged file of the cache. Whatever happens, a command
 ends in the result of an undisturbed one or in an error in words, what was finished stays on disk, and the command that
 is then left alone has the undisturbed result, the saved weights included.
@@ -31,8 +31,10 @@ _TROUBLES = ("kill", "interrupt", "two", "time limit", "full disk", "damage")
 # Bytes of the largest file that may be written on a full disk, as powers of two.
 _FULL = (10, 22)
 _ENTRIES = ("rows", "finetunings")
+# Of a classification, of pairs and of tokens.
+_DATASETS = ("demo_glosses", "demo_pairs", "demo_words")
 _WORDS = (
-    f"rank --dataset demo_glosses --max-samples 60 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
+    f"rank --max-samples 60 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
     "--steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60 --device cpu "
     "-c emms-demo/bert-distilled -c emms-demo/albert-distilled"
 )
@@ -52,14 +54,21 @@ class _Day:
     """Commands in one folder, which holds their cache.
 
     Attributes:
+        folder: is made.
+        dataset: what they rank for.
+        count: how many commands there were.
         troubles: that happened, by name.
         problems: what was not as it should be.
     """
 
     folder: Path
+    dataset: str
     count: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
 
     def start(self, *more: str, largest_file: int | None = None) -> tuple[int, Path]:
         """Starts the command in a child, which has imported everything already; its process id and its files."""
@@ -86,7 +95,10 @@ class _Day:
             os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY), number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.argv = ["hf-emms", *_WORDS.split(), "--save-model", str(files.with_suffix(".model")), *more]
+        ranking = files.with_suffix(".rankings") / "ranking.json"
+        places = ["--output", str(ranking), "--save-model", str(files.with_suffix(".model"))]
+        sys.argv = ["hf-emms", *_WORDS.split(), "--dataset", self.dataset, *places, *more]
+        from hf_emms import EmmsError
         from hf_emms.__main__ import main
 
         code = 0
@@ -94,12 +106,18 @@ class _Day:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            if code == 0:
+                _publish(ranking, files.with_suffix(".published"))
         except KeyboardInterrupt:
             code = 1
-            print("stopped before it began", file=sys.stderr)
+            print("stopped before it began, or while it published", file=sys.stderr)
+        except (OSError, EmmsError) as error:
+            code = 1
+            print(f"not published: {error}", file=sys.stderr)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -125,7 +143,13 @@ class _Day:
         scores = {row["checkpoint"]: row["scores"]["emms"]["value"] for row in rows}
         measured = {row["checkpoint"]: (row["fine_tuned"] or {}).get("value") for row in rows}
         weights = (self.folder / f"{number}.model" / "model.safetensors").read_bytes()
-        return {"scores": scores, "measured": measured, "weights": hashlib.sha256(weights).hexdigest()}
+        pages = sorted(path.name for path in (self.folder / f"{number}.published").rglob("*") if path.is_file())
+        return {
+            "scores": scores,
+            "measured": measured,
+            "the saved weights": hashlib.sha256(weights).hexdigest(),
+            "what was published": pages,
+        }
 
     def check(self, ended: _Ended, number: int, expected: dict[str, Any], trouble: str) -> None:
         """Notes what is wrong with how a command ended."""
@@ -197,25 +221,27 @@ def run_days(count: int, seed: int, folder: Path, report: Callable[[str], None])
     Returns:
         What was not as it should be.
     """
-    took, day, expected = 0.0, _Day(folder / "first"), dict[str, Any]()
-    for name in ("first", "whole"):
-        (folder / name).mkdir()
-        day, started = _Day(folder / name), time.perf_counter()
-        ended = day.wait(*day.start())
-        took = time.perf_counter() - started
-        if ended.code != 0:
-            return [f"an undisturbed command fails: {ended.messages[-1500:]}"]
-        expected = day.result(ended, 1)
-        import_all((folder / name / "modules").read_text().split())
-    report(f"an undisturbed command takes {took:.1f} s")
+    took, expected = dict[str, float](), dict[str, dict[str, Any]]()
     rng, problems, troubles = random.Random(seed), list[str](), Counter[str]()
     for number in range(count):
-        day = _Day(folder / f"day{number}")
-        day.folder.mkdir()
-        day.live(rng, took, expected)
+        dataset = rng.choice(_DATASETS)
+        if dataset not in expected:
+            # The first command also imports what the children of this program have then.
+            for name in ("whole",) if expected else ("first", "whole"):
+                day, started = _Day(folder / f"{name}-{dataset}", dataset), time.perf_counter()
+                ended = day.wait(*day.start())
+                took[dataset] = time.perf_counter() - started
+                if ended.code != 0:
+                    return [*problems, f"an undisturbed command for {dataset} fails: {ended.messages[-1500:]}"]
+                import_all((day.folder / "modules").read_text().split())
+            expected[dataset] = day.result(ended, 1)
+            report(f"an undisturbed command for {dataset} takes {took[dataset]:.1f} s")
+        day = _Day(folder / f"day{number}", dataset)
+        day.live(rng, took[dataset], expected[dataset])
         problems += day.problems
         troubles += day.troubles
-        report(f"day {number + 1} of {count}: {', '.join(day.troubles)}; not as expected so far: {len(problems)}")
+        what = f"{dataset}, {', '.join(day.troubles)}"
+        report(f"day {number + 1} of {count}: {what}; not as expected so far: {len(problems)}")
     report(f"troubles: {dict(sorted(troubles.items()))}")
     return problems
 
@@ -227,4 +253,18 @@ def _difference(expected: dict[str, Any], result: dict[str, Any]) -> str:
             other = result[name].get(checkpoint)
             if other is None or abs(other - value) > _TOLERANCE:
                 return f"{name} of {checkpoint}: {other} instead of {value}"
-    return "" if result["weights"] == expected["weights"] else "the saved weights differ"
+    differing = (name for name in ("the saved weights", "what was published") if result[name] != expected[name])
+    return "".join(f"{name}: other than undisturbed" for name in differing)
+
+
+def _publish(ranking: Path, folder: Path) -> None:
+    """The leaderboard's pages and the cards of a ranking, as files: what the commands that publish would upload."""
+    from hf_emms import Ranking, card
+    from hf_emms.files import write_atomic
+    from hf_emms.publish.space import static_files
+
+    confirmed = Ranking.load(ranking)
+    files: dict[str, Any] = {**static_files(ranking.parent, "org/emms-results"), "dataset.md": card(confirmed)}
+    files |= {f"{place}.md": card(confirmed, row.checkpoint) for place, row in enumerate(confirmed.rows)}
+    for name, content in files.items():
+        write_atomic(folder / name, content)

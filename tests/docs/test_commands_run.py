@@ -23,6 +23,7 @@ from tests import ROOT
 from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
+from tests.helpers.sound import encoded, recogniser, sound_checkpoint, tone
 from tests.helpers.tiny_writers import writer
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
@@ -45,11 +46,10 @@ STANDS_FOR = {
 }
 # Few rows do: a command that works is to be seen, not what it finds.
 FEW = ("--max-samples", "60")
-# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning;
-# sounds are read, ranked on and learnt in tests/data, tests/features and tests/finetune.
+# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
-    r"|.*my_sounds|.*free-spoken-digit"
+    r"|.*free-spoken-digit"
     r"|.* --checkpoint paper-|.*--confirm \d|confirm|validate --ranking ranking.json$|COMMAND)"
 )
 
@@ -147,6 +147,7 @@ def write_data(home: Path) -> None:
     write_csv(home / "my_ratings.csv", [{"text": row["text"], "stars": len(row["text"]) / 10} for row in rows])
     chats = [{"prompt": row["topic"], "completion": row["text"]} for row in rows]
     (home / "my_rows.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    write_sounds(home)
     words = [row["text"].split() for row in rows]
     questions = [
         {"question": f"what comes first, {n}?", "context": " ".join(one), "answers": one[0]}
@@ -160,6 +161,25 @@ def write_data(home: Path) -> None:
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+
+
+def write_sounds(home: Path) -> None:
+    """Tones of two classes in folders and in a table, and calls with what is said in them."""
+    pitches = {"dog": 300.0, "rain": 900.0}
+    kinds, calls = [], []
+    (home / "my_calls").mkdir()
+    for number in range(40):
+        kind = ("dog", "rain")[number % 2]
+        sound = encoded(tone(pitches[kind] + number, seconds=0.4, seed=number))
+        path = home / "my_sounds" / kind / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sound)
+        kinds.append({"path": str(path.relative_to(home)), "kind": kind})
+        (home / "my_calls" / f"{number}.wav").write_bytes(sound)
+        said = f"{kind} {'once' if number % 3 else 'twice'}"
+        calls.append({"file_name": f"{number}.wav", "transcript": said, "caller": f"caller {number % 10}"})
+    write_csv(home / "my_sounds.csv", kinds)
+    write_csv(home / "my_calls" / "metadata.csv", calls)
 
 
 TRUTH = ((74.8, "bert-distilled"), (69.0, "albert-distilled"), (71.8, "electra-distilled"), (67.0, "bert-random"))
@@ -186,12 +206,22 @@ MODELS = {
 }
 # Families of the language models that pages name; tiny ones of the same family stand for them here.
 WRITERS = {"HuggingFaceTB/SmolLM2-135M": "llama", "Qwen/Qwen2.5-0.5B": "qwen2", "google/flan-t5-small": "t5"}
+SOUND_FAMILIES = {
+    "facebook/wav2vec2-base": "wav2vec2",
+    "facebook/hubert-base-ls960": "hubert",
+    "openai/whisper-tiny": "whisper",
+    "facebook/wav2vec2-base-960h": "wav2vec2-layer-norm",
+}
+# Of those, the ones that transcribe before they are fine-tuned.
+TRANSCRIBE = ("openai/whisper-tiny", "facebook/wav2vec2-base-960h")
 
 
 def put_on_the_hub(hub: Hub, home: Path) -> None:
     """The datasets and models of the Hub that the pages name."""
     folders = {id: demo.folder_of(f"emms-demo/{name}") for id, name in MODELS.items()}
     folders |= {id: writer(home / "writers", family) for id, family in WRITERS.items()}
+    for id, family in SOUND_FAMILIES.items():
+        folders[id] = (recogniser if id in TRANSCRIBE else sound_checkpoint)(home / "sound-models", family)
     for id, folder in folders.items():
         assert folder is not None
         hub.store.put_files(id, {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()})
