@@ -19,7 +19,7 @@ from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.advice import advice
 from hf_emms.ranking.merge import merged
 from hf_emms.scoring import Score
-from hf_emms.scoring.written import bits_per_byte
+from hf_emms.scoring.written import ratio
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 
@@ -146,9 +146,7 @@ def test_a_run_says_it_on_the_terminal(emms_cache: Path, tmp_path: Path, race: i
 
 
 def test_more_rows_are_no_advice_where_a_score_judges_no_more_of_any_sample() -> None:
-    scores = [
-        bits_per_byte(np.column_stack([bits, np.ones(256)]), np.arange(256)) for bits in (NOISE, NOISE + SLIGHTLY)
-    ]
+    scores = [ratio(np.column_stack([bits, np.ones(256)]), np.arange(256)) for bits in (NOISE, NOISE + SLIGHTLY)]
     shared = ranked(
         [Row(name, scores={"zero_shot": score}) for name, score in zip("ab", scores, strict=True)], "zero_shot"
     )
