@@ -64,13 +64,15 @@ _STEP_FORWARDS = 3
 class FineTuning:
     """A shortlist, best first, and what all runs of its checkpoints share.
 
-    `methods` holds what of each checkpoint is trained; `seconds_per_parameter` is what an input takes of one that was
-    not timed when it was ranked; `deadline` is one of `time.time`.
+    `methods` holds what of each checkpoint is trained, and `activations` the bytes that a batch keeps of those where
+    that is known; `seconds_per_parameter` is what an input takes of one that was not timed when it was ranked;
+    `deadline` is one of `time.time`.
     """
 
     ranking: Ranking
     shortlist: tuple[Row, ...]
     methods: dict[str, str]
+    activations: dict[str, int]
     splits: Splits
     options: Options
     seconds_per_parameter: float
@@ -92,10 +94,10 @@ class FineTuning:
         """See `_ranked_plan`."""
         return _ranked_plan(row, self.splits.task, self.options)
 
-    def check_memory(self, row: Row, plan: ExtractionPlan) -> None:
+    def check_memory(self, row: Row) -> None:
         """Refuses a checkpoint whose training does not fit into this machine, where its activations are known."""
-        activations = _activations(plan, row, self.splits, self.options)
-        if activations is not None:
+        if row.checkpoint in self.activations:
+            activations = self.activations[row.checkpoint]
             check_training(self.methods[row.checkpoint], row.parameters, activations, self.options.device)
 
     def key(self, job: TrainingJob) -> dict[str, Any]:
@@ -194,22 +196,24 @@ def prepare(
                 "rank it again",
             )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
-    methods = {}
+    methods, activations = dict[str, str](), dict[str, int]()
+    tokens = _tokens_of_batch(splits, options)
     for row in shortlist:
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
             methods[row.checkpoint] = options.method or "full"
             continue
-        activations = None
-        if head_of(splits.task).output == "response":
+        if tokens is not None:
             with suppress(EmmsError):  # why it cannot be loaded is said when it is
-                activations = _activations(_ranked_plan(row, splits.task, options), row, splits, options)
-        device = choose_device(options.device)
-        methods[row.checkpoint], why = choose_method(options, row.parameters, device, activations)
+                plan = _ranked_plan(row, splits.task, options)
+                activations[row.checkpoint] = response_activation_bytes(plan, row.parameters, tokens, options.device)
+        device, kept = choose_device(options.device), activations.get(row.checkpoint)
+        methods[row.checkpoint], why = choose_method(options, row.parameters, device, kept)
         notes += [f"{row.checkpoint}: {why}"] if why else []
     return FineTuning(
         ranking,
         shortlist,
         methods,
+        activations,
         splits,
         options,
         seconds_per_parameter,
@@ -221,15 +225,14 @@ def prepare(
     )
 
 
-def _activations(plan: ExtractionPlan, row: Row, splits: Splits, options: Options) -> int | None:
-    """Bytes of the activations of a batch of the longest rows; None where a rule of thumb has to do, and on Ray."""
+def _tokens_of_batch(splits: Splits, options: Options) -> int | None:
+    """About how many tokens a batch of the longest responses and their prompts has; None for other tasks."""
     head, train = head_of(splits.task), splits.train
-    if head.output != "response" or options.engine == "ray":  # the memory of its nodes is not that of this machine
+    if head.output != "response":
         return None
     texts = (text for of_row in train.references for text, _ in of_row)
     longest = longest_tokens(splits.task.input.contents(train.inputs), texts, MAX_TRAINING_TOKENS)
-    tokens = longest * (options.batch_size or head.batch_size)
-    return response_activation_bytes(plan, row.parameters, tokens, options.device)
+    return longest * (options.batch_size or head.batch_size)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
@@ -339,7 +342,7 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
     for row in work.shortlist:
         try:
             plan = work.plan(row)
-            work.check_memory(row, plan)
+            work.check_memory(row)
             plans[row.checkpoint] = plan
         except EmmsError as error:
             errors[row.checkpoint] = one_line(error)

@@ -5,43 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# ISO 639-1, without "id" and "no", which name other columns, too → the name, and how NLLB calls the language.
-LANGUAGES: dict[str, tuple[str, str]] = {
-    code: (name, nllb)
-    for code, nllb, name in (
-        language.split()
-        for language in (
-            *("af afr Afrikaans", "am amh Amharic", "ar arb Arabic", "az azj Azerbaijani", "be bel Belarusian"),
-            *("bg bul Bulgarian", "bn ben Bengali", "bs bos Bosnian", "ca cat Catalan", "cs ces Czech", "cy cym Welsh"),
-            *("da dan Danish", "de deu German", "el ell Greek", "en eng English", "es spa Spanish", "et est Estonian"),
-            *("eu eus Basque", "fa pes Persian", "fi fin Finnish", "fr fra French", "ga gle Irish", "gl glg Galician"),
-            *("gu guj Gujarati", "ha hau Hausa", "he heb Hebrew", "hi hin Hindi", "hr hrv Croatian"),
-            *("hu hun Hungarian", "hy hye Armenian", "is isl Icelandic", "it ita Italian", "ja jpn Japanese"),
-            *("ka kat Georgian", "kk kaz Kazakh", "km khm Khmer", "kn kan Kannada", "ko kor Korean", "lo lao Lao"),
-            *("lt lit Lithuanian", "lv lvs Latvian", "mk mkd Macedonian", "ml mal Malayalam", "mn khk Mongolian"),
-            *("mr mar Marathi", "ms zsm Malay", "my mya Burmese", "nb nob Norwegian", "ne npi Nepali", "nl nld Dutch"),
-            *("pa pan Punjabi", "pl pol Polish", "ps pbt Pashto", "pt por Portuguese", "ro ron Romanian"),
-            *(
-                "ru rus Russian",
-                "si sin Sinhala",
-                "sk slk Slovak",
-                "sl slv Slovenian",
-                "so som Somali",
-                "sq als Albanian",
-            ),
-            *("sr srp Serbian", "sv swe Swedish", "sw swh Swahili", "ta tam Tamil", "te tel Telugu", "th tha Thai"),
-            *(
-                "tl tgl Tagalog",
-                "tr tur Turkish",
-                "uk ukr Ukrainian",
-                "ur urd Urdu",
-                "uz uzn Uzbek",
-                "vi vie Vietnamese",
-            ),
-            *("yo yor Yoruba", "zh zho Chinese", "zu zul Zulu"),
-        )
-    )
-}
+# ISO 639-1, without "id" and "no", which name other columns, too; how NLLB calls the language; its name.
+_TABLE = """
+af afr Afrikaans, am amh Amharic, ar arb Arabic, az azj Azerbaijani, be bel Belarusian, bg bul Bulgarian,
+bn ben Bengali, bs bos Bosnian, ca cat Catalan, cs ces Czech, cy cym Welsh, da dan Danish, de deu German,
+el ell Greek, en eng English, es spa Spanish, et est Estonian, eu eus Basque, fa pes Persian, fi fin Finnish,
+fr fra French, ga gle Irish, gl glg Galician, gu guj Gujarati, ha hau Hausa, he heb Hebrew, hi hin Hindi,
+hr hrv Croatian, hu hun Hungarian, hy hye Armenian, is isl Icelandic, it ita Italian, ja jpn Japanese,
+ka kat Georgian, kk kaz Kazakh, km khm Khmer, kn kan Kannada, ko kor Korean, lo lao Lao, lt lit Lithuanian,
+lv lvs Latvian, mk mkd Macedonian, ml mal Malayalam, mn khk Mongolian, mr mar Marathi, ms zsm Malay,
+my mya Burmese, nb nob Norwegian, ne npi Nepali, nl nld Dutch, pa pan Punjabi, pl pol Polish, ps pbt Pashto,
+pt por Portuguese, ro ron Romanian, ru rus Russian, si sin Sinhala, sk slk Slovak, sl slv Slovenian, so som Somali,
+sq als Albanian, sr srp Serbian, sv swe Swedish, sw swh Swahili, ta tam Tamil, te tel Telugu, th tha Thai,
+tl tgl Tagalog, tr tur Turkish, uk ukr Ukrainian, ur urd Urdu, uz uzn Uzbek, vi vie Vietnamese, yo yor Yoruba,
+zh zho Chinese, zu zul Zulu
+"""
+# ISO 639-1 → the name, and how NLLB calls the language.
+LANGUAGES = {code: (name, nllb) for code, nllb, name in map(str.split, _TABLE.split(","))}
 _BY_NLLB = {nllb: code for code, (_, nllb) in LANGUAGES.items()}
 # "__en__" (M2M-100), "en_XX" (mBART), "eng_Latn" (NLLB).
 _TOKEN = re.compile(r"(__)?([a-z]{2,3})(?(1)__|_[A-Za-z]{2,4})")

@@ -22,7 +22,7 @@ from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
 from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
-from hf_emms.finetune.memory import BYTES_PER_PARAMETER
+from hf_emms.finetune.memory import BYTES_OF_WEIGHT, BYTES_PER_PARAMETER
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
@@ -54,8 +54,8 @@ _WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address 
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
-# Weights with their gradients and AdamW's two moments.
-_TRAINED_FACTOR = 4
+# What a training takes, in the bytes of its weights.
+_TRAINED_FACTOR = BYTES_PER_PARAMETER // BYTES_OF_WEIGHT
 # How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 
