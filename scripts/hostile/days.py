@@ -19,11 +19,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts.hostile.children import exit_code_of, import_all, in_child
 from scripts.hostile.files import ENCODER
-from scripts.hostile.kills import import_all
 
 _TOLERANCE = 1e-9
 _SHARES = (0.3, 0.6, 1.0)
@@ -74,56 +75,29 @@ class _Day:
         """Starts the command in a child, which has imported everything already; its process id and its files."""
         self.count += 1
         files = self.folder / str(self.count)
-        for suffix in (".out", ".err"):  # a child that is killed at once has printed nothing
-            files.with_suffix(suffix).touch()
-        # Ctrl-C waits until the child has reached the command: before that it is this program which would end.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        child = os.fork()
-        if child:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            return child, files
-        code = 1
-        try:
-            code = self._run(files, more, largest_file)
-        finally:  # a child never goes on as this program, whose folder it would remove
-            os._exit(code)
+        child = in_child(
+            partial(self._run, files, more, largest_file), files.with_suffix(".out"), files.with_suffix(".err")
+        )
+        return child, files
 
     def _run(self, files: Path, more: Sequence[str], largest_file: int | None) -> int:
         """Runs the command in this child; its exit code."""
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
-        for number, suffix in ((1, ".out"), (2, ".err")):
-            os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY), number)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         ranking = files.with_suffix(".rankings") / "ranking.json"
         places = ["--output", str(ranking), "--save-model", str(files.with_suffix(".model"))]
         sys.argv = ["hf-emms", *_WORDS.split(), "--dataset", self.dataset, *places, *more]
         from hf_emms import EmmsError
         from hf_emms.__main__ import main
 
-        code = 0
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-        try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        code = exit_code_of(main)
+        if code == 0:
             try:
-                main()
-            except SystemExit as stop:
-                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            if code == 0:
                 _publish(ranking, files.with_suffix(".published"))
-        except KeyboardInterrupt:
-            code = 1
-            print("stopped before it began, or while it published", file=sys.stderr)
-        except (OSError, EmmsError) as error:
-            code = 1
-            print(f"not published: {error}", file=sys.stderr)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                code = code or 1
+            except (OSError, EmmsError) as error:
+                code = 1
+                print(f"not published: {error}", file=sys.stderr)
         if largest_file is None:
             (self.folder / "modules").write_text("\n".join(sys.modules))
         return code

@@ -9,12 +9,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
+from scripts.hostile.children import exit_code_of, import_all, in_child
 from scripts.hostile.files import ENCODER
 
 _CHECKPOINTS = (
@@ -54,13 +53,11 @@ class _Episode:
 
     def start(self) -> int:
         """Starts the command in a child of this process, which has imported everything already; its process id."""
-        child = os.fork()
-        if child:
-            return child
+        return in_child(self._run, self.folder / "stream1", self.folder / "stream2")
+
+    def _run(self) -> int:
+        """Runs the command in this child; its exit code."""
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
-        for number in (1, 2):
-            os.dup2(os.open(self.folder / f"stream{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
         words = (
             f"rank --dataset demo_glosses --max-samples 200 -e {ENCODER} --layer last --estimator emms --estimator knn"
         )
@@ -69,14 +66,9 @@ class _Episode:
             sys.argv += ["-c", f"emms-demo/{name}"]
         from hf_emms.cli import main
 
-        code = 1
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        finally:
-            (self.folder / "modules").write_text("\n".join(sys.modules))
-            os._exit(code)
+        code = exit_code_of(main)
+        (self.folder / "modules").write_text("\n".join(sys.modules))
+        return code
 
     def stored_rows(self) -> int:
         """Rows that are on the disk."""
@@ -178,10 +170,3 @@ def _differences(expected: dict[str, dict[str, float]], found: dict[str, dict[st
         for estimator, value in scores.items()
         if abs(found[name].get(estimator, float("inf")) - value) > _TOLERANCE
     ]
-
-
-def import_all(names: Iterable[str]) -> None:
-    """Imports modules, so that the children of this process have them already: importing takes longest."""
-    for name in names:
-        with suppress(Exception):  # some are made by others, and cannot be imported by their name
-            import_module(name)
