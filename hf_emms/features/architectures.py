@@ -148,6 +148,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
         pads_to_limit=True,
     ),
+    _text("CLAP text tower", ("clap",), "ClapTextModelWithProjection", "clap_text", "as for CLIP"),
     # Sound: encoders of waveforms or of spectrograms. MMS and XLS-R are of the type wav2vec2.
     _audio("wav2vec 2.0", ("wav2vec2",), "Wav2Vec2Model", "frames", FRAMES),
     _audio("Wav2Vec2-BERT", ("wav2vec2-bert",), "Wav2Vec2BertModel", "frames", FRAMES),
@@ -186,7 +187,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 # Poolings of text towers: what their images are compared with, not states of tokens.
-TOWER_POOLINGS = ("text_embeds", "unmasked_pooler_output")
+TOWER_POOLINGS = ("text_embeds", "clap_text", "unmasked_pooler_output")
 # Families whose feature is pooled from a text's tokens also read a question with a context.
 _TOKEN_POOLINGS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
 ARCHITECTURES += tuple(

@@ -27,7 +27,14 @@ from hf_emms.registry import by_reference
 
 # The name that the layers of `ExtractionPlan.dense` have in a loaded model.
 DENSE = "layers_behind_pooling"
-_NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
+_NEED_POOLER = (
+    "pooler_output",
+    "unmasked_pooler_output",
+    "clap_text",
+    "image_fallback",
+    "two_towers",
+    "unmasked_two_towers",
+)
 
 
 @dataclass(frozen=True)

@@ -365,6 +365,9 @@ POOLINGS: dict[str, Pooling] = {
     "text_embeds": _pooling(
         "projected text embedding", lambda outputs, inputs: outputs.text_embeds, _last_token, "its last token"
     ),
+    "clap_text": _pooling(
+        "projected text embedding", lambda outputs, inputs: outputs.text_embeds, _first_token, "its first token (CLS)"
+    ),
     "text_fallback": _fallback(
         "get_text_features", _pooling(_LAST_MASKED, _of_last(masked_mean), masked_mean, _MASKED, _call_text)
     ),

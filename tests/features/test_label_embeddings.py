@@ -17,6 +17,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import embed_texts
 from tests.helpers.extracting import load
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+from tests.helpers.tiny_families import TEXT_FAMILIES
 
 
 def embed(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
@@ -57,6 +58,17 @@ def test_clip_gives_its_projected_text_features(zoo: Path) -> None:
     # The text part of this configuration claims 512 columns, as those of some published checkpoints do.
     assert transformers.AutoConfig.from_pretrained(folder).text_config.projection_dim == 512
     np.testing.assert_allclose(embed(folder, TEXTS[:5]), expected, atol=1e-5)
+
+
+def test_claps_text_tower_gives_what_sounds_are_compared_with(zoo: Path) -> None:
+    folder = build(zoo, "clap", TEXT_FAMILIES["clap"], reads_text=True)
+    model = transformers.ClapModel.from_pretrained(folder).eval()
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS[:5], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.get_text_features(tokens["input_ids"], tokens["attention_mask"]).pooler_output
+    # Both are compared at length 1.
+    embedded = torch.nn.functional.normalize(torch.from_numpy(embed(folder, TEXTS[:5])))
+    np.testing.assert_allclose(embedded, torch.nn.functional.normalize(expected), atol=1e-5)
 
 
 def test_siglip_texts_are_padded_to_the_full_length_as_in_its_training(zoo: Path) -> None:

@@ -43,10 +43,11 @@ def encoded(samples: np.ndarray, rate: int = RATE, format: str = "WAV", subtype:
     return buffer.getvalue()
 
 
-def _clap() -> Any:
+def clap(vocab_size: int = 40, max_position_embeddings: int = 20) -> Any:
+    text = {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
     return T.ClapModel(
         T.ClapConfig(
-            text_config={"vocab_size": 40, "max_position_embeddings": 20, **SIZE},
+            text_config={**text, **SIZE},
             audio_config={
                 "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4,
                 "patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2],
@@ -120,7 +121,7 @@ SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: T.ASTFeatureExtractor(max_length=128, num_mel_bins=16),
     ),
     "clap": (
-        _clap,
+        clap,
         lambda: T.ClapFeatureExtractor(
             feature_size=16, sampling_rate=RATE, hop_length=160, max_length_s=2, truncation="rand_trunc"
         ),

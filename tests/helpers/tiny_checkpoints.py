@@ -61,7 +61,7 @@ def processor() -> Any:
 def tokenizer(name: str) -> Any:
     """Word pieces with the special tokens of the family; GPT-2 has none and no padding token."""
     special = ["<pad>", "<s>", "</s>", "<unk>"]
-    if name in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+    if name in ("roberta", "xlm-roberta", "camembert", "mpnet", "clap"):
         special[:2] = "<s>", "<pad>"
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()

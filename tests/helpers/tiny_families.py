@@ -14,6 +14,7 @@ import transformers
 from timm.models import save_for_hf
 
 from hf_emms.features.torchvision_models import save_torchvision
+from tests.helpers.sound import clap
 from tests.helpers.tiny_checkpoints import TEXT, VISION, build
 
 T = transformers
@@ -81,6 +82,7 @@ TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
     "gpt_oss": lambda: T.GptOssModel(T.GptOssConfig(num_local_experts=2, num_experts_per_tok=1, **_DECODER_ONLY)),
     "eurobert": lambda: T.EuroBertModel(T.EuroBertConfig(mask_token_id=3, **_DECODER_ONLY)),
     "nomic_bert": lambda: T.NomicBertModel(T.NomicBertConfig(**TEXT)),
+    "clap": partial(clap, vocab_size=400, max_position_embeddings=42),
     "mt5": lambda: T.MT5EncoderModel(
         T.MT5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
     ),
