@@ -96,7 +96,9 @@ class ResponseModel(nn.Module):
     def write(self, reader: PromptReader, rows: ResponseRows, count: int) -> list[str]:
         """What the model writes to the prompts of the first rows, always the likeliest token."""
         prompts = rows.prompts(count)
-        room = reader.max_length if reader.is_encoder else max(1, reader.max_length - _MAX_NEW_TOKENS)
+        room = (
+            reader.max_length if reader.is_encoder else max(reader.max_length // 2, reader.max_length - _MAX_NEW_TOKENS)
+        )
         new_tokens = _MAX_NEW_TOKENS if reader.is_encoder else min(_MAX_NEW_TOKENS, reader.max_length - room)
         left = replace(reader, pads_left=not reader.is_encoder)
         settings = {"max_new_tokens": max(1, new_tokens), "do_sample": False, "num_beams": 1, "use_cache": True}

@@ -18,7 +18,7 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH
 from hf_emms.finetune.network import apply_method
 from hf_emms.finetune.responses import load_writer, response_batch, response_losses
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.options import Options
 
@@ -153,6 +153,8 @@ class ResponseWriter:
         ]
         warmup = max(1, round(_WARMUP * len(steps)))
         torch.manual_seed(self._options.seed)
+        if model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(model.device)
         model.train()
         with torch.enable_grad():
             for number, step in enumerate(steps):
@@ -167,6 +169,9 @@ class ResponseWriter:
                 optimizer.zero_grad(set_to_none=True)
         method = "an adapter (LoRA)" if lora else "all weights"
         self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
+        if model.device.type == "cuda":
+            peak_bytes = torch.cuda.max_memory_allocated(model.device)
+            self.notes.append(f"the short run took {format_bytes(peak_bytes)} of the GPU's memory at most")
 
 
 def _length(response: Response) -> int:

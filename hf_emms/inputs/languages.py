@@ -46,7 +46,9 @@ def set_languages(tokenizer: Any, source: str, target: str) -> bool:
 def _code_of(tokenizer: Any, language: str) -> str | None:
     """What a tokenizer calls a language; of several scripts its first one, unless the language names one."""
     names = {language, _short(language), LANGUAGES.get(_short(language), ("", ""))[1]}
-    tokens = [match for token in tokenizer.all_special_tokens if (match := _TOKEN.fullmatch(token))]
+    # M2M-100's tokenizer has those of its languages apart.
+    special = (*tokenizer.all_special_tokens, *getattr(tokenizer, "lang_code_to_token", {}).values())
+    tokens = [match for token in special if (match := _TOKEN.fullmatch(token))]
     matching = [match[2] if match[1] else match[0] for match in tokens if match[0] == language or match[2] in names]
     return language if language in matching else next(iter(matching), None)
 

@@ -175,7 +175,7 @@ class PromptReader(TextReader):
         if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
             return {}
         first, *_, last = self.tokenizer(text_target="a")["input_ids"]
-        if first in self.tokenizer.all_special_ids:
+        if first != self.tokenizer(text_target="a", add_special_tokens=False)["input_ids"][0]:
             return {"forced_bos_token_id": first}
         return {"decoder_start_token_id": last}  # of mBART, which moves the last label to the first place
 

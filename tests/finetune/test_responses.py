@@ -14,6 +14,7 @@ from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.response_network import response_network
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
 from hf_emms.inputs import PROMPT
@@ -104,6 +105,15 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
     assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
     assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
+
+
+def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zoo: Path) -> None:
+    options = Options(rows(80), device="cpu")
+    splits = load_splits(options)
+    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    network = response_network(plan, splits, options, None)
+    written = network.predictions(np.zeros((len(splits.test), 1)), splits.test)
+    assert len({response.text for response in written}) > 1
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5"])
