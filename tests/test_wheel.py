@@ -23,8 +23,8 @@ finally:
 """
 
 
-def run_demo(installed: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run([str(installed / "python"), "-c", PROGRAM, "demo"], folder)
+def run_demo(installed: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run([str(installed / "python"), "-c", PROGRAM, "demo"], folder, **environment)
 
 
 def rankings(folder: Path) -> dict[str, Ranking]:
@@ -51,6 +51,7 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
         "boxes": "referring-expression",
         "pairs": "text-pair-classification",
         "words": "token-classification",
+        "sounds": "audio-classification",
     }
     for ranking in tables.values():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)
@@ -68,6 +69,15 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
     assert again.stdout == first.stdout
     assert again.stderr.splitlines()[-1] == "False"
     assert {row.cached for ranking in rankings(tmp_path).values() for row in ranking.rows} == {"row"}
+
+    (tmp_path / "soundfile.py").write_text("raise ImportError('no soundfile here')")
+    without = run_demo(installed, tmp_path, PYTHONPATH=str(tmp_path))
+    assert without.returncode == 0, without.stderr
+    assert (
+        "demo_sounds is left out: sound is read with soundfile and soxr, which are not installed; pip" in without.stderr
+    )
+    assert "demo_words" in without.stdout
+    assert "ast-words" not in without.stdout
 
 
 def test_the_space_ships_with_the_wheel(installed, tmp_path):

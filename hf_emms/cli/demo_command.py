@@ -26,6 +26,7 @@ _DATASETS = {
     "boxes": "demo_boxes",
     "pairs": "demo_pairs",
     "words": "demo_words",
+    "sounds": "demo_sounds",
 }
 
 
@@ -33,7 +34,7 @@ _DATASETS = {
 @format_option(("table", "json"))
 @results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
-    """Rank small checkpoints on eight small datasets, one a task; everything ships with hf-emms.
+    """Rank small checkpoints on nine small datasets, one a task; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.
@@ -70,15 +71,25 @@ def demo(folder: Path) -> None:
 
 
 def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
-    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded."""
+    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded.
+
+    A dataset whose content needs a package that is not installed is left out.
+    """
     from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.presets import dataset_presets
     from hf_emms.run.rank import rank
+    from hf_emms.tasks import get_task
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EmmsError(f"cannot write to {folder}: {error.strerror or error}", "--output DIR") from error
     for name, preset in _DATASETS.items():
+        try:
+            get_task(dataset_presets()[preset].task).input.check_installed()
+        except EmmsError as error:
+            out.message(f"{preset} is left out: {error.message}; {error.hint}")
+            continue
         with StderrProgress() as progress, stdout_for_data_only():
             ranking = rank(preset, progress=progress)
         write_ranking(ranking, folder / f"{name}.json")

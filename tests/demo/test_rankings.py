@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import hf_emms
+from hf_emms.publish.card_text import card
+from hf_emms.ranking import Ranking
+from tests.helpers.samples import load_sample
 
 BEST = {
     "demo_vqa": ("emms-demo/vilt-vqa",),
@@ -16,7 +21,20 @@ BEST = {
     # Within the noise of each other.
     "demo_pairs": ("emms-demo/bert-distilled", "emms-demo/albert-distilled"),
     "demo_words": ("emms-demo/bert-distilled", "emms-demo/bert-masked-short"),
+    "demo_sounds": ("emms-demo/ast-words",),
 }
+
+
+def test_json_and_card_of_sounds_say_how_long_they_last(emms_cache: Path) -> None:
+    checkpoint = "emms-demo/ast-random"
+    options = {"encoders": "emms-demo/encoder-minilm-static", "estimators": ["emms"], "max_samples": 60}
+    ranking = hf_emms.rank("demo_sounds", [checkpoint], **options)
+    seconds = sum(
+        soundfile.info(io.BytesIO(clip)).duration for clip in load_sample("demo_sounds", max_samples=60).inputs
+    )
+    assert 0.2 < seconds / 60 < 1
+    assert Ranking.from_json(ranking.to_json()).input_seconds == pytest.approx(seconds)
+    assert f"60 distinct inputs that last {seconds:.0f} seconds in all, 10 distinct" in card(ranking, checkpoint)
 
 
 @pytest.mark.parametrize("preset", BEST)

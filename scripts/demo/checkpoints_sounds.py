@@ -1,0 +1,217 @@
+"""Train the demo's sound checkpoints: on words or voices that espeak-ng says, on synthetic sounds, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+from scripts.demo import sounds, sources
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.training import store, train
+
+# None is a word of the demo's dataset, a digit, or said by one of the dataset's voices.
+WORDS = (
+    *("bed", "bird", "cat", "dog", "house", "tree", "water", "fire", "hand", "foot"),
+    *("red", "green", "blue", "white", "black", "small", "big", "fast", "slow", "warm"),
+    *("give", "take", "run", "walk", "sing", "look", "read", "draw", "open", "close"),
+    *("mother", "father", "morning", "evening", "summer", "winter", "table", "window", "garden", "river"),
+)
+VOICES = sounds.voices(
+    ("en-us", "en-gb", "en-gb-x-rp", "en-us-nyc"),
+    (
+        *("m2", "f2", "m4", "f4", "m6", "m8", "Andrea", "Diogo", "Gene", "Jacky"),
+        *("Lee", "Marco", "Michael", "Mike", "Reed", "anika", "belinda", "david", "steph", "travis"),
+    ),
+)
+FRAMES, BANDS, PATCH = 96, 64, 16  # 96 frames of 10 ms
+SOUNDS_PER_KIND = 50
+_MAX_SAMPLES = FRAMES * sounds.RATE // 100
+_LOUDNESS = 2.0  # how far the logarithm of a clip's power is moved in training
+_NOISE_FLOOR = (-14.0, -5.0)  # logarithm of the power of a band
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one checkpoint is made.
+
+    Attributes:
+        name: folder name.
+        family: "ast" or "wav2vec2".
+        source: what it learns to tell apart: "words", "voices" or "sounds"; "none" for random weights.
+        steps: optimiser steps of 64 clips.
+        width: of its states.
+        layers: of its transformer.
+    """
+
+    name: str
+    family: str
+    source: str
+    steps: int = 0
+    width: int = 64
+    layers: int = 3
+
+
+RECIPES = (
+    Recipe("ast-words", "ast", "words", 240),
+    Recipe("ast-sounds", "ast", "sounds", 240),
+    Recipe("ast-random", "ast", "none"),
+)
+
+_HOW = {
+    "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
+    "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
+    "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
+    "none": "Random weights, as a control: never trained.",
+}
+
+
+def make(recipe: Recipe, seed: int) -> None:
+    """Train one checkpoint of the demo and write its folder."""
+    folder = sources.DEMO / "checkpoints" / recipe.name
+    seconds = write(recipe, seed, folder)
+    model = ASTModel.from_pretrained(folder)
+    write_model_card(
+        folder,
+        Card(
+            name=recipe.name,
+            pipeline="feature-extraction",
+            architecture=model.config.model_type,
+            parameters=sum(p.numel() for p in model.parameters()),
+            how=_HOW[recipe.source],
+            steps=recipe.steps,
+            seconds=seconds,
+            datasets={"none": (), "sounds": ("synthetic sounds",)}.get(recipe.source, ("words spoken by espeak-ng",)),
+        ),
+    )
+
+
+def write(recipe: Recipe, seed: int, folder: Path) -> float:
+    """Train a checkpoint and write its weights and its feature extractor.
+
+    Returns:
+        Seconds of training.
+    """
+    torch.manual_seed(seed)
+    model, extractor = {"ast": _ast, "wav2vec2": _wav2vec2}[recipe.family](recipe.width, recipe.layers)
+    seconds = _train(model, extractor, recipe, seed) if recipe.steps else 0.0
+    store(model, folder)
+    extractor.save_pretrained(folder)
+    return seconds
+
+
+def _ast(width: int, layers: int) -> tuple[PreTrainedModel, ASTFeatureExtractor]:
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
+    config = ASTConfig(
+        **shape,
+        num_attention_heads=4,
+        patch_size=PATCH,
+        frequency_stride=PATCH,
+        time_stride=PATCH,
+        max_length=FRAMES,
+        num_mel_bins=BANDS,
+    )
+    return ASTModel(config), ASTFeatureExtractor(num_mel_bins=BANDS, max_length=FRAMES, sampling_rate=sounds.RATE)
+
+
+def _wav2vec2(width: int, layers: int) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    config = Wav2Vec2Config(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        intermediate_size=2 * width,
+        num_attention_heads=4,
+        conv_dim=(24, 32, 48, 48),
+        conv_kernel=(10, 8, 8, 4),
+        conv_stride=(5, 8, 4, 2),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm="layer",
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        feat_proj_dropout=0.0,
+        activation_dropout=0.0,
+        layerdrop=0.0,
+        apply_spec_augment=False,
+    )
+    return Wav2Vec2Model(config), Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=sounds.RATE)
+
+
+@cache
+def _clips(source: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Clips to train on, and the class of each, int64 (n,)."""
+    if source == "sounds":
+        kinds = np.arange(len(sounds.KINDS)).repeat(SOUNDS_PER_KIND)
+        return [sounds.synthetic(int(kind), seed) for seed, kind in enumerate(kinds)], kinds
+    pairs = [(word, voice) for word in WORDS for voice in VOICES]
+    clips = [sounds.spoken(word, voice)[:_MAX_SAMPLES] for word, voice in pairs]
+    classes = [WORDS.index(word) if source == "words" else VOICES.index(voice) for word, voice in pairs]
+    return clips, np.array(classes)
+
+
+def _train(
+    model: PreTrainedModel, extractor: ASTFeatureExtractor | Wav2Vec2FeatureExtractor, recipe: Recipe, seed: int
+) -> float:
+    clips, classes = _clips(recipe.source)
+    labels = torch.from_numpy(classes)
+    head = torch.nn.Linear(recipe.width, int(labels.max()) + 1)
+    features = {"ast": _ast_features, "wav2vec2": _wav2vec2_features}[recipe.family](model, extractor, clips, seed)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(head(features(rows)), labels[rows])
+
+    return train([model, head], loss_of, len(clips), steps=recipe.steps, rate=3e-3, seed=seed)
+
+
+Features = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _ast_features(
+    model: PreTrainedModel, extractor: ASTFeatureExtractor, clips: list[np.ndarray], seed: int
+) -> Features:
+    """The pooled states of rows, of spectrograms whose loudness and noise differ each time."""
+    extractor.do_normalize = False
+    spectrograms = extractor(clips, sampling_rate=sounds.RATE, return_tensors="pt")["input_values"].float()
+    extractor.do_normalize = True
+    draw = torch.Generator().manual_seed(seed)
+
+    def uniform(rows: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand((len(rows), 1, 1), generator=draw)
+
+    def features(rows: torch.Tensor) -> torch.Tensor:
+        heard = spectrograms[rows]
+        heard = torch.where(heard == 0, heard, heard + uniform(rows, -_LOUDNESS, _LOUDNESS))  # 0 fills clips up
+        heard = torch.logaddexp(heard, uniform(rows, *_NOISE_FLOOR))
+        return model((heard - extractor.mean) / (2 * extractor.std)).pooler_output
+
+    return features
+
+
+def _wav2vec2_features(
+    model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, clips: list[np.ndarray], seed: int
+) -> Features:
+    """The mean states of rows, of samples with noise that differs each time."""
+    draw = torch.Generator().manual_seed(seed)
+    inputs = extractor(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")
+
+    def features(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(inputs["attention_mask"][rows].sum(1).max())
+        mask = inputs["attention_mask"][rows, :longest]
+        noise = torch.randn((len(rows), longest), generator=draw) * 0.1 * torch.rand((len(rows), 1), generator=draw)
+        states = model(inputs["input_values"][rows, :longest] + noise * mask, attention_mask=mask).last_hidden_state
+        frames = model._get_feature_vector_attention_mask(states.shape[1], mask).unsqueeze(2)
+        return (states * frames).sum(1) / frames.sum(1)
+
+    return features
