@@ -180,11 +180,11 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
     notes: list[str] = []
     splits: tuple[str, ...] = ()
     if isinstance(dataset, Mapping):
-        splits = tuple(dataset)
+        splits = tuple(map(str, dataset))
         if not splits:
             raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
         split = _choose_split(name, splits, split, notes)
-        dataset = dataset[split]
+        dataset = dict(zip(splits, dataset.values(), strict=True))[split]
     elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
         try:
             dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))

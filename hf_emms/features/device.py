@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checks_types
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""
@@ -26,6 +26,7 @@ Batch = tuple[np.ndarray, Tensor]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+@checks_types
 def choose_device(device: str) -> torch.device:
     """The torch device of a name; an EmmsError if it is unknown or this machine lacks it."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

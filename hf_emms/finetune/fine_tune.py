@@ -24,7 +24,13 @@ from hf_emms.cache import Cache, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
-from hf_emms.finetune.memory import check_training, longest_tokens, response_activation_bytes, training_bytes
+from hf_emms.finetune.memory import (
+    check_training,
+    longest_tokens,
+    memory_in_words,
+    response_activation_bytes,
+    training_bytes,
+)
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
@@ -36,7 +42,7 @@ from hf_emms.finetune.recipe import (
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
-from hf_emms.formatting import format_bytes, format_duration, parse_duration, pluralize
+from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.inputs.text import MAX_TRAINING_TOKENS
 from hf_emms.options import Options
@@ -64,14 +70,15 @@ _STEP_FORWARDS = 3
 class FineTuning:
     """A shortlist, best first, and what all runs of its checkpoints share.
 
-    `methods` holds what of each checkpoint is trained, and `activations` the bytes that a batch keeps of those where
-    that is known; `seconds_per_parameter` is what an input takes of one that was not timed when it was ranked;
-    `deadline` is one of `time.time`.
+    `methods` holds what of each checkpoint is trained, `plans` how those are loaded that were resolved already, and
+    `activations` the bytes that a batch keeps of those where that is known; `seconds_per_parameter` is what an input
+    takes of one that was not timed when it was ranked; `deadline` is one of `time.time`.
     """
 
     ranking: Ranking
     shortlist: tuple[Row, ...]
     methods: dict[str, str]
+    plans: dict[str, ExtractionPlan]
     activations: dict[str, int]
     splits: Splits
     options: Options
@@ -91,8 +98,10 @@ class FineTuning:
         return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
 
     def plan(self, row: Row) -> ExtractionPlan:
-        """See `_ranked_plan`."""
-        return _ranked_plan(row, self.splits.task, self.options)
+        """See `_ranked_plan`; a checkpoint is resolved once."""
+        if row.checkpoint not in self.plans:
+            self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options)
+        return self.plans[row.checkpoint]
 
     def check_memory(self, row: Row) -> None:
         """Refuses a checkpoint whose training does not fit into this machine, where its activations are known."""
@@ -196,15 +205,15 @@ def prepare(
                 "rank it again",
             )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
-    methods, activations = dict[str, str](), dict[str, int]()
-    tokens = _tokens_of_batch(splits, options)
+    methods, plans, activations = dict[str, str](), dict[str, ExtractionPlan](), dict[str, int]()
+    tokens = tokens_of_batch(splits, options)
     for row in shortlist:
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
             methods[row.checkpoint] = options.method or "full"
             continue
         if tokens is not None:
             with suppress(EmmsError):  # why it cannot be loaded is said when it is
-                plan = _ranked_plan(row, splits.task, options)
+                plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options)
                 activations[row.checkpoint] = response_activation_bytes(plan, row.parameters, tokens, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
         methods[row.checkpoint], why = choose_method(options, row.parameters, device, kept)
@@ -213,6 +222,7 @@ def prepare(
         ranking,
         shortlist,
         methods,
+        plans,
         activations,
         splits,
         options,
@@ -225,7 +235,7 @@ def prepare(
     )
 
 
-def _tokens_of_batch(splits: Splits, options: Options) -> int | None:
+def tokens_of_batch(splits: Splits, options: Options) -> int | None:
     """About how many tokens a batch of the longest responses and their prompts has; None for other tasks."""
     head, train = head_of(splits.task), splits.train
     if head.output != "response":
@@ -253,22 +263,32 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
 
 @dataclass(frozen=True)
 class PlannedRuns:
-    """The runs of one checkpoint: their recipe, seconds of one input, and the checkpoint's size where it is known."""
+    """The runs of one checkpoint, seconds of one input, and its size and the bytes of activations where known."""
 
     recipe: Recipe
     seconds_per_forward: float
     parameters: int | None
+    activations: int | None
+
+    @property
+    def bytes(self) -> int:
+        return training_bytes(self.recipe.method, self.parameters) + (self.activations or 0)
 
 
 def forecast(work: FineTuning) -> str:
     """How many runs there will be, of what, and about how long they take."""
-    planned = [PlannedRuns(work.recipe(row), _seconds_per_forward(work, row), row.parameters) for row in work.shortlist]
+    planned = [
+        PlannedRuns(
+            work.recipe(row), _seconds_per_forward(work, row), row.parameters, work.activations.get(row.checkpoint)
+        )
+        for row in work.shortlist
+    ]
     return forecast_of(planned, work.splits, work.options)
 
 
 def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, options: Options) -> str:
     """See `forecast`."""
-    seconds, runs, memory = 0.0, 0, 0
+    seconds, runs = 0.0, 0
     for each in planned:
         recipe = each.recipe
         trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
@@ -276,15 +296,15 @@ def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, options: Options
         forwards = _STEP_FORWARDS * trained + (epochs + 1) * len(splits.validation) + len(splits.test)
         seconds += recipe.runs * forwards * each.seconds_per_forward
         runs += recipe.runs
-        memory = max(memory, training_bytes(recipe.method, each.parameters))
+    largest = max(planned, key=lambda each: each.bytes)
+    memory = memory_in_words(largest.recipe.method, largest.parameters, largest.activations)
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
     quick = " (a quick budget: who is best at it may not be best at yours)" if recipe.budget else ""
     where = " of computing, side by side on the cluster" if options.engine == "ray" else ""
     return (
         f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
-        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}, {format_bytes(memory)} of memory and "
-        f"activations; {sizes}"
+        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}, {memory}; {sizes}"
     )
 
 

@@ -33,6 +33,12 @@ def training_bytes(method: str, parameters: int | None) -> int:
     return (BYTES_PER_PARAMETER if method == "full" else BYTES_OF_WEIGHT) * (parameters or 0)
 
 
+def memory_in_words(method: str, parameters: int | None, activations: int | None) -> str:
+    """What training takes; activations are bytes, where these are known."""
+    of_activations = "activations" if activations is None else f"{format_bytes(activations)} of activations"
+    return f"{format_bytes(training_bytes(method, parameters))} of memory and {of_activations}"
+
+
 def activation_bytes(plan: ExtractionPlan, tokens: int, *, bytes_of_number: int, checkpointed: bool) -> int:
     """Bytes that a language model keeps of the tokens of a batch; a checkpointed one keeps all of a layer at a time."""
     config = _config(plan)

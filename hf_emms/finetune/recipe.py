@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.memory import free_bytes, training_bytes
+from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
 from hf_emms.tasks import TASKS, Head, Task
@@ -131,8 +131,8 @@ def choose_method(
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
-        f"full fine-tuning would need {format_bytes(needed)} and activations, and {format_bytes(free)} are free: "
-        f"--method {method}"
+        f"full fine-tuning would need {memory_in_words('full', parameters, activations)}, and {format_bytes(free)} are "
+        f"free: --method {method}"
     )
 
 

@@ -66,7 +66,7 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     by, rows that a race stopped.
     """
     check_ranking(ranking)
-    if budget not in CALIBRATIONS:
+    if budget not in tuple(CALIBRATIONS):
         raise EmmsError(f"unknown budget {budget!r}", f"choose one of {', '.join(CALIBRATIONS)}")
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
     task = TASKS.find(ranking.task)

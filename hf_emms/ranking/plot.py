@@ -34,6 +34,8 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     if ax is None:
         height = 1.2 + _LINE * len(rows) if kind == "scores" else 0.7 * _WIDTH
         ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]
+    elif not isinstance(ax, pyplot.Axes):
+        raise EmmsError(f"ax is {ax!r:.80}; it must be axes of matplotlib", "ax=pyplot.gca()")
     shown = ShownScores(ranking, estimator)
     meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else "higher is better"
     label = f"{shown.title} ({meaning})"

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from hf_emms.errors import checks_types
 from hf_emms.formatting import format_duration
 from hf_emms.ranking.records import Row
 
@@ -15,6 +16,7 @@ from hf_emms.ranking.records import Row
 _PATIENCE = 10.0
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Receives events, for every checkpoint in this order; several checkpoints may be running at once."""
 
@@ -51,6 +53,12 @@ class Silent:
 
     def noted(self, message: str) -> None:
         pass
+
+
+@checks_types
+def or_silent(progress: Progress | None) -> Progress:
+    """The progress, or one that reports nothing."""
+    return progress or Silent()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checks_types
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
 from hf_emms.options import in_python
@@ -72,10 +72,12 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             raise EmmsError("pandas is not installed", "pip install pandas") from error
         return pd.DataFrame(self.records())
 
+    @checks_types
     def top(self, count: int = 3) -> list[Row]:
         """The first `count` rows that have a score."""
         return [row for row in self.rows if row.error is None][:count]
 
+    @checks_types
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
         """One line a checkpoint, numbers unrounded, as text; also written to `path`, where it is given."""
         content = text.to_csv(self)
@@ -83,11 +85,13 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             write_atomic(Path(path), content)
         return content
 
+    @checks_types
     def to_json(self, *, indent: int | None = 2) -> str:
         """The whole ranking as JSON text, without loss."""
         return files.to_json(self, indent=indent)
 
     @classmethod
+    @checks_types
     def from_json(cls, text: str | bytes) -> Self:
         """Reads what `to_json` wrote, in this or an earlier version of the schema.
 
@@ -96,6 +100,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """
         return files.from_json(text, cls)
 
+    @checks_types
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the whole ranking to a .json or .parquet file, which `load` reads without loss.
 
@@ -116,6 +121,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return path
 
     @classmethod
+    @checks_types
     def load(cls, path: str | PathLike[str]) -> Self:
         """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
         path = Path(path)
@@ -130,6 +136,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         except EmmsError as error:
             raise EmmsError(f"{path}: {error.message}", error.hint) from error
 
+    @checks_types
     def plot(
         self,
         kind: Literal["scores", "size"] = "scores",

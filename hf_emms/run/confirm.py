@@ -14,8 +14,8 @@ from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, python_words
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
-from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.run.plan import Session
+from hf_emms.ranking.progress import Progress, noted_while, or_silent
+from hf_emms.run.plan import Session, reading_note
 from hf_emms.run.preflight import rate
 from hf_emms.tasks import get_task
 
@@ -122,7 +122,7 @@ def confirm(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    progress = progress or Silent()
+    progress = or_silent(progress)
     result = confirmed(ranking, start_session(ranking, options, progress))
     push_best(options, progress.noted)
     return result
@@ -166,8 +166,9 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
     """What `confirmed` would train."""
     options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
-    source = _at_revision(session.source, ranking)
-    return prepare(ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds)
+    with noted_while(session.progress, reading_note(options)):
+        source = _at_revision(session.source, ranking)
+        return prepare(ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds)
 
 
 def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:

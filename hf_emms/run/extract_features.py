@@ -56,8 +56,10 @@ def extract_features(
     kind, contents = _read(inputs)
     (layer,) = layer_names(layer)
     with saved_models(checkpoint) as (saved, _):
-        (id,) = saved if isinstance(saved, list) else [saved]
-        repo = hub.resolve(str(id), "model")
+        ids = saved if isinstance(saved, list) else [saved]
+        if len(ids) != 1:
+            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", 'checkpoint="ORG/NAME"')
+        repo = hub.resolve(str(ids[0]), "model")
         plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
         extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=(layer,))
         try:

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checks_types
 from hf_emms.files import atomic_file
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
@@ -118,6 +118,7 @@ def score(
     return _score(features, labels, get_estimator(name), encoders, groups, folds, seed)
 
 
+@checks_types
 def embed_labels(
     texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
 ) -> LabelTable:
@@ -140,7 +141,7 @@ def embed_labels(
         >>> [block.shape for block in labels.embeddings]
         [(3, 96), (3, 32), (3, 64)]
     """
-    names = _encoder_names(encoders)
+    names = names_of("encoders", encoders)
     if not names:
         raise EmmsError("no label encoder was named", 'encoders="demo" takes those that ship with hf-emms')
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
@@ -149,14 +150,13 @@ def embed_labels(
     return table_for(array, encoders=names, device=device)
 
 
+@checks_types
 def save_moments(moments: Moments, path: str | Path) -> None:
     """Writes moments to one .npz file, whole or not at all.
 
     Raises:
         EmmsError: the file cannot be written.
     """
-    if not isinstance(moments, Moments):
-        raise EmmsError(f"moments is {moments!r:.80}; it must be Moments", "hf_emms.save_moments(moments, path)")
     arrays: dict[str, Any] = {"format": np.asarray(_FORMAT), **moments.to_arrays()}
     try:
         with atomic_file(Path(path)) as file, file.open("wb") as stream:
@@ -165,6 +165,7 @@ def save_moments(moments: Moments, path: str | Path) -> None:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
 
 
+@checks_types
 def load_moments(path: str | Path) -> Moments:
     """Reads what `save_moments` wrote, which runs no code.
 
@@ -192,16 +193,20 @@ def _score(
     elif labels is None:
         raise EmmsError("labels is missing", "pass features and labels, or moments")
     else:
-        labels = _f_labels(labels, _encoder_names(encoders))
+        labels = _f_labels(labels, names_of("encoders", encoders))
     (result,) = scoring.score(features, labels, estimators=[estimator], groups=groups, folds=folds, seed=seed)
     return result
 
 
-def _encoder_names(encoders: Any) -> tuple[str, ...]:
-    names = (encoders,) if isinstance(encoders, str) else encoders or ()
-    if isinstance(names, Iterable) and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    raise EmmsError(f"encoders is {encoders!r:.80}; it must be names", 'encoders="demo" or encoders=["ORG/NAME", …]')
+def names_of(argument: str, value: Any) -> tuple[str, ...]:
+    """What an argument names: nothing, one thing or several."""
+    names = (value,) if isinstance(value, str) else value or ()
+    names = tuple(names) if isinstance(names, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise EmmsError(
+            f"{argument} is {value!r:.80}; it must be names", f'{argument}="NAME" or {argument}=["NAME", …]'
+        )
+    return names
 
 
 def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:

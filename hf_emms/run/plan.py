@@ -165,7 +165,7 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         preset.check_usable()
     # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
-    with noted_while(progress, _reading(options)):
+    with noted_while(progress, reading_note(options)):
         sample = load_sample(options, session.cache, session.source)
     options = _with_task_estimators(options, sample.task)
     session = replace(session, options=options)
@@ -251,7 +251,8 @@ def checkpoint_names(
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
-def _reading(options: Options) -> str:
+def reading_note(options: Options) -> str:
+    """What is said while rows are read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
     return f"reading {name}" + ("" if options.streaming else f" ({SETTINGS['streaming'].flag} reads only a part)")
 

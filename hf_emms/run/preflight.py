@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
-from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of
+from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
+from hf_emms.finetune.memory import response_activation_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
@@ -27,8 +29,8 @@ from hf_emms.presets import dataset_preset
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.estimators import get_estimator
-from hf_emms.ranking.progress import Progress
-from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan
+from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan, reading_note
 from hf_emms.tasks import get_task
 
 _GPU_SPEEDUP = 100
@@ -228,18 +230,23 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
     from hf_emms.features.device import choose_device
 
     options, session, task = planned.options, planned.session, planned.sample.task
-    splits = load_splits(options, session.cache, session.source)
-    sizes = []
+    with noted_while(session.progress, reading_note(options)):
+        splits = load_splits(options, session.cache, session.source)
+    tokens = tokens_of_batch(splits, options)
+    sized = list[tuple[int, ExtractionPlan]]()
     for candidate in planned.candidates:
-        if candidate.row is not None:
-            sizes += [candidate.row.parameters or 0] if candidate.row.error is None else []
-        elif candidate.extraction is not None:
-            sizes.append(costs[candidate.extraction.repo].weights // _BYTES_PER_PARAMETER)
+        extraction, row = candidate.extraction, candidate.row
+        if extraction is not None and (row is None or row.error is None):
+            weights = costs[extraction.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
+            sized.append((weights or 0, extraction))
     shortlist = []
-    for parameters in sorted(sizes, reverse=True)[: options.confirm]:
-        method, _ = choose_method(options, parameters, choose_device(options.device))
+    for parameters, extraction in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
+        kept = None
+        if tokens is not None:
+            kept = response_activation_bytes(extraction, parameters, tokens, options.device)
+        method, _ = choose_method(options, parameters, choose_device(options.device), kept)
         recipe = recipe_for(options, head_of(task), parameters, method)
-        shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters))
+        shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters, kept))
     if not shortlist:
         raise EmmsError("there is no checkpoint to fine-tune", "--checkpoint ORG/NAME")
     return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options)}"

@@ -23,7 +23,7 @@ from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, python_words, with_rol
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
-from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.ranking.progress import Progress, or_silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
@@ -217,7 +217,7 @@ def rank(
             engine=engine,
             ray_address=ray_address,
         )
-        progress = progress or Silent()
+        progress = or_silent(progress)
         try:
             ranking = rank_with(options, progress, job)
         except NotConfirmedError as error:

@@ -23,7 +23,7 @@ from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, python_words, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.ranking.progress import Progress, Silent, or_silent
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import Plan, find_model, plan
@@ -115,7 +115,7 @@ def sweep(
     Raises:
         EmmsError: an argument or every dataset is not usable, or results cannot be stored.
     """
-    progress = progress or Silent()
+    progress = or_silent(progress)
     ranking_job.check_job(engine, job)
     # None is the default of all but `max_samples`, where it means all rows.
     shared = {

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
+from scipy.linalg.blas import dsymv
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
@@ -64,26 +65,34 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
     at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any
-    number of gradient steps at one t is a geometric series in each of them.
+    number of gradient steps at one t is a geometric series in each of them. Those of large eigenvalues have arrived at
+    their optimum for this t whenever t moves, so one K x K matrix stands for all of them.
     """
-    d2, zz = statistics.basis.d2, statistics.zz
+    basis, zz = statistics.basis, statistics.zz
     values, vectors = _spectrum(statistics)
     rotated = vectors.T @ statistics.xy_in(np.float64)
-    grams = statistics.basis.row_products(rotated, rotated)
-    weights = np.full(len(zz), 1.0 / len(zz))
-    coefficients = np.zeros((len(values), len(zz)))
     decay = (1.0 - values / values.max(initial=np.finfo(float).tiny)) ** STEPS_ON_W
-    gained = (1.0 - decay) / values
+    arrived = decay < np.finfo(float).eps
+    whitened = rotated[arrived] / np.sqrt(values[arrived])[:, None]
+    optimum = basis.inner(whitened, whitened)
+    values, rotated, decay = values[~arrived], rotated[~arrived], decay[~arrived, None]
+    grams = basis.row_products(rotated, rotated)
+    gained = (1.0 - decay) / values[:, None]
+    coefficients = np.zeros((len(values), len(zz)))
+    weights = np.full(len(zz), 1.0 / len(zz))
+    mixture = zz @ weights
     step_t = 1.0 / np.linalg.eigvalsh(zz)[-1]
     trace: list[float] = []
     for _ in range(max_iterations):
-        coefficients = decay[:, None] * coefficients + np.outer(gained, weights)
+        coefficients = decay * coefficients + gained * weights
         applied = (grams @ coefficients[:, :, None])[:, :, 0]
-        fit = applied.sum(axis=0)
-        weights = project_simplex(weights - step_t * (zz @ weights - fit))
-        power = float(np.einsum("r,rj,rj->", values, coefficients, applied))
-        loss = power - 2.0 * float(weights @ fit) + float(weights @ zz @ weights)
-        trace.append(loss / d2)
+        fit_of_arrived = dsymv(1.0, optimum.T, weights)
+        power = float(weights @ fit_of_arrived + values @ (coefficients * applied).sum(axis=1))
+        fit = fit_of_arrived + applied.sum(axis=0)
+        weights = project_simplex(weights - step_t * (mixture - fit))
+        mixture = dsymv(1.0, zz.T, weights)
+        loss = power - 2.0 * float(weights @ fit) + float(weights @ mixture)
+        trace.append(loss / basis.d2)
         if len(trace) > 1 and trace[-2] - trace[-1] <= tolerance * max(trace[-1], tolerance):
             break
     return _in_sample(statistics, loss, weights, trace=tuple(trace))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checks_types
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.linalg import symmetric
@@ -66,7 +66,9 @@ class Moments:
             raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
         if sample_rows < 0:
             raise EmmsError(f"sample_rows={sample_rows}; it must be 0 or more", f"sample_rows={SAMPLE_ROWS}")
-        self.basis: LabelBasis = TextBasis(tables) if tables else ColumnBasis(widths)
+        self.basis: LabelBasis = (
+            TextBasis(LabelTable(np.zeros(0, np.int64), tuple(tables)).tables) if tables else ColumnBasis(widths)
+        )
         if self.basis.widths != tuple(widths):
             raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
         self.widths = self.basis.widths
@@ -80,6 +82,7 @@ class Moments:
         self._sample = RowSample(int(sample_rows))
 
     @classmethod
+    @checks_types
     def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
         """Empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
         basis = labels.basis()
@@ -195,6 +198,7 @@ class Moments:
         return arrays
 
     @classmethod
+    @checks_types
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
         """The moments of `to_arrays`."""
         tables = [array for name, array in arrays.items() if name.startswith("table_")]

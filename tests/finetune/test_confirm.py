@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -435,6 +436,32 @@ def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
         refused = CliRunner().invoke(app, [*words, *more])
         assert refused.exit_code == 1
         assert problem in refused.stderr
+
+
+class _Listening(Silent):
+    """A `Progress` that sets an event when it hears that rows are read."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+
+    def noted(self, message: str) -> None:
+        if message.startswith("reading the dataset"):
+            self.heard.set()
+
+
+@pytest.mark.slow
+def test_reading_that_takes_long_gives_signs_of_life(root: Path, folder: str, emms_cache: Path) -> None:
+    listening = _Listening()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        assert listening.heard.wait(60)
+        yield from colours(40)
+
+    rankings = ranking(folder, "image-classification", IMAGES, {str(build(root, "resnet")): -0.1})
+    data = datasets.IterableDataset.from_generator(rows, features=colours(1).features)
+    settings = {**FAST, "confirm_samples": 40}
+    confirmed = hf_emms.confirm(rankings, data, top=1, progress=listening, **settings)
+    assert confirmed.rows[0].fine_tuned is not None
 
 
 def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(root: Path, tmp_path: Path) -> None:

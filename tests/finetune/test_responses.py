@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_network import response_network
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.confirm import options_for, prepared, start_session
+from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
 from hf_emms.tasks.metrics import (
     WrittenResponse,
@@ -28,6 +33,7 @@ from hf_emms.tasks.metrics import (
     rouge_l,
     translation_bleu,
 )
+from tests.finetune.make import ranking, save
 from tests.finetune.test_response_writer import rows
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
@@ -67,6 +73,18 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
     bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
     assert len(sample) == len(test)
     assert bits / n_bytes == pytest.approx(run.loss, rel=1e-3)
+
+
+def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(
+    zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    data, checkpoint = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2"))
+    options = Options.of(data, checkpoints=[checkpoint], estimators="emms", encoders="demo", confirm=1)
+    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Silent()).fine_tuning or "")
+    ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
+    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Silent()))
+    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
+    assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path, emms_cache: Path) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import datasets
+import evaluate
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import hf_emms
-from hf_emms import EmmsError
+from hf_emms import EmmsError, Ranking
 from hf_emms.options import Options
 from hf_emms.run.sweep import sweep_options
 from hf_emms.tasks.values import VALUES
@@ -41,6 +43,8 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.score(ROWS, [0, 1, 0], groups=QUANTIZED[:3, 0]), "a quantised tensor"),
         (lambda: hf_emms.extract_features("emms-demo/bert-random", 5), "inputs is 5"),
         (lambda: hf_emms.save_moments(5, "moments.npz"), "moments is 5"),
+        (lambda: Ranking.load(5), "path is 5; it must be a text or a path"),
+        (lambda: hf_emms.rank("demo_glosses", progress=5), "progress is 5; it must be a Progress or None"),
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
         (lambda: hf_emms.Moments(8, 5), "widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
@@ -53,6 +57,46 @@ def test_wrong_arguments_are_named(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(EmmsError) as raised:
         call()
     assert raised.value.message.startswith(words)
+
+
+def metric(**options: Any) -> Any:
+    return evaluate.load("emms").compute(predictions=ROWS, references=ROWS, **options)
+
+
+# Argument → a call that passes a value for it; each of these values is wrong for most of them.
+ARGUMENTS: dict[str, Callable[[Any], Any]] = {
+    "text of from_json": lambda value: Ranking.from_json(value),
+    "path of load": lambda value: Ranking.load(value),
+    "path of save": lambda value: example().save(value),
+    "count of top": lambda value: example().top(value),
+    "indent of to_json": lambda value: example().to_json(indent=value),
+    "kind of plot": lambda value: example().plot(value),
+    "estimator of plot": lambda value: example().plot(estimator=value),
+    "ax of plot": lambda value: example().plot(ax=value),
+    "budget of expected_gap": lambda value: hf_emms.expected_gap(example(), value),
+    "texts of embed_labels": lambda value: hf_emms.embed_labels(value, "demo"),
+    "device of embed_labels": lambda value: hf_emms.embed_labels(["a"], "demo", device=value),
+    "method of emms": lambda value: hf_emms.emms(ROWS, ROWS, method=value),
+    "estimator of score": lambda value: hf_emms.score(ROWS, ROWS, estimator=value),
+    "checkpoint of extract_features": lambda value: hf_emms.extract_features(value, ["a"]),
+    "path of save_moments": lambda value: hf_emms.save_moments(hf_emms.Moments(2, [2]), value),
+    "path of load_moments": lambda value: hf_emms.load_moments(value),
+    "tables of Moments": lambda value: hf_emms.Moments(2, [2], tables=value),
+    "dataset of confirm": lambda value: hf_emms.confirm(example(), value),
+    "progress of confirm": lambda value: hf_emms.confirm(example(), value, progress=value),
+    "progress of rank": lambda value: hf_emms.rank("demo_glosses", "none/such", max_samples=60, progress=value or 5),
+    "progress of sweep": lambda value: hf_emms.sweep(["none/such"], progress=value or 5),
+    "encoders of the metric": lambda value: metric(encoders=value),
+    "method of the metric": lambda value: metric(method=value),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_no_wrong_value_is_an_error_of_python(argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in (None, 5, 2.5, "a", b"", [], (None,), {5: 5}, object()):
+        with suppress(EmmsError):
+            ARGUMENTS[argument](value)
 
 
 def test_rankings_are_keys_and_their_rows_have_places() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from scipy.stats import zscore
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.scoring.arrays import assign_folds
@@ -65,6 +66,27 @@ def test_reproduces_the_reference_values(problem):
     assert descent.score == pytest.approx(best.score, abs=1e-4)
     assert np.all(np.diff(descent.trace) <= 1e-12)
     assert -descent.score == descent.trace[-1]
+
+
+@pytest.mark.parametrize("spread", [0.0, 2.5])
+def test_alternating_takes_the_steps_of_algorithm_1(spread):
+    """W moves 10,000 gradient steps, here as a power of a matrix; some directions have not arrived by then."""
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    x = zscore(rng.normal(size=(80, 6)) * np.logspace(0, -spread, 6) @ rotation)
+    z = zscore(x @ rng.normal(size=(6, 4)) + rng.normal(size=(3, 80, 4)), axis=1)
+    system, products, zz = x.T @ x / 80, x.T @ z / 80, np.einsum("jnd,knd->jk", z, z) / 80
+    steps = np.linalg.matrix_power(np.eye(6) - system / np.linalg.eigvalsh(system)[-1], 10_000)
+    w, t, trace = np.zeros((6, 4)), np.full(3, 1 / 3), []
+    result = emms(x, list(z), method="alternating")
+    for _ in result.trace:
+        best = np.linalg.solve(system, np.tensordot(t, products, 1))
+        w = best + steps @ (w - best)
+        gradient = zz @ t - np.einsum("kij,ij->k", products, w)
+        t = project_simplex(t - gradient / np.linalg.eigvalsh(zz)[-1])
+        trace.append(np.sum((x @ w - np.tensordot(t, z, 1)) ** 2) / (80 * 4))
+    assert result.trace == pytest.approx(trace, rel=1e-9)
+    assert result.weights == pytest.approx(t, abs=1e-9)
 
 
 @pytest.mark.parametrize("d1", [10, 60])

@@ -17,7 +17,7 @@ try:
     from hf_emms.formatting import pluralize
     from hf_emms.options import DEFAULT_ESTIMATORS
     from hf_emms.ranking.estimators import get_estimator
-    from hf_emms.run.from_arrays import table_for
+    from hf_emms.run.from_arrays import names_of, table_for
     from hf_emms.scoring import EmmsResult, arrays
     from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
     from hf_emms.scoring.labels import LabelTable
@@ -280,9 +280,7 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
             raise EmmsError(f"the metric emms has no option {name!r}", hint)
     options = {**_OPTIONS, **options}
     for name in ("encoders", "estimators"):
-        options[name] = (options[name],) if isinstance(options[name], str) else tuple(options[name] or ())
-        if not all(isinstance(part, str) for part in options[name]):
-            raise EmmsError(f"{options[name]!r} does not name {name}", f'pass names: {name}=["…"]')
+        options[name] = names_of(name, options[name])
     arrays.check_folds(options["folds"], options["seed"], fewest=2)
     _estimators(options)
     return options
