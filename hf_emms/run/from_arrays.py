@@ -200,8 +200,8 @@ def _score(
 
 def names_of(argument: str, value: Any) -> tuple[str, ...]:
     """What an argument names: nothing, one thing or several."""
-    names = (value,) if isinstance(value, str) else value or ()
-    names = tuple(names) if isinstance(names, Iterable) else (None,)
+    several = (value,) if isinstance(value, str) else value or ()
+    names: tuple[Any, ...] = tuple(several) if isinstance(several, Iterable) else (None,)
     if not all(isinstance(name, str) for name in names):
         raise EmmsError(
             f"{argument} is {value!r:.80}; it must be names", f'{argument}="NAME" or {argument}=["NAME", …]'
