@@ -261,6 +261,8 @@ PAIR_TEXTS: tuple[Candidate, ...] = (
     Candidate("paraphrase-minilm-3-layers", "text", (2e-4,), cost=1, kind="real"),
     Candidate("minilm-3-layers", "text", (2e-4,), cost=1, kind="altered"),
     Candidate("minilm-6-layers", "text", (2e-4,), cost=2, kind="real"),
+    Candidate("minilm-0-layers", "text", (2e-4,), kind="altered"),
+    Candidate("minilm-random", "text", (2e-4,), cost=2, kind="random"),
 )
 
 # "quick" is the user's `--budget quick`: 1,000 rows, 3 epochs. "full" is what `--confirm` does by default: up to 5

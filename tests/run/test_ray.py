@@ -154,7 +154,9 @@ class TestOnACluster:
 
 def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -> None:
     mark = f"MARK={uuid.uuid4()}"
-    words = ["rank", "--dataset", "demo_captions", "-c", GOOD, "-e", encoder, "--engine", "ray", "--estimator", "emms"]
+    # The checkpoints are several, so that one of them runs for as long as looking for it takes.
+    candidates = [word for name in (GOOD, POOR, "emms-demo/swin-distilled") for word in ("-c", name)]
+    words = ["rank", "--dataset", "demo_captions", *candidates, "-e", encoder, "--engine", "ray", "--estimator", "emms"]
     program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *words]
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
