@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,15 @@ from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.network import Network, collate
 from hf_emms.finetune.recipe import TrainingJob, head_of
 from hf_emms.finetune.splits import LabeledSplit, Splits
-from hf_emms.finetune.unfinished import StorageError, newest_state, remove_state, seal, storage_error
+from hf_emms.finetune.unfinished import (
+    LostStateError,
+    StorageError,
+    check_whole,
+    newest_state,
+    remove_state,
+    seal,
+    storage_error,
+)
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
@@ -180,6 +189,19 @@ class Training:
         return self._attempt(load, second, max(1, batch_size // 2), accumulation, (note,))
 
     def _attempt(
+        self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
+    ) -> TrainingRun:
+        """One try; where its best state has gone, again in a folder of its own.
+
+        Only machines whose locks do not reach each other train in one folder, as jobs that share a bucket.
+        """
+        try:
+            return self._train(load, folder, batch_size, accumulation, notes)
+        except LostStateError:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
+                return self._train(load, Path(own), batch_size, accumulation, notes)
+
+    def _train(
         self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
     ) -> TrainingRun:
         started, job, splits, metric = time.perf_counter(), self._job, self._splits, self._metrics[0]
@@ -388,6 +410,10 @@ class _NetworkTrainer(Trainer):
         for state in folder.glob("checkpoint-*"):
             if state != newest and str(state) != best:
                 remove_state(state)
+
+    def _load_best_model(self) -> None:
+        check_whole(Path(self.state.best_model_checkpoint))
+        super()._load_best_model()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if isinstance(self.model, PreTrainedModel) or output_dir is None:

@@ -23,6 +23,10 @@ class StorageError(EmmsError):
     """A state or a model of a run could not be written: the disk's failure, not the checkpoint's."""
 
 
+class LostStateError(EmmsError):
+    """A state of a run has gone, or was changed, while it ran."""
+
+
 def storage_error(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return StorageError(
@@ -78,6 +82,16 @@ def seal(state: Path) -> None:
     unfinished = state / f"{_SEAL}.unfinished"
     unfinished.write_text(json.dumps(_digests(state)))
     unfinished.replace(state / _SEAL)
+
+
+def check_whole(state: Path) -> None:
+    """Refuses a state that has been changed since it was sealed.
+
+    Raises:
+        LostStateError: it has, or is gone.
+    """
+    if not _is_whole(state):
+        raise LostStateError(f"{state} was changed by another process", "run the same command again")
 
 
 def remove_state(state: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -161,6 +162,25 @@ def test_a_run_that_was_ended_goes_on_from_there_to_the_same_result(tmp_path: Pa
         file.write_bytes(bytes(file.stat().st_size) if place % 2 else b"half a file")
         assert newest_state(file.parent.parent) is None
     assert again(damaged) == expected
+
+
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_states_that_another_machine_removes_or_changes_cost_no_score(tmp_path: Path, damage: str) -> None:
+    class Interferes(Line):
+        """At every evaluation: what was the best until then is gone."""
+
+        def eval(self) -> Interferes:
+            for file in tmp_path.glob("shared/run/*/checkpoint-*/model.safetensors"):
+                shutil.rmtree(file.parent) if damage == "removed" else file.write_bytes(file.read_bytes()[::-1])
+            return super().eval()
+
+    def run(name: str, model: type[Line]) -> tuple[Any, ...]:
+        result = training(tmp_path / name).run(lambda: network(model(weight=-1.0)))
+        return result.scores, result.validation, result.curve
+
+    alone = run("alone", Line)
+    assert max(alone[2][:-1]) >= alone[2][-1]  # an earlier state is the best
+    assert run("shared", Interferes) == alone
 
 
 def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: Path) -> None:
