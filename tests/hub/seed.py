@@ -39,11 +39,16 @@ def seed(store: Store) -> None:
     """
     image: list[Path] = []
     text: list[Path] = []
+    sound: list[Path] = []
     encoders = [_folder(id) for id in demo.names("encoders")]
     for id in demo.names("checkpoints"):
         folder = _folder(id)
-        (image if (folder / "preprocessor_config.json").exists() else text).append(folder)
-    for place, folder in enumerate([*image, *text, *encoders]):
+        settings = folder / "preprocessor_config.json"
+        if settings.exists():
+            (sound if "feature_extractor_type" in settings.read_text() else image).append(folder)
+        else:
+            text.append(folder)
+    for place, folder in enumerate([*image, *text, *encoders, *sound]):
         _put(store, f"{ORG}/{folder.name}", _files(folder), place)
     for id in demo.names("datasets"):
         _put(store, f"{ORG}/{_folder(id).name}", _files(_folder(id)), 0, kind="dataset")
