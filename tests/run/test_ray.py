@@ -159,14 +159,14 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
     words = ["rank", "--dataset", "demo_captions", *candidates, "-e", encoder, "--engine", "ray", "--estimator", "emms"]
     program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *words]
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
-    with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    errors = tmp_path / "stderr"
+    with errors.open("w") as stderr, subprocess.Popen(program, env=environment, stderr=stderr) as process:
         eventually(lambda: list(descendants("ray::run_checkpoint")) or process.poll() is not None)
-        assert process.poll() is None
+        assert process.poll() is None, errors.read_text()
         assert marked(mark)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert said.strip().splitlines()[-1].startswith("Stopped.")
+        assert process.wait(PATIENCE) == 130, errors.read_text()
+    assert any(line.startswith("Stopped.") for line in errors.read_text().splitlines()), errors.read_text()
     eventually(lambda: not marked(mark))
 
 
