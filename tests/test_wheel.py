@@ -52,6 +52,7 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
         "pairs": "text-pair-classification",
         "words": "token-classification",
         "sounds": "audio-classification",
+        "definitions": "text-generation",
     }
     for ranking in tables.values():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)

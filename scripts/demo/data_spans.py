@@ -105,7 +105,7 @@ def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_AN
     for synset in sorted(by_key.values(), key=lambda synset: _hash(synset.key)):
         if synset.lexicographer in FILES and synset.gloss not in seen and data.usable(synset):
             answer = _hypernym_in_gloss(synset, by_key)
-            if answer is not None and _askable(synset.words[0]):
+            if answer is not None and is_askable(synset.words[0]):
                 kind = data.GLOSS_CLASSES[synset.lexicographer]
                 pool.append(Definition(synset.words[0], kind, synset.gloss, answer, synset.key))
     kinds = [data.GLOSS_CLASSES[number] for number in FILES]
@@ -121,7 +121,7 @@ def _common(pool: list[Definition], kind: str, rows: int, per_answer: int) -> li
     return chosen[:rows]
 
 
-def _askable(noun: str) -> bool:
+def is_askable(noun: str) -> bool:
     """Fit for the demo, and neither a name nor, by its ending, a plural."""
     return noun.islower() and noun not in _UNWANTED_NOUNS and not re.search(r"[^sui]s$", noun)
 

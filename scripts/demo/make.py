@@ -21,7 +21,9 @@ from scripts.demo import (
     checkpoints_text,
     checkpoints_towers,
     checkpoints_vqa,
+    checkpoints_writers,
     data,
+    data_definitions,
     data_scenes,
     data_sounds,
     data_spans,
@@ -36,6 +38,7 @@ def jobs() -> dict[str, Callable[[], None]]:
     image = {r.name: partial(checkpoints_image.make, r, i) for i, r in enumerate(checkpoints_image.RECIPES)}
     text = {r.name: partial(checkpoints_text.make, r, i) for i, r in enumerate(checkpoints_text.RECIPES)}
     sound = {r.name: partial(checkpoints_sounds.make, r, i) for i, r in enumerate(checkpoints_sounds.RECIPES)}
+    writers = {r.name: partial(checkpoints_writers.make, r, i) for i, r in enumerate(checkpoints_writers.RECIPES)}
     return {
         "emoji-captions": data.captions,
         "fashion-mnist": data.fashion,
@@ -47,6 +50,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-pairs": data_words.pairs,
         "wordnet-words": data_words.words,
         "spoken-words": data_sounds.spoken_words,
+        data_definitions.NAME: data_definitions.definitions,
         **text,
         **encoders.MAKERS,
         **image,
@@ -55,6 +59,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         **checkpoints_vqa.MAKERS,
         **checkpoints_boxes.MAKERS,
         **sound,
+        **writers,
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 import hf_emms
+from hf_emms.presets import dataset_presets
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking
 from tests.helpers.samples import load_sample
@@ -46,3 +47,11 @@ def test_what_was_trained_for_longest_comes_first_and_random_weights_last(preset
     # briefly trained ones may tie with them, but not the upper half
     assert not any(name.endswith("-random") for name in order[: len(order) // 2])
     assert order[-1].endswith("-random") or order[-2].endswith("-random")
+
+
+def test_a_language_model_of_other_texts_learns_definitions_that_it_could_not_write_before(emms_cache: Path) -> None:
+    ranking = hf_emms.rank("demo_definitions", estimators=["short_run", "zero_shot"])
+    assert [row.checkpoint for row in ranking.rows] == list(dataset_presets()["demo_definitions"].checkpoints)
+    before = sorted(ranking.rows, key=lambda row: -row.scores["zero_shot"].value)
+    assert before[0].checkpoint == "emms-demo/llama-glosses"
+    assert before[-1].checkpoint == "emms-demo/gpt2-captions"

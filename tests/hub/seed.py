@@ -39,16 +39,18 @@ def seed(store: Store) -> None:
     """
     image: list[Path] = []
     text: list[Path] = []
-    sound: list[Path] = []
+    others: list[Path] = []
     encoders = [_folder(id) for id in demo.names("encoders")]
     for id in demo.names("checkpoints"):
         folder = _folder(id)
         settings = folder / "preprocessor_config.json"
-        if settings.exists():
-            (sound if "feature_extractor_type" in settings.read_text() else image).append(folder)
-        else:
+        if "pipeline_tag: text-generation" in (folder / "README.md").read_text(encoding="utf-8"):
+            others.append(folder)
+        elif not settings.exists():
             text.append(folder)
-    for place, folder in enumerate([*image, *text, *encoders, *sound]):
+        else:
+            (others if "sampling_rate" in settings.read_text() else image).append(folder)
+    for place, folder in enumerate([*image, *text, *encoders, *others]):
         _put(store, f"{ORG}/{folder.name}", _files(folder), place)
     for id in demo.names("datasets"):
         _put(store, f"{ORG}/{_folder(id).name}", _files(_folder(id)), 0, kind="dataset")
