@@ -43,7 +43,7 @@ _HINTS = {
     "elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
     "rank": "1 + the number of checkpoints in better bands",
     "seconds": "wall time of features and scoring when the row was computed",
-    "memory": "of the weights in 32-bit numbers",
+    "memory": "computed, not measured: of the weights in 32-bit numbers, without activations",
     "speed": "inputs a second on the machine that ranked, from loading the checkpoint to the last feature",
 }
 
