@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,16 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes a file, whole or not at all; text as UTF-8."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that a folder takes files, or the nearest folder above it that exists.
+
+    Raises:
+        OSError: it does not.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    tempfile.TemporaryFile(dir=existing).close()
 
 
 @contextmanager

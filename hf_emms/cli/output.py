@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -18,7 +17,7 @@ import click
 import cloup
 
 from hf_emms.errors import EmmsError, printable, redacted
-from hf_emms.files import write_atomic
+from hf_emms.files import check_writable, write_atomic
 from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
@@ -223,12 +222,9 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
     try:
         if target.is_dir():
             raise EmmsError(f"--output {path} is a folder", f"--output {path / 'ranking.json'}")
-        folder = target.parent
-        while not folder.exists():
-            folder = folder.parent
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "it is write-protected")
-        tempfile.TemporaryFile(dir=folder).close()
+        check_writable(target.parent)
         for name in inputs:
             source = Path(os.path.realpath(name))
             if source.exists() and (source in target.parents or (target.exists() and target.samefile(source))):

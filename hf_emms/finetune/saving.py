@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ import yaml
 
 from hf_emms.cache import default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
-from hf_emms.files import write_atomic
+from hf_emms.files import check_writable, write_atomic
 from hf_emms.finetune.own_head import OWN_HEAD
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.finetune.unfinished import storage_error
@@ -49,11 +48,10 @@ class ModelKeeper:
         self._runs, self._request = folder / _UNFINISHED, request
         self._scores: dict[str, float] = {}
         other_place = "--save-model NEW_FOLDER"
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not existing.is_dir():
-            raise EmmsError(f"{existing} is a file: no model can be saved there", other_place)
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise EmmsError(f"{existing} cannot be written", other_place)
+        try:
+            check_writable(folder)
+        except OSError as error:
+            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
         saved = self._saved()
         ours = {_UNFINISHED, _SAVED, *(saved["files"] if saved.get("request") == request else ())}
         other = [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []

@@ -11,7 +11,7 @@ import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
-from hf_emms.files import locked, write_atomic
+from hf_emms.files import check_writable, locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
@@ -45,9 +45,17 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
 
 
 class ResultsFolder:
-    """One JSON file a ranking, as ``hf-emms pull results`` lays them out."""
+    """One JSON file a ranking, as ``hf-emms pull results`` lays them out.
+
+    Raises:
+        EmmsError: the folder cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
+        try:
+            check_writable(folder)
+        except OSError as error:
+            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", "--output DIR") from error
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import pytest
+
+from hf_emms import EmmsError
 from hf_emms.publish.destinations import ResultsFolder
 from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.merge import path_of
@@ -22,3 +25,10 @@ def test_two_writers_of_one_ranking_lose_no_row(tmp_path: Path) -> None:
         pool.map(add, range(3))
     whole = ResultsFolder(tmp_path).ranking_at(path_of(example(estimators=("emms",))))
     assert len(whole.rows) == 30
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder", "x" * 300, "/proc/none"])
+def test_a_place_for_no_rankings_is_refused_before_any_is_made(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmmsError, match="cannot be written: "):
+        ResultsFolder(tmp_path / place)
