@@ -144,7 +144,7 @@ def keeper_for(options: Options) -> ModelKeeper | None:
     try:
         return ModelKeeper(folder, digest_of({name: str(value) for name, value in options.changed().items()}))
     except EmmsError as error:
-        if options.save_model is not None:
+        if options.save_model is not None or not folder.is_dir():
             raise
         command = _upload_command(options, folder)
         raise EmmsError(f"{folder} holds a model that was not uploaded yet", f"{command}; then remove it") from error

@@ -29,7 +29,7 @@ _TURNS, _VALIDATION_TURNS, _TEST_TURNS = 20, (4, 10, 16), (2, 7, 12, 17)
 # Rows of an evaluation: enough for a standard error below half a point.
 _MAX_EVALUATED = 10_000
 _MIN_ROWS = 2
-# The share of training rows that may be left out because their group is also in a split of an evaluation.
+# The share of a split's rows that may be left out because their group is also in another split.
 _MAX_SHARED = 0.5
 
 
@@ -176,6 +176,7 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     if "validation" in evaluated and "test" not in evaluated:
         # Its rows were held out by the dataset's authors: they are the better test.
         evaluated["test"] = evaluated.pop("validation")
+    notes += _take_test_rows_out_of_validation(evaluated)
     parts = _hold_out(train, evaluated, options.seed)
     for name, part in parts.items():
         if len(part) < _MIN_ROWS:
@@ -195,6 +196,20 @@ def _own_splits(sample: Sample) -> dict[str, str]:
         if own is not None:
             splits[part] = own
     return splits
+
+
+def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[str]:
+    """Leaves validation rows out whose group is in the test split, too; of a split that is mostly these, all, noted."""
+    if len(evaluated) < 2:
+        return []
+    validation, test = evaluated["validation"], evaluated["test"]
+    is_shared = np.isin(validation.groups, test.groups)
+    if is_shared.mean() > _MAX_SHARED:
+        del evaluated["validation"]
+        return [f"split {validation.split} is not used for validation: split {test.split} has the same rows"]
+    if is_shared.any():
+        evaluated["validation"] = validation.take(np.flatnonzero(~is_shared))
+    return []
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:

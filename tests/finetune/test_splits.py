@@ -77,6 +77,19 @@ def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left
     }
 
 
+def test_nothing_is_chosen_by_rows_of_the_test_split() -> None:
+    parts = {"train": colours(30), "validation": colours(15, first=30), "test": colours(15, first=40)}
+    splits = load_splits(Options.of(datasets.DatasetDict(parts)))
+    assert (splits.in_words["validation"], splits.in_words["test"]) == (
+        "10 rows, split validation",
+        "15 rows, split test",
+    )
+    splits = load_splits(Options.of(datasets.DatasetDict({**parts, "test": parts["validation"]})))
+    assert splits.validation.held_out
+    assert splits.test.split == "test"
+    assert "split validation is not used for validation: split test has the same rows" in splits.notes
+
+
 def test_a_validation_split_alone_is_the_test() -> None:
     data = datasets.DatasetDict({"train": colours(40), "validation": colours(20, first=40)})
     splits = load_splits(Options.of(data))
