@@ -278,8 +278,10 @@ def _cache_problem(error: BaseException | None) -> EmmsError | None:
     while error is not None:
         if isinstance(error, OSError):
             inside = [cache for cache in caches if str(error.filename).startswith(cache)]
+            if error.errno == errno.ENOENT:  # a folder above it cannot be made
+                inside = [cache for cache in caches if Path(str(error.filename)) in (Path(cache), *Path(cache).parents)]
             full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(error)
-            if full or (inside and error.errno in _NOT_WRITABLE):
+            if full or (inside and error.errno in (*_NOT_WRITABLE, errno.ENOENT)):
                 return EmmsError(
                     f"the cache {(inside or caches)[0]} cannot be written: {error.strerror or error}",
                     "free some space, or name a folder that can be written: HF_HOME=/FOLDER hf-emms …",

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
 _PLAN_SUFFIXES = (".yaml", ".yml", ".json")
+# That of libyaml, where PyYAML has it, is fast and refuses what is nested too deep.
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _read_plan(source: str) -> dict[str, Any]:
     if not is_plan and Path(source).suffix not in _PLAN_SUFFIXES:
         raise EmmsError(f"the plan {source} is no .yaml or .json file", example)
     try:
-        content = yaml.safe_load(source if is_plan else decoded(Path(source).read_bytes()))
+        content = yaml.load(source if is_plan else decoded(Path(source).read_bytes()), _YAML_LOADER)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise EmmsError(f"the plan {source[:80]} cannot be read: {reason}", example) from error

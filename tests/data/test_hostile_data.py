@@ -223,5 +223,8 @@ def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_dataset(monkeypatch
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", closed)
         file = write(folder / "x.csv", LABELLED)
         error = error_of(lambda: load_sample(str(file)))
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", Path("/proc/none/datasets"))
+        nowhere = error_of(lambda: load_sample(str(file)))
     assert f"the cache {closed} cannot be written" in error.message
     assert "HF_HOME=" in str(error.hint)
+    assert nowhere.message == "the cache /proc/none/datasets cannot be written: No such file or directory"
