@@ -1,4 +1,4 @@
-"""The error that users see, without access tokens and control characters, and how a stopped command ends."""
+"""The error that users see, without tokens and control characters, what raises it, and how a stopped command ends."""
 
 import functools
 import inspect

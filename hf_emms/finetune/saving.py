@@ -50,6 +50,8 @@ class ModelKeeper:
         other_place = "--save-model NEW_FOLDER"
         try:
             check_writable(folder)
+        except NotADirectoryError:
+            raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
         except OSError as error:
             raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
         saved = self._saved()

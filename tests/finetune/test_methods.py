@@ -174,7 +174,7 @@ def test_a_folder_that_holds_other_files_is_refused_before_anything_runs(ranked:
     (tmp_path / "file").touch()
     with pytest.raises(EmmsError, match="is not empty"):
         hf_emms.confirm(ranked, save_model=str(tmp_path))
-    for place in ("file/best", "x" * 300, "/proc/none"):
+    for place in ("x" * 300, "/proc/none"):
         with pytest.raises(EmmsError, match="cannot be written: "):
             hf_emms.confirm(ranked, save_model=str(tmp_path / place), epochs=100_000)
 
