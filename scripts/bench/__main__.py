@@ -36,6 +36,7 @@ BENCHES = {
     "sweep": "12 checkpoints on 6 datasets in one command against six",
     "metric": "evaluate.load('emms') against the direct call",
     "finetuning": "one fine-tuning run against a plain script with Trainer",
+    "sft": "fine-tuning a language model against TRL's SFTTrainer",
     "cards": "rendering sections of model cards",
     "space": "the leaderboard in a browser",
     "sequences": "random sequences of what a user does on the leaderboard",
