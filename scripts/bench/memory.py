@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from hf_emms import LabelTable, Moments, emms
-from hf_emms.inputs import WORDS
+from hf_emms.inputs import AUDIO, WORDS, Sounds
 from hf_emms.scoring.moments import needed_bytes
-from scripts.bench.extraction import VOCABULARY, all_words, features_of, load, write_checkpoint
+from scripts.bench.extraction import VOCABULARY, all_words, features_of, load, made_up_sounds, write_checkpoint
 from scripts.bench.scoring import classes_problem, dense, plain_one_pass
 from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
+from scripts.demo.checkpoints_sounds import Recipe, write
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -41,6 +42,10 @@ def run(options: argparse.Namespace) -> None:
     for words in (100_000, 1_000_000):
         found = fresh_process("memory", "words", words)
         print(f"| words of sentences, tiny BERT, cv | {words:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
+    for clips in (120, 1_200):
+        found = fresh_process("memory", "sound", clips)
+        what = f"clips of 1 to 5 seconds ({found['seconds'] / 60:.0f} minutes), tiny wav2vec 2.0, cv"
+        print(f"| {what} | {clips:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
     print("\n| D1=8,192, 100 classes, 20,000 rows | forecast, GB | peak, GB | seconds |\n|---|---|---|---|")
     for method in ("exact", "cv"):
         found = fresh_process("memory", f"wide-{method}", 20_000)
@@ -99,6 +104,25 @@ def word_probe(words: int, length: int = 50, classes: int = 10) -> dict[str, flo
     return {"mb": memory_mb("VmHWM") - before, "rate": words / seconds}
 
 
+def sound_probe(clips: int, distinct: int = 40, classes: int = 10) -> dict[str, float]:
+    """MB that extracting and scoring sounds adds to their files, and clips in a second."""
+    rng = np.random.default_rng(0)
+    inputs = Sounds(made_up_sounds(distinct).encoded * (clips // distinct))
+    labels = LabelTable(rng.integers(0, classes, clips), (rng.normal(size=(classes, 64)),))
+    with tempfile.TemporaryDirectory() as folder:
+        write(Recipe("tiny", "wav2vec2", "none"), 0, Path(folder))
+        extractor = load(Path(folder), AUDIO)
+    features_of(extractor, inputs[:distinct])  # libraries are loaded, threads started
+    before = reset_peak()
+    started = time.perf_counter()
+    moments = Moments.like(labels, extractor.width)
+    for positions, features in extractor.batches(inputs):
+        moments.update(features, labels.take(positions), positions)
+    emms(moments, method="cv")
+    rate = clips / (time.perf_counter() - started)
+    return {"mb": memory_mb("VmHWM") - before, "rate": rate, "seconds": AUDIO.seconds(inputs)}
+
+
 def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
     """Scores a stream of made-up rows; returns how many a second were accumulated, making them up not counted."""
     rng = np.random.default_rng(0)
@@ -120,5 +144,6 @@ if __name__ == "__main__":
     if what.startswith("wide-"):
         measured = wide_probe(what.removeprefix("wide-"), rows)
     else:
-        measured = word_probe(rows) if what == "words" else probe(what, rows)
+        probes = {"words": word_probe, "sound": sound_probe}
+        measured = probes[what](rows) if what in probes else probe(what, rows)
     print(json.dumps(measured))

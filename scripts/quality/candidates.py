@@ -15,7 +15,7 @@ import transformers
 from torch import nn
 
 from hf_emms.hub import resolve
-from scripts.demo import sources
+from scripts.demo import checkpoints_sounds, sources
 from scripts.quality.protocol import DUALS, SIDE, work
 
 DUAL_WIDTH = 64
@@ -36,6 +36,16 @@ CONVERTED = {
     "mobilenet-v2-insects": "mobilenet_v2_1.0_224_inat_insect",
     "paraphrase-minilm-3-layers": "paraphrase-MiniLM-L3-v2",
 }
+# Sound checkpoints besides those of the demo.
+SOUNDS = tuple(
+    checkpoints_sounds.Recipe(*recipe)
+    for recipe in (
+        ("ast-words-short", "ast", "words", 60),
+        ("ast-words-narrow", "ast", "words", 300, 32, 2),
+        ("ast-voices", "ast", "voices", 300),
+        ("wav2vec2-random", "wav2vec2", "none"),
+    )
+)
 Make = Callable[[Path], None]
 
 
@@ -46,10 +56,11 @@ def checkpoint(name: str, side: int = SIDE) -> str:
         name: of the candidate.
         side: pixels of its input, if it is one for pictures.
     """
-    make = _texts().get(name) or _images(side).get(name)
+    whatever_side = {**_texts(), **_sounds()}
+    make = whatever_side.get(name) or _images(side).get(name)
     if make is None:
         return f"emms-demo/{name}"
-    folder = work() / "candidates" / (name if name in _texts() else f"{name}-{side}px")
+    folder = work() / "candidates" / (name if name in whatever_side else f"{name}-{side}px")
     if not (folder / "config.json").exists():
         fresh = folder.with_name(f"{folder.name}.writing")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -78,6 +89,10 @@ def _texts() -> dict[str, Make]:
         "paraphrase-minilm-3-layers": partial(_converted, name="paraphrase-minilm-3-layers"),
         **{name: partial(_dual, parts=parts) for name, parts in DUALS.items()},
     }
+
+
+def _sounds() -> dict[str, Make]:
+    return {recipe.name: partial(checkpoints_sounds.write, recipe, 100 + seed) for seed, recipe in enumerate(SOUNDS)}
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import hf_emms
-from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES
+from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES, Pool
 from scripts.quality.report import markdown, tau_and_regret
 from scripts.quality.results import FEWEST, collect, controls, load
 
@@ -32,14 +33,13 @@ PEER_ROWS = {"token-classification": 100}
 CONTROLS = {"parameters": "parameter count", "dataset-blind": "mean rank elsewhere"}
 
 
-def scores() -> None:
+def scores(pool: Pool, encoders: str) -> None:
     """Rank the fine-tuned candidates of each target with every estimator, on rows that fine-tuning trained on."""
-    from scripts.demo import sources
     from scripts.quality.candidates import checkpoint
     from scripts.quality.scores import Setting, scores_path
     from scripts.quality.truth import folder_of, tuned
 
-    for target, candidates in tuned(PAIRS_AND_WORDS):
+    for target, candidates in tuned(pool):
         if len(candidates) < FEWEST:
             continue
         names = {checkpoint(candidate.name): candidate.name for candidate in candidates}
@@ -52,17 +52,14 @@ def scores() -> None:
             max_samples=ROWS,
             # H-score is one of classes.
             estimators=ESTIMATORS[: -1 if target.task == "sentence-similarity" else None],
-            encoders=str(sources.minilm()),
+            encoders=encoders,
             device="cpu",
         )
         scored = {
             names[row.checkpoint]: {
                 "parameters": row.parameters,
                 "width": row.width,
-                "scores": {
-                    Setting(name, PAIRS_AND_WORDS.labels, "all", 0).key: score.value
-                    for name, score in row.scores.items()
-                },
+                "scores": {Setting(name, pool.labels, "all", 0).key: score.value for name, score in row.scores.items()},
                 "seconds": {"features": row.seconds.features},
             }
             for row in ranking
@@ -109,34 +106,41 @@ def _peer_columns(task: str) -> dict[str, str]:
     return {names.get(role, "label_column"): column for role, column in ROLES[task].items()}
 
 
-def report() -> str:
-    """The table of the committed results."""
-    _, targets = load(PAIRS_AND_WORDS)
+def report(pool: Pool, peers: Mapping[str, str]) -> str:
+    """The table of a pool's committed results, with columns of peers."""
+    _, targets = load(pool)
     of_controls = controls(targets)
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda item: -item[1])
         best, worst = ordered[0], ordered[-1]
-        own = [target.measures(name) for name in (*ESTIMATORS, *PEERS)]
+        own = [target.measures(name) for name in (*ESTIMATORS, *peers)]
         measured = [*own, *(of_controls[name].get(target.name) for name in CONTROLS)]
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
         spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
         rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells))
-    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS), *PEERS.values())
+    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS), *peers.values())
     head = (*head, *CONTROLS.values())
     return markdown(head, rows)
 
 
+def write_report(pool: Pool, page: Path, peers: Mapping[str, str]) -> None:
+    """Collect a pool's results and put their table on a page."""
+    collect(pool)
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{report(pool, peers)}\n\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
     if sys.argv[1:] == ["scores"]:
-        scores()
+        from scripts.demo import sources
+
+        scores(PAIRS_AND_WORDS, str(sources.minilm()))
     elif sys.argv[1:] == ["peer"]:
         peer()
     elif sys.argv[1:] == ["report"]:
-        collect(PAIRS_AND_WORDS)
-        page = PAGE.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n\n{report()}\n\n{END}{after}", encoding="utf-8")
+        write_report(PAIRS_AND_WORDS, PAGE, PEERS)
     else:
         sys.exit(__doc__)
 

@@ -69,7 +69,7 @@ class Candidate:
 
     Attributes:
         name: short name.
-        modality: "image", "text" or "image+text".
+        modality: "image", "text", "image+text" or "audio".
         rates: peak learning rates that are tried, the likelier one first; none: those that users get.
         cost: 0, 1 or 2: about how many powers of five more expensive than the others it is; expensive ones run later.
         kind: "real": weights as published; "altered": cut or with layers made random again; "random"; "micro": trained
@@ -205,6 +205,7 @@ MODALITY = {
     "text-pair-classification": "text",
     "sentence-similarity": "text",
     "token-classification": "text",
+    "audio-classification": "audio",
 }
 
 
@@ -219,6 +220,7 @@ ROLES = {
     "text-pair-classification": {"text": "sentence1", "text_pair": "sentence2", "label": "label"},
     "sentence-similarity": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
     "token-classification": {"tokens": "tokens", "tags": "tags"},
+    "audio-classification": {"audio": "audio", "label": "label"},
 }
 
 # Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
@@ -265,12 +267,27 @@ PAIR_TEXTS: tuple[Candidate, ...] = (
     Candidate("minilm-random", "text", (2e-4,), cost=2, kind="random"),
 )
 
+# Made by scripts/demo/checkpoints_sounds.py from other sources, of other sizes, for longer or shorter.
+SOUNDS: tuple[Candidate, ...] = tuple(
+    Candidate(name, "audio", (1e-3,), kind="random" if "random" in name else "micro")
+    for name in (
+        "ast-words",
+        "ast-sounds",
+        "ast-random",
+        "ast-words-short",
+        "ast-words-narrow",
+        "ast-voices",
+        "wav2vec2-random",
+    )
+)
+
 # "quick" is the user's `--budget quick`: 1,000 rows, 3 epochs. "full" is what `--confirm` does by default: up to 5
 # (texts) or 10 epochs over all rows, ended when validation no longer improves.
 QUICK = Budget("quick", (0, 1), {"budget": "quick"})
 FULL = Budget("full", (0, 1), {})
 # Few rows and one seed, with the epochs that users get: what a core can do in an hour.
 SMALL = Budget("small", (0,), {"confirm_samples": 400})
+FEW = Budget("few", (0,), {"confirm_samples": 300}, {"audio-classification": 5})
 
 MICRO = Pool(
     "micro",
@@ -338,7 +355,20 @@ PAIRS_AND_WORDS = Pool(
     "minilm",
     SMALL.name,
 )
-POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS)}
+SOUND = Pool(
+    "sound",
+    "micro sound checkpoints",
+    (
+        Target("spoken-digits", "audio-classification", "dev", "accuracy"),
+        Target("speakers", "audio-classification", "held", "accuracy"),
+        Target("languages", "audio-classification", "held", "accuracy"),
+    ),
+    SOUNDS,
+    (FEW,),
+    "demo",
+    FEW.name,
+)
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SOUND)}
 
 
 def work() -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
+from datasets import Audio, ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 
@@ -104,12 +104,17 @@ def write(folder: Path, table: Table) -> None:
     for name, split in table.items():
         features = Features({column: _feature(column, split) for column in split.columns})
         dataset = Dataset.from_dict(split.columns, features=features)
+        if "audio" in split.columns:
+            # Given as a feature, it would decode every clip, which needs torchcodec.
+            dataset = dataset.cast_column("audio", Audio())
         dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
 
 
 def _feature(column: str, split: Split) -> Any:
     if column == "image":
         return ImageFeature()
+    if column == "audio":
+        return {"bytes": Value("binary"), "path": Value("string")}
     if column == "box":
         return List(Value("float32"))
     if column == "score":

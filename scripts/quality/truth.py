@@ -22,12 +22,12 @@ from hf_emms.finetune.training import run_job
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from scripts.demo import sources
-from scripts.quality import pair_targets, real_targets, targets
+from scripts.quality import pair_targets, real_targets, sound_targets, targets
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import FULL, POOLS, QUICK, ROLES, Budget, Candidate, Pool, Target, work
 from scripts.quality.rows import write
 
-MAKERS = {**targets.MAKERS, **real_targets.MAKERS, **pair_targets.MAKERS}
+MAKERS = {**targets.MAKERS, **real_targets.MAKERS, **pair_targets.MAKERS, **sound_targets.MAKERS}
 # what no run of this machine has measured yet is guessed
 GUESS_SECONDS = 60.0
 FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
@@ -239,7 +239,7 @@ def folder_of(target: Target) -> Path:
     """A target's dataset folder, written on first use."""
     folder = work() / "targets" / target.name
     if not folder.exists():
-        if target.name not in pair_targets.MAKERS:
+        if target.name not in {**pair_targets.MAKERS, **sound_targets.MAKERS}:
             sources.fetch()
         fresh = folder.with_suffix(".writing")
         write(fresh, MAKERS[target.name]())
