@@ -320,5 +320,5 @@ def run(options: argparse.Namespace) -> None:
         seconds = interleave({"ours": ours, "bare": bare}, options.rounds)
         cells = [spread(ratios(seconds["bare"], seconds["ours"], clock), "×") for clock in ("wall", "cpu")]
         rate = count / statistics.median(one.wall for one in seconds["ours"])
-        print(f"| {TITLES[what]} | {' | '.join(cells)} | {rate:.0f} |")
+        print(f"| {TITLES[what]} | {' | '.join(cells)} | {rate:.3g} |")
     print(f"\nrate / bare rate, {torch.get_num_threads()} threads, {options.rounds} rounds")

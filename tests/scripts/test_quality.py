@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import weightedtau
 
-from scripts.quality import truth
+from scripts.quality import pairs_and_words, truth
 from scripts.quality.protocol import POOLS, ROLES
 from tests import ROOT
 
@@ -112,6 +112,10 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     lines = [json.dumps(record) for record in (old, new, other)]
     (work / "fine_tunings.jsonl").write_text("\n".join([*lines, lines[0][:20]]), encoding="utf-8")
     assert finished(again=True) == [new, other]
+
+
+def test_the_table_of_sound_is_that_of_the_committed_results():
+    assert pairs_and_words.report(POOLS["sound"], {}) in (ROOT / "docs" / "rank-sound.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
