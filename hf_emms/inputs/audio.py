@@ -342,7 +342,7 @@ class _Audio(EncodedKind):
         if problem:
             raise UnusableError(f"a sound cannot be used: {problem}")
 
-    def seconds(self, inputs: Sounds) -> float:
+    def seconds(self, inputs: Any) -> float:
         return sum(map(_seconds_in, inputs.encoded))
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> SoundReader:
