@@ -43,7 +43,7 @@ os.environ.update(
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
     RAY_USAGE_STATS_ENABLED="0",
     # On a busy machine a raylet starts late, and kills a worker that starts late, again and again.
-    RAY_raylet_start_wait_time_s="240",
+    RAY_raylet_start_wait_time_s="120",
     RAY_worker_register_timeout_seconds="600",
 )
 if "PYTEST_XDIST_WORKER" in os.environ:

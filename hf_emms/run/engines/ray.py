@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ _SETTINGS = {
     # There is one task for each core: more threads would compete for cores.
     "OMP_NUM_THREADS": "1",
 }
+_QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+_STARTS = 3
 _CONNECT_SECONDS = 10.0
 _WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
 _INSTALL = "pip install {} on every node of the cluster"
@@ -102,13 +104,12 @@ def _connect(address: str | None) -> None:
     _check_reachable(address)
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update(_SETTINGS)
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address is None:
-            ray.init(address="local", include_dashboard=False, **quiet)
+            _start()
         else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+            ray.init(address=address, **_QUIET)
+    except Exception as error:  # a node that starts too late raises one of no class of its own
         what = f"the Ray cluster at {address} cannot be used" if address else "no Ray cluster can be started here"
         raise EmmsError(f"{what}: {' '.join(str(error).split())[:300]}", _WHERE if address else None) from error
     finally:
@@ -117,6 +118,15 @@ def _connect(address: str | None) -> None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _start() -> None:
+    """Starts a cluster here, again where the machine was too busy for the seconds that Ray gives its processes."""
+    for _ in range(_STARTS - 1):
+        with suppress(Exception):
+            ray.init(address="local", include_dashboard=False, **_QUIET)
+            return
+    ray.init(address="local", include_dashboard=False, **_QUIET)
 
 
 def _check_reachable(address: str | None) -> None:
