@@ -19,7 +19,7 @@ def main() -> None:
     if sys.argv[1:] == ["scores"]:
         scores(SOUND, SOUND.labels)
     elif sys.argv[1:] == ["report"]:
-        write_report(SOUND, PAGE.with_name("rank-sound.md"), {})
+        write_report(SOUND, PAGE.with_name("rank-sound.md"))
     else:
         sys.exit(__doc__)
 

@@ -115,7 +115,7 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
 
 
 def test_the_table_of_sound_is_that_of_the_committed_results():
-    assert pairs_and_words.report(POOLS["sound"], {}) in (ROOT / "docs" / "rank-sound.md").read_text(encoding="utf-8")
+    assert pairs_and_words.report(POOLS["sound"]) in (ROOT / "docs" / "rank-sound.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
