@@ -85,8 +85,9 @@ def checks_types(function: Callable[P, R]) -> Callable[P, R]:
             arguments = signature.bind(*args, **kwargs).arguments
         except TypeError:  # an argument is missing or unknown, which Python says itself
             return function(*args, **kwargs)
+        allowed_types = _types_of_arguments(function)
         for name, value in arguments.items():
-            kinds = _types_of_arguments(function).get(name)
+            kinds = allowed_types.get(name)
             if kinds is not None and not isinstance(value, kinds):
                 allowed = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in kinds)
                 raise EmmsError(f"{name} is {value!r:.80}; it must be {allowed}")

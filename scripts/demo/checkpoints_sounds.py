@@ -82,8 +82,7 @@ _HOW = {
 def make(recipe: Recipe, seed: int) -> None:
     """Train one checkpoint of the demo and write its folder."""
     folder = sources.DEMO / "checkpoints" / recipe.name
-    seconds = write(recipe, seed, folder)
-    model = ASTModel.from_pretrained(folder)
+    model, seconds = write(recipe, seed, folder)
     write_model_card(
         folder,
         Card(
@@ -99,18 +98,18 @@ def make(recipe: Recipe, seed: int) -> None:
     )
 
 
-def write(recipe: Recipe, seed: int, folder: Path) -> float:
+def write(recipe: Recipe, seed: int, folder: Path) -> tuple[PreTrainedModel, float]:
     """Train a checkpoint and write its weights and its feature extractor.
 
     Returns:
-        Seconds of training.
+        The model, and the seconds of training.
     """
     torch.manual_seed(seed)
     model, extractor = {"ast": _ast, "wav2vec2": _wav2vec2}[recipe.family](recipe.width, recipe.layers)
     seconds = _train(model, extractor, recipe, seed) if recipe.steps else 0.0
     store(model, folder)
     extractor.save_pretrained(folder)
-    return seconds
+    return model, seconds
 
 
 def _ast(width: int, layers: int) -> tuple[PreTrainedModel, ASTFeatureExtractor]:

@@ -112,9 +112,7 @@ def run(options: argparse.Namespace) -> None:
         parts = [*report_real.tables(), *report.tables()]
         tables = "\n\n".join(f"### {title}\n\n{table}" for title, table in parts)
         if options.write:
-            page = PAGE.read_text(encoding="utf-8")
-            before, after = page.split(BEGIN)[0], page.split(END)[1]
-            PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
+            report.replace_between(PAGE, BEGIN, END, f"\n\n{tables}\n\n")
         else:
             print(tables)
 

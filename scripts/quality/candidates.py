@@ -16,7 +16,7 @@ from torch import nn
 
 from hf_emms.hub import resolve
 from scripts.demo import checkpoints_sounds, sources
-from scripts.quality.protocol import DUALS, SIDE, work
+from scripts.quality.protocol import DUALS, SIDE, made, work
 
 DUAL_WIDTH = 64
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
@@ -61,13 +61,7 @@ def checkpoint(name: str, side: int = SIDE) -> str:
     if make is None:
         return f"emms-demo/{name}"
     folder = work() / "candidates" / (name if name in whatever_side else f"{name}-{side}px")
-    if not (folder / "config.json").exists():
-        fresh = folder.with_name(f"{folder.name}.writing")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        make(fresh)
-        fresh.rename(folder)
-    return str(folder)
+    return str(made(folder, make))
 
 
 def _images(side: int) -> dict[str, Make]:

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
+from scripts.quality.report import replace_between
+
 RESULTS = Path(__file__).parent / "results" / "language_models.json"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-language-models.md"
 BEGIN, END = "<!-- replays -->", "<!-- /replays -->"
@@ -154,8 +156,7 @@ def table(results: Mapping[str, Any]) -> str:
 def main() -> None:
     results = pools(Path(sys.argv[1]))
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}")
+    replace_between(PAGE, BEGIN, END, f"\n{table(results)}\n")
 
 
 if __name__ == "__main__":

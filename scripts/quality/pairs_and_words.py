@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hf_emms
 from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES, Pool
-from scripts.quality.report import markdown, tau_and_regret
+from scripts.quality.report import markdown, replace_between, tau_and_regret
 from scripts.quality.results import FEWEST, collect, controls, load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-pairs-and-tokens.md"
@@ -80,9 +80,7 @@ def report(pool: Pool) -> str:
 def write_report(pool: Pool, page: Path) -> None:
     """Collect a pool's results and put their table on a page."""
     collect(pool)
-    text = page.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{report(pool)}\n\n{END}{after}", encoding="utf-8")
+    replace_between(page, BEGIN, END, f"\n\n{report(pool)}\n\n")
 
 
 def main() -> None:

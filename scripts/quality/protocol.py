@@ -7,7 +7,8 @@ The halves were written down before any result was looked at. Choices (defaults,
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -376,4 +377,15 @@ def work() -> Path:
     named = os.environ.get("HF_EMMS_QUALITY")
     folder = Path(named).expanduser() if named else Path.home() / ".cache" / "hf_emms_quality"
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def made(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder, which is made at first use, whole or not at all; `make` fills an empty one."""
+    if not folder.exists():
+        fresh = folder.with_name(f"{folder.name}.writing")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        make(fresh)
+        fresh.rename(folder)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -82,6 +83,13 @@ def tables() -> list[tuple[str, str]]:
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
     ]
+
+
+def replace_between(page: Path, begin: str, end: str, content: str) -> None:
+    """Put content in the place of what stands between two marks of a page."""
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    page.write_text(f"{before}{begin}{content}{end}{after}", encoding="utf-8")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

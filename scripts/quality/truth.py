@@ -24,7 +24,7 @@ from hf_emms.options import Options
 from scripts.demo import sources
 from scripts.quality import pair_targets, real_targets, sound_targets, targets
 from scripts.quality.candidates import checkpoint
-from scripts.quality.protocol import FULL, POOLS, QUICK, ROLES, Budget, Candidate, Pool, Target, work
+from scripts.quality.protocol import FULL, POOLS, QUICK, ROLES, Budget, Candidate, Pool, Target, made, work
 from scripts.quality.rows import write
 
 MAKERS = {**targets.MAKERS, **real_targets.MAKERS, **pair_targets.MAKERS, **sound_targets.MAKERS}
@@ -237,14 +237,13 @@ def _expected(job: Job, done: list[dict]) -> float:
 
 def folder_of(target: Target) -> Path:
     """A target's dataset folder, written on first use."""
-    folder = work() / "targets" / target.name
-    if not folder.exists():
+
+    def make(folder: Path) -> None:
         if target.name not in {**pair_targets.MAKERS, **sound_targets.MAKERS}:
             sources.fetch()
-        fresh = folder.with_suffix(".writing")
-        write(fresh, MAKERS[target.name]())
-        fresh.rename(folder)
-    return folder
+        write(folder, MAKERS[target.name]())
+
+    return made(work() / "targets" / target.name, make)
 
 
 def options_of(target: Target, budget: Budget) -> Options:

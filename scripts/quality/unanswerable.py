@@ -29,7 +29,7 @@ from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from scripts.quality.candidates import checkpoint
-from scripts.quality.protocol import MICRO, Candidate, work
+from scripts.quality.protocol import MICRO, Candidate, made, work
 from scripts.quality.results import load
 from scripts.quality.rows import Table, hub_rows, split_rows, write
 from scripts.quality.targets import ANSWER_SEED, SENTENCE_END, sentence_around
@@ -67,11 +67,7 @@ def rows() -> Table:
 
 def samples() -> dict[str, Sample]:
     """The training rows as each way makes them."""
-    folder = work() / "targets" / "xquad-unanswerable"
-    if not folder.exists():
-        fresh = folder.with_suffix(".writing")
-        write(fresh, rows())
-        fresh.rename(folder)
+    folder = made(work() / "targets" / "xquad-unanswerable", lambda fresh: write(fresh, rows()))
     options = Options(str(folder), task=TASK, split="train", max_samples=None)
     spans = load_sample(options)
     assert isinstance(spans.inputs, Spans)

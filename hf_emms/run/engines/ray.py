@@ -106,7 +106,7 @@ def _connect(address: str | None) -> None:
     os.environ.update(_SETTINGS)
     try:
         if address is None:
-            _start()
+            start_local()
         else:
             ray.init(address=address, **_QUIET)
     except Exception as error:  # a node that starts too late raises one of no class of its own
@@ -120,13 +120,17 @@ def _connect(address: str | None) -> None:
                 os.environ[name] = value
 
 
-def _start() -> None:
-    """Starts a cluster here, again where the machine was too busy for the seconds that Ray gives its processes."""
+def start_local(**options: Any) -> None:
+    """Starts a cluster here, again where the machine was too busy for the seconds that Ray gives its processes.
+
+    `options` are those of `ray.init` that differ from its defaults.
+    """
+    start = partial(ray.init, address="local", include_dashboard=False, **_QUIET, **options)
     for _ in range(_STARTS - 1):
         with suppress(Exception):
-            ray.init(address="local", include_dashboard=False, **_QUIET)
+            start()
             return
-    ray.init(address="local", include_dashboard=False, **_QUIET)
+    start()
 
 
 def _check_reachable(address: str | None) -> None:
