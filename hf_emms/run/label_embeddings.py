@@ -75,6 +75,8 @@ def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> L
     tables = [sample.label_embeddings(table) for table in embeddings]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
+    if not tables:  # no estimator reads them: moments are of the numbers of the texts
+        tables.append(np.arange(len(sample.label_texts), dtype=np.float32)[:, None])
     texts = sample.label_texts if sample.soft_labels is None else ()
     return LabelTable(sample.codes, tuple(tables), label_names(plan), texts, sample.categorical)
 

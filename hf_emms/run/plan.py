@@ -29,7 +29,7 @@ from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.extraction import trains, weight_bytes
+from hf_emms.run.engines.extraction import needs_label_embeddings, trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import TASKS, Task, get_task
@@ -163,19 +163,22 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
-    # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
-    encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
+    # If it is clear already that label texts will be embedded, a wrong encoder fails before a long download.
+    embeds = needs_label_embeddings(options)
+    encoders = _resolve_encoders(options, preset, resolver) if embeds and _surely_texts(options, preset) else ()
     with noted_while(progress, reading_note(options)):
         sample = load_sample(options, session.cache, session.source)
     options = _with_task_estimators(options, sample.task)
     session = replace(session, options=options)
     if sample.form == "numbers":
         encoders = ()
-    elif not encoders:
+    elif embeds and not encoders:
         encoders = _resolve_encoders(options, preset, resolver)
     ids, missing = checkpoint_names(options, preset, sample.task.id)
     notes = [*sample.notes, *missing]
-    if options.encoders and not encoders:
+    if options.encoders and not embeds:
+        notes.append(f"no label embeddings are made, since none enter {', '.join(options.estimators)}: --encoder changes nothing")
+    elif options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     names = tuple(dict.fromkeys(ids))
     if len(names) < len(ids):

@@ -374,5 +374,5 @@ def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[En
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
     return tuple(
         Encoder(name, revisions.get(name, ""), width, weight)
-        for name, width, weight in zip(names, labels.widths, means, strict=True)
+        for name, width, weight in zip(names, labels.widths[: len(names)], means, strict=True)
     )

@@ -55,3 +55,11 @@ def test_a_language_model_of_other_texts_learns_definitions_that_it_could_not_wr
     before = sorted(ranking.rows, key=lambda row: -row.scores["zero_shot"].value)
     assert before[0].checkpoint == "emms-demo/llama-glosses"
     assert before[-1].checkpoint == "emms-demo/gpt2-captions"
+
+
+def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path) -> None:
+    options = {"estimators": "zero_shot", "encoders": "nobody/has-this-encoder", "max_samples": 40}
+    ranking = hf_emms.rank("demo_definitions", ["emms-demo/llama-glosses-short"], **options)
+    assert ranking.best is not None and ranking.encoders == ()
+    assert "no label embeddings are made, since none enter zero_shot: --encoder changes nothing" in ranking.notes
+    assert "label encoder" not in card(ranking, ranking.best.checkpoint)

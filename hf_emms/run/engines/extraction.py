@@ -280,6 +280,11 @@ def needs_model(options: Options) -> bool:
     return any(get_estimator(name).needs_model for name in options.estimators)
 
 
+def needs_label_embeddings(options: Options) -> bool:
+    """Whether an estimator reads label embeddings; those of the checkpoint itself read the labels as they are."""
+    return not all(get_estimator(name).needs_model for name in options.estimators)
+
+
 def trains(options: Options) -> bool:
     """Whether an estimator trains the checkpoint."""
     return any(get_estimator(name).trains for name in options.estimators)
