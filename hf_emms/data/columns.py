@@ -349,8 +349,8 @@ def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str
     task, other_task = TASKS[id], TASKS[other]
     if names != other_names:
         return names > other_names
-    if task.numbers is None and other_task.numbers is not None:
-        return True
+    if (task.numbers is None) != (other_task.numbers is None):
+        return task.numbers is None
     if len(task.inputs) > 1:
         return other_task.categorical and not task.categorical
     return task.categorical and not other_task.categorical and filled[id][task.label.name] in contents.repeating

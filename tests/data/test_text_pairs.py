@@ -41,6 +41,12 @@ def test_conventional_names_are_a_pair(first: str, second: str, label: str) -> N
     assert (len(sample), len(sample.inputs), len(set(sample.groups.tolist()))) == (12, 12, 12)
 
 
+@pytest.mark.parametrize(("first", "second"), [("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")])
+def test_whole_numbers_named_label_are_classes(first: str, second: str) -> None:
+    sample = load_sample(pairs(first, second, "label", [0, 1] * 6))
+    assert (sample.task.id, sample.label_texts) == ("text-pair-classification", ("0", "1"))
+
+
 def test_a_question_with_a_passage_and_yes_or_no_is_a_pair_and_with_a_text_an_answer_is_in_it() -> None:
     yes_no = load_sample(pairs("question", "passage", "answer", [True, False] * 6))
     assert yes_no.task.id == "text-pair-classification"
