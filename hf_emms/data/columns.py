@@ -50,6 +50,8 @@ _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
 _MAX_NAMED = 6
+# The label that losses leave out, as torch and transformers write it.
+_IGNORED = -100
 
 
 class SeveralTasksError(EmmsError):
@@ -151,6 +153,8 @@ class RowSchema:
             return None
         if isinstance(value, float) and self.label_type == "integer":
             value = int(value) if value == value else ""  # an empty cell among numbers
+        if value == _IGNORED and self.label_type in ("integer", "integers"):
+            return None
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
         else:

@@ -26,7 +26,7 @@ from hf_emms.registry import plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
-SAMPLE_VERSION = 8
+SAMPLE_VERSION = 9
 
 _FEW = 5
 # So many rows of as many classes are enough where the dataset says that they are classes.
@@ -279,7 +279,8 @@ def _notes(
         notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
     unnamed_flags = schema.flag_names is not None and all(name.isdigit() for name in schema.flag_names)
     are_truths = {"False", "True"}.issuperset(labels.texts)
-    unnamed_ids = schema.flag_names is None and schema.label_type in ("integer", "integers") and not are_truths
+    are_ids = schema.label_type in ("integer", "integers") or {"0", "1"}.issuperset(labels.texts)
+    unnamed_ids = schema.flag_names is None and are_ids and not are_truths
     if task.categorical and (unnamed_flags or unnamed_ids):
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hf_emms.formatting import format_count
 from hf_emms.ranking.columns import ShownScores, format_points
 from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
+from hf_emms.tasks import TASKS
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -114,7 +115,7 @@ def advice(ranking: RankingData) -> str | None:
     needed = max(_rows_to_resolve(_sampled_rows(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
     obstacle = _obstacle(ranking, needed, scores[0].details.get("row_limit"))
     if obstacle is None:
-        rows = min(_rounded_up(needed), ranking.available or math.inf)
+        rows = min(_rounded_up(needed), _available_rows(ranking) or math.inf)
         return f"{shared} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
     return (
         f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); take {_smallest(leaders)}"
@@ -122,8 +123,20 @@ def advice(ranking: RankingData) -> str | None:
 
 
 def _sampled_rows(ranking: RankingData) -> int:
-    """Rows as --max-samples counts them: the spans of one question are one."""
-    return ranking.n_inputs if ranking.settings.get("label_form") == "spans" else ranking.n
+    """Rows as --max-samples counts them: the spans of one question are one, the words of a sentence are several."""
+    is_items = ranking.settings.get("label_form") == "spans"
+    return ranking.n_inputs if is_items and not _counts_items(ranking) else ranking.n
+
+
+def _available_rows(ranking: RankingData) -> int | None:
+    """The same of the whole split; of sentences, as many words as if all had those of the sampled ones."""
+    if ranking.available is None or not _counts_items(ranking):
+        return ranking.available
+    return round(ranking.available * ranking.n / max(1, ranking.n_inputs))
+
+
+def _counts_items(ranking: RankingData) -> bool:
+    return ranking.task in TASKS and TASKS[ranking.task].counts_items
 
 
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
@@ -136,13 +149,14 @@ def _obstacle(ranking: RankingData, needed: float, limit: int | None) -> str | N
     drawn = _sampled_rows(ranking)
     if limit is not None:
         return f"{limit} are judged, however many there are"
-    if ranking.available is not None and drawn >= ranking.available:
+    available = _available_rows(ranking)
+    if available is not None and drawn >= available:
         return f"all {drawn:,} were used"
     if math.isinf(needed):
         return "their scores are equal"
     estimate = f"it would take about {_rounded_up(needed):,}"
-    if ranking.available is not None and needed > ranking.available:
-        return f"{estimate}, the split has {ranking.available:,}"
+    if available is not None and needed > available:
+        return f"{estimate}, the split has {'about ' * _counts_items(ranking)}{available:,}"
     return estimate if needed > _TOO_MANY * drawn else None
 
 

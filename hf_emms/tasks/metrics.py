@@ -189,6 +189,22 @@ def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -
     return float(2 * counts[2] / max(1, counts[0] + counts[1]))
 
 
+def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
+    """The same of tags that are types alone: neighbouring words of one type are one entity."""
+    marked = [_TaggedWords(_marked(reference.tags)) for reference in references]
+    return entity_f1([_marked(tags) for tags in predictions], marked)
+
+
+@dataclass(frozen=True)
+class _TaggedWords:
+    tags: tuple[str, ...]
+
+
+def _marked(tags: Sequence[str]) -> tuple[str, ...]:
+    """PER as I-PER."""
+    return tuple(tag if tag == "O" else f"I-{tag}" for tag in tags)
+
+
 def word_accuracy(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
     """Share of the words of all texts whose tag is right."""
     right = [
@@ -449,6 +465,7 @@ VQA_ACCURACY = Metric("VQA accuracy", vqa_accuracy)
 WORD_F1 = Metric("F1", word_f1)
 EXACT_MATCH = Metric("exact match", exact_match)
 ENTITY_F1 = Metric("entity F1", entity_f1)
+PLAIN_ENTITY_F1 = Metric("entity F1", plain_entity_f1)
 WORD_ACCURACY = Metric("accuracy", word_accuracy)
 IOU = Metric("IoU", iou)
 ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import ENTITY_F1, WORD_ACCURACY, split_tag
+from hf_emms.tasks.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Head, Item, Metric, Task, clean_class_name
 
 OUTSIDE = "O"
 NO_ENTITY = "no entity"
-# Abbreviations of entities and of universal parts of speech (universaldependencies.org) in words.
-_IN_WORDS = {
+# Abbreviations of entities, and of universal parts of speech (universaldependencies.org), in words.
+_ENTITIES = {
     **{"PER": "person", "PERS": "person", "PS": "person", "LOC": "location", "LC": "location", "ORG": "organization"},
     **{"OG": "organization", "MISC": "other name", "GPE": "country, city or state", "NORP": "nationality or group"},
     **{"FAC": "building or facility", "DT": "date", "TI": "time", "QT": "quantity", "PROD": "product"},
+}
+_PARTS_OF_SPEECH = {
     **{"ADJ": "adjective", "ADP": "adposition", "ADV": "adverb", "AUX": "auxiliary verb", "NOUN": "noun"},
     **{"CCONJ": "coordinating conjunction", "SCONJ": "subordinating conjunction", "DET": "determiner"},
     **{"INTJ": "interjection", "NUM": "numeral", "PART": "particle", "PRON": "pronoun", "PROPN": "proper noun"},
@@ -31,8 +34,10 @@ _IN_WORDS = {
 }
 # A tag that more than this share of the words has is kept for few of them.
 _MOST = 0.5
-_WORD = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _SPACES = re.compile(r"\s+")
+_CUT_WORDS = "spans that end inside of a word, as `end` is exclusive"
 
 
 @dataclass(frozen=True)
@@ -61,28 +66,47 @@ def check_tags(contents: Sequence[Any], tags: Sequence[Any]) -> None:
         raise UnusableError(f"the sentence has {pluralize(count, 'word')} and {pluralize(len(tags), 'valid tag')}")
 
 
-def words_with_tags(example: Example) -> list[TaggedWord]:
+def words_with_tags(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
     """The words of a sentence; one that occurs several times in a dataset has its first tags."""
     words, start = [], 0
     for word, tag in zip(example.contents[-1].split(" "), example.labels, strict=False):
         if word:
             words.append(TaggedWord(start, start + len(word), tag))
+        else:
+            left_out["words left out, because they are empty"] += 1
         start += len(word) + 1
     return words
 
 
-def words_in_spans(example: Example) -> list[TaggedWord]:
+def _spans(example: Example, left_out: Counter[str]) -> list[tuple[int, int, str]]:
+    """The labelled spans of a text that hold a character of it, longest first."""
+    text = example.contents[-1]
+    usable = set()
+    for label, start, stop in zip(example.labels, example.positions, example.stops, strict=True):
+        if start is None or stop is None or not 0 <= start < stop <= len(text):
+            left_out["spans left out, because they are not in their text"] += 1
+        elif text[start:stop].isspace():
+            left_out["spans left out, because they hold spaces alone"] += 1
+        else:
+            usable.add((start, stop, label))
+    return sorted(usable, key=lambda span: (span[0] - span[1], span))
+
+
+def _ends_in_word(text: str, stop: int) -> bool:
+    pair = text[stop - 1 : stop + 1]
+    return len(pair) == 2 and pair.isalnum() and not _UNSPACED.search(pair)
+
+
+def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
     """The words of a text with BIO tags, by labelled spans of characters; of those that overlap the longest counts."""
     text = example.contents[-1]
-    placed = zip(example.labels, example.positions, example.stops, strict=True)
-    spans = sorted(
-        {(start, stop, label) for label, start, stop in placed if start is not None and stop is not None},
-        key=lambda span: (span[0] - span[1], span),
-    )
     tags: dict[int, tuple[int, str]] = {}
-    for number, (start, stop, label) in enumerate(spans):
-        if 0 <= start < stop <= len(text) and not any(place in tags for place in range(start, stop)):
+    for number, (start, stop, label) in enumerate(_spans(example, left_out)):
+        if any(place in tags for place in range(start, stop)):
+            left_out["spans left out, because they overlap a longer one"] += 1
+        else:
             tags.update((place, (number, label)) for place in range(start, stop))
+            left_out[_CUT_WORDS] += _ends_in_word(text, stop)
     words, before = [], None
     for match in _WORD.finditer(text):
         start = match.start()
@@ -102,31 +126,57 @@ def is_bio(tags: Sequence[str]) -> bool:
     return OUTSIDE in tags and bool(others) and all(split_tag(tag)[0] for tag in others)
 
 
-def label_of(tag: str, *, bio: bool) -> str:
+def _are_plain_entities(counts: Counter[str]) -> bool:
+    """Whether tags are types of entities alone: most words have O, which is a part of speech in other sets."""
+    return len(counts) > 1 and counts[OUTSIDE] > _MOST * counts.total()
+
+
+def label_of(tag: str, *, entities: bool, bio: bool) -> str:
     """A tag in words: "person" for B-PER and I-PER alike."""
-    if bio:
-        tag = NO_ENTITY if tag == OUTSIDE else split_tag(tag)[1] or "entity"
-    return _IN_WORDS.get(tag.upper(), clean_class_name(tag))
+    if not entities:
+        return _PARTS_OF_SPEECH.get(tag.upper(), clean_class_name(tag))
+    if tag == OUTSIDE:
+        return NO_ENTITY
+    type = (split_tag(tag)[1] or "entity") if bio else tag
+    return _ENTITIES.get(type.upper(), clean_class_name(type))
 
 
 def word_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    tags = sorted({tag for reference in references for tag in reference.tags})
-    return (ENTITY_F1, WORD_ACCURACY) if is_bio(tags) else (WORD_ACCURACY,)
+    counts = Counter(tag for reference in references for tag in reference.tags)
+    if is_bio(list(counts)):
+        return (ENTITY_F1, WORD_ACCURACY)
+    return (PLAIN_ENTITY_F1, WORD_ACCURACY) if _are_plain_entities(counts) else (WORD_ACCURACY,)
 
 
 @dataclass(frozen=True)
 class WordItems:
-    """Makes the rows of a ranking, and of a fine-tuning, of sentences."""
+    """Makes the rows of a ranking, and of a fine-tuning, of sentences.
 
-    read: Any
+    Attributes:
+        read: an example to its words; counts what it leaves out.
+        hint: what to do where no word of a tag is left because of that.
+    """
+
+    read: Callable[[Example, Counter[str]], list[TaggedWord]]
+    hint: str
 
     def __call__(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:
-        """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one."""
-        sentences = [(example.id, self.read(example)) for example in examples]
+        """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one.
+
+        Raises:
+            EmmsError: all words have one tag, because others were left out.
+        """
+        left_out: Counter[str] = Counter()
+        sentences = [(example.id, self.read(example, left_out)) for example in examples]
         counts = Counter(word.tag for _, words in sentences for word in words)
         if not counts:
             return []
+        said = [f"{reason}: {count:,}" for reason, count in left_out.items() if count]
+        if len(counts) == 1 and said:
+            raise EmmsError(f"every word has the tag {next(iter(counts))}; {'; '.join(said)}", self.hint)
         bio = is_bio(list(counts))
+        entities = bio or _are_plain_entities(counts)
+        label_by_tag = {tag: _in_prompt(label_of(tag, entities=entities, bio=bio), options) for tag in counts}
         frequent, times = counts.most_common(1)[0]
         sampled = frequent if times > _MOST * counts.total() else None
         items: list[Item] = []
@@ -140,9 +190,7 @@ class WordItems:
             kept += drawn[: max(1, len(kept))]
             if items and options.max_samples is not None and len(items) + len(kept) > options.max_samples:
                 break
-            items += [
-                Item(id, word.start, word.stop, _in_prompt(label_of(word.tag, bio=bio), options)) for word in kept
-            ]
+            items += [Item(id, word.start, word.stop, label_by_tag[word.tag]) for word in kept]
             n_sentences += 1
         notes.append(f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag")
         if sampled is not None:
@@ -150,12 +198,19 @@ class WordItems:
             notes.append(f"tag {sampled} ({share}): in each sentence as many as it has other words, at least one")
         if bio:
             notes.append("tags of where an entity begins, goes on or ends are one label: B-PER and I-PER are person")
+        labels = set(label_by_tag.values())
+        missing = len(labels) - len({item.label for item in items})
+        if missing:
+            notes.append(f"{missing} of {len(labels)} labels have no word among these: draw more with --max-samples")
+        notes += said
         return items
 
     def for_training(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item]:
         """All words with their tags as they are."""
         return [
-            Item(example.id, word.start, word.stop, word.tag) for example in examples for word in self.read(example)
+            Item(example.id, word.start, word.stop, word.tag)
+            for example in examples
+            for word in self.read(example, Counter())
         ]
 
 
@@ -164,7 +219,8 @@ def _in_prompt(label: str, options: Options) -> str:
 
 
 _HEAD = Head("words", "AutoModelForTokenClassification", word_metrics)
-_TAGS, _SPANS = WordItems(words_with_tags), WordItems(words_in_spans)
+_TAGS = WordItems(words_with_tags, "repair the data, or name another column: --column tags=COLUMN")
+_SPANS = WordItems(words_in_spans, "start and end count characters from 0, and end is behind the last one")
 
 TOKEN_CLASSIFICATION = Task(
     id="token-classification",

@@ -41,7 +41,9 @@ def test_conventional_names_are_a_pair(first: str, second: str, label: str) -> N
     assert (len(sample), len(sample.inputs), len(set(sample.groups.tolist()))) == (12, 12, 12)
 
 
-@pytest.mark.parametrize(("first", "second"), [("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2")]
+)
 def test_whole_numbers_named_label_are_classes(first: str, second: str) -> None:
     sample = load_sample(pairs(first, second, "label", [0, 1] * 6))
     assert (sample.task.id, sample.label_texts) == ("text-pair-classification", ("0", "1"))

@@ -79,6 +79,7 @@ def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:
         ("tags", datasets.Value("int64"), [7, 9], ("7", "9")),
         ("ner", datasets.Value("string"), ["O", "S-ORG"], ("no entity", "organization")),
         ("ner_tags", datasets.Value("string"), ["O", "U-LOC"], ("location", "no entity")),
+        ("xpos", datasets.Value("string"), ["DT", "NN"], ("DT", "NN")),
     ],
 )
 def test_tags_are_classes_texts_or_numbers(column: str, feature: Any, tags: list[Any], labels: tuple[str, ...]) -> None:
@@ -107,6 +108,13 @@ def test_sentences_that_cannot_be_read_are_left_out_and_counted() -> None:
     (note,) = [note for note in sample.notes if "left out" in note]
     assert note.startswith("3 rows left out (")
     assert "row 4: no label; row 8: no label" in note
+
+
+def test_what_transformers_ignores_is_no_tag() -> None:
+    sentences = [["the", f"cat{row}"] for row in range(60)]
+    tags = [[-100, 1] if row == 4 else [0, 1] for row in range(60)]
+    sample = load_sample(tagged(sentences, tags, datasets.Value("int64")))
+    assert (sample.label_texts, sample.skipped) == (("0", "1"), 1)
 
 
 def test_too_many_sentences_without_a_tag_for_each_word_are_an_error_with_the_first_one() -> None:
@@ -138,3 +146,46 @@ def test_spans_of_characters_are_the_same_words_with_tags() -> None:
     assert sample.label_texts == ("location", "no entity", "person")
     people = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
     assert people == {("Ada", "person"), ("Lovelace", "person"), ("Bob", "person"), ("Paris", "location")}
+
+
+def test_types_of_entities_alone_are_labels_too() -> None:
+    sentences = [["Ada", "met", "nobody", f"today{row}"] for row in range(8)]
+    sample = load_sample(tagged(sentences, [["PER", "O", "O", "O"]] * 8, datasets.Value("string")))
+    assert sample.label_texts == ("no entity", "person")
+
+
+def test_labels_without_a_word_are_counted() -> None:
+    sentences = [[f"word{row}", "and", f"other{row}"] for row in range(40)]
+    tags = [[f"T{row}", "CC", "NN"] for row in range(40)]
+    sample = load_sample(tagged(sentences, tags, datasets.Value("string"), "tags"), max_samples=30)
+    assert any("labels have no word among these" in note for note in sample.notes)
+
+
+def spans(text: str, *entities: tuple[int | None, int, str], count: int = 12) -> datasets.Dataset:
+    structs = [{"start": start, "end": end, "label": label} for start, end, label in entities]
+    return datasets.Dataset.from_dict({"text": [f"{text}{row}" for row in range(count)], "entities": [structs] * count})
+
+
+def test_spans_that_are_left_out_are_counted() -> None:
+    data = spans(
+        "Ada met Bob in Paris",
+        *((0, 3, "PER"), (4, 700, "LOC"), (5, 4, "LOC"), (-3, -1, "LOC"), (None, 3, "LOC")),
+        *((3, 4, "LOC"), (1, 3, "LOC"), (8, 10, "PER")),
+    )
+    sample = load_sample(data)
+    assert sample.label_texts == ("no entity", "person")
+    assert {
+        "spans left out, because they are not in their text: 48",
+        "spans left out, because they hold spaces alone: 12",
+        "spans left out, because they overlap a longer one: 12",
+        "spans that end inside of a word, as `end` is exclusive: 12",
+    } <= set(sample.notes)
+    with pytest.raises(EmmsError, match="every word has the tag O; spans left out, because they are not in their text"):
+        load_sample(spans("Ada met Bob", (50, 60, "PER")))
+
+
+def test_characters_of_texts_without_spaces_are_words() -> None:
+    sample = load_sample(spans("我昨天在北京见了张三", (4, 6, "LOC"), (8, 10, "PER")))
+    entities = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
+    assert entities == {("北", "location"), ("京", "location"), ("张", "person"), ("三", "person")}
+    assert not any("inside of a word" in note for note in sample.notes)

@@ -12,6 +12,7 @@ import pytest
 import hf_emms
 from hf_emms.finetune.splits import TaggedText
 from hf_emms.tasks.metrics import entities, entity_f1
+from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.make import FAST, ranking, save
 from tests.helpers.tiny_checkpoints import CORPUS, build
 
@@ -48,6 +49,15 @@ def test_entities_of_all_ways_of_marking_them() -> None:
     for tags in ("B-PER I-PER O B-LOC", "I-PER I-PER O I-LOC", "B-PER E-PER O S-LOC", "B-PER L-PER O U-LOC"):
         assert entities(tags.split()) == whole
     assert entities(["B", "I", "O"]) == {(0, 2, "")}
+
+
+def test_types_alone_are_scored_as_entities_where_most_words_have_none() -> None:
+    references = texts(["PER", "PER", "O", "O", "O", "LOC", "O"])
+    metric, accuracy = word_metrics(references)
+    assert (metric.name, accuracy.name) == ("entity F1", "accuracy")
+    assert metric.compute([["PER", "O", "O", "O", "O", "LOC", "O"]], references) == pytest.approx(0.5)
+    assert metric.compute([list(references[0].tags)], references) == 1
+    assert [metric.name for metric in word_metrics(texts(["N", "O", "V", "N", "V"]))] == ["accuracy"]
 
 
 @pytest.mark.parametrize("name", ["bert", "bart"])

@@ -96,6 +96,13 @@ def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
     assert "(all 100 were used)" in str(advise(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=100))
 
 
+def test_words_of_a_sentence_count_one_by_one_as_they_do_for_max_samples() -> None:
+    words = {"task": "token-classification", "n": 400, "n_inputs": 100, "label_form": "spans"}
+    assert "--max-samples 1600" in str(advise(FIRST, SECOND, **words, available=1000))
+    assert "the split has about 600" in str(advise(FIRST, SECOND, **words, available=150))
+    assert "(all 400 were used)" in str(advise(FIRST, SECOND, **words, available=100))
+
+
 def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     first, second = (example(rows=(row,), n=100, notes=("a note",)) for row in rows(FIRST, SECOND))
     tied = merged(first, msgspec.structs.replace(second, created="later"))
