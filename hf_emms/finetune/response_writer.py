@@ -49,7 +49,7 @@ class ResponseWriter:
         return self._sample.groups
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        """Bits and bytes of the responses of n rows, float64 (n, 2); of several responses of a row, of all of them.
+        """Bits and bytes of the responses of n rows, float64 (n, 2); of a row with several, of one of them.
 
         Raises:
             EmmsError: the checkpoint cannot be loaded or trained, or its losses are no numbers.
@@ -83,32 +83,29 @@ class ResponseWriter:
 
     # --- rows ---------------------------------------------------------------------------------------------
 
-    def _responses(self, rows: np.ndarray) -> tuple[list[Response], np.ndarray]:
-        """The responses of rows, and which row each is of, by its place among them."""
+    def _responses(self, rows: np.ndarray) -> list[Response]:
+        """A response of each of the rows: what a short run costs does not depend on how many a row has."""
         assert self._reader is not None
         sample = self._sample
-        texts, places = [], []
-        for place, row in enumerate(rows.tolist()):
-            for text in sample.texts_of(int(sample.codes[row])):
-                texts.append(text)
-                places.append(place)
-        inputs = [sample.inputs[int(sample.input_of_row[rows[place]])] for place in places]
-        responses, cut = self._reader.read_responses(inputs, texts)
+        inputs = [sample.inputs[input] for input in sample.input_of_row[rows].tolist()]
+        several = [sample.texts_of(label) for label in sample.codes[rows].tolist()]
+        # Groups are hashes: the same response for every checkpoint, and none preferred for its place.
+        chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
+        responses, cut = self._reader.read_responses(inputs, chosen)
         note = f"{pluralize(cut, 'response')} cut at {self._reader.max_length:,} tokens"
         if cut and note not in self.notes:
             self.notes.append(note)
-        return responses, np.array(places)
+        return responses
 
     @torch.no_grad()
     def _evaluate(self, rows: np.ndarray) -> np.ndarray:
-        responses, places = self._responses(rows)
+        responses = self._responses(rows)
         self._model.eval()
         bits = np.zeros((len(rows), 2))
         lengths = np.array([_length(response) for response in responses])
         for batch in self._batches(np.argsort(-lengths, kind="stable"), responses):
-            losses = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
-            np.add.at(bits[:, 0], places[batch], losses)
-            np.add.at(bits[:, 1], places[batch], [responses[i].n_bytes for i in batch])
+            bits[batch, 0] = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
+            bits[batch, 1] = [responses[i].n_bytes for i in batch]
         if not np.isfinite(bits).all():
             raise EmmsError(f"{self._plan.repo.id}: the loss of a response is no number", "--device cpu")
         return bits
@@ -133,7 +130,7 @@ class ResponseWriter:
     # --- training -----------------------------------------------------------------------------------------
 
     def _train(self, rows: np.ndarray) -> None:
-        responses, _ = self._responses(rows)
+        responses = self._responses(rows)
         self._is_trained = True
         model, parameters = self._model, sum(parameter.numel() for parameter in self._model.parameters())
         lora = parameters >= LORA_PARAMETERS

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
-ROW_VERSION = 8
+ROW_VERSION = 9
 
 # Checkpoints that are looked up at the same time.
 _THREADS = 4
@@ -177,7 +177,9 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     ids, missing = checkpoint_names(options, preset, sample.task.id)
     notes = [*sample.notes, *missing]
     if options.encoders and not embeds:
-        notes.append(f"no label embeddings are made, since none enter {', '.join(options.estimators)}: --encoder changes nothing")
+        notes.append(
+            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: --encoder changes nothing"
+        )
     elif options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     names = tuple(dict.fromkeys(ids))

@@ -60,6 +60,7 @@ def test_a_language_model_of_other_texts_learns_definitions_that_it_could_not_wr
 def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path) -> None:
     options = {"estimators": "zero_shot", "encoders": "nobody/has-this-encoder", "max_samples": 40}
     ranking = hf_emms.rank("demo_definitions", ["emms-demo/llama-glosses-short"], **options)
-    assert ranking.best is not None and ranking.encoders == ()
+    assert ranking.best is not None
+    assert ranking.encoders == ()
     assert "no label embeddings are made, since none enter zero_shot: --encoder changes nothing" in ranking.notes
     assert "label encoder" not in card(ranking, ranking.best.checkpoint)

@@ -84,6 +84,19 @@ def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) 
     np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
 
 
+def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_of_rows(zoo: Path) -> None:
+    once = rows(48)
+    others = once.map(lambda row: {"answer": f"{row['answer']} or more than that"})
+    checkpoint = response_writer(writer(zoo, "gpt2"), datasets.concatenate_datasets([once, others]))
+    sample = checkpoint._sample
+    assert len(sample) == 48
+    bits = checkpoint.bits(np.arange(32, 48), np.arange(32))
+    responses = [{len(text.encode()) for text in sample.texts_of(code)} for code in sample.codes[32:].tolist()]
+    assert all(n_bytes in lengths for n_bytes, lengths in zip(bits[:, 1], responses, strict=True))
+    assert {max(lengths) == n_bytes for n_bytes, lengths in zip(bits[:, 1], responses, strict=True)} == {True, False}
+    assert any("32 rows, 12 steps" in note for note in checkpoint.notes)
+
+
 def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) -> None:
     long = rows().add_item({"question": "the cat", "answer": " ".join(["the small dog sits on a mat"] * 20)})
     checkpoint = response_writer(writer(zoo, "gpt2"), long)
