@@ -23,7 +23,7 @@ from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 5
+FEATURES_VERSION = 6
 
 # Names of numbers of layers in configurations; no published model has nearly so many.
 _LAYERS = re.compile(r"(.*_)?(num|n)_((hidden|encoder|decoder)_)?(layers?|blocks)|(encoder|decoder)_layers|depth")

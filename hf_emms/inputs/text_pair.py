@@ -150,8 +150,8 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
     length = len(text.tokenizer("a", add_special_tokens=False)["input_ids"])
     first, second = content[:length], content[length:]
     before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
-    if not (before or between or after):
-        # A decoder would read both texts as one sentence.
+    if not between:
+        # A decoder, with a token before both texts or without, would read them as one sentence.
         between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
     has_types = "token_type_ids" in signature(model.forward).parameters
     has_types = has_types and (getattr(model.config, "type_vocab_size", None) or 0) > 1

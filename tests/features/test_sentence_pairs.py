@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers import processors
 
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import SENTENCE_PAIR, Pairs
 from hf_emms.inputs.sentence_pair import cut_longer
+from hf_emms.presets import demo
 from tests.helpers.extracting import Reads, load, rows
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
 
@@ -50,6 +54,22 @@ def test_encoders_read_both_texts_as_their_tokenizer_writes_a_pair(name: str, zo
     np.testing.assert_allclose(rows(load(folder, "text-pair"), pair(TEXTS[1], TEXTS[2]))[0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("before", ["", "<|endoftext|>"])
+def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(demo.folder_of("emms-demo/llama-glosses"), tmp_path / "llama")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{before} $A".strip(),
+        pair=f"{before} $A $B:1".strip(),
+        special_tokens=[("<|endoftext|>", tokenizer.convert_tokens_to_ids("<|endoftext|>"))],
+    )
+    tokenizer.save_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder)
+    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model, [])
+    batch = reader.read(pair("a", "b"), np.array([0]))(np.arange(1))
+    assert tokenizer.decode(batch["input_ids"][0]) == f"{before}a\nb"
+
+
 def test_text_towers_read_each_text_once_and_compare(zoo: Path, pairs: Pairs) -> None:
     folder = build(zoo, "clip-text")
     extractor = load(folder, "text-pair")
@@ -77,8 +97,6 @@ def test_training_reads_what_ranking_reads(zoo: Path) -> None:
     """`tokenizer(a, b)` pads and marks segments as training batches do."""
     folder = build(zoo, "bert")
     plan_model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-    from hf_emms.features.extraction_plan import plan_extraction
-
     plan = plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test")
     notes: list[str] = []
     reader = SENTENCE_PAIR.training_reader(plan, plan_model, notes)
