@@ -280,7 +280,7 @@ def _notes(
     unnamed_flags = schema.flag_names is not None and all(name.isdigit() for name in schema.flag_names)
     are_truths = {"False", "True"}.issuperset(labels.texts)
     are_ids = schema.label_type in ("integer", "integers") or {"0", "1"}.issuperset(labels.texts)
-    unnamed_ids = schema.flag_names is None and are_ids and not are_truths
+    unnamed_ids = schema.flag_names is None and are_ids and not are_truths and not schema.words
     if task.categorical and (unnamed_flags or unnamed_ids):
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:

@@ -221,6 +221,8 @@ class _SentencePair(InputKind):
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         text = load_training_texts(plan, model)
         reader = SegmentReader(text_pair_reader(model, text))
+        if reader.pair.adds_break:
+            notes.append("its tokenizer puts nothing between two texts: begin the second one with a line break")
 
         def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> BatchReader:
             pairs = _checked(inputs)

@@ -74,6 +74,7 @@ class TextPairReader:
     """How a checkpoint reads a pair of texts, with special tokens before, between and after the two.
 
     `types` are token types of `before`, the first text, `between`, the second and `after`; None if the model has none.
+    `adds_break` says that `between` is a line break, which the tokenizer does not put there by itself.
     """
 
     text: TextReader
@@ -81,6 +82,7 @@ class TextPairReader:
     between: tuple[int, ...]
     after: tuple[int, ...]
     types: tuple[int, ...] | None
+    adds_break: bool = False
 
     @property
     def special_tokens(self) -> int:
@@ -150,14 +152,15 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
     length = len(text.tokenizer("a", add_special_tokens=False)["input_ids"])
     first, second = content[:length], content[length:]
     before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
-    if not between:
+    adds_break = not between
+    if adds_break:
         # A decoder, with a token before both texts or without, would read them as one sentence.
         between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
     has_types = "token_type_ids" in signature(model.forward).parameters
     has_types = has_types and (getattr(model.config, "type_vocab_size", None) or 0) > 1
     positions = (0, first[0], first[-1] + 1, second[0], -1)
     token_types = tuple(types[i] for i in positions) if has_types else None
-    return TextPairReader(text, tuple(before), tuple(between), tuple(after), token_types)
+    return TextPairReader(text, tuple(before), tuple(between), tuple(after), token_types, adds_break and bool(between))
 
 
 def _shift(run: TokenRun, before: int, length: int) -> TokenRun:

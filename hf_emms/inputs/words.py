@@ -6,6 +6,7 @@ the model reads are cut into overlapping windows, and each word counts in the on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ class WordFeatures:
         for text, (start, stop) in zip(text_of_word.tolist(), inputs.bounds[chosen, 1:].tolist(), strict=True):
             words[text].append((start, stop))
         windows = self._reader.windows([inputs.inputs[i] for i in used.tolist()], words)
-        n_windowed = len(windows) - len({window.text for window in windows})
+        n_windowed = sum(count > 1 for count in Counter(window.text for window in windows).values())
         if n_windowed:
             self.counts.windowed += n_windowed
             self.counts.window_length = self._reader.text.max_length

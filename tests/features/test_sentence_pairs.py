@@ -65,9 +65,12 @@ def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tm
     )
     tokenizer.save_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder)
-    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model, [])
-    batch = reader.read(pair("a", "b"), np.array([0]))(np.arange(1))
-    assert tokenizer.decode(batch["input_ids"][0]) == f"{before}a\nb"
+    notes: list[str] = []
+    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model, notes)
+    batch = reader.read(pair("a cat", "dogs bark"), np.array([0]))(np.arange(1))
+    assert tokenizer.decode(batch["input_ids"][0]) == f"{before}a cat\ndogs bark"
+    assert notes == ["its tokenizer puts nothing between two texts: begin the second one with a line break"]
+    assert batch["input_ids"][0].tolist() == tokenizer("a cat", "\ndogs bark")["input_ids"]
 
 
 def test_text_towers_read_each_text_once_and_compare(zoo: Path, pairs: Pairs) -> None:

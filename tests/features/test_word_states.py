@@ -65,6 +65,7 @@ def test_words_of_a_long_text_are_those_of_one_pass_over_it(zoo: Path, tmp_path:
     np.testing.assert_allclose(rows(short, words_of([LONG])), rows(long, words_of([LONG])), atol=1e-5)
     assert long.notes == ()
     (note,) = short.notes
+    assert note.startswith("1 input was")
     assert note.endswith("longer than the 40 tokens that it reads: overlapping windows, merged")
 
 

@@ -24,6 +24,7 @@ from hf_emms.presets import (
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from hf_emms.tasks import TASKS, get_task
+from hf_emms.tasks.token_classification import is_bio
 from tests.helpers.samples import load_sample
 
 PAPER = {
@@ -58,6 +59,12 @@ def test_every_preset_is_complete(name: str) -> None:
     if preset.task in TASKS and not preset.blocked:
         task = get_task(preset.task)
         assert set(preset.columns) == set(task.columns)
+
+
+def test_tags_of_words_that_are_numbers_have_names() -> None:
+    words = dataset_preset("ontonotes5").words
+    assert list(words) == [str(number) for number in range(37)]
+    assert is_bio(list(words.values()))
 
 
 def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
