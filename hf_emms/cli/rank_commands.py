@@ -221,6 +221,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     from hf_emms.presets import encoder_presets
     from hf_emms.ranking.text import unused_text
+    from hf_emms.run.preflight import costs_in_words
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -244,8 +245,7 @@ def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     download = format_bytes(sum(cost.bytes for cost in costs.values()))
     cached = format_bytes(sum(cost.cached for cost in costs.values()))
     out.message(f"{pluralize(files, 'file')}: {download} to download, {cached} here already")
-    seconds = sum(cost.seconds or 0 for cost in costs.values())
-    out.message(f"about {seconds:,.0f} s ({speed.source}), without downloads")
+    out.message(costs_in_words(costs, speed))
     header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
     out.records(header, [_planned(candidate, costs) for candidate in plan.candidates])
 

@@ -98,9 +98,10 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
         raise EmmsError(f"there is no column {name!r}; the dataset has {described(types)}", hint)
     if types[name] in column.types:
         return name
+    fields = {column.spelling(field): field for field in types if field.startswith(f"{name}.")}
     for candidate in column.candidates:
-        if candidate.startswith(f"{name}.") and types.get(candidate) in column.types:
-            return candidate
+        if candidate in fields and types[fields[candidate]] in column.types:
+            return fields[candidate]
     raise EmmsError(
         f"column {name!r} holds {types[name]}; the {column.name} of {task.id} must be {' or '.join(column.types)}",
         f"{hint}; the dataset has {described(types)}",
@@ -109,7 +110,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
 
 def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, chosen: bool) -> None:
     """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
-    is_usual = label.lower() in task.label.candidates
+    is_usual = task.label.is_called(label)
     type = contents.types.get(label)
     if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
         return
@@ -164,7 +165,7 @@ def check_inferred_text(
     """Refuses a text that was found by its type and is rather a class: its values repeat."""
     for column in task.inputs:
         name = columns[column.name]
-        if column.name in named or name.lower() in column.candidates or name not in contents.repeating:
+        if column.name in named or column.is_called(name) or name not in contents.repeating:
             continue
         types = {name: type for name, type in contents.types.items() if "." not in name}
         if sum(type in ("integer", "float") for type in types.values()) >= TABULAR:
@@ -201,7 +202,7 @@ def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task
             f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
             f"as a pair: {next(as_pairs)}; both as one text: {column_flag('text', ','.join(pair))} {label}{alone}",
         )
-    if task is not None and columns[task.label.name].lower() in task.label.candidates:
+    if task is not None and task.label.is_called(columns[task.label.name]):
         return
     for other in OTHER_TASKS:
         signs = other.columns_in(types)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,9 +196,20 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
     schema = replace(schema, group_column=checked_group_column(options.group_column, contents.types))
     if schema.group_column is not None:
         split.notes.append(f"rows of one {schema.group_column} are one group: never on both sides of a split")
-    schema = replace(schema, unused=tuple(name for name in features if name not in schema.columns_read))
+    schema = replace(schema, unused=tuple(_unused(features, schema)))
     _check_options(options, schema)
     return schema
+
+
+def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
+    """The columns that are not read, and the fields that are not where others of their column are."""
+    names = {name for joined in schema.columns.values() for name in joined.split(",")}
+    names.update(filter(None, (schema.position_column, schema.end_column, schema.group_column)))
+    for column in features:
+        if column not in schema.columns_read:
+            yield column
+        elif column not in names:
+            yield from (name for name in schema.types if column_of(name) == column != name and name not in names)
 
 
 def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
@@ -382,9 +393,9 @@ def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: i
 
 
 def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str]:
-    """The columns that can be filled. The label goes first: its type is the more distinctive one."""
+    """The columns that can be filled. The label goes first where its type is the more distinctive one."""
     filled = dict(named)
-    for column in (task.label, *task.inputs):
+    for column in (*task.inputs, task.label) if task.is_text_to_text else (task.label, *task.inputs):
         if column.name not in filled:
             taken = {name for names in filled.values() for name in names.split(",")}
             free = {
@@ -410,11 +421,11 @@ def _flag_columns(task: Task, free: Mapping[str, str], contents: ColumnContents)
 
 def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) -> str | None:
     """Of the columns that fit: the one of an expected name, a series of such names, or the only one of its type."""
-    by_lower = {name.lower(): name for name in free}
+    by_spelling = {column.spelling(name): name for name in reversed(list(free))}
     for candidate in column.candidates:
         names = candidate.split(",")  # several texts that are joined
-        if all(name in by_lower for name in names):
-            return ",".join(by_lower[name] for name in names)
+        if all(name in by_spelling for name in names):
+            return ",".join(by_spelling[name] for name in names)
     if plural and "strings" in column.types:
         series = [n for n in free if (m := _NUMBERED.fullmatch(n.lower())) and m[1] in column.candidates]
         if series:

@@ -317,6 +317,14 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
     )
 
 
+def transformers_config(plan: ExtractionPlan) -> Any:
+    """The configuration by the names that transformers gives all families; None of a family that it does not know."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_type = plan.config.get("model_type")
+    return CONFIG_MAPPING[model_type].from_dict(dict(plan.config)) if model_type in CONFIG_MAPPING else None
+
+
 class ReadCounts(msgspec.Struct):
     """How many texts and pairs of texts were cut, how many inputs read in windows, and at which lengths.
 

@@ -21,8 +21,8 @@ from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, Weights, fetch_weights, read_json
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
-from hf_emms.formatting import pluralize
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, transformers_config
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.registry import by_reference
 
 # The name that the layers of `ExtractionPlan.dense` have in a loaded model.
@@ -50,6 +50,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
     """Loads a model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
+        _check_size(plan, weights)
         try:
             model, report = _from_pretrained(plan, weights.folder, weights.pickled)
         except pickle.UnpicklingError as error:
@@ -85,6 +86,22 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
         model.add_module(DENSE, torch.nn.Sequential(*(_load_dense(plan, folder, cache) for folder in plan.dense)))
     notes = plan.notes if note is None else (*plan.notes, ("weights", note))
     return LoadedModel(replace(plan, notes=notes), model, pooling)
+
+
+def _check_size(plan: ExtractionPlan, weights: Weights) -> None:
+    """Refuses a configuration of more parameters than the files have bits: random ones would fill the memory."""
+    config = transformers_config(plan)
+    width, layers = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))
+    if not isinstance(width, int) or not isinstance(layers, int):
+        return
+    stored = sum(path.stat().st_size for path in weights.folder.iterdir() if path.is_file())
+    described = 2 * layers * width**2  # a layer has several square matrices
+    if described > 8 * stored:
+        raise EmmsError(
+            f"config.json of {plan.repo.id} describes more than {described:,} parameters, and its weights have "
+            f"{format_bytes(stored)}",
+            "config.json and weights do not belong together",
+        )
 
 
 def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:

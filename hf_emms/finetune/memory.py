@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan, transformers_config
 from hf_emms.formatting import format_bytes
 
 if TYPE_CHECKING:
     import torch
-
-    from hf_emms.features.extraction_plan import ExtractionPlan
 
 # Weights, gradients and AdamW's two moments in float32; weights alone.
 BYTES_PER_PARAMETER, BYTES_OF_WEIGHT = 16, 4
@@ -41,7 +41,7 @@ def memory_in_words(method: str, parameters: int | None, activations: int | None
 
 def activation_bytes(plan: ExtractionPlan, tokens: int, *, bytes_of_number: int, checkpointed: bool) -> int:
     """Bytes that a language model keeps of the tokens of a batch; a checkpointed one keeps all of a layer at a time."""
-    config = _config(plan)
+    config = transformers_config(plan)
     width, layers, vocabulary = (
         getattr(config, name, 0) or 0 for name in ("hidden_size", "num_hidden_layers", "vocab_size")
     )
@@ -57,21 +57,30 @@ def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) 
     return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
 
 
+def short_run_bytes(plan: ExtractionPlan, weight_bytes: int, longest: int) -> int:
+    """About what a short run takes; `weight_bytes` are those of the files, `longest` are tokens of a row."""
+    import torch
+
+    config, loaded = transformers_config(plan), getattr(torch, plan.dtype).itemsize
+    rows = min(SHORT_RUN_BATCH, max(1, MAX_LOGITS // (longest * (getattr(config, "vocab_size", 0) or 1))))
+    activations = activation_bytes(plan, rows * longest, bytes_of_number=loaded, checkpointed=False)
+    parameters = weight_bytes // _stored_bytes(config)
+    return training_bytes(_short_run_method(parameters), parameters) * loaded // BYTES_OF_WEIGHT + activations
+
+
 def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> None:
-    """Refuses a short run that does not fit into free memory; `weight_bytes` are those of the files.
+    """Refuses a short run that does not fit into free memory; see `short_run_bytes`.
 
     Raises:
         EmmsError: it needs more than is free.
     """
-    import torch
-
-    config, loaded = _config(plan), getattr(torch, plan.dtype).itemsize
-    parameters = weight_bytes // _stored_bytes(config)
-    method = "lora" if parameters >= LORA_PARAMETERS else "full"
-    rows = min(SHORT_RUN_BATCH, max(1, MAX_LOGITS // (longest * (getattr(config, "vocab_size", 0) or 1))))
-    activations = activation_bytes(plan, rows * longest, bytes_of_number=loaded, checkpointed=False)
-    needed = training_bytes(method, parameters) * loaded // BYTES_OF_WEIGHT + activations
+    needed = short_run_bytes(plan, weight_bytes, longest)
+    method = _short_run_method(weight_bytes // _stored_bytes(transformers_config(plan)))
     _check("its short run", needed, method, device, "rank without training: --estimator emms_knn")
+
+
+def _short_run_method(parameters: int) -> str:
+    return "lora" if parameters >= LORA_PARAMETERS else "full"
 
 
 def response_activation_bytes(plan: ExtractionPlan, parameters: int | None, tokens: int, device: str) -> int:
@@ -118,12 +127,16 @@ def free_bytes(device: torch.device) -> int | None:
     return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
 
 
-def _config(plan: ExtractionPlan) -> Any:
-    """The configuration by the names that transformers gives to all families."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+def held_bytes(device: torch.device) -> int:
+    """Memory that this process holds, on a GPU the most of it since its peak was reset; 0 where that is not known."""
+    import torch
 
-    model_type = plan.config["model_type"]
-    return CONFIG_MAPPING[model_type].from_dict(dict(plan.config)) if model_type in CONFIG_MAPPING else None
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    pages = Path("/proc/self/statm")
+    if device.type != "cpu" or not pages.exists():
+        return 0
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _stored_bytes(config: Any) -> int:

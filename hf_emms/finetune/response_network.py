@@ -42,7 +42,8 @@ def response_network(plan: ExtractionPlan, splits: Splits, options: Options, sav
         reader.tokenizer.pad_token = reader.tokenizer.eos_token
     if sum(parameter.numel() for parameter in writer.parameters()) >= CHECKPOINTED_PARAMETERS:
         writer.gradient_checkpointing_enable()
-    model, notes = ResponseModel(writer, is_encoder=reader.is_encoder), list[str]()
+    model = ResponseModel(writer, is_encoder=reader.is_encoder)
+    notes = [note for _, note in splits.task.input.reading_notes(plan, reader.tokenizer)]
     rows_of: dict[int, ResponseRows] = {}
 
     def responses(split: LabeledSplit) -> ResponseRows:
@@ -108,9 +109,7 @@ class ResponseModel(nn.Module):
         for start in range(0, count, _WRITTEN_BATCH):
             inputs = left.pad([prompt[-room:] for prompt in prompts[start : start + _WRITTEN_BATCH]])
             inputs = {name: tensor.to(self.writer.device) for name, tensor in inputs.items()}
-            ids = self.writer.generate(
-                **inputs, pad_token_id=reader.pad_id, eos_token_id=reader.tokenizer.eos_token_id, **settings
-            )
+            ids = self.writer.generate(**inputs, pad_token_id=reader.pad_id, eos_token_id=reader.end_id, **settings)
             written = ids if reader.is_encoder else ids[:, inputs["input_ids"].shape[1] :]
             texts += [text.strip() for text in reader.tokenizer.batch_decode(written, skip_special_tokens=True)]
         return texts

@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
-from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH
+from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH, held_bytes
 from hf_emms.finetune.network import apply_method
 from hf_emms.finetune.responses import load_writer, response_batch, response_losses
 from hf_emms.formatting import format_bytes, pluralize
@@ -31,6 +31,7 @@ _WARMUP, _WEIGHT_DECAY, _MAX_NORM = 0.1, 0.01, 1.0
 # Most parameters of a checkpoint, and its peak learning rate; adapters start at zero and learn at larger ones.
 _RATES = ((10_000_000, 1e-3), (50_000_000, 3e-4), (float("inf"), 5e-5))
 _LORA_RATE = 2e-4
+_NO_END = "no token ends its responses: it is measured on fewer tokens than others, and its bits per byte are too few"
 
 
 class ResponseWriter:
@@ -42,7 +43,15 @@ class ResponseWriter:
         self._reader: PromptReader | None = None
         self._is_trained = False
         self._results: dict[tuple[bytes, bytes], np.ndarray] = {}
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self._cut: dict[bytes, int] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        cut = sum(self._cut.values())
+        if not cut or self._reader is None:
+            return self._notes
+        return [f"{pluralize(cut, 'response')} cut at {self._reader.max_response:,} tokens", *self._notes]
 
     @property
     def groups(self) -> np.ndarray:
@@ -66,7 +75,10 @@ class ResponseWriter:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise EmmsError(f"memory ran out while {self._plan.repo.id} wrote responses", "--device cpu") from error
+            raise EmmsError(
+                f"memory ran out while {self._plan.repo.id} wrote responses",
+                "a device with more memory, or rank without training: --estimator emms_knn",
+            ) from error
 
     # --- loading ------------------------------------------------------------------------------------------
 
@@ -92,9 +104,9 @@ class ResponseWriter:
         # Groups are hashes: the same response for every checkpoint, and none preferred for its place.
         chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
         responses, cut = self._reader.read_responses(inputs, chosen)
-        note = f"{pluralize(cut, 'response')} cut at {self._reader.max_length:,} tokens"
-        if cut and note not in self.notes:
-            self.notes.append(note)
+        self._cut[rows.tobytes()] = cut
+        if self._reader.end_id is None and _NO_END not in self._notes:
+            self._notes.append(_NO_END)
         return responses
 
     @torch.no_grad()
@@ -107,7 +119,10 @@ class ResponseWriter:
             bits[batch, 0] = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
         if not np.isfinite(bits).all():
-            raise EmmsError(f"{self._plan.repo.id}: the loss of a response is no number", "--device cpu")
+            raise EmmsError(
+                f"{self._plan.repo.id}: the loss of a response is no number",
+                "--dtype float32; if it runs in that already, its weights are damaged",
+            )
         return bits
 
     def _batches(self, order: Sequence[int] | np.ndarray, responses: Sequence[Response]) -> Iterator[np.ndarray]:
@@ -153,6 +168,7 @@ class ResponseWriter:
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         model.train()
+        held = 0
         with torch.enable_grad():
             for number, step in enumerate(steps):
                 rate = min((number + 1) / warmup, (len(steps) - number) / (len(steps) - warmup + 1))
@@ -160,15 +176,17 @@ class ResponseWriter:
                 tokens = sum(len(responses[i].response) for i in step)
                 for batch in self._batches(step[np.argsort([-_length(responses[i]) for i in step])], responses):
                     loss = self._losses([responses[i] for i in batch]).sum() / tokens
+                    held = max(held, held_bytes(model.device))
                     loss.backward()
+                held = max(held, held_bytes(model.device))
                 torch.nn.utils.clip_grad_norm_(trained, _MAX_NORM)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
         method = "an adapter (LoRA)" if lora else "all weights"
-        self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
-        if model.device.type == "cuda":
-            peak_bytes = torch.cuda.max_memory_allocated(model.device)
-            self.notes.append(f"the short run took {format_bytes(peak_bytes)} of the GPU's memory at most")
+        self._notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
+        if held:
+            of_what = "the GPU's memory" if model.device.type == "cuda" else "memory"
+            self._notes.append(f"during the short run the process held at most {format_bytes(held)} of {of_what}")
 
 
 def _length(response: Response) -> int:

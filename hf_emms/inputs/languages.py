@@ -23,13 +23,26 @@ zh zho Chinese, zu zul Zulu
 # ISO 639-1 → the name, and how NLLB calls the language.
 LANGUAGES = {code: (name, nllb) for code, nllb, name in map(str.split, _TABLE.split(","))}
 _BY_NLLB = {nllb: code for code, (_, nllb) in LANGUAGES.items()}
+_BY_NAME = {name.lower(): code for code, (name, _) in LANGUAGES.items()}
+# "de", "de-AT", "de_DE", "deu_Latn".
+_CODE = re.compile(r"[A-Za-z]{2}([-_][A-Z][A-Za-z]{1,3})?|[a-z]{3}_[A-Z][a-z]{3}")
 # "__en__" (M2M-100), "en_XX" (mBART), "eng_Latn" (NLLB).
 _TOKEN = re.compile(r"(__)?([a-z]{2,3})(?(1)__|_[A-Za-z]{2,4})")
 
 
-def language_name(code: str) -> str | None:
-    """The English name of a language: "German" for "de", "de-AT" or "deu_Latn"; None for what is no code of ours."""
-    return LANGUAGES[_short(code)][0] if _short(code) in LANGUAGES else None
+def language_code(column: str) -> str | None:
+    """The language that a column or a field of `translation` is named by, as it is written there; None for others.
+
+    "de-AT" of "translation.de-AT", "deu_Latn" of "sentence_deu_Latn", and "de" of "German".
+    """
+    name = column.removeprefix("translation.").removeprefix("sentence_")
+    code = _BY_NAME.get(name.lower(), name)
+    return code if _CODE.fullmatch(code) and short_code(code) in LANGUAGES else None
+
+
+def language_name(code: str) -> str:
+    """The English name of what `language_code` gives: "German" for "de", "de-AT" or "deu_Latn"."""
+    return LANGUAGES[short_code(code)][0]
 
 
 def set_languages(tokenizer: Any, source: str, target: str) -> bool:
@@ -45,7 +58,7 @@ def set_languages(tokenizer: Any, source: str, target: str) -> bool:
 
 def _code_of(tokenizer: Any, language: str) -> str | None:
     """What a tokenizer calls a language; of several scripts its first one, unless the language names one."""
-    names = {language, _short(language), LANGUAGES.get(_short(language), ("", ""))[1]}
+    names = {language, short_code(language), LANGUAGES.get(short_code(language), ("", ""))[1]}
     # M2M-100's tokenizer has those of its languages apart.
     special = (*tokenizer.all_special_tokens, *getattr(tokenizer, "lang_code_to_token", {}).values())
     tokens = [match for token in special if (match := _TOKEN.fullmatch(token))]
@@ -53,7 +66,7 @@ def _code_of(tokenizer: Any, language: str) -> str | None:
     return language if language in matching else next(iter(matching), None)
 
 
-def _short(code: str) -> str:
+def short_code(code: str) -> str:
     """The ISO 639-1 code, where there is one."""
     language = re.split("[-_]", code)[0].lower()
     return _BY_NLLB.get(language, language)

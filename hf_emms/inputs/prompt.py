@@ -39,8 +39,16 @@ _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 _INSTRUCTION, _LANGUAGES = "instruction", "languages"
 # Encoders that were trained to do what the beginning of a text asks for.
 _INSTRUCTED_ENCODERS = ("t5",)
-# Some templates write today's date into a prompt, and its features would be others tomorrow.
+# Some templates write today's date into a prompt, and its features would be others tomorrow: those that ask for it, and
+# those that call transformers' function, which takes the place of the argument.
 _DATE = "01 Jan 2026"
+_DATED = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
+_PLAIN = (
+    "prompts are plain text with a line break before the response, and conversations lines of User: and Assistant:, as "
+    "it has no chat template"
+)
+# What the expressions of a template may raise.
+_TEMPLATE_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Message(NamedTuple):
@@ -122,6 +130,7 @@ class PromptReader(TextReader):
         has_template: conversations are written by the tokenizer's own template.
         is_encoder: an encoder reads the prompt, and a decoder of its own writes.
         is_instructed: what a task asks for is part of the prompt.
+        end_id: the token that ends a response; None where neither tokenizer nor model names one.
     """
 
     before: tuple[int, ...] = ()
@@ -129,6 +138,12 @@ class PromptReader(TextReader):
     has_template: bool = False
     is_encoder: bool = False
     is_instructed: bool = True
+    end_id: int | None = None
+
+    @property
+    def max_response(self) -> int:
+        """The most tokens of a response: a decoder reads some of its prompt, too."""
+        return self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
 
     def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
         """Token ids of each `Conversation`, and how many lost their beginning."""
@@ -158,12 +173,11 @@ class PromptReader(TextReader):
         target = {"text_target" if self.is_encoder else "text": list(texts)}
         written = self.tokenizer(**target, add_special_tokens=self.is_encoder, verbose=False)["input_ids"]
         self.check_vocabulary(written)
-        end = self.tokenizer.eos_token_id
-        room = self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
+        end = self.end_id
         responses, cut = [], 0
         for prompt, ids, text in zip(prompts, written, texts, strict=True):
             ids = ids if end is None or end in ids[-2:] else [*ids, end]  # a language may follow it
-            kept = ids[:room]
+            kept = ids[: self.max_response]
             cut += len(kept) < len(ids)
             n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
             left = self.max_length if self.is_encoder else max(1, self.max_length - len(kept))
@@ -219,8 +233,10 @@ class PromptReader(TextReader):
         messages = [{"role": message.role, "content": message.text} for message in conversation]
         settings = {"tokenize": False, "add_generation_prompt": True, "date_string": _DATE}
         try:
-            return str(self.tokenizer.apply_chat_template(messages, **settings))
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            template = self.tokenizer.get_chat_template()
+            dated = _DATED + template if "strftime_now" in template else template
+            return str(self.tokenizer.apply_chat_template(messages, chat_template=dated, **settings))
+        except (TemplateError, *_TEMPLATE_FAILURES) as error:
             if conversation[0].role == "system" and len(conversation) > 1:
                 system, first, *others = conversation
                 return self._with_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
@@ -249,7 +265,16 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
         has_template=has_template,
         is_encoder=reads_encoder,
         is_instructed=not reads_encoder or plan.config["model_type"] in _INSTRUCTED_ENCODERS,
+        end_id=_end_token(tokenizer, model.config, text.vocabulary_size),
     )
+
+
+def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
+    """The tokenizer's token that ends a text, else that of the model."""
+    if tokenizer.eos_token_id is not None:
+        return int(tokenizer.eos_token_id)
+    end = getattr(config, "eos_token_id", None)
+    return end if isinstance(end, int) and 0 <= end < vocabulary_size else None
 
 
 def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
@@ -330,7 +355,7 @@ class _Prompt(InputKind):
             return ()
         if _has_template(plan, processors):
             return (("prompt", "prompts are written by its own chat template"),)
-        return (("prompt", "prompts are plain text, with a line break before the response: it has no chat template"),)
+        return (("prompt", _PLAIN),)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool

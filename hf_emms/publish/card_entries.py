@@ -12,7 +12,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Setting, to_flags
 from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, emms_score, is_commit
-from hf_emms.ranking.columns import single_line
+from hf_emms.ranking.columns import runs_models, single_line
 from hf_emms.scoring import Score
 
 LAYOUT_VERSION = 2
@@ -148,8 +148,12 @@ def pack(entries: Sequence[Entry], about: str) -> dict[str, Any]:
     plain = msgspec.to_builtins(entries)
     for entry in plain:
         rows = entry["ranking"]["rows"]
-        entry["ranking"]["rows"] = [_without_empty(row | {"seconds": None, "cached": None}) for row in rows]
+        entry["ranking"]["rows"] = [_without_empty(_without_seconds(row) | {"cached": None}) for row in rows]
     return {"version": LAYOUT_VERSION, "about": about, "entries": plain}
+
+
+def _without_seconds(row: dict[str, Any]) -> dict[str, Any]:
+    return row if any(row["seconds"].values()) else row | {"seconds": None}
 
 
 def unpack(data: Any, about: str) -> tuple[Entry, ...]:
@@ -188,6 +192,8 @@ def _check(entry: Entry, about: str) -> None:
     for row in rows:
         if row.rank is None or entry.ranking.estimators[0] not in row.scores:
             raise msgspec.ValidationError(f"{row.checkpoint!r} has no rank or no score")
+        if not all(0 <= seconds <= _LARGEST for seconds in (row.seconds.features, row.seconds.scoring)):
+            raise msgspec.ValidationError(f"{row.checkpoint!r} has a time that cannot be shown")
         for score in row.scores.values():
             numbers = [score.value, score.details.get("r2"), *(score.details.get("weights") or ())]
             if not all(number is None or abs(number) <= _LARGEST for number in numbers):
@@ -204,7 +210,8 @@ def _entry(
     ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
 ) -> Entry:
     """An entry: `rows` are shown, the command ranks those of `again`, the card is of `checkpoint`."""
-    shown = tuple(_card_row(row, whole=row is checkpoint) for row in rows)
+    costs = runs_models(ranking)
+    shown = tuple(_card_row(row, whole=row is checkpoint, costs=costs) for row in rows)
     command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
     return Entry(
         ranking=msgspec.structs.replace(ranking, rows=shown, notes=()),
@@ -215,13 +222,16 @@ def _entry(
     )
 
 
-def _card_row(row: Row, *, whole: bool) -> Row:
+def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
+    """A row as a card needs it; with what it took, and how its model was run, where that is more than features."""
     details = ("r2", "weights") if whole else ("r2",)
     scores = {
         name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in details})
         for name, score in row.scores.items()
     }
     more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
+    more |= {"seconds": row.seconds} if costs else {}
+    more |= {"notes": row.notes} if costs and whole else {}
     if row.fine_tuned is not None:
         more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
     same = {name: getattr(row, name) for name in ("tied", "parameters", "elsewhere")}

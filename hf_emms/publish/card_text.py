@@ -32,6 +32,7 @@ from hf_emms.ranking.columns import (
     format_rank,
     score_columns,
     single_line,
+    summaries_of_runs,
     title_of,
 )
 
@@ -121,6 +122,7 @@ def _environment() -> jinja2.Environment:
         title=_title,
         cell=_cell,
         dataset_card_columns=_dataset_card_columns,
+        summaries_of_runs=summaries_of_runs,
         size=format_count,
         chart=_chart,
     )

@@ -95,8 +95,7 @@ class ShownScores:
         number = self.number(score)
         if number.stderr is None or not with_error:
             return self.format(number.value)
-        decimals = self._decimals if self.explains else 4
-        return f"{self.format(number.value)} ± {number.stderr:.{decimals}f}"
+        return f"{self.format(number.value)} ± {self.format(number.stderr)}"
 
 
 def explained_title(estimator: str, estimators: Sequence[str]) -> str:
@@ -173,16 +172,26 @@ def _seconds(ranking: RankingData, row: Row) -> float | None:
 
 def _minutes(ranking: RankingData, row: Row) -> float | None:
     seconds = _seconds(ranking, row)
-    return None if seconds is None else seconds / 60
+    return seconds / 60 if seconds else None
 
 
-def _runs_models(ranking: RankingData, table: Table) -> bool:
+def runs_models(ranking: RankingData) -> bool:
     """Whether a score took more than features: a training, say."""
-    return any(estimator.needs_model for name in ranking.estimators if (estimator := _estimator(name)))
+    return bool(summaries_of_runs(ranking.estimators))
+
+
+def summaries_of_runs(estimators: Sequence[str]) -> list[str]:
+    """The titles of the estimators that run the checkpoint itself, with what they measure."""
+    known = filter(None, map(_estimator, estimators))
+    return [f"{estimator.title}: {estimator.summary}" for estimator in known if estimator.needs_model]
+
+
+def _shows_minutes(ranking: RankingData, table: Table) -> bool:
+    return runs_models(ranking)
 
 
 def _shows_seconds(ranking: RankingData, table: Table) -> bool:
-    return table != "text" or not _runs_models(ranking, table)
+    return table != "text" or not runs_models(ranking)
 
 
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
@@ -204,7 +213,8 @@ def _format_tenths(time: float | None) -> str:
 
 _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
 _FILES: tuple[Table, ...] = ("file", "results")
-_SCORES: tuple[Table, ...] = ("text", "file", "model card", "dataset card")
+_SCORES_SHOWN: tuple[Table, ...] = ("text", "model card", "dataset card")
+_SCORES: tuple[Table, ...] = (*_SCORES_SHOWN, "file")
 
 # Which row it is; the scores of the ranking's estimators follow, then `COLUMNS`.
 IDENTITY: tuple[TableColumn, ...] = (
@@ -215,7 +225,7 @@ IDENTITY: tuple[TableColumn, ...] = (
     TableColumn("checkpoint", _EVERY, importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("minutes", ("text",), _minutes, _format_tenths, float, applies=_runs_models, importance=1),
+    TableColumn("minutes", _SCORES_SHOWN, _minutes, _format_tenths, float, applies=_shows_minutes, importance=1),
     TableColumn(
         "elsewhere",
         (*_SCORES, "page"),

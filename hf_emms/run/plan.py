@@ -299,10 +299,14 @@ def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | 
         of_weights = weight_bytes(plan.weights_repo, session.cache)
     except EmmsError:
         return None  # which is said when it is loaded
-    longest = longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
-    check = partial(check_short_run, plan, of_weights, longest, options.device)
+    check = partial(check_short_run, plan, of_weights, longest_row(sample), options.device)
     failed = or_failed_row(candidate.id, plan.repo.revision, check)
     return failed if isinstance(failed, Row) else None
+
+
+def longest_row(sample: Sample) -> int:
+    """About how many tokens the longest prompt with the longest response has."""
+    return longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +17,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
-from hf_emms.finetune.memory import response_activation_bytes
+from hf_emms.finetune.memory import response_activation_bytes, short_run_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
@@ -30,10 +30,13 @@ from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan, reading_note
+from hf_emms.run.engines.extraction import trains
+from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
 
 _GPU_SPEEDUP = 100
+# What a row takes in small batches besides arithmetic: of a small model nearly all.
+_ROW_SECONDS = 0.005
 # The time of shorter runs is mostly that of loading.
 _MIN_SECONDS = 5.0
 _MAX_RANKINGS = 50
@@ -53,6 +56,7 @@ class Cost:
         seconds: of computing features, by the `Rate`; None for an encoder.
         problem: why the rest cannot be told.
         weights: bytes of the weights.
+        memory: bytes that its short run takes, by its configuration; None where there is none.
     """
 
     files: int = 0
@@ -61,6 +65,7 @@ class Cost:
     seconds: float | None = None
     problem: str | None = None
     weights: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,25 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
     speed = rate(plan.options, plan.sample.task.input)
     costs = {encoder: cost_of(encoder, plan.options, None, speed) for encoder in plan.encoders}
-    rows = plan.sample.n_read + sum(get_estimator(name).forwards for name in plan.options.estimators)
+    forwards = sum(get_estimator(name).forwards for name in plan.options.estimators)
+    rows = plan.sample.n_read + forwards
+    longest = longest_row(plan.sample) if trains(plan.options) else None
     for extraction in plan.to_run.values():
-        costs[extraction.repo] = cost_of(extraction.weights_repo, plan.options, rows, speed)
+        cost = cost_of(extraction.weights_repo, plan.options, rows, speed)
+        if cost.seconds is not None:
+            cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
+        if longest is not None and cost.problem is None:
+            cost = replace(cost, memory=short_run_bytes(extraction, cost.weights, longest))
+        costs[extraction.repo] = cost
     return costs, speed
+
+
+def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
+    """About how long checkpoints take, and how much memory their short runs."""
+    seconds = sum(cost.seconds or 0 for cost in costs.values())
+    memory = max((cost.memory for cost in costs.values() if cost.memory is not None), default=None)
+    of_memory = "" if memory is None else f"; a short run takes up to {format_bytes(memory)} of memory"
+    return f"about {seconds:,.0f} s ({speed.source}), without downloads{of_memory}"
 
 
 def _kind_of(ranking: Ranking) -> InputKind | None:

@@ -28,9 +28,11 @@ from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engines import EngineInput
+from hf_emms.run.engines.extraction import trains
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, plan, row_key
+from hf_emms.run.preflight import costs_in_words, plan_costs
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.labels import LabelTable
 
@@ -249,6 +251,8 @@ def rank_with(
     if options.confirm is not None:
         check_head(planned.sample.task, options)  # before any checkpoint runs
     progress.expect(len(planned.candidates), "checkpoints")
+    if trains(planned.options) and planned.to_run:
+        progress.noted(f"short runs and features: {costs_in_words(*plan_costs(planned))}")
     ranking = run(planned)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:

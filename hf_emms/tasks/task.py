@@ -35,6 +35,7 @@ class Column:
     Attributes:
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column, and
             "instruction,input" are two texts that are joined.
+        spelling: how names of columns are compared with these.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
         clean: what a cell becomes before it is read; None leaves it as it is.
@@ -47,6 +48,11 @@ class Column:
     kind: InputKind = TEXT
     clean: Callable[[Any], Any] | None = None
     is_list: bool = False
+    spelling: Callable[[str], str] = str.lower
+
+    def is_called(self, name: str) -> bool:
+        """Whether a name is one of those that are expected."""
+        return self.spelling(name) in self.candidates
 
 
 # A raw label and the input image's (width, height), None without an image or where that doesn't count, to P numbers.

@@ -17,7 +17,7 @@ TEXT_GENERATION = Task(
             (
                 *_CONVERSATIONS,
                 *("instruction,input", "instruction,context", "instruction"),
-                *("prompt", "question", "query", "input", "meaning_representation", "context"),
+                *("prompt", "question", "problem", "query", "input", "meaning_representation", "context"),
             ),
             ("messages", "string"),
             PROMPT,

@@ -1,10 +1,10 @@
 """Texts in two languages: a column of both (`datasets.Translation`), or two columns named by their languages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.kind import Instruction
-from hf_emms.inputs.languages import LANGUAGES, language_name
+from hf_emms.inputs.languages import LANGUAGES, language_code, language_name, short_code
 from hf_emms.tasks.heads import response_head
 from hf_emms.tasks.metrics import TRANSLATION_BLEU
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
@@ -12,24 +12,24 @@ from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 _OTHERS = [code for code in LANGUAGES if code != "en"]
 
 
-def _columns(languages: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for language in languages for name in (f"translation.{language}", language))
+def _spelling(column: str) -> str:
+    code = language_code(column)
+    return column.lower() if code is None else short_code(code)
 
 
 def _instruction(columns: Mapping[str, str]) -> Instruction:
-    codes = tuple(columns[role].rpartition(".")[2] for role in ("source", "target"))
-    names = [language_name(code) for code in codes]
-    if None in names:
+    source, target = (language_code(columns[role]) for role in ("source", "target"))
+    if source is None or target is None:
         return Instruction("Translate:")
-    return Instruction(f"Translate from {names[0]} to {names[1]}:", codes)
+    return Instruction(f"Translate from {language_name(source)} to {language_name(target)}:", (source, target))
 
 
 TRANSLATION = Task(
     id="translation",
     input=PROMPT,
-    # From English where nothing else is said.
-    inputs=(Column("source", ("source", "src", *_columns(("en", *_OTHERS))), ("string",), PROMPT),),
-    label=Column("target", ("target", "tgt", *_columns((*_OTHERS, "en"))), ("string", "strings")),
+    # From English, or in the order of the codes, where nothing else is said.
+    inputs=(Column("source", ("source", "src", "en", *_OTHERS), ("string",), PROMPT, spelling=_spelling),),
+    label=Column("target", ("target", "tgt", *_OTHERS, "en"), ("string", "strings"), spelling=_spelling),
     categorical=False,
     label_text=str.strip,
     head=response_head(TRANSLATION_BLEU),

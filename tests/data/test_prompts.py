@@ -69,6 +69,21 @@ COLUMNS: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
         {"source": "translation.en", "target": "translation.de"},
     ),
     "a column for each language": ({"fr": ANSWERS, "en": QUESTIONS}, "translation", {"source": "en", "target": "fr"}),
+    "languages in the order of their codes": (
+        {"translation": [{"fr": a, "de": q} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]},
+        "translation",
+        {"source": "translation.de", "target": "translation.fr"},
+    ),
+    "languages with their scripts": (
+        {"sentence_deu_Latn": ANSWERS, "sentence_eng_Latn": QUESTIONS},
+        "translation",
+        {"source": "sentence_eng_Latn", "target": "sentence_deu_Latn"},
+    ),
+    "languages by their names": (
+        {"German": ANSWERS, "English": QUESTIONS},
+        "translation",
+        {"source": "English", "target": "German"},
+    ),
 }
 
 
@@ -92,6 +107,14 @@ def test_a_feature_of_translations_is_read_in_either_direction() -> None:
     assert any("--column source=" in note for note in sample.notes)
     sample = load_sample(dataset, columns={"source": "translation.de"})
     assert sample.columns == {"source": "translation.de", "target": "translation.en"}
+
+
+def test_of_three_languages_two_are_read_and_the_third_is_said() -> None:
+    rows = [{"translation": {"de": a, "en": q, "fr": f"or {a}"}} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]
+    dataset = datasets.Dataset.from_list(rows)
+    assert load_sample(dataset).unused_columns == ("translation.fr",)
+    sample = load_sample(dataset, columns={"target": "translation.fr"})
+    assert (sample.columns["source"], sample.unused_columns) == ("translation.en", ("translation.de",))
 
 
 def test_a_conversation_is_read_up_to_its_last_answer() -> None:
@@ -140,6 +163,7 @@ def test_two_texts_that_nothing_names_are_no_prompt_and_response() -> None:
             "translation",
             ("Translate from Portuguese to German:", "pt-BR deu_Latn"),
         ),
+        ({"English": QUESTIONS, "German": ANSWERS}, None, ("Translate from English to German:", "en de")),
         ({"source": QUESTIONS, "target": ANSWERS}, "translation", ("Translate:",)),
         ({"article": QUESTIONS, "highlights": ANSWERS}, None, ("Summarize:",)),
         ({"question": QUESTIONS, "answer": ANSWERS}, None, ()),

@@ -14,8 +14,10 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.responses import load_writer
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
+from hf_emms.inputs.text import load_tokenizer
 from tests.helpers.extracting import load, rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, DECODERS, ENCODER_DECODERS, writer
@@ -32,6 +34,14 @@ CHAT: Conversation = (
 def reader_of(extractor: Any) -> PromptReader:
     reader: PromptReader = extractor._reader._reader
     return reader
+
+
+def reader_with(zoo: Path, template: str) -> PromptReader:
+    """The reader of a tiny checkpoint with this template."""
+    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    tokenizer = load_tokenizer(plan)
+    tokenizer.chat_template = template
+    return prompt_reader(plan, load_writer(plan), tokenizer)
 
 
 def test_every_family_that_writes_has_a_tiny_checkpoint() -> None:
@@ -65,10 +75,24 @@ def test_a_template_without_a_role_of_the_system_reads_its_text_with_the_first_q
     assert reader.write(CHAT) == "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
 
 
-def test_a_template_that_fails_is_an_error_of_the_checkpoint(zoo: Path) -> None:
-    folder = writer(zoo, "gpt2", "{{ raise_exception('never') }}")
-    with pytest.raises(EmmsError, match="chat template fails: TemplateError: never"):
-        load(folder, "prompt")
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('never') }}", "TemplateError: never"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ range(10 ** 9) | list }}", "OverflowError"),
+        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
+    ],
+)
+def test_a_template_that_fails_is_an_error_of_the_checkpoint(zoo: Path, template: str, reason: str) -> None:
+    reader = reader_with(zoo, template)
+    with pytest.raises(EmmsError, match=f"chat template fails: {reason}"):
+        reader.write(PROMPTS[1])
+
+
+@pytest.mark.parametrize("date", ["{{ strftime_now('%d %b %Y') }}", "{{ date_string }}"])
+def test_a_template_that_writes_the_date_gives_the_same_prompt_every_day(zoo: Path, date: str) -> None:
+    assert reader_with(zoo, f"{date}: {{{{ messages[0].content }}}}").write(PROMPTS[1]) == "01 Jan 2026: cat"
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) ->
     checkpoint = response_writer(writer(zoo, "gpt2"), long)
     bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
     assert bits[:, 1].max() < 300
-    assert any("1 response cut at" in note for note in checkpoint.notes)
+    # A decoder of 40 positions leaves a quarter of them to the prompt.
+    assert checkpoint.notes == ["1 response cut at 30 tokens"]
 
 
 def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, tmp_path: Path) -> None:
@@ -118,6 +120,17 @@ def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, t
     assert np.isfinite(bits).all()
     sample = checkpoint._sample
     assert bits[0, 1] == len(sample.label_texts[sample.codes[40]].encode())
+    assert any("no token ends its responses" in note for note in checkpoint.notes)
+
+
+def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_none(zoo: Path, tmp_path: Path) -> None:
+    whole, bare = writer(zoo, "llama"), tmp_path / "bare"
+    shutil.copytree(whole, bare)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bare)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(bare)
+    rows_measured = np.arange(9)
+    np.testing.assert_allclose(response_writer(bare).bits(rows_measured), response_writer(whole).bits(rows_measured))
 
 
 def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:
@@ -130,16 +143,31 @@ def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> N
         response_writer(tmp_path / "broken").bits(np.arange(5))
 
 
+class Notes(Silent):
+    """A `Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def noted(self, message: str) -> None:
+        self.messages.append(message)
+
+
 def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
     good = writer(zoo, "gpt2")
     chat = writer(zoo, "llama", CHAT_TEMPLATE)
     headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
+    notes = Notes()
     ranking = hf_emms.rank(
         rows(),
         [str(folder) for folder in (good, writer(zoo, "t5"), chat, headless, build(zoo, "bert"))],
+        progress=notes,
         estimators=["short_run", "zero_shot", "emms_knn"],
         encoders="demo",
         device="cpu",
+    )
+    assert any(
+        re.search(r"about \d+ s .*; a short run takes up to [\d.]+ MB of memory", note) for note in notes.messages
     )
     by_name = {Path(row.checkpoint).name: row for row in ranking.rows}
     assert [row.error is None for row in ranking.rows] == [True] * 3 + [False] * 2
@@ -155,7 +183,11 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
     assert reason == ranking.reason
     for section in (card(ranking), card(ranking, row.checkpoint)):
         assert "Short run orders because" in section
-        assert "before any" not in section
+        assert "before any of them" not in section
+        assert "| minutes |" in section
+        assert "Short run: minus the bits per byte" in section
+    assert "- prompts are plain text" in card(ranking, row.checkpoint)
+    assert any("process held at most" in note for note in row.notes)
     assert any("plain text" in note for note in row.notes)
     assert any("chat template" in note for note in by_name["writer-llama-chat"].notes)
 
