@@ -50,7 +50,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
     """Loads a model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
-        _check_size(plan, weights)
+        check_size(plan, weights)
         try:
             model, report = _from_pretrained(plan, weights.folder, weights.pickled)
         except pickle.UnpicklingError as error:
@@ -88,7 +88,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
 
-def _check_size(plan: ExtractionPlan, weights: Weights) -> None:
+def check_size(plan: ExtractionPlan, weights: Weights) -> None:
     """Refuses a configuration of more parameters than the files have bits: random ones would fill the memory."""
     config = transformers_config(plan)
     width, layers = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))

@@ -16,6 +16,7 @@ from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.features.load import check_size
 from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
 
 # What losses leave out.
@@ -33,6 +34,7 @@ def load_writer(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
     loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
     weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
     try:
+        check_size(plan, weights)
         model, report = loader.from_pretrained(
             weights.folder,
             dtype=getattr(torch, plan.dtype),
@@ -41,6 +43,8 @@ def load_writer(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
+    except EmmsError:
+        raise
     except LOAD_FAILURES as error:
         raise load_error(plan, "weights", error) from error
     if report["missing_keys"]:
