@@ -375,7 +375,7 @@ class ReadCounts(msgspec.Struct):
             pairs = "pair is" if self.cut_pairs == 1 else "pairs are"
             yield (
                 f"{self.cut_pairs:,} {pairs} longer than the {self.pair_length:,} tokens that it reads: the longer "
-                "text is cut"
+                "text is cut, or both to half of that"
             )
 
 

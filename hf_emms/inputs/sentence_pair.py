@@ -229,7 +229,9 @@ class _SentencePair(InputKind):
             used, position = np.unique(pair_of_row, return_inverse=True)
             joined, cut = reader.join(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
             if cut:
-                notes.append(f"of pairs longer than {text.max_length:,} tokens the longer text is cut")
+                notes.append(
+                    f"of pairs longer than {text.max_length:,} tokens the longer text is cut, or both to half of that"
+                )
             return lambda rows: reader.pad([joined[position[row]] for row in rows])
 
         return TrainingReader(read, (text.tokenizer,))
