@@ -17,6 +17,7 @@ from hf_emms.cache import default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import check_writable, write_atomic
 from hf_emms.finetune.own_head import OWN_HEAD
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.finetune.unfinished import storage_error
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
@@ -33,6 +34,11 @@ _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
+# The pipelines that open models with a number a row, which the Hub has no task for.
+_PIPELINES = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForImageClassification": "image-classification",
+}
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
@@ -296,11 +302,13 @@ def _metadata(
     dataset |= {"config": ranking.config} if ranking.config else {}
     dataset |= {} if test.held_out else {"split": test.split}
     metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
-    result = {"task": {"type": hub_tag(ranking.task)}, "dataset": dataset, "metrics": metrics}
+    pipeline = _PIPELINES.get(head_of(get_task(ranking.task)).auto_class or "") if library == "transformers" else None
+    tag = pipeline or hub_tag(ranking.task)
+    result = {"task": {"type": tag}, "dataset": dataset, "metrics": metrics}
     on_hub, relation = is_commit(row.revision), "adapter" if library == "peft" else "finetune"
     return {
         "library_name": library,
-        "pipeline_tag": hub_tag(ranking.task),
+        "pipeline_tag": tag,
         "tags": ["hf-emms"],
         **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": relation} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),

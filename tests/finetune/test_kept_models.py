@@ -63,6 +63,7 @@ def test_values_are_as_they_were_measured(root: Path, tmp_path: Path, emms_cache
     read = transformers.pipeline("text-classification", model=folder)
     answers = [read(test.inputs[i])[0]["score"] for i in test.input_of_row]
     assert 900 < np.mean(answers) < 1600
+    assert "pipeline_tag: text-classification" in (Path(folder) / "README.md").read_text()
     assert r2(answers, test.references) == pytest.approx(run.scores["R²"], abs=1e-3)
     _, run, _ = kept(of_texts(values), "text-regression", build(root, "gpt2"), tmp_path / "b")
     assert any(note.startswith("its last layer has no bias: what it gives is (value - 12") for note in run.notes)

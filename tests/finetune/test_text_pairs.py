@@ -42,8 +42,7 @@ def test_both_texts_are_read_by_what_is_trained(task: str, zoo: Path, tmp_path: 
     assert [result and result.error for result in results] == [None] * 3
     expected = {"accuracy", "macro F1"} if task[0] == "t" else {"Spearman", "R²"}
     assert all(set(result.scores) == expected for result in results if result)
-    if task[0] == "t":
-        assert "pipeline_tag: text-classification" in (kept / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in (kept / "README.md").read_text()
 
 
 def test_of_duplicates_that_are_rare_the_first_score_is_their_f1() -> None:
