@@ -2,6 +2,7 @@
 
     python -m scripts.quality truth --pool pairs-and-words       fine-tunes; continues where it ended
     python -m scripts.quality.pairs_and_words scores             ranks what was fine-tuned
+    python -m scripts.quality.pairs_and_words peer               has transformer-ranker rank it, too
     python -m scripts.quality.pairs_and_words report             writes results/pairs-and-words.json and the page
 
 Rows come as for scripts.quality; all-MiniLM-L6-v2 embeds the labels.
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 
 import hf_emms
+from scripts.quality import transformer_ranker
+from scripts.quality.confirming import replayed
 from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES, Pool
 from scripts.quality.report import markdown, replace_between, tau_and_regret
 from scripts.quality.results import FEWEST, collect, controls, load
@@ -22,6 +25,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-pairs-and-tokens.md"
 BEGIN, END = "<!-- agreement -->", "<!-- /agreement -->"
 ROWS = 1_000
 ESTIMATORS = ("emms_knn", "emms", "logme", "knn", "hscore")
+CONFIRMED = 3  # candidates
 CONTROLS = {"parameters": "parameter count", "dataset-blind": "mean rank elsewhere"}
 
 
@@ -65,16 +69,28 @@ def report(pool: Pool) -> str:
     """The table of a pool's committed results."""
     _, targets = load(pool)
     of_controls = controls(targets)
+    peers = {name: f"transformer-ranker, {title}" for name, title in transformer_ranker.ESTIMATORS.items()}
+    peers = {
+        name: title
+        for name, title in peers.items()
+        if any(transformer_ranker.measures(target, name) for target in targets)
+    }
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda item: -item[1])
         best, worst = ordered[0], ordered[-1]
-        measured = [*map(target.measures, ESTIMATORS), *(of_controls[name].get(target.name) for name in CONTROLS)]
+        measured = [
+            *map(target.measures, ESTIMATORS),
+            *(transformer_ranker.measures(target, name) for name in peers),
+            *(of_controls[name].get(target.name) for name in CONTROLS),
+        ]
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
         spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
-        rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells))
-    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS), *CONTROLS.values())
-    return markdown(head, rows)
+        seeds = "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}"
+        confirmed = f"{replayed(target, CONFIRMED).regret:.1f}"
+        rows.append((target.name, target.record["half"], str(len(ordered)), spread, seeds, *cells, confirmed))
+    head = ("target", "half", "candidates", "fine-tuned", "τ of two seeds", *(f"`{name}`" for name in ESTIMATORS))
+    return markdown((*head, *peers.values(), *CONTROLS.values(), f"regret with `--confirm {CONFIRMED}`"), rows)
 
 
 def write_report(pool: Pool, page: Path) -> None:
@@ -84,10 +100,11 @@ def write_report(pool: Pool, page: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["scores"]:
+    if sys.argv[1:] in (["scores"], ["peer"]):
         from scripts.demo import sources
 
-        scores(PAIRS_AND_WORDS, str(sources.minilm()))
+        rank_all = scores if sys.argv[1] == "scores" else transformer_ranker.rank_by_both
+        rank_all(PAIRS_AND_WORDS, str(sources.minilm()))
     elif sys.argv[1:] == ["report"]:
         write_report(PAIRS_AND_WORDS, PAGE)
     else:

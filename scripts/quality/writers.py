@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import hf_emms
-from hf_emms.evaluation import dataset_blind, measured
-from scripts.quality.protocol import work
-from scripts.quality.report import markdown
+from hf_emms.evaluation import dataset_blind, measured, weighted_tau
+from hf_emms.ranking import Ranking
+from hf_emms.tasks.metrics import BYTE_LIKELIHOOD
+from scripts.quality.protocol import Half, made, work
+from scripts.quality.report import markdown, replace_between
 from scripts.quality.rows import Table, hub_rows, split_rows, write
 
 RESULTS = Path(__file__).parent / "results" / "writers.json"
@@ -31,6 +34,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-language-models.md"
 BEGIN, END = "<!-- agreement -->", "<!-- /agreement -->"
 SEED = 70
 EPOCHS, RATE = 3, "2e-3"
+BUDGETS, SEEDS = ("few", "all"), 2
 TRAINED_STEPS = 200
 # The one that orders, and those that are shown beside it.
 FIRST, OTHERS = "short_run", ("zero_shot", "emms_knn", "emms")
@@ -41,16 +45,25 @@ _MAX_CHARACTERS = 200  # of a text that a model learns from
 # ---- targets: rows that are short enough for models of 256 tokens ----------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Target:
+    """One target: where it counts, how its rows are made, and how many of them the smaller budget has."""
+
+    half: Half
+    make: Callable[[], Table]
+    few: int
+
+
 def gsm8k() -> Table:
     """Short questions of GSM8K, and their worked answers."""
     parts = [hub_rows("openai/gsm8k", "data", split) for split in ("train", "test")]
-    return _short(parts, {"prompt": "question", "completion": "answer"}, 300, (400, 40, 80))
+    return _short(parts, {"prompt": "question", "completion": "answer"}, 400, (2_400, 60, 120))
 
 
 def e2e() -> Table:
-    """Tables about restaurants, and sentences that say the same."""
+    """Tables about restaurants, and sentences that say the same: several of a table."""
     parts = [hub_rows("tuetschek/e2e_nlg", "data", split) for split in ("validation", "test")]
-    return _short(parts, {"prompt": "meaning_representation", "completion": "human_reference"}, 250, (400, 40, 80))
+    return _short(parts, {"prompt": "meaning_representation", "completion": "human_reference"}, 250, (3_500, 100, 400))
 
 
 def flores() -> Table:
@@ -59,13 +72,23 @@ def flores() -> Table:
     pairs = [pair for part in parts for pair in part["translation"]]
     rows = [pair for pair in pairs if len(pair["en"]) + len(pair["de"]) <= 400]
     columns = {language: [row[language] for row in rows] for language in ("en", "de")}
-    return split_rows(columns, seed=SEED, counts=(400, 40, 80))
+    return split_rows(columns, seed=SEED, counts=(720, 50, 120))
 
 
 def self_instruct() -> Table:
     """Instructions and responses that people wrote."""
     parts = [hub_rows("yizhongw/self_instruct", "data", split) for split in ("train", "test")]
-    return _short(parts, {"prompt": "prompt", "completion": "completion"}, 500, (150, 30, 70))
+    return _short(parts, {"prompt": "prompt", "completion": "completion"}, 500, (180, 30, 70))
+
+
+def scitldr() -> Table:
+    """Abstracts of papers, and a sentence that says the same."""
+    parts = [hub_rows("allenai/scitldr", "data", split) for split in ("train", "validation", "test")]
+    papers = [paper for part in parts for paper in part.to_list()]
+    rows = [(" ".join(paper["source"]), paper["target"][0]) for paper in papers]
+    kept = [row for row in rows if sum(map(len, row)) <= 800]
+    columns = {name: [row[place] for row in kept] for place, name in enumerate(("document", "summary"))}
+    return split_rows(columns, seed=SEED, counts=(300, 40, 90))
 
 
 def _short(parts: Sequence[Any], columns: Mapping[str, str], longest: int, counts: tuple[int, int, int]) -> Table:
@@ -80,12 +103,12 @@ def _short(parts: Sequence[Any], columns: Mapping[str, str], longest: int, count
     )
 
 
-# name → its half, how its rows are made
-TARGETS: dict[str, tuple[str, Callable[[], Table]]] = {
-    "e2e_nlg": ("dev", e2e),
-    "flores-en-de": ("held", flores),
-    "gsm8k": ("dev", gsm8k),
-    "self_instruct": ("held", self_instruct),
+TARGETS = {
+    "e2e_nlg": Target("dev", e2e, 60),
+    "gsm8k": Target("dev", gsm8k, 400),
+    "flores-en-de": Target("held", flores, 400),
+    "self_instruct": Target("held", self_instruct, 100),
+    "scitldr": Target("held", scitldr, 150),
 }
 
 
@@ -135,14 +158,8 @@ def checkpoints() -> dict[str, str]:
     )
     places = {name: f"emms-demo/{name}" for name in DEMO}
     for number, recipe in enumerate(recipes):
-        folder = work() / "candidates" / recipe.name
-        if not folder.exists():
-            fresh = folder.with_name(f"{folder.name}.writing")
-            shutil.rmtree(fresh, ignore_errors=True)
-            print(recipe.name, flush=True)
-            write_checkpoint(recipe, fresh, 100 + number)
-            fresh.rename(folder)
-        places[recipe.name] = str(folder)
+        make = partial(write_checkpoint, recipe, seed=100 + number)
+        places[recipe.name] = str(made(work() / "candidates" / recipe.name, make))
     return places
 
 
@@ -150,82 +167,111 @@ def checkpoints() -> dict[str, str]:
 
 
 def run() -> None:
-    """Rank and fine-tune all candidates on each target that the results lack."""
+    """Rank and fine-tune all candidates on each target, at both budgets and with both seeds, where results lack it."""
     import torch
 
     torch.set_num_threads(1)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name, (half, make) in TARGETS.items():
-        if name not in results:
-            folder = work() / "targets" / name
-            if not folder.exists():
-                fresh = folder.with_suffix(".writing")
-                write(fresh, make())
-                fresh.rename(folder)
-            results[name] = {"half": half} | _measure(folder, checkpoints())
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(name, results[name], flush=True)
+    for seeds in range(1, SEEDS + 1):
+        for budget in BUDGETS:
+            for name, target in TARGETS.items():
+                folder = made(work() / "targets" / name, lambda fresh, make=target.make: write(fresh, make()))
+                if name not in results:
+                    results[name] = {"half": target.half} | _scores(folder, checkpoints())
+                if len(results[name]["runs"].get(budget, {}).get("bits", ())) < seeds:
+                    results[name]["runs"][budget] = _fine_tuned(folder, checkpoints(), target, budget, seeds)
+                    RESULTS.write_text(json.dumps(results) + "\n")
+                    print(name, budget, results[name]["runs"][budget], flush=True)
 
 
-def _measure(folder: Path, places: Mapping[str, str]) -> dict[str, Any]:
-    """Of each candidate the scores, what fine-tuning measured, and the processor's seconds of both."""
-    names = {place: name for name, place in places.items()}
-    settings: dict[str, Any] = {"split": "train", "device": "cpu", "encoders": "demo"}
+def _scores(folder: Path, places: Mapping[str, str]) -> dict[str, Any]:
+    """The scores of each candidate, and the processor's seconds of those that order."""
     started = time.process_time()
-    short = hf_emms.rank(str(folder), list(names), estimators=FIRST, **settings)
-    ranked = time.process_time()
-    others = hf_emms.rank(str(folder), list(names), estimators=OTHERS, **settings)
-    before = time.process_time()
-    tuned = hf_emms.confirm(short, top=len(names), epochs=EPOCHS, learning_rates=RATE, device="cpu")
-    ended = time.process_time()
-    rows = {names[row.checkpoint]: row for row in tuned}
-    scores = {names[row.checkpoint]: row.scores for row in others}
-    order = list(places)
+    short = _ranking(folder, places, FIRST)
+    seconds = time.process_time() - started
+    rows = {row.checkpoint: row for row in _ranking(folder, places, OTHERS)}
+    scores = {FIRST: {row.checkpoint: row.scores[FIRST].value for row in short}}
+    scores |= {key: {place: rows[place].scores[key].value for place in places.values()} for key in OTHERS}
     return {
-        "rows": dict(rows[order[0]].fine_tuned.rows),
-        "candidates": order,
-        "parameters": [rows[name].parameters for name in order],
-        "scores": {
-            FIRST: [round(rows[name].scores[FIRST].value, 4) for name in order],
-            **{key: [round(scores[name][key].value, 4) for name in order] for key in OTHERS},
-        },
-        "bits": [round(float(-np.log2(rows[name].fine_tuned.value)), 4) for name in order],
-        "seconds": {FIRST: round(ranked - started, 1), "fine-tuning": round(ended - before, 1)},
+        "candidates": list(places),
+        "parameters": [rows[place].parameters for place in places.values()],
+        "scores": {key: [round(of[place], 4) for place in places.values()] for key, of in scores.items()},
+        "seconds": round(seconds, 1),
+        "runs": {},
+    }
+
+
+def _ranking(folder: Path, places: Mapping[str, str], estimators: str | Sequence[str]) -> Ranking:
+    return hf_emms.rank(
+        str(folder), list(places.values()), estimators=estimators, split="train", device="cpu", encoders="demo"
+    )
+
+
+def _fine_tuned(folder: Path, places: Mapping[str, str], target: Target, budget: str, seeds: int) -> dict[str, Any]:
+    """Bits per byte of each candidate's test responses, a list for each seed, and the processor's seconds."""
+    short = _ranking(folder, places, FIRST)  # from the cache
+    started = time.process_time()
+    tuned = hf_emms.confirm(
+        short,
+        top=len(places),
+        epochs=EPOCHS,
+        learning_rates=RATE,
+        seeds=seeds,
+        confirm_samples=target.few if budget == "few" else None,
+        device="cpu",
+    )
+    seconds = time.process_time() - started
+    rows = {row.checkpoint: row.fine_tuned for row in tuned}
+    tests = [[run.scores[BYTE_LIKELIHOOD.name] for run in rows[place].runs] for place in places.values()]
+    return {
+        "rows": dict(next(iter(rows.values())).rows),
+        "bits": np.round(-np.log2(np.transpose(tests)), 4).tolist(),
+        "seconds": round(seconds, 1),
     }
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
-def columns(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """Column → target → its measures; the truth is minus the bits per byte after fine-tuning."""
-    truths = {
-        name: dict(zip(target["candidates"], (-bits for bits in target["bits"]), strict=True))
+def truths(results: Mapping[str, Any], budget: str) -> dict[str, dict[str, float]]:
+    """Target → candidate → minus its bits per byte after fine-tuning, the mean over seeds."""
+    return {
+        name: dict(zip(target["candidates"], -np.mean(target["runs"][budget]["bits"], axis=0), strict=True))
         for name, target in results.items()
+        if budget in target["runs"]
     }
-    elsewhere = dataset_blind(truths)
+
+
+def columns(results: Mapping[str, Any], budget: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Target → column → its measures."""
+    of_budget = truths(results, budget)
+    elsewhere = dataset_blind(of_budget)
     measures: dict[str, dict[str, dict[str, float]]] = {}
-    for name, target in results.items():
+    for name, truth in of_budget.items():
+        target = results[name]
         values = {f"`{key}`": scores for key, scores in target["scores"].items()}
         values["parameter count"] = target["parameters"]
-        if elsewhere[name]:  # of one target there is nothing else
-            values["mean rank elsewhere"] = [elsewhere[name][candidate] for candidate in target["candidates"]]
-        for column, scores in values.items():
-            measures.setdefault(column, {})[name] = measured(scores, list(truths[name].values()))
+        values["mean rank elsewhere"] = [elsewhere[name].get(candidate, np.nan) for candidate in truth]
+        measures[name] = {column: measured(scores, list(truth.values())) for column, scores in values.items()}
     return measures
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Weighted τ and regret in bits per byte of each column on each target, and the share of the cost."""
-    measures = columns(results)
-    rows = []
-    for name, target in results.items():
-        bits = dict(zip(target["candidates"], target["bits"], strict=True))
-        best, worst = min(bits, key=bits.__getitem__), max(bits.values())
-        cells = [f"{of[name]['weighted_tau']:.2f} / {of[name]['regret']:.2f}" for of in measures.values()]
-        share = target["seconds"][FIRST] / target["seconds"]["fine-tuning"]
-        rows.append((name, target["half"], f"{bits[best]:.2f} ({best}) to {worst:.2f}", *cells, f"{share:.0%}"))
-    head = ("target", "half", "bits per byte", *measures, f"cost of `{FIRST}`")
+    """Of each target and budget the weighted τ and the regret in bits per byte of each column, and the cost."""
+    rows, head = [], ()
+    for budget in reversed(BUDGETS):
+        for name, measures in columns(results, budget).items():
+            target, runs = results[name], results[name]["runs"][budget]
+            bits = dict(zip(target["candidates"], np.mean(runs["bits"], axis=0), strict=True))
+            best, worst = min(bits, key=bits.__getitem__), max(bits.values())
+            trained = runs["rows"]["train"].partition(",")[0]
+            seeds = f"{weighted_tau(*-np.array(runs['bits'])[:2]):.2f}" if len(runs["bits"]) > 1 else "–"
+            cells = [f"{of['weighted_tau']:.2f} / {of['regret']:.2f}" for of in measures.values()]
+            share = f"{target['seconds'] / runs['seconds']:.0%}"
+            rows.append(
+                (name, target["half"], trained, f"{bits[best]:.2f} ({best}) to {worst:.2f}", seeds, *cells, share)
+            )
+            head = ("target", "half", "trained on", "bits per byte", "τ of two seeds", *measures, f"cost of `{FIRST}`")
     return markdown(head, rows)
 
 
@@ -233,10 +279,7 @@ def main() -> None:
     if sys.argv[1:] == ["run"]:
         run()
     elif sys.argv[1:] == ["report"]:
-        page = PAGE.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        shown = table(json.loads(RESULTS.read_text()))
-        PAGE.write_text(f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}", encoding="utf-8")
+        replace_between(PAGE, BEGIN, END, f"\n\n{table(json.loads(RESULTS.read_text()))}\n\n")
     else:
         sys.exit(__doc__)
 

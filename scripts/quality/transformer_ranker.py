@@ -1,0 +1,81 @@
+"""Rankings by transformer-ranker itself for what was fine-tuned of pairs and words, and the seconds of both.
+
+`python -m scripts.quality.pairs_and_words peer` writes results/transformer-ranker.json. Both sides read the same rows,
+one after the other, on one thread, transformer-ranker in the environment of scripts/bench/peer.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import hf_emms
+from hf_emms.hub import resolve
+from scripts.quality.protocol import ROLES, Pool, Target
+from scripts.quality.results import FEWEST, Measured, TargetResult
+
+RESULTS = Path(__file__).parent / "results" / "transformer-ranker.json"
+SIDE = Path(__file__).with_name("transformer_ranker_side.py")
+ESTIMATORS = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
+ROWS = {"token-classification": 100}  # sentences; of pairs as many as there are, at most:
+PAIRS = 1_000
+
+
+def rank_by_both(pool: Pool, encoder: str) -> None:
+    """Both rankings of the fine-tuned candidates of each target."""
+    from scripts.quality.truth import folder_of, tuned
+
+    hf_emms.rank("demo_pairs", ["emms-demo/bert-random"], max_samples=20, encoders=encoder)  # imports, loads
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for target, candidates in tuned(pool):
+        names = [candidate.name for candidate in candidates]
+        if len(names) < FEWEST or found.get(target.name, {}).get("candidates") == names:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            found[target.name] = _both(target, names, folder_of(target), Path(folder), encoder)
+        RESULTS.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        print(target.name, found[target.name], flush=True)
+
+
+def _both(target: Target, names: list[str], source: Path, folder: Path, encoder: str) -> dict[str, Any]:
+    import datasets
+
+    from scripts.bench.peer import peer_python
+    from scripts.quality.candidates import checkpoint
+
+    file, places = folder / "rows.parquet", [str(resolve(checkpoint(name), "model").folder) for name in names]
+    files = {"train": str(source / "data" / "train*.parquet")}
+    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder))
+    rows = rows.shuffle(seed=0).select(range(min(len(rows), ROWS.get(target.task, PAIRS))))
+    rows.to_parquet(file)
+    command = [str(peer_python()), "-P", str(SIDE), str(file), json.dumps(_columns(target.task)), *places]
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    answer = json.loads(subprocess.run(command, env=alone, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    started = time.process_time()
+    hf_emms.rank(
+        str(file), places, task=target.task, columns=ROLES[target.task], max_samples=None, encoders=encoder, cache=False
+    )
+    seconds = {"transformer-ranker": answer["seconds"], "hf_emms": time.process_time() - started}
+    return {"candidates": names, "rows": len(rows), "scores": answer["scores"], "seconds": seconds}
+
+
+def _columns(task: str) -> dict[str, str]:
+    """Arguments of `TransformerRanker`: our roles under its names."""
+    names = {"text": "text_column", "tokens": "text_column", "text_pair": "text_pair_column"}
+    return {names.get(role, "label_column"): column for role, column in ROLES[task].items()}
+
+
+def measures(target: TargetResult, estimator: str) -> Measured | None:
+    """How far an estimator of transformer-ranker agrees; a checkpoint that it cannot read comes last."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")).get(target.name, {}) if RESULTS.exists() else {}
+    scores = dict(zip(found.get("candidates", ()), found.get("scores", {}).get(estimator, ()), strict=False))
+    read = [score for score in scores.values() if score is not None]
+    if set(scores) != set(target.candidates) or not read:
+        return None
+    last = min(read) - 1
+    return target.agreement([last if scores[name] is None else scores[name] for name in target.candidates])
