@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from hf_emms.formatting import format_count
 from hf_emms.ranking.columns import ShownScores, format_points
 from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
-from hf_emms.tasks import TASKS
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -136,6 +135,10 @@ def _available_rows(ranking: RankingData) -> int | None:
 
 
 def _counts_items(ranking: RankingData) -> bool:
+    try:
+        from hf_emms.tasks import TASKS
+    except ModuleNotFoundError:  # in a Space, which advises on no rows
+        return False
     return ranking.task in TASKS and TASKS[ranking.task].counts_items
 
 

@@ -86,10 +86,9 @@ def report(pool: Pool) -> str:
         ]
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
         spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
-        seeds = "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}"
         confirmed = f"{replayed(target, CONFIRMED).regret:.1f}"
-        rows.append((target.name, target.record["half"], str(len(ordered)), spread, seeds, *cells, confirmed))
-    head = ("target", "half", "candidates", "fine-tuned", "τ of two seeds", *(f"`{name}`" for name in ESTIMATORS))
+        rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells, confirmed))
+    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS))
     return markdown((*head, *peers.values(), *CONTROLS.values(), f"regret with `--confirm {CONFIRMED}`"), rows)
 
 

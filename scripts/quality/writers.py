@@ -86,7 +86,7 @@ def scitldr() -> Table:
     parts = [hub_rows("allenai/scitldr", "data", split) for split in ("train", "validation", "test")]
     papers = [paper for part in parts for paper in part.to_list()]
     rows = [(" ".join(paper["source"]), paper["target"][0]) for paper in papers]
-    kept = [row for row in rows if sum(map(len, row)) <= 800]
+    kept = [row for row in rows if sum(map(len, row)) <= 1_000]
     columns = {name: [row[place] for row in kept] for place, name in enumerate(("document", "summary"))}
     return split_rows(columns, seed=SEED, counts=(300, 40, 90))
 
