@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import hf_emms
-from hf_emms.evaluation import dataset_blind, measured, weighted_tau
+from hf_emms.evaluation import dataset_blind, measured
 from hf_emms.ranking import Ranking
 from hf_emms.tasks.metrics import BYTE_LIKELIHOOD
 from scripts.quality.protocol import Half, made, work
@@ -265,13 +265,10 @@ def table(results: Mapping[str, Any]) -> str:
             bits = dict(zip(target["candidates"], np.mean(runs["bits"], axis=0), strict=True))
             best, worst = min(bits, key=bits.__getitem__), max(bits.values())
             trained = runs["rows"]["train"].partition(",")[0]
-            seeds = f"{weighted_tau(*-np.array(runs['bits'])[:2]):.2f}" if len(runs["bits"]) > 1 else "–"
             cells = [f"{of['weighted_tau']:.2f} / {of['regret']:.2f}" for of in measures.values()]
             share = f"{target['seconds'] / runs['seconds']:.0%}"
-            rows.append(
-                (name, target["half"], trained, f"{bits[best]:.2f} ({best}) to {worst:.2f}", seeds, *cells, share)
-            )
-            head = ("target", "half", "trained on", "bits per byte", "τ of two seeds", *measures, f"cost of `{FIRST}`")
+            rows.append((name, target["half"], trained, f"{bits[best]:.2f} ({best}) to {worst:.2f}", *cells, share))
+            head = ("target", "half", "trained on", "bits per byte", *measures, f"cost of `{FIRST}`")
     return markdown(head, rows)
 
 
