@@ -57,30 +57,29 @@ def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) 
     return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
 
 
-def short_run_bytes(plan: ExtractionPlan, weight_bytes: int, longest: int) -> int:
-    """About what a short run takes; `weight_bytes` are those of the files, `longest` are tokens of a row."""
+def short_run_memory(plan: ExtractionPlan, weight_bytes: int, longest: int) -> tuple[str, int]:
+    """How a short run trains, and about how many bytes it takes.
+
+    `weight_bytes` are those of the files, `longest` are tokens of a row.
+    """
     import torch
 
     config, loaded = transformers_config(plan), getattr(torch, plan.dtype).itemsize
     rows = min(SHORT_RUN_BATCH, max(1, MAX_LOGITS // (longest * (getattr(config, "vocab_size", 0) or 1))))
     activations = activation_bytes(plan, rows * longest, bytes_of_number=loaded, checkpointed=False)
     parameters = weight_bytes // _stored_bytes(config)
-    return training_bytes(_short_run_method(parameters), parameters) * loaded // BYTES_OF_WEIGHT + activations
+    method = "lora" if parameters >= LORA_PARAMETERS else "full"
+    return method, training_bytes(method, parameters) * loaded // BYTES_OF_WEIGHT + activations
 
 
 def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> None:
-    """Refuses a short run that does not fit into free memory; see `short_run_bytes`.
+    """Refuses a short run that does not fit into free memory; see `short_run_memory`.
 
     Raises:
         EmmsError: it needs more than is free.
     """
-    needed = short_run_bytes(plan, weight_bytes, longest)
-    method = _short_run_method(weight_bytes // _stored_bytes(transformers_config(plan)))
+    method, needed = short_run_memory(plan, weight_bytes, longest)
     _check("its short run", needed, method, device, "rank without training: --estimator emms_knn")
-
-
-def _short_run_method(parameters: int) -> str:
-    return "lora" if parameters >= LORA_PARAMETERS else "full"
 
 
 def response_activation_bytes(plan: ExtractionPlan, parameters: int | None, tokens: int, device: str) -> int:

@@ -139,7 +139,8 @@ def _counts_items(ranking: RankingData) -> bool:
         from hf_emms.tasks import TASKS
     except ModuleNotFoundError:  # in a Space, which advises on no rows
         return False
-    return ranking.task in TASKS and TASKS[ranking.task].counts_items
+    task = TASKS.find(ranking.task)
+    return task is not None and task.counts_items
 
 
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:

@@ -17,7 +17,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
-from hf_emms.finetune.memory import response_activation_bytes, short_run_bytes
+from hf_emms.finetune.memory import response_activation_bytes, short_run_memory
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
@@ -124,7 +124,8 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
-            cost = replace(cost, memory=short_run_bytes(extraction, cost.weights, longest))
+            _, memory = short_run_memory(extraction, cost.weights, longest)
+            cost = replace(cost, memory=memory)
         costs[extraction.repo] = cost
     return costs, speed
 

@@ -69,19 +69,14 @@ def report(pool: Pool) -> str:
     """The table of a pool's committed results."""
     _, targets = load(pool)
     of_controls = controls(targets)
-    peers = {name: f"transformer-ranker, {title}" for name, title in transformer_ranker.ESTIMATORS.items()}
-    peers = {
-        name: title
-        for name, title in peers.items()
-        if any(transformer_ranker.measures(target, name) for target in targets)
-    }
+    peers = transformer_ranker.measures(targets)
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda item: -item[1])
         best, worst = ordered[0], ordered[-1]
         measured = [
             *map(target.measures, ESTIMATORS),
-            *(transformer_ranker.measures(target, name) for name in peers),
+            *(of_peer.get(target.name) for of_peer in peers.values()),
             *(of_controls[name].get(target.name) for name in CONTROLS),
         ]
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
@@ -89,7 +84,7 @@ def report(pool: Pool) -> str:
         confirmed = f"{replayed(target, CONFIRMED).regret:.1f}"
         rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells, confirmed))
     head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS))
-    return markdown((*head, *peers.values(), *CONTROLS.values(), f"regret with `--confirm {CONFIRMED}`"), rows)
+    return markdown((*head, *peers, *CONTROLS.values(), f"regret with `--confirm {CONFIRMED}`"), rows)
 
 
 def write_report(pool: Pool, page: Path) -> None:

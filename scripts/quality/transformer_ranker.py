@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,21 @@ def _columns(task: str) -> dict[str, str]:
     return {names.get(role, "label_column"): column for role, column in ROLES[task].items()}
 
 
-def measures(target: TargetResult, estimator: str) -> Measured | None:
-    """How far an estimator of transformer-ranker agrees; a checkpoint that it cannot read comes last."""
-    found = json.loads(RESULTS.read_text(encoding="utf-8")).get(target.name, {}) if RESULTS.exists() else {}
-    scores = dict(zip(found.get("candidates", ()), found.get("scores", {}).get(estimator, ()), strict=False))
-    read = [score for score in scores.values() if score is not None]
-    if set(scores) != set(target.candidates) or not read:
-        return None
-    last = min(read) - 1
-    return target.agreement([last if scores[name] is None else scores[name] for name in target.candidates])
+def measures(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
+    """Title → target → how far an estimator of transformer-ranker agrees, where it ranked the same candidates."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    agreements: dict[str, dict[str, Measured]] = {f"transformer-ranker, {title}": {} for title in ESTIMATORS.values()}
+    for target in targets:
+        result = results.get(target.name, {"candidates": (), "scores": {}})
+        if set(result["candidates"]) == set(target.candidates):
+            for name, of_estimator in zip(ESTIMATORS, agreements.values(), strict=True):
+                if name in result["scores"]:
+                    scores = dict(zip(result["candidates"], result["scores"][name], strict=True))
+                    of_estimator[target.name] = target.agreement(_with_failed_last(target, scores))
+    return {title: of_estimator for title, of_estimator in agreements.items() if of_estimator}
+
+
+def _with_failed_last(target: TargetResult, scores: Mapping[str, float | None]) -> list[float]:
+    """Scores in the order of the candidates; one that it cannot read comes last."""
+    last = min(score for score in scores.values() if score is not None) - 1
+    return [last if (score := scores[name]) is None else score for name in target.candidates]

@@ -258,7 +258,7 @@ def columns(results: Mapping[str, Any], budget: str) -> dict[str, dict[str, dict
 
 def table(results: Mapping[str, Any]) -> str:
     """Of each target and budget the weighted τ and the regret in bits per byte of each column, and the cost."""
-    rows, head = [], ()
+    rows = []
     for budget in reversed(BUDGETS):
         for name, measures in columns(results, budget).items():
             target, runs = results[name], results[name]["runs"][budget]
@@ -268,7 +268,7 @@ def table(results: Mapping[str, Any]) -> str:
             cells = [f"{of['weighted_tau']:.2f} / {of['regret']:.2f}" for of in measures.values()]
             share = f"{target['seconds'] / runs['seconds']:.0%}"
             rows.append((name, target["half"], trained, f"{bits[best]:.2f} ({best}) to {worst:.2f}", *cells, share))
-            head = ("target", "half", "trained on", "bits per byte", *measures, f"cost of `{FIRST}`")
+    head = ("target", "half", "trained on", "bits per byte", *measures, f"cost of `{FIRST}`")
     return markdown(head, rows)
 
 

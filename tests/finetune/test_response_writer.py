@@ -26,6 +26,7 @@ from hf_emms.options import Options
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
+from tests.finetune.make import Notes
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
@@ -143,16 +144,6 @@ def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> N
         response_writer(tmp_path / "broken").bits(np.arange(5))
 
 
-class Notes(Silent):
-    """A `Progress` that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def noted(self, message: str) -> None:
-        self.messages.append(message)
-
-
 def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
     good = writer(zoo, "gpt2")
     chat = writer(zoo, "llama", CHAT_TEMPLATE)
@@ -166,9 +157,7 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
         encoders="demo",
         device="cpu",
     )
-    assert any(
-        re.search(r"about \d+ s .*; a short run takes up to [\d.]+ MB of memory", note) for note in notes.messages
-    )
+    assert any(re.search(r"about \d+ s .*; a short run takes up to [\d.]+ MB of memory", note) for note in notes.lines)
     by_name = {Path(row.checkpoint).name: row for row in ranking.rows}
     assert [row.error is None for row in ranking.rows] == [True] * 3 + [False] * 2
     assert "it cannot write a text" in str(by_name["llama-headless"].error)
