@@ -28,8 +28,8 @@ from hf_emms.inputs import UnusableError
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-# Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group.
-_HOLE, _RANGE = 1 << 16, 1 << 22
+# Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group, and each read of fsspec's 5 MiB more.
+_HOLE, _RANGE, _BLOCK = 1 << 16, 1 << 22, 1 << 20
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
 
@@ -141,7 +141,7 @@ class DatasetFiles:
                 # Each stream has settings of its own: which columns are read is one of them.
                 builder = copy.copy(builder)
                 builder.config = copy.copy(builder.config)
-                _limit_read_ahead(builder.config)
+                _limit_read_ahead(builder)
                 rows = _with_features(self.name, builder.as_streaming_dataset(split=split))
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
                 opened = replace(opened, rows=rows, total=total, builder=builder)
@@ -355,14 +355,18 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     )
 
 
-def _limit_read_ahead(config: Any) -> None:
-    if not hasattr(config, "fragment_scan_options"):
+def _limit_read_ahead(builder: Any) -> None:
+    """Lets a stream of parquet read the columns it needs, and not the columns that lie after them in the file."""
+    if not hasattr(builder.config, "fragment_scan_options"):
         return
     import pyarrow
     import pyarrow.dataset
+    from datasets.streaming import extend_dataset_builder_for_streaming
 
     cache = pyarrow.CacheOptions(lazy=True, hole_size_limit=_HOLE, range_size_limit=_RANGE)
-    config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
+    builder.config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
+    builder.storage_options = {**builder.storage_options, "hf": {"block_size": _BLOCK}}
+    extend_dataset_builder_for_streaming(builder)
 
 
 def _with_features(name: str, rows: Any) -> Any:

@@ -142,8 +142,8 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
         print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
         """.replace("CACHE", str(tmp_path / "cache"))
     assert run_client(hub, code, tmp_path) == [20, True, True, True]
-    # Its beginning is read twice: to see what the columns hold, and to draw rows.
-    assert hub.bytes_sent("*org/large*") < 0.7 * len(content)
+    # Its beginning is read twice: to see what the columns hold, and to draw rows. How far Arrow reads ahead differs.
+    assert hub.bytes_sent("*org/large*") < 0.5 * len(content)
     read = hub.count("*org/large*")
     assert run_client(hub, code, tmp_path, HF_HUB_OFFLINE="1") == [20, True, True, True]
     assert hub.count("*org/large*") == read
