@@ -17,6 +17,7 @@ from hf_emms.finetune.memory import CHECKPOINTED_PARAMETERS
 from hf_emms.finetune.network import LabeledRows, Network, save_adapter
 from hf_emms.finetune.responses import IGNORED, load_writer, response_batch, response_losses
 from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.formatting import pluralize
 from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.inputs.text import MAX_TRAINING_TOKENS
 from hf_emms.options import Options
@@ -129,9 +130,8 @@ class ResponseRows:
         asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
         if instruction and asked not in notes:
             notes.append(asked)
-        note = f"prompts with responses are cut at {reader.max_length:,} tokens"
-        if cut and note not in notes:
-            notes.append(note)
+        if cut:
+            notes.append(f"{cut:,} of {pluralize(len(texts), 'response')} cut at {reader.max_response:,} tokens")
 
     def labeled(self) -> LabeledRows:
         return LabeledRows(lambda rows: response_batch(self._reader, self._at(rows)), {}, len(self._responses))

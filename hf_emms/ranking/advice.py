@@ -135,12 +135,7 @@ def _available_rows(ranking: RankingData) -> int | None:
 
 
 def _counts_items(ranking: RankingData) -> bool:
-    try:
-        from hf_emms.tasks import TASKS
-    except ModuleNotFoundError:  # in a Space, which advises on no rows
-        return False
-    task = TASKS.find(ranking.task)
-    return task is not None and task.counts_items
+    return ranking.settings.get("sampled") == "words"
 
 
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:

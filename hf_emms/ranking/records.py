@@ -195,7 +195,8 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         skipped: rows that could not be decoded.
         available: the most rows that the split has for a sample; None where that is not known.
         settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
-            was used, None where labels can only be texts.
+            was used, None where labels can only be texts; `sampled` is "words" where `max_samples` counts the
+            words of sentences.
         estimators: names; the first one orders the rows.
         reason: why it does, in one sentence, where it is not EMMS.
         created: UTC time in ISO 8601.

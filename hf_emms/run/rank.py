@@ -311,8 +311,12 @@ def path_in_results(plan: Plan) -> str:
 
 
 def _recorded_settings(plan: Plan) -> dict[str, Any]:
-    sample = plan.sample
-    return plan.options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None}
+    sample, task = plan.sample, plan.sample.task
+    of_task = {
+        "label_form": sample.form if task.numbers or task.items else None,
+        "sampled": "words" if task.counts_items else None,
+    }
+    return plan.options.recorded() | of_task
 
 
 def _revisions(plan: Plan) -> dict[str, str]:

@@ -55,8 +55,6 @@ def glosses(count: int) -> list[str]:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
     texts = list(load_sample(Options("demo_glosses", max_samples=None)).inputs)
     if count > len(texts):
-        if not (sources.SHARE / "wordnet").exists():
-            sources.fetch_debian("wordnet-base")
         others = dict.fromkeys(synset.gloss for synset in sources.wordnet())
         # Every 20th: the file goes from nouns to adverbs.
         texts += [gloss for gloss in list(others)[::20] if gloss not in set(texts)]

@@ -70,8 +70,6 @@ def glosses(rows: int) -> str | Dataset:
     """The demo's glosses, or a table like it that has so many."""
     if rows <= DEMO_ROWS:
         return "demo_glosses"
-    if not (sources.SHARE / "wordnet").exists():
-        sources.fetch_debian("wordnet-base")
     synsets = data.target_synsets(-(-rows // len(data.GLOSS_CLASSES)))
     names = [data.GLOSS_CLASSES[synset.lexicographer] for synset in synsets]
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(data.GLOSS_CLASSES.values()))})

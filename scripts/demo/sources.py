@@ -225,7 +225,9 @@ class Synset:
 
 
 def wordnet() -> list[Synset]:
-    """All synsets of WordNet 3.0 in file order."""
+    """All synsets of WordNet 3.0 in file order; it is fetched where it is not."""
+    if not (SHARE / "wordnet").exists():
+        fetch_debian("wordnet-base")
     synsets = []
     for kind in ("noun", "verb", "adj", "adv"):
         for line in (SHARE / "wordnet" / f"data.{kind}").read_text(encoding="utf-8").splitlines():

@@ -286,8 +286,8 @@ SOUNDS: tuple[Candidate, ...] = tuple(
 # (texts) or 10 epochs over all rows, ended when validation no longer improves.
 QUICK = Budget("quick", (0, 1), {"budget": "quick"})
 FULL = Budget("full", (0, 1), {})
-# Few rows and one seed, with the epochs that users get: what a core can do in an hour.
-SMALL = Budget("small", (0,), {"confirm_samples": 400})
+# Few rows, with the epochs that users get: what a core can do in an hour.
+SMALL = Budget("small", (0, 1), {"confirm_samples": 400})
 FEW = Budget("few", (0,), {"confirm_samples": 300}, {"audio-classification": 5})
 
 MICRO = Pool(

@@ -134,6 +134,20 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     assert len({response.text for response in written}) > 1
 
 
+def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    few = rows(80)
+    long = few.map(lambda row, place: {"answer": "red cat " * (600 if place < 20 else 1)}, with_indices=True)
+    options = Options.of(long, confirm=1, epochs=1, learning_rates=["1e-2"], device="cpu")
+    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    splits = load_splits(options)
+    network = response_network(plan, splits, options, None)
+    for split in (splits.train, splits.validation, splits.test):
+        network.rows(split, True)
+    counts = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens", note) for note in network.notes]
+    found = [tuple(map(int, match.groups())) for match in counts if match]
+    assert [sum(numbers) for numbers in zip(*found, strict=True)] == [20, 80]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "t5"])
 def test_an_adapter_is_kept_alone_where_that_is_asked_for(
     zoo: Path, tmp_path: Path, emms_cache: Path, name: str

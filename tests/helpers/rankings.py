@@ -75,7 +75,7 @@ def example(**changes: Any) -> Ranking:
         "notes": ("column 'image' feeds the checkpoints",),
         "rows": ranked(rows, "emms"),
     }
-    settings = {name: changes.pop(name) for name in [*changes] if name in fields["settings"]}
+    settings = {name: changes.pop(name) for name in [*changes] if name in {*fields["settings"], "sampled"}}
     return Ranking(**(fields | {"settings": fields["settings"] | settings} | changes))
 
 

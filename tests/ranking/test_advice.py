@@ -97,7 +97,7 @@ def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
 
 
 def test_words_of_a_sentence_count_one_by_one_as_they_do_for_max_samples() -> None:
-    words = {"task": "token-classification", "n": 400, "n_inputs": 100, "label_form": "spans"}
+    words = {"n": 400, "n_inputs": 100, "label_form": "spans", "sampled": "words"}
     assert "--max-samples 1600" in str(advise(FIRST, SECOND, **words, available=1000))
     assert "the split has about 600" in str(advise(FIRST, SECOND, **words, available=150))
     assert "(all 400 were used)" in str(advise(FIRST, SECOND, **words, available=100))
