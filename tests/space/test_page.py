@@ -80,7 +80,8 @@ def test_focus_scrolling_and_what_is_open_stay(visit):
     header.focus()
     page.keyboard.press("Enter")
     has_query(page, "sort=parameters")
-    expect(checkpoints(page).first).to_have_text("org/long-001")
+    # The first row is the same before and after: until the view is there, a header still says what it did before.
+    expect(page.get_by_role("columnheader", name="Params")).to_have_attribute("aria-sort", "ascending")
     expect(header).to_be_focused()
     expect(page.get_by_label("Parameters, at most")).to_be_visible()
     page.keyboard.press("Enter")
