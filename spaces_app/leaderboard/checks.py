@@ -29,7 +29,7 @@ def recomputed(ranking: Ranking) -> Ranking:
     first = ranking.estimators[0]
     rows = []
     for row in ranking.rows:
-        scores = {name: _with_stderr(score) for name, score in row.scores.items() if _bounded(score)}
+        scores = {name: _with_stderr(name, score) for name, score in row.scores.items() if _bounded(score)}
         error = row.error if first in scores or row.error is not None else f"its {first} score is out of bounds"
         rows.append(msgspec.structs.replace(row, scores=scores, error=error))
     return msgspec.structs.replace(ranking, rows=ranked(rows, first))
@@ -40,8 +40,9 @@ def impossible(ranking: Ranking) -> str | None:
     return next((f"{place} {problem}" for place, problem in _problems(ranking)), None)
 
 
-def _with_stderr(score: Score) -> Score:
-    if len(score.folds) < 2:
+def _with_stderr(name: str, score: Score) -> Score:
+    """With the standard error over its folds. Of other scores, as bits per byte of all rows, folds do not give it."""
+    if name not in EMMS or len(score.folds) < 2:
         return score
     return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
 

@@ -17,8 +17,9 @@ from leaderboard.selection import View
 from leaderboard.store import Store
 
 from hf_emms.publish import results
-from hf_emms.ranking import Encoder
+from hf_emms.ranking import Encoder, Row
 from hf_emms.ranking.merge import path_of
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
@@ -42,6 +43,14 @@ def test_files_of_schema_version_1_are_read(tmp_path):
 def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
     assert sorted(shown.entries) == ["hostile", "image/beans", "image/food", "long", "long2", "text/news"]
     assert [problem.partition(":")[0] for problem in shown.problems] == ["broken.json"]
+
+
+def test_standard_errors_are_those_of_the_file_where_folds_do_not_give_them():
+    score = Score(-1.0, 0.04, (-0.9, -1.1, -1.0))
+    row = example(rows=(Row("org/a", scores={"emms": score, "short_run": score}),))
+    shown = recomputed(row).rows[0].scores
+    assert shown["short_run"] == score
+    assert shown["emms"].stderr == pytest.approx(0.1 / 3**0.5)
 
 
 def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(tmp_path):
