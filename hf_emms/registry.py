@@ -81,6 +81,12 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
     return by_name
 
 
+@cache
+def installed_version(package: str) -> str:
+    """The version of an installed package, read once."""
+    return metadata.version(package)
+
+
 def plugin_versions() -> dict[str, str]:
     """The packages that add something, and their versions: scores may depend on them."""
     added = (plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name)
@@ -89,7 +95,7 @@ def plugin_versions() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Package → installed version, of all packages that a score may depend on, plugins included."""
-    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
+    return {"hf_emms": __version__, **{name: installed_version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LabelForm, Options
-from hf_emms.registry import plugin_versions
+from hf_emms.registry import installed_version, plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
@@ -334,7 +333,7 @@ def sample_key(source: DatasetSource, options: Options, *, training: bool = Fals
         "training": training,
         "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
         # A task of another package cleans labels as its version does.
-        "versions": {"datasets": version("datasets"), **plugin_versions()},
+        "versions": {"datasets": installed_version("datasets"), **plugin_versions()},
         "code": SAMPLE_VERSION,
     }
 

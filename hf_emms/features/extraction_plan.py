@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +20,7 @@ from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
+from hf_emms.registry import installed_version
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 6
@@ -87,7 +87,7 @@ class ExtractionPlan:
         """16 hex digits that change whenever features of the same revision would."""
         settings = {
             "version": FEATURES_VERSION,
-            "transformers": version("transformers"),
+            "transformers": installed_version("transformers"),
             "loader": self.architecture.loader,
             "pooling": self.pooling,
             "package": self.architecture.package,
@@ -100,9 +100,9 @@ class ExtractionPlan:
             settings["dense"] = self.dense
         if self.base is not None:
             settings["base"] = f"{self.base.id}@{self.base.revision}"
-            settings["peft"] = version("peft")
+            settings["peft"] = installed_version("peft")
         if self.architecture.requires:
-            settings[self.architecture.requires] = version(self.architecture.requires)
+            settings[self.architecture.requires] = installed_version(self.architecture.requires)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -229,7 +229,8 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
         return False
     if "auto_map" not in config:
         raise EmmsError(
-            f"transformers {version('transformers')} does not know the architecture {model_type!r} of {repo.id}",
+            f"transformers {installed_version('transformers')} does not know the architecture {model_type!r} of "
+            f"{repo.id}",
             "pip install -U transformers",
         )
     if not trust_remote_code:

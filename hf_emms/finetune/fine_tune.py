@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_points
 from hf_emms.ranking.progress import Progress
-from hf_emms.registry import versions
+from hf_emms.registry import installed_version, versions
 from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
@@ -123,7 +122,7 @@ class FineTuning:
             "seed": job.seed,
             "device": self.options.device,
             "trust_remote_code": self.options.trust_remote_code,
-            "versions": {**versions(), **{name: metadata.version(name) for name in packages}},
+            "versions": {**versions(), **{name: installed_version(name) for name in packages}},
             "code": FINETUNE_VERSION,
         }
 
