@@ -82,8 +82,10 @@ def report(pool: Pool) -> str:
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
         spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
         confirmed = f"{replayed(target, CONFIRMED).regret:.1f}"
-        rows.append((target.name, target.record["half"], str(len(ordered)), spread, *cells, confirmed))
-    head = ("target", "half", "candidates", "fine-tuned", *(f"`{name}`" for name in ESTIMATORS))
+        steady = "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}"
+        rows.append((target.name, target.record["half"], str(len(ordered)), spread, steady, *cells, confirmed))
+    estimators = (f"`{name}`" for name in ESTIMATORS)
+    head = ("target", "half", "candidates", "fine-tuned", "τ of two seeds", *estimators)
     return markdown((*head, *peers, *CONTROLS.values(), f"regret with `--confirm {CONFIRMED}`"), rows)
 
 
