@@ -28,6 +28,7 @@ from scripts.demo import sources
 SIDE = Path(__file__).with_name("peer_words_side.py")
 PHASES = ("features", "ranking")
 EMBEDDED = "emms-demo/bert-distilled"
+LONGEST = 25  # words of a sentence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
     checkpoints = [str(sources.minilm()), str(resolve(EMBEDDED, "model").folder)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         file = Path(folder) / "rows.parquet"
-        # Transformer-ranker reads no sentence without words.
-        rows = rows.filter(lambda row: bool(row["tokens"])).select(range(options.sentences))
+        # Transformer-ranker fails on sentences without words, and on those longer than a checkpoint reads.
+        rows = rows.filter(lambda row: 0 < len(row["tokens"]) <= LONGEST).select(range(options.sentences))
         rows.select_columns(["tokens", "ner_tags"]).to_parquet(file)
         sides = [
             stack.enter_context(

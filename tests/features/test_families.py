@@ -19,6 +19,7 @@ from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
 from hf_emms.inputs import IMAGE
+from hf_emms.registry import installed_version
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, processor, repo_of
@@ -111,13 +112,16 @@ def test_timm_gives_what_its_own_classifier_reads(name: str, zoo: Path) -> None:
 
 
 def test_timm_features_are_cached_apart_by_its_version(
-    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     folder = timm_checkpoint(zoo, "densenet121")
     before = plan_extraction(repo_of(folder), IMAGE, "t").fingerprint
     (tmp_path / "timm-9.9.dist-info").mkdir()
     (tmp_path / "timm-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
     monkeypatch.syspath_prepend(tmp_path)
+    # Another process is to read the version anew, and so are the tests after this one.
+    installed_version.cache_clear()
+    request.addfinalizer(installed_version.cache_clear)
     assert plan_extraction(repo_of(folder), IMAGE, "t").fingerprint != before
 
 
