@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from transformers import AutoTokenizer
+
 from hf_emms.hub import resolve
 from scripts.bench.peer import peer_python
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
@@ -28,7 +30,6 @@ from scripts.demo import sources
 SIDE = Path(__file__).with_name("peer_words_side.py")
 PHASES = ("features", "ranking")
 EMBEDDED = "emms-demo/bert-distilled"
-LONGEST = 25  # words of a sentence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +48,10 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         file = Path(folder) / "rows.parquet"
         # Transformer-ranker fails on sentences without words, and on those longer than a checkpoint reads.
-        rows = rows.filter(lambda row: 0 < len(row["tokens"]) <= LONGEST).select(range(options.sentences))
+        tokenize = AutoTokenizer.from_pretrained(checkpoints[-1])
+        lengths = [len(tokenize(row, is_split_into_words=True)["input_ids"]) if row else 0 for row in rows["tokens"]]
+        read = [place for place, length in enumerate(lengths) if 0 < length <= tokenize.model_max_length]
+        rows = rows.select(read[: options.sentences])
         rows.select_columns(["tokens", "ner_tags"]).to_parquet(file)
         sides = [
             stack.enter_context(
