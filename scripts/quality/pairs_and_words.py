@@ -18,7 +18,7 @@ import hf_emms
 from scripts.quality import transformer_ranker
 from scripts.quality.confirming import replayed
 from scripts.quality.protocol import PAIRS_AND_WORDS, ROLES, Pool
-from scripts.quality.report import markdown, replace_between, tau_and_regret
+from scripts.quality.report import markdown, or_dash, replace_between, tau_and_regret
 from scripts.quality.results import FEWEST, collect, controls, load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-pairs-and-tokens.md"
@@ -82,7 +82,7 @@ def report(pool: Pool) -> str:
         cells = [tau_and_regret([measures] if measures else []) for measures in measured]
         spread = f"{target.record['measure']} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
         confirmed = f"{replayed(target, CONFIRMED).regret:.1f}"
-        steady = "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}"
+        steady = or_dash(target.seeds_agree)
         rows.append((target.name, target.record["half"], str(len(ordered)), spread, steady, *cells, confirmed))
     estimators = (f"`{name}`" for name in ESTIMATORS)
     head = ("target", "half", "candidates", "fine-tuned", "τ of two seeds", *estimators)

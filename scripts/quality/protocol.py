@@ -286,7 +286,7 @@ SOUNDS: tuple[Candidate, ...] = tuple(
 # (texts) or 10 epochs over all rows, ended when validation no longer improves.
 QUICK = Budget("quick", (0, 1), {"budget": "quick"})
 FULL = Budget("full", (0, 1), {})
-# Few rows, with the epochs that users get: what a core can do in an hour.
+# Few rows, with the epochs that users get: what a core can do in an hour or two.
 SMALL = Budget("small", (0, 1), {"confirm_samples": 400})
 FEW = Budget("few", (0,), {"confirm_samples": 300}, {"audio-classification": 5})
 

@@ -110,7 +110,6 @@ def _targets(targets: list[TargetResult]) -> str:
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
         runs = [run for own in target.runs.values() for run in own]
-        steady = target.seeds_agree
         rows.append(
             (
                 target.name,
@@ -120,7 +119,7 @@ def _targets(targets: list[TargetResult]) -> str:
                 str(len(runs)),
                 f"{target.record['measure']} {ordered[-1][1]:.1f} to {ordered[0][1]:.1f}",
                 ordered[0][0],
-                "–" if steady is None else f"{steady:.2f}",
+                or_dash(target.seeds_agree),
             )
         )
     head = ("target", "task", "half", "candidates", "fine-tunings", "test scores", "best", "weighted τ of two seeds")
@@ -159,8 +158,7 @@ def _by_task(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str
     tasks = list(dict.fromkeys(target.record["task"] for target in targets))
     of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
     rows = [
-        (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks))
-        for name, own in found.items()
+        (NAMES[name], *(or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks)) for name, own in found.items()
     ]
     return markdown(("ranked by", *tasks), rows)
 
@@ -178,14 +176,15 @@ def _gains(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
 
 def _by_target(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
     rows = [
-        (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
+        (NAMES[name], *(or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
         for name, own in found.items()
     ]
     return markdown(("ranked by", *(target.name for target in targets)), rows)
 
 
-def _or_dash(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.2f}"
+def or_dash(value: float | None) -> str:
+    """Two decimals, or a dash where there is no number."""
+    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
 
 
 def _sizes(targets: list[TargetResult]) -> str:
@@ -292,7 +291,7 @@ def _again(targets: list[TargetResult]) -> str:
                 target.name,
                 target.record["task"],
                 f"{np.mean(agreed):.2f}",
-                "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}",
+                or_dash(target.seeds_agree),
                 f"{np.mean([again.truth[name] - target.truth[name] for name in target.candidates]):+.1f}",
                 f"{new['weighted_tau']:.2f}",
                 *(f"{regret:.1f}" for regret in regrets),

@@ -12,7 +12,7 @@ from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
 from scripts.quality import calibration, power
 from scripts.quality.confirming import replayed
 from scripts.quality.protocol import FULL, IMAGES, MICRO, QUICK, SAME_ARCHITECTURE, TEXTS, Pool
-from scripts.quality.report import LABELS, NAMES, markdown, tau_and_regret
+from scripts.quality.report import LABELS, NAMES, markdown, or_dash, tau_and_regret
 from scripts.quality.results import FEWEST, Measured, TargetResult, controls, load
 
 BUDGETS = (QUICK, FULL)
@@ -116,7 +116,7 @@ def _targets(targets: Sequence[TargetResult]) -> str:
                     f"{one.record['test_rows']:,}",
                     " > ".join(str(len(group)) for group in one.groups),
                     max(one.truth, key=lambda name: one.truth[name]),
-                    "–" if one.seeds_agree is None else f"{one.seeds_agree:.2f}",
+                    or_dash(one.seeds_agree),
                     _agreed(one, by_loss),
                     "–" if quick is None or one.budget == QUICK.name else _agreed(quick, one),
                 )

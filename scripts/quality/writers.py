@@ -26,7 +26,7 @@ from hf_emms.evaluation import dataset_blind, measured, weighted_tau
 from hf_emms.ranking import Ranking
 from hf_emms.tasks.metrics import BYTE_LIKELIHOOD
 from scripts.quality.protocol import Half, made, work
-from scripts.quality.report import markdown, replace_between
+from scripts.quality.report import markdown, or_dash, replace_between
 from scripts.quality.rows import Table, hub_rows, split_rows, write
 
 RESULTS = Path(__file__).parent / "results" / "writers.json"
@@ -270,7 +270,7 @@ def table(results: Mapping[str, Any]) -> str:
             trained = runs["rows"]["train"].partition(", split")[0]
             cells = [f"{of['weighted_tau']:.2f} / {of['regret']:.2f}" for of in measures.values()]
             spread, share = f"{bits[best]:.2f} ({best}) to {worst:.2f}", f"{target['seconds'] / runs['seconds']:.0%}"
-            steady = f"{weighted_tau(*(-np.array(runs['bits'][:2]))):.2f}" if len(runs["bits"]) > 1 else "–"
+            steady = or_dash(weighted_tau(*-np.array(runs["bits"])) if len(runs["bits"]) == SEEDS else None)
             rows.append((name, target["half"], trained, spread, steady, *cells, share))
     head = ("target", "half", "trained on", "bits per byte", "τ of two seeds", *measures, f"cost of `{FIRST}`")
     return markdown(head, rows)
