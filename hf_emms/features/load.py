@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import pickle
 import re
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -182,11 +185,50 @@ def load_options(plan: ExtractionPlan) -> dict[str, Any]:
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
         # The text tower's own projection_dim is wrong in some CLIP configurations; that of the whole model is right.
         options["projection_dim"] = plan.config["projection_dim"]
-    if plan.architecture.loader == "TimmWrapperModel" and "model_args" in plan.config:
-        # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
-        arguments = plan.config["model_args"] or {}
-        options["model_args"] = {name: value for name, value in arguments.items() if name != "num_classes"}
+    if plan.architecture.loader == "TimmWrapperModel":
+        options["model_args"] = _timm_arguments(plan)
     return options
+
+
+def _timm_arguments(plan: ExtractionPlan) -> dict[str, Any]:
+    """Return the arguments in config.json that describe an architecture of timm.
+
+    Raises:
+        EmmsError: config.json names a folder or a repository as the architecture, or an argument that no model of timm
+            is built with. `timm.create_model` takes paths too, and unpickles what lies there.
+    """
+    architecture = str(plan.config.get("architecture", ""))
+    if ":" in architecture or "/" in architecture:
+        raise EmmsError(
+            f"config.json of {plan.repo.id} has the architecture {architecture!r}, which is no model of timm",
+            "the architecture is a name such as resnet50",
+        )
+    # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
+    arguments = {k: v for k, v in (plan.config.get("model_args") or {}).items() if k != "num_classes"}
+    refused = sorted(arguments.keys() - _timm_constructor_arguments())
+    if refused:
+        raise EmmsError(
+            f"config.json of {plan.repo.id} has model_args that describe no architecture: {', '.join(refused)}",
+            "they may read other files, and are not passed on to timm: choose a checkpoint without them",
+        )
+    return arguments
+
+
+@cache
+def _timm_constructor_arguments() -> frozenset[str]:
+    """Return the names of the arguments that constructors of timm's models take."""
+    import timm
+
+    modules = {timm.models.model_entrypoint(name).__module__ for name in timm.list_models()}
+    models = [
+        value
+        for module in modules
+        for value in vars(sys.modules[module]).values()
+        if isinstance(value, type) and issubclass(value, torch.nn.Module)
+    ]
+    signatures = [inspect.signature(model).parameters for model in models]
+    names = {name for parameters in signatures if "num_classes" in parameters for name in parameters}
+    return frozenset(names - inspect.signature(timm.create_model).parameters.keys() - {"args", "kwargs"})
 
 
 def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:

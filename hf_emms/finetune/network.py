@@ -145,7 +145,8 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
     )
     if plan.base is not None:
         adapters.merge_adapter(plan.repo, model)
-    for name in {name.rpartition(".")[0] for name in report["missing_keys"]}:
+    # In one order in every process: each layer takes its random numbers from the same stream.
+    for name in sorted({name.rpartition(".")[0] for name in report["missing_keys"]}):
         module = model.get_submodule(name)
         if isinstance(module, nn.Linear):
             # By its width: a deviation of 0.02 for all widths lets little through a narrow one.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +112,25 @@ def test_timm_gives_what_its_own_classifier_reads(name: str, zoo: Path) -> None:
         expected = model(torch.stack([transform(picture) for picture in pictures()]))
         logits = model.get_classifier()(torch.from_numpy(rows(load(folder), pictures())))
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_args": {"checkpoint_path": "weights.bin", "block_config": [1, 1, 1, 1]}}, "checkpoint_path"),
+        ({"model_args": {"pretrained_cfg": {"file": "weights.bin"}}}, "pretrained_cfg"),
+        ({"model_args": {"cache_dir": "elsewhere"}}, "cache_dir"),
+        ({"architecture": "local-dir:elsewhere"}, "local-dir:elsewhere"),
+    ],
+)
+def test_config_json_of_timm_names_no_other_files(
+    change: dict[str, Any], named: str, zoo: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(timm_checkpoint(zoo, "densenet121"), tmp_path / "checkpoint")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(EmmsError, match=re.escape(named)):
+        load(folder)
 
 
 def test_timm_features_are_cached_apart_by_its_version(
