@@ -1,17 +1,11 @@
 """The error that users see, without tokens and control characters, what raises it, and how a stopped command ends."""
 
-import functools
-import inspect
 import os
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, Union, get_args, get_origin, get_type_hints
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, SupportsIndex
 
 # What pip installs hf-emms from, and what that is: on a package index it is "hf-emms", which needs no words.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
@@ -56,68 +50,25 @@ class EmmsError(ValueError):
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
 
 
-# What an argument of an annotated type may be, where that is more, and what a user is told that it must be.
-_WIDER: dict[type, type] = {int: SupportsIndex, Path: os.PathLike}
 _TYPE_WORDS: dict[type, str] = {
     str: "a text",
     bytes: "bytes",
-    bool: "True or False",
     SupportsIndex: "a whole number",
     os.PathLike: "a path",
     Iterable: "a list",
-    Mapping: "a dictionary",
     types.NoneType: "None",
 }
 
 
-def checks_types(function: Callable[P, R]) -> Callable[P, R]:
-    """Lets a function refuse arguments of other types than its annotations say.
-
-    Annotations of what is imported for type checkers alone, and of anything but classes, are not checked.
+def check_type(name: str, value: Any, *allowed: type) -> None:
+    """Refuse an argument of a type that is not allowed, before Python says so in words of its own.
 
     Raises:
-        EmmsError: an argument is of another type.
+        EmmsError: the value is of none of the types.
     """
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            arguments = signature.bind(*args, **kwargs).arguments
-        except TypeError:  # an argument is missing or unknown, which Python says itself
-            return function(*args, **kwargs)
-        allowed_types = _types_of_arguments(function)
-        for name, value in arguments.items():
-            kinds = allowed_types.get(name)
-            if kinds is not None and not isinstance(value, kinds):
-                allowed = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in kinds)
-                raise EmmsError(f"{name} is {value!r:.80}; it must be {allowed}")
-        return function(*args, **kwargs)
-
-    signature = inspect.signature(function)
-    return checked
-
-
-@functools.cache
-def _types_of_arguments(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
-    kinds = dict[str, tuple[type, ...]]()
-    for name, annotation in function.__annotations__.items():
-        with suppress(NameError):
-            alone = types.SimpleNamespace(__annotations__={name: annotation})
-            allowed = _types_of(get_type_hints(alone, function.__globals__)[name])
-            if allowed is not None:
-                kinds[name] = allowed
-    return kinds
-
-
-def _types_of(annotation: Any) -> tuple[type, ...] | None:
-    """The classes that an annotation allows; None of one that no class can be checked by."""
-    origin = get_origin(annotation) or annotation
-    if origin in (Union, types.UnionType):
-        parts = [_types_of(part) for part in get_args(annotation)]
-        return None if None in parts else tuple(kind for part in parts for kind in part or ())
-    if origin is Literal:
-        return tuple({type(value) for value in get_args(annotation)})
-    return (_WIDER.get(origin, origin),) if isinstance(origin, type) and origin is not Any else None
+    if not isinstance(value, allowed):
+        words = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in allowed)
+        raise EmmsError(f"{name} is {value!r:.80}; it must be {words}")
 
 
 # Characters of a reason: validators of configurations print whole files.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""
@@ -26,9 +26,9 @@ Batch = tuple[np.ndarray, Tensor]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-@checks_types
 def choose_device(device: str) -> torch.device:
     """The torch device of a name; an EmmsError if it is unknown or this machine lacks it."""
+    check_type("device", device, str)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.registry import Registry
 from hf_emms.scoring import estimators as built_in
 from hf_emms.scoring.estimators import Estimator
@@ -12,9 +12,9 @@ ESTIMATORS: Registry[Estimator] = Registry(
 )
 
 
-@checks_types
 def get_estimator(name: str) -> Estimator:
     """An estimator; an EmmsError where there is none, or the package that adds it is broken."""
+    check_type("estimator", name, str)
     if name not in ESTIMATORS:
         raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-from hf_emms.errors import checks_types
+from hf_emms.errors import check_type
 from hf_emms.formatting import format_duration
 from hf_emms.ranking.records import Row
 
@@ -55,9 +55,9 @@ class Silent:
         pass
 
 
-@checks_types
 def or_silent(progress: Progress | None) -> Progress:
     """The progress, or one that reports nothing."""
+    check_type("progress", progress, Progress, type(None))
     return progress or Silent()
 
 

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
 from hf_emms.options import in_python
@@ -72,35 +72,34 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             raise EmmsError("pandas is not installed", "pip install pandas") from error
         return pd.DataFrame(self.records())
 
-    @checks_types
     def top(self, count: int = 3) -> list[Row]:
         """The first `count` rows that have a score."""
+        check_type("count", count, SupportsIndex)
         return [row for row in self.rows if row.error is None][:count]
 
-    @checks_types
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
         """One line a checkpoint, numbers unrounded, as text; also written to `path`, where it is given."""
+        check_type("path", path, str, PathLike, type(None))
         content = text.to_csv(self)
         if path is not None:
             write_atomic(Path(path), content)
         return content
 
-    @checks_types
     def to_json(self, *, indent: int | None = 2) -> str:
         """The whole ranking as JSON text, without loss."""
+        check_type("indent", indent, int, type(None))
         return files.to_json(self, indent=indent)
 
     @classmethod
-    @checks_types
     def from_json(cls, text: str | bytes) -> Self:
         """Reads what `to_json` wrote, in this or an earlier version of the schema.
 
         Raises:
             EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
         """
+        check_type("text", text, str, bytes)
         return files.from_json(text, cls)
 
-    @checks_types
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the whole ranking to a .json or .parquet file, which `load` reads without loss.
 
@@ -108,6 +107,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             EmmsError: another suffix.
             OSError: the file cannot be written.
         """
+        check_type("path", path, str, PathLike)
         path = Path(path)
         if path.suffix == ".json":
             write_atomic(path, self.to_json())
@@ -121,9 +121,9 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return path
 
     @classmethod
-    @checks_types
     def load(cls, path: str | PathLike[str]) -> Self:
         """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
+        check_type("path", path, str, PathLike)
         path = Path(path)
         if path.suffix == ".parquet":
             return files.from_parquet(path, cls)
@@ -136,7 +136,6 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         except EmmsError as error:
             raise EmmsError(f"{path}: {error.message}", error.hint) from error
 
-    @checks_types
     def plot(
         self,
         kind: Literal["scores", "size"] = "scores",
@@ -158,4 +157,6 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """
         from hf_emms.ranking.plot import draw
 
+        check_type("path", path, str, PathLike, type(None))
+        check_type("estimator", estimator, str, type(None))
         return draw(self, kind, estimator or self.estimators[0], ax, None if path is None else Path(path))

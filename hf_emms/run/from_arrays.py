@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.files import atomic_file
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
@@ -118,7 +119,6 @@ def score(
     return _score(features, labels, get_estimator(name), encoders, groups, folds, seed)
 
 
-@checks_types
 def embed_labels(
     texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
 ) -> LabelTable:
@@ -141,6 +141,8 @@ def embed_labels(
         >>> [block.shape for block in labels.embeddings]
         [(3, 96), (3, 32), (3, 64)]
     """
+    check_type("texts", texts, Iterable)
+    check_type("device", device, str)
     names = names_of("encoders", encoders)
     if not names:
         raise EmmsError("no label encoder was named", 'encoders="demo" takes those that ship with hf-emms')
@@ -150,13 +152,14 @@ def embed_labels(
     return table_for(array, encoders=names, device=device)
 
 
-@checks_types
 def save_moments(moments: Moments, path: str | Path) -> None:
     """Writes moments to one .npz file, whole or not at all.
 
     Raises:
         EmmsError: the file cannot be written.
     """
+    check_type("moments", moments, Moments)
+    check_type("path", path, str, PathLike)
     arrays: dict[str, Any] = {"format": np.asarray(_FORMAT), **moments.to_arrays()}
     try:
         with atomic_file(Path(path)) as file, file.open("wb") as stream:
@@ -165,13 +168,13 @@ def save_moments(moments: Moments, path: str | Path) -> None:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
 
 
-@checks_types
 def load_moments(path: str | Path) -> Moments:
     """Reads what `save_moments` wrote, which runs no code.
 
     Raises:
         EmmsError: not such a file, or written by another version.
     """
+    check_type("path", path, str, PathLike)
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

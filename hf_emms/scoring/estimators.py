@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring import EmmsResult, Score
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def score(
     return tuple(estimator.score(inputs) for estimator in estimators)
 
 
-@checks_types
 def get_method(name: str) -> Estimator:
     """The estimator behind a method of EMMS, which may also be named as estimators are."""
+    check_type("method", name, str)
     if name not in METHODS and name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, checks_types
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.linalg import symmetric
@@ -82,9 +82,9 @@ class Moments:
         self._sample = RowSample(int(sample_rows))
 
     @classmethod
-    @checks_types
     def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
         """Empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
+        check_type("labels", labels, LabelTable)
         basis = labels.basis()
         return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables, sample_rows=sample_rows)
 
@@ -198,9 +198,9 @@ class Moments:
         return arrays
 
     @classmethod
-    @checks_types
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
         """The moments of `to_arrays`."""
+        check_type("arrays", arrays, Mapping)
         tables = [array for name, array in arrays.items() if name.startswith("table_")]
         sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed", "sample_rows")}
         moments = cls(widths=arrays["widths"].tolist(), tables=tables, **sizes)
