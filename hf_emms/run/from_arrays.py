@@ -20,7 +20,7 @@ from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring import estimators as scoring
 from hf_emms.scoring.arrays import as_numpy, f_labels
 from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.labels import LabelTable
+from hf_emms.scoring.labels import LabelTable, are_classes
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
@@ -276,8 +276,7 @@ def table_for(
 
 
 def _are_classes(labels: np.ndarray, n_distinct: int) -> bool:
-    """Ids are classes; texts are where most of them repeat, as names do and captions do not."""
-    return labels.dtype != object or 2 * n_distinct <= len(labels)
+    return labels.dtype != object or are_classes(n_distinct, len(labels))
 
 
 def _one_hot(labels: np.ndarray, name: str) -> LabelTable:

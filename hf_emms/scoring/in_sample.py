@@ -14,6 +14,7 @@ from scipy.linalg.blas import dsymv
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
+from hf_emms.scoring.labels import are_classes
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
@@ -139,13 +140,13 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
     Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot), the standardised
-    columns of the "f-labels", or "auto": classes where labels are kept by text. `common` is the evidence as the
+    columns of the "f-labels", or "auto": classes where labels are kept by text and most repeat. Of labels that are all
+    different, one-hot targets would give any order of the labels the same evidence. `common` is the evidence as the
     widespread code has it, which leaves out (D1 − rank)·log α and so is far too high when D1 > N.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
     """
-    by_text = moments.basis.by_text
-    if targets == "classes" and not by_text:
+    if targets == "classes" and not moments.basis.by_text:
         raise EmmsError("LogME on classes needs class ids, but the labels are dense", "pass a LabelTable")
     basis = standardise(moments).basis
     rows = moments.rows()
@@ -155,6 +156,10 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
         sums = moments.sums()
     origin, n = sums.origin_x, float(moments.n)
     x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
+    if targets == "auto":
+        targets = "classes" if moments.basis.by_text and are_classes(np.count_nonzero(y), moments.n) else "f-labels"
+    elif targets == "classes":
+        _check_classes("LogME on classes", y, moments.n)
     half = np.outer(origin, x + 0.5 * n * origin)
     centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
     sigma, vectors = eigh(centred + half + half.T, check_finite=False, driver="evd")
@@ -164,7 +169,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     if common and not kept.any():
         raise EmmsError("the features are 0 in every row: logme_common, which divides by them, has no value for them")
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
-    if by_text and targets != "f-labels":
+    if targets == "classes":
         columns, squares = xy + np.outer(origin, y), y
     else:
         columns, squares = basis.expand(xy - np.outer(x, y / n)), n * basis.variances()
@@ -212,6 +217,17 @@ def hscore(moments: Moments) -> float:
     if not moments.basis.by_text:
         raise EmmsError("the H-score needs classes, but no labels repeat", "leave out --estimator hscore")
     statistics = standardise(moments)
-    share = statistics.sums.y.sum(axis=0) / statistics.n
+    counts = statistics.sums.y.sum(axis=0)
+    _check_classes("the H-score", counts, moments.n)
+    share = counts / statistics.n
     present = share > 0
     return float((whiten(statistics)[:, present] ** 2 / share[present]).sum())
+
+
+def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
+    """Refuse labels, of which `counts` (U,) rows each have one, where few repeat: features of any content fit those."""
+    if not are_classes(different := np.count_nonzero(counts), rows):
+        raise EmmsError(
+            f"{estimator} needs classes, but {different:,} of {rows:,} labels are different: it would rank by width",
+            "--estimator emms_knn reads what labels mean",
+        )

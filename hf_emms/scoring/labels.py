@@ -26,6 +26,11 @@ _FEW_F_LABELS = 8
 _HEAD = 8
 
 
+def are_classes(n_different: int, rows: int) -> bool:
+    """Return whether most labels repeat, as the names of classes do and captions do not."""
+    return 2 * n_different <= rows
+
+
 @dataclass(frozen=True)
 class LabelTable:
     """K F-labels of N rows, stored once per distinct label text: ``tables[k][codes[i]]`` is the k-th of row i.

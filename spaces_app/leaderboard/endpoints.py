@@ -83,8 +83,8 @@ class Endpoints:
             licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
             unseen: leave out checkpoints that are known to have been trained on the ranking's dataset.
-            sort: rank, checkpoint, emms_knn, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest
-                first.
+            sort: rank, checkpoint, one of the ranking's estimators (such as emms_knn or short_run), parameters,
+                downloads or seconds; "-" before it: largest first.
             limit: how many rows to give at most.
             offset: how many to leave out before.
 
@@ -93,8 +93,9 @@ class Endpoints:
             match, and the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
-        if sort.removeprefix("-") not in selection.SORTS:
-            raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(selection.SORTS)}")
+        choices = selection.sorts(entry.ranking)
+        if sort.removeprefix("-") not in choices:
+            raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(choices)}")
         limits = View(q=search, licence=_one(licence), library=_one(library), trained="unseen" if unseen else "")
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
         ordered = lines.in_order(found, sort)[max(0, offset) :][: _within_limits(limit)]

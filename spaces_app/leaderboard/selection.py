@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlencode
 
-from hf_emms.ranking import columns
+from hf_emms.ranking import Ranking, columns
 from leaderboard.store import Entry, Snapshot
 
 TABS = {
@@ -51,7 +51,6 @@ _FIRST = (
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
-SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
@@ -80,7 +79,7 @@ class View:
         language: any of these, as cards name them ("en").
         trained: of TRAINED: on what, by its card.
         columns: of COLUMNS.
-        sort: a column, with "-" before it for the largest first.
+        sort: of `sorts` of the ranking, with "-" before it for the largest first.
         order: of ORDERS, likewise.
         rows: how many rows are drawn.
         scope: which datasets are compared, of SCOPES.
@@ -173,7 +172,7 @@ def from_query(query: str) -> View:
         trained=choice("trained", TRAINED),
         columns=chosen if "columns" in fields else DEFAULT_COLUMNS,
         order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
-        sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",
+        sort=text("sort") or "rank",
         rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
         scope=choice("scope", SCOPES),
         cost=choice("cost", COSTS),
@@ -181,12 +180,17 @@ def from_query(query: str) -> View:
     )
 
 
+def sorts(ranking: Ranking) -> tuple[str, ...]:
+    """Return the names that the rows of a ranking can be sorted by: its estimators and the columns of the table."""
+    return ("rank", "checkpoint", *ranking.estimators, *(name for name in COLUMNS if name != "other"))
+
+
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     """The view as it can be shown with these rankings, and its entry.
 
     Of a ranking and another task than its own the task counts: a form without scripts sends both. Without a ranking the
     first of the task is taken; without a task, the first of all. A ranking or task that is not there stays in the view,
-    without an entry: the page reports it. Filters stay.
+    without an entry: the page reports it. Filters stay; an order that the ranking does not have becomes its own.
     """
     entry = snapshot.entries.get(view.ranking)
     if entry is not None and view.task in snapshot.tasks and view.task != entry.ranking.task:
@@ -197,7 +201,10 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
         entry = next(iter(snapshot.of_task(view.task)), None)
     else:
         entry = next(iter(snapshot.entries.values()), None)
-    return (replace(view, task=entry.ranking.task, ranking=entry.id), entry) if entry else (view, None)
+    if entry is None:
+        return view, None
+    sort = view.sort if view.sort.removeprefix("-") in sorts(entry.ranking) else "rank"
+    return replace(view, task=entry.ranking.task, ranking=entry.id, sort=sort), entry
 
 
 def is_filtered(view: View) -> bool:

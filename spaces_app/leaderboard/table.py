@@ -23,8 +23,8 @@ from leaderboard.selection import (
     COLUMNS,
     DEFAULT_COLUMNS,
     ROWS_AT_ONCE,
-    SORTS,
     View,
+    sorts,
     to_query,
 )
 from leaderboard.store import Snapshot
@@ -65,13 +65,13 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
     shown = chosen(view, ranking, snapshot)
     columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
     first = ranking.estimators[0]
-    head = "".join(_header(name, title, css, view) for name, title, css, _ in columns)
+    head = "".join(_header(name, title, css, view, ranking) for name, title, css, _ in columns)
     body = "".join(_rows(shown[: view.rows], columns, banded=view.sort == "rank"))
     if not shown:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
     orders = ""
     if sorted_by_browser:
-        names = [name for name, *_ in columns if name in SORTS]
+        names = [name for name, *_ in columns if name in sorts(ranking)]
         orders = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
     caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
     return (
@@ -202,8 +202,8 @@ def _text(column: TableColumn) -> Cell:
     return lambda line: escape(column.text(line.ranking, line.row))
 
 
-def _header(name: str, title: str, css: str, view: View) -> str:
-    if name not in SORTS or name == "n":
+def _header(name: str, title: str, css: str, view: View, ranking: Ranking) -> str:
+    if name not in sorts(ranking) or name == "n":
         return f'<th scope="col" class="{css}">{escape(title)}</th>'
     return markup.sorting_header(
         name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)), _HINTS.get(name, "")

@@ -102,13 +102,18 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield Running(url, results)
 
 
-def snapshot_of(folder: Path) -> Any:
-    """What the Space shows of a folder."""
+def store_of(folder: Path) -> Any:
+    """The store of the Space over a folder."""
     from leaderboard.store import Store
 
     store = Store(lambda: folder, folder.name)
     store.refresh()
-    return store.snapshot
+    return store
+
+
+def snapshot_of(folder: Path) -> Any:
+    """What the Space shows of a folder."""
+    return store_of(folder).snapshot
 
 
 @pytest.fixture
@@ -131,11 +136,8 @@ def client_of(folder: Path, repo_id: str = "") -> Any:
     testclient = pytest.importorskip("starlette.testclient", reason="gradio is not installed")
     pytest.importorskip("gradio", reason="gradio is not installed")
     from leaderboard.server import Pages, serve
-    from leaderboard.store import Store
 
-    store = Store(lambda: folder, folder.name)
-    store.refresh()
-    return testclient.TestClient(serve(Pages(store, repo_id)))
+    return testclient.TestClient(serve(Pages(store_of(folder), repo_id)))
 
 
 @pytest.fixture

@@ -92,6 +92,26 @@ def test_hscore_is_the_trace_of_whitened_class_means():
         get_estimator("hscore").score(inputs_of(x, LabelTable.of_rows([labels.tables[0][labels.codes]])))
 
 
+@pytest.mark.parametrize("n_texts", [60, 40])
+def test_hscore_is_refused_where_few_labels_repeat_since_wide_features_would_win(n_texts):
+    texts = [f"text {row % n_texts}" for row in range(60)]
+    for width in (5, 20):
+        x = np.random.default_rng(0).normal(size=(60, width))
+        with pytest.raises(EmmsError, match=f"needs classes, but {n_texts} of 60 labels are different"):
+            hf_emms.score(x, texts, encoders="demo", estimator="hscore")
+
+
+def test_logme_reads_what_labels_mean_where_few_repeat():
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(60, 4))
+    meaning, x = hidden @ rng.normal(size=(4, 80)), hidden @ rng.normal(size=(4, 6)) + 0.1 * rng.normal(size=(60, 6))
+    in_order, shuffled = (LabelTable(codes, (meaning,)) for codes in (np.arange(60), rng.permutation(60)))
+    assert logme(moments_of(x, in_order)) > logme(moments_of(x, shuffled)) + 0.1
+    assert logme(moments_of(x, in_order)) == logme(moments_of(x, in_order), targets="f-labels")
+    with pytest.raises(EmmsError, match="needs classes"):
+        logme(moments_of(x, in_order), targets="classes")
+
+
 def test_knn_votes_among_the_nearest_rows_of_other_groups():
     x, labels = classes(n=90, noise=3.0)
     centred = x - x.mean(axis=0)

@@ -145,7 +145,7 @@ VIEWS = st.builds(
     columns=st.sets(st.sampled_from(list(selection.COLUMNS))).map(
         lambda chosen: tuple(name for name in selection.COLUMNS if name in chosen)
     ),
-    sort=st.sampled_from(selection.SORTS).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
+    sort=st.sampled_from(selection.sorts(example())).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
     order=st.sampled_from(list(selection.ORDERS)).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
     rows=st.integers(1, 999_999),
     scope=st.sampled_from(list(selection.SCOPES)),

@@ -10,15 +10,16 @@ from dataclasses import replace
 import msgspec
 import pytest
 from leaderboard import across, compare, controls, cost, render, shortlist, table
+from leaderboard.endpoints import Endpoints
 from leaderboard.facts import Facts
-from leaderboard.selection import View, from_query
+from leaderboard.selection import View, from_query, resolved
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
-from hf_emms.ranking import FineTuned, Seconds, ranked
+from hf_emms.ranking import FineTuned, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
+from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, store_of, with_facts, write
 
 # Choosing
 
@@ -40,6 +41,23 @@ def test_filters_and_orders(shown):
     assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
     assert chosen(shown, sort="parameters") == ["org/best", "org/worse", "org/close", "org/broken"]
     assert chosen(shown, licence=("mit",)) == []
+
+
+@pytest.mark.parametrize("estimator", ["short_run", "word_error_rate", "class_spread"])
+def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages_too(tmp_path, estimator):
+    values = {"org/a": -0.3, "org/b": -0.1, "org/c": -0.2}
+    rows = [Row(name, scores={estimator: Score(value), "logme": Score(-value)}) for name, value in values.items()]
+    write(tmp_path, "x", example(estimators=(estimator, "logme"), rows=ranked(rows, estimator)))
+    found = snapshot_of(tmp_path)
+    view, entry = resolved(from_query(f"ranking=x&sort={estimator}"), found)
+    assert [line.row.checkpoint for line in table.chosen(view, entry.ranking, found)] == ["org/a", "org/c", "org/b"]
+    assert f"sort=-{estimator}" in table.table(View(task=view.task, ranking="x"), entry.ranking, found)
+    endpoints = Endpoints(store_of(tmp_path))
+    listed = endpoints.get_ranking("x", sort=f"-{estimator}")["rows"]
+    assert [row["checkpoint"] for row in listed] == ["org/b", "org/c", "org/a"]
+    assert resolved(from_query("ranking=x&sort=-knn"), found)[0].sort == "rank"
+    with pytest.raises(ValueError, match=f"cannot sort by 'knn'; .*{estimator}, logme, "):
+        endpoints.get_ranking("x", sort="knn")
 
 
 def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, shown):
