@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan, transformers_config
+from hf_emms.features.main_memory import free_main_memory
 from hf_emms.formatting import format_bytes
 
 if TYPE_CHECKING:
@@ -114,16 +115,12 @@ def _check(what: str, needed: int, method: str, device: str, remedy: str) -> Non
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Free memory of a device; None where that is not known."""
+    """Return the free bytes of a device, within a container's limit; None where the system does not say it."""
     from hf_emms.features.device import free_memory
 
     if device.type == "cuda":
         return free_memory(device)
-    memory = Path("/proc/meminfo")
-    if device.type != "cpu" or not memory.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in memory.read_text().splitlines() if ":" in line)
-    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+    return free_main_memory() if device.type == "cpu" else None
 
 
 def held_bytes(device: torch.device) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
 from hf_emms.finetune.memory import response_activation_bytes, short_run_memory
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
@@ -197,8 +197,7 @@ class Machine:
 
         folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
         existing = next(path for path in (folder, *folder.parents) if path.exists())
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 62
-        return cls(shutil.disk_usage(existing).free, memory, folder)
+        return cls(shutil.disk_usage(existing).free, total_main_memory() or 1 << 62, folder)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""Bytes of main memory, in all and free, within the limits of the container that the process runs in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROOT = Path("/")
+# Files of a control group's limit and use, and the prefix of its statistics: of versions 2 and 1.
+_FILES_V2 = "memory.max", "memory.current", ""
+_FILES_V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
+
+
+def total_main_memory(root: Path = _ROOT) -> int | None:
+    """Return the bytes that this process can have at most; None where the system does not say it.
+
+    Args:
+        root: the folder that holds ``proc`` and ``sys``.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    return min(
+        (bytes for bytes in (machine, *(limit for limit, _ in _limits(root))) if bytes is not None), default=None
+    )
+
+
+def free_main_memory(root: Path = _ROOT) -> int | None:
+    """Return the bytes that this process can still have, cached files counted as free; None where nothing says it.
+
+    Args:
+        root: the folder that holds ``proc`` and ``sys``.
+    """
+    available = _statistics(root / "proc/meminfo").get("MemAvailable:")
+    machine = [] if available is None else [1024 * available]
+    return min((*machine, *(max(0, limit - used) for limit, used in _limits(root))), default=None)
+
+
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use, without cached files, of each control group around this process that has a limit."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folder, (max_name, used_name, prefix) = root / "sys/fs/cgroup", _FILES_V2
+        elif "memory" in controllers.split(","):
+            folder, (max_name, used_name, prefix) = root / "sys/fs/cgroup/memory", _FILES_V1
+        else:
+            continue
+        group = folder / path.lstrip("/")
+        # A container may see its own group as the root, and name it as the machine does.
+        for level in (group, *group.parents):
+            limit, used = _number(level / max_name), _number(level / used_name)
+            if limit is not None and used is not None:
+                statistics = _statistics(level / "memory.stat")
+                cached = sum(statistics.get(f"{prefix}{state}_file", 0) for state in ("active", "inactive"))
+                yield limit, used - cached
+            if level == folder:
+                break
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file; None where it holds none ("max"), or is not there."""
+    text = next(_lines(file), "")
+    return int(text) if text.isdecimal() else None
+
+
+def _statistics(file: Path) -> dict[str, int]:
+    parts = (line.split() for line in _lines(file))
+    return {name: int(number) for name, number, *_ in filter(None, parts) if number.isdecimal()}
+
+
+def _lines(file: Path) -> Iterator[str]:
+    try:
+        yield from file.read_text().splitlines()
+    except OSError:  # another system, or a folder that is not mounted
+        return

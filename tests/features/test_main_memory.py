@@ -1,0 +1,70 @@
+"""Memory is that of the container, where it has less than the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_emms.features.main_memory import free_main_memory, total_main_memory
+
+MIB = 2**20
+V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "active_file 0\ninactive_file 104857600\n"}
+V1 = {
+    "memory.limit_in_bytes": 512 * MIB,
+    "memory.usage_in_bytes": 400 * MIB,
+    "memory.stat": "inactive_file 5\ntotal_inactive_file 52428800\ntotal_active_file 52428800\n",
+}
+UNLIMITED = {**V1, "memory.limit_in_bytes": 9223372036854771712}
+
+
+def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
+    """The files of a machine with 8 GiB available, with those of control groups by their folder."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text("MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\nHugePages_Total: 0\n")
+    (root / "proc/self/cgroup").write_text(groups)
+    for folder, contents in files.items():
+        (root / "sys/fs/cgroup" / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (root / "sys/fs/cgroup" / folder / name).write_text(f"{content}\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {".": V2}),
+        ("0::/docker/abc\n", {".": V2}),  # named as the machine names it, and mounted as the root
+        ("0::/a/b\n", {".": {}, "a": V2, "a/b": {**V2, "memory.max": "max"}}),  # the group around it has a limit
+        ("5:cpu:/x\n4:memory:/docker/abc\n0::/\n", {"memory": V1}),
+        ("4:hugetlb,memory:/x\n", {"memory": UNLIMITED, "memory/x": V1}),
+    ],
+)
+def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
+    root = machine(tmp_path, groups, **files)
+    assert free_main_memory(root) == (512 - 400 + 100) * MIB
+    assert total_main_memory(root) == 512 * MIB
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"), [("", {}), ("0::/\n", {".": {"memory.max": "max"}}), ("4:memory:/\n", {"memory": UNLIMITED})]
+)
+def test_without_a_limit_it_is_the_memory_of_the_machine(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
+    root = machine(tmp_path, groups, **files)
+    assert free_main_memory(root) == 8192 * MIB
+    assert total_main_memory(root) == total_main_memory(tmp_path / "nothing")
+
+
+def test_a_full_container_has_none_left(tmp_path: Path) -> None:
+    assert free_main_memory(machine(tmp_path, "0::/\n", **{".": {**V2, "memory.max": 200 * MIB}})) == 0
+
+
+def test_this_machine_says_how_much_is_free() -> None:
+    free, total = free_main_memory(), total_main_memory()
+    assert free is not None
+    assert total is not None
+    assert 0 < free <= total
+
+
+def test_a_system_without_such_files_says_nothing(tmp_path: Path) -> None:
+    assert free_main_memory(tmp_path) is None
