@@ -1,7 +1,9 @@
-"""Adapters of PEFT, such as LoRA: a folder of small weights for a base checkpoint, which are merged into it."""
+"""Adapters of PEFT, such as LoRA: those of repositories are merged into their base, new ones are placed and saved."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,12 @@ from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_jso
 from hf_emms.hub import Repo, fetch, listing, resolve
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+# LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
+_RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
+# Attributes of a convolution that code of some families pads images by, and that PEFT's wrappers lack.
+_CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
@@ -111,3 +117,43 @@ def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tens
         elif model.base_model_prefix not in children or name.startswith(prefix):
             whole[name] = tensor
     return layers, whole
+
+
+def place_adapter(model: nn.Module, head: Iterable[Tensor] = ()) -> Any:
+    """Return a new LoRA adapter, a `PeftModel`, on the layers of a model, which is changed in place and else frozen.
+
+    The parameters of the `head` get none. `merge_and_unload` of the result gives the model its own layers again.
+    """
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    # Merged into weights that layers share, as the last one of a language model does, it would change all of them.
+    uses = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
+    uses.update(map(id, head))
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d, Conv1D))
+        and getattr(module, "groups", 1) == 1
+        and uses[id(module.weight)] == 1
+    ]
+    config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=names)
+    adapter = get_peft_model(model, config)
+    for wrapper in model.modules():
+        if isinstance(wrapper, BaseTunerLayer):
+            layer = wrapper.get_base_layer()
+            for name in _CONVOLUTION_ATTRIBUTES:
+                if hasattr(layer, name) and not hasattr(wrapper, name):
+                    setattr(wrapper, name, getattr(layer, name))
+    return adapter
+
+
+def save_adapter(adapter: Any, repo: Repo, task_type: str, folder: Path) -> None:
+    """Write an adapter as PEFT opens it, with the id and revision of its base; `task_type` is PEFT's name."""
+    config = adapter.peft_config[adapter.active_adapter]
+    config.task_type = task_type
+    config.base_model_name_or_path = repo.id if repo.folder is None else str(repo.folder.absolute())
+    config.revision = repo.revision if repo.folder is None else None
+    adapter.save_pretrained(folder, save_embedding_layers=False)

@@ -70,7 +70,7 @@ def load_network(
     if isinstance(network.model, ModelWithHead):
         network.describe = partial(write_description, plan=plan, task=splits.task, references=network.references)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
-    apply_method(network.model, method, network.head)
+    apply_method(network, method)
     return network
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from hf_emms.errors import EmmsError
-from hf_emms.features import adapters
+from hf_emms.features.adapters import merge_adapter, place_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -32,12 +29,6 @@ _MAX_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MAX_DROPOUT = 0.7
 # The lowest peak learning rates of heads, and of those of several layers.
 HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
-# LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
-_RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
-_ADAPTED = (nn.Linear, nn.Conv2d, Conv1D)
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# Of convolutions, what the code of some families reads to pad images by, and an adapter's layer does not have.
-_READ_BY_MODELS = ("kernel_size", "stride", "padding", "dilation")
 
 Features = Callable[[Any, Inputs], Tensor]
 """A checkpoint and a batch to features, (b, D1) or (b, T, D1)."""
@@ -82,6 +73,7 @@ class Network:
         head_rate: the lowest peak learning rate of these.
         references: of a head of ours, JSON of which the task makes one with the same outputs: its classes, its words.
         describe: writes what opens a head of ours again into the folder of a saved model.
+        adapter: the `PeftModel` of the model with an adapter; None for other methods.
         save_adapter: writes the adapter alone into a folder, instead of a model that it is merged into.
         loss: outputs of all rows of a split to their mean loss; None where it is not computed from outputs.
     """
@@ -99,13 +91,15 @@ class Network:
     loss: Callable[[np.ndarray, LabeledSplit], float] | None = None
     references: Sequence[Any] = ()
     describe: Callable[[Path], None] = lambda folder: None
-    save_adapter: Callable[[Path], None] | None = None
+    adapter: Any = None
+    save_adapter: Callable[..., None] | None = None
 
     def save(self, folder: Path) -> None:
         if self.save_adapter is not None:
-            self.save_adapter(folder)
+            self.save_adapter(self.adapter, folder=folder)
         else:
-            merge_adapter(self.model)
+            if self.adapter is not None:
+                self.adapter.merge_and_unload()
             self.finish()
             (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
@@ -144,7 +138,7 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
         **config,
     )
     if plan.base is not None:
-        adapters.merge_adapter(plan.repo, model)
+        merge_adapter(plan.repo, model)
     # In one order in every process: each layer takes its random numbers from the same stream.
     for name in sorted({name.rpartition(".")[0] for name in report["missing_keys"]}):
         module = model.get_submodule(name)
@@ -253,80 +247,14 @@ def _listed(values: set[float]) -> str:
     return ", ".join(f"{value:.4g}" for value in sorted(values))
 
 
-def apply_method(model: nn.Module, method: str, head: Iterable[str]) -> None:
-    """Leaves trainable what a method trains, "full", "lora" or "head"; the parameters of the `head` always are."""
-    fresh = set(head)
-    if method == "head" and not fresh:
+def apply_method(network: Network, method: str) -> None:
+    """Leaves trainable what a method trains, "full", "lora" or "head"; the parameters of the head always are."""
+    head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
+    if method == "head" and not head:
         raise EmmsError("it has no head that could be trained alone", "--method full or lora")
     if method == "lora":
-        _add_adapter(model, fresh)
-    if method != "full":
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.replace(".base_layer.", ".") in fresh or "lora_" in name)
-
-
-def _lora_config(layers: Sequence[str], **details: Any) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=list(layers), **details)
-
-
-def save_adapter(model: nn.Module, plan: ExtractionPlan, task_type: str, folder: Path) -> None:
-    """Writes the adapter of a checkpoint as PEFT opens it, at the checkpoint's revision; `task_type` is PEFT's."""
-    from safetensors.torch import save_file
-
-    tensors = {
-        f"base_model.model.{name.replace('.default.', '.')}": parameter.detach().contiguous().cpu()
-        for name, parameter in model.named_parameters()
-        if ".lora_" in name
-    }
-    layers = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in tensors}
-    repo = plan.repo
-    _lora_config(
-        sorted(layers),
-        task_type=task_type,
-        base_model_name_or_path=repo.id if repo.folder is None else str(repo.folder.absolute()),
-        revision=repo.revision if repo.folder is None else None,
-        inference_mode=True,
-    ).save_pretrained(folder)
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-
-
-def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
-    from peft import inject_adapter_in_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    # A layer that shares its weights, as the last one of a language model does, would change both when it is merged.
-    uses = Counter(
-        id(module.weight) for module in model.modules() if isinstance(getattr(module, "weight", None), Tensor)
-    )
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, _ADAPTED)
-        and getattr(module, "groups", 1) == 1
-        and f"{name}.weight" not in fresh
-        and uses[id(module.weight)] == 1
-    ]
-    inject_adapter_in_model(_lora_config(names), model)
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            layer = module.get_base_layer()
-            for name in _READ_BY_MODELS:
-                if hasattr(layer, name) and not hasattr(module, name):
-                    setattr(module, name, getattr(layer, name))
-
-
-def merge_adapter(model: nn.Module) -> None:
-    """Adds an adapter's weights to those of the model, whose layers are then those that it was loaded with."""
-    if find_spec("peft") is None:
-        return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+        network.adapter = place_adapter(network.model if network.saved is None else network.saved, head)
+    elif method == "head":
+        network.model.requires_grad_(False)
+    for parameter in head:
+        parameter.requires_grad_(True)

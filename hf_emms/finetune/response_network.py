@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.adapters import save_adapter
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.finetune.memory import CHECKPOINTED_PARAMETERS
-from hf_emms.finetune.network import LabeledRows, Network, save_adapter
+from hf_emms.finetune.network import LabeledRows, Network
 from hf_emms.finetune.responses import IGNORED, load_writer, response_batch, response_losses
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.formatting import pluralize
@@ -42,7 +43,9 @@ def response_network(plan: ExtractionPlan, splits: Splits, options: Options, sav
     if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
         reader.tokenizer.pad_token = reader.tokenizer.eos_token
     if sum(parameter.numel() for parameter in writer.parameters()) >= CHECKPOINTED_PARAMETERS:
-        writer.gradient_checkpointing_enable()
+        # Before 5.24 transformers had the second alone, which goes in 6.
+        enable = getattr(writer, "activation_checkpointing_enable", None) or writer.gradient_checkpointing_enable
+        enable()
     model = ResponseModel(writer, is_encoder=reader.is_encoder)
     notes = [note for _, note in splits.task.input.reading_notes(plan, reader.tokenizer)]
     rows_of: dict[int, ResponseRows] = {}
@@ -73,7 +76,7 @@ def response_network(plan: ExtractionPlan, splits: Splits, options: Options, sav
         notes=notes,
         saved=writer,
         loss=bits_per_byte,
-        save_adapter=partial(save_adapter, writer, plan, _ADAPTER_TASKS[reader.is_encoder])
+        save_adapter=partial(save_adapter, repo=plan.repo, task_type=_ADAPTER_TASKS[reader.is_encoder])
         if options.keep_adapter
         else None,
     )

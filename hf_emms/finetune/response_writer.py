@@ -12,11 +12,11 @@ from torch import Tensor
 
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, install_command
+from hf_emms.features.adapters import place_adapter
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH, held_bytes
-from hf_emms.finetune.network import apply_method
 from hf_emms.finetune.responses import load_writer, response_batch, response_losses
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.inputs.prompt import PromptReader, Response
@@ -153,7 +153,8 @@ class ResponseWriter:
             raise EmmsError("a checkpoint of this size is trained with LoRA: peft is missing", install_command("lora"))
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
-        apply_method(model, "lora" if lora else "full", ())
+        if lora:
+            place_adapter(model)
         peak = _LORA_RATE if lora else next(rate for most, rate in _RATES if parameters <= most)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=_WEIGHT_DECAY)

@@ -17,7 +17,7 @@ from hf_emms import EmmsError, Ranking
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.memory import check_training
-from hf_emms.finetune.network import Network, merge_adapter
+from hf_emms.finetune.network import Network
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.options import Options
@@ -91,7 +91,7 @@ def test_a_merged_adapter_gives_the_same_outputs_in_the_layers_of_the_checkpoint
     model, batch = network.model.eval(), {"pixel_values": torch.randn(2, 3, 32, 32)}
     with torch.no_grad():
         before = model(**batch).logits
-        merge_adapter(model)
+        network.adapter.merge_and_unload()
         assert torch.allclose(model(**batch).logits, before, atol=1e-5)
     plain = loaded(checkpoint, splits).model
     assert set(model.state_dict()) == set(plain.state_dict())

@@ -13,6 +13,7 @@ import transformers
 import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
+from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.recipe import head_of
@@ -88,10 +89,8 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path, emms_cache: Path) -> None:
-    from hf_emms.finetune.network import apply_method
-
     model = transformers.AutoModelForCausalLM.from_pretrained(build(zoo, "writer-gpt2", DECODERS["gpt2"]))
-    apply_method(model, "lora", ())
+    place_adapter(model)
     adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
     assert any("c_attn" in name for name in adapted)
     assert "lm_head" not in adapted
