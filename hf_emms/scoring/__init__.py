@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one checkpoint by one estimator.
+    """The score of a checkpoint by an estimator.
 
     Attributes:
-        value: higher is better, within one ranking.
+        value: higher is better, within a ranking.
         stderr: standard error over folds, where the estimator has folds.
         folds: the value of each fold, in the same order for every checkpoint.
         details: what else the estimator reports; for EMMS the weights of the F-labels, R² and the ridge.
@@ -28,7 +28,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class EmmsResult(Score):
-    """A `Score` by EMMS. Compare scores only within one dataset, sample and label set.
+    """A `Score` by EMMS. Scores of different datasets, samples or label sets cannot be compared.
 
     `value` is minus the mean squared residual of the weighted, standardised F-label: higher is better, 0 is perfect.
     `stderr` and `folds` are those of held-out methods; `details` holds the weights, R² and ridge.
@@ -65,7 +65,7 @@ class EmmsResult(Score):
 
     @property
     def ridge(self) -> float | None:
-        """Ridge strength that held out best, relative to unit-variance features; None of in-sample methods."""
+        """Ridge strength of least held-out loss, relative to unit-variance features; None of in-sample methods."""
         ridge: float | None = self.details["ridge"]
         return ridge
 

@@ -1,4 +1,4 @@
-"""What users pass, checked: features and labels as float arrays, groups as keys, and the fold of each row.
+"""Checks of the arrays that users pass: features and labels become float arrays, groups keys, and rows get folds.
 
 A fold is a hash of a row's group or of its features; neither order nor sharding can change it.
 """
@@ -21,22 +21,22 @@ MAX_FOLDS = 1000
 
 
 def as_matrix(value: Any, name: str) -> np.ndarray:
-    """Checks real numbers (rows, columns), an array or a torch tensor on any device; `name` is for errors.
+    """Return an array or a torch tensor of real numbers (rows, columns) as a float array; `name` is for errors.
 
     float64 stays float64; half, bfloat16 and float32 become float32; integers and booleans become float64.
     """
     array = _as_float_array(value, name)
     if array.ndim != 2 or 0 in array.shape:
         raise EmmsError(
-            f"{name} has shape {array.shape}; it must be 2-D with at least one row and one column",
-            f"pass {name} as (rows, columns): one row a sample",
+            f"{name} has shape {array.shape}; it must be 2-D with at least a row and a column",
+            f"pass {name} as (rows, columns): a row for each sample",
         )
     _check_finite(array, name)
     return array
 
 
 def as_labels(value: Any, rows: int) -> LabelTable:
-    """Checks F-labels (N, D2), (N, K, D2), a list of K arrays (N, D2_k) or a `LabelTable`, of N = `rows` rows."""
+    """Return F-labels of N = `rows` rows as a table, from (N, D2), (N, K, D2), K arrays (N, D2_k) or a `LabelTable`."""
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
@@ -64,7 +64,7 @@ def _split(array: np.ndarray) -> list[np.ndarray]:
 
 
 def f_labels(array: np.ndarray) -> np.ndarray:
-    """F-labels (rows, K, D2), from these or the paper's (rows, D2, K): the shorter axis is K; other ranks stay."""
+    """Return F-labels as (rows, K, D2), from these or the paper's (rows, D2, K): the shorter axis is K."""
     return array.swapaxes(1, 2) if array.ndim == 3 and array.shape[1] > array.shape[2] else array
 
 
@@ -72,12 +72,12 @@ def _check_rows(count: int, rows: int, name: str, what: str) -> None:
     if count != rows:
         raise EmmsError(
             f"{name} has {what} but features has {rows:,} rows",
-            "pass one label for each feature row, in the same order",
+            "pass a label for each feature row, in the same order",
         )
 
 
 def as_numpy(value: Any) -> np.ndarray:
-    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32."""
+    """Return anything that numpy takes, or a torch tensor, as an array; bfloat16 and float16 tensors become float32."""
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
         if value.is_meta:
             raise EmmsError("a tensor on the device 'meta' has no values", "load the model onto a device: cpu or cuda")
@@ -132,7 +132,7 @@ def _check_finite(array: np.ndarray, name: str) -> None:
 
 
 def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
-    """Refuses what are no whole numbers, fewer than `fewest` folds, more than `MAX_FOLDS`, or a seed beyond 64 bits."""
+    """Refuse a number of folds outside of `fewest` to `MAX_FOLDS`, a seed beyond 64 bits, and other types."""
     if not _is_whole(folds) or not fewest <= folds <= MAX_FOLDS:
         raise EmmsError(f"folds={folds!r}; it must be a whole number from {fewest} to {MAX_FOLDS}", "folds=5")
     if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
@@ -140,7 +140,7 @@ def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
-    """Fold number of every row, int16 (N,): rows of one group, (N,) integers, strings or bytes, share a fold."""
+    """Return the fold of every row, int16 (N,), by its group, (N,) integers, strings or bytes."""
     keys = _group_keys(groups)
     if folds == 1:
         return np.zeros(len(keys), dtype=np.int16)
@@ -148,21 +148,23 @@ def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
 
 
 def group_ids(groups: Any, rows: int) -> np.ndarray:
-    """uint64 key of every row's group, of ids (N,)."""
+    """Return a uint64 key for the group of every row, from ids (N,)."""
     keys = _group_keys(groups)
     if len(keys) != rows:
-        raise EmmsError(f"groups has {len(keys):,} entries but features has {rows:,} rows", "pass one group id a row")
+        raise EmmsError(
+            f"groups has {len(keys):,} entries but features has {rows:,} rows", "pass a group id for each row"
+        )
     return keys
 
 
 def groups_by_content(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """uint64 keys of groups that are rows of equal features, of batches (b, D1); of rows all equal, each is its own."""
+    """Return uint64 group keys that rows of equal features share, (N,); different ones where all rows are equal."""
     keys = np.concatenate([content_keys(batch) for batch in batches])
     return keys if (keys != keys[:1]).any() else np.arange(len(keys), dtype=np.uint64)
 
 
 def content_keys(features: np.ndarray) -> np.ndarray:
-    """uint64 hash of every row of features in float32, (N, D1) → (N,): the same in any batch and process."""
+    """Return the uint64 hash of every row of features in float32, (N, D1) → (N,): the same in any batch and process."""
     keys = np.empty(len(features), dtype=np.uint64)
     for part, _ in row_blocks(features.shape):
         with np.errstate(over="ignore"):
@@ -174,7 +176,7 @@ def content_keys(features: np.ndarray) -> np.ndarray:
 def _group_keys(groups: Any) -> np.ndarray:
     array = as_numpy(groups)
     if array.ndim != 1:
-        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass one group id a row")
+        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row")
     if array.dtype.kind == "u":
         return array.astype(np.uint64, copy=False)
     if array.dtype.kind in "ib":
@@ -194,7 +196,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele et al. 2014): neighbouring ids land in unrelated folds."""
+    """Return keys by the finaliser of splitmix64 (Steele et al. 2014): neighbouring ids land in unrelated folds."""
     keys = keys + np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -30,18 +30,18 @@ CHEAP_WIDTH = 512
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """A ridge regression a fold, each fitted on the other folds' rows."""
+    """The ridge regression of each fold, fitted on the rows of the other folds."""
 
-    ridge: float  # strength that held out best, relative to unit-variance features
+    ridge: float  # strength with the least held-out loss, relative to unit-variance features
     residual: np.ndarray  # (F, K, K), sums over each filled fold of products of residuals
     solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) of each filled fold, where they were kept
 
 
 def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
-    """Fits a ridge regression outside every fold, by the one of `RIDGES` with the least held-out loss."""
+    """Fit a ridge regression outside every fold, with the strength of `RIDGES` that has the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
-            f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
+            f"all {int(statistics.n)} rows fall into the same fold; held-out scoring needs rows in at least two",
             "take more rows or groups, more folds, or a method that holds no rows out: exact",
         )
     expensive = len(statistics.x_scale) > CHEAP_WIDTH
@@ -61,9 +61,9 @@ def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
 
 
 def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
-    """EMMS on held-out rows: −Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), with the least t on the simplex.
+    """Return EMMS on held-out rows: −min_t Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), t on the simplex.
 
-    Of standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
+    For standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
     and ‖·‖_f counts those inside.
 
     Source: the objective is equation 3 of arXiv 2308.06262; its estimate by ridge and folds is that of this package.
@@ -72,7 +72,7 @@ def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
-    """The score of cross-residuals (F, K, K), sums over each filled fold, at weights (K,) of the F-labels."""
+    """Return the score at weights (K,) of the F-labels, from cross-residuals (F, K, K) summed over each filled fold."""
     losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may end below
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
     per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2
@@ -84,9 +84,9 @@ def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.n
 
 
 def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
-    """The ridge with the least loss on these folds, the first ones; each one tried costs a Cholesky factor a fold.
+    """Return the ridge with the least loss on these first folds; each that is tried costs a Cholesky factor per fold.
 
-    A coarse search sees `few` of the folds. All of them then compare its best ridge with the better one of its
+    A coarse search sees `few` of the folds. All of them then compare its best ridge with the better of its two
     neighbours, and go on in that direction while the loss falls.
     """
     labels = statistics.test_labels
@@ -111,7 +111,7 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
 
 
 def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
-    """Coefficients (D, q) of the ridge regression outside a fold, with `overwrite` in the memory of its products."""
+    """Return the ridge regression's coefficients (D, q) outside a fold; `overwrite` reuses its products' memory."""
     return ridge_solve(fold.xx.train, fold.xy.train, fold.train_share * ridge, overwrite=overwrite)
 
 
@@ -124,9 +124,10 @@ def _explained(
     overwrite_products: bool = False,
     overwrite_solution: bool = True,
 ) -> np.ndarray:
-    """By how much a fold's cross-products of labels shrink: WᵀV + VᵀW − WᵀSW with S = X_fᵀX_f and V = X_fᵀZ, (K, K).
+    """Return what a solution W explains of a fold's products of labels: WᵀV + VᵀW − WᵀSW, (K, K).
 
-    The memory of the fold's products with labels, and of the solution, is used again where the caller allows it.
+    S = X_fᵀX_f and V = X_fᵀZ are the fold's products. The memory of V and of the solution is used again where the
+    caller allows it.
     """
     penalty, test, inner = fold.train_share * ridge, fold.xx.test, statistics.basis.inner
     # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
@@ -148,7 +149,7 @@ def _explained(
 
 
 def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool) -> np.ndarray:
-    """(xx + ridge·I)⁻¹ xy: upper triangle of (D, D) and (D, q) → (D, q), with `overwrite` in the memory of xy."""
+    """Return (xx + ridge·I)⁻¹ xy, (D, q), from the upper triangle of xx; `overwrite` reuses the memory of xy."""
     factor = _cholesky(xx, ridge)
     if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
@@ -159,7 +160,7 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool
 
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
-    """Fortran-ordered lower factor of xx + ridge·I, of which the upper triangle is given; None if not definite."""
+    """Return the Fortran-ordered lower factor of xx + ridge·I, from the upper triangle; None if it is not definite."""
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
     (factorise,) = get_lapack_funcs(("potrf",), (system,))
@@ -168,7 +169,7 @@ def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
 
 
 def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
-    """Index of the least loss among 0..size-1, for a loss that falls, then rises (Kiefer 1953)."""
+    """Return the index of the least loss among 0..size-1, for a loss that falls, then rises (Kiefer 1953)."""
     span, shorter = 2, 1
     while span <= size:
         span, shorter = span + shorter, span
@@ -182,7 +183,7 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
 
 
 def descend(loss: Callable[[int], float], start: int, step: int, size: int) -> int:
-    """Index among 0..size-1 where the loss falls no further on the way from `start` in steps of 1 or -1."""
+    """Return the index among 0..size-1 where the loss falls no further on the way from `start` in steps of 1 or -1."""
     while 0 <= start + step < size and loss(start + step) < loss(start):
         start += step
     return start

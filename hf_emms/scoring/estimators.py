@@ -1,4 +1,4 @@
-"""The estimators, and `score`, the door to them: a new one is one function and one entry of `ESTIMATORS`.
+"""The estimators, and `score`, the door to them: a new estimator is a function and an entry of `ESTIMATORS`.
 
 The leaderboard Space is published with this module, for the titles: it imports nothing heavy until something is scored.
 """
@@ -38,10 +38,10 @@ METHODS = {
 
 @dataclass(frozen=True)
 class ScoringInputs:
-    """What an estimator scores.
+    """The data that estimators score.
 
     Attributes:
-        moments: of all rows.
+        moments: sums over all rows.
         features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
         writer: the checkpoint itself, where it writes the labels; for estimators that need it.
@@ -68,20 +68,20 @@ class ScoringInputs:
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
-        """Features, labels and groups; an `EmmsError` where there are only moments."""
+        """All features, labels and groups; an `EmmsError` where there are only moments."""
         if self.features is None or self.labels is None or self.groups is None:
-            raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
+            raise EmmsError("neighbours need rows, but only moments were passed", "pass features, labels and groups")
         return self.features, self.labels, self.groups
 
     @property
     def sample(self) -> Rows:
-        """Some of the rows, or those that the moments have kept; an `EmmsError` where there are neither."""
+        """A sample of the rows, or the rows that the moments have kept; an `EmmsError` where there are neither."""
         if self.features is not None:
             return self.moments.sample_of(*self.rows)
         kept = self.moments.sample()
         if kept is None:
             raise EmmsError(
-                "neighbours need rows, but only moments were given",
+                "neighbours need rows, but only moments were passed",
                 "pass features and labels, or make the moments with sample_rows=8192",
             )
         return kept
@@ -100,7 +100,7 @@ class Estimator:
 
     Attributes:
         name: what users type after --estimator; the column of a table.
-        summary: one line for help and cards.
+        summary: a line for help and cards.
         function: returns the score.
         needs_rows: whether it needs the rows, not only their moments.
         samples_rows: whether it needs a sample of the rows, which moments can keep.
@@ -109,7 +109,7 @@ class Estimator:
         trains: whether it trains the checkpoint.
         forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
         title: what tables call it; by default its name.
-        reason: why it orders a ranking rather than EMMS, in one sentence; empty for what is only compared.
+        reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
         higher_is_better: the direction of what `function` returns.
     """
 
@@ -130,7 +130,7 @@ class Estimator:
         object.__setattr__(self, "title", self.title or self.name)
 
     def score(self, inputs: ScoringInputs) -> Score:
-        """The score, of which higher is better: minus the function's where lower is better there.
+        """Return the score, turned so that higher is better.
 
         Raises:
             EmmsError: these inputs cannot be scored, or the score is NaN or Inf.
@@ -148,9 +148,9 @@ class Estimator:
 def score(
     features: Any, labels: Any = None, *, estimators: Sequence[Estimator], groups: Any = None, folds: int, seed: int
 ) -> tuple[Score, ...]:
-    """Scores features (N, D1) or `Moments` by several estimators; labels as `arrays.as_labels` takes them.
+    """Return the score of features (N, D1), or of `Moments`, by each estimator.
 
-    The rest is as for `hf_emms.emms`; folds are those of estimators with folds.
+    Labels are as `arrays.as_labels` takes them, and all else as for `hf_emms.emms`.
     """
     import numpy as np
 
@@ -167,7 +167,7 @@ def score(
     table = arrays.as_labels(labels, len(x))
     if table.dense and are_emms(estimators):
         table = table.distinct()
-    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
+    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours nothing asks for groups
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
     elif held_out or sampled or any(estimator.needs_rows for estimator in estimators):
@@ -179,7 +179,7 @@ def score(
 
 
 def get_method(name: str) -> Estimator:
-    """The estimator behind a method of EMMS, which may also be named as estimators are."""
+    """Return the estimator behind a method of EMMS, by the name of either."""
     check_type("method", name, str)
     if name not in METHODS and name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
@@ -187,12 +187,12 @@ def get_method(name: str) -> Estimator:
 
 
 def are_emms(estimators: Iterable[Estimator]) -> bool:
-    """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
+    """Return whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
     return all(estimator.name in METHODS.values() for estimator in estimators)
 
 
 def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
-    """A score by a method of EMMS, with what a reader should know of it."""
+    """Return a score by a method of EMMS with its notes for readers."""
     moments, constant = inputs.moments, inputs.statistics.constant_columns
     held_out, filled = method in ("cv", "emms_knn"), len(inputs.statistics.filled)
     details, notes = dict(result.details), []

@@ -1,4 +1,4 @@
-"""Scores of moments that hold no rows out: EMMS as the paper has it (arXiv 2308.06262), LogME and the H-score.
+"""Scores without held-out rows: EMMS as the paper has it (arXiv 2308.06262), LogME and the H-score.
 
 EMMS needs two K x K matrices or the spectrum of XᵀX only: with standardised X and Z, P_X the projection on X's columns,
 A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at the best W is tᵀ(A − B)t / D2.
@@ -33,9 +33,9 @@ EPSILON = 1e-5
 
 
 def exact(statistics: Standardised) -> Score:
-    """The paper's objective at its global optimum: −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex.
+    """Return the paper's objective at its optimum: −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex.
 
-    Of standardised X (N, D1) and Z_k (N, D2_k). For any t the best W leaves tᵀ(A − B)t, a programme in K unknowns.
+    For standardised X (N, D1) and Z_k (N, D2_k). For any t the best W leaves tᵀ(A − B)t, a programme in K unknowns.
 
     Source: Meng et al. 2023 (arXiv 2308.06262), equation 3.
     """
@@ -45,9 +45,9 @@ def exact(statistics: Standardised) -> Score:
 
 
 def one_pass(statistics: Standardised) -> Score:
-    """The official function: one least squares for W (D1, D2) at t = 1/K, one for t (K,), and one projection.
+    """Return the score of the official function: least squares for W (D1, D2) at t = 1/K, then for t (K,), projected.
 
-    The score is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at that W and t, of standardised X (N, D1) and Z_k (N, D2_k).
+    It is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at that W and t, for standardised X (N, D1) and Z_k (N, D2_k).
 
     Source: `EMMS` in the official repository's metrics.py (Algorithm 2 of arXiv 2308.06262), without its factor D2².
     """
@@ -59,9 +59,9 @@ def one_pass(statistics: Standardised) -> Score:
 
 
 def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
-    """Algorithm 1 of the paper: gradient steps on W (D1, D2) and projected gradient steps on t (K,), in turn.
+    """Return the score of the paper's Algorithm 1: gradient steps on W (D1, D2) and, projected, on t (K,), in turn.
 
-    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), of standardised X (N, D1) and Z_k (N, D2_k), until an iteration lowers it
+    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), for standardised X (N, D1) and Z_k (N, D2_k), until an iteration lowers it
     by less than the share `tolerance`. Source: arXiv 2308.06262.
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
@@ -105,15 +105,15 @@ def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **det
 
 
 def _explained(statistics: Standardised) -> np.ndarray:
-    """B: (K, K) inner products of the F-labels' projections on the columns of X."""
+    """Return B, the (K, K) inner products of the F-labels' projections on the columns of X."""
     whitened = whiten(statistics)
     return statistics.basis.inner(whitened, whitened)
 
 
 def whiten(statistics: Standardised) -> np.ndarray:
-    """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
+    """Return L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
 
-    In the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
+    It is computed in the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
     """
     dtype = statistics.dtype
     system = statistics.xx_in(dtype)
@@ -128,14 +128,14 @@ def whiten(statistics: Standardised) -> np.ndarray:
 
 
 def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
+    """Return the eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
     values, vectors = eigh(statistics.xx_in(np.float64), lower=False, check_finite=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
     return values[kept], vectors[:, kept]
 
 
 def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] = "auto", common: bool = False) -> float:
-    """LogME: mean log evidence per row of a linear model from features to each label column; higher is better.
+    """Return LogME: the mean log evidence per row of a linear model from features to each label column.
 
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
@@ -179,7 +179,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 def _evidence(
     sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float, d: int, common: bool
 ) -> np.ndarray:
-    """Log evidence per row of every varying label column, of n rows and features of width d.
+    """Return the log evidence per row of every varying label column, for n rows and features of width d.
 
     `sigma` (r,) are the non-zero eigenvalues of XᵀX, `explained` (r, q) the squared projections of the label columns on
     X's left singular vectors, `squares` (q,) the columns' squared norms.
@@ -210,7 +210,7 @@ def _evidence(
 
 
 def hscore(moments: Moments) -> float:
-    """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
+    """Return the H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features.
 
     Source: Bao et al., ICIP 2019, definition 2.
     """
@@ -225,7 +225,7 @@ def hscore(moments: Moments) -> float:
 
 
 def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
-    """Refuse labels, of which `counts` (U,) rows each have one, where few repeat: features of any content fit those."""
+    """Refuse labels of which few repeat, by how many rows have each, (U,): features of any content separate those."""
     if not are_classes(different := np.count_nonzero(counts), rows):
         raise EmmsError(
             f"{estimator} needs classes, but {different:,} of {rows:,} labels are different: it would rank by width",

@@ -1,6 +1,6 @@
 """The labels of rows, and the basis in which sums over them are kept: distinct texts, or the columns of the F-labels.
 
-An F-label is the matrix (N, D2_k) of embeddings that one encoder makes of the N label texts. Every method needs only
+An F-label is the matrix (N, D2_k) of embeddings that an encoder makes of the N label texts. Every method needs only
 sums over its columns d of (something of F-label j)[d] * (something of F-label k)[d]. Where few texts repeat, these
 follow from sums per text and the Gram matrices of the embeddings; otherwise the columns themselves are summed up.
 F-labels narrower than the widest count as padded with zero columns and scaled to the same total variance.
@@ -20,9 +20,9 @@ from scipy.sparse import csr_array, issparse
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, cross, inverse_deviation, row_blocks, symmetric
 
-# Of more F-labels, all products of pairs are one matrix product of columns in float64; of fewer, no column is copied.
+# With more F-labels, a matrix product of all columns in float64 has all pairs; with fewer, no column is copied.
 _FEW_F_LABELS = 8
-# Columns of each F-label by which rows that may be equal are found, before all columns are compared.
+# Columns of each F-label that are compared first where equal rows are looked for.
 _HEAD = 8
 
 
@@ -36,10 +36,10 @@ class LabelTable:
     """K F-labels of N rows, stored once per distinct label text: ``tables[k][codes[i]]`` is the k-th of row i.
 
     Attributes:
-        codes: int64, shape (N,): which of the U texts is the label of each row.
+        codes: int64, shape (N,): the number of each row's label among the U texts.
         tables: K float arrays of shape (U, D2_k); the widths may differ.
         names: K names of the F-labels (the encoders), for reports.
-        texts: the U label texts, or empty where they are not known.
+        texts: the U label texts; empty where there are only their embeddings.
         categorical: whether the codes are classes (few, exchangeable) and not texts that happen to repeat.
         dense: whether the tables hold rows, not texts: another batch of rows has other tables.
 
@@ -66,7 +66,7 @@ class LabelTable:
             raise EmmsError(f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]")
         object.__setattr__(self, "tables", tuple(np.asarray(table) for table in self.tables))
         if not self.tables:
-            raise EmmsError("tables is empty; LabelTable needs at least one array of shape (U, D2)")
+            raise EmmsError("tables is empty; LabelTable needs at least an array of shape (U, D2)")
         texts = {table.shape[0] for table in self.tables if table.ndim == 2}
         if len(texts) != 1 or any(table.ndim != 2 or table.shape[1] == 0 for table in self.tables):
             shapes = [table.shape for table in self.tables]
@@ -79,7 +79,7 @@ class LabelTable:
 
     @classmethod
     def of_rows(cls, blocks: Sequence[np.ndarray]) -> LabelTable:
-        """Labels that are a row of their own each, from K arrays (N, D2_k)."""
+        """Return the table of labels that come as a row of K arrays (N, D2_k) each."""
         return cls(np.arange(len(blocks[0])), tuple(blocks), categorical=False, dense=True)
 
     def __len__(self) -> int:
@@ -99,11 +99,11 @@ class LabelTable:
         return tuple(table[self.codes] for table in self.tables)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> LabelTable:
-        """The same tables with the codes of some rows only."""
+        """Return the same tables with the codes of some rows only."""
         return replace(self, codes=self.codes[rows])
 
     def distinct(self) -> LabelTable:
-        """The same labels with equal rows of the tables kept once, where sums over texts then cost less; else itself.
+        """Return the labels with equal rows of the tables kept once, or unchanged where that saves nothing.
 
         EMMS gives both the same score.
         """
@@ -120,23 +120,23 @@ class LabelTable:
         return replace(self, codes=codes[self.codes], tables=tables, texts=(), categorical=False, dense=False)
 
     def basis(self) -> LabelBasis:
-        """The cheaper basis: texts where they are fewer than label columns, or classes; columns otherwise."""
+        """Return the cheaper basis: texts where they are fewer than label columns, or classes; columns otherwise."""
         by_text = not self.dense and (self.categorical or self.n_texts <= sum(self.widths))
         return TextBasis(self.tables) if by_text else ColumnBasis(self.widths)
 
 
 @dataclass(frozen=True)
 class ColumnPairs:
-    """F-label j with neighbouring F-labels k >= j of one width, all of them a step: where their columns are.
+    """Where the columns of F-label j and of a run of F-labels k >= j of equal width are.
 
     Attributes:
-        j: an F-label.
-        ks: the others, a run of F-labels.
-        places: of the pairs, in the order (0, 0), (0, 1), …, (1, 1), ….
-        common: how many columns both have.
-        left: these columns of F-label j in [Z_1 | … | Z_K].
-        columns: all columns of the others there.
-        width: columns of each of the others.
+        j: the first F-label of each pair.
+        ks: the second F-labels, a run.
+        places: the pairs' numbers in the order (0, 0), (0, 1), …, (1, 1), ….
+        common: how many columns both F-labels of a pair have.
+        left: the common columns of F-label j in [Z_1 | … | Z_K].
+        columns: all columns of the second F-labels there.
+        width: columns of each second F-label.
     """
 
     j: int
@@ -148,7 +148,7 @@ class ColumnPairs:
     width: int
 
     def right(self, columns: np.ndarray) -> np.ndarray:
-        """The common columns of the others, of (…, ΣD2_k): (…, others, common), nothing copied."""
+        """Return the common columns of the second F-labels, (…, ΣD2_k) → (…, ks, common), nothing copied."""
         shape = (*columns.shape[:-1], self.ks.stop - self.ks.start, self.width)
         return columns[..., self.columns].reshape(shape)[..., : self.common]
 
@@ -157,10 +157,10 @@ class ColumnPairs:
 def _pairs(widths: tuple[int, ...]) -> tuple[ColumnPairs, ...]:
     starts = np.cumsum((0, *widths)).tolist()
     pairs, place = [], 0
-    for j, own in enumerate(widths):
+    for j, first_width in enumerate(widths):
         k = j
         for width, run in groupby(widths[j:]):
-            count, common = len(list(run)), min(own, width)
+            count, common = len(list(run)), min(first_width, width)
             left, columns = slice(starts[j], starts[j] + common), slice(starts[k], starts[k + count])
             pairs.append(ColumnPairs(j, slice(k, k + count), slice(place, place + count), common, left, columns, width))
             k, place = k + count, place + count
@@ -210,13 +210,13 @@ class _Basis:
         return same and all(map(np.array_equal, self.tables, other.tables))
 
     def split(self, columns: np.ndarray) -> list[np.ndarray]:
-        """(…, ΣD2_k) → K arrays (…, D2_k)."""
+        """Return columns (…, ΣD2_k) as K arrays (…, D2_k)."""
         return np.split(columns, np.cumsum(self.widths)[:-1], axis=-1)
 
     def _scale(
         self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """(ΣD2_k,), level / standard deviation; 0 for constant columns."""
+        """Return level / standard deviation of each column, (ΣD2_k,); 0 for constant columns."""
         scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
         rows = "1 row" if n == 1 else f"{int(n):,} rows"
         for k, block in enumerate(self.split(scale)):
@@ -237,7 +237,7 @@ class ColumnBasis(_Basis):
         super().__init__(widths, (), np.ones(sum(widths)) if scale is None else scale)
 
     def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        """Arrays that hold the label side of rows (columns, or one of codes), and the place of each row there."""
+        """Return arrays with the label side of rows (columns, or codes), and the place of each row there."""
         if labels.widths != self.widths:
             raise EmmsError(
                 f"label_embeddings have widths {labels.widths} but these moments were made for {self.widths}"
@@ -245,17 +245,17 @@ class ColumnBasis(_Basis):
         return labels.tables, labels.codes[order]
 
     def origin(self, rows: np.ndarray) -> np.ndarray:
-        """(q,): about which y is summed up, from some rows of the label side."""
+        """Return the point (q,) about which y is summed up, from some rows of the label side."""
         return rows.mean(axis=0, dtype=np.float64)
 
     def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
-        """Zeros (D1, q) for `add_cross`, of features and labels of these types."""
+        """Return zeros (D1, q) for `add_cross`, for features and labels of these types."""
         return np.zeros((d1, self.size), np.result_type(x, y))
 
     def add_block(
         self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
     ) -> None:
-        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
+        """Add rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
 
         The memory of `scratch`, as many rows, saves the page faults of a fresh array.
         """
@@ -266,23 +266,23 @@ class ColumnBasis(_Basis):
             yy[pairs.places, : pairs.common] += products
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
-        """Adds XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
+        """Add XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
         add_cross(xy, x, rows, beta=beta)
 
     def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
-        """The basis whose y, times `scale`, gives F-labels of mean 0 and, over their columns, equal total variance.
+        """Return the basis that scales y to F-labels of mean 0 and equal total variance.
 
-        Of n rows with sums y (q,) and products yy (pairs, D2) about the origin (q,); by rounding in `dtype`, constant
-        columns differ.
+        It is computed from n rows' sums y (q,) and products yy (pairs, D2) about the origin (q,); columns that vary by
+        no more than rounding in `dtype` count as constant.
         """
-        own = [pairs for pairs in self.pairs if pairs.ks.start == pairs.j]
-        squares = np.concatenate([yy[pairs.places.start, : pairs.common] for pairs in own])
+        diagonal = [pairs for pairs in self.pairs if pairs.ks.start == pairs.j]
+        squares = np.concatenate([yy[pairs.places.start, : pairs.common] for pairs in diagonal])
         return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
 
     def combine(
         self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse for indicators."""
+        """Return weighted sums (r, q) of the rows' standardised y, not centred, by weights (r, N); sparse for texts."""
         out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
         columns = places[weights.indices]
         for block in blocks:
@@ -292,19 +292,19 @@ class ColumnBasis(_Basis):
         return out
 
     def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
-        """XᵀY of features (r, D) and what `combine` gives: (D, q)."""
+        """Return XᵀY, (D, q), of features (r, D) and the result of `combine`."""
         return cross(x, y)
 
     def expand(self, matrix: np.ndarray) -> np.ndarray:
-        """(r, q) of standardised y → (r, ΣD2_k) of the standardised columns of the F-labels."""
+        """Return standardised y (r, q) as the standardised columns of the F-labels, (r, ΣD2_k)."""
         return matrix * self.scale
 
     def variances(self) -> np.ndarray:
-        """(ΣD2_k,): variances of the standardised columns of the F-labels; 0 where one is constant."""
+        """Return the variances (ΣD2_k,) of the F-labels' standardised columns; 0 of constant columns."""
         return self.level**2 * (self.scale > 0)
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y, or of `combine` → (K, K), float64."""
+        """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), of (r, q) standardised y or results of `combine`."""
         if self.k > _FEW_F_LABELS:
             blocks = [rows for rows, _ in row_blocks((len(left), self.k * self.d2))]
             return sum((self._inner_of_many(left[rows], right[rows]) for rows in blocks), np.zeros((self.k, self.k)))
@@ -325,7 +325,7 @@ class ColumnBasis(_Basis):
         return cross(*sides.reshape(2, -1, self.k))
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_d left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (r, K, K)."""
+        """Return Σ_d left_j[r, d]·right_k[r, d], (r, K, K), of standardised y, (r, q) each."""
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for pairs in self.pairs:
             out[:, pairs.j, pairs.ks] = np.vecdot(left[:, None, pairs.left], pairs.right(right))
@@ -333,18 +333,18 @@ class ColumnBasis(_Basis):
         return out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, from sums over n rows: (K, K)."""
+        """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, (K, K), from sums over n rows."""
         out = np.empty((self.k, self.k))
         for pairs in self.pairs:
-            own, others = mean[pairs.left], pairs.right(mean)
-            centred = yy[pairs.places, : pairs.common] - y[pairs.left] * others
-            centred += n * own * others - own * pairs.right(y)
+            left, right = mean[pairs.left], pairs.right(mean)
+            centred = yy[pairs.places, : pairs.common] - y[pairs.left] * right
+            centred += n * left * right - left * pairs.right(y)
             products = np.vecdot(centred, self.scale[pairs.left] * pairs.right(self.scale))
             out[pairs.j, pairs.ks] = out[pairs.ks, pairs.j] = products
         return out
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
-        """A basis of at most `limit` evenly spaced columns of each F-label, if that is fewer; which of y, and of yy."""
+        """Return a basis of at most `limit` evenly spaced columns of each F-label, and their places in y and in yy."""
         if self.d2 <= limit:
             return self, np.arange(self.size), np.arange(self.d2)
         common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
@@ -360,8 +360,8 @@ class TextBasis(_Basis):
     by_text = True
 
     def __init__(self, tables: Sequence[np.ndarray]) -> None:
-        own = tuple(np.asarray(table, dtype=np.float64) for table in tables)
-        super().__init__([table.shape[1] for table in own], own, np.ones(len(own[0])))
+        doubles = tuple(np.asarray(table, dtype=np.float64) for table in tables)
+        super().__init__([table.shape[1] for table in doubles], doubles, np.ones(len(doubles[0])))
 
     @cached_property
     def _grams(self) -> np.ndarray:
@@ -374,12 +374,12 @@ class TextBasis(_Basis):
         return grams
 
     def _contract(self, matrix: np.ndarray) -> np.ndarray:
-        """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
+        """Return Σ_uv matrix[u, v]·<z_j[u], z_k[v]>, (K, K), of a matrix (U, U)."""
         return np.einsum("uv,jkuv->jk", matrix, self._grams)
 
     def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
         if labels.dense or (labels.n_texts, labels.widths) != (self.size, self.widths):
-            raise EmmsError("these moments were made for a LabelTable; pass one with the same tables")
+            raise EmmsError("these moments were made for a LabelTable; pass labels with the same tables")
         return (labels.codes[:, None],), order
 
     def origin(self, rows: np.ndarray) -> np.ndarray:

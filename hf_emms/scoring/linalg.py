@@ -1,8 +1,8 @@
 """Linear algebra of scoring: products and passes that stay in cache, statistics of columns, the probability simplex.
 
 Products run on scipy's BLAS, which the factorisations use too. numpy and scipy each bring an OpenBLAS with a pool of
-threads, and waiting threads of one pool spin on the cores that the other needs: products by the one between
-factorisations by the other cost several times what they should.
+threads, and waiting threads of a pool spin on the cores that the other needs: products by numpy between
+factorisations by scipy cost several times what they should.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import nnls
 
-# Values of one step of a pass over a matrix, and rows of one pass over features or labels: they stay in cache, and
+# Values of a step of a pass over a matrix, and rows of a pass over features or labels: they stay in cache, and
 # float32 sums of so few rows stay exact enough.
 STEP_VALUES = 2**16
 BLOCK_ROWS = 64
@@ -23,9 +23,9 @@ CONSTANT_ROUNDINGS = 32.0
 
 
 def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float = 1.0) -> None:
-    """Upper triangle of total = beta · total + XᵀX, for half the work of a general product.
+    """Set the upper triangle of total to beta · total + XᵀX, for half the work of a general product.
 
-    `total` (D, D) and rows x (n, D) are C-ordered, in one precision; what is below the diagonal is left alone. With
+    `total` (D, D) and rows x (n, D) are C-ordered, of equal precision; values below the diagonal stay. With
     beta 0 the values before do not count, not even NaN.
     """
     (update,) = get_blas_funcs(("syrk",), (total,))
@@ -33,25 +33,25 @@ def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float = 1.0) -> None:
 
 
 def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, beta: float = 1.0) -> None:
-    """Total = beta · total + XᵀY, for C-ordered rows (n, D), (n, q) and a C-ordered (D, q) in their precision."""
+    """Set total, (D, q), to beta · total + XᵀY of rows (n, D) and (n, q); all C-ordered, of equal precision."""
     (update,) = get_blas_funcs(("gemm",), (total,))
     update(1.0, y.T, x.T, beta=beta, c=total.T, trans_b=True, overwrite_c=True)
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """XᵀY of C-ordered rows (n, D) and (n, q): (D, q), C-ordered, in their common precision."""
+    """Return XᵀY of C-ordered rows (n, D) and (n, q): (D, q), C-ordered, in their common precision."""
     (multiply,) = get_blas_funcs(("gemm",), (x, y))
     return multiply(1.0, y.T, x.T, trans_b=True).T
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Rows (n, D) times a matrix (D, q), both C-ordered: (n, q), C-ordered, in their common precision."""
+    """Return rows (n, D) times a matrix (D, q), both C-ordered: (n, q), C-ordered, in their common precision."""
     (multiply,) = get_blas_funcs(("gemm",), (rows, matrix))
     return multiply(1.0, matrix.T, rows.T).T
 
 
 def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.ndarray], np.ndarray]:
-    """What divides so many columns by a lower factor (D, D): a routine of BLAS, and the matrix that it takes.
+    """Return the BLAS routine that divides this many columns by a lower factor (D, D), and the matrix that it takes.
 
     With more columns than D, an inverse and products cost less than triangular solves, at half their speed.
     """
@@ -61,13 +61,13 @@ def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.n
 
 
 def column_sums(rows: np.ndarray) -> np.ndarray:
-    """Sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
+    """Return the sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
     (multiply,) = get_blas_funcs(("gemv",), (rows,))
     return multiply(1.0, rows.T, np.ones(len(rows), rows.dtype))
 
 
 def column_squares(rows: np.ndarray) -> np.ndarray:
-    """Σ_n rows[n, d]² of every column d: (D,), float64."""
+    """Return Σ_n rows[n, d]² of every column d: (D,), float64."""
     out = np.zeros(rows.shape[1])
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
@@ -76,16 +76,16 @@ def column_squares(rows: np.ndarray) -> np.ndarray:
 
 
 def least_squarable(dtype: np.dtype) -> float:
-    """The smallest number whose square has all digits in this precision."""
+    """Return the smallest number whose square has all digits in this precision."""
     return float(np.sqrt(np.finfo(dtype).tiny))
 
 
 def inverse_deviation(
     n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    """1 / standard deviation of each column, 0 where it is constant up to rounding in `dtype` or vanishes when squared.
+    """Return 1 / standard deviation of each column, 0 where it is constant up to rounding or vanishes when squared.
 
-    Of n rows; total (D,) and squares (D,) are sums about the origin (D,).
+    `total` (D,) and `squares` (D,) are sums over n rows about the origin (D,); rounding is that of `dtype`.
     """
     mean = total / n
     variance = np.maximum(squares / n - mean**2, 0.0)
@@ -96,26 +96,26 @@ def inverse_deviation(
 
 
 def as_slice(places: np.ndarray) -> np.ndarray | slice:
-    """Row numbers as a slice where they are consecutive, so that nothing is copied."""
+    """Return row numbers as a slice where they are consecutive, so that nothing is copied."""
     first, stop = int(places[0]), int(places[-1]) + 1
     consecutive = stop - first == len(places) and bool((places[1:] > places[:-1]).all())
     return slice(first, stop) if consecutive else places
 
 
 def row_blocks(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the steps of a pass over a matrix, or over what holds its upper triangle."""
+    """Yield the rows and columns of each step of a pass over a matrix, or over its upper triangle."""
     rows = max(1, STEP_VALUES // shape[1])
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows), slice(start if upper else 0, None)
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:
-    """(D, D), of which only the upper triangle counts → the whole symmetric matrix."""
+    """Return the symmetric matrix of an upper triangle, (D, D)."""
     return np.triu(matrix) + np.triu(matrix, 1).T
 
 
 def one_norm(matrix: np.ndarray) -> float:
-    """Largest sum of a column's absolute values, of a symmetric matrix by its upper triangle (D, D)."""
+    """Return the 1-norm (largest sum of a column's absolute values) of a symmetric matrix by its upper triangle."""
     sums = np.zeros(len(matrix), matrix.dtype)
     for rows, columns in row_blocks(matrix.shape, upper=True):
         size = np.abs(matrix[rows, columns])
@@ -126,7 +126,7 @@ def one_norm(matrix: np.ndarray) -> float:
 
 
 def project_simplex(point: np.ndarray) -> np.ndarray:
-    """Euclidean projection of a point (K,) on {t >= 0, sum t = 1}: Duchi et al. 2008, figure 1."""
+    """Return the Euclidean projection of a point (K,) on {t >= 0, sum t = 1}: Duchi et al. 2008, figure 1."""
     descending = np.sort(point)[::-1]
     excess = (np.cumsum(descending) - 1.0) / np.arange(1, len(point) + 1)
     support = np.nonzero(descending > excess)[0][-1]
@@ -134,9 +134,9 @@ def project_simplex(point: np.ndarray) -> np.ndarray:
 
 
 def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
-    """The argmin t, float64 (K,), of tᵀ M t on the simplex for a symmetric positive semi-definite M (K, K).
+    """Return the argmin t, float64 (K,), of tᵀ M t on the simplex for a symmetric positive semi-definite M (K, K).
 
-    With M = RᵀR this is the point of least norm in the convex hull of R's columns, which one non-negative least
+    With M = RᵀR this is the point of least norm in the convex hull of R's columns, which a non-negative least
     squares problem solves exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.
     """
     size = len(matrix)

@@ -1,4 +1,4 @@
-"""Moments: everything that scoring needs to know of N rows, in memory that does not grow with N."""
+"""Moments: everything that scoring needs of N rows, in memory that does not grow with N."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Moments:
 
     @classmethod
     def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
-        """Empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
+        """Return empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
         check_type("labels", labels, LabelTable)
         basis = labels.basis()
         return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables, sample_rows=sample_rows)
@@ -93,15 +93,15 @@ class Moments:
         return self._sample.size
 
     def sample(self) -> Rows | None:
-        """The rows that are kept, of all rows so far; None where none are."""
+        """Return the sample of the rows so far, of at most `sample_rows`; None where none are kept."""
         buffered = self._joined()
         sample = self._sample if buffered is None or not self.sample_rows else self._sample.add(buffered)
         return sample.rows
 
     def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Rows:
-        """At most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
+        """Return at most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
         chosen = smallest_keys(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        # In one array: labels as they came may be strided, and many more than those chosen.
+        # As a copy: the labels may be strided, and many more than those chosen.
         y = LazyRows((LazyRows(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
         return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
 
@@ -113,15 +113,15 @@ class Moments:
         return max(4096, 2 * self.d1)
 
     def update(self, features: Any, labels: Any, groups: Any = None) -> None:
-        """Adds a batch of rows.
+        """Add a batch of rows.
 
         Args:
             features: (b, D1), numpy or torch.
-            labels: (b, D2), (b, K, D2), a list of (b, D2_k) or a `LabelTable` with the tables given at the start.
-            groups: (b,) integers, strings or bytes; rows of one group share a fold. None: rows of equal features do.
+            labels: (b, D2), (b, K, D2), a list of (b, D2_k) or a `LabelTable` with the tables of the start.
+            groups: (b,) integers, strings or bytes; rows of a group share a fold. None: rows of equal features do.
 
         Raises:
-            EmmsError: bad values, or shapes other than those given at the start.
+            EmmsError: bad values, or shapes other than those of the start.
         """
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
@@ -133,7 +133,7 @@ class Moments:
         self.update_checked(x, as_labels(labels, len(x)), ids)
 
     def update_checked(self, x: np.ndarray, labels: LabelTable, ids: np.ndarray) -> None:
-        """`update` for the results of `as_matrix`, `as_labels` and `group_ids`."""
+        """Add a batch of rows that `as_matrix`, `as_labels` and `group_ids` have checked."""
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
         order = np.argsort(folds, kind="stable")
@@ -148,10 +148,10 @@ class Moments:
             self._flush(more=True)
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of rows, as a new object.
+        """Return the moments of both sets of rows, as a new object.
 
         Raises:
-            EmmsError: the two were made for other sizes, folds, seeds or label tables, or one is something else.
+            EmmsError: the two were made for other sizes, folds, seeds or label tables, or `other` is something else.
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
@@ -182,7 +182,7 @@ class Moments:
         return twin
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All that these moments hold, by the names of format 1, for `from_arrays`."""
+        """Return the content of these moments as arrays by name, in format 1, for `from_arrays`."""
         names = ("d1", "widths", "folds", "seed", "n", "sample_rows")
         arrays = {name: np.asarray(getattr(self, name)) for name in names}
         arrays["zero"] = np.zeros(0, self.dtype)
@@ -199,7 +199,7 @@ class Moments:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
-        """The moments of `to_arrays`."""
+        """Return the moments whose content `to_arrays` gave."""
         check_type("arrays", arrays, Mapping)
         tables = [array for name, array in arrays.items() if name.startswith("table_")]
         sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed", "sample_rows")}
@@ -222,11 +222,11 @@ class Moments:
         return self._sums if self._sums is not None else self._empty_sums()
 
     def rows(self) -> Rows | None:
-        """All rows so far while none has been accumulated, else None."""
+        """Return all rows so far while none has been accumulated, else None."""
         return None if self._sums is not None else self._joined()
 
     def with_features(self, x: np.ndarray) -> Moments:
-        """The same buffered rows, labels and folds with other features, shape (n, D)."""
+        """Return the same buffered rows, labels and folds with other features, shape (n, D)."""
         rows = self.rows()
         if rows is None or len(x) != len(rows):
             raise EmmsError(f"{len(x)} feature rows cannot replace those of {self.n} rows, which may be accumulated")
@@ -258,10 +258,10 @@ class Moments:
 
 
 def needed_bytes(rows: int, d1: int, label_size: int, folds: int, *, keep_fits: bool = False) -> int:
-    """About how much memory held-out scoring takes beside N = `rows` float32 features of width D1.
+    """Return about how many bytes held-out scoring takes beside N = `rows` float32 features of width D1.
 
-    Float64 sums of every fold, of labels of size q (`LabelBasis.size`), and working copies, as wide as there are rows
-    where these are fewer than features; with `keep_fits` the ridge regression of every fold and a sample of rows.
+    These are float64 sums of every fold, with labels of size q (`LabelBasis.size`), and working copies, as wide as
+    there are rows where these are fewer than features; with `keep_fits` each fold's regression and a sample of rows.
     """
     width = min(rows, d1)
     neighbours = 4 * (folds * width * label_size + min(rows, SAMPLE_ROWS) * (d1 + label_size)) if keep_fits else 0

@@ -1,7 +1,7 @@
 """The nearest rows: k-NN as a control, and EMMS with two base learners, a ridge and the mean label of the nearest rows.
 
-Full fine-tuning bends the features, which a linear map cannot foresee: of two checkpoints from which a ridge explains
-the labels equally well, the one where rows of like labels lie together tends to fine-tune better (docs/quality.md).
+Full fine-tuning bends the features, which a linear map cannot foresee: where a ridge explains the labels equally well
+from two checkpoints, the checkpoint whose rows of like labels lie together tends to fine-tune better (docs/quality.md).
 For fold f each base learner b leaves residuals E_b of the fold's rows, fitted on the others; with w on the simplex of
 base learners and t on that of F-labels the loss is Σ_f ‖Σ_b w_b E_b t‖², least over both (stacked regression: Breiman
 1996).
@@ -31,9 +31,9 @@ from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadra
 from hf_emms.scoring.standardise import FoldStats, Standardised
 from hf_emms.scoring.sums import Rows, smallest_keys
 
-# Neighbours of k-NN are looked for among so many rows at most, so that the cost grows with N, not its square.
+# The most rows among which k-NN looks for neighbours, so that the cost grows with N, not its square.
 MAX_CANDIDATES = 20_000
-# Similarities of one step: few enough to stay in cache while the largest are taken out.
+# Similarities of a step: few enough to stay in cache while the largest are taken out.
 STEP = 2**21
 
 # Fewer than k-NN alone takes, as the ridge has averaged the noise already: best of 1, 3, 5, 7, 10, 20 and 40 on the dev
@@ -51,13 +51,11 @@ BLOCK = 2_048
 
 
 def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
-    """How well the k nearest rows by cosine predict a row's label, leaving its own group out; higher is better.
+    """Return how well the k nearest rows of other groups, by cosine, predict a row's label, and its standard error.
 
-    Classes: the share of rows i whose label is the majority vote of their neighbours N(i), of which the nearest decides
-    a tie. Otherwise R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised. Of
-    features (N, D1) and groups (N,).
-
-    The standard error is over rows.
+    For classes it is the share of rows i whose label is the majority vote of their neighbours N(i); the nearest decides
+    a tie. Otherwise it is R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised.
+    Features are (N, D1), groups (N,). The standard error is over rows; higher is better.
 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
     """
@@ -71,28 +69,28 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
 
 
 def _of_size_one(values: np.ndarray) -> np.ndarray:
-    """Values times the power of two that makes the largest about 1: their squares neither overflow nor vanish."""
+    """Return values times the power of two that makes the largest about 1: no square overflows or vanishes."""
     return np.ldexp(values, -int(np.frexp(max(values.max(), -values.min()))[1]))
 
 
 def nearest(
     features: np.ndarray, groups: np.ndarray, k: int, *, most: int = MAX_CANDIDATES, raw: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of other groups by cosine, of centred features (N, D1) and groups (N,).
+    """Return the numbers of each row's k nearest rows of other groups, nearest first, and which of them exist.
 
-    Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)). Of more than `most` rows only so many,
-    by a hash of their `raw` features, may become neighbours.
+    Both are (N, min(k, N − 1)); nearness is the cosine of centred features (N, D1). At most `most` rows, chosen by a
+    hash of their `raw` features, may become neighbours.
     """
     rows = len(features)
     k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
-        raise EmmsError(f"all {rows} rows are of one group; k-NN finds no neighbour outside it", "pass more groups")
+        raise EmmsError(f"all {rows} rows share a group; k-NN finds no neighbour outside it", "pass more groups")
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
     candidates = np.arange(rows)
     if rows > most:  # the same ones in any order of the rows
         candidates = smallest_keys(content_keys(features if raw is None else raw), most)
-    # In the order of groups, a row's own group is a run of the candidates.
+    # In the order of groups, a row's group is a run of the candidates.
     order = np.argsort(groups, kind="stable")
     candidates = candidates[np.argsort(groups[candidates], kind="stable")]
     theirs, their_groups = unit[candidates], groups[candidates]
@@ -118,7 +116,7 @@ def nearest(
 def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:
     rows, k = neighbours.shape
     ballots = np.zeros((rows, classes))
-    # Less than one vote together, each more than all that are further away: the nearest row decides a tie.
+    # Less than a vote together, each more than all that are further away: the nearest row decides a tie.
     tie_breakers = 0.5 ** np.arange(1, k + 1)
     np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * (1.0 + tie_breakers))
     hit = ballots.argmax(axis=1) == codes
@@ -140,7 +138,7 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
 
 
 def _standardised(block: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and variance 1, without those that are constant up to rounding: (N, D2) → (N, ≤ D2)."""
+    """Return the columns with mean 0 and variance 1, constant columns left out: (N, D2) → (N, ≤ D2)."""
     block = _of_size_one(block)
     mean = block.mean(axis=0, dtype=np.float64)
     deviation = block.std(axis=0, dtype=np.float64)
@@ -150,9 +148,9 @@ def _standardised(block: np.ndarray) -> np.ndarray:
 
 
 def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
-    """The held-out score of both base learners together; its details hold the neighbours' weight.
+    """Return the held-out score of the ridge and the neighbours together; its details hold the neighbours' weight.
 
-    Rows are all or a sample of them, rotated where those of `statistics` are.
+    `rows` are all rows or a sample, rotated where those of `statistics` are.
     """
     neighbours, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
@@ -165,7 +163,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
 
 
 def components(statistics: Standardised, rows: Rows) -> np.ndarray:
-    """Standardised features in their first principal components, or all where they are few or rotated: (N, P)."""
+    """Return the first principal components of standardised features (N, P), or all where they are few or rotated."""
     axes = None  # those of rotated rows would depend on the order of the rows
     if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
         axes = principal_axes(statistics.xx).astype(rows.x.dtype)
@@ -175,7 +173,7 @@ def components(statistics: Standardised, rows: Rows) -> np.ndarray:
 
 
 def principal_axes(xx: np.ndarray) -> np.ndarray:
-    """The first eigenvectors of XᵀX, nearly, of which the upper triangle (D, D) is given: (D, COMPONENTS)."""
+    """Return nearly the first eigenvectors of XᵀX, (D, COMPONENTS), from its upper triangle (D, D)."""
     gram = symmetric(xx)
     axes = np.random.default_rng(0).standard_normal((len(gram), COMPONENTS)).astype(gram.dtype)
     for _ in range(PASSES):
@@ -186,9 +184,9 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
 def _products(
     statistics: Standardised, rows: Rows, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
-    """Sums over a filled fold of products of residuals, of each base learner with each: (2, 2, K, K).
+    """Return a filled fold's sums of products of the base learners' residuals, (2, 2, K, K).
 
-    `neighbours` (N, k) are those of each row, `shares` (N, k) their weights, which add up to 1.
+    `neighbours` (N, k) are the row numbers of each row's neighbours, `shares` (N, k) their weights, which add up to 1.
     """
     sums, basis, solution = statistics.sums, statistics.basis, fit.solutions[number]
     fold = int(statistics.filled[number])
@@ -199,11 +197,12 @@ def _products(
     test = np.flatnonzero(rows.folds == fold)
     sampled = len(rows) < statistics.n
     for part in np.split(test, range(BLOCK, len(test), BLOCK)):
-        own = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
+        selves = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
         places = np.repeat(np.arange(len(part)), neighbours.shape[1])
-        others = csr_array((shares[part].ravel(), (places, neighbours[part].ravel())), own.shape)
+        others = csr_array((shares[part].ravel(), (places, neighbours[part].ravel())), selves.shape)
         labels, gaps = (
-            basis.combine(weights.astype(dtype), rows.y.blocks, rows.y.places, dtype) for weights in (own, own - others)
+            basis.combine(weights.astype(dtype), rows.y.blocks, rows.y.places, dtype)
+            for weights in (selves, selves - others)
         )
         near += basis.inner(gaps, gaps)
         both += basis.inner(labels, gaps)
@@ -215,14 +214,14 @@ def _products(
             linear += basis.inner(left, left)
     both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, cross)
     if sampled:
-        # Of a fold without sampled rows neither base learner is known to be better.
+        # In a fold without sampled rows neither base learner can be judged.
         scale = sums.n[fold] / max(len(test), 1)
         both, near = (fit.residual[number] + scale * (product - linear) for product in (both, near))
     return np.array([[fit.residual[number], both], [both.T, near]])
 
 
 def _simplex_least_squares(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the base learners (B,) and of the F-labels (K,) with the least loss, of sums (B, B, K, K)."""
+    """Return the weights of base learners (B,) and F-labels (K,) with the least loss, from sums (B, B, K, K)."""
     learners = np.full(len(products), 1.0 / len(products))
     for _ in range(MAX_ITER):
         weights = minimise_quadratic(np.einsum("b,bcjk,c->jk", learners, products, learners))

@@ -1,7 +1,7 @@
-"""Moments → standardised second moments about a mean: one pass over each matrix, in steps that stay in cache.
+"""Moments → standardised second moments about a mean, in a pass over each matrix whose steps stay in cache.
 
-Standardisation is applied to sums, never to rows. What centring takes off a matrix of products is a sum of outer
-products, so no step needs another whole matrix.
+Standardisation is applied to sums, never to rows. Centring subtracts outer products from a matrix of products, so no
+step needs another whole matrix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_emms.scoring.sums import Rows, Sums
 
 @dataclass(frozen=True)
 class FoldStats:
-    """How the c columns of features, or of labels, are scaled, and the sums of one fold (the test rows)."""
+    """Scales of the c columns of features, or of labels, and their sums over a fold (the test rows)."""
 
     scale: np.ndarray  # 1 / standard deviation
     test_sum: np.ndarray  # of the standardised test rows
@@ -30,7 +30,7 @@ class FoldStats:
 
     @classmethod
     def of(cls, index: int, n: np.ndarray, sums: np.ndarray, scale: np.ndarray) -> FoldStats:
-        """Of a fold, from the sizes (F,) and the sums (F, c) of all folds."""
+        """Return the statistics of a fold, from the sizes (F,) and the sums (F, c) of all folds."""
         total = sums.sum(axis=0)
         mean = (total - sums[index]) * scale / (n.sum() - n[index])
         return cls(scale, sums[index] * scale, mean, mean - total * scale / n.sum())
@@ -38,7 +38,7 @@ class FoldStats:
 
 @dataclass(frozen=True)
 class Split:
-    """Products (D, c) over the test rows of a fold and over the training rows, about the training mean, over N."""
+    """Products (D, c) over a fold's test rows and over its training rows, about the training mean, divided by N."""
 
     test: np.ndarray
     train: np.ndarray
@@ -53,7 +53,7 @@ def centred_total(
     *,
     upper: bool = False,
 ) -> np.ndarray:
-    """(Σ products − left ⊗ right) · scale[0] ⊗ scale[1], (D, c), of products (F, D, c); or its upper triangle."""
+    """Return (Σ products − left ⊗ right) · scale[0] ⊗ scale[1], (D, c), of products (F, D, c), or a triangle."""
     out = np.empty(products.shape[1:], dtype)
     for rows, columns in row_blocks(out.shape, upper=upper):
         step = products[:, rows, columns].sum(axis=0, dtype=np.float64)
@@ -66,10 +66,10 @@ def centred_total(
 def split_fold(
     product: np.ndarray, total: np.ndarray, n: tuple[float, float], x: FoldStats, y: FoldStats, *, upper: bool = False
 ) -> Split:
-    """Products over a fold and over the others. Scaled once into the precision of `total`, and centred there.
+    """Return a fold's products and those of the other folds, about the training mean, in the precision of `total`.
 
-    Of the fold's products about the origin (D, c), the total about the mean of all rows, standardised and divided by N,
-    and n: rows of the fold, and N. x is of the D rows of the matrix, y of its c columns; or of its upper triangle.
+    `product` (D, c) is the fold's about the origin, `total` that of all rows about their mean, standardised and divided
+    by N; n are the rows of the fold, and N. x scales the matrix' D rows, y its c columns.
     """
     test, train, dtype = np.empty_like(total), np.empty_like(total), total.dtype
     scale, mean = (x.scale / n[1]).astype(product.dtype), (x.train_mean / n[1]).astype(dtype)
@@ -89,7 +89,7 @@ def split_fold(
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold whose rows are tested, the others trained on."""
+    """A fold whose rows are tested, while the rows of the other folds are trained on."""
 
     train_share: float  # of the rows
     xx: Split  # products of features (D, D), upper triangles
@@ -119,26 +119,26 @@ class Standardised:
 
     @cached_property
     def xx(self) -> np.ndarray:
-        """`xx_in` the input's precision; not to be written to."""
+        """XᵀX / N as `xx_in` gives it, in the input's precision; not to be written to."""
         return self.xx_in(self.dtype)
 
     @cached_property
     def xy(self) -> np.ndarray:
-        """`xy_in` the input's precision; not to be written to."""
+        """XᵀY / N as `xy_in` gives it, in the input's precision; not to be written to."""
         return self.xy_in(self.dtype)
 
     def xx_in(self, dtype: np.dtype | type) -> np.ndarray:
-        """(D, D), the upper triangle of XᵀX / N over all rows, centred on their mean, from sums in float64."""
+        """Return the upper triangle (D, D) of XᵀX / N over all rows, centred on their mean, from sums in float64."""
         x = self.sums.x.sum(axis=0)
         return centred_total(self.sums.xx, x, x / self.n, (self.x_scale / self.n, self.x_scale), dtype, upper=True)
 
     def xy_in(self, dtype: np.dtype | type) -> np.ndarray:
-        """(D, q), XᵀY / N likewise, in the basis of the labels."""
+        """Return XᵀY / N, (D, q), over all rows, centred on their mean, in the basis of the labels."""
         x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
         return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
 
     def features(self, rows: Rows, chosen: np.ndarray) -> np.ndarray:
-        """Standardised features of some rows: (b, D)."""
+        """Return the standardised features of some rows: (b, D)."""
         x = rows.features(chosen)
         out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)
         out *= self.x_scale.astype(x.dtype)
@@ -157,7 +157,7 @@ class Standardised:
         return np.stack(list(products))
 
     def fold(self, index: int, xx: Split | None = None) -> Fold:
-        """One that holds rows, with the result of `split_xx` where it is known already."""
+        """Return the products of a fold that holds rows; `xx` saves the work of `split_xx`."""
         n, sums = float(self.sums.n[index]), self.sums
         x = FoldStats.of(index, sums.n, sums.x, self.x_scale)
         y = FoldStats.of(index, sums.n, sums.whole_y, self.basis.scale)
@@ -165,7 +165,7 @@ class Standardised:
         return Fold(1.0 - n / self.n, xx or self.split_xx(index), xy)
 
     def split_xx(self, index: int) -> Split:
-        """`Fold.xx`, which does not depend on the labels."""
+        """Return `Fold.xx`, which does not depend on the labels."""
         x = FoldStats.of(index, self.sums.n, self.sums.x, self.x_scale)
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
@@ -184,7 +184,7 @@ class Standardised:
 
 
 def standardise(moments: Moments) -> Standardised:
-    """Standardises X and Z per column, on the moments of all rows.
+    """Return the moments of all rows with the scales that standardise each column of X and Z.
 
     Where all rows are still buffered and fewer than features, they are standardised, then rotated into n dimensions
     (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
@@ -221,12 +221,12 @@ def standardise(moments: Moments) -> Standardised:
 
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:
-    """Fewer rows than columns, (n, D) → (n, n) with the same inner products between rows."""
+    """Return fewer rows than columns, (n, D), as (n, n) with the same inner products between rows."""
     return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True, check_finite=False)[0][: len(x)].T)
 
 
 def standardise_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Columns of mean 0 and variance 1, or 0 where constant up to rounding: (n, D), and how many are constant."""
+    """Return the columns (n, D) with mean 0 and variance 1, constant ones as 0, and how many are constant."""
     mean = rows.mean(axis=0, dtype=np.float64)
     x = rows - mean.astype(rows.dtype)
     scale = inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), column_squares(x), mean, rows.dtype)

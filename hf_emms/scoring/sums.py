@@ -1,4 +1,4 @@
-"""Per-fold sums over rows, and how rows and other sums are added to them.
+"""Sums over the rows of each fold, to which rows and other sums are added.
 
 Rows come a chunk at a time, each gathered, centred, summed up and multiplied before the next, so that all of it happens
 in cache and no copy of all rows is made. Products of few rows are summed up in the rows' precision, those in float64.
@@ -15,10 +15,10 @@ from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.labels import LabelBasis
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks
 
-# Rows whose neighbours are looked for, among these rows: the cost of the search does not grow with N.
+# Rows of the sample in which neighbours are looked for: the cost of the search does not grow with N.
 SAMPLE_ROWS = 8_192
 
-# Rows of one matrix product: enough for its full speed, few enough to be in cache when it reads them.
+# Rows of a matrix product: enough for its full speed, few enough to be in cache when it reads them.
 CHUNK_ROWS = 1024
 
 # Rows whose products are summed up in the input's precision: few enough for float32.
@@ -31,7 +31,7 @@ ORIGIN_ROWS = 512
 class LazyRows:
     """Rows of [B_1 | B_2 | …], put together where they are needed: all at once would cost a pass and its memory.
 
-    `blocks` are arrays (n, width), `places` (N,) is where in them each row is.
+    `blocks` are arrays (n, width), `places` (N,) the place of each row in them.
     """
 
     def __init__(self, blocks: Sequence[np.ndarray], places: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class LazyRows:
         self.width = sum(block.shape[1] for block in blocks)
 
     def take(self, chosen: np.ndarray | slice, out: np.ndarray) -> np.ndarray:
-        """Writes some rows into (b, width)."""
+        """Write the chosen rows into `out`, (b, width), and return it."""
         places, stop = as_slice(self.places[chosen]), 0
         for block in self.blocks:
             start, stop = stop, stop + block.shape[1]
@@ -61,13 +61,13 @@ class Rows:
     """Rows that are not accumulated yet."""
 
     x: np.ndarray  # (n, D1), features
-    places: np.ndarray  # (N,), where in x the features of each row are
+    places: np.ndarray  # (N,), the place in x of each row's features
     y: LazyRows  # N rows of the label side, see `ColumnBasis.blocks`
     folds: np.ndarray  # (N,)
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Rows:
-        """Rows whose features and labels are in their order."""
+        """Return rows of features (n, D1) and labels in the same order."""
         places = np.arange(len(x))
         return cls(x, places, LazyRows((y,), places), folds)
 
@@ -89,7 +89,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowSample:
-    """The `size` rows with the smallest hashes of their features: the same ones in any order, batches and processes."""
+    """The `size` rows with the smallest hashes of their features: the same in any order, batches and processes."""
 
     size: int
     rows: Rows | None = None
@@ -114,7 +114,7 @@ class RowSample:
 
 
 def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
-    """Places of the smallest keys (n,), at most so many, in their order."""
+    """Return the places of the `count` smallest keys (n,), in their order."""
     if len(keys) <= count:
         return np.arange(len(keys))
     return np.sort(np.argpartition(keys, count - 1)[:count])
@@ -124,9 +124,9 @@ def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
-    xy has the rows' precision where it is one product of few rows a fold, which saves a copy of the largest sums.
-    xx holds upper triangles: what is below the diagonals counts nowhere. y is in a `LabelBasis` with q columns.
-    Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
+    xy has the rows' precision where few rows a fold make a single product, which saves a copy of the largest sums.
+    xx holds upper triangles: values below the diagonals are never read. y is in a `LabelBasis` with q columns.
+    Only xy takes the labels uncentred: x is centred already, and a centred copy of all labels would cost a pass.
 
     Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
     products of the basis' pairs of F-labels over the columns both have; origin_x (D1,), origin_y (q,).
@@ -156,14 +156,14 @@ class Sums:
 
     @property
     def whole_y(self) -> np.ndarray:
-        """(F, q): sums of the labels as they came."""
+        """(F, q): sums of the uncentred labels."""
         return self.y + self.n[:, None] * self.origin_y
 
     def copy(self) -> Sums:
         return Sums(**{name: array.copy() for name, array in vars(self).items()})
 
     def add_rows(self, rows: Rows, basis: LabelBasis, *, more: bool = False) -> None:
-        """Add rows; with `more` of them to come, sums are float64 from the start, and never copied to become so."""
+        """Add rows; where `more` follow, sums are float64 from the start, and never copied to become so."""
         if not self.n.any():
             # Products of centred columns keep their digits; the mean of some rows is centre enough.
             some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
@@ -201,7 +201,7 @@ class Sums:
             getattr(self, name)[:] += getattr(moved, name)
 
     def about(self, origin_x: np.ndarray, origin_y: np.ndarray, basis: LabelBasis) -> Sums:
-        """The same sums as they would be about other origins."""
+        """Return the sums of the same rows about other origins."""
         shift_x, shift_y = self.origin_x - origin_x, self.origin_y - origin_y
         if not shift_x.any() and not shift_y.any():
             return self
@@ -218,7 +218,7 @@ class Sums:
 
 
 class ProductSums:
-    """The `Sums` over rows of one fold, in the rows' precision; `accumulate` chooses the rows."""
+    """The `Sums` over rows of a fold, in the rows' precision; `accumulate` chooses the rows."""
 
     def __init__(self, rows: Rows, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
         d1, dtype = rows.x.shape[1], rows.x.dtype
@@ -235,7 +235,7 @@ class ProductSums:
         self.yy = np.zeros((basis.n_pairs, basis.d2))
 
     def accumulate(self, chosen: np.ndarray) -> None:
-        """The sums over some rows, instead of those before."""
+        """Replace the sums by those over the chosen rows."""
         rows, basis = self._rows, self._basis
         for total in (self.x, self.y, self.yy):
             total.fill(0.0)

@@ -13,54 +13,54 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
 
-# Rows of the short training, and the most that are held out from it.
+# Rows of the short training, and the most held-out rows.
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
 # Parts of the held-out rows whose scores are compared between checkpoints.
 _FOLDS = 5
 
 
 class LabelWriter(Protocol):
-    """A checkpoint that writes the labels of N rows, whose groups are uint64 (N,)."""
+    """A checkpoint that can write the labels of N rows, whose groups are uint64 (N,)."""
 
     @property
     def groups(self) -> np.ndarray: ...
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        """Bits and bytes of the labels of n rows, float64 (n, 2), as it is or after a training on other rows."""
+        """Return bits and bytes of the labels of n rows, float64 (n, 2), as it is or trained on other rows."""
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
-        """Wrong words and words of the labels of n rows, float64 (n, 2), as it is."""
+        """Return how many words of each of n labels are wrong, and how many it has, float64 (n, 2), untrained."""
 
 
 def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for the short training and held-out ones, int64; groups stay whole, and all checkpoints get the same.
+    """Return the rows of the short training and the held-out rows, int64; the same for all checkpoints, groups whole.
 
     Raises:
-        EmmsError: all rows are one group.
+        EmmsError: all rows share a group.
     """
     _, group_of = np.unique(groups, return_inverse=True)  # groups are hashes: in their order they are a random sample
     order = np.argsort(group_of, kind="stable")
     border = max(1, group_of[order[min(TRAINING_ROWS, len(order) // 2)]])
     held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
     if not len(held_out):
-        raise EmmsError("all rows are one group: none can be held out", "draw more rows (--max-samples)")
+        raise EmmsError("all rows share a group: none can be held out", "draw more rows (--max-samples)")
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
 
 def zero_shot(writer: LabelWriter) -> Score:
-    """Bits per byte of the held-out rows without any training."""
+    """Return the bits per byte of the held-out rows without any training."""
     _, held_out = split_rows(writer.groups)
     return ratio(writer.bits(held_out), writer.groups[held_out])
 
 
 def short_run(writer: LabelWriter) -> Score:
-    """Bits per byte of the held-out rows after the short training."""
+    """Return the bits per byte of the held-out rows after the short training."""
     training, held_out = split_rows(writer.groups)
     return ratio(writer.bits(held_out, training), writer.groups[held_out])
 
 
 def word_error_rate(writer: LabelWriter) -> Score:
-    """Wrong words by words of at most `HELD_OUT_ROWS` rows, without any training."""
+    """Return the word error rate of at most `HELD_OUT_ROWS` rows, without any training."""
     rows = np.argsort(writer.groups, kind="stable")[:HELD_OUT_ROWS]
     counts = writer.word_errors(rows)
     if not counts[:, 1].any():
@@ -69,7 +69,7 @@ def word_error_rate(writer: LabelWriter) -> Score:
 
 
 def ratio(counts: np.ndarray, groups: np.ndarray) -> Score:
-    """All of the first by all of the second of n rows, float64 (n, 2), with its standard error over groups, (n,)."""
+    """Return the sum of the first column by that of the second, (n, 2), with its standard error over groups (n,)."""
     _, group_of = np.unique(groups, return_inverse=True)
     sums = np.zeros((group_of.max() + 1, 2))
     np.add.at(sums, group_of, counts)

@@ -269,7 +269,7 @@ SCORES = (
             ("complex.npz", "", "must hold real numbers"),
             ("flat.npz", "", "must be 2-D"),
             ("short.npz", "", "features has 50 rows"),
-            ("nobody.npz", "", "must be 2-D with at least one row"),
+            ("nobody.npz", "", "must be 2-D with at least a row"),
             ("one.npz", "", "does not vary"),
             ("tiny_labels.npz", "", "does not vary"),
             ("huge_labels.npz", "", "too large"),

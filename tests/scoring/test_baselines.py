@@ -158,7 +158,7 @@ def test_knn_explains_dense_labels_when_neighbours_agree():
     bad, _ = knn(rng.normal(size=(400, 2)), z, np.arange(400))
     assert good > 0.4
     assert bad < 0.1
-    with pytest.raises(EmmsError, match="one group"):
+    with pytest.raises(EmmsError, match="share a group"):
         knn(hidden, z, np.zeros(400))
 
 

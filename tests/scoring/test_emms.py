@@ -284,7 +284,7 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
     [
         ({"method": "best"}, "unknown method 'best'"),
         ({"folds": 1}, "folds=1"),
-        ({"groups": np.zeros(120, int)}, "all 120 rows fall into one fold"),
+        ({"groups": np.zeros(120, int)}, "all 120 rows fall into the same fold"),
         ({"groups": [1, 2, 3]}, "groups has 3 entries"),
         ({"groups": np.linspace(0, 1, 120)}, "groups has dtype float64"),
     ],

@@ -23,7 +23,7 @@ def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     assert (zero_shot(Half()).value, short_run(Half()).value) == (1.0, 0.5)
     training, held_out = split_rows(np.arange(50, dtype=np.uint64))
     assert (len(training), len(held_out)) == (25, 25)
-    with pytest.raises(EmmsError, match="all rows are one group"):
+    with pytest.raises(EmmsError, match="all rows share a group"):
         split_rows(np.zeros(9, np.uint64))
 
 
