@@ -1,8 +1,9 @@
 """The settings of a ranking, each defined once.
 
-A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` says where it appears.
-Flags and their help, plans of sweeps, command lines of jobs and cards, cache keys and the settings that a ranking
-records are made from it.
+They come in five parts: what is read, which features are made, how they are scored, how is trained, where it runs.
+`Options` is the sum of them. A field is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` says
+where it appears. Flags and their help, plans of sweeps, command lines of jobs and cards, cache keys and the settings
+that a ranking records are made from it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import KW_ONLY, MISSING, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from hf_emms.errors import EmmsError
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     import datasets
 
 Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
-Stage = Literal["sample", "features", "scores"]
 SweepUse = Literal["flag", "plan", "whole", "never"]
 ConfirmUse = Literal["flag", "kept", "never"]
 References = Literal["mean", "first", "all", "majority", "one-per-image"]
 Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
+P = TypeVar("P", bound="OptionsPart")
 
 # Layers by name: what the table of architectures says; the average over hidden layers; the first and the middle hidden
 # layer in addition to the last.
@@ -63,7 +64,9 @@ class Setting:
     default: Any  # `MISSING` if it has none
     help: str
     group: Group  # heading in the help
-    stages: tuple[Stage, ...] = ()  # whose results it changes; they are cached under it
+    # Whether results that the part's functions make are cached under its value, because it changes them; False for
+    # one that is resolved first, as a split is, and for one that changes none.
+    in_key: bool = True
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings
     compared: bool = True  # recorded scores can only be compared where it is the same
@@ -85,52 +88,70 @@ class Setting:
         return self.on if self.default is not True else f"--no-{self.on[2:]}"
 
 
-def setting(default: Any, help: str, group: Group, *stages: Stage, **details: Any) -> Any:
-    """A field of `Options`; the arguments are those of `Setting`."""
-    metadata = {"setting": Setting(default, help, group, stages, **details)}
+def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
+    """Return a field of one of the parts of `Options`; the arguments are those of `Setting`."""
+    metadata = {"setting": Setting(default, help, group, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def fine_tuning(default: Any, help: str, **details: Any) -> Any:
-    """A field of `Options` that only fine-tuning uses."""
-    return setting(default, help, "Confirm", sweep="never", **{"confirm": "flag", **details})
+    """Return a field of `TrainingOptions`, which a `Recipe` is made from."""
+    return setting(default, help, "Confirm", sweep="never", in_key=False, **{"confirm": "flag", **details})
+
+
+def _seed() -> Any:
+    return setting(
+        0,
+        "Seed of the sample and of the folds.",
+        "Scoring",
+        minimum=-(2**63),
+        recorded=True,
+        confirm="kept",
+        card="always",
+    )
+
+
+class OptionsPart:
+    """Some of the settings of a ranking: those that one kind of work needs. Each value is checked when it is made."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every part is a dataclass
+            _check_value(item.name, getattr(self, item.name))
+
+    def in_keys(self) -> dict[str, Any]:
+        """Return name → value, as JSON holds it, of the settings that results are cached under."""
+        names = [item.name for item in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return {name: _as_json(getattr(self, name)) for name in names if SETTINGS[name].in_key}
 
 
 @dataclass(frozen=True)
-class Options:
-    """All settings of a ranking, checked. The arguments of `hf_emms.rank` explain them.
-
-    Raises:
-        EmmsError: a value that is not allowed.
-    """
+class SampleOptions(OptionsPart):
+    """What is read of a dataset, and as what."""
 
     dataset: str | datasets.Dataset = setting(
-        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True, sweep="plan"
-    )
-    checkpoints: tuple[str, ...] = setting(
-        (),
-        "Checkpoint to rank; repeat for several.",
-        "Checkpoints",
-        on="--checkpoint",
-        short="-c",
-        metavar="ID|DIR",
+        MISSING,
+        "Preset, Hub dataset id, folder or file.",
+        "Data",
+        metavar="NAME",
         everyday=True,
+        sweep="plan",
+        in_key=False,
     )
-    task: str | None = setting(
-        None, "The Hub's task id [default: inferred].", "Data", "sample", metavar="ID", everyday=True
+    _: KW_ONLY
+    task: str | None = setting(None, "The Hub's task id [default: inferred].", "Data", metavar="ID", everyday=True)
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="plan", in_key=False)
+    split: str | None = setting(
+        None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan", in_key=False
     )
-    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="plan")
-    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan")
     columns: Mapping[str, str] = setting(
-        {}, "Any column of a task, as ROLE=COLUMN.", "Data", "sample", on="--column", metavar="ROLE=NAME", sweep="plan"
+        {}, "Any column of a task, as ROLE=COLUMN.", "Data", on="--column", metavar="ROLE=NAME", sweep="plan"
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
         f"Rows to use; 0 for all [default: {DEFAULT_MAX_SAMPLES}].",
         "Data",
-        "sample",
         metavar="N",
         minimum=2,
         zero_is_none=True,
@@ -139,41 +160,23 @@ class Options:
         card="always",
     )
     sampling: Sampling | None = setting(
-        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True, sweep="plan"
-    )
-    race: int | None = setting(
-        None,
-        "Stop early the checkpoints that cannot be among the best.",
-        "Scoring",
-        minimum=1,
-        everyday=True,
-        recorded=True,
-        compared=False,
-        sweep="never",
+        None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="plan"
     )
     references: References = setting(
         "mean",
         "Which captions, answers or classes of one input count.",
         "Labels",
-        "sample",
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
         sweep="plan",
     )
     prompt: str | None = setting(
-        None,
-        "Template of label texts, e.g. 'a photo of a {}'.",
-        "Labels",
-        "sample",
-        metavar="TEXT",
-        recorded=True,
-        sweep="plan",
+        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", metavar="TEXT", recorded=True, sweep="plan"
     )
     label_form: LabelForm | None = setting(
         None,
         "F-labels of boxes, values and answers [default: by task and data].",
         "Labels",
-        "sample",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
         sweep="plan",
@@ -182,7 +185,6 @@ class Options:
         None,
         "How boxes are written, in pixels or as parts of the image [default: xywh].",
         "Labels",
-        "sample",
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
         confirm="kept",
@@ -192,12 +194,42 @@ class Options:
         None,
         "Column of speakers, patients or documents: rows of one are never on both sides of a split.",
         "Data",
-        "sample",
         metavar="NAME",
         recorded=True,
         confirm="kept",
         sweep="plan",
     )
+    streaming: bool = setting(
+        False,
+        "Stream the dataset instead of downloading all of it.",
+        "Data",
+        on="--stream",
+        confirm="flag",
+        in_key=False,
+    )
+    seed: int = _seed()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt is not None and "{}" not in self.prompt:
+            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
+
+
+@dataclass(frozen=True)
+class FeatureOptions(OptionsPart):
+    """Which checkpoints and label encoders turn inputs and labels into features, and at which layers."""
+
+    checkpoints: tuple[str, ...] = setting(
+        (),
+        "Checkpoint to rank; repeat for several.",
+        "Checkpoints",
+        on="--checkpoint",
+        short="-c",
+        metavar="ID|DIR",
+        everyday=True,
+        in_key=False,
+    )
+    _: KW_ONLY
     encoders: tuple[str, ...] = setting(
         (),
         "Label encoders: paper, base, demo or ids.",
@@ -206,28 +238,48 @@ class Options:
         short="-e",
         metavar="SET|ID",
         everyday=True,
+        in_key=False,
+    )
+    layers: tuple[str, ...] = setting(
+        (),
+        f"Hidden layer to take features from; repeat for several: each checkpoint's best counts [default: {SPREAD}].",
+        "Checkpoints",
+        on="--layer",
+        metavar="spread|last|mean|N",
+        recorded=True,
+    )
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The layers that are read: those asked for, or the last with two earlier ones."""
+        return self.layers or (SPREAD,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(OptionsPart):
+    """How features are scored, and what scores are compared with."""
+
+    race: int | None = setting(
+        None,
+        "Stop early the checkpoints that cannot be among the best.",
+        "Scoring",
+        minimum=1,
+        everyday=True,
+        recorded=True,
+        compared=False,
+        sweep="never",
+        in_key=False,
     )
     estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
         f"The first one orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
         "Scoring",
-        "scores",
         on="--estimator",
         metavar="NAME",
     )
-    seed: int = setting(
-        0,
-        "Seed of the sample and of the folds.",
-        "Scoring",
-        "sample",
-        "scores",
-        minimum=-(2**63),
-        recorded=True,
-        confirm="kept",
-        card="always",
-    )
+    seed: int = _seed()
     folds: int = setting(
-        5, "Number of folds of the held-out score.", "Scoring", "scores", minimum=1, recorded=True, card="always"
+        5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True, card="always"
     )
     results: str | None = setting(
         None,
@@ -237,7 +289,15 @@ class Options:
         recorded=True,
         compared=False,
         sweep="plan",
+        in_key=False,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(OptionsPart):
+    """Which checkpoints are fine-tuned, how, and where the best model goes."""
+
+    seed: int = _seed()
     confirm: int | None = fine_tuning(
         None,
         "Then fine-tune the best N, and report what that measured.",
@@ -278,40 +338,59 @@ class Options:
     push_to_hub: str | None = fine_tuning(
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
+        changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
+        if changed and self.confirm is None:
+            flag = SETTINGS[changed[0]].flag
+            raise EmmsError(f"{flag} is for fine-tuning, which was not asked for", "--confirm N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(OptionsPart):
+    """Where checkpoints run, and what they may do there."""
+
+    # Results are cached under what "auto" stands for.
     device: str = setting(
-        "auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True, compared=False, confirm="flag"
+        "auto",
+        "cpu, cuda, mps.",
+        "Running",
+        everyday=True,
+        recorded=True,
+        compared=False,
+        confirm="flag",
+        in_key=False,
     )
+    # As part of how a checkpoint's features are made, it is in their keys.
     dtype: str = setting(
         "auto",
         "Precision of the checkpoints.",
         "Running",
-        "features",
         choices=("auto", "float32", "bfloat16", "float16"),
         recorded=True,
+        in_key=False,
     )
     batch_size: int | None = setting(
-        None, "Inputs in a batch [default: chosen by hf-emms].", "Running", metavar="N", minimum=1, confirm="flag"
+        None,
+        "Inputs in a batch [default: chosen by hf-emms].",
+        "Running",
+        metavar="N",
+        minimum=1,
+        confirm="flag",
+        in_key=False,
     )
-    layers: tuple[str, ...] = setting(
-        (),
-        f"Hidden layer to take features from; repeat for several: each checkpoint's best counts [default: {SPREAD}].",
-        "Checkpoints",
-        "features",
-        on="--layer",
-        metavar="spread|last|mean|N",
-        recorded=True,
-    )
-    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag")
-    cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag")
-    streaming: bool = setting(
-        False, "Stream the dataset instead of downloading all of it.", "Data", on="--stream", confirm="flag"
-    )
+    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag", in_key=False)
+    cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(
-        False, "Unpickle weights that hold more than tensors (can run code).", "Safety", confirm="flag"
+        False,
+        "Unpickle weights that hold more than tensors (can run code).",
+        "Safety",
+        confirm="flag",
+        in_key=False,
     )
-    trust_remote_code: bool = setting(
-        False, "Run code from checkpoint repositories.", "Safety", "features", confirm="flag"
-    )
+    trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
     engine: str = setting(
         "local",
         "Where checkpoints run: this process, a Ray cluster (needs the extra ray), a Hugging Face Job.",
@@ -320,6 +399,7 @@ class Options:
         sweep="whole",
         confirm="flag",
         job=False,
+        in_key=False,
     )
     ray_address: str | None = setting(
         None,
@@ -329,17 +409,20 @@ class Options:
         sweep="whole",
         confirm="flag",
         job=False,
+        in_key=False,
     )
 
-    def __post_init__(self) -> None:
-        for name in SETTINGS:
-            _check_value(name, getattr(self, name))
-        if self.confirm is None:
-            for name in self.changed():
-                if SETTINGS[name].group == "Confirm":
-                    raise EmmsError(f"{SETTINGS[name].flag} is for fine-tuning, which was not asked for", "--confirm N")
-        if self.prompt is not None and "{}" not in self.prompt:
-            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
+
+# Fields of the last base come first.
+@dataclass(frozen=True)
+class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, SampleOptions):
+    """All settings of a ranking: the sum of its parts. The arguments of `hf_emms.rank` explain them.
+
+    Who does one kind of work takes the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
+
+    Raises:
+        EmmsError: a value that is not allowed.
+    """
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
@@ -355,17 +438,27 @@ class Options:
         return cls(_as_text(dataset), **arguments)
 
     @property
-    def read_layers(self) -> tuple[str, ...]:
-        """The layers that are read: those asked for, or the last with two earlier ones."""
-        return self.layers or (SPREAD,)
+    def sample(self) -> SampleOptions:
+        return self._part(SampleOptions)
 
-    def cache_key_fields(self, *stages: Stage) -> dict[str, Any]:
-        """Name → value, as JSON holds it, of the settings that change results of these stages."""
-        return {
-            name: _as_json(getattr(self, name))
-            for name, setting in SETTINGS.items()
-            if not set(stages).isdisjoint(setting.stages)
-        }
+    @property
+    def features(self) -> FeatureOptions:
+        return self._part(FeatureOptions)
+
+    @property
+    def scoring(self) -> ScoringOptions:
+        return self._part(ScoringOptions)
+
+    @property
+    def training(self) -> TrainingOptions:
+        return self._part(TrainingOptions)
+
+    @property
+    def running(self) -> RunOptions:
+        return self._part(RunOptions)
+
+    def _part(self, part: type[P]) -> P:
+        return part(**{item.name: getattr(self, item.name) for item in dataclasses.fields(part)})  # type: ignore[arg-type]
 
     def recorded(self) -> dict[str, Any]:
         """Name → value, as JSON holds it, of the settings that a ranking records."""

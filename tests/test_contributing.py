@@ -14,7 +14,7 @@ import pytest
 
 from tests import ROOT
 
-OPTION = """    warmup: int = setting(3, "Rows left out.", "Scoring", "scores", minimum=1, recorded=True)
+OPTION = """    warmup: int = setting(3, "Rows left out.", "Scoring", minimum=1, recorded=True)
 """
 FUNCTION = """def _mean_square(inputs: ScoringInputs) -> Score:
     return Score(float((inputs.rows[0] ** 2).mean()))
@@ -95,7 +95,7 @@ print(json.dumps({
     "presets": CliRunner().invoke(app, ["presets", "--format", "tsv"]).output,
     "command": rank_command(ranking, []),
     "job": Options("org/data", warmup=9).to_argv(),
-    "cache key": Options("org/data").cache_key_fields("scores"),
+    "cache key": Options("org/data").scoring.in_keys(),
     "sweep": [options.warmup for options in sweep.values()],
     "text": str(ranking),
     "csv": to_csv(ranking),

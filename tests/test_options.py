@@ -13,7 +13,16 @@ import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
-from hf_emms.options import SETTINGS, Options, in_python
+from hf_emms.options import (
+    SETTINGS,
+    FeatureOptions,
+    Options,
+    RunOptions,
+    SampleOptions,
+    ScoringOptions,
+    TrainingOptions,
+    in_python,
+)
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
 # columns by name.
@@ -42,8 +51,8 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
         "org/data", checkpoints="org/a", max_samples=None, columns={"image": "img", "other": "x"}, cache=False
     )
     assert options.to_argv() == [
-        *("--dataset", "org/data", "--checkpoint", "org/a", "--image-column", "img", "--column", "other=x"),
-        *("--max-samples", "0", "--no-cache"),
+        *("--dataset", "org/data", "--image-column", "img", "--column", "other=x", "--max-samples", "0"),
+        *("--checkpoint", "org/a", "--no-cache"),
     ]
 
 
@@ -93,11 +102,31 @@ def test_an_empty_name_of_a_column_is_refused_in_the_words_of_the_command_line()
         options_from({name: value for name, value in given.items() if name not in BESIDES})
 
 
-def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> None:
+def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() -> None:
+    options = Options("org/data", ("org/a",), folds=3, seed=7, confirm=2, epochs=4, device="cpu")
+    parts = (options.sample, options.features, options.scoring, options.training, options.running)
+    assert set(SETTINGS) == {name for part in parts for name in vars(part)}
+    for part in parts:
+        assert vars(part).items() <= vars(options).items()
+
+
+def test_a_part_checks_its_values() -> None:
+    for make in (
+        lambda: SampleOptions("org/data", prompt="a photo"),
+        lambda: FeatureOptions(encoders=("",)),
+        lambda: ScoringOptions(folds=0),
+        lambda: TrainingOptions(epochs=3),
+        lambda: RunOptions(engine="slurm"),
+    ):
+        with pytest.raises(EmmsError):
+            make()
+
+
+def test_settings_that_change_no_result_are_in_no_cache_key() -> None:
     options = Options("org/data")
-    assert set(options.cache_key_fields("features")) == {"device", "dtype", "layers", "trust_remote_code"}
-    assert {"seed", "references", "max_samples"} <= set(options.cache_key_fields("sample"))
-    assert "batch_size" not in {**options.cache_key_fields("sample", "features", "scores"), **options.recorded()}
+    assert options.features.in_keys() | options.running.in_keys() == {"layers": [], "trust_remote_code": False}
+    assert set(options.scoring.in_keys()) == {"estimators", "seed", "folds"}
+    assert {"seed", "references", "max_samples"} <= set(options.sample.in_keys())
 
 
 def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:

@@ -329,7 +329,7 @@ def sample_key(source: DatasetSource, options: Options, *, training: bool = Fals
         "dataset": source.name,
         "config": source.config,
         "split": source.split(options),
-        "options": options.cache_key_fields("sample"),
+        "options": options.sample.in_keys(),
         "training": training,
         "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
         # A task of another package cleans labels as its version does.

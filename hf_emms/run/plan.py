@@ -227,7 +227,8 @@ def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encode
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "options": options.cache_key_fields("features", "scores"),
+        "options": options.features.in_keys() | options.scoring.in_keys() | options.running.in_keys(),
+        "device": options.device,
         "versions": versions(),
         "code": ROW_VERSION,
     }

@@ -106,10 +106,7 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
     with_control = example(results=f"{ID}@{'a' * 40}")
     assert path_of(with_control) == path_of(example())
     assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
-    options = Options("org/data", results=ID)
-    assert options.cache_key_fields("sample", "features", "scores") == Options("org/data").cache_key_fields(
-        "sample", "features", "scores"
-    )
+    assert Options("org/data", results=ID).scoring.in_keys() == Options("org/data").scoring.in_keys()
 
 
 def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
