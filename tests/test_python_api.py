@@ -25,7 +25,7 @@ SNIPPETS = {
     "the score of arrays": "assert float(hf_emms.emms(X, Z)) == hf_emms.emms(X, Z).score <= 0",
     "it is what rankings are ordered by": 'assert hf_emms.emms(X, Z) == hf_emms.emms(X, Z, method="emms_knn")',
     "methods by name": """
-        for method in ("emms_knn", "cv", "exact", "one_pass", "alternating"):
+        for method in ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"):
             assert hf_emms.emms(X, Z, method=method).method == method
     """,
     "what a result holds": """
@@ -64,7 +64,7 @@ SNIPPETS = {
         moments = hf_emms.Moments(d1=12, widths=[16])
         for start in range(0, 200, 50):
             moments.update(X[start : start + 50], Z[start : start + 50])
-        assert hf_emms.emms(moments).score == pytest.approx(hf_emms.emms(X, Z, method="cv").score, abs=1e-9)
+        assert hf_emms.emms(moments).score == pytest.approx(hf_emms.emms(X, Z, method="emms").score, abs=1e-9)
     """,
     "moments on disk": """
         moments = hf_emms.Moments(12, [16])

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 @cloup.option_group(
     "Scoring",
     cloup.option(
-        "--method", default="emms_knn", show_default=True, help="emms_knn, cv, exact, one_pass or alternating."
+        "--method",
+        default="emms_knn",
+        show_default=True,
+        help="emms_knn, emms, emms_exact, emms_one_pass or emms_alternating.",
     ),
     cloup.option(
         "--folds",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,9 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Setting, to_flags
-from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, emms_score, is_commit
+from hf_emms.ranking import Ranking, Row, emms_score, is_commit
 from hf_emms.ranking.columns import runs_models, single_line
+from hf_emms.ranking.files import problems
 from hf_emms.scoring import Score
 
 LAYOUT_VERSION = 2
@@ -21,7 +21,6 @@ TOP_ROWS = 5
 TOP_ROWS_OF_A_DATASET = 10
 
 _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--checkpoint")
-_LARGEST = 1e100
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
@@ -157,7 +156,7 @@ def _without_seconds(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(data: Any, about: str) -> tuple[Entry, ...]:
-    """Entries from what `readme.section_data` read, in this or the earlier layout; none for None.
+    """Entries from what `readme.section_data` read; none for None.
 
     Raises:
         EmmsError: written by a newer version, for another kind of card, or damaged.
@@ -175,8 +174,7 @@ def unpack(data: Any, about: str) -> tuple[Entry, ...]:
             )
         if head.about != about:
             raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
-        plain = [_from_layout_1(entry) for entry in head.entries] if head.version == 1 else head.entries
-        entries = msgspec.convert(plain, tuple[Entry, ...])
+        entries = msgspec.convert(head.entries, tuple[Entry, ...])
         for entry in entries:
             _check(entry, about)
         return entries
@@ -185,21 +183,11 @@ def unpack(data: Any, about: str) -> tuple[Entry, ...]:
 
 
 def _check(entry: Entry, about: str) -> None:
-    """Refuses what cannot be drawn: the data of a README may come from anywhere."""
-    rows = entry.ranking.rows
-    if about == "model" and all(row.checkpoint != entry.checkpoint for row in rows):
+    if about == "model" and all(row.checkpoint != entry.checkpoint for row in entry.ranking.rows):
         raise msgspec.ValidationError("an entry without the card's checkpoint")
-    for row in rows:
-        if row.rank is None or entry.ranking.estimators[0] not in row.scores:
-            raise msgspec.ValidationError(f"{row.checkpoint!r} has no rank or no score")
-        if not all(0 <= seconds <= _LARGEST for seconds in (row.seconds.features, row.seconds.scoring)):
-            raise msgspec.ValidationError(f"{row.checkpoint!r} has a time that cannot be shown")
-        for score in row.scores.values():
-            numbers = [score.value, score.details.get("r2"), *(score.details.get("weights") or ())]
-            if not all(number is None or abs(number) <= _LARGEST for number in numbers):
-                raise msgspec.ValidationError(f"{row.checkpoint!r} has a number that cannot be shown")
-            if score.stderr is not None and not 0 <= score.stderr <= _LARGEST:
-                raise msgspec.ValidationError(f"{row.checkpoint!r} has an error that cannot be shown")
+    problem = next(problems(entry.ranking), None)
+    if problem is not None:
+        raise msgspec.ValidationError(problem)
 
 
 def _scored(ranking: Ranking) -> list[Row]:
@@ -246,28 +234,3 @@ def _without_empty(value: Any) -> Any:
     return {
         name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})
     }
-
-
-def _from_layout_1(old: dict[str, Any]) -> dict[str, Any]:
-    """An entry of layout 1: fields of the ranking one by one, scores as a list, the details of the card's row apart."""
-    own = old.get("own")
-    places = old["top"] if own is None or own in old["top"] else [*old["top"], own]
-    revisions = dict(re.findall(r"--checkpoint (\S+)@([0-9a-f]{40})\b", old.get("command") or ""))
-    rows = []
-    for place in places:
-        scores = {score["estimator"]: {**score} for score in place["scores"]}
-        row = place | {"revision": revisions.get(place["checkpoint"].partition("@")[0]), "scores": scores}
-        if place is own or place == own:
-            row |= {name: old.get(name) for name in ("revision", "width", "architecture", "pooling")}
-            emms = next((scores[name] for name in EMMS if name in scores), {})
-            emms["details"] = {"r2": old.get("r2"), "weights": old.get("weights")}
-        rows.append(row)
-    ranking = old | {
-        "schema_version": SCHEMA_VERSION,
-        "settings": {"seed": old["seed"], "folds": old["folds"]},
-        "encoders": [{"id": id, "revision": revision} for id, revision in old["encoders"]],
-        "estimators": list(dict.fromkeys(name for row in rows for name in row["scores"])),
-        "rows": rows,
-    }
-    same = {name: old.get(name) for name in ("ranked", "command", "leaderboard")}
-    return same | {"ranking": ranking, "checkpoint": own["checkpoint"] if own else None}

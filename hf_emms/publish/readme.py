@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from hf_emms.errors import EmmsError
 
 START = "<!-- hf-emms:start -->"
@@ -120,8 +122,8 @@ def section_data(readme: bytes) -> Any:
     try:
         if len(comments) != 1:
             raise ValueError(f"{len(comments)} data comments")
-        return json.loads(comments[0])
-    except ValueError as error:
+        return msgspec.json.decode(comments[0])
+    except (ValueError, msgspec.DecodeError) as error:
         first = readme.count(b"\n", 0, span[0]) + 1
         last = first + inside.count(b"\n")
         raise EmmsError(

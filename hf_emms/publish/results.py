@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -31,7 +30,7 @@ _README = "README.md"
 _TITLE_LENGTH = 120
 _TRIES_AMONG_MANY = 40
 _ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
-# Of the Parquet files' columns and the card's data; 1 had no fine-tuned columns.
+# Of the card's data.
 LAYOUT_VERSION = 2
 
 
@@ -235,25 +234,8 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> d
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
     readme = read(_README)
     if files or readme is None:
-        files = _outdated(readme, read) | files
         lines = [_listed(whole, path) for path, whole in published.items() if whole is not None]
         files[_README] = _updated_card(readme, repo_id, lines)
-    return files
-
-
-def _outdated(readme: bytes | None, read: hub.FileReader) -> dict[str, bytes]:
-    """Parquet files written anew where the card is of an older layout.
-
-    `datasets` takes the columns of the first file for those of all, and refuses files that have more.
-    """
-    version, lines = _listing(section_data(readme or b""))
-    files = {}
-    for line in lines if version < LAYOUT_VERSION else ():
-        content = read(f"{JSON_FOLDER}/{line.path}.json")
-        # A damaged ranking of others hinders no publication; `pull` reports it.
-        with suppress(EmmsError):
-            if content is not None:
-                files[f"{PARQUET_FOLDER}/{line.path}.parquet"] = parquet_rows(Ranking.from_json(content), line.path)
     return files
 
 
@@ -295,7 +277,7 @@ def _listed(ranking: Ranking, path: str) -> ListedRanking:
 
 def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRanking]) -> bytes:
     """The card with some rankings added to its table, or brought up to date in it."""
-    lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b""))[1], *new)}
+    lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b"")), *new)}
     lines = [lines_by_path[path] for path in sorted(lines_by_path)]
     data = data_comment({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
     table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
@@ -309,10 +291,10 @@ class _PackedListing(msgspec.Struct):
     rankings: list[Any]
 
 
-def _listing(data: Any) -> tuple[int, tuple[ListedRanking, ...]]:
-    """The layout's version and the lines of a card's data."""
+def _listing(data: Any) -> tuple[ListedRanking, ...]:
+    """The lines of a card's data."""
     if data is None:
-        return LAYOUT_VERSION, ()
+        return ()
     try:
         packed = msgspec.convert(data, _PackedListing)
         if packed.version > LAYOUT_VERSION:
@@ -320,7 +302,7 @@ def _listing(data: Any) -> tuple[int, tuple[ListedRanking, ...]]:
                 f"the results' card was written by a newer hf_emms (layout {packed.version})",
                 "install a newer hf-emms",
             )
-        return packed.version, msgspec.convert(packed.rankings, tuple[ListedRanking, ...])
+        return msgspec.convert(packed.rankings, tuple[ListedRanking, ...])
     except msgspec.ValidationError as error:
         raise EmmsError(
             f"the data in the results' card is damaged: {error}", "remove the lines between its markers"

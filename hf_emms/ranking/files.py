@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.files import atomic_file
-from hf_emms.ranking.advice import advice
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.records import SCHEMA_VERSION, RankingData, Row
 
@@ -31,23 +29,18 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
     """See `Ranking.from_json`."""
     try:
         version = msgspec.json.decode(text, type=_Versioned).schema_version
-        if version > SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise EmmsError(
-                f"the ranking has schema version {version}; only versions up to {SCHEMA_VERSION} can be read",
-                "install a newer hf-emms",
+                f"the ranking has schema version {version}; this version of hf-emms reads {SCHEMA_VERSION}",
+                "install a newer hf-emms" if version > SCHEMA_VERSION else _WRITES_JSON,
             )
-        if version < SCHEMA_VERSION:
-            ranking = _from_version_1(msgspec.json.decode(text), kind)
-        else:
-            ranking = msgspec.json.decode(text, type=kind)
+        ranking = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
-        raise EmmsError(f"this is not a ranking: {_explained(str(error))}", _WRITES_JSON) from error
-    problem = next(_problems(ranking), None)
+        raise EmmsError(f"this is not a ranking: {error}", _WRITES_JSON) from error
+    problem = next(problems(ranking), None)
     if problem is not None:
         raise EmmsError(f"this is not a ranking: {problem}", _WRITES_JSON)
-    # hf_emms 0.1.0 wrote the advice into the notes; it is computed where it is shown.
-    notes = tuple(note for note in ranking.notes if note != advice(ranking))
-    return msgspec.structs.replace(ranking, notes=notes)
+    return ranking
 
 
 def to_parquet(ranking: RankingData, path: Path) -> None:
@@ -80,8 +73,8 @@ def from_parquet(path: Path, kind: type[R]) -> R:
     return from_json(metadata[_PARQUET_KEY], kind)
 
 
-def _problems(ranking: RankingData) -> Iterator[str]:
-    """What a file that can be decoded has wrong."""
+def problems(ranking: RankingData) -> Iterator[str]:
+    """Yield what keeps a decoded ranking from being shown, each in words that name the field."""
     if not ranking.rows or not ranking.estimators:
         yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least one row and one estimator"
         return
@@ -107,52 +100,3 @@ def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
 
 class _Versioned(msgspec.Struct):
     schema_version: int
-
-
-class _SettingsOfVersion1(msgspec.Struct, kw_only=True):
-    """The settings, each a field of the ranking in version 1."""
-
-    max_samples: int | None = None
-    sampling: str | None = None
-    race: int | None = None
-    references: str | None = msgspec.field(default=None, name="captions")
-    prompt: str | None = None
-    label_form: str | None = None
-    box_format: str | None = None
-    seed: int
-    folds: int
-    device: str = "auto"
-    dtype: str = "auto"
-    layers: list[str] = []
-
-
-def _from_version_1(content: dict[str, Any], kind: type[R]) -> R:
-    ranking = msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, kind)
-    settings = msgspec.structs.asdict(msgspec.convert(content, _SettingsOfVersion1))
-    return msgspec.structs.replace(ranking, settings=settings)
-
-
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-}
-
-
-def _explained(problem: str) -> str:
-    """What msgspec reports, for whoever made the file."""
-    parts = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", problem, re.DOTALL)
-    what, place = (parts[1], parts[2] or "the file") if parts else (problem, "the file")
-    if missing := re.match(r"Object missing required field `(\w+)`", what):
-        return f"the field {missing[1]} is missing" + (f" in {place}" if place != "the file" else "")
-    if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", what):
-        types = " or ".join(_TYPES.get(part.strip(), part.strip()) for part in wrong[1].split("|"))
-        return f"{place} should be {types}, but is {_TYPES.get(wrong[2], wrong[2])}"
-    if bound := re.match(r"Expected `(?:int|float)` ([<>]=) (\d+)", what):
-        return f"{place} should be {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
-    if re.match(r"JSON is malformed|Input data was truncated|.*codec can't decode", what):
-        return "it is not JSON: " + re.sub("^[A-Z](?![A-Z])", lambda first: first[0].lower(), what)
-    return what

@@ -92,7 +92,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Reads what `to_json` wrote, in this or an earlier version of the schema.
+        """Return the ranking that `to_json` wrote.
 
         Raises:
             EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.

@@ -48,16 +48,16 @@ def emms(
     """EMMS of one set of features: how well they explain the labels. Higher is better, 0 is perfect.
 
     With standardised features X (N, D1) and F-labels Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over
-    W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3; the default and "cv" take the
+    W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3; the default and "emms" take the
     residual of rows that were held out.
 
     Args:
         features: (N, D1), numpy or torch, one row a sample; or `Moments`, which hold labels and folds already.
         label_embeddings: the F-labels: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; or class
             ids or texts, see `score`.
-        method: "emms_knn" (held out, ridge and 3 nearest rows; the default), "cv" (the ridge alone; the default of
-            moments), "exact" (the paper's objective at its optimum), "one_pass" (the official function without its
-            factor D2²) or "alternating" (the paper's Algorithm 1).
+        method: "emms_knn" (held out, ridge and 3 nearest rows; the default), "emms" (the ridge alone; the default of
+            moments), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the official function
+            without its factor D2²) or "emms_alternating" (the paper's Algorithm 1).
         encoders: what embeds texts, see `embed_labels`.
         groups: (N,) ids; rows of one group share a fold (five captions of one image). None: rows of equal features do.
             Give every checkpoint the same ids to compare all of them on the same folds, if only range(N).

@@ -34,10 +34,10 @@ class EmmsResult(Score):
     `stderr` and `folds` are those of held-out methods; `details` holds the weights, R² and ridge.
 
     Attributes:
-        method: "emms_knn", "cv", "exact", "one_pass" or "alternating".
+        method: "emms_knn", "emms", "emms_exact", "emms_one_pass" or "emms_alternating".
         n: rows.
         d1: feature width.
-        trace: objective after every iteration (`alternating`), else empty.
+        trace: objective after every iteration (`emms_alternating`), else empty.
     """
 
     method: str
@@ -60,7 +60,7 @@ class EmmsResult(Score):
 
     @property
     def r2(self) -> float:
-        """Share of the weighted F-label's variance that is explained (held out with `emms_knn` and `cv`)."""
+        """Share of the weighted F-label's variance that is explained (held out with `emms_knn` and `emms`)."""
         return float(self.details["r2"])
 
     @property

@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
-# Method of `hf_emms.emms` → estimator.
-METHODS = {
-    "emms_knn": "emms_knn",
-    "cv": "emms",
-    "exact": "emms_exact",
-    "one_pass": "emms_one_pass",
-    "alternating": "emms_alternating",
-}
+# The estimators that are methods of EMMS.
+EMMS_METHODS = ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating")
 
 
 @dataclass(frozen=True)
@@ -179,22 +173,22 @@ def score(
 
 
 def get_method(name: str) -> Estimator:
-    """Return the estimator behind a method of EMMS, by the name of either."""
+    """Return the estimator of this name; an EmmsError where it is no method of EMMS."""
     check_type("method", name, str)
-    if name not in METHODS and name not in METHODS.values():
-        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
-    return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))
+    if name not in EMMS_METHODS:
+        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(EMMS_METHODS)}")
+    return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 
 def are_emms(estimators: Iterable[Estimator]) -> bool:
     """Return whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
-    return all(estimator.name in METHODS.values() for estimator in estimators)
+    return all(estimator.name in EMMS_METHODS for estimator in estimators)
 
 
 def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
     """Return a score by a method of EMMS with its notes for readers."""
     moments, constant = inputs.moments, inputs.statistics.constant_columns
-    held_out, filled = method in ("cv", "emms_knn"), len(inputs.statistics.filled)
+    held_out, filled = method in ("emms", "emms_knn"), len(inputs.statistics.filled)
     details, notes = dict(result.details), []
     trace = details.pop("trace", ())
     if constant == moments.d1:
@@ -202,7 +196,7 @@ def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
     elif constant:
         notes.append(f"ignored, because they do not vary: {constant} of {moments.d1} feature columns")
     if not held_out and moments.n <= moments.d1:
-        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
+        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use emms")
     if held_out and filled < moments.folds:
         notes.append(f"the groups fill {filled} of {moments.folds} folds")
     details["notes"] = notes
@@ -211,10 +205,10 @@ def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
     )
 
 
-def _cv(inputs: ScoringInputs) -> Score:
+def _ridge(inputs: ScoringInputs) -> Score:
     from hf_emms.scoring.cross_validation import ridge_score
 
-    return _emms(inputs, "cv", ridge_score(inputs.statistics, inputs.fit))
+    return _emms(inputs, "emms", ridge_score(inputs.statistics, inputs.fit))
 
 
 def _emms_knn(inputs: ScoringInputs) -> Score:
@@ -226,11 +220,11 @@ def _emms_knn(inputs: ScoringInputs) -> Score:
     return _emms(inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample))
 
 
-def _in_sample(method: str) -> Callable[[ScoringInputs], Score]:
+def _in_sample(name: str) -> Callable[[ScoringInputs], Score]:
     def function(inputs: ScoringInputs) -> Score:
         from hf_emms.scoring import in_sample
 
-        return _emms(inputs, method, getattr(in_sample, method)(inputs.statistics))
+        return _emms(inputs, f"emms_{name}", getattr(in_sample, name)(inputs.statistics))
 
     return function
 
@@ -261,7 +255,7 @@ def _written(name: str) -> Callable[[ScoringInputs], Score]:
 
 
 ESTIMATORS: tuple[Estimator, ...] = (
-    Estimator("emms", "EMMS, held-out residual", _cv, folds=True, title="EMMS"),
+    Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
     Estimator(
         "emms_knn",
         "EMMS with neighbours: held-out, ridge and 3 nearest rows",

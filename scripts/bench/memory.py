@@ -32,22 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print a table of rows in memory and streamed, and one of wide features."""
     print("\n### Peak memory added by scoring\n\n| what | rows | MB | rows/s |\n|---|---|---|---|")
-    for what in ("official", "exact", "cv"):
+    for what in ("official", "emms_exact", "emms"):
         values = [fresh_process("memory", what, 20_000)["mb"] for _ in range(options.rounds)]
         print(f"| classes shape, {what} | 20,000 | {spread(values, digits=',.0f')} | |")
     for rows in (10_000, 200_000, 1_000_000):
         found = [fresh_process("memory", "stream", rows) for _ in range(options.rounds if rows < 1_000_000 else 1)]
         columns = [spread([one[name] for one in found], digits=",.0f") for name in ("mb", "rate")]
-        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {' | '.join(columns)} |")
+        print(f"| streamed, D1=768 D2=1,024, emms | {rows:,} | {' | '.join(columns)} |")
     for words in (100_000, 1_000_000):
         found = fresh_process("memory", "words", words)
-        print(f"| words of sentences, tiny BERT, cv | {words:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
+        print(f"| words of sentences, tiny BERT, emms | {words:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
     for clips in (120, 1_200):
         found = fresh_process("memory", "sound", clips)
-        what = f"clips of 1 to 5 seconds ({found['seconds'] / 60:.0f} minutes), tiny wav2vec 2.0, cv"
+        what = f"clips of 1 to 5 seconds ({found['seconds'] / 60:.0f} minutes), tiny wav2vec 2.0, emms"
         print(f"| {what} | {clips:,} | {found['mb']:,.0f} | {found['rate']:,.0f} |")
     print("\n| D1=8,192, 100 classes, 20,000 rows | forecast, GB | peak, GB | seconds |\n|---|---|---|---|")
-    for method in ("exact", "cv"):
+    for method in ("emms_exact", "emms"):
         found = fresh_process("memory", f"wide-{method}", 20_000)
         print(f"| {method} | {found['forecast'] / 1e9:.1f} | {found['taken'] / 1e9:.1f} | {found['seconds']:.0f} |")
 
@@ -73,7 +73,7 @@ def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, fold
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, d1), np.float32)
     labels = LabelTable(rng.integers(0, classes, rows), tuple(rng.normal(size=(classes, 1024)) for _ in range(3)))
-    emms(x[:64, :8], labels.take(np.arange(64)), method="cv")  # libraries are loaded, threads started
+    emms(x[:64, :8], labels.take(np.arange(64)), method="emms")  # libraries are loaded, threads started
     before = reset_peak()
     started = time.perf_counter()
     moments = Moments.like(labels, d1, folds=folds)
@@ -99,7 +99,7 @@ def word_probe(words: int, length: int = 50, classes: int = 10) -> dict[str, flo
     moments = Moments.like(labels, extractor.width)
     for positions, features in extractor.batches(inputs):
         moments.update(features, labels.take(positions), groups[positions])
-    emms(moments, method="cv")
+    emms(moments, method="emms")
     seconds = time.perf_counter() - started
     return {"mb": memory_mb("VmHWM") - before, "rate": words / seconds}
 
@@ -118,7 +118,7 @@ def sound_probe(clips: int, distinct: int = 40, classes: int = 10) -> dict[str, 
     moments = Moments.like(labels, extractor.width)
     for positions, features in extractor.batches(inputs):
         moments.update(features, labels.take(positions), positions)
-    emms(moments, method="cv")
+    emms(moments, method="emms")
     rate = clips / (time.perf_counter() - started)
     return {"mb": memory_mb("VmHWM") - before, "rate": rate, "seconds": AUDIO.seconds(inputs)}
 

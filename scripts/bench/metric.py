@@ -2,7 +2,7 @@
 
     python -m scripts.bench metric [--rounds 7]
 
-The same arrays, N=5,000, D1=768, D2=1,024, float32, by `method="cv"`, through `hf_emms.emms`, through `compute`,
+The same arrays, N=5,000, D1=768, D2=1,024, float32, by `method="emms"`, through `hf_emms.emms`, through `compute`,
 through `add_batch` and `compute`, and through the base class of evaluate, which makes every number a Python object.
 Peak memory is that of a fresh process each.
 """
@@ -46,7 +46,7 @@ def plain_metric(folder: str) -> Any:
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
             x, z = np.asarray(predictions, np.float32), np.asarray(references, np.float32)
-            return {"score": emms(x, z, method="cv").score}
+            return {"score": emms(x, z, method="emms").score}
 
     return Plain(cache_dir=folder)
 
@@ -54,7 +54,7 @@ def plain_metric(folder: str) -> Any:
 def in_batches(metric: Any, x: np.ndarray, z: np.ndarray) -> Any:
     for start in range(0, len(x), BATCH):
         metric.add_batch(predictions=x[start : start + BATCH], references=z[start : start + BATCH])
-    return metric.compute(method="cv")
+    return metric.compute(method="emms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +72,8 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         metric, plain = evaluate.load("emms", cache_dir=folder), plain_metric(folder)
         contestants = {
-            "hf_emms.emms": lambda: emms(x, z, method="cv"),
-            "compute": lambda: metric.compute(predictions=x, references=z, method="cv"),
+            "hf_emms.emms": lambda: emms(x, z, method="emms"),
+            "compute": lambda: metric.compute(predictions=x, references=z, method="emms"),
             f"add_batch of {BATCH}, compute": lambda: in_batches(metric, x, z),
             "evaluate's base class": lambda: plain.compute(predictions=x, references=z),
         }
@@ -97,7 +97,7 @@ def probe(rows: int) -> int:
         for _ in range(0, rows, BATCH):
             x = rng.normal(size=(BATCH, 256)).astype(np.float32)
             metric.add_batch(predictions=x, references=x[:, :128] + rng.normal(size=(BATCH, 128)).astype(np.float32))
-        metric.compute(method="cv")
+        metric.compute(method="emms")
         return round(memory_mb("VmHWM") - before)
 
 

@@ -64,6 +64,6 @@ def run(options: argparse.Namespace) -> None:
     exact = made["float32"]
     for name, own in seconds.items():
         cosines = (made[name] * exact).sum(1) / np.linalg.norm(made[name], axis=1) / np.linalg.norm(exact, axis=1)
-        score = emms(made[name], codes, method="cv", groups=range(len(codes)))
+        score = emms(made[name], codes, method="emms", groups=range(len(codes)))
         ratio = spread(ratios(seconds["float32"], own, "cpu"), "×", ".2f", bold=True)
         print(f"| {name} | {median(one.cpu for one in own):.2f} | {ratio} | {cosines.min():.4f} | {score.value:.4f} |")

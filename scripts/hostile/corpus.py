@@ -261,7 +261,7 @@ SCORES = (
         Case(f"score {name} {words}", says)
         for name, words, says in (
             ("tiny.npz", "", "too small for float64"),
-            ("tiny.npz", "--method exact", "too small for float64"),
+            ("tiny.npz", "--method emms_exact", "too small for float64"),
             ("huge.npz", "", "too large for float64"),
             ("wide.npz", "", "too large for float32"),
             ("nan.npz", "", "NaN or Inf"),

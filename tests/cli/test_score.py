@@ -38,8 +38,8 @@ def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
     x, z, groups = held["features"], held["label_embeddings"], held["groups"]
     result = json.loads(cli("score", arrays, "--format", "json").out)
     assert result["score"] == pytest.approx(hf_emms.emms(x, z, groups=groups).score, rel=1e-12)
-    exact = json.loads(cli("score", arrays, "--method", "exact", "--format", "json").out)
-    assert exact["score"] == pytest.approx(hf_emms.emms(x, z, method="exact").score, rel=1e-12)
+    exact = json.loads(cli("score", arrays, "--method", "emms_exact", "--format", "json").out)
+    assert exact["score"] == pytest.approx(hf_emms.emms(x, z, method="emms_exact").score, rel=1e-12)
     two = cli("score", arrays, "--labels-key", "label_embeddings", "--labels-key", "z2", "--format", "json").out
     expected = hf_emms.emms(x, [z, held["z2"]], groups=groups)
     assert json.loads(two)["weights"] == pytest.approx(list(expected.weights))

@@ -32,7 +32,7 @@ def test_golden_scores(load, problem, in_batches):
         for start in range(0, len(x), 37):
             metric.add_batch(predictions=x[start : start + 37], references=z[start : start + 37])
         given = {}
-    result = metric.compute(**given, method="exact")
+    result = metric.compute(**given, method="emms_exact")
     assert result["score"] == pytest.approx(problem["exact_score"], abs=1e-7)
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
@@ -51,7 +51,9 @@ def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
 
 @pytest.mark.parametrize("keep_in_memory", [False, True])
 @pytest.mark.parametrize("size", [1, 64, 299])
-@pytest.mark.parametrize("options", [{}, {"method": "exact"}, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"method": "emms_exact"}, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}]
+)
 def test_batches_give_the_one_shot_result(load, rows, keep_in_memory, size, options):
     x, z = rows
     metric = load(keep_in_memory=keep_in_memory)
@@ -174,8 +176,8 @@ def test_labels_that_encoders_embed(load, classes):
 
 def test_options_may_be_given_to_load(load, rows):
     x, z = rows
-    metric = load(method="exact", seed=5)
-    assert metric.compute(predictions=x, references=z)["method"] == "exact"
+    metric = load(method="emms_exact", seed=5)
+    assert metric.compute(predictions=x, references=z)["method"] == "emms_exact"
     assert metric.compute(predictions=x, references=z, method="emms_knn", folds=4) == load().compute(
         predictions=x, references=z, folds=4, seed=5
     )
@@ -183,15 +185,15 @@ def test_options_may_be_given_to_load(load, rows):
 
 def test_combine_and_save(load, rows, tmp_path):
     x, z = rows
-    both = evaluate.combine({"held_out": load(), "paper": load(method="exact")})
+    both = evaluate.combine({"held_out": load(), "paper": load(method="emms_exact")})
     for start in range(0, 300, 100):
         both.add_batch(predictions=x[start : start + 100], references=z[start : start + 100])
     result = both.compute()
     assert_close(
-        {"score": result["held_out_score"], "exact": result["paper_score"]},
+        {"score": result["held_out_score"], "emms_exact": result["paper_score"]},
         {
             "score": load().compute(predictions=x, references=z)["score"],
-            "exact": load().compute(predictions=x, references=z, method="exact")["score"],
+            "emms_exact": load().compute(predictions=x, references=z, method="emms_exact")["score"],
         },
     )
     single = evaluate.combine(["emms"])

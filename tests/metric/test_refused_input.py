@@ -45,7 +45,7 @@ BAD = {
     "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
     "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
     "method": ({"method": "fancy"}, "unknown method 'fancy'"),
-    "option": ({"metod": "cv"}, "no option 'metod'\n.*did you mean method"),
+    "option": ({"metod": "emms"}, "no option 'metod'\n.*did you mean method"),
     "estimator": ({"estimators": ["leep"]}, "unknown estimator 'leep'"),
     "folds": ({"folds": 1}, "folds=1"),
     "seed": ({"seed": "x"}, "seed='x'"),
@@ -117,7 +117,7 @@ def test_nothing_added_and_unknown_inputs(load):
     with pytest.raises(ValueError, match="not groups"):
         load().add_batch(predictions=[[1.0]], references=[[1.0]], groups=[1])
     with pytest.raises(ValueError, match="did you mean method"):
-        load(metod="cv")
+        load(metod="emms")
 
 
 def test_a_cache_that_cannot_be_written(load, tmp_path):

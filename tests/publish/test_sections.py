@@ -20,7 +20,7 @@ from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.publish.card_text import card
-from hf_emms.publish.readme import END, section_data, section_span
+from hf_emms.publish.readme import section_data, section_span
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
@@ -194,7 +194,6 @@ DAMAGE = {
     "another type": ('"n":1034', '"n":"many"'),
     "no number": ('"r2":0.5', '"r2":NaN'),
     "a number without end": ('"value":-0.31', '"value":1e999'),
-    "an error below zero": ('"stderr":0.002', '"stderr":-1'),
     "no score": ('"scores":{', '"scores":{},"was":{'),
     "no rows": ('"rows":[', '"rows":[],"was":['),
     "no checkpoint": ('"checkpoint":"org/best","command"', '"checkpoint":"org/none","command"'),
@@ -211,25 +210,6 @@ def test_damaged_data_is_refused(damage: str) -> None:
     section = whole.replace(old, new)
     with pytest.raises(EmmsError, match=r"damaged|lost its data"):
         update_model_card(section, [(example(), "org/best")], "org/best")
-
-
-def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
-    """The golden file was written by version 0.1.0 before its data held the ranking."""
-    old = (GOLDEN / "model_card_v1.md").read_bytes()
-    assert b'{"version":1' in old
-    both = update_model_card(old, [(other(), "org/close")], "org/best")
-    assert b'{"version":2' in both
-    beans, food = rows_of(both)
-    # Rows without R² keep the score that they were published with.
-    assert beans == rows_of(old)[0].replace(" 0.2500 |", "").replace("0.0020 |", "0.0020 | – |")
-    assert "org/food" in food
-    assert both.decode().split("<details>")[1].strip() == (
-        old.decode().split("<details open>")[1].removesuffix(f"{END}\n").strip()
-    )
-    again = update_model_card(old, [(example(), "org/best")], "org/best", leaderboard="org/board")
-    assert again == update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").replace(
-        b"---\ntags:\n- emms\n---\n\n# best\n", b""
-    )
 
 
 # ---- the command -----------------------------------------------------------------------------------------------

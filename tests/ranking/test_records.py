@@ -20,9 +20,7 @@ from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.columns import format_number
 from hf_emms.ranking.files import from_parquet, to_parquet
-from hf_emms.ranking.merge import path_of
 from hf_emms.scoring import Score
-from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 
 
@@ -62,35 +60,24 @@ def test_parquet_round_trip_loses_nothing_and_reads_flat(tmp_path: Path) -> None
     assert table[0]["emms_r2"] == pytest.approx(0.5)
 
 
-def test_a_newer_schema_is_refused_with_a_way_out() -> None:
-    newer = json.loads(example().to_json()) | {"schema_version": SCHEMA_VERSION + 1}
-    with pytest.raises(EmmsError, match="schema version 3") as caught:
-        Ranking.from_json(json.dumps(newer))
-    assert "a newer hf-emms" in str(caught.value.hint)
-
-
-def test_a_file_of_version_1_is_read() -> None:
-    """The golden file was written by hf_emms 0.1.0, whose rankings had each setting as a field."""
-    ranking = Ranking.from_json((ROOT / "tests" / "golden" / "ranking_v1.json").read_bytes())
-    assert ranking.schema_version == SCHEMA_VERSION
-    assert set(ranking.settings) == set(Options("x").recorded()) - {"results", "group_column"}
-    wanted = {"seed": 3, "folds": 5, "max_samples": 300, "sampling": "proportional", "references": "first"}
-    assert ranking.settings | wanted | {"layers": ["last", "2"], "race": None, "dtype": "auto"} == ranking.settings
-    assert [row.rank for row in ranking.rows] == [1, 2, None]
-    assert ranking.rows[0].scores["emms"].value == pytest.approx(-0.4044227168417108)
-    # The path that version 0.1.0 gave it in a results dataset.
-    assert path_of(ranking) == "image-to-text/emms-demo--emoji-captions/default-test-n300-seed3-36b26f9544a2"
-    assert Ranking.from_json(ranking.to_json()) == ranking
+@pytest.mark.parametrize(("version", "way_out"), [(SCHEMA_VERSION - 1, "writes one"), (SCHEMA_VERSION + 1, "newer")])
+def test_another_schema_is_refused_with_a_way_out(version: int, way_out: str) -> None:
+    other = json.loads(example().to_json()) | {"schema_version": version}
+    with pytest.raises(EmmsError, match=f"schema version {version}") as caught:
+        Ranking.from_json(json.dumps(other))
+    assert way_out in str(caught.value.hint)
 
 
 WRONG = {
-    "cut off": (lambda data: json.dumps(data)[:200], "it is not JSON"),
-    "a list": (lambda data: "[]", "the file should be an object, but is a list"),
-    "not a ranking": (lambda data: "{}", "the field schema_version is missing"),
-    "newer": (lambda data: json.dumps(data | {"schema_version": 3}), "schema version 3; only versions up to 2"),
-    "no dataset": (lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}), "field dataset is miss"),
-    "version 1 without seed": (lambda data: json.dumps(data | {"schema_version": 1}), "the field seed is missing"),
-    "text for number": (lambda data: json.dumps(data | {"n": "many"}), "n should be a whole number, but is a text"),
+    "cut off": (lambda data: json.dumps(data)[:200], "truncated"),
+    "a list": (lambda data: "[]", "Expected `object`, got `array`"),
+    "not a ranking": (lambda data: "{}", "missing required field `schema_version`"),
+    "newer": (lambda data: json.dumps(data | {"schema_version": 3}), "schema version 3; this version"),
+    "no dataset": (
+        lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}),
+        "missing required field `dataset`",
+    ),
+    "text for number": (lambda data: json.dumps(data | {"n": "many"}), r"Expected `int`, got `str` - at `\$.n`"),
     "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
     "no estimators": (lambda data: json.dumps(data | {"estimators": []}), "estimators is empty"),
     "no score": (lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}), "neither a score of emms nor an e"),
@@ -108,7 +95,7 @@ WRONG = {
     },
     "a rank of text": (
         lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
-        r"rows\[0\].rank should be a whole number or null, but is a text",
+        r"Expected `int \| null`, got `str` - at `\$.rows",
     ),
     "no rank": (
         lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": None}]}),
@@ -120,15 +107,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("change", WRONG)
-def test_what_is_wrong_with_a_file_is_said_in_words(change: str) -> None:
+def test_what_is_wrong_with_a_file_is_said(change: str) -> None:
     make, message = WRONG[change]
     with pytest.raises(EmmsError, match=message):
         Ranking.from_json(make(json.loads(example().to_json())))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"])
 def test_what_is_no_ranking_is_refused(text: str | bytes) -> None:
     with pytest.raises(EmmsError, match="not a ranking"):
         Ranking.from_json(text)

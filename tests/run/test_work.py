@@ -148,6 +148,6 @@ def test_few_factors_are_made_where_they_are_dear() -> None:
     x = rng.normal(size=(1_300, 520)).astype(np.float32)
     z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)
     with counted_calls(_cholesky, lambda frame: 1) as factors:
-        emms(x, z, method="cv")
+        emms(x, z, method="emms")
     search = 5 + 2 * 2  # ridges that the first fold tries, and two more folds at the best one and beside it
     assert len(factors) <= search + 5

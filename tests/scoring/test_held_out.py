@@ -55,12 +55,12 @@ def test_labels_wider_than_features_score_as_their_parts_do(loud: float) -> None
     hidden = rng.normal(size=(300, 8))
     x = hidden @ rng.normal(size=(8, 90)) + rng.normal(size=(300, 90)) + loud * rng.normal(size=(300, 1))
     z = hidden @ rng.normal(size=(8, 120)) + 3 * rng.normal(size=(300, 120))
-    wide = emms(x, z, method="cv")
-    parts = [emms(x, part, method="cv") for part in np.split(z, 2, axis=1)]
+    wide = emms(x, z, method="emms")
+    parts = [emms(x, part, method="emms") for part in np.split(z, 2, axis=1)]
     assert all(part.ridge == wide.ridge for part in parts)
     assert wide.score == pytest.approx(np.mean([part.score for part in parts]), rel=1e-9)
     assert wide.folds == pytest.approx(np.mean([part.folds for part in parts], axis=0), rel=1e-9)
-    single = emms(x.astype(np.float32), z.astype(np.float32), method="cv")
+    single = emms(x.astype(np.float32), z.astype(np.float32), method="emms")
     assert single.score == pytest.approx(wide.score, rel=1e-5)
 
 
@@ -70,7 +70,7 @@ def test_float32_scores_are_those_of_float64() -> None:
     hidden = rng.normal(size=(6000, 20))
     x = (hidden @ rng.normal(size=(20, 300)) + rng.normal(size=(6000, 300)) + 5).astype(np.float32)
     z = [(hidden @ rng.normal(size=(20, 200)) + s * rng.normal(size=(6000, 200))).astype(np.float32) for s in (3, 6)]
-    for method in ("cv", "exact"):
+    for method in ("emms", "emms_exact"):
         single, double = (emms(x.astype(t), [b.astype(t) for b in z], method=method) for t in (np.float32, np.float64))
         assert single.score == pytest.approx(double.score, rel=2e-6)
         assert single.ridge == double.ridge
@@ -83,7 +83,7 @@ def test_the_ridge_that_is_found_on_some_folds_is_the_best_of_their_neighbours()
     hidden = rng.normal(size=(1300, 5))
     x = hidden @ rng.normal(size=(5, 520)) + rng.normal(size=(1300, 520))
     z = hidden @ rng.normal(size=(5, 20)) + 3 * rng.normal(size=(1300, 20))
-    result = emms(x, z, method="cv", groups=range(1300))
+    result = emms(x, z, method="emms", groups=range(1300))
     x, z = ((block - block.mean(axis=0)) / block.std(axis=0) for block in (x, z))
     member = assign_folds(np.arange(1300, dtype=np.uint64), 5, 0)
     losses = np.zeros(len(RIDGES))

@@ -19,7 +19,7 @@ def class_embeddings(classes: int, rows: int, seed: int = 0) -> tuple[np.ndarray
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(2, 15), st.sampled_from(["emms_knn", "cv", "exact", "one_pass"]), st.integers(0, 100))
+@given(st.integers(2, 15), st.sampled_from(["emms_knn", "emms", "emms_exact", "emms_one_pass"]), st.integers(0, 100))
 def test_embeddings_of_classes_row_by_row_score_as_codes_do(classes: int, method: str, seed: int) -> None:
     x, codes, tables = class_embeddings(classes, 90, seed)
     by_row = emms(x, [table[codes] for table in tables], method=method, groups=range(90))

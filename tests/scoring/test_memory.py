@@ -26,12 +26,12 @@ def status(field):
 
 rows, width, texts = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
-emms(rng.normal(size=(50, 4)), rng.normal(size=(50, 3)), method="cv")  # libraries loaded, threads started
+emms(rng.normal(size=(50, 4)), rng.normal(size=(50, 3)), method="emms")  # libraries loaded, threads started
 x = rng.normal(size=(rows, width)).astype(np.float32)
 labels = LabelTable(rng.integers(0, texts, rows), (rng.normal(size=(texts, 32)),))
 Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
 before = status("VmRSS")
-emms(x, labels, method="cv")
+emms(x, labels, method="emms")
 print(status("VmHWM") - before)
 """
 

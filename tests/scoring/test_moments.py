@@ -52,7 +52,7 @@ def test_sums_that_grow_are_kept_in_float64():
     cuts=st.lists(st.integers(1, 239), max_size=6, unique=True),
     seed=st.integers(0, 10),
     flush=st.lists(st.booleans(), min_size=7, max_size=7),
-    method=st.sampled_from(["cv", "exact", "one_pass", "alternating"]),
+    method=st.sampled_from(["emms", "emms_exact", "emms_one_pass", "emms_alternating"]),
 )
 def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed, flush, method):
     x, labels = problem(coded=coded)

@@ -33,13 +33,6 @@ def test_numbers_are_not_called_a_label_encoder():
     assert "encoder" not in text
 
 
-def test_files_of_schema_version_1_are_read(tmp_path):
-    (tmp_path / "old.json").write_bytes((ROOT / "tests" / "golden" / "ranking_v1.json").read_bytes())
-    found = snapshot_of(tmp_path)
-    assert not found.problems
-    assert "seed 3, folds 5" in table.table(View(), found.entries["old"].ranking, found)
-
-
 def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
     assert sorted(shown.entries) == ["hostile", "image/beans", "image/food", "long", "long2", "text/news"]
     assert [problem.partition(":")[0] for problem in shown.problems] == ["broken.json"]

@@ -73,7 +73,7 @@ def first_rows(**changes):
 
 BAD = {
     "nothing": (" ", "nothing in it"),
-    "no ranking": ("[]", "this is not a ranking: the file should be an object"),
+    "no ranking": ("[]", "this is not a ranking: Expected `object`"),
     "too large": ("x" * (submit.MAX_BYTES + 1), "more than the 3 MB"),
     "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
     "a time": (changed(created="yesterday"), "created should be a time"),
@@ -85,7 +85,7 @@ BAD = {
         "rows.0..scores.emms.value should be a mean of its folds, between -0.5 and -0.3",
     ),
     "an accuracy of 2": (first_rows(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
-    "negative parameters": (first_rows(parameters=-5), "rows.0..parameters should be at least"),
+    "negative parameters": (first_rows(parameters=-5), "Expected `int` >= 0"),
     "no parameters": (first_rows(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
     "negative seconds": (first_rows(seconds={"features": -1}), "seconds.features should be at least 0"),
     "more rows than there are": (first_rows(n=5000), "at most the 1,034 rows"),

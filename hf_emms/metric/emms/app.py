@@ -24,10 +24,10 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
 METHODS = {
     "held out, ridge and nearest rows (default)": "emms_knn",
-    "held out, ridge alone": "cv",
-    "the paper's objective at its optimum": "exact",
-    "the official function": "one_pass",
-    "the paper's Algorithm 1": "alternating",
+    "held out, ridge alone": "emms",
+    "the paper's objective at its optimum": "emms_exact",
+    "the official function": "emms_one_pass",
+    "the paper's Algorithm 1": "emms_alternating",
 }
 FEATURES, LABELS = ("predictions", "features"), ("references", "label_embeddings", "labels")
 LARGEST_FILE = "50mb"

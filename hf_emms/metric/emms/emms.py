@@ -53,9 +53,9 @@ Args:
         (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) does as well);
         (N,) class ids or texts: F-labels come from `encoders` or `label_table`; without either, class ids and texts
         that repeat are classes, and their F-label is the one-hot code.
-    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "cv"
-        (held out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass"
-        (the official function) or "alternating" (the paper's Algorithm 1).
+    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "emms"
+        (held out, the ridge alone, which needs sums only), "emms_exact" (the paper's objective at its optimum),
+        "emms_one_pass" (the official function) or "emms_alternating" (the paper's Algorithm 1).
     groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
         Default: rows of equal features do. The same ids for every checkpoint compare all of them on the same folds.
     folds (int): folds of the held-out score. Default 5.
@@ -71,7 +71,7 @@ Returns:
     score (float): minus the mean squared residual of the mixed, standardised F-label. At most 0, higher is better.
     stderr (float or None): its standard error over the folds; None for the methods without folds.
     weights (list of K floats): the mixture, not negative, with sum 1.
-    r2 (float): share of the mixed F-label's variance that the features explain, held out with "emms_knn" and "cv".
+    r2 (float): share of the mixed F-label's variance that the features explain, held out with "emms_knn" and "emms".
     n (int), d1 (int), method (str): what was scored, and how.
     logme (float), knn (float), …: those of `estimators`.
 
