@@ -1,4 +1,4 @@
-"""A ranking in sentences: which checkpoint to fine-tune, what fine-tuning found, what a shared first rank calls for."""
+"""A ranking in sentences: which checkpoint to fine-tune, what fine-tuning measured, and how to resolve a tie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", 
 
 
 def finetuning_summary(ranking: RankingData) -> str | None:
-    """What fine-tuning found, in one sentence; None where nothing was fine-tuned.
+    """Return the results of fine-tuning in a sentence; None where nothing was fine-tuned.
 
     "swin-tiny: accuracy 91.2 (resnet-50: 89.9; dinov2-small: 89.4), up to 5 epochs; the estimate's first was second."
     """
@@ -49,7 +49,7 @@ def _within_noise(first: FineTuned, second: FineTuned) -> bool:
 
 
 def recommendation(ranking: RankingData) -> str:
-    """Which checkpoint to fine-tune, in one sentence: by fine-tuning where that was measured, else by the estimate."""
+    """Return a sentence on which checkpoint to fine-tune: by fine-tuned scores if any, else by the estimate."""
     if measured := finetuning_summary(ranking):
         return f"Confirmed by fine-tuning: {measured}"
     scored = [row for row in ranking.rows if row.rank is not None]
@@ -65,7 +65,7 @@ def recommendation(ranking: RankingData) -> str:
 
 
 def _lead(ranking: RankingData, best: Row, second: Row) -> str:
-    """How far the first checkpoint is ahead of the next one, whose rank is another."""
+    """Return in words how far the first checkpoint is ahead of the second, whose rank differs."""
     if best.n != second.n:
         return f"a race stopped {second.checkpoint} and all others before it"
     estimator = ranking.estimators[0]
@@ -81,12 +81,12 @@ def _smallest(rows: Sequence[Row]) -> str:
 
 
 def smallest_of(rows: Sequence[Row]) -> Row:
-    """The row with the fewest parameters; one where they are not known only if they are known of none."""
+    """Return the row with the fewest parameters; rows without a number of parameters count as the largest."""
     return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
 
 
 def label_with_size(row: Row) -> str:
-    """A checkpoint with its number of parameters, where that is known."""
+    """Return a checkpoint's name with its number of parameters, where the row has it."""
     return row.checkpoint + (f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else "")
 
 
@@ -97,12 +97,12 @@ def _names(rows: Sequence[Row]) -> str:
 
 
 _NAMED = 3
-# An estimate from a handful of folds is too rough to name more rows than so many times those that were used.
+# An estimate from a handful of folds is too rough for more than so many times the rows of the sample.
 _TOO_MANY = 20
 
 
 def advice(ranking: RankingData) -> str | None:
-    """Which checkpoints share the first rank, and whether more rows would tell them apart, in one line.
+    """Return a line on which checkpoints share the first rank, and whether more rows would tell them apart.
 
     None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no folds.
     """
@@ -122,13 +122,13 @@ def advice(ranking: RankingData) -> str | None:
 
 
 def _sampled_rows(ranking: RankingData) -> int:
-    """Rows as --max-samples counts them: the spans of one question are one, the words of a sentence are several."""
+    """Return the sample's rows as --max-samples counts them: words each, but the spans of a question together."""
     is_items = ranking.settings.get("label_form") == "spans"
     return ranking.n_inputs if is_items and not _counts_items(ranking) else ranking.n
 
 
 def _available_rows(ranking: RankingData) -> int | None:
-    """The same of the whole split; of sentences, as many words as if all had those of the sampled ones."""
+    """Return the split's rows as --max-samples counts them; words are extrapolated from the sampled sentences."""
     if ranking.available is None or not _counts_items(ranking):
         return ranking.available
     return round(ranking.available * ranking.n / max(1, ranking.n_inputs))
@@ -139,12 +139,12 @@ def _counts_items(ranking: RankingData) -> bool:
 
 
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
-    """Rows on which a difference that stays as it is would count: the standard error falls as 1/√n."""
+    """Return how many rows make a difference of this size significant: the standard error falls as 1/√n."""
     return n * (TIE_WIDTH * stderr / gain) ** 2 if gain > 0 else math.inf
 
 
 def _obstacle(ranking: RankingData, needed: float, limit: int | None) -> str | None:
-    """Why more rows do not help; None where they may. A score may see no more than `limit` rows of any sample."""
+    """Return why more rows do not help, or None; a score sees no more than `limit` rows of any sample."""
     drawn = _sampled_rows(ranking)
     if limit is not None:
         return f"{limit} are judged, however many there are"
@@ -160,7 +160,7 @@ def _obstacle(ranking: RankingData, needed: float, limit: int | None) -> str | N
 
 
 def _rounded_up(rows: float) -> int:
-    """At least so many rows, in two digits."""
+    """Return the number of rows rounded up to two digits."""
     whole = math.ceil(round(rows, 6))
     unit = 10 ** max(0, len(str(whole)) - 2)
     return -(-whole // unit) * unit

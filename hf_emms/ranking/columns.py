@@ -1,4 +1,4 @@
-"""The columns of a ranking's tables, each one entry of `COLUMNS`, and what single values look like for people."""
+"""The columns of a ranking's tables, each an entry of `COLUMNS`, and the formats of single values."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from hf_emms.scoring.estimators import Estimator
 Table = Literal["text", "file", "results", "model card", "dataset card", "page"]
 Value = Callable[[RankingData, Row], Any]
 
-# Title of R² of the estimator that leads, and of EMMS without neighbours beside it.
+# Titles of R²: of the first EMMS estimator, and of EMMS without neighbours beside it.
 EXPLAINED, RIDGE = "explained", "ridge"
 _SMALL_ERROR = 0.005
-# Importance of the columns that no narrow terminal leaves out.
+# Importance of the columns that the narrowest terminal shows.
 ALWAYS_SHOWN = 9
 
 
 def title_of(estimator: str) -> str:
-    """What people call an estimator; its name where no installed package has it."""
-    known = _estimator(estimator)
-    return known.title if known else estimator
+    """Return the title of an estimator; its name where no installed package has it."""
+    installed = _estimator(estimator)
+    return installed.title if installed else estimator
 
 
 def _estimator(name: str) -> Estimator | None:
     try:
         return ESTIMATORS[name]
-    except (KeyError, EmmsError):  # of a package that is not here, or cannot be imported
+    except (KeyError, EmmsError):  # its package is not here, or cannot be imported
         return None
 
 
 def single_line(value: Any) -> str:
-    """A value on one line; what could steer a terminal is shown escaped."""
+    """Return a value as a single line of text; characters that could steer a terminal are escaped."""
     return "" if value is None else printable(" ".join(str(value).split()))
 
 
 def format_text(value: Any) -> str:
-    """A text or whole number as it is; a dash where it is missing or empty."""
+    """Return a text or whole number on a line; a dash where it is missing or empty."""
     return single_line(value) if value else MISSING
 
 
 def format_rank(row: Row) -> str:
-    """A rank: "=2" where it is shared."""
+    """Return a row's rank as text: "2", or "=2" where it is shared."""
     if row.rank is None:
         return MISSING
     return f"={row.rank}" if row.tied else str(row.rank)
 
 
 def format_number(value: float | None) -> str:
-    """A score with four decimals, or four digits where it is large."""
+    """Return a score with four decimals, or four digits where it is large."""
     if value is None:
         return MISSING
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
@@ -66,8 +66,8 @@ class ShownScores:
     """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
 
     Attributes:
-        explains: whether it is R².
-        title: what it is called.
+        explains: whether R² is shown.
+        title: of the column.
     """
 
     def __init__(self, ranking: RankingData, estimator: str) -> None:
@@ -76,20 +76,20 @@ class ShownScores:
         self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
         self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
         errors = [share.stderr for share in shares if share.stderr]
-        # All of a ranking have as many decimals, and no standard error is shown as 0.
+        # All scores of a ranking have equally many decimals, and no standard error is shown as 0.
         self._decimals = 3 if errors and min(errors) < _SMALL_ERROR else 2
 
     def number(self, score: Score) -> Explained:
-        """R² or the score, with its standard error."""
+        """Return R² or the score, with its standard error."""
         share = explained(score) if self.explains else None
         return share or Explained(score.value, score.stderr)
 
     def format(self, value: float | None) -> str:
-        """R² or a score, rounded."""
+        """Return R² or a score, rounded."""
         return format_number(value) if value is None or not self.explains else f"{value:z.{self._decimals}f}"
 
     def text(self, score: Score | None, *, with_error: bool = True) -> str:
-        """The number with its standard error, rounded."""
+        """Return the number with its standard error, rounded."""
         if score is None:
             return MISSING
         number = self.number(score)
@@ -99,24 +99,24 @@ class ShownScores:
 
 
 def explained_title(estimator: str, estimators: Sequence[str]) -> str:
-    """What R² is called: "explained" of the first of the EMMS estimators, and "ridge" of EMMS without neighbours."""
+    """Return the title of an estimator's R²: "explained" for the first EMMS estimator, "ridge" without neighbours."""
     if estimator == next(name for name in estimators if name in EMMS):
         return EXPLAINED
     return RIDGE if estimator == "emms" else title_of(estimator)
 
 
 def format_points(share: float | None) -> str:
-    """A share in points: 0.912 is "91.2"."""
+    """Return a share in points: 0.912 is "91.2"."""
     return MISSING if share is None else f"{100 * share:.1f}"
 
 
 def format_percent(share: float | None) -> str:
-    """A share in per cent: 0.125 is "12%"."""
+    """Return a share in per cent: 0.125 is "12%"."""
     return MISSING if share is None else f"{share:.0%}"
 
 
 def format_finetuned(result: FineTuned | None) -> str:
-    """What fine-tuning measured, in points, with its spread."""
+    """Return the score after fine-tuning, in points, with its spread; "failed" where there is none."""
     if result is None or result.value is None:
         return MISSING if result is None else "failed"
     return format_points(result.value) + (f" ± {format_points(result.spread)}" if result.spread is not None else "")
@@ -128,13 +128,13 @@ class TableColumn:
 
     Attributes:
         name: in files and in the leaderboard's addresses; also the attribute of `Row` where `read` is None.
-        tables: those that have the column.
-        read: the value of a row, unrounded; None where it has none.
-        format: the value for people.
-        title: for people; the name by default. `titles` are those of tables that call it otherwise.
+        tables: the tables that have the column.
+        read: returns the value of a row, unrounded; None where it has none.
+        format: returns the value as text.
+        title: for people; the name by default. `titles` has others for some tables.
         applies: whether such a table of a ranking has the column.
-        formatted: what `format` gets where that is more than the value.
-        importance: in a narrow terminal the columns with the least one are left out first, those to the right before.
+        formatted: returns the argument of `format`; by default it is the value.
+        importance: a narrow terminal leaves out the least important columns first, from the right.
     """
 
     name: str
@@ -176,14 +176,14 @@ def _minutes(ranking: RankingData, row: Row) -> float | None:
 
 
 def runs_models(ranking: RankingData) -> bool:
-    """Whether a score took more than features: a training, say."""
+    """Return whether an estimator of the ranking ran the checkpoints themselves, as a short training does."""
     return bool(summaries_of_runs(ranking.estimators))
 
 
 def summaries_of_runs(estimators: Sequence[str]) -> list[str]:
-    """The titles of the estimators that run the checkpoint itself, with what they measure."""
-    known = filter(None, map(_estimator, estimators))
-    return [f"{estimator.title}: {estimator.summary}" for estimator in known if estimator.needs_model]
+    """Return title and summary of each estimator that runs the checkpoint itself."""
+    installed = filter(None, map(_estimator, estimators))
+    return [f"{estimator.title}: {estimator.summary}" for estimator in installed if estimator.needs_model]
 
 
 def _shows_minutes(ranking: RankingData, table: Table) -> bool:
@@ -203,7 +203,7 @@ def _has_licence(ranking: RankingData, table: Table) -> bool:
 
 
 def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
-    """People see it where rows may differ; of merged rankings, the latest may be no race."""
+    """Return whether the number of rows is shown: to people where it differs, also in a merger of races with others."""
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
@@ -216,7 +216,7 @@ _FILES: tuple[Table, ...] = ("file", "results")
 _SCORES_SHOWN: tuple[Table, ...] = ("text", "model card", "dataset card")
 _SCORES: tuple[Table, ...] = (*_SCORES_SHOWN, "file")
 
-# Which row it is; the scores of the ranking's estimators follow, then `COLUMNS`.
+# The first columns; the scores of the ranking's estimators follow, then `COLUMNS`.
 IDENTITY: tuple[TableColumn, ...] = (
     TableColumn(
         "rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row, importance=ALWAYS_SHOWN
@@ -284,7 +284,7 @@ _FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision", "n")
 
 
 def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
-    """The columns of a ranking's table, in their order."""
+    """Return the columns of a ranking's table, in their order."""
     with_stderr = {name for row in ranking.rows for name, score in row.scores.items() if score.stderr is not None}
     every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr, ranking), *COLUMNS)
     columns = [column for column in every if table in column.tables and column.applies(ranking, table)]
@@ -297,9 +297,9 @@ def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
 def score_columns(
     estimators: Sequence[str], with_stderr: Collection[str] = (), ranking: RankingData | None = None
 ) -> list[TableColumn]:
-    """The columns of estimators; people see R² of EMMS, else the score, of the first one with its standard error.
+    """Return the columns of estimators, for rows of `ranking`, or without it for those of any ranking.
 
-    The columns are for rows of `ranking`, or without it for those of any ranking.
+    People see R² of EMMS, else the score; of the first estimator with its standard error.
     """
     columns = []
     for name in estimators:
@@ -358,6 +358,6 @@ def _r2_of(name: str) -> Value:
 
 
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
-    """One flat dictionary a row, every one with the same keys, numbers unrounded."""
+    """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""
     columns = columns_of(ranking, "file")
     return [{column.name: column.value(ranking, row) for column in columns} for row in ranking.rows]

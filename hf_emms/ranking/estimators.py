@@ -13,7 +13,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
 
 
 def get_estimator(name: str) -> Estimator:
-    """An estimator; an EmmsError where there is none, or the package that adds it is broken."""
+    """Return an estimator; an EmmsError where there is none, or the package that adds it is broken."""
     check_type("estimator", name, str)
     if name not in ESTIMATORS:
         raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")

@@ -1,7 +1,7 @@
 """How far the checkpoints of a ranking are expected to end apart after fine-tuning, in points of accuracy.
 
-A difference of scores is worth more on one dataset than on another. The lines are quantiles over datasets with classes,
-fitted by ``scripts/quality/calibration.py``; docs/quality.md says how often the intervals were right on others.
+Equal differences of scores are worth more on some datasets than on others. The lines are quantiles over datasets with
+classes, fitted by ``scripts/quality/calibration.py``; docs/quality.md says how often they were right on other datasets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ESTIMATOR = "emms_knn"
 
 
 class GapLine(NamedTuple):
-    """Points where scores are equal, and for each unit of their difference."""
+    """A line: points where scores are equal, and points for each unit of their difference."""
 
     equal: float
     slope: float
@@ -30,9 +30,9 @@ class GapLine(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What a better score was worth at a budget: the 10th, 50th and 90th of 100 pairs of checkpoints.
+    """How many points a better score was worth at a budget: the 10th, 50th and 90th percentile of checkpoint pairs.
 
-    `Task.calibrated_budgets` says for which tasks.
+    It holds for the tasks whose `calibrated_budgets` name it.
     """
 
     budget: str
@@ -42,9 +42,9 @@ class Calibration(NamedTuple):
 
 
 class ExpectedGap(NamedTuple):
-    """How far a checkpoint is expected behind the first one.
+    """How far a checkpoint is expected behind the first, in points of accuracy after fine-tuning both.
 
-    In points of accuracy after fine-tuning both, with the ends of the interval of 80 %; negative numbers mean ahead.
+    `low` and `high` are the ends of the 80 % interval; negative numbers mean ahead.
     """
 
     checkpoint: str
@@ -60,14 +60,14 @@ CALIBRATIONS: Mapping[str, Calibration] = {
 
 
 def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
-    """How far each scored checkpoint but the first is expected behind the first one, at a budget of `CALIBRATIONS`.
+    """Return how far each further checkpoint is expected behind the first, at a budget of `CALIBRATIONS`.
 
-    Empty where the calibration says nothing: other tasks, estimators and label encoders than those that it was fitted
-    by, rows that a race stopped.
+    The list is empty where the calibration does not hold: for other tasks, estimators and label encoders than those of
+    its fit, and for rows that a race stopped.
     """
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
-        raise EmmsError(f"unknown budget {budget!r}", f"choose one of {', '.join(CALIBRATIONS)}")
+        raise EmmsError(f"unknown budget {budget!r}", f"choose from {', '.join(CALIBRATIONS)}")
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
     task = TASKS.find(ranking.task)
     if task is None or budget not in task.calibrated_budgets or len(rows) < 2:
@@ -90,7 +90,7 @@ def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
 
 
 def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
-    """The expected gaps in one or two sentences; None where `expected_gap` has nothing to say."""
+    """Return the expected gaps in a sentence or two; None where `expected_gap` gives none."""
     gaps = expected_gap(ranking, budget)
     if not gaps:
         return None

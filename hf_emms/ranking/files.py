@@ -20,13 +20,13 @@ _WRITES_JSON = "hf-emms rank … --format json writes one"
 
 
 def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
-    """See `Ranking.to_json`."""
+    """Return the whole ranking as JSON text, without loss."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:
-    """See `Ranking.from_json`."""
+    """Return the ranking of a JSON text, see `Ranking.from_json`."""
     try:
         version = msgspec.json.decode(text, type=_Versioned).schema_version
         if version != SCHEMA_VERSION:
@@ -44,7 +44,7 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
 
 
 def to_parquet(ranking: RankingData, path: Path) -> None:
-    """Writes one flat row a checkpoint; the file's metadata holds the whole ranking."""
+    """Write a flat row for each checkpoint; the file's metadata holds the whole ranking."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -55,7 +55,7 @@ def to_parquet(ranking: RankingData, path: Path) -> None:
 
 
 def from_parquet(path: Path, kind: type[R]) -> R:
-    """Reads what `to_parquet` wrote, without loss; an EmmsError where the file is not there or no such file."""
+    """Return the ranking that `to_parquet` wrote; an EmmsError where the file is missing or another kind of file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -76,7 +76,7 @@ def from_parquet(path: Path, kind: type[R]) -> R:
 def problems(ranking: RankingData) -> Iterator[str]:
     """Yield what keeps a decoded ranking from being shown, each in words that name the field."""
     if not ranking.rows or not ranking.estimators:
-        yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least one row and one estimator"
+        yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least a row and an estimator"
         return
     first = ranking.estimators[0]
     for place, row in enumerate(ranking.rows):
@@ -89,7 +89,7 @@ def problems(ranking: RankingData) -> Iterator[str]:
 
 
 def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
-    """Estimators with details that are read as numbers, and are none."""
+    """Yield each estimator whose details should be numbers but are not, and the fault in words."""
     for name, score in row.scores.items():
         weights = score.details.get("weights", [])
         if not isinstance(score.details.get("r2"), float | int | None):

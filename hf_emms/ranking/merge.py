@@ -1,4 +1,4 @@
-"""Several rankings: the path of those with the same settings, their rows in one, and mean ranks on other datasets."""
+"""Several rankings: the path they share, their rows merged, and mean ranks on other datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_sco
 
 R = TypeVar("R", bound=RankingData)
 
-# Folder of a results dataset with a JSON file a ranking.
+# The folder of a results dataset that has a JSON file for each ranking.
 JSON_FOLDER = "rankings"
 
 # The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
@@ -30,11 +30,11 @@ _SLUG_LENGTH = 60
 
 
 def path_of(ranking: RankingData) -> str:
-    """The path of a ranking below the folders of a results dataset, without suffix.
+    """Return the path of a ranking below the folders of a results dataset, without suffix.
 
     It is the same for rankings whose rows can be compared: same task, dataset (at its revision), config, split,
     columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts
-    as one that is not recorded.
+    as not recorded.
     """
     return results_path(
         task=ranking.task,
@@ -57,7 +57,7 @@ def results_path(
     estimators: Sequence[str],
     settings: Mapping[str, Any],
 ) -> str:
-    """See `path_of`: of a dataset, its id, revision, config and split; sizes are rows, inputs and labels."""
+    """Return the path of `path_of`, for a dataset's id, revision, config and split, and sizes: rows, inputs, labels."""
     compared = {name: value for name, value in settings.items() if name not in SETTINGS or SETTINGS[name].compared}
     sample, labels, (folds, dtype, layers) = (
         [compared.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
@@ -80,11 +80,11 @@ def results_path(
 
 
 def merged(old: R | None, new: R) -> R:
-    """Both rankings' checkpoints in one; of a checkpoint that both hold, the row of the newer ranking.
+    """Return a ranking with the checkpoints of both; where both hold a checkpoint, with the row of the newer ranking.
 
-    A failed row never replaces a score, nor a row that a race stopped one that was scored on all rows; what fine-tuning
-    measured of a revision stays until it is measured again. Where `new` adds nothing to `old`, the result is `old`
-    itself: times, and what came from a cache, are no results.
+    A failed row never replaces a score, nor a row that a race stopped a row that was scored on all rows; the score of a
+    fine-tuned revision stays until it is measured again. Where `new` adds nothing to `old`, the result is `old` itself:
+    times, and whether a row came from a cache, are no results.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -103,17 +103,17 @@ def merged(old: R | None, new: R) -> R:
 
 
 def _slug(text: str) -> str:
-    """Part of a path that every file system takes."""
+    """Return a text as a part of a path that every file system takes."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"
 
 
 def _rows_scored(row: Row) -> float:
-    """Rows that a checkpoint was scored on: 0 for a failed one, infinity for all."""
+    """Return the number of rows that a checkpoint was scored on: 0 where it failed, infinity for all."""
     return 0.0 if row.error is not None else row.n or math.inf
 
 
 def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    """The encoders with their mean weights in the EMMS scores of these rows."""
+    """Return the encoders with their mean weights in the EMMS scores of these rows."""
     scores = [score for row in rows if (score := emms_score(row.scores))]
     weights = [score.details.get("weights") for score in scores]
     complete = [weight for weight in weights if weight is not None and len(weight) == len(encoders)]
@@ -124,7 +124,7 @@ def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Enc
 
 
 def _results(ranking: R) -> R:
-    """The ranking without what differs between two runs with the same result."""
+    """Return the ranking without times and other fields that differ between runs with the same result."""
     return msgspec.structs.replace(
         ranking,
         created="",
@@ -140,15 +140,15 @@ def _results(ranking: R) -> R:
 
 
 def checkpoint_key(row: Row) -> str:
-    """What two rows of the same checkpoint have in common: the Hub id at any revision; of a folder, its content."""
+    """Return the key of a row's checkpoint: the id on the Hub at any revision, or the content of a folder."""
     return row.checkpoint.partition("@")[0] if is_commit(row.revision) else row.revision or row.checkpoint
 
 
 def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
-    """`checkpoint_key` → mean rank over datasets in (0, 1), low is good; see `rank_shares`.
+    """Return the mean rank over datasets by `checkpoint_key`, in (0, 1), low is good; see `rank_shares`.
 
-    Every dataset counts once: rankings of the same dataset and configuration are averaged first. What fine-tuning
-    measured counts before the estimate: the checkpoints that it measured exchange their places in a ranking.
+    Every dataset counts once: rankings of the same dataset and configuration are averaged first. Fine-tuned scores
+    count before the estimate: the fine-tuned checkpoints of a ranking exchange their places.
     """
     by_dataset: dict[tuple[str, str | None], list[RankingData]] = {}
     for ranking in rankings:
@@ -158,7 +158,7 @@ def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
 
 
 def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
-    """The checkpoints of the Hub in the rankings of a task, those with the best mean rank first."""
+    """Return the checkpoints of the Hub in the rankings of a task, those with the best mean rank first."""
     of_task = [ranking for ranking in rankings if ranking.task == task_id]
     on_hub = {checkpoint_key(row) for ranking in of_task for row in ranking.rows if is_commit(row.revision)}
     means = mean_ranks(of_task)
@@ -166,7 +166,7 @@ def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
 
 
 def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
-    """Ranks of values (high is good) as shares: (rank - ½) / n, the best of four is 1/8; equal values share a rank."""
+    """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8; ties share a rank."""
     from scipy.stats import rankdata
 
     # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.
@@ -175,20 +175,20 @@ def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
 
 
 def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
-    """The mean of each name over the tables that have it."""
+    """Return the mean of each name over the tables that have it."""
     names = dict.fromkeys(name for table in tables for name in table)
     shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
     return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}
 
 
 def _places(ranking: RankingData) -> dict[str, float]:
-    """`checkpoint_key` → minus the place among those with a rank; a shared rank is the mean of its places."""
+    """Return minus the place of each ranked checkpoint by `checkpoint_key`; ties share the mean of their places."""
     rows = sorted((row for row in ranking.rows if row.rank is not None), key=lambda row: row.rank or 0)
     ranks = [row.rank or 0 for row in rows]
     places = {row.checkpoint: rank + (ranks.count(rank) - 1) / 2 for row, rank in zip(rows, ranks, strict=True)}
     measured = [row for row in ranking.fine_tuned if row.rank is not None]
     held = sorted(rows.index(row) + 1 for row in measured)
     places |= {row.checkpoint: place for row, place in zip(measured, held, strict=True)}
-    # Of two revisions of a checkpoint the better one.
+    # Where a checkpoint has two revisions, the better counts.
     best_last = sorted(rows, key=lambda row: -places[row.checkpoint])
     return {checkpoint_key(row): -places[row.checkpoint] for row in best_last}

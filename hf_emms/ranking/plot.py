@@ -19,11 +19,11 @@ _WIDTH, _LINE = 7.0, 0.32  # inches
 
 
 def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path: Path | None) -> Axes:
-    """See `Ranking.plot`."""
+    """Return the axes with the chart of `Ranking.plot`."""
     if kind not in ("scores", "size"):
         raise EmmsError(f"unknown kind of chart {kind!r}", "kind='scores' or kind='size'")
     if path is not None and path.suffix.lower() not in SUFFIXES:
-        raise EmmsError(f"{str(path)!r} says no format that can be drawn", f"use one of: {', '.join(SUFFIXES)}")
+        raise EmmsError(f"{str(path)!r} says no format that can be drawn", f"use {' or '.join(SUFFIXES)}")
     rows = [row for row in ranking.rows if estimator in row.scores and (kind == "scores" or row.parameters)]
     if not rows:
         raise EmmsError(f"there is nothing to draw of {estimator}", f"estimators: {', '.join(ranking.estimators)}")
@@ -58,14 +58,14 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
 
 
 def _scores(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
-    """One line a checkpoint, the first one on top."""
+    """Draw a line for each checkpoint, the first on top."""
     places = range(len(rows), 0, -1)
     ax.errorbar(values, places, xerr=errors, fmt="o", capsize=3)
     ax.set_yticks(places, [single_line(row.checkpoint) for row in rows])
 
 
 def _size(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
-    """Scores over the number of parameters, with names."""
+    """Draw scores over the number of parameters, with names."""
     sizes = [row.parameters or 0 for row in rows]
     ax.errorbar(sizes, values, yerr=errors, fmt="o", capsize=3)
     for row, size, value in zip(rows, sizes, values, strict=True):

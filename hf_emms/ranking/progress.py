@@ -1,4 +1,4 @@
-"""What a run reports while it goes on."""
+"""Events of a run that is going on, and who receives them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _PATIENCE = 10.0
 
 @runtime_checkable
 class Progress(Protocol):
-    """Receives events, for every checkpoint in this order; several checkpoints may be running at once."""
+    """A receiver of events, for every checkpoint in this order; several checkpoints may be running at once."""
 
     def expect(self, count: int, what: str) -> None:
-        """So many checkpoints, or cells of a sweep, are going to be run or taken from the cache."""
+        """Receive how many checkpoints, or cells of a sweep, are going to be run or taken from the cache."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        """A checkpoint is going to be run on this many inputs."""
+        """Receive that a checkpoint is going to be run on this many inputs."""
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
-        """This many more inputs have been run."""
+        """Receive how many more inputs have been run."""
 
     def finished(self, row: Row) -> None:
-        """The checkpoint has its row, scored or failed."""
+        """Receive the row of a checkpoint, scored or failed."""
 
     def noted(self, message: str) -> None:
-        """A message for the user, at any time."""
+        """Receive a message for the user, at any time."""
 
 
 class Silent:
@@ -56,14 +56,14 @@ class Silent:
 
 
 def or_silent(progress: Progress | None) -> Progress:
-    """The progress, or one that reports nothing."""
+    """Return the progress, or a `Silent` in the place of None."""
     check_type("progress", progress, Progress, type(None))
     return progress or Silent()
 
 
 @contextmanager
 def noted_while(progress: Progress, what: str, *, every: float = _PATIENCE) -> Iterator[None]:
-    """Notes every so many seconds that the block, which reports nothing itself, is still at work."""
+    """Report every few seconds that the block, which reports nothing itself, is still at work."""
     started, ended = time.monotonic(), threading.Event()
 
     def note() -> None:

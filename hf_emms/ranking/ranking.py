@@ -1,4 +1,4 @@
-"""A ranking as whoever holds it in Python uses it: rows by name, tables, files, charts."""
+"""A ranking for its users in Python: rows by name, tables, files, charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Ranking(RankingData, frozen=True, kw_only=True):
-    """Checkpoints in order: the fields of `RankingData`, and what people do with them."""
+    """Checkpoints in order: the fields of `RankingData`, with tables, files and charts of them."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -30,7 +30,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return iter(self.rows)
 
     def __getitem__(self, which: str | SupportsIndex) -> Row:
-        """The row of a checkpoint, or at a place; an EmmsError where there is none."""
+        """Return the row of a checkpoint, or the row at a place; an EmmsError where there is none."""
         if not isinstance(which, SupportsIndex):
             return self.row(which)
         place, count = operator.index(which), len(self.rows)
@@ -56,16 +56,16 @@ class Ranking(RankingData, frozen=True, kw_only=True):
 
     @property
     def advice(self) -> str | None:
-        """Which checkpoints share the first rank, and whether more rows would tell them apart; None where none do."""
+        """Which checkpoints share the first rank, and whether more rows would tell them apart; None without a tie."""
         sentence = advice.advice(self)
         return sentence and in_python(sentence)
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row, every one with the same keys, numbers unrounded."""
+        """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""
         return columns.flat_records(self)
 
     def to_pandas(self) -> DataFrame:
-        """One row a checkpoint, numbers unrounded; an EmmsError where pandas is not installed."""
+        """Return a table with a row for each checkpoint, numbers unrounded; an EmmsError where pandas is missing."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -73,12 +73,12 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return pd.DataFrame(self.records())
 
     def top(self, count: int = 3) -> list[Row]:
-        """The first `count` rows that have a score."""
+        """Return the first `count` rows that have a score."""
         check_type("count", count, SupportsIndex)
         return [row for row in self.rows if row.error is None][:count]
 
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
-        """One line a checkpoint, numbers unrounded, as text; also written to `path`, where it is given."""
+        """Return the table as CSV text with unrounded numbers, and write it to `path` unless that is None."""
         check_type("path", path, str, PathLike, type(None))
         content = text.to_csv(self)
         if path is not None:
@@ -86,7 +86,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return content
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """The whole ranking as JSON text, without loss."""
+        """Return the whole ranking as JSON text, without loss."""
         check_type("indent", indent, int, type(None))
         return files.to_json(self, indent=indent)
 
@@ -101,7 +101,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return files.from_json(text, cls)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the whole ranking to a .json or .parquet file, which `load` reads without loss.
+        """Write the whole ranking to a .json or .parquet file, which `load` reads without loss.
 
         Raises:
             EmmsError: another suffix.
@@ -122,7 +122,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
+        """Return the ranking of a .json or .parquet file; an EmmsError where the file holds none."""
         check_type("path", path, str, PathLike)
         path = Path(path)
         if path.suffix == ".parquet":
@@ -144,11 +144,11 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         ax: Axes | None = None,
         path: str | PathLike[str] | None = None,
     ) -> Axes:
-        """Draws the scores with their standard errors, on matplotlib's axes.
+        """Draw the scores with their standard errors, on matplotlib's axes.
 
         Args:
-            kind: "scores", one line a checkpoint, or "size", scores against the number of parameters.
-            estimator: by default the one that orders the rows.
+            kind: "scores", a line for each checkpoint, or "size", scores against the number of parameters.
+            estimator: by default the estimator that orders the rows.
             ax: to draw on; a new figure by default.
             path: a .png, .svg or .pdf to write as well.
 

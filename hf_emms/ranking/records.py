@@ -19,7 +19,7 @@ from hf_emms.scoring import Score
 
 SCHEMA_VERSION = 2
 
-# Estimators that report an R² and weights of the F-labels, the better one first.
+# Estimators that report an R² and weights of the F-labels, the better first.
 EMMS = ("emms_knn", "emms")
 
 # A number of rows, parameters, …: what 64 bits hold.
@@ -29,30 +29,30 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TIE_WIDTH = 2.0
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What the id of an F-label ends in that no encoder made.
+# Suffix of the id of an F-label that no encoder made.
 _NUMBERS = " (numbers)"
 
 
 class Seconds(msgspec.Struct, frozen=True):
-    """Wall time in seconds: of the features (loading, forward passes) and of all estimators."""
+    """Wall time in seconds: for the features (loading, forward passes) and for all estimators."""
 
     features: float = 0.0
     scoring: float = 0.0
 
 
 class TrainingRun(msgspec.Struct, frozen=True):
-    """One fine-tuning of a checkpoint.
+    """The record of a fine-tuning of a checkpoint.
 
     Attributes:
-        learning_rate: its peak.
+        learning_rate: at its peak.
         seed: of the new head's weights and the order of rows.
-        validation: the score by which runs are chosen; None for a failed one.
+        validation: the score by which runs are chosen; None where the run failed.
         scores: metric → score on the test rows; `stderr` of the first of them is over groups of test rows.
         steps: of the optimizer, until it ended.
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         has_diverged: whether the loss did not fall, or was no number.
-        unfinished: "after 56 of 100,000 steps" where the time limit ended the run; None for a finished one.
+        unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
     """
 
     learning_rate: float
@@ -72,19 +72,19 @@ class TrainingRun(msgspec.Struct, frozen=True):
 
 
 class FineTuned(msgspec.Struct, frozen=True):
-    """What fine-tuning a checkpoint measured. Scores are shares (0.912 is 91.2 points); higher is better.
+    """The measurements of fine-tuning a checkpoint. Scores are shares (0.912 is 91.2 points); higher is better.
 
     Attributes:
         metric: name of the score by which checkpoints are compared.
         value: that score on the test rows, the mean over seeds at the chosen learning rate; None where all runs failed.
-        spread: standard deviation between seeds; of one seed, the standard error over groups of test rows.
+        spread: standard deviation between seeds; with a single seed, the standard error over groups of test rows.
         validation: the score on the validation rows, likewise; the best checkpoint is chosen by it.
         scores: metric → score on the test rows, likewise.
-        learning_rate: the one that validation rows chose.
+        learning_rate: the rate with the best score on validation rows.
         runs: every run, failed ones too.
         recipe: setting → value, to run it again.
         rows: part ("train", "validation", "test") → where its rows are from, in words.
-        error: why there is no value, in one line.
+        error: why there is no value, in a line.
     """
 
     metric: str
@@ -100,7 +100,7 @@ class FineTuned(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One checkpoint of a ranking.
+    """A checkpoint's row of a ranking.
 
     Attributes:
         checkpoint: ``ORG/NAME[@REVISION]`` or a folder, as the user named it.
@@ -109,19 +109,19 @@ class Row(msgspec.Struct, frozen=True):
         tied: whether another row has the same rank.
         n: rows that it was scored on, where a race stopped it before it had seen all; None for all rows.
         scores: estimator name → score; an estimator that could not score this checkpoint is missing.
-        parameters: of what was run.
+        parameters: of the model that was run.
         width: D1, the number of features.
         architecture: the class that was run.
-        pooling: what became the feature row, in words.
+        pooling: how states became the feature row, in words.
         seconds: what the row cost when it was computed.
-        cached: what this run took from the cache.
-        error: why there is no score, in one line.
+        cached: which results this run took from the cache.
+        error: why there is no score, in a line.
         layer: the layer that gave the features; None where no layer was asked for.
         layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
         downloads, library, license: of the checkpoint on the Hub, where the writer of the file knew them.
-        fine_tuned: what fine-tuning it measured; None where it was not fine-tuned.
-        elsewhere: its mean rank on other datasets, as a share of what was ranked there: .05 is among the best tenth;
-            None where no ranking of another dataset was read that has it. A control: it orders nothing.
+        fine_tuned: the scores after fine-tuning; None where it was not fine-tuned.
+        elsewhere: its mean rank on other datasets, as a share of the checkpoints there: .05 is among the best tenth;
+            None where no ranking of another dataset that was read has it. A control: it orders nothing.
     """
 
     checkpoint: str
@@ -162,7 +162,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Encoder(msgspec.Struct, frozen=True):
-    """An F-label: the encoder that made it, or, without a revision, the numbers that labels are.
+    """An F-label: its encoder, or, without a revision, the name of the numbers that the labels are.
 
     `weight` is its mean weight in the EMMS scores of the rows.
     """
@@ -174,12 +174,12 @@ class Encoder(msgspec.Struct, frozen=True):
 
     @property
     def numbers(self) -> str | None:
-        """What the numbers are ("box") where no encoder made the F-label."""
+        """The name of the numbers ("box") where no encoder made the F-label."""
         return None if self.revision else self.id.removesuffix(_NUMBERS)
 
 
 class RankingData(msgspec.Struct, frozen=True, kw_only=True):
-    """Checkpoints in order, with everything that is needed to get the same order again; see `Ranking` for its verbs.
+    """Checkpoints in order, with all settings and revisions that give the same order again; `Ranking` has the verbs.
 
     A score shows which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
     cannot be compared.
@@ -193,14 +193,14 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         n: N, the number of rows scored; `n_inputs` and `n_labels` are the distinct inputs and label texts among them.
         input_seconds: how long the inputs last in all; None where they do not last, as texts.
         skipped: rows that could not be decoded.
-        available: the most rows that the split has for a sample; None where that is not known.
-        settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
+        available: the most rows that the split has for a sample; None where the count is unknown.
+        settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the form that
             was used, None where labels can only be texts; `sampled` is "words" where `max_samples` counts the
             words of sentences.
-        estimators: names; the first one orders the rows.
-        reason: why it does, in one sentence, where it is not EMMS.
+        estimators: names; the first orders the rows.
+        reason: why it does, in a sentence, where it is not EMMS.
         created: UTC time in ISO 8601.
-        notes: what was inferred or left out, in words.
+        notes: inferences and omissions, in words.
         rows: ranked rows, failed ones last.
     """
 
@@ -230,16 +230,13 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def best(self) -> Row | None:
-        """The best row by what was measured, or else estimated; None when every checkpoint failed.
-
-        Of fine-tuned checkpoints it is the one with the best score on validation rows.
-        """
+        """The best row: by the validation score where checkpoints were fine-tuned, else by rank; None if all failed."""
         measured = self.fine_tuned
         return measured[0] if measured else next((row for row in self.rows if row.error is None), None)
 
     @property
     def fine_tuned(self) -> list[Row]:
-        """The rows that fine-tuning measured, the best first by their scores on validation rows."""
+        """The fine-tuned rows in order of their validation scores, the best first."""
         validations = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
         scored = [(validation, row) for validation, row in validations if validation is not None]
         return [row for _, row in sorted(scored, key=lambda pair: -pair[0])]
@@ -249,7 +246,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         return any(row.elsewhere is not None for row in self.rows)
 
     def row(self, checkpoint: str) -> Row:
-        """The row of a checkpoint; an EmmsError where the ranking doesn't hold it."""
+        """Return the row of a checkpoint; an EmmsError where the ranking doesn't hold it."""
         for row in self.rows:
             if row.checkpoint == checkpoint:
                 return row
@@ -258,16 +255,12 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def emms_score(scores: Mapping[str, Score]) -> Score | None:
-    """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
+    """Return the EMMS score, preferably with neighbours; None where a row has neither."""
     return next((scores[name] for name in EMMS if name in scores), None)
 
 
 def check_ranking(value: object) -> None:
-    """Refuses what is no ranking.
-
-    Raises:
-        EmmsError: it is something else.
-    """
+    """Raise an EmmsError unless a value is a ranking."""
     if not isinstance(value, RankingData):
         raise EmmsError(f"ranking is {value!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
 
@@ -280,7 +273,7 @@ class Explained(NamedTuple):
 
 
 def explained(score: Score | None) -> Explained | None:
-    """What a score of EMMS says in R²; None where it does not report one.
+    """Return R² of an EMMS score with its standard error; None where the score has no R².
 
     The score is minus the loss, and R² is 1 − loss / null loss, so both have the same relative error of the loss.
     """
@@ -292,12 +285,12 @@ def explained(score: Score | None) -> Explained | None:
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a commit of the Hub, and not the content hash of a folder."""
+    """Return whether a revision is a commit of the Hub, and not the content hash of a folder."""
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: numpy scalars and arrays unpacked, what is not finite becomes None."""
+    """Return a value as JSON can hold it: numpy scalars and arrays unpacked, NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -310,11 +303,11 @@ def plain(value: Any) -> Any:
 
 
 def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
-    """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
+    """Return rows in the order of an estimator; ranks are shared where differences are within the noise of the folds.
 
-    Ranks come in bands: the first one holds the best row and all that cannot be told from it, their difference being
-    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The
-    best of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
+    Ranks come in bands: the first holds the best row and all that cannot be told from it, their difference being at
+    most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The best
+    of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
     ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
     latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
     """
@@ -331,7 +324,7 @@ def _stopped_last(row: Row) -> float:
 
 
 def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
-    """Ranks of rows that were scored on the same sample, behind so many others."""
+    """Return rows that were scored on the same sample with their ranks, which start behind `above` other rows."""
     rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
     ranks: list[int] = []
     leader = 0
@@ -347,9 +340,9 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
 
 
 def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
-    """The difference of two scores, and the standard error of the paired differences over folds.
+    """Return the difference of two scores, and the standard error of the paired differences over folds.
 
-    Without folds in common the standard error is 0: the values are all that is known.
+    Without folds in common the standard error is 0.
     """
     gain = first.value - second.value
     if len(first.folds) < 2 or len(first.folds) != len(second.folds):

@@ -13,7 +13,7 @@ from hf_emms.ranking.records import RankingData
 
 
 def to_csv(ranking: RankingData) -> str:
-    """Comma-separated values with a header line."""
+    """Return the ranking as comma-separated values with a header line."""
     rows = flat_records(ranking)
     return csv_text([[*rows[0]], *([*row.values()] for row in rows)])
 
@@ -25,7 +25,7 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def to_tsv(ranking: RankingData) -> str:
-    """Tab-separated values with a header line; whitespace inside a value becomes one space."""
+    """Return the ranking as tab-separated values with a header line; whitespace inside a value becomes a space."""
     rows = flat_records(ranking)
     lines = ["\t".join(rows[0])]
     lines += ["\t".join(single_line(value) for value in row.values()) for row in rows]
@@ -33,7 +33,7 @@ def to_tsv(ranking: RankingData) -> str:
 
 
 def to_markdown(ranking: RankingData) -> str:
-    """The rounded table in Markdown, failed rows and `remarks` below it."""
+    """Return the rounded table in Markdown, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
@@ -44,7 +44,7 @@ def to_markdown(ranking: RankingData) -> str:
 
 
 def to_html(ranking: RankingData) -> str:
-    """The rounded table in HTML, failed rows and `remarks` below it."""
+    """Return the rounded table in HTML, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = ["<table>", f"<thead>{_html_row('th', header)}</thead>", "<tbody>"]
     lines += [_html_row("td", row) for row in rows]
@@ -63,7 +63,7 @@ def _html_row(tag: str, row: Sequence[str]) -> str:
 
 
 def to_text(ranking: RankingData) -> str:
-    """The rounded table in plain aligned text, failed rows and `remarks` below it."""
+    """Return the rounded table in plain aligned text, failed rows and `remarks` below it."""
     header, rows = table_cells(ranking)
     lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
@@ -71,17 +71,17 @@ def to_text(ranking: RankingData) -> str:
 
 
 def remarks(ranking: RankingData) -> list[str]:
-    """What every table ends with: why the first estimator orders it, and which columns were not read."""
+    """Return the lines below every table: why the first estimator orders it, and which columns were not read."""
     return [*filter(None, (single_line(ranking.reason), unused_text(ranking.unused_columns)))]
 
 
 def unused_text(columns: Sequence[str]) -> str:
-    """Which columns of a dataset were not read, on one line; empty where all were."""
+    """Return a line that names the columns that were not read; empty where all were."""
     return f"not used: {single_line(', '.join(columns))}" if columns else ""
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
-    """Lines of a plain table; columns are aligned to the right but for those named in `left`."""
+    """Return the lines of a plain table; columns are aligned to the right but for those named in `left`."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     return [
         "  ".join(
@@ -93,13 +93,13 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
-    """Lines of a table in Markdown; columns are aligned to the right but for those named in `left`."""
+    """Return the lines of a table in Markdown; columns are aligned to the right but for those named in `left`."""
     rule = [":---" if title in left else "---:" for title in header]
     return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
 
 
 def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the rounded table: the standard error of the first score, "=" before a shared rank."""
+    """Return header and cells of the rounded table, with the first score's standard error and "=" at shared ranks."""
     columns = columns_of(ranking, "text")
     return (
         [column.title_in("text") for column in columns],
@@ -108,14 +108,14 @@ def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
 
 
 def dispensable_titles(ranking: RankingData) -> list[str]:
-    """Titles of the columns that a narrow terminal can do without, the first ones first."""
+    """Return the titles of the columns that a narrow terminal leaves out, in the order in which they go."""
     columns = [column for column in reversed(columns_of(ranking, "text")) if column.importance < ALWAYS_SHOWN]
     columns.sort(key=lambda column: column.importance)
     return [column.title_in("text") for column in columns]
 
 
 def settings_text(ranking: RankingData) -> str:
-    """The settings that have a value, on one line: "max_samples 5000, seed 0"."""
+    """Return the settings that have a value as a line: "max_samples 5000, seed 0"."""
     shown = (
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in ranking.settings.items()
@@ -125,7 +125,7 @@ def settings_text(ranking: RankingData) -> str:
 
 
 def failures(ranking: RankingData) -> list[tuple[str, str]]:
-    """Checkpoint and error of every failed row, each on one line; of every one whose fine-tuning failed, too."""
+    """Return checkpoint and error, a line each, of every row that failed or whose fine-tuning failed."""
     failed = [(row.checkpoint, row.error) for row in ranking.rows if row.error is not None]
     failed += [
         (row.checkpoint, f"fine-tuning: {row.fine_tuned.error}")
@@ -136,7 +136,7 @@ def failures(ranking: RankingData) -> list[tuple[str, str]]:
 
 
 def escaped(text: str) -> str:
-    """Text escaped for a cell of a Markdown table."""
+    """Return a text escaped for a cell of a Markdown table."""
     for char in "\\|`*_<>[]":
         text = text.replace(char, "\\" + char)
     return text

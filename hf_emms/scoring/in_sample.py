@@ -157,7 +157,9 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     origin, n = sums.origin_x, float(moments.n)
     x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
     if targets == "auto":
-        targets = "classes" if moments.basis.by_text and are_classes(np.count_nonzero(y), moments.n) else "f-labels"
+        targets = (
+            "classes" if moments.basis.by_text and are_classes(int(np.count_nonzero(y)), moments.n) else "f-labels"
+        )
     elif targets == "classes":
         _check_classes("LogME on classes", y, moments.n)
     half = np.outer(origin, x + 0.5 * n * origin)
@@ -226,7 +228,7 @@ def hscore(moments: Moments) -> float:
 
 def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
     """Refuse labels of which few repeat, by how many rows have each, (U,): features of any content separate those."""
-    if not are_classes(different := np.count_nonzero(counts), rows):
+    if not are_classes(different := int(np.count_nonzero(counts)), rows):
         raise EmmsError(
             f"{estimator} needs classes, but {different:,} of {rows:,} labels are different: it would rank by width",
             "--estimator emms_knn reads what labels mean",
