@@ -5,16 +5,16 @@ from __future__ import annotations
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
 from hf_emms.data.labels import SoftLabels, make_labels
-from hf_emms.data.sample import Sample, assemble, check_size, store_sample, stored_sample
+from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.sources import DatasetSource, open_dataset
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
 
 
 def load_sample(
-    options: Options, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
+    options: SampleOptions, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
 ) -> Sample:
     """Draws a seeded sample from a dataset and finds out what its columns are.
 
@@ -43,5 +43,4 @@ def load_sample(
         labels = make_labels(drawn, split.notes, training=training)
         sample = assemble(split, drawn, labels)
         store_sample(cache, source, options, sample, training=training)
-    check_size(sample, options)
     return sample

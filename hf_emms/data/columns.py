@@ -41,7 +41,7 @@ from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
 from hf_emms.tasks.other_tasks import OTHER_TASKS
@@ -163,7 +163,7 @@ class RowSchema:
         return name and self.words.get(name, name)
 
 
-def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options) -> RowSchema:
+def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOptions) -> RowSchema:
     """The task and its columns: as the options name them, else as the preset does, else by names and types.
 
     What was chosen is added to the notes of the split.
@@ -466,7 +466,7 @@ def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnConten
     return replace(schema, flag_names=flag_names)
 
 
-def _check_options(options: Options, schema: RowSchema) -> None:
+def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     task = schema.task
     if not task.categorical and (options.prompt or options.sampling == "balanced"):
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those", "leave it out")

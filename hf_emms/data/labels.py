@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_emms.data.rows import DrawnRows
 from hf_emms.inputs import as_bytes, hash64
-from hf_emms.options import LabelForm, Options
+from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
 
 # The texts that a label is the weighted mean of, in order; most labels are one text of weight 1.
@@ -112,7 +112,7 @@ def _number_labels(
 
 
 def _text_labels(
-    inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: Options, notes: list[str]
+    inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: SampleOptions, notes: list[str]
 ) -> Labels:
     text_of = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt, notes)
     distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
@@ -152,7 +152,7 @@ def _label_texts(task: Task, raws: Sequence[str], prompt: str | None, notes: lis
     return {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
 
 
-def _chosen(raws: Sequence[str], text_of: dict[str, str], options: Options) -> Sequence[str]:
+def _chosen(raws: Sequence[str], text_of: dict[str, str], options: SampleOptions) -> Sequence[str]:
     if len(raws) == 1 or options.references in ("mean", "all"):
         return raws
     if options.references == "majority":

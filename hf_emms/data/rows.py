@@ -11,7 +11,7 @@ from hf_emms.data.columns import RowSchema
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, column_flag
 
 # Of the rows that are read, and in any case so many: of eight rows a single one would be more.
@@ -163,7 +163,7 @@ class DrawnRows:
     """
 
     schema: RowSchema
-    options: Options
+    options: SampleOptions
     normalized: bool
     unlabelled: int
     contents: tuple[dict[int, Any], ...] = field(init=False)

@@ -20,7 +20,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.options import LabelForm, Options
+from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_version, plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
@@ -51,7 +51,7 @@ class Sample:
     Attributes:
         dataset: as the user typed it.
         repo: the repository at its pinned state.
-        columns: the task's column → the dataset's; several are joined by commas. As `Options.columns` they are read so.
+        columns: the task's column → the dataset's, several joined by commas: as `SampleOptions.columns` takes them.
         unused_columns: the dataset's columns that were not read.
         no_class: the label text of rows that have none of several classes; None where every row has one.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
@@ -193,21 +193,6 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     )
 
 
-def check_size(sample: Sample, options: Options) -> None:
-    """Refuses a sample with fewer groups of rows than folds."""
-    n_groups = len(np.unique(sample.groups))
-    if n_groups < options.folds:
-        of_groups = (
-            f" of {n_groups} {f'values in {options.group_column!r}' if options.group_column else 'different inputs'}"
-        )
-        rows = pluralize(len(sample), "row") + of_groups * (n_groups < len(sample))
-        fewer = f", or --folds {n_groups}" if n_groups > 1 else ""
-        raise EmmsError(
-            f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
-            f"take a dataset or a split with more rows{fewer}",
-        )
-
-
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
     """The contents of inputs in this order; of several parts each distinct content once."""
     task = drawn.schema.task
@@ -320,7 +305,7 @@ def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
 # ---- stored samples of streams ---------------------------------------------------------------------------------------
 
 
-def sample_key(source: DatasetSource, options: Options, *, training: bool = False) -> dict[str, Any]:
+def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool = False) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     preset = source.preset
     return {
@@ -329,7 +314,7 @@ def sample_key(source: DatasetSource, options: Options, *, training: bool = Fals
         "dataset": source.name,
         "config": source.config,
         "split": source.split(options),
-        "options": options.sample.in_keys(),
+        "options": options.in_keys(),
         "training": training,
         "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
         # A task of another package cleans labels as its version does.
@@ -339,7 +324,7 @@ def sample_key(source: DatasetSource, options: Options, *, training: bool = Fals
 
 
 def store_sample(
-    cache: Cache | None, source: DatasetSource, options: Options, sample: Sample, *, training: bool = False
+    cache: Cache | None, source: DatasetSource, options: SampleOptions, sample: Sample, *, training: bool = False
 ) -> None:
     """Stores the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
     if cache is None or not source.is_streamed(options):
@@ -365,7 +350,7 @@ def store_sample(
 
 
 def stored_sample(
-    cache: Cache | None, source: DatasetSource, options: Options, *, training: bool = False
+    cache: Cache | None, source: DatasetSource, options: SampleOptions, *, training: bool = False
 ) -> Sample | None:
     """The sample of a stream that was stored for the same options, or None."""
     if cache is None or not source.is_streamed(options):

@@ -29,7 +29,7 @@ from hf_emms.data.rows import (
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks import column_flag
 
 _BATCH = 1_000
@@ -44,7 +44,7 @@ _PATIENCE = 10
 _MAX_OF_A_ROW = 4
 
 
-def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
+def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
     """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes."""
     rows = split.select(schema.columns_read)
     if split.streaming:
@@ -127,7 +127,7 @@ def _place(split: OpenSplit, number: int) -> str:
 
 
 def _order_by_class(
-    rows: Any, split: OpenSplit, schema: RowSchema, options: Options, keys: np.ndarray, n_empty: int
+    rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions, keys: np.ndarray, n_empty: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The order of the rows that have a class, and which ones have none."""
     classes = _classes(rows, schema)
@@ -229,7 +229,7 @@ def _path_head(path: str | None) -> tuple[bytes, ...]:
 # ---- streams ---------------------------------------------------------------------------------------------------------
 
 
-def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Options) -> Any:
+def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions) -> Any:
     """Reads enough of a stream into memory to draw a sample from; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
@@ -268,7 +268,7 @@ def _first(
     return taken, len(taken)
 
 
-def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: Options, seen: set[int]) -> int:
+def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOptions, seen: set[int]) -> int:
     """How many rows of the sample one row of the dataset makes; `seen` holds the hashes of inputs so far."""
     if schema.list_columns:
         return min(len(value_of(row, schema.columns[schema.list_columns[0].name]) or ()), _MAX_OF_A_ROW)

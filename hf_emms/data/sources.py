@@ -12,7 +12,7 @@ from hf_emms.data.local_files import check_readable
 from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files, open_memory
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
 
@@ -40,15 +40,15 @@ class DatasetSource:
     notes: tuple[str, ...] = ()
     data: Any = None
 
-    def split(self, options: Options) -> str | None:
+    def split(self, options: SampleOptions) -> str | None:
         """The split to open; None leaves the choice."""
         return options.split or (self.preset.split if self.preset else None)
 
-    def is_streamed(self, options: Options) -> bool:
+    def is_streamed(self, options: SampleOptions) -> bool:
         """Whether rows are read over the network as they are needed; a preset says so of large datasets."""
         return options.streaming or self._is_large(options)
 
-    def open(self, options: Options) -> OpenSplit:
+    def open(self, options: SampleOptions) -> OpenSplit:
         """Opens a split; of a repository that holds a loading script, the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
@@ -64,7 +64,7 @@ class DatasetSource:
             joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
         return replace(opened, name=self.name, joined=joined)
 
-    def _is_large(self, options: Options) -> bool:
+    def _is_large(self, options: SampleOptions) -> bool:
         large = self.preset is not None and self.preset.stream
         return large and options.max_samples is not None and not options.streaming
 
@@ -89,7 +89,7 @@ class DatasetSource:
             return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
 
 
-def open_dataset(options: Options) -> DatasetSource:
+def open_dataset(options: SampleOptions) -> DatasetSource:
     """Finds and pins the dataset that the options name; a preset fills in what the user left open.
 
     Raises:

@@ -142,25 +142,23 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
         EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
     """
     limit = max_rows(options) or (options.max_samples if options.streaming else None)
-    options = replace(
-        options,
+    reading = replace(
+        options.sample,
         max_samples=limit,
         sampling="proportional",
-        race=None,
         references="mean",
         prompt=None,
         label_form=None,
-        folds=1,
     )
-    source = source or open_dataset(options)
-    sample = load_sample(options, cache, source, training=True)
+    source = source or open_dataset(reading)
+    sample = load_sample(reading, cache, source, training=True)
     # Its other splits are read as this one is.
-    options = replace(options, task=sample.task.id, columns=sample.columns)
+    reading = replace(reading, task=sample.task.id, columns=sample.columns)
     several = sample.soft_labels is not None
     train, notes = _labeled_split(sample, several), list[str]()
     evaluated: dict[str, LabeledSplit] = {}
     for name, split in _own_splits(sample).items():
-        own = replace(options, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
+        own = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
             evaluated[name] = _labeled_split(load_sample(own, cache, source, training=True), several)
             shared = np.isin(train.groups, evaluated[name].groups).mean()

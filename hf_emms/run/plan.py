@@ -63,7 +63,7 @@ class Session:
         """The dataset, found and pinned once."""
         from hf_emms.data import open_dataset
 
-        return open_dataset(self.options)
+        return open_dataset(self.options.sample)
 
     def train_all(
         self, work: FineTuning, jobs: Sequence[TrainingJob]
@@ -167,7 +167,8 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     embeds = needs_label_embeddings(options)
     encoders = _resolve_encoders(options, preset, resolver) if embeds and _surely_texts(options, preset) else ()
     with noted_while(progress, reading_note(options)):
-        sample = load_sample(options, session.cache, session.source)
+        sample = load_sample(options.sample, session.cache, session.source)
+    check_folds(sample, options)
     options = _with_task_estimators(options, sample.task)
     session = replace(session, options=options)
     if sample.form == "numbers":
@@ -190,6 +191,19 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         return Plan(session, sample, encoders, candidates, tuple(notes))
     ranks, from_where = rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
     return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
+
+
+def check_folds(sample: Sample, options: Options) -> None:
+    """Raise an `EmmsError` if a sample has fewer groups of rows than there are folds."""
+    n_groups = len(np.unique(sample.groups))
+    if n_groups < options.folds:
+        groups = f"values in {options.group_column!r}" if options.group_column else "different inputs"
+        rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
+        fewer = f", or --folds {n_groups}" if n_groups > 1 else ""
+        raise EmmsError(
+            f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
+            f"take a dataset or a split with more rows{fewer}",
+        )
 
 
 def _with_task_estimators(options: Options, task: Task) -> Options:

@@ -9,9 +9,9 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_emms.cache import default_cache, default_root
+from hf_emms.cache import Cache, default_cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
@@ -31,8 +31,11 @@ from hf_emms.ranking import Ranking
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.engines.extraction import trains
-from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, longest_row, plan, reading_note
+from hf_emms.run.plan import Plan, check_folds, checkpoint_names, encoder_names, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
 
 _GPU_SPEEDUP = 100
 # What a row takes in small batches besides arithmetic: of a small model nearly all.
@@ -313,15 +316,13 @@ def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) 
 
 def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
     """Every part of a plan by itself, where the first problem of the plan hides the others."""
-    from hf_emms.data import load_sample
-
     problems: list[Problem] = []
-    samples: list[Any] = []
+    samples: list[Sample] = []
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     cache = default_cache(options.cache)
     if options.results is not None:
         problems += _problem_if_raises("results", partial(KnownRankings.read, options.results))
-    problems += _problem_if_raises("dataset", lambda: samples.append(load_sample(options, cache)))
+    problems += _problem_if_raises("dataset", lambda: samples.append(_checked_sample(options, cache)))
     encoders: list[str] = []
     problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
     for id in encoders:
@@ -334,6 +335,14 @@ def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
     if not any(problem.fatal for problem in problems):
         yield Problem("settings", error.message, error.hint)
     yield from problems
+
+
+def _checked_sample(options: Options, cache: Cache) -> Sample:
+    from hf_emms.data import load_sample
+
+    sample = load_sample(options.sample, cache)
+    check_folds(sample, options)
+    return sample
 
 
 def _check_files(id: str, options: Options) -> None:

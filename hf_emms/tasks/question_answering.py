@@ -14,7 +14,7 @@ from typing import Any
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import TEXT, TEXT_PAIR, hash64
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks.metrics import EXACT_MATCH, UNSPACED, WORD_F1
 from hf_emms.tasks.task import Column, Example, Head, Item, Task, clean_answer
 
@@ -31,7 +31,7 @@ _ENOUGH = 0.5
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
-def answer_spans(examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:
+def answer_spans(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
     """Spans of contexts, each the answer of its question or not; they are the same for every checkpoint.
 
     Unless the user decides, there are spans where half of the answers occur in their contexts. Of a question without an
@@ -93,7 +93,7 @@ def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
     ]
 
 
-def _with_answer(example: Example, answers: Sequence[Span], options: Options) -> list[Item]:
+def _with_answer(example: Example, answers: Sequence[Span], options: SampleOptions) -> list[Item]:
     chosen = _chosen(answers, options)
     labels = dict.fromkeys(chosen, ANSWER)
     for answer in chosen:
@@ -104,7 +104,7 @@ def _with_answer(example: Example, answers: Sequence[Span], options: Options) ->
     return [Item(example.id, *span, label) for span, label in labels.items()]
 
 
-def _without_answer(example: Example, options: Options) -> list[Item]:
+def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
     """As many spans as another question has with its answer, of one to three words."""
     text = example.contents[1]
     words = list(_words(text))
@@ -117,7 +117,7 @@ def _without_answer(example: Example, options: Options) -> list[Item]:
     return [Item(example.id, *span, NO_ANSWER) for span in drawn]
 
 
-def _chosen(answers: Sequence[Span], options: Options) -> Sequence[Span]:
+def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
     """Those of a question's answers that count. Spans have no mean: the most frequent one counts instead."""
     if options.references == "all":
         return sorted(set(answers))
@@ -128,7 +128,7 @@ def _chosen(answers: Sequence[Span], options: Options) -> Sequence[Span]:
     return [span for span, _ in Counter(answers).most_common(1)]
 
 
-def _random(options: Options, *parts: Any) -> int:
+def _random(options: SampleOptions, *parts: Any) -> int:
     """A number that depends on the seed and the parts alone."""
     return hash64(*(str(part).encode() for part in (options.seed, *parts)))
 

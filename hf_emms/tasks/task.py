@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
 from hf_emms.inputs.kind import Instruction
-from hf_emms.options import LabelForm, Options
+from hf_emms.options import LabelForm, SampleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +109,7 @@ class Item(NamedTuple):
     label: str
 
 
-Itemize = Callable[[Sequence[Example], Options, list[str]], list[Item] | None]
+Itemize = Callable[[Sequence[Example], SampleOptions, list[str]], list[Item] | None]
 """Examples, settings, and notes that are added to, to items; None where each example is one row, with its own label."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Head, Item, Metric, Task, clean_class_name
 
@@ -160,7 +160,7 @@ class WordItems:
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
     hint: str
 
-    def __call__(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:
+    def __call__(self, examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
         """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one.
 
         Raises:
@@ -205,7 +205,7 @@ class WordItems:
         notes += said
         return items
 
-    def for_training(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item]:
+    def for_training(self, examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item]:
         """All words with their tags as they are."""
         return [
             Item(example.id, word.start, word.stop, word.tag)
@@ -214,7 +214,7 @@ class WordItems:
         ]
 
 
-def _in_prompt(label: str, options: Options) -> str:
+def _in_prompt(label: str, options: SampleOptions) -> str:
     return options.prompt.replace("{}", label) if options.prompt else label
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_emms.data import load_sample as load
 from hf_emms.options import Options
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.plan import plan
 from tests.helpers.rows import error_of, image_rows, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
 
@@ -85,10 +86,10 @@ def test_a_key_is_passed_over_for_the_label_of_pictures() -> None:
 def test_rows_that_tell_nothing_are_refused() -> None:
     for n in (2, 3, 4):
         assert "no class has two rows" in error_of(lambda n=n: load_sample(texts(n, list("abcd")[:n]))).message
-    few = error_of(lambda: load(Options(texts(4, ["a", "b"]))))
+    few = error_of(lambda: plan(Options(texts(4, ["a", "b"]), cache=False), Silent()))
     assert "4 rows cannot fill 5 folds" in few.message
     assert "--folds 4" in str(few.hint)
-    assert len(load(Options(texts(6, ["a", "b"])))) == 6
+    assert len(load_sample(texts(6, ["a", "b"]))) == 6
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from hf_emms.inputs import TEXT, Spans
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks import TASKS, Column, Example, Item, Task
 from tests.helpers.samples import load_sample
 
 
-def tagged_words(examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item]:
+def tagged_words(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item]:
     items = []
     for example in examples:
         start = 0

@@ -13,7 +13,7 @@ from PIL import Image
 from hf_emms.data.sample import sample_key
 from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.presets import dataset_preset
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, texts
 from tests.helpers.samples import load_sample
@@ -80,7 +80,7 @@ def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
     assert trec is not None
     repo = Repo("CogComp/trec", "dataset", "a" * 40)
     keys = [
-        sample_key(DatasetSource("trec", repo, preset=one), Options("trec", max_samples=10))
+        sample_key(DatasetSource("trec", repo, preset=one), SampleOptions("trec", max_samples=10))
         for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
     ]
     assert keys[0] != keys[1]

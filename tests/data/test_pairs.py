@@ -17,7 +17,7 @@ from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images, Pairs, UnusableError
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from tests.helpers.rows import error_of, image_rows, pictures, png
 from tests.helpers.samples import load_sample
 
@@ -231,7 +231,7 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
 def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
     sample = load_sample(rows)
-    cache, options = Cache(tmp_path), Options("org/name", streaming=True)
+    cache, options = Cache(tmp_path), SampleOptions("org/name", streaming=True)
     ref = DatasetSource(sample.dataset, sample.repo)
     store_sample(cache, ref, options, sample)
     cached = stored_sample(cache, ref, options)

@@ -16,7 +16,7 @@ import pytest
 
 from hf_emms import data
 from hf_emms.data import open_dataset
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from tests.helpers.hub_client import run
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
@@ -78,7 +78,7 @@ def test_splits_are_read_from_files_that_are_looked_for_once(
     builders: list[Any] = []
     load = datasets.load_dataset_builder
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *a, **k: builders.append(a) or load(*a, **k))
-    options = Options(str(tmp_path), streaming=streaming, max_samples=6, folds=1)
+    options = SampleOptions(str(tmp_path), streaming=streaming, max_samples=6)
     source = open_dataset(options)
     train = data.load_sample(options, source=source)
     test = data.load_sample(dataclasses.replace(options, split="test"), source=source)
@@ -129,9 +129,9 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_pa
     hub.store.put_files("org/texts", files, "dataset", ref="refs/convert/parquet")
     code = """
         from hf_emms.data import load_sample
-        from hf_emms.options import Options
-        targets = [load_sample(Options(id, streaming=s, max_samples=4, folds=2)) for id, s in {calls}]
-        gone = report(lambda: load_sample(Options("flickr8k")))
+        from hf_emms.options import SampleOptions
+        targets = [load_sample(SampleOptions(id, streaming=s, max_samples=4)) for id, s in {calls}]
+        gone = report(lambda: load_sample(SampleOptions("flickr8k")))
         print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
         """
     calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
@@ -142,8 +142,8 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_pa
     hub.store.put_files("org/texts", {"README.md": readme}, "dataset", ref="v2")
     seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
     run(seen, hub, tmp_path)
-    loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import Options\n"
-    other = loading + 'print(json.dumps(report(lambda: load_sample(Options("org/texts@v2")))))'
+    loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import SampleOptions\n"
+    other = loading + 'print(json.dumps(report(lambda: load_sample(SampleOptions("org/texts@v2")))))'
     absent = run(other, hub, tmp_path, HF_HUB_OFFLINE="1")
     assert "not in the local cache (another revision is)" in absent["message"]
     assert on_main[0] == streamed[0] == main
@@ -168,14 +168,14 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     news = [{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)]
     code = """
         from hf_emms.data import load_sample
-        from hf_emms.options import Options
-        sample = load_sample(Options("flickr30k", folds=2))
+        from hf_emms.options import SampleOptions
+        sample = load_sample(SampleOptions("flickr30k"))
         print(json.dumps([
             [sample.dataset, sample.repo.id, sample.split, len(sample), sample.notes],
-            report(lambda: load_sample(Options("ag_news"))),
-            report(lambda: load_sample(Options("imdb"))),
-            len(load_sample(Options("ag_news", columns={"text": "headline"}, folds=2))),
-            report(lambda: load_sample(Options("emotion"))),
+            report(lambda: load_sample(SampleOptions("ag_news"))),
+            report(lambda: load_sample(SampleOptions("imdb"))),
+            len(load_sample(SampleOptions("ag_news", columns={"text": "headline"}))),
+            report(lambda: load_sample(SampleOptions("emotion"))),
         ]))
         """
     hub.store.put_files(

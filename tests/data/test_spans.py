@@ -14,7 +14,7 @@ from hf_emms.data import Sample
 from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.tasks.question_answering import find_spans, similar_spans
 from tests.helpers.rows import THINGS, answered, error_of
 from tests.helpers.samples import load_sample
@@ -186,7 +186,7 @@ def test_scripts_without_spaces_count_characters() -> None:
 
 def test_a_cached_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
     sample = load_sample(answered())
-    ref, options = DatasetSource(sample.dataset, sample.repo), Options("org/name", streaming=True)
+    ref, options = DatasetSource(sample.dataset, sample.repo), SampleOptions("org/name", streaming=True)
     store_sample(Cache(tmp_path), ref, options, sample)
     cached = stored_sample(Cache(tmp_path), ref, options)
     assert cached is not None

@@ -224,7 +224,7 @@ def test_columns_are_read_again_as_they_were_ranked() -> None:
 
 def planned(rows: Ranking, cache: Path, **settings: Any) -> FineTuning:
     options = options_for(rows, confirm=1, **settings)
-    source = open_dataset(options)
+    source = open_dataset(options.sample)
     return prepare(rows, options, source, Cache(cache), Silent(), seconds_per_parameter=1e-9)
 
 

@@ -11,5 +11,5 @@ from hf_emms.options import Options
 
 
 def load_sample(dataset: Any, *, max_samples: int | None = None, cache: Cache | None = None, **settings: Any) -> Sample:
-    """`hf_emms.data` of a dataset with these settings, and of few rows: of one fold."""
-    return data.load_sample(Options.of(dataset, max_samples=max_samples, **{"folds": 1, **settings}), cache)
+    """`hf_emms.data` of a dataset with these settings."""
+    return data.load_sample(Options.of(dataset, max_samples=max_samples, **settings).sample, cache)

@@ -133,9 +133,9 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
         import json
         from hf_emms.cache import Cache
         from hf_emms.data import load_sample
-        from hf_emms.options import Options
+        from hf_emms.options import SampleOptions
         from pathlib import Path
-        options = Options("org/large", streaming=True, max_samples=20, task="text-classification")
+        options = SampleOptions("org/large", streaming=True, max_samples=20, task="text-classification")
         first = load_sample(options, Cache(Path("CACHE")))
         again = load_sample(options, Cache(Path("CACHE")))
         same = list(first.inputs) == list(again.inputs) and (first.codes == again.codes).all()
@@ -157,10 +157,10 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
         import json
         from hf_emms.data import load_sample
         from hf_emms.errors import EmmsError
-        from hf_emms.options import Options
-        two = load_sample(Options("org/scripted", config="two"))
+        from hf_emms.options import SampleOptions
+        two = load_sample(SampleOptions("org/scripted", config="two"))
         try:
-            asked = load_sample(Options("org/scripted"))
+            asked = load_sample(SampleOptions("org/scripted"))
         except EmmsError as error:
             asked = [error.message, error.hint]
         print(json.dumps([len(two), two.repo.revision, two.notes, asked]))

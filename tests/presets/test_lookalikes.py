@@ -24,13 +24,13 @@ _LOAD = """
     from datasets import config
     from hf_emms.data import load_sample
     from hf_emms.errors import EmmsError
-    from hf_emms.options import Options
+    from hf_emms.options import SampleOptions
 
     config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # five seconds after every stream
 
     def loaded(name, **how):
         try:
-            target = load_sample(Options.of(name, max_samples=200, **how))
+            target = load_sample(SampleOptions(name, max_samples=200, **how))
         except EmmsError as error:
             return {"error": error.message, "hint": error.hint}
         facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")
