@@ -16,15 +16,20 @@ from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
-from hf_emms.cli.output import out, safe_streams
+from hf_emms.cli.output import out
 from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
 from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions
+from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted
 
 __all__ = ["app", "main"]
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +42,9 @@ def app(debug: bool) -> None:
     """
     out.reset(debug=debug)
     if debug:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        handler = logging.StreamHandler()
+        handler.setFormatter(_RedactingFormatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
@@ -50,15 +57,12 @@ app.section("Look up", jobs, presets, datasets, checkpoints, encoders, cache)
 
 def main() -> None:
     """Runs the command line; exits with 0, 1 (an error), 2 (usage), 130 (interrupted) or 143 (terminated)."""
-    with safe_streams() as stdout:
-        code = _run()
-        stdout.flush()
-        if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
-            reason = getattr(stdout.error, "strerror", None) or stdout.error
-            click.echo(
-                f"Error: the results cannot be printed: {reason}\n  → --output FILE, or another stdout", err=True
-            )
-            code = code or 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = _run()
+    if out.problem is not None:
+        code = code or _report(out.problem)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""What goes where: data on stdout, all else on stderr; streams that never end a command and mask access tokens."""
+"""What goes where: data on stdout, all else on stderr, neither with access tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -40,14 +40,23 @@ class Output:
     def reset(self, *, debug: bool) -> None:
         """Starts a command, whose own flags may then change the format and make it quiet."""
         self.format, self.quiet, self.debug = "table", False, debug
+        self.problem: EmmsError | None = None
 
     def data(self, text: str, *, styled: bool = False) -> None:
-        """Writes to stdout; a terminal gets control characters escaped, unless `styled`: colours, and no others.
+        """Write to stdout without access tokens; a terminal gets control characters escaped, unless it is `styled`.
 
-        What cannot be written is reported at the end; that a reader has gone is no error.
+        `problem` keeps why stdout cannot be written to; that its reader has gone is none.
         """
-        text = text if styled or not sys.stdout.isatty() else printable(text)
-        click.echo(text, nl=not text.endswith("\n"))
+        text = redacted(text if styled or not sys.stdout.isatty() else printable(text))
+        try:
+            click.echo(text, nl=not text.endswith("\n"))
+        except OSError as error:
+            # The interpreter would fail again when it flushes the stream at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                self.problem = EmmsError(
+                    f"the results cannot be printed: {error.strerror}", "--output FILE, or another stdout"
+                )
 
     def message(self, text: str = "") -> None:
         """Writes to stderr, unless quiet."""
@@ -55,7 +64,7 @@ class Output:
             self.error(text)
 
     def error(self, text: str) -> None:
-        click.echo(printable(text), err=True)
+        click.echo(printable(redacted(text)), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
@@ -273,65 +282,3 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
 
 def _styled(text: str, **style: Any) -> str:
     return text if os.environ.get("NO_COLOR") else click.style(text, **style)
-
-
-class SafeStream:
-    """A text stream for stdout or stderr."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self.error: Exception | None = None  # why the first text that was lost could not be written
-        if stream is None:  # closed before the program started
-            self.error = OSError(errno.EBADF, "it is closed")
-            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the program runs)
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes a text without access tokens; what the encoding lacks is escaped."""
-        text = redacted(text)
-        try:
-            return self._stream.write(text)
-        except UnicodeEncodeError:
-            encoding = self._stream.encoding
-            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except (OSError, ValueError) as error:  # a ValueError: it is closed
-            self._give_up(error)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            self._give_up(error)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def _give_up(self, error: Exception) -> None:
-        """Sends everything else to nowhere; the interpreter would fail again when it flushes the stream at exit."""
-        self.error = self.error or error
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-
-
-@contextlib.contextmanager
-def safe_streams() -> Iterator[SafeStream]:
-    """Replaces stdout and stderr by safe ones inside the block; gives that of stdout."""
-    _open_closed_descriptors()
-    stdout, stderr = SafeStream(sys.stdout), SafeStream(sys.stderr)
-    with contextlib.redirect_stdout(cast(TextIO, stdout)), contextlib.redirect_stderr(cast(TextIO, stderr)):
-        try:
-            yield stdout
-        finally:
-            stdout.flush()
-            stderr.flush()
-
-
-def _open_closed_descriptors() -> None:
-    """Opens descriptors 0 to 2 that are closed: the next file would get them, and whatever libraries print."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest one that is free

@@ -1,4 +1,4 @@
-"""What happens to a run and its files when stdout or stderr is closed, full or gone."""
+"""What happens to a run and its files when nobody reads stdout, or it is full; and what is never printed."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def shell(cache: Path, tmp_path: Path) -> Shell:
 @pytest.mark.parametrize(
     ("streams", "code"),
     [
-        ("2>&1 | head -2", 0),
+        ("| head -2", 0),
         ("| true", 0),
-        ("2>/dev/full", 0),
         ("> /dev/full", 1),
-        ("<&- >&- 2>&-", 1),
     ],
 )
-def test_no_stream_ends_a_run_or_loses_its_file(shell: Shell, tmp_path: Path, streams: str, code: int) -> None:
+def test_an_output_that_cannot_be_written_to_loses_no_file(
+    shell: Shell, tmp_path: Path, streams: str, code: int
+) -> None:
     done = shell(f"{PROGRAM} {RANK} -o ranking.json {streams}")
     ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
     assert [row.error for row in ranking.rows] == [None, None]
