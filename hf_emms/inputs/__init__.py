@@ -1,4 +1,4 @@
-"""The kinds of input that checkpoints read: one file a kind, and a record that everything else iterates over."""
+"""The kinds of input that checkpoints read: a file for each, and the record that all other code iterates over."""
 
 from hf_emms.inputs.audio import AUDIO, Sounds
 from hf_emms.inputs.image import IMAGE, Images

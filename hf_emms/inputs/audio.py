@@ -1,4 +1,4 @@
-"""Sound, held encoded; decoded, mixed down and resampled in a thread, read in batches of similar length."""
+"""Sound: held encoded, decoded, mixed down and resampled in a thread, read in batches of similar length."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
-# Shorter ones have no frame in most families; one label for a longer one says little about it.
+# A shorter sound has no frame in most families; a single label says little about a longer one.
 _MIN_SECONDS, _MAX_SECONDS = 0.05, 3_600
 # Frames that are decoded at a time: a minute at 16 kHz.
 _BLOCK = 2**20
-# Of the samples that a header promises, as estimates of compressed files may be a little off.
+# The least share of the samples that a header promises: estimates of compressed files may be a little off.
 _WHOLE = 0.9
-# What libsndfile says of a WAV file whose data ends early; writers that cannot seek promise the largest number.
+# The report of libsndfile on a WAV file whose data ends early; writers that cannot seek promise the largest number.
 _CUT_OFF = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _NO_LENGTH = 0x7FFF_0000
 _ARRAY = ("array", "sampling_rate")
@@ -54,7 +54,7 @@ def _soundfile() -> ModuleType:
 
 
 def decode(encoded: bytes, rate: int) -> np.ndarray:
-    """A sound as float32 samples (T,) at a rate in Hz: the mean of its channels, resampled a minute at a time."""
+    """Return a sound as float32 samples (T,) at a rate in Hz: the mean of its channels, resampled."""
     import soxr
 
     with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
@@ -67,14 +67,14 @@ def decode(encoded: bytes, rate: int) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, rate: int) -> bytes:
-    """Samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
+    """Return samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
     buffer = io.BytesIO()
     _soundfile().write(buffer, np.asarray(samples, np.float32), int(rate), format="WAV", subtype="FLOAT")
     return buffer.getvalue()
 
 
 def _problem_of(encoded: bytes) -> str | None:
-    """Why a sound cannot be used, in words; it is decoded once, a block at a time."""
+    """Return why a sound cannot be used, in words, or None; it is decoded once, a block at a time."""
     try:
         with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
             cut_off = _CUT_OFF.search(file.extra_info)
@@ -102,29 +102,29 @@ def _problem_of(encoded: bytes) -> str | None:
 
 # The longest part of a clip that a checkpoint without a fixed length reads at once.
 _PART_SECONDS = 30
-# A batch ends where clips get shorter than this part of its longest one.
+# A batch ends where clips get shorter than this part of its longest clip.
 _SIMILAR = 0.8
-# Where padding counts, clips are filled up with so little silence that many have one length.
+# Where padding changes features, clips are padded to multiples of this, so that many have equal lengths.
 _STEP_SECONDS = 0.02
-# What a shorter part is filled up to: the most that the convolutions of a family of the table look at together.
+# Shorter parts are padded to this: the most that the convolutions of a family of the table look at together.
 _MIN_PART_SECONDS = 0.1
 # Masks of SpecAugment, ten frames each, need more in training.
 _MIN_TRAINING_SECONDS = 0.5
-# How far a short clip's features may change beside a long one, as a part of them.
+# The relative change of a short clip's features beside a long clip that counts as none.
 _SAME = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 _MODEL_INPUTS = ("input_values", "input_features", "attention_mask", "is_longer")
 
 
 @dataclass(frozen=True)
 class SoundReader:
-    """How a checkpoint reads sound.
+    """Turns sounds into the tensors that a checkpoint reads.
 
     Attributes:
-        extractor: its feature extractor of transformers.
-        rate: samples a second that it reads.
+        extractor: the checkpoint's feature extractor of transformers.
+        rate: of its samples, in Hz.
         part: samples of the longest part of a clip that it reads at once.
-        fixed_length: every part is filled up to that length.
-        elements: numbers that a sample becomes, on average.
+        fixed_length: whether every part is padded to that length.
+        elements: numbers of a tensor per sample, on average.
     """
 
     extractor: Any
@@ -134,13 +134,13 @@ class SoundReader:
     elements: float
 
     def process(self, parts: Sequence[np.ndarray]) -> Inputs:
-        """The tensors of a batch of samples (T,), and a mask of what is no padding where the family has one."""
+        """Return the tensors of a batch of samples (T,), with an attention mask if the family has one."""
         shortest = int(_MIN_PART_SECONDS * self.rate)
         filled = [np.pad(part, (0, max(0, shortest - len(part)))) for part in parts]
         return process_sounds(self.extractor, filled, self.rate)
 
     def training_batch(self, sounds: Sequence[bytes]) -> Inputs:
-        """A batch of the first part of each sound; without a mask where the family is not trained with one."""
+        """Return a batch of the first part of each sound, with an attention mask if the family is trained with it."""
         clips = [decode(encoded, self.rate)[: self.part] for encoded in sounds]
         shortest = int(_MIN_TRAINING_SECONDS * self.rate)
         inputs = process_sounds(
@@ -151,7 +151,7 @@ class SoundReader:
         return inputs
 
     def parts_of(self, samples: np.ndarray) -> list[np.ndarray]:
-        """A clip in as few equal parts as fit."""
+        """Return a clip cut into as few equal parts as the checkpoint can read."""
         return np.array_split(samples, -(-len(samples) // self.part))
 
     def size_of(self, samples: int) -> float:
@@ -159,7 +159,7 @@ class SoundReader:
 
 
 def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> Inputs:
-    """What a feature extractor of transformers makes of samples, the longest of which sets their length."""
+    """Return samples as tensors of a feature extractor of transformers, padded to the longest."""
     parameters = signature(extractor.__call__).parameters
     options: dict[str, Any] = {"return_attention_mask": True} if "return_attention_mask" in parameters else {}
     if "padding" in parameters and parameters["padding"].default is False:
@@ -173,7 +173,7 @@ def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> In
 
 
 def load_sound_reader(plan: ExtractionPlan) -> SoundReader:
-    """The checkpoint's feature extractor; an EmmsError if it cannot be loaded."""
+    """Return the reader with the checkpoint's feature extractor; an EmmsError if it cannot be loaded."""
     from transformers import AutoFeatureExtractor
 
     _soundfile()
@@ -197,7 +197,7 @@ def load_sound_reader(plan: ExtractionPlan) -> SoundReader:
 
 
 def _fixed_samples(extractor: Any, rate: int) -> int:
-    """Samples that fill the length that an extractor always gives: Whisper's, CLAP's, AST's (frames of 10 ms)."""
+    """Return how many samples fill the fixed length of an extractor: Whisper's, CLAP's, AST's (frames of 10 ms)."""
     for name in ("n_samples", "nb_max_samples"):
         if isinstance(samples := getattr(extractor, name, None), int):
             return samples
@@ -243,7 +243,7 @@ class SoundFeatures:
         return example_sounds(count, 1 if words == 1 else reader.part / reader.rate, reader.rate)
 
     def _ignores_padding(self, tolerance: float) -> bool:
-        """Whether a clip's features are the same beside a longer one; a norm over time counts what fills it up."""
+        """Return whether a clip's features stay the same beside a longer clip; with a norm over time they do not."""
         rate = self._reader.rate
         noise = np.random.default_rng(0).normal(scale=0.1, size=2 * rate).astype(np.float32)
         short = noise[: rate // 2]
@@ -251,7 +251,7 @@ class SoundFeatures:
         return bool((alone - beside).abs().max() <= tolerance * alone.abs().max())
 
     def _plan_batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
-        """Positions of one batch after the other, int64 (b,), the longest clips first, by what their headers say."""
+        """Yield the positions of each batch, int64 (b,), the longest clips first, by their headers."""
         reader = self._reader
         lengths = np.array([samples_in(encoded, reader.rate) for encoded in sounds])
         counts = -(-lengths // reader.part)
@@ -274,7 +274,7 @@ class SoundFeatures:
     def _read(
         self, sounds: Sequence[bytes], positions: np.ndarray
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, Inputs]]]:
-        """How many parts each clip has, (n,), and groups of parts that are read together: which clips, and tensors."""
+        """Return how many parts each clip has, (n,), and the groups of parts that are read together, as tensors."""
         reader = self._reader
         parts_by_clip = [reader.parts_of(decode(sounds[position], reader.rate)) for position in positions.tolist()]
         clip_of_part = np.repeat(np.arange(len(positions)), [len(parts) for parts in parts_by_clip])
@@ -298,7 +298,7 @@ class SoundFeatures:
 
 
 def samples_in(encoded: bytes, rate: int) -> int:
-    """Samples at a rate that a file has by its header."""
+    """Return how many samples a file has at a rate, by its header."""
     return max(1, round(_seconds_in(encoded) * rate))
 
 
@@ -325,7 +325,7 @@ class _Audio(EncodedKind):
         return is_form or content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"))
 
     def read(self, value: Any, column: str) -> bytes:
-        """The encoded bytes of an undecoded Audio column, or of an array with its rate."""
+        """Return the encoded bytes of a cell of an undecoded Audio column, or of an array with its rate."""
         if (
             isinstance(value, Mapping)
             and not value.get("bytes")

@@ -10,14 +10,14 @@ from typing import Any, ClassVar, TypeVar
 
 from hf_emms.inputs.kind import InputKind, UnusableError
 
-_AHEAD = 2  # batches decoded ahead: enough to hide one slow batch
+_AHEAD = 2  # batches decoded ahead: enough to hide a slow batch
 
 Job = TypeVar("Job")
 Ready = TypeVar("Ready")
 
 
 class EncodedInputs(Sequence):
-    """Inputs held as encoded bytes; slicing keeps them so, indexing gives what `open` makes of the bytes."""
+    """Inputs held as encoded bytes; a slice is such a sequence again, an element is opened."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self.encoded = tuple(encoded)
@@ -29,7 +29,7 @@ class EncodedInputs(Sequence):
         return type(self)(self.encoded[index]) if isinstance(index, slice) else self.open(self.encoded[index])
 
     def open(self, encoded: bytes) -> Any:
-        """An input as readers take it; the bytes where they decode them."""
+        """Return the input of encoded bytes as readers take it: the bytes themselves, where readers decode them."""
         return encoded
 
 
@@ -52,7 +52,7 @@ class EncodedKind(InputKind):
         return self.inputs_type(contents)
 
     def stored_bytes(self, cell: Any, noun: str) -> Any:
-        """The bytes that a cell holds or is, else those of the file that it names; None where there are none.
+        """Return the bytes that a cell holds or is, else those of the file that it names; None where there are none.
 
         Raises:
             UnusableError: the file cannot be read.
@@ -77,7 +77,7 @@ def _file_bytes(path: str) -> bytes:
 
 
 def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
-    """Each job with its result `prepare(job)`, in order; a thread works at most two jobs ahead."""
+    """Yield each job with the result of `prepare`, in order; a thread works at most two jobs ahead."""
     waiting = deque(jobs)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
         ready: deque[tuple[Job, Future[Ready]]] = deque()

@@ -1,4 +1,4 @@
-"""Images, held encoded; decoded and resized in a thread, once for all checkpoints with the same image processor."""
+"""Images: held encoded, decoded and resized in a thread, once for all checkpoints with the same image processor."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# Modes of pixels whose white is not known: 32-bit integers and floats.
+# Modes of pixels without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
 
 
 class Images(EncodedInputs):
-    """Images held as encoded bytes; indexing decodes one to a PIL image in RGB.
+    """Images held as encoded bytes; an element is a PIL image in RGB.
 
     The camera's orientation tag (EXIF) is applied, as ``datasets`` does; transparency is dropped, as image processors
     do.
@@ -47,7 +47,7 @@ class Images(EncodedInputs):
 
 
 def as_rgb(image: Any) -> Any:
-    """A PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
+    """Return a PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
     if image.mode.startswith("I;16"):
         # Pillow would clip 16 bits to white instead of scaling them down.
         image = image.point(lambda value: value * (1 / 257)).convert("L")
@@ -60,9 +60,9 @@ MAX_CACHED_BYTES = 2**30  # of pixels: 7,100 images of 224 x 224
 
 
 class ImageProcessor:
-    """A checkpoint's image processor, in one step, or in two of which the first can be cached.
+    """A checkpoint's image processor, in a single step, or in two of which the first can be cached.
 
-    Processors that do the same have one key; None where that is unknown.
+    Processors with the same result share a `key`; it is None where that cannot be told.
     """
 
     def __init__(self, original: Any, key: str | None) -> None:
@@ -70,15 +70,15 @@ class ImageProcessor:
         self.key = key
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
-        """RGB images to pixel values, float32 (b, 3, H, W)."""
+        """Return the pixel values of RGB images, float32 (b, 3, H, W)."""
         return self._run(list(images))
 
     def resize(self, images: Sequence[Any]) -> Tensor:
-        """The first step: uint8 (b, 3, H, W), or pixel values where the steps cannot be separated."""
+        """Return resized images, uint8 (b, 3, H, W), or pixel values where the steps cannot be separated."""
         return self._run(list(images), do_rescale=False, do_normalize=False) if self._separable else self(images)
 
     def rescale(self, resized: Tensor) -> Tensor:
-        """The second step: the pixel values of `__call__`, bit by bit."""
+        """Return the pixel values of resized images: those of `__call__`, bit by bit."""
         return self._run(resized, do_resize=False, do_center_crop=False) if self._separable else resized
 
     @cached_property
@@ -103,7 +103,7 @@ class ImageProcessor:
 
 
 class PixelCache:
-    """Resized images by processor and encoded image. The processor that was used least recently makes room."""
+    """A cache of resized images by processor and encoded image; the least recently used processor makes room."""
 
     def __init__(self, max_bytes: int = MAX_CACHED_BYTES) -> None:
         self._bytes_left = max_bytes
@@ -111,13 +111,13 @@ class PixelCache:
         self._lock = threading.Lock()
 
     def get(self, key: str, images: Sequence[bytes]) -> list[Tensor | None]:
-        """The cached pixels of a processor, (3, H, W) an image."""
+        """Return a processor's cached pixels (3, H, W) of each image, or None."""
         with self._lock:
             cached = self._pixels[key] = self._pixels.pop(key, {})
             return [cached.get(image) for image in images]
 
     def put(self, key: str, image: bytes, pixels: Tensor) -> None:
-        """Caches an image of the processor that was used last, if it fits."""
+        """Cache an image of the processor that was used last, if it fits."""
         with self._lock:
             while pixels.nbytes > self._bytes_left and next(iter(self._pixels)) != key:
                 removed = self._pixels.pop(next(iter(self._pixels)))
@@ -128,7 +128,7 @@ class PixelCache:
 
 
 class CachedImages(Images):
-    """Images that are decoded and resized once for all processors of one key; slices share the cache."""
+    """Images that are decoded and resized once for all processors of the same key; slices share the cache."""
 
     def __init__(self, encoded: Sequence[bytes], cache: PixelCache) -> None:
         super().__init__(encoded)
@@ -140,7 +140,7 @@ class CachedImages(Images):
         )
 
     def read(self, processor: ImageProcessor, positions: Sequence[int]) -> Tensor:
-        """Pixel values of some of the images, float32 (b, 3, H, W)."""
+        """Return the pixel values of the images at these positions, float32 (b, 3, H, W)."""
         import torch
 
         if processor.key is None:
@@ -156,7 +156,7 @@ class CachedImages(Images):
 
 
 def with_pixel_cache(inputs: Sequence[Any], cache: PixelCache) -> Sequence[Any]:
-    """The same inputs, whose images, if any, are cached for the next checkpoint."""
+    """Return the inputs with their images, if any, cached for the next checkpoint."""
     if isinstance(inputs, Images):
         return CachedImages(inputs.encoded, cache)
     if isinstance(inputs, Pairs):
@@ -171,9 +171,9 @@ _MAX_IMAGES = 256  # a batch
 
 @dataclass(frozen=True)
 class ImageReader:
-    """How a checkpoint reads images; square ones have H x W `pixels`.
+    """Turns images into the tensors that a checkpoint reads, H x W `pixels` each where they become square.
 
-    If they have no fixed size, each is processed alone: padding an image to the size of another would change its
+    Without a fixed size, each image is processed alone: padding an image to the size of another would change its
     features.
     """
 
@@ -183,7 +183,7 @@ class ImageReader:
     device: torch.device
 
     def read_groups(self, images: Sequence[Any], positions: Sequence[int]) -> list[tuple[np.ndarray, Tensor]]:
-        """Pixel values of some of the images in groups of one size: indices into `positions`, and (b, 3, H, W)."""
+        """Return pixel values in groups of equal size: indices into `positions`, and (b, 3, H, W)."""
         import torch
 
         if self.fixed_size:
@@ -200,7 +200,7 @@ class ImageReader:
         return min(_MAX_IMAGES, max(1, forward.batch_elements() // self.pixels))
 
     def training_batches(self, images: Sequence[Any], image_of_row: np.ndarray) -> BatchReader:
-        """Pixel values for training; images become square where the processor leaves them at various sizes."""
+        """Return a reader of batches for training; images become square where the processor leaves various sizes."""
         side = round(self.pixels**0.5)
 
         def read(rows: np.ndarray) -> dict[str, Tensor]:
@@ -212,7 +212,7 @@ class ImageReader:
         return read
 
     def _read(self, images: Sequence[Any], positions: Sequence[int]) -> Tensor:
-        """Pixel values of some of the images, which must have one size then, (b, 3, H, W)."""
+        """Return the pixel values of images that the processor brings to the same size, (b, 3, H, W)."""
         from hf_emms.features.device import pinned
 
         if isinstance(images, CachedImages):
@@ -221,7 +221,7 @@ class ImageReader:
 
 
 def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader:
-    """The checkpoint's image processor; an EmmsError if it cannot be loaded."""
+    """Return the reader with the checkpoint's image processor; an EmmsError if it cannot be loaded."""
     from PIL import Image
     from transformers import AutoImageProcessor
 
@@ -237,7 +237,7 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
         if len(shape) != 4:
             raise EmmsError(
                 f"{plan.repo.id} cuts an image into pieces before it reads it ({' × '.join(map(str, shape))} numbers)",
-                "choose a checkpoint that reads whole images, such as one of a fixed size",
+                "choose a checkpoint that reads whole images, for instance at a fixed size",
             )
         square = shape[-2:]
         fixed = all(processor([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
@@ -249,7 +249,7 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
 
 
 def load_training_images(plan: ExtractionPlan, notes: list[str]) -> ImageReader:
-    """The checkpoint's image processor for training; adds a note where it will change the images' shape."""
+    """Return the checkpoint's image processor for training; adds a note where it will change the images' shape."""
     import torch
 
     reader = load_image_reader(plan, torch.device("cpu"))
@@ -297,10 +297,10 @@ class _Image(EncodedKind):
         return is_struct or is_binary or type(feature).__name__ == "Image"
 
     def read(self, value: Any, column: str) -> bytes:
-        """The encoded bytes behind the value of an undecoded Image column, of a list of one, or of a binary column."""
+        """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data."""
         if isinstance(value, (list, tuple)):
             if len(value) != 1:
-                raise UnusableError(f"a row has {len(value)} pictures, and one is needed")
+                raise UnusableError(f"a row has {len(value)} pictures, and a single picture is needed")
             value = value[0]
         encoded: bytes = self.stored_bytes(value, "picture")
         if not encoded:

@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import JoinedLayers
 
-# Numbers in the encodings of a batch that is joined, one image a row: 32 MB of float32 on a CPU.
+# Numbers in the encodings of a batch that is joined, with an image for each row: 32 MB of float32 on a CPU.
 _ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
 _MAX_EXAMPLE_WORDS = 64  # texts with images are short
 _TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # that the fallback needs
 
 
 class _ImageTextFeatures:
-    """The `FeatureReader` of images with texts; subclasses differ in what they make of the texts."""
+    """The `FeatureReader` of images with texts; subclasses read the texts apart or together with the images."""
 
     def __init__(
         self, model: Any, fusion: Towers | Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers
@@ -78,7 +78,7 @@ class _ImageTextFeatures:
         raise NotImplementedError
 
     def _encoded(self, pairs: Pairs, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
-        """Positions of pairs, int64 (r,), which of p images each has, int64 (r,), and their encodings (p, …)."""
+        """Yield positions of pairs and places of their images, int64 (r,) each, and encoded images (p, …)."""
         size = batch_size or self._images.images_that_fit(self._encode)
         order = np.argsort(pairs.parts[:, 0], kind="stable")
         used, starts = np.unique(pairs.parts[order, 0], return_index=True)
@@ -94,7 +94,7 @@ class _ImageTextFeatures:
 
 
 class _TowerFeatures(_ImageTextFeatures):
-    """Images and texts are read apart, and joined at the end."""
+    """Features of two towers, which read images and texts apart."""
 
     def __init__(
         self, model: Any, fusion: Towers, images: ImageReader, texts: TextReader, layers: JoinedLayers
@@ -135,7 +135,7 @@ class _TowerFeatures(_ImageTextFeatures):
 
 
 class _FusedFeatures(_ImageTextFeatures):
-    """The text is read together with the image."""
+    """Features of models that read the text together with the image."""
 
     def __init__(self, model: Any, fusion: Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward, BatchLimit
@@ -170,10 +170,10 @@ class _FusedFeatures(_ImageTextFeatures):
 
 
 def _image_tokens(images: Tensor) -> int:
-    """How many tokens of its image the model reads with a text.
+    """Return how many image tokens the model reads with a text.
 
-    Those of the encoding, (p, T, D); for pixels (p, 3, H, W) about as many as a detector has in maps at strides of 8,
-    16, 32 and 64.
+    These are T of encodings (p, T, D); for pixels (p, 3, H, W) about as many as a detector has in maps at strides of
+    8, 16, 32 and 64.
     """
     return images.shape[1] if images.ndim == 3 else images.shape[2] * images.shape[3] // 48
 

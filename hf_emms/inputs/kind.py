@@ -1,4 +1,4 @@
-"""What a kind of input is: how its columns are recognised, its content read and held, and how checkpoints read it."""
+"""The record of a kind of input: how its columns are recognised, its content is held, and checkpoints read it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class UnusableError(ValueError):
-    """A row, or an item of a row, that has to be left out; the message says why."""
+    """Raised for a row, or an item of a row, that has to be left out; the message says why."""
 
 
 def hash64(*parts: bytes) -> int:
-    """A 64-bit hash of byte strings; where one ends and the next begins counts."""
+    """Return a 64-bit hash of byte strings, to which the borders between them contribute."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -37,12 +37,12 @@ def hash64(*parts: bytes) -> int:
 
 
 def as_bytes(content: str | bytes) -> bytes:
-    """Content as bytes: encoded media as they are, texts in UTF-8."""
+    """Return content as bytes: encoded media unchanged, texts in UTF-8."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
 
 
 class Instruction(NamedTuple):
-    """What a task asks for in words, "Translate from English to German:", and the languages that it names."""
+    """The request of a task in words, "Translate from English to German:", and the languages that it names."""
 
     text: str
     languages: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ BatchReader = Callable[[np.ndarray], "Inputs"]
 
 @dataclass(frozen=True)
 class TrainingReader:
-    """How a checkpoint reads inputs while it is trained: inputs, and which each row has, int64 (n,), to batches.
+    """Makes batches for the training of a checkpoint, from inputs and the number of each row's input, int64 (n,).
 
     Its processors (of images, tokenizer) are saved beside the trained model.
     """
@@ -69,17 +69,17 @@ class InputKind:
 
     Attributes:
         name: as architectures name it: "image", "text", "image+text", "text+text", "audio".
-        singular: what notes call one input: "picture".
-        plural: what messages call the inputs: "images".
-        parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
-        column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
+        singular: the noun of notes for an input: "picture".
+        plural: the noun of messages for inputs: "images".
+        parts: the kinds of the parts, in the order of a task's input columns; empty for a kind without parts.
+        column_types: the types of a dataset's columns with such content in a cell, and with a list of it, see
             `data.columns.column_types`.
         suffixes: of the files that hold such content, in lower case, where a dataset may name files.
         recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
-        fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
+        fallback_pooling: the pooling of checkpoints without a row in the table of architectures.
         fallback_summary: the same in words.
         sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
-        cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
+        cpu_seconds: seconds per input and parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
     """
@@ -99,20 +99,20 @@ class InputKind:
     buffer_rows: int = 10_000
 
     def check_installed(self) -> None:
-        """Checks that what reads such content is installed; an EmmsError says what is not."""
+        """Check that the packages for such content are installed; an EmmsError names those that are not."""
 
     # --- content of a dataset ---------------------------------------------------------------------------------
 
     def holds(self, feature: Any) -> bool:
-        """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        """Return whether each cell of this feature of ``datasets`` holds such content."""
         return False
 
     def recognises(self, content: bytes) -> bool:
-        """Whether bytes of a column whose type does not say what they are start as such content does."""
+        """Return whether bytes of a binary column start as such content does."""
         return False
 
     def read(self, value: Any, column: str) -> Any:
-        """The content of a dataset's cell: what is hashed, stored and given to `collect`; messages name the column.
+        """Return the content of a dataset's cell as it is hashed, stored and collected; messages name the column.
 
         Raises:
             UnusableError: the cell holds no such content.
@@ -120,30 +120,30 @@ class InputKind:
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
 
     def instructed(self, content: Any, instruction: Instruction) -> Any:
-        """Content that was read, with what its task asks for, where checkpoints answer such content."""
+        """Return content with the request of its task, where checkpoints answer such content."""
         return content
 
     def check(self, content: Any) -> None:
-        """Checks that content can be decoded; an UnusableError says why not."""
+        """Check that content can be decoded; an UnusableError says why not."""
 
     def size(self, content: Any) -> tuple[int, int] | None:
-        """(width, height) in pixels of content that has a size."""
+        """Return (width, height) in pixels of content that has a size, else None."""
         return None
 
     def seconds(self, inputs: Sequence[Any]) -> float | None:
-        """How long inputs last in all; None for a kind that does not last."""
+        """Return how long inputs last in all; None for a kind without duration."""
         return None
 
     def collect(self, contents: Sequence[Any]) -> Sequence[Any]:
-        """Distinct contents as the sequence that checkpoints read."""
+        """Return distinct contents as the sequence that checkpoints read."""
         return list(contents)
 
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
-        """What `collect` was given, as bytes."""
+        """Return the contents of a sequence as bytes."""
         return [as_bytes(content) for content in inputs]
 
     def from_bytes(self, contents: Sequence[bytes]) -> Sequence[Any]:
-        """The sequence whose `contents` these are."""
+        """Return the sequence with these `contents`."""
         return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
 
     # --- how checkpoints read it ------------------------------------------------------------------------------
@@ -158,17 +158,17 @@ class InputKind:
         spans: bool = False,
         cache: Cache = NO_CACHE,
     ) -> Extractor:
-        """Loads a checkpoint with its own image processor or tokenizer.
+        """Load a checkpoint with its own image processor or tokenizer.
 
         Close it to free the memory.
 
         Args:
             plan: of the checkpoint for this kind of input.
-            device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
+            device: "auto" (cuda, else mps, else cpu), or one of these; "cuda:1" is the second GPU.
             allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
             layers: which layers become features, as `options.layer_names` writes them.
             spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
-            cache: holds which weights were checked, and which the Hub has converted.
+            cache: records which weights were checked, and which the Hub has converted.
 
         Raises:
             EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
@@ -191,34 +191,34 @@ class InputKind:
             return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
-        """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
+        """Return the tokenizer or processor for `feature_reader`; it is loaded before the model."""
         raise NotImplementedError(self.name)
 
     def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
-        """Notes by topic on how this checkpoint reads such inputs, where others read them in another way."""
+        """Return notes, each with its topic, on a way of reading that differs between checkpoints."""
         return ()
 
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        """How a checkpoint, on its device, makes features of these inputs; arguments as for `load_extractor`."""
+        """Return the reader of features by a checkpoint on its device; arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
     def response_reader(self, plan: ExtractionPlan, model: Any) -> Any:
-        """How a checkpoint that writes the label reads it behind an input of this kind, a `PromptReader`."""
+        """Return the `PromptReader` by which a checkpoint reads the label behind an input of this kind."""
         raise NotImplementedError(self.name)
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
-        """How a checkpoint reads these inputs while it is trained; an EmmsError if it cannot be.
+        """Return the reader of these inputs for training; an EmmsError if the checkpoint cannot be trained.
 
         The model's configuration gets the token that fills up batches; notes are added now and while inputs are read.
         """
         raise EmmsError(f"{plan.repo.id} cannot be fine-tuned: no reader for training on {self.plural}")
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
-        """What a head of ours is put on: a model and a batch to features (b, D1), or of text pairs, to token states.
+        """Return the function from model and batch to the features (b, D1) of a head, or token states for text pairs.
 
-        Some families change the loaded model once.
+        For some families it changes the loaded model once.
         """
         from hf_emms.features.pooling import find_pooling
 
@@ -232,7 +232,7 @@ class Pairs(Sequence):
     Attributes:
         firsts: the distinct first parts: `Images` or texts.
         seconds: the distinct second parts: texts.
-        parts: int64, shape (M, 2): which first and which second part make each input.
+        parts: int64, shape (M, 2): the numbers of each input's first and second part.
     """
 
     firsts: Sequence[Any]
@@ -266,7 +266,7 @@ class Spans(Sequence):
         return len(self.bounds)
 
     def __getitem__(self, index: Any) -> Any:
-        """Several spans, or one: the texts of its input, and its own text."""
+        """Return `Spans` of a slice; for an index, the texts of the span's input and the text of the span."""
         if isinstance(index, slice):
             return Spans(self.inputs, self.bounds[index])
         number, start, stop = self.bounds[index].tolist()

@@ -1,11 +1,11 @@
-"""Languages as datasets name them, and as the tokenizers of checkpoints for many languages do."""
+"""The names of languages in datasets, and in tokenizers of multilingual checkpoints."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-# ISO 639-1, without "id" and "no", which name other columns, too; how NLLB calls the language; its name.
+# ISO 639-1, without "id" and "no", which name other columns, too; the code of NLLB; the language's name.
 _TABLE = """
 af afr Afrikaans, am amh Amharic, ar arb Arabic, az azj Azerbaijani, be bel Belarusian, bg bul Bulgarian,
 bn ben Bengali, bs bos Bosnian, ca cat Catalan, cs ces Czech, cy cym Welsh, da dan Danish, de deu German,
@@ -20,7 +20,7 @@ sq als Albanian, sr srp Serbian, sv swe Swedish, sw swh Swahili, ta tam Tamil, t
 tl tgl Tagalog, tr tur Turkish, uk ukr Ukrainian, ur urd Urdu, uz uzn Uzbek, vi vie Vietnamese, yo yor Yoruba,
 zh zho Chinese, zu zul Zulu
 """
-# ISO 639-1 → the name, and how NLLB calls the language.
+# ISO 639-1 → the name, and the code of NLLB.
 LANGUAGES = {code: (name, nllb) for code, nllb, name in map(str.split, _TABLE.split(","))}
 _BY_NLLB = {nllb: code for code, (_, nllb) in LANGUAGES.items()}
 _BY_NAME = {name.lower(): code for code, (name, _) in LANGUAGES.items()}
@@ -31,9 +31,9 @@ _TOKEN = re.compile(r"(__)?([a-z]{2,3})(?(1)__|_[A-Za-z]{2,4})")
 
 
 def language_code(column: str) -> str | None:
-    """The language that a column or a field of `translation` is named by, as it is written there; None for others.
+    """Return the language in the name of a column or of a field of `translation`; None without a language.
 
-    "de-AT" of "translation.de-AT", "deu_Latn" of "sentence_deu_Latn", and "de" of "German".
+    It is "de-AT" for "translation.de-AT", "deu_Latn" for "sentence_deu_Latn", and "de" for "German".
     """
     name = column.removeprefix("translation.").removeprefix("sentence_")
     code = _BY_NAME.get(name.lower(), name)
@@ -41,25 +41,25 @@ def language_code(column: str) -> str | None:
 
 
 def language_name(code: str) -> str:
-    """The English name of what `language_code` gives: "German" for "de", "de-AT" or "deu_Latn"."""
+    """Return the English name of a language: "German" for "de", "de-AT" or "deu_Latn"."""
     return LANGUAGES[short_code(code)][0]
 
 
 def set_languages(tokenizer: Any, source: str, target: str) -> bool:
-    """Sets a tokenizer to read one language and to write another, where it has both; whether it has."""
+    """Set a tokenizer's source and target language, and return True; False where it lacks one of them."""
     codes = [_code_of(tokenizer, language) for language in (source, target)]
     if not hasattr(tokenizer, "src_lang") or None in codes:
         return False
     tokenizer.src_lang, tokenizer.tgt_lang = codes
-    # What is saved with it.
+    # These are saved with the tokenizer.
     tokenizer.init_kwargs.update(src_lang=codes[0], tgt_lang=codes[1])
     return True
 
 
 def _code_of(tokenizer: Any, language: str) -> str | None:
-    """What a tokenizer calls a language; of several scripts its first one, unless the language names one."""
+    """Return a tokenizer's code of a language, in its first script unless the language names a script; None if none."""
     names = {language, short_code(language), LANGUAGES.get(short_code(language), ("", ""))[1]}
-    # M2M-100's tokenizer has those of its languages apart.
+    # M2M-100's tokenizer lists its language tokens apart.
     special = (*tokenizer.all_special_tokens, *getattr(tokenizer, "lang_code_to_token", {}).values())
     tokens = [match for token in special if (match := _TOKEN.fullmatch(token))]
     matching = [match[2] if match[1] else match[0] for match in tokens if match[0] == language or match[2] in names]
@@ -67,6 +67,6 @@ def _code_of(tokenizer: Any, language: str) -> str | None:
 
 
 def short_code(code: str) -> str:
-    """The ISO 639-1 code, where there is one."""
+    """Return the ISO 639-1 code of a language's code; the code itself where there is none."""
     language = re.split("[-_]", code)[0].lower()
     return _BY_NLLB.get(language, language)

@@ -1,7 +1,7 @@
 """Prompts that a checkpoint answers with a text: conversations up to the answer, or a single text.
 
-A chat model reads a conversation through its own template, another checkpoint as plain text. Prompts that are too long
-lose their beginning: what is asked stands at the end.
+A chat model reads a conversation through its chat template, other checkpoints as plain text. Prompts that are too long
+lose their beginning: the question stands at the end.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
 # Tokens of a prompt with its response: memory grows with them, and few rows have more.
 MAX_TOKENS = 2_048
-# Of the tokens that fit, the share that a response may take from its prompt.
+# The share of the tokens that fit which a response may take from its prompt.
 _RESPONSE_SHARE = 0.75
 _CHUNK = 1_024
-# Who speaks, as datasets write it, and as templates do.
+# Roles of messages, as datasets write them → as templates do.
 _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
 _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-# What a task says of a prompt: what it asks for, and two languages. Who reads it is for each checkpoint to say.
+# Roles of a task's part of a prompt: its request, and two languages. Each checkpoint decides which of them it reads.
 _INSTRUCTION, _LANGUAGES = "instruction", "languages"
-# Encoders that were trained to do what the beginning of a text asks for.
+# Encoders that were trained to follow an instruction at the beginning of a text.
 _INSTRUCTED_ENCODERS = ("t5",)
-# Some templates write today's date into a prompt, and its features would be others tomorrow: those that ask for it, and
-# those that call transformers' function, which takes the place of the argument.
+# Some templates write today's date into a prompt, which would change its features every day: those with a variable for
+# it, and those that call transformers' function.
 _DATE = "01 Jan 2026"
 _DATED = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
 _PLAIN = (
     "prompts are plain text with a line break before the response, and conversations lines of User: and Assistant:, as "
     "it has no chat template"
 )
-# What the expressions of a template may raise.
+# Errors that the expressions of a template may raise.
 _TEMPLATE_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Message(NamedTuple):
-    """What one side says; the role is "system", "user" or "assistant", or of what a task says of them."""
+    """A message; its role is "system", "user", "assistant", or a role of the task's part of a prompt."""
 
     role: str
     text: str
@@ -65,7 +65,7 @@ Conversation = tuple[Message, ...]
 
 
 def messages_of(value: Any) -> Conversation:
-    """A cell with messages, {role, content} or {from, value}.
+    """Return the messages of a cell that has a list of {role, content} or {from, value}.
 
     Raises:
         UnusableError: a message is empty, or its role is none of a conversation.
@@ -83,7 +83,7 @@ def messages_of(value: Any) -> Conversation:
 
 
 def response_in(value: Any) -> Any:
-    """The text that is to be written: of messages the last one; texts stay as they are.
+    """Return the text of the last message, which a checkpoint should write; other values unchanged.
 
     Raises:
         UnusableError: the last message is no answer.
@@ -111,9 +111,9 @@ class Response:
     """A prompt with its response as tokens.
 
     Attributes:
-        prompt: what the model reads first.
-        response: what it is to write, with the token that ends it, if it has one.
-        n_bytes: of the response in UTF-8, as far as it was not cut.
+        prompt: token ids that the model reads first.
+        response: token ids that it should write, with the end token, if the tokenizer has one.
+        n_bytes: bytes in UTF-8 of the response, without the part that was cut.
     """
 
     prompt: list[int]
@@ -123,14 +123,14 @@ class Response:
 
 @dataclass(frozen=True)
 class PromptReader(TextReader):
-    """How a checkpoint reads prompts.
+    """Turns prompts into the tokens that a checkpoint reads.
 
     Attributes:
         before, after: special tokens around a prompt; none where a template writes them.
-        has_template: conversations are written by the tokenizer's own template.
-        is_encoder: an encoder reads the prompt, and a decoder of its own writes.
-        is_instructed: what a task asks for is part of the prompt.
-        end_id: the token that ends a response; None where neither tokenizer nor model names one.
+        has_template: whether the tokenizer's chat template writes conversations.
+        is_encoder: whether an encoder reads the prompt, and a decoder writes.
+        is_instructed: whether the request of a task is part of the prompt.
+        end_id: the token that ends a response; None where neither tokenizer nor model names such a token.
     """
 
     before: tuple[int, ...] = ()
@@ -146,7 +146,7 @@ class PromptReader(TextReader):
         return self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
 
     def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
-        """Token ids of each `Conversation`, and how many lost their beginning."""
+        """Return the token ids of each `Conversation`, and how many lost their beginning."""
         tokens: list[list[int]] = []
         for start in range(0, len(texts), _CHUNK):
             tokens += self._encode([self.write(conversation) for conversation in texts[start : start + _CHUNK]])
@@ -158,7 +158,7 @@ class PromptReader(TextReader):
         return tokens, cut
 
     def write(self, conversation: Conversation) -> str:
-        """The prompt as the checkpoint reads it, up to where the response starts."""
+        """Return a conversation as the text that the checkpoint reads, up to where the response starts."""
         conversation = self._with_instruction(conversation)
         if self.has_template:
             return self._with_template(conversation)
@@ -168,7 +168,7 @@ class PromptReader(TextReader):
         return "\n".join([*lines, _SPEAKERS["assistant"].strip()])
 
     def read_responses(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> tuple[list[Response], int]:
-        """Prompts with their responses, which a decoder reads together, and how many responses were cut."""
+        """Return prompts with their responses as tokens that fit together, and how many responses were cut."""
         prompts, _ = self.tokenize(conversations)
         target = {"text_target" if self.is_encoder else "text": list(texts)}
         written = self.tokenizer(**target, add_special_tokens=self.is_encoder, verbose=False)["input_ids"]
@@ -185,7 +185,7 @@ class PromptReader(TextReader):
         return responses, cut
 
     def starts(self) -> dict[str, int]:
-        """By the names of `generate`'s arguments, what a response starts with in the language of the tokenizer."""
+        """Arguments of `generate` that start a response in the tokenizer's target language."""
         if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
             return {}
         first, *_, last = self.tokenizer(text_target="a")["input_ids"]
@@ -194,13 +194,13 @@ class PromptReader(TextReader):
         return {"decoder_start_token_id": last}  # of mBART, which moves the last label to the first place
 
     def instruction(self, conversation: Conversation) -> str | None:
-        """What the task asks for, where it does and the checkpoint reads that."""
+        """Return the request of the task, if there is one and the checkpoint reads requests."""
         return _said(conversation, _INSTRUCTION) if self.is_instructed else None
 
     def _with_instruction(self, conversation: Conversation) -> Conversation:
-        """The turns alone, the last one with what the task asks for, where the checkpoint reads that.
+        """Return the turns of a conversation, the last with the request of the task, where the checkpoint reads that.
 
-        Behind a text it is there still when the text loses its beginning; encoders have learnt to find it before.
+        Behind a text it stays when the text loses its beginning; encoders were trained with it in front.
         """
         *others, last = (message for message in conversation if message.role not in (_INSTRUCTION, _LANGUAGES))
         instruction = self.instruction(conversation)
@@ -210,7 +210,7 @@ class PromptReader(TextReader):
         return (*others, last)
 
     def _around(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens around prompts; those of the languages, which all prompts of a sample have in common."""
+        """Return the special tokens around prompts, with those of the sample's languages."""
         languages = _said(conversations[0], _LANGUAGES) if self.is_encoder and len(conversations) else None
         if languages is not None and set_languages(self.tokenizer, *languages.split()):
             return _special_tokens(self.tokenizer)
@@ -227,7 +227,7 @@ class PromptReader(TextReader):
         return encoded
 
     def _with_template(self, conversation: Conversation) -> str:
-        """What the template writes, in transformers' sandbox; without a role of the system where it knows none."""
+        """Return a conversation by the template, in transformers' sandbox; without a system role if it has none."""
         from jinja2 import TemplateError
 
         messages = [{"role": message.role, "content": message.text} for message in conversation]
@@ -247,12 +247,12 @@ class PromptReader(TextReader):
 
 
 def _said(conversation: Conversation, role: str) -> str | None:
-    """What a task says of a conversation."""
+    """Return the text of the first message of a role; None without such a message."""
     return next((message.text for message in conversation if message.role == role), None)
 
 
 def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptReader:
-    """The tokenizer with the limits of the model, its template if it has one, and the tokens around a prompt."""
+    """Return the reader with the limits of the model, the chat template, if any, and the tokens around a prompt."""
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(plan)
     has_template = _has_template(plan, tokenizer)
@@ -260,7 +260,7 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
     return PromptReader(
         **{field.name: getattr(text, field.name) for field in fields(text)},
         before=before,
-        # Behind a prompt goes the response: a token that ends texts is for encoders.
+        # The response follows a prompt, so only encoders get a token that ends texts.
         after=after if reads_encoder else (),
         has_template=has_template,
         is_encoder=reads_encoder,
@@ -270,7 +270,7 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
 
 
 def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
-    """The tokenizer's token that ends a text, else that of the model."""
+    """Return the tokenizer's end-of-text token, else that of the model; None if neither has one."""
     if tokenizer.eos_token_id is not None:
         return int(tokenizer.eos_token_id)
     end = getattr(config, "eos_token_id", None)
@@ -282,7 +282,7 @@ def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
 
 
 def _special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The special tokens that a tokenizer puts before and after a text."""
+    """Return the special tokens that a tokenizer puts before and after a text."""
     encoded = tokenizer("a", return_special_tokens_mask=True)
     ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
     first = special.index(0) if 0 in special else len(special)
@@ -291,14 +291,14 @@ def _special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def is_encoder_decoder(plan: ExtractionPlan) -> bool:
-    """Whether a checkpoint reads a prompt with an encoder, and writes with a decoder."""
+    """Return whether a checkpoint is an encoder-decoder, whose decoder writes."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     return plan.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 def _check_writes(plan: ExtractionPlan) -> None:
-    """Refuses a family outside of the table that writes no texts, or has an encoder whose states would be needed."""
+    """Refuse checkpoints of families outside of the table that write no texts, or that have an encoder."""
     from transformers.models.auto import modeling_auto
 
     model_type = plan.config["model_type"]
@@ -323,7 +323,7 @@ class _Prompt(InputKind):
         return bool(texts) and all(TEXT.holds(message[name]) for name in texts)
 
     def read(self, value: Any, column: str) -> str:
-        """The conversation as JSON, [[role, text], …], without the answer that it ends with."""
+        """Return the conversation as JSON, [[role, text], …], without the answer that it ends with."""
         if isinstance(value, list):
             conversation = messages_of(value)
             _check_turns(conversation)

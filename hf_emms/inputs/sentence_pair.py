@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 8_192  # pairs tokenised and sorted at a time: memory does not grow with the dataset
 _COMPARED = "[u, v, |u - v|, u * v]"
-# Which text the tokens before the first one, of it, between both, of the second and after it are of.
+# The text (1 or 2, else 0) of the tokens before the first text, in it, between both, in the second and after it.
 _SEGMENTS = (0, 1, 0, 2, 0)
 _ROWS = 256  # a batch of pairs whose texts have been read
 
@@ -54,7 +54,7 @@ class JoinedPair:
 
 
 def cut_longer(first: list[int], second: list[int], capacity: int) -> tuple[list[int], list[int]]:
-    """The tokens of both texts that fit together: the longer text loses its end, down to half if need be."""
+    """Return the tokens of both texts cut to a capacity: the longer text loses its end, down to half if need be."""
     if len(first) + len(second) <= capacity:
         return first, second
     shorter = min(len(first), len(second), capacity // 2)
@@ -65,12 +65,12 @@ def cut_longer(first: list[int], second: list[int], capacity: int) -> tuple[list
 
 @dataclass(frozen=True)
 class SegmentReader:
-    """How a checkpoint reads two texts as two segments."""
+    """Turns pairs of texts into the tensors of a checkpoint that reads them as two segments."""
 
     pair: TextPairReader
 
     def join(self, pairs: Pairs) -> tuple[list[JoinedPair], int]:
-        """The tokens of each pair, and how many pairs were cut."""
+        """Return the tokens of each pair, and how many pairs were cut."""
         reader = self.pair
         firsts, _ = reader.tokenize(pairs.firsts, pairs.parts[:, 0])
         seconds, _ = reader.tokenize(pairs.seconds, pairs.parts[:, 1])
@@ -87,7 +87,7 @@ class SegmentReader:
         return joined, cut
 
     def pad(self, pairs: Sequence[JoinedPair]) -> Inputs:
-        """What the model reads of b pairs, int64 (b, T) each."""
+        """Return the tensors of b pairs, int64 (b, T) each."""
         text = self.pair.text
         padded = text.pad([pair.ids or [text.empty_id] for pair in pairs])
         return padded if self.pair.types is None else {**padded, "token_type_ids": self._pad([p.types for p in pairs])}
@@ -134,7 +134,7 @@ class JointFeatures:
 
 
 def compared(u: Tensor, v: Tensor) -> Tensor:
-    """[u, v, |u − v|, u · v] of two features, (b, D) each (Sentence-BERT, arXiv 1908.10084, and InferSent)."""
+    """Return [u, v, |u − v|, u · v] of two features, (b, D) each (Sentence-BERT, arXiv 1908.10084, and InferSent)."""
     import torch
 
     return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
@@ -176,7 +176,7 @@ class ComparedFeatures:
         return _example_pairs(count, words)
 
     def _read(self, texts: Sequence[str], numbers: np.ndarray, batch_size: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Features of the texts of these numbers, each read once, and which of them each number is."""
+        """Return the features of the distinct texts with these numbers, and the place of each number among them."""
         from hf_emms.features.device import in_order, to_numpy
 
         used, position = np.unique(numbers, return_inverse=True)

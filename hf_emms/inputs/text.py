@@ -1,4 +1,4 @@
-"""Texts, tokenised and read in batches of similar length."""
+"""Texts: tokenised and read in batches of similar length."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import LayerReader
 
-# Tokens that a text is cut at in training, which takes memory with the square of them.
+# The most tokens of a text in training, whose memory grows with their square.
 MAX_TRAINING_TOKENS = 512
 _NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
 _DEFAULT_LIMIT = 512
 _CHUNK = 1_024  # texts a tokenizer call
 _SORTED_TOGETHER = 32_768  # texts tokenised and sorted at a time: memory does not grow with the dataset
-# A batch ends where texts get shorter than this part of its longest one, once it holds 1/8 of its tokens: a third of a
-# batch of few texts, such as labels, would be padding.
+# A batch ends where texts get shorter than this part of its longest text, once it holds 1/8 of its tokens: a third of
+# a batch of few texts, such as labels, would be padding.
 _SIMILAR, _MIN_FILL = 0.9, 8
 
 
 @dataclass(frozen=True)
 class TextReader:
-    """How a checkpoint reads text.
+    """Turns texts into the tokens that a checkpoint reads.
 
     Attributes:
         max_length: the most tokens that the model reads; longer texts are cut.
         empty_id: the token id that replaces a text without any token.
         vocabulary_size: rows of the embedding table; ids beyond it would crash the device.
-        pads_to_limit: fill up to `max_length` instead of the longest text of the batch.
-        pads_left: fill up before a text, for a model that looks at the last place whatever is there.
+        pads_to_limit: whether batches are padded to `max_length` instead of to their longest text.
+        pads_left: whether padding goes before a text, for a model that always looks at the last place.
     """
 
     tokenizer: Any
@@ -53,7 +53,7 @@ class TextReader:
     pads_left: bool = False
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Token ids of each text, and how many texts were cut."""
+        """Return the token ids of each text, and how many texts were cut."""
         tokens: list[list[int]] = []
         cut = 0
         for start in range(0, len(texts), _CHUNK):
@@ -74,7 +74,7 @@ class TextReader:
         return tokens, cut
 
     def check_vocabulary(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Refuses token ids that the model has no embedding for, with an EmmsError."""
+        """Raise an EmmsError where the model has no embedding for a token id."""
         highest = max(chain.from_iterable(tokens), default=0)
         if highest >= self.vocabulary_size:
             raise EmmsError(
@@ -86,7 +86,7 @@ class TextReader:
     def plan_batches(
         self, lengths: Sequence[int], max_tokens: int, batch_size: int | None, *, image_tokens: int = 0
     ) -> Iterator[np.ndarray]:
-        """Positions of one batch after the other, int64 (b,), longest texts first: memory runs out at once or never.
+        """Yield the positions of each batch, int64 (b,), longest texts first: memory runs out at once or never.
 
         A batch has at most `max_tokens`, padding and the `image_tokens` that are read with each text included.
         """
@@ -105,7 +105,7 @@ class TextReader:
             start += rows
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> Inputs:
-        """Token ids and mask, int64 (b, T); filled up on the right, positions count from the text's start."""
+        """Return token ids and mask, int64 (b, T), padded on the right unless `pads_left`."""
         import torch
 
         lengths = np.array([len(row) for row in tokens])
@@ -123,7 +123,7 @@ class TextReader:
         notes: list[str],
         phrase: Callable[[str], str] = str,
     ) -> BatchReader:
-        """Token ids and mask for training; distinct texts are tokenised once, and notes say that some were cut."""
+        """Return a reader of batches for training; distinct texts are tokenised once, and a note counts those cut."""
         used, text_of_row = np.unique(text_of_row, return_inverse=True)
         tokens, cut = self.tokenize([phrase(texts[i]) for i in used])
         if cut:
@@ -132,7 +132,7 @@ class TextReader:
 
 
 def load_tokenizer(plan: ExtractionPlan) -> Any:
-    """The checkpoint's tokenizer of transformers; an EmmsError if it has none, or it cannot be loaded."""
+    """Return the checkpoint's tokenizer of transformers; an EmmsError if it has none, or it cannot be loaded."""
     from transformers import AutoTokenizer
 
     require_vocabulary(plan.repo, plan.model_folder)
@@ -143,7 +143,7 @@ def load_tokenizer(plan: ExtractionPlan) -> Any:
 
 
 def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
-    """The tokenizer with the limits of the model, or of the part of it that reads texts, and at most `max_length`."""
+    """Return the reader with the limits of the model, or of its text part, and at most `max_length` tokens."""
     limits = [plan.max_length, tokenizer.model_max_length, _max_positions(model)]
     limits = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
     length = min(limits, default=_DEFAULT_LIMIT)
@@ -163,16 +163,16 @@ def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: in
 def load_training_texts(
     plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int = MAX_TRAINING_TOKENS
 ) -> TextReader:
-    """How a checkpoint, or its `text_part`, reads texts while it is trained.
+    """Return the reader of texts for the training of a checkpoint, or of its `text_part`.
 
-    The model's configuration gets the token that fills up batches, and the one that starts what a decoder writes.
+    The model's configuration gets the padding token, and the token that starts a decoder's text.
     """
     tokenizer = load_tokenizer(plan)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     reader = text_reader(plan, model if text_part is None else text_part, tokenizer, max_length)
     config = model.config
-    # By it a class that looks at a text's last token finds this.
+    # Classes that look at a text's last token need it to find that.
     config.pad_token_id = reader.pad_id
     if getattr(config, "summary_type", None) == "last":
         reader = replace(reader, pads_left=True)
@@ -194,7 +194,7 @@ def _vocabulary_size(model: Any) -> int:
 
 
 def _max_positions(model: Any) -> int | None:
-    """The longest text that the table of positions allows; RoBERTa's starts after its padding id."""
+    """Return the longest text that the table of positions allows; RoBERTa's starts after its padding id."""
     import torch
 
     for name, module in model.named_modules():
@@ -207,7 +207,7 @@ def _max_positions(model: Any) -> int | None:
 def text_batches(
     reader: TextReader, texts: Sequence[str], forward: BatchedForward, batch_size: int | None, counts: ReadCounts
 ) -> Iterator[Batch]:
-    """Features of texts, the longest first among some thousands; counts those that were cut."""
+    """Yield features of texts, the longest first among some thousands; counts the texts that were cut."""
     max_tokens = forward.batch_elements()
     for start in range(0, len(texts), _SORTED_TOGETHER):
         tokens, cut = reader.tokenize(texts[start : start + _SORTED_TOGETHER])

@@ -44,9 +44,9 @@ class Window:
     """A part of a pair that fits into the model: token ids of the first text, and those of the second in the window.
 
     Attributes:
-        start: how many token ids of the second text are before them.
-        counted: which of `second` count here and in no other window.
-        spans: parts of those that count each for itself; empty: all of them count together.
+        start: how many token ids of the second text come before the window.
+        counted: the run of `second` that counts here and in no other window.
+        spans: runs within it that are averaged each by itself; if empty, it is averaged as a whole.
     """
 
     first: Sequence[int]
@@ -57,7 +57,7 @@ class Window:
 
 
 def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
-    """The windows of one pair, evenly over the second text; `capacity` tokens fit in addition to the special ones."""
+    """Return the windows of a pair, evenly over the second text; `capacity` is without special tokens."""
     size = capacity - len(first)
     count = 1 + max(0, ceil((len(second) - size) / (size - size // _OVERLAP)))
     starts = [round(i * (len(second) - size) / (count - 1)) for i in range(count)] if count > 1 else [0]
@@ -71,10 +71,10 @@ def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> l
 
 @dataclass(frozen=True)
 class TextPairReader:
-    """How a checkpoint reads a pair of texts, with special tokens before, between and after the two.
+    """Turns pairs of texts into the tensors of a checkpoint, with special tokens before, between and after the two.
 
     `types` are token types of `before`, the first text, `between`, the second and `after`; None if the model has none.
-    `adds_break` says that `between` is a line break, which the tokenizer does not put there by itself.
+    With `adds_break`, `between` is a line break, which the tokenizer does not put there by itself.
     """
 
     text: TextReader
@@ -99,7 +99,7 @@ class TextPairReader:
     def tokenize(
         self, texts: Sequence[str], numbers: np.ndarray, *, offsets: bool = False
     ) -> tuple[dict[int, list[int]], dict[int, list[TokenRun]]]:
-        """Token ids of some of the texts by their numbers, and the characters of each token if asked for."""
+        """Return the token ids of texts by their numbers, and with `offsets` the characters of each token."""
         used = np.unique(numbers).tolist()
         encoded = self.text.tokenizer(
             [texts[i] for i in used],
@@ -114,7 +114,7 @@ class TextPairReader:
         return ids, dict(zip(used, encoded["offset_mapping"], strict=True)) if offsets else {}
 
     def pad(self, windows: Sequence[Window]) -> Inputs:
-        """The tensors of b windows that count equally many runs of tokens, S.
+        """Return the tensors of b windows that count equally many runs of tokens, S.
 
         int64 (b, T): "input_ids", "attention_mask", "token_type_ids" if the model has them, and "first", 1 for the
         tokens of the first text; "counted", int64 (b, S, 2): the runs of the second text that count.
@@ -145,7 +145,7 @@ class TextPairReader:
 
 
 def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
-    """The tokenizer with the special tokens that it puts around a pair."""
+    """Return the reader with the special tokens that the tokenizer puts around a pair."""
     encoded = text.tokenizer("a", "b", return_special_tokens_mask=True, return_token_type_ids=True)
     ids, types = encoded["input_ids"], encoded["token_type_ids"]
     content = [i for i, special in enumerate(encoded["special_tokens_mask"]) if not special]
@@ -154,7 +154,7 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
     before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
     adds_break = not between
     if adds_break:
-        # A decoder, with a token before both texts or without, would read them as one sentence.
+        # A decoder, with a token before both texts or without, would read them as a single sentence.
         between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
     has_types = "token_type_ids" in signature(model.forward).parameters
     has_types = has_types and (getattr(model.config, "type_vocab_size", None) or 0) > 1
@@ -164,9 +164,9 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
 
 
 def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
-    """A run of the second text's tokens among all `length` of a window, of which `before` are before that text.
+    """Return a run of the second text's tokens as a run of a window of `length` tokens, the text starting at `before`.
 
-    A run that is not empty stays so: where the text has no token, the nearest one is taken.
+    A run that is not empty stays so: where the text has no token, the nearest token is taken.
     """
     start, stop = run
     return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)
@@ -178,7 +178,7 @@ def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
 class PairFeatures:
     """The `FeatureReader` of pairs: [mean of the first text's tokens; mean of the second's], read together.
 
-    The windows of a pair are merged exactly, as if one mean ran over all tokens.
+    The windows of a pair are merged exactly, as if a single mean ran over all tokens.
     """
 
     summary = "mean of the question's tokens and mean of the context's, read together"
@@ -212,12 +212,12 @@ class PairFeatures:
         return Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
 
     def _chunk(self, pairs: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features of some inputs, longest windows first."""
+        """Yield positions and features of some inputs, longest windows first."""
         seconds, _ = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1])
         return self._merged(self._windows(pairs, seconds), max_tokens, batch_size)
 
     def _windows(self, pairs: Pairs, seconds: dict[int, list[int]]) -> list[list[Window]]:
-        """The windows of each pair. A first text too long for half the model is cut."""
+        """Return the windows of each pair. A first text too long for half the model is cut."""
         half = self._reader.capacity // 2
         firsts, _ = self._reader.tokenize(pairs.firsts, pairs.parts[:, 0])
         self.counts.add_cut(sum(len(first) > half for first in firsts.values()), self._reader.text.max_length // 2)
@@ -233,7 +233,7 @@ class PairFeatures:
     def _merged(
         self, windows: Sequence[Sequence[Window]], max_tokens: int, batch_size: int | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows of pairs as soon as all of their windows have been read; each window counts equally many runs."""
+        """Yield numbers and rows of pairs whose windows have all been read; each window has equally many runs."""
         from hf_emms.features.device import to_numpy
 
         flat = list(chain.from_iterable(windows))
@@ -255,9 +255,10 @@ class PairFeatures:
                 yield done, np.stack([self._merge(pooled[starts[pair] : ends[pair]]) for pair in done])
 
     def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
-        """Mean of the first text's tokens, sum of the second's that count, and their number, (b, 2·D + 1).
+        """Return the mean of the first text's tokens, and sum and number of the second's that count, (b, 2·D + 1).
 
-        Of token states (b, T, D), marks of the first text's tokens (b, T), and sums and numbers of runs (b, S, D + 1).
+        They come from token states (b, T, D), marks of the first text's tokens (b, T), and sums and numbers of runs
+        (b, S, D + 1).
         """
         import torch
 
@@ -266,7 +267,7 @@ class PairFeatures:
         return torch.cat([marked_mean(hidden, first), runs[:, 0]], dim=1)
 
     def _merge(self, pooled: np.ndarray) -> np.ndarray:
-        """The row (2·D,) of a pair from its w windows, float32 (w, 2·D + 1)."""
+        """Return the row (2·D,) of a pair from its w windows, float32 (w, 2·D + 1)."""
         first, second = np.split(pooled[:, :-1], 2, axis=1)
         # An empty second text has no tokens to average.
         return np.concatenate([first.mean(0), second.sum(0) / max(1.0, pooled[:, -1].sum())])
@@ -300,13 +301,13 @@ class SpanFeatures(PairFeatures):
         return runs
 
     def _merge(self, pooled: np.ndarray) -> np.ndarray:
-        """The rows (S, D) of a pair's spans from its w windows, float32 (w, S, D + 1)."""
+        """Return the rows (S, D) of a pair's spans from its w windows, float32 (w, S, D + 1)."""
         total = pooled.sum(0)
         return total[:, :-1] / np.maximum(1, total[:, -1:])
 
 
 def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
-    """The spans of each pair, int64 (pairs, S), filled up with −1; `pair_of` is the pair of each span."""
+    """Return the spans of each pair, int64 (pairs, S), filled up with −1; `pair_of` is the pair of each span."""
     order = np.argsort(pair_of, kind="stable")
     counts = np.bincount(pair_of, minlength=pairs)
     columns = np.arange(counts.max())
@@ -316,7 +317,7 @@ def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
 
 
 def _run_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
-    """The tokens of a span of characters, by the characters of every token; the nearest token where it has none."""
+    """Return the run of tokens that covers a span of characters; the nearest token where none does."""
     if not offsets:
         return 0, 1
     start, stop = span
@@ -329,7 +330,7 @@ def _run_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
 
 
 def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
-    """The window with those tokens of each run of the second text that count in it."""
+    """Return the window with the part of each run of the second text's tokens that counts in it."""
     start, stop = window.counted
     stop = stop if window.second else 1
     clipped = [(max(first - window.start, start), min(last - window.start, stop)) for first, last in runs]

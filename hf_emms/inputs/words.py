@@ -1,7 +1,7 @@
-"""Texts of which every word is a row: a checkpoint reads each text once, whole, and gives the states of its words.
+"""Words of texts, each of them a row: a checkpoint reads each text once, whole, and gives the states of its words.
 
-The state of a word is that of its first token, which is also what transformers trains for such tasks. Texts longer than
-the model reads are cut into overlapping windows, and each word counts in the one where it is farther from the edge.
+The state of a word is that of its first token, as in transformers' training for such tasks. Texts longer than the model
+reads are cut into overlapping windows, and each word counts in the window where it is farther from the edge.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class WordWindow:
 
 @dataclass(frozen=True)
 class WordReader:
-    """How a checkpoint reads texts with words, with special tokens `before` and `after` a text."""
+    """Turns texts with words into windows that fit the model, with special tokens `before` and `after` a text."""
 
     text: TextReader
     before: tuple[int, ...]
     after: tuple[int, ...]
 
     def windows(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[WordWindow]:
-        """The windows of texts that have words, by their text; of each text its words are in order."""
+        """Return the windows of all texts in order; `words` are those of each text."""
         encoded = self.text.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -90,14 +90,14 @@ class WordReader:
 
 
 def word_reader(text: TextReader, checkpoint: str) -> WordReader:
-    """The tokenizer with the special tokens that it puts around a text.
+    """Return the reader with the special tokens that the tokenizer puts around a text.
 
     Raises:
         EmmsError: it does not say which characters a token covers.
     """
     if not text.tokenizer.is_fast:
         raise EmmsError(
-            f"the tokenizer of {checkpoint} does not say which characters a token covers, which words are found by",
+            f"the tokenizer of {checkpoint} does not say which characters a token covers, by which words are located",
             "leave it out of --checkpoint",
         )
     encoded = text.tokenizer("a", return_special_tokens_mask=True)
@@ -107,7 +107,7 @@ def word_reader(text: TextReader, checkpoint: str) -> WordReader:
 
 
 def _first_tokens(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarray:
-    """The first token of each word, int64, by the characters that tokens cover; the nearest one where it has none."""
+    """Return the first token of each word, int64, by the characters that tokens cover; the nearest where none does."""
     if not offsets:
         return np.zeros(len(words), np.int64)
     stops = np.maximum.accumulate(np.array(offsets, np.int64)[:, 1])
@@ -130,7 +130,7 @@ class WordFeatures:
             raise TypeError(f"{Spans.__name__} of texts are needed, not {type(inputs).__name__}")
         text_of_word = inputs.bounds[:, 0]
         order = np.argsort(text_of_word, kind="stable")
-        # A chunk ends where a text does: all words of a text come from one forward.
+        # A chunk ends where a text does: all words of a text come from the same forward pass.
         ends = np.flatnonzero(np.diff(text_of_word[order], append=-1)) + 1
         start = 0
         while start < len(order):
@@ -142,7 +142,7 @@ class WordFeatures:
         return Spans(example_texts(count, words), np.array([(text, 0, 1) for text in range(count)]))
 
     def _read(self, inputs: Spans, chosen: np.ndarray, batch_size: int | None) -> Iterator[Batch]:
-        """States of the chosen words, whose texts come one after the other."""
+        """Yield positions and states of the chosen words, which are in the order of their texts."""
         used, first, text_of_word = np.unique(inputs.bounds[chosen, 0], return_index=True, return_inverse=True)
         words: list[list[Span]] = [[] for _ in used]
         for text, (start, stop) in zip(text_of_word.tolist(), inputs.bounds[chosen, 1:].tolist(), strict=True):
@@ -162,7 +162,7 @@ class WordFeatures:
 
 
 def _padded_places(windows: Sequence[WordWindow]) -> Tensor:
-    """Of each window the places of its words, int64 (b, S), filled up with −1."""
+    """Return the places of the words of each window, int64 (b, S), padded with −1."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
