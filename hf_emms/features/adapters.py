@@ -137,7 +137,7 @@ def place_adapter(model: nn.Module, head: Iterable[Tensor] = ()) -> Any:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d, Conv1D))
         and getattr(module, "groups", 1) == 1
-        and uses[id(module.weight)] == 1
+        and all(uses[id(parameter)] == 1 for parameter in module.parameters(recurse=False))
     ]
     config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=names)
     adapter = get_peft_model(model, config)

@@ -53,10 +53,10 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 7
+FINETUNE_VERSION = 8
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
 _MAX_TIED = 2
-# By how much a rate is lowered at which no loss falls.
+# Divides the lowest learning rate where training diverges at every one.
 _LOWER = 10
 # By extra: a module that it installs → the package that has it.
 _FINETUNE = {"accelerate": "accelerate", "sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
@@ -344,7 +344,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
 def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
     """Every checkpoint at its learning rates, then the other seeds at the best rate of each.
 
-    One whose loss falls at none of the rates that were chosen for it is also trained at a lower one.
+    A checkpoint that diverges at each of its default rates is also trained at a lower one.
     """
     plans, errors, results = dict[str, ExtractionPlan](), dict[str, str](), dict[TrainingJob, TrainingRun]()
 
@@ -371,7 +371,7 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
     for row, recipe in rows:
         if not work.options.learning_rates and all(run.has_diverged for run in runs_of(row)):
             lower = float(f"{min(recipe.learning_rates) / _LOWER:g}")
-            work.progress.noted(f"{row.checkpoint}: its loss falls at none of these rates: {lower:g} is tried too")
+            work.progress.noted(f"{row.checkpoint}: its training diverges at these rates: {lower:g} is tried too")
             slower.append(job(row, lower, recipe.seeds[0]))
     train(slower)
     further = []

@@ -1,8 +1,8 @@
-"""One run: transformers' `Trainer` on a network, evaluated every epoch, the best state kept, resumed after a kill."""
+"""Train a network with transformers' `Trainer`: evaluated every epoch, the best state kept, resumed after a kill."""
 
 from __future__ import annotations
 
-import logging
+import gc
 import math
 import random
 import shutil
@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_file
 from transformers import (
-    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -29,6 +28,7 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
@@ -54,23 +54,24 @@ from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Metric
 
-_LOG = logging.getLogger(__name__)
-# Losses are looked at so many times a run.
+# Losses that a run logs.
 _LOGS = 50
-# A loss that ends above this share of its start has not fallen.
-_FALLEN = 0.98
+# A loss that ends above this share of its start has not fallen. It has risen where it ends above the other share, and
+# by more standard errors than losses scatter by.
+_FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
+_PARTS = 5  # of the losses: the first is compared with the last
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
-# Parts of the test rows, each left out once for the standard error: single rows of small splits, and at least so many
-# of large ones, whose metric is then computed on about so many rows in all.
+# Parts of the test rows, each left out once for the standard error: single rows of a small split, and of a large one
+# at least 20, or as many as compute the metric on about 200,000 rows in all.
 _MIN_PARTS, _JACKKNIFE_ROWS = 20, 200_000
-# What writing a state or a model raises on a full or read-only disk.
+# Raised by writing a state or a model to a full or read-only disk.
 _UNWRITABLE = (OSError, RuntimeError, SafetensorError)
-# Held by the thread that trains: PyTorch has one state of random numbers for all threads.
+# PyTorch has one state of random numbers for all threads: one of them trains at a time.
 _TRAINING = threading.RLock()
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no number any more."""
+    """The loss of a training is no number any more."""
 
 
 class UnsavedModelError(StorageError):
@@ -89,9 +90,7 @@ def run_job(
     deadline: float | None = None,
     progress: Progress | None = None,
 ) -> TrainingRun:
-    """The result of one run, which is an error where it failed or the time limit had passed; see `Training`.
-
-    Random states are as before at the end, and other threads wait.
+    """Train once, see `Training`, and return the result: an error where it failed or the time limit had passed.
 
     Raises:
         StorageError: a state or the model cannot be written.
@@ -101,7 +100,7 @@ def run_job(
     device = choose_device(options.device)
     training = Training(job, splits, folder, device, save_to=save_to, deadline=deadline, progress=progress)
     try:
-        with _own_random_states(), remembered_interrupts(), checkpoint_errors():
+        with isolated(), checkpoint_errors():
             return training.run(lambda: load_network(job.plan, splits, options, job.recipe.method))
     except EmmsError as error:
         if isinstance(error.__cause__, StorageError):
@@ -111,20 +110,24 @@ def run_job(
 
 
 @contextmanager
-def _own_random_states() -> Iterator[None]:
-    """Keeps the random states of the process, and other threads from changing those of a training."""
-    with _TRAINING, torch.random.fork_rng(range(torch.cuda.device_count())):
-        of_python, of_numpy = random.getstate(), np.random.get_state()
+def isolated() -> Iterator[None]:
+    """Keep random states, interrupts and garbage of a training from the rest of the process; other threads wait."""
+    with _TRAINING, torch.random.fork_rng(range(torch.cuda.device_count())), remembered_interrupts():
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        # Each `train` of Trainer collects garbage: a quarter of a second in a process that has imported torch.
+        gc.freeze()
         try:
             yield
         finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)
+            gc.collect()
+            gc.unfreeze()
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 @contextmanager
 def remembered_interrupts() -> Iterator[None]:
-    """Has Ctrl-C end a training also where Python drops its exception, as in a callback of the garbage collector."""
+    """Have Ctrl-C end a training also where Python drops its exception, as in a callback of the garbage collector."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
         yield
@@ -144,10 +147,10 @@ def remembered_interrupts() -> Iterator[None]:
 
 
 class Training:
-    """One run of a network, and a second try where it fails.
+    """A training of a network with a learning rate and a seed, and a second try where it fails.
 
-    Unfinished states are in `folder`, and the finished model is written to `save_to`. Training ends at `deadline`, of
-    `time.time`; another run in the same folder goes on from there.
+    States are written to `folder`, and the finished model to `save_to`. Training ends at `deadline`, a `time.time`;
+    another one in the same folder goes on from there.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ class Training:
         self._metrics = head_of(splits.task).metrics(splits.train.references)
 
     def run(self, load: Callable[[], Network]) -> TrainingRun:
-        """Fine-tunes once; where memory runs out or the loss is no number, once more with half the batch.
+        """Train once; where memory runs out or the loss is no number, once more with half the batch.
 
         Raises:
             DivergedError: the loss is no number, with half the batch too.
@@ -191,15 +194,15 @@ class Training:
     def _attempt(
         self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
     ) -> TrainingRun:
-        """One try; where its best state has gone, again in a folder of its own.
+        """Train in a folder; where another process has removed the best state from it, again in a temporary one.
 
-        Only machines whose locks do not reach each other train in one folder, as jobs that share a bucket.
+        Only machines whose locks do not reach each other share a folder, as jobs with one bucket do.
         """
         try:
             return self._train(load, folder, batch_size, accumulation, notes)
         except LostStateError:
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
-                return self._train(load, Path(own), batch_size, accumulation, notes)
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+                return self._train(load, Path(temporary), batch_size, accumulation, notes)
 
     def _train(
         self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
@@ -214,14 +217,14 @@ class Training:
         watch = _Watch(job.name, self._deadline, self._progress, f"eval_{metric.name}", job.recipe.patience)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, accumulation, watch)
-            _fit(trainer, folder, watch)
+            _fit(trainer, network, folder, watch)
             outputs = _outputs(trainer, network, splits.validation)
             validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
             outputs = _outputs(trainer, network, splits.test)
             save_error = self._save(network)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
         predictions, references = network.predictions(outputs, splits.test), splits.test.references
-        stagnation = _note_on_losses(trainer)
+        losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         run = TrainingRun(
             job.learning_rate,
             job.seed,
@@ -233,8 +236,8 @@ class Training:
             seconds=time.perf_counter() - started,
             curve=tuple(watch.curve(trainer.state.log_history)),
             loss=None if network.loss is None else network.loss(outputs, splits.test),
-            notes=(*network.notes, *notes, *stagnation, *watch.notes),
-            has_diverged=bool(stagnation),
+            notes=(*network.notes, *notes, *_note_on_losses(losses), *watch.notes),
+            has_diverged=has_risen(losses),
             unfinished=watch.unfinished,
         )
         if save_error is not None:
@@ -243,7 +246,7 @@ class Training:
         return run
 
     def _save(self, network: Network) -> UnsavedModelError | None:
-        """Writes the model where it is kept, whole or not at all; the error where that fails, which costs no result."""
+        """Write the model, whole or not at all, and return the error where that fails, which costs no result."""
         if self._save_to is None:
             return None
         unfinished = self._save_to.with_name(f"{UNFINISHED}{self._save_to.name}")
@@ -284,7 +287,6 @@ class Training:
             eval_steps=every,
             save_strategy="steps",
             save_steps=every,
-            load_best_model_at_end=True,
             metric_for_best_model=self._metrics[0].name,
             greater_is_better=True,
             logging_steps=max(1, total // _LOGS),
@@ -310,16 +312,17 @@ class Training:
             train_dataset=train,
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
-            callbacks=[watch],
+            callbacks=[watch, _States()],
+            optimizers=(_optimizer(network, recipe.weight_decay, self._job.learning_rate), None),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
 
 def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
-    """The delete-a-part jackknife over parts of the rows, whose groups, uint64 (n,), stay together.
+    """Return a metric's standard error by the jackknife over parts of n rows, whose groups, uint64 (n,), stay whole.
 
-    Of a share of right answers in rows that are all groups of their own it is the binomial standard error.
+    For a share of right answers, where each row is a group, it is the binomial standard error.
     """
     parts = max(_MIN_PARTS, _JACKKNIFE_ROWS // max(1, len(groups)))
     names, part_of = np.unique(groups, return_inverse=True)
@@ -334,20 +337,33 @@ def standard_error(metric: Metric, predictions: Sequence[Any], references: Seque
     return float(np.sqrt((count - 1) * np.var(values))) if count > 1 else 0.0
 
 
-def _fit(trainer: Trainer, folder: Path, watch: _Watch) -> None:
-    """Trains from the last whole state that an earlier call has left, or from the start."""
+def _fit(trainer: Trainer, network: Network, folder: Path, watch: _Watch) -> None:
+    """Train from the last whole state that an earlier call has left, or from the start, and load the best state."""
     state = newest_state(folder)
     if state is None:
         shutil.rmtree(folder, ignore_errors=True)
-        trainer.train()
-        return
-    path, content = state
-    if content["global_step"] < trainer.args.max_steps and not watch.has_stopped_improving(content["log_history"]):
-        trainer.train(resume_from_checkpoint=str(path))
-        return
-    trainer.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
-    trainer._load_from_checkpoint(trainer.state.best_model_checkpoint or str(path))
-    watch.on_train_begin(trainer.args, trainer.state, trainer.control)
+        _train(trainer)
+    else:
+        path, content = state
+        if content["global_step"] < trainer.args.max_steps and not watch.has_stopped_improving(content["log_history"]):
+            _train(trainer, resume_from_checkpoint=str(path))
+        else:
+            trainer.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+            watch.on_train_begin(trainer.args, trainer.state, trainer.control)
+    if trainer.state.best_model_checkpoint is not None:
+        best = Path(trainer.state.best_model_checkpoint)
+        check_whole(best)
+        network.model.load_state_dict(load_file(best / SAFE_WEIGHTS_NAME))
+
+
+def _train(trainer: Trainer, **settings: Any) -> None:
+    try:
+        trainer.train(**settings)
+    except _UNWRITABLE as error:
+        # A step that is evaluated is saved after that.
+        if trainer.control.should_save and not trainer.control.should_evaluate:
+            raise storage_error(Path(trainer.args.output_dir), error) from error
+        raise
 
 
 def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
@@ -359,35 +375,43 @@ def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
     return outputs
 
 
-def _note_on_losses(trainer: Trainer) -> list[str]:
-    """A note where the mean loss of the last fifth is about that of the first fifth or above it."""
-    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    fifth = len(losses) // 5
-    if not fifth:
-        return []
-    first, last = float(np.mean(losses[:fifth])), float(np.mean(losses[-fifth:]))
+def _note_on_losses(losses: Sequence[float]) -> list[str]:
+    """Return a note where the losses ended about where they had started, or above."""
+    first, last = _ends(losses)
     return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
 
 
+def has_risen(losses: Sequence[float]) -> bool:
+    """Return whether the losses of a training ended above where they had started, beyond their scatter."""
+    first, last = _ends(losses)
+    # Differences of successive losses scatter without the trend.
+    error = np.std(np.diff(losses)) / math.sqrt(max(1, len(losses) // _PARTS)) if len(losses) > 1 else 0.0
+    return bool(last > _RISEN * first and last - first > _MAX_ERRORS * error)
+
+
+def _ends(losses: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of the first fifth of losses and of the last; zeros where these are fewer than five."""
+    count = len(losses) // _PARTS
+    return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)
+
+
+def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> torch.optim.Optimizer:
+    """Return AdamW; new weights of a head learn at a rate of their own where that of the rest is low."""
+    parts: list[list[Any]] = [[], []]
+    for name, parameter in network.model.named_parameters():
+        if parameter.requires_grad:
+            parts[name in network.head].append(parameter)
+    rates = learning_rate, max(learning_rate, network.head_rate)
+    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
+
+
 class _NetworkTrainer(Trainer):
-    """Predicts as a network does, from rows without labels."""
+    """Predicts as a network does, from rows without labels, and writes all weights of its model by their names."""
 
     def __init__(self, network: Network, arguments: TrainingArguments, **others: Any) -> None:
         super().__init__(network.model, arguments, **others)
         self._network = network
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW; a head starts from random weights, and learns at a rate of its own where that of the rest is low."""
-        if getattr(self, "optimizer", None) is None:
-            arguments, head = self.args, self._network.head
-            parts: list[list[Any]] = [[], []]
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    parts[name.replace(".base_layer.", ".") in head].append(parameter)
-            rates = arguments.learning_rate, max(arguments.learning_rate, self._network.head_rate)
-            groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
-            self.optimizer = torch.optim.AdamW(groups, lr=arguments.learning_rate, weight_decay=arguments.weight_decay)
-        return self.optimizer
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -398,41 +422,39 @@ class _NetworkTrainer(Trainer):
         # Without labels of some kind the scores would not be computed.
         return None, outputs, torch.zeros(len(next(iter(inputs.values()))))
 
-    def _save_checkpoint(self, *arguments: Any) -> None:
-        folder = Path(self.args.output_dir)
-        newest = folder / f"checkpoint-{self.state.global_step}"
-        try:
-            super()._save_checkpoint(*arguments)
-            seal(newest)
-        except _UNWRITABLE as error:
-            raise storage_error(newest, error) from error
-        best = self.state.best_model_checkpoint
-        for state in folder.glob("checkpoint-*"):
-            if state != newest and str(state) != best:
-                remove_state(state)
-
-    def _load_best_model(self) -> None:
-        check_whole(Path(self.state.best_model_checkpoint))
-        super()._load_best_model()
-
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if isinstance(self.model, PreTrainedModel) or output_dir is None:
-            super()._save(output_dir, state_dict)
-            return
         # Several names may share one tensor, such as the tables of a decoder's words.
+        assert output_dir is not None
+        tensors, addresses = dict[str, torch.Tensor](), set[int]()
+        for name, tensor in self.model.state_dict().items():
+            address = tensor.untyped_storage().data_ptr()
+            tensors[name] = tensor.clone() if address in addresses else tensor.contiguous()
+            addresses.add(address)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(Path(output_dir, SAFE_WEIGHTS_NAME)))
+        save_file(tensors, Path(output_dir, SAFE_WEIGHTS_NAME))
 
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Does nothing: what is missing are the other names of shared tensors."""
+
+class _States(TrainerCallback):
+    """Marks states as whole, and deletes all but the newest and the best."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        folder = Path(args.output_dir)
+        newest = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        try:
+            seal(newest)
+        except OSError as error:
+            raise storage_error(newest, error) from error
+        for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            if path != newest and str(path) != state.best_model_checkpoint:
+                remove_state(path)
 
 
 class _Watch(TrainerCallback):
-    """Reports steps; ends a run at its deadline or after `patience` evaluations that were no better, or fails it.
+    """Reports steps, and ends a training: at its deadline, after `patience` evaluations that were no better, or failed.
 
     Attributes:
-        steps: that were reported.
-        unfinished: how far the run came where its deadline ended it.
+        steps: how many were reported.
+        unfinished: how far the training came where its deadline ended it.
     """
 
     def __init__(self, name: str, deadline: float | None, progress: Progress, metric: str, patience: int) -> None:
@@ -446,7 +468,7 @@ class _Watch(TrainerCallback):
         return [f"ended by the time limit {self.unfinished}"] if self.unfinished else []
 
     def curve(self, log_history: Sequence[dict[str, float]]) -> list[float]:
-        """The validation scores so far."""
+        """Return the validation scores so far."""
         return [log[self._metric] for log in log_history if self._metric in log]
 
     def has_stopped_improving(self, log_history: Sequence[dict[str, float]]) -> bool:
@@ -462,7 +484,7 @@ class _Watch(TrainerCallback):
         self._advance(state.global_step)
         if self._deadline is not None and time.time() > self._deadline and state.global_step < state.max_steps:
             self.unfinished = f"after {state.global_step:,} of {state.max_steps:,} steps"
-            # Without another evaluation: the run that goes on from here is to be as one that was not ended.
+            # Without another evaluation: a training that goes on from here must be as one that was not ended.
             control.should_training_stop = control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **others: Any) -> None:

@@ -51,7 +51,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         steps: of the optimizer, until it ended.
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
-        has_diverged: whether the loss did not fall, or was no number.
+        has_diverged: whether the loss rose, or was no number.
         unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
     """
 

@@ -166,13 +166,13 @@ def test_a_checkpoint_that_diverges_is_a_failed_entry_after_a_second_try_and_the
     assert [*(emms_cache / "unfinished").iterdir()] == []
 
 
-def test_where_the_loss_falls_at_no_rate_a_lower_one_is_tried_too(root: Path, folder: str, emms_cache: Path) -> None:
+def test_where_training_diverges_at_all_rates_a_lower_one_is_tried(root: Path, folder: str, emms_cache: Path) -> None:
     rows = ranking(folder, "image-classification", IMAGES, {broken(root): -0.1, str(build(root, "resnet")): -0.2})
     notes, settings = Notes(), {**FAST, "learning_rates": None}
     bad, good = hf_emms.confirm(rows, top=2, progress=notes, **settings).rows
     assert [run.learning_rate for run in bad.fine_tuned.runs] == [5e-4, 2e-3, 5e-5]
     assert [run.learning_rate for run in good.fine_tuned.runs] == [5e-4, 2e-3]
-    assert f"{bad.checkpoint}: its loss falls at none of these rates: 5e-05 is tried too" in notes.lines
+    assert f"{bad.checkpoint}: its training diverges at these rates: 5e-05 is tried too" in notes.lines
 
 
 def test_nothing_but_failures_is_an_error_with_the_reasons(root: Path, folder: str, emms_cache: Path) -> None:

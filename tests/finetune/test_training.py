@@ -18,7 +18,7 @@ from hf_emms.finetune.network import LabeledRows, Network, repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import LabeledSplit, Splits
-from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts, standard_error
+from hf_emms.finetune.training import DivergedError, Training, has_risen, remembered_interrupts, standard_error
 from hf_emms.finetune.unfinished import StorageError, newest_state
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
@@ -113,8 +113,45 @@ def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> No
 def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
     run = training(tmp_path, learning_rate=1e-9).run(lambda: network(Line(weight=0.1)))
     assert any(note.startswith("the loss did not fall: ") for note in run.notes)
-    assert run.has_diverged
-    assert not training(tmp_path / "other").run(lambda: network(Line())).has_diverged
+    assert not run.has_diverged
+
+
+def test_a_loss_that_rises_has_diverged_and_one_that_is_flat_and_good_has_not(tmp_path: Path) -> None:
+    class Loss(Line):
+        """Has a loss that grows with each step."""
+
+        step = 0
+
+        def __init__(self, growth: float) -> None:
+            super().__init__()
+            self.growth = growth
+
+        def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+            outputs = super().forward(points, labels)
+            if labels is not None:
+                self.step += 1
+                noise = 0.01 * np.sin(12.9898 * self.step)
+                outputs["loss"] = 0.05 + noise + self.growth * self.step + 0 * outputs["loss"]
+            return outputs
+
+    runs = [training(tmp_path / str(growth)).run(lambda growth=growth: network(Loss(growth))) for growth in (0, 0.01)]
+    assert [run.has_diverged for run in runs] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("losses", "risen"),
+    [
+        ([0.7] * 9 + [0.71], False),
+        ([0.05, 0.04, 0.06, 0.05, 0.04, 0.07, 0.05, 0.06, 0.04, 0.06], False),
+        ([2.0, 1.0, 0.5, 0.2, 0.1], False),
+        ([0.7, 0.8, 1.5, 4.0, 9.0], True),
+        ([0.7] * 10 + [3.0, 5.0, 2.0, 6.0, 4.0] * 8, True),
+        ([1.0, 9.0], False),
+        ([], False),
+    ],
+)
+def test_a_loss_has_risen_where_it_ends_above_its_start_beyond_its_scatter(losses: list[float], risen: bool) -> None:
+    assert has_risen(losses) is risen
 
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
@@ -205,6 +242,32 @@ def test_what_cannot_be_written_is_the_failure_of_the_disk_and_is_named(tmp_path
     (tmp_path / "run").write_text("a file in place of the folder")
     with pytest.raises(StorageError, match=re.escape(f"{tmp_path / 'run'}")):
         training(tmp_path).run(lambda: network(Line()))
+
+
+@pytest.mark.parametrize(("fails_in", "expected"), [("eval", StorageError), ("train", OSError)])
+def test_a_state_that_cannot_be_written_is_the_failure_of_the_disk_and_a_row_that_cannot_be_read_is_not(
+    tmp_path: Path, fails_in: str, expected: type[Exception]
+) -> None:
+    class Fails(Line):
+        """Puts a file in place of the folder before its first state is written, or cannot read its second batch."""
+
+        steps = 0
+
+        def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+            self.steps += 1
+            if fails_in == "train" and self.steps == 2:
+                raise OSError("no such picture")
+            return super().forward(points, labels)
+
+        def eval(self) -> Fails:
+            if fails_in == "eval":
+                shutil.rmtree(tmp_path / "run")
+                (tmp_path / "run").touch()
+            return super().eval()
+
+    with pytest.raises(expected) as raised:
+        training(tmp_path).run(lambda: network(Fails()))
+    assert type(raised.value) is expected
 
 
 class Interrupted(Network):
