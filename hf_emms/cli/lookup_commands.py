@@ -27,7 +27,7 @@ _IN_WORDS: Mapping[str, Callable[[Any], str]] = {
     "parameters": lambda count: format_count(count) if count else "unknown",
     "bytes": lambda count: format_bytes(count) if count else "unknown",
     "weights": lambda names: names or "unknown",
-    "licence": lambda name: name or "not seen",
+    "license": lambda name: name or "not seen",
     "verified": lambda value: "yes" if value else "no",
 }
 
@@ -54,7 +54,7 @@ def jobs() -> None:
 def presets() -> None:
     """List what --task, --dataset, --checkpoint, --encoder and --estimator take, and what is ranked by default.
 
-    Parameters, bytes and licence are from public pages, or what search, --dry-run and rank have learned here.
+    Parameters, bytes and license are from public pages, or what search, --dry-run and rank have learned here.
     """
     from hf_emms.presets import (
         CheckpointPreset,
@@ -78,7 +78,7 @@ def presets() -> None:
     for dataset in dataset_presets().values():
         source = dataset.id or "not on the Hub: pass a folder"
         note = "" if dataset.name in usable or dataset.id is None else " (not supported yet)"
-        add("dataset", dataset.name, dataset.task, source + note, (None, dataset.bytes, dataset.licence))
+        add("dataset", dataset.name, dataset.task, source + note, (None, dataset.bytes, dataset.license))
     for task_id, checkpoints in checkpoint_presets().items():
         for checkpoint in checkpoints if task_id in TASKS else ():
             add("checkpoint", task_id, task_id, checkpoint.name, _facts(checkpoint))
@@ -95,24 +95,24 @@ def presets() -> None:
             add("encoder", name, "", encoder.name, _facts(encoder))
     for estimator in ESTIMATORS.values():
         add("estimator", estimator.name, "", estimator.summary)
-    _print(("kind", "name", "task", "what", "parameters", "bytes", "licence"), rows, unknown="")
+    _print(("kind", "name", "task", "what", "parameters", "bytes", "license"), rows, unknown="")
 
 
 @cloup.command(short_help="List the datasets that have a short name.")
 @_task_option
 @format_option()
 def datasets(task: str | None) -> None:
-    """List the datasets that --dataset takes by a short name: task, size, licence, and whether the source is verified.
+    """List the datasets that --dataset takes by a short name: task, size, license, and whether the source is verified.
 
     Not verified: the repository, a split or a column is from memory. Loading the dataset reports what differs.
     """
     from hf_emms.presets import dataset_presets
 
     tasks = _tasks(task, {preset.task for preset in dataset_presets().values()})
-    header = ["name", "task", "dataset", "rows", "bytes", "licence", "verified", "note"]
+    header = ["name", "task", "dataset", "rows", "bytes", "license", "verified", "note"]
     rows: list[tuple[Any, ...]] = []
     for preset in dataset_presets().values():
-        about = (preset.bytes, preset.licence, preset.verified, preset.blocked or preset.note)
+        about = (preset.bytes, preset.license, preset.verified, preset.blocked or preset.note)
         if preset.task in tasks:
             rows.append((preset.name, preset.task, preset.id, dict(preset.splits), *about))
     if out.format == "table":  # notes are too long for one
@@ -126,42 +126,42 @@ def datasets(task: str | None) -> None:
 def checkpoints(task: str | None) -> None:
     """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
 
-    Not verified: all but the licence is from memory. Differences are reported in the checkpoint's row of the ranking.
+    Not verified: all but the license is from memory. Differences are reported in the checkpoint's row of the ranking.
     """
     from hf_emms.presets import checkpoint_presets
 
     rows = []
     for task_id in _tasks(task, checkpoint_presets()):
         for preset in checkpoint_presets()[task_id]:
-            parameters, bytes, licence = _facts(preset)
-            about = (parameters, bytes, preset.weights, licence, preset.verified)
+            parameters, bytes, license = _facts(preset)
+            about = (parameters, bytes, preset.weights, license, preset.verified)
             rows.append((preset.id, task_id, preset.revision, *about))
-    _print(("checkpoint", "task", "revision", "parameters", "bytes", "weights", "licence", "verified"), rows)
+    _print(("checkpoint", "task", "revision", "parameters", "bytes", "weights", "license", "verified"), rows)
 
 
 @cloup.command(short_help="List the sets of label encoders.")
 @format_option()
 def encoders() -> None:
-    """List the sets of label encoders that --encoder takes: size, weights, licence, and whether verified.
+    """List the sets of label encoders that --encoder takes: size, weights, license, and whether verified.
 
-    Not verified: all but the licence is from memory.
+    Not verified: all but the license is from memory.
     """
     from hf_emms.presets import encoder_sets
 
     rows = []
     for name, presets in encoder_sets().items():
         for preset in presets:
-            parameters, bytes, licence = _facts(preset)
-            rows.append((preset.name, name, parameters, bytes, preset.weights, licence, preset.verified))
-    _print(("encoder", "set", "parameters", "bytes", "weights", "licence", "verified"), rows)
+            parameters, bytes, license = _facts(preset)
+            rows.append((preset.name, name, parameters, bytes, preset.weights, license, preset.verified))
+    _print(("encoder", "set", "parameters", "bytes", "weights", "license", "verified"), rows)
 
 
 def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
-    """Parameters, bytes of the weights and licence: of the preset, else what this machine has learned."""
+    """Parameters, bytes of the weights and license: of the preset, else what this machine has learned."""
     from hf_emms.hub.model_info import recall
 
     learned = recall(preset.id)
-    return preset.parameters or learned.parameters, preset.bytes or learned.bytes, preset.licence or learned.licence
+    return preset.parameters or learned.parameters, preset.bytes or learned.bytes, preset.license or learned.license
 
 
 def _tasks(name: str | None, listed: Iterable[str]) -> list[str]:

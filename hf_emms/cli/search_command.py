@@ -16,7 +16,7 @@ from hf_emms.hub.model_info import SORTS
 if TYPE_CHECKING:
     from hf_emms.hub import HubModel
 
-_COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", "library", "licence", "revision")
+_COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", "library", "license", "revision")
 
 
 @cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")
@@ -36,7 +36,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         help="Only checkpoints with this tag of the Hub; repeat for several.",
     ),
     cloup.option("--library", metavar="NAME", help="Library, e.g. transformers or timm."),
-    cloup.option("--license", "licence", metavar="ID", help="Licence as the Hub writes it, e.g. apache-2.0."),
+    cloup.option("--license", metavar="ID", help="License as the Hub writes it, e.g. apache-2.0."),
     cloup.option("--language", metavar="CODE", help="Language, e.g. en or de."),
     cloup.option("--trained-on", metavar="ID", help="A dataset that the card names as training data."),
     cloup.option("--max-params", metavar="N", help="Maximum number of parameters: 22K, 100M, 1.5B."),
@@ -92,7 +92,7 @@ def search(
     task: str,
     tags: tuple[str, ...],
     library: str | None,
-    licence: str | None,
+    license: str | None,
     language: str | None,
     trained_on: str | None,
     max_params: str | None,
@@ -109,7 +109,7 @@ def search(
     from hf_emms.run.search import ModelSearch
     from hf_emms.tasks import get_task
 
-    named = (("", library), ("license:", licence), ("", language), ("dataset:", trained_on))
+    named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
     reasons: Counter[str] = Counter()
 
     def dropped(id: str, reason: str) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import page, request
-from hf_emms.hub.repos import Repo, fetch, licence_of
+from hf_emms.hub.repos import Repo, fetch, license_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -63,8 +63,8 @@ class HubModel:
         return round(sum(count * _BYTES.get(dtype, _DEFAULT_BYTES) for dtype, count in self.dtypes.items())) or None
 
     @property
-    def licence(self) -> str | None:
-        return licence_of(self.tags)
+    def license(self) -> str | None:
+        return license_of(self.tags)
 
     @property
     def base_model(self) -> str | None:
@@ -252,7 +252,7 @@ class KnownModel:
 
     parameters: int | None = None  # of what was loaded, or of the whole checkpoint by the Hub
     bytes: int | None = None  # of the weights that are downloaded
-    licence: str | None = None  # as its card names it
+    license: str | None = None  # as its card names it
 
 
 def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:

@@ -37,7 +37,7 @@ _DEMO = Path(__file__).resolve().parents[1] / "presets" / "demo"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
-_LICENCE = "license:"
+_LICENSE = "license:"
 _MAX_SHOWN = 120
 # The author and the title of pull requests by https://huggingface.co/spaces/safetensors/convert.
 _CONVERSION_BOT = "SFconvertbot"
@@ -52,7 +52,7 @@ class HubFacts:
 
     downloads: int | None = None  # in the last 30 days
     library: str | None = None  # e.g. "transformers", "timm"
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def _embedded(kind: str) -> list[Path]:
     return [folder for folder in (_DEMO / kind).iterdir() if (folder / "README.md").is_file()]
 
 
-def licence_of(tags: Sequence[str] | None) -> str | None:
-    """The licence among the tags of a repository."""
-    return next((tag.removeprefix(_LICENCE) for tag in tags or () if tag.startswith(_LICENCE)), None)
+def license_of(tags: Sequence[str] | None) -> str | None:
+    """The license among the tags of a repository."""
+    return next((tag.removeprefix(_LICENSE) for tag in tags or () if tag.startswith(_LICENSE)), None)
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
@@ -251,7 +251,7 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     info = infos[-1]
     if info.id != name:
         memory.put_json("names", key, info.id)
-    facts = HubFacts(info.downloads, getattr(info, "library_name", None), licence_of(info.tags))
+    facts = HubFacts(info.downloads, getattr(info, "library_name", None), license_of(info.tags))
     return Repo(info.id, kind, sha, facts=facts)
 
 

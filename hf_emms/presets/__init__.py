@@ -39,7 +39,7 @@ class DatasetPreset:
     checkpoints: tuple[str, ...] = ()
     paper: bool = False
     bytes: int | None = None
-    licence: str | None = None
+    license: str | None = None
     verified: bool = False
 
     def sources(self) -> Iterator[DatasetPreset]:
@@ -81,7 +81,7 @@ class CheckpointPreset:
     weights: str | None = None
     parameters: int | None = None
     bytes: int | None = None
-    licence: str | None = None
+    license: str | None = None
     verified: bool = False
 
     @property

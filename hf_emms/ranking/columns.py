@@ -198,7 +198,7 @@ def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
 
-def _has_licence(ranking: RankingData, table: Table) -> bool:
+def _has_license(ranking: RankingData, table: Table) -> bool:
     return any(row.license is not None for row in ranking.rows)
 
 
@@ -267,7 +267,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         titles={"dataset card": "parameters"},
         importance=1,
     ),
-    TableColumn("license", ("text", "file"), title="licence", applies=_has_licence, importance=1),
+    TableColumn("license", ("text", "file"), title="license", applies=_has_license, importance=1),
     TableColumn("width", ("text", "file", "results", "page"), type=int),
     TableColumn("seconds", ("text", "page"), _seconds, _format_tenths, float, applies=_shows_seconds),
     TableColumn("architecture", ("file", "results", "page")),

@@ -362,7 +362,7 @@ def _described(row: Row, facts: HubFacts | None, elsewhere: float | None) -> Row
     row = msgspec.structs.replace(row, elsewhere=elsewhere)
     if facts is None:
         return row
-    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
+    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)
 
 
 def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:

@@ -42,7 +42,7 @@ class ModelSearch:
         task: to rank them for.
         pipeline_tag: the task they are tagged with; `Task.pipeline_tags` by default.
         author, text: a user or organisation, and what the id contains.
-        tags: tags that all of them have: libraries, languages, licences, "base_model:…".
+        tags: tags that all of them have: libraries, languages, licenses, "base_model:…".
         source: ids to take in this order, in place of what the Hub lists for the task; the other filters hold for them
             as well, `sort` does not.
         max_parameters: the most parameters.
@@ -151,7 +151,7 @@ class ModelSearch:
             raise EmmsError(f"{size:,} parameters")
         elif self.max_memory is not None and _OVERHEAD * memory > self.max_memory:
             raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
-        remember(model.id, KnownModel(size, licence=model.licence))
+        remember(model.id, KnownModel(size, license=model.license))
         return model
 
 

@@ -81,7 +81,7 @@ def captions() -> None:
         "emoji-captions",
         Dataset.from_dict(rows, features=features),
         title="Emoji captions",
-        licence="mit",
+        license="mit",
         task="image-to-text",
         text=(
             f"{SCENES} scenes of two to four emoji on a 128 × 96 canvas, one caption each, of "
@@ -112,7 +112,7 @@ def fashion() -> None:
         "fashion-mnist",
         Dataset.from_dict(rows, features=features),
         title="FashionMNIST, 1,000 rows",
-        licence="mit",
+        license="mit",
         task="image-classification",
         text=(
             f"{FASHION_ROWS:,} rows of FashionMNIST's test split (Zalando SE, MIT licence), {per_class} of each of its "
@@ -133,7 +133,7 @@ def glosses() -> None:
         "wordnet-glosses",
         Dataset.from_dict(rows, features=features),
         title="WordNet glosses",
-        licence="other",
+        license="other",
         task="text-classification",
         text=(
             f"{len(rows['text']):,} noun definitions from WordNet 3.0 (Princeton University), "

@@ -28,7 +28,7 @@ def definitions() -> None:
         NAME,
         Dataset.from_dict(rows, features=Features({name: Value("string") for name in rows})),
         title="WordNet definitions",
-        licence="other",
+        license="other",
         task="text-generation",
         origin="extended|other-wordnet",
         text=(

@@ -116,7 +116,7 @@ def _write(name: str, columns: dict[str, Any], rows: Sequence[tuple[Any, ...]], 
     """Writes rows, those of a picture together; `card` are further arguments of `write_dataset`."""
     values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
     table = Dataset.from_dict(values, features=Features(columns))
-    write_dataset(name, table, licence="mit", pictures_repeat=True, **card)
+    write_dataset(name, table, license="mit", pictures_repeat=True, **card)
 
 
 def _fluent() -> Callable[[scenes.Thing], Image.Image]:

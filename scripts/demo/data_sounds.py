@@ -28,7 +28,7 @@ def spoken_words() -> None:
         "spoken-words",
         table.cast_column("audio", Audio()),
         title="Spoken words",
-        licence="apache-2.0",
+        license="apache-2.0",
         task="audio-classification",
         text=(
             f"{len(pairs)} clips at {sounds.STORED_RATE:,} Hz: {len(WORDS)} words ({', '.join(WORDS)}), each said once "

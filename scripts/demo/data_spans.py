@@ -78,7 +78,7 @@ def spans() -> None:
         "wordnet-spans",
         Dataset.from_list(rows, features=features),
         title="WordNet hypernym spans",
-        licence="other",
+        license="other",
         task="question-answering",
         origin="extended|other-wordnet",
         text=(

@@ -35,7 +35,7 @@ def pairs() -> None:
         "wordnet-pairs",
         Dataset.from_list(rows, features=features),
         title="WordNet pairs",
-        licence="other",
+        license="other",
         task="text-classification",
         origin="extended|other-wordnet",
         text=(
@@ -55,7 +55,7 @@ def words() -> None:
         "wordnet-words",
         Dataset.from_list(rows, features=features),
         title="WordNet words",
-        licence="other",
+        license="other",
         task="token-classification",
         origin="extended|other-wordnet",
         text=(

@@ -24,7 +24,7 @@ class Card:
         seconds: of training on one CPU core.
         datasets: what it was trained on.
         language: of its texts, for text models.
-        licence: of the weights, a Hub licence id.
+        license: of the weights, a Hub license id.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Card:
     seconds: float
     datasets: tuple[str, ...] = ()
     language: str | None = None
-    licence: str = "apache-2.0"
+    license: str = "apache-2.0"
 
 
 def write_model_card(folder: Path, card: Card) -> None:
     """Write a checkpoint's README.md."""
     head: dict[str, Any] = {
-        "license": card.licence,
+        "license": card.license,
         "library_name": "transformers",
         "pipeline_tag": card.pipeline,
         "tags": ["hf-emms-demo", card.architecture],

@@ -231,7 +231,7 @@ def wordnet() -> list[Synset]:
     synsets = []
     for kind in ("noun", "verb", "adj", "adv"):
         for line in (SHARE / "wordnet" / f"data.{kind}").read_text(encoding="utf-8").splitlines():
-            if not line.startswith("  "):  # the licence header is indented
+            if not line.startswith("  "):  # the license header is indented
                 synsets.append(_synset(line))
     return synsets
 

@@ -34,7 +34,7 @@ def write_dataset(
     table: Dataset,
     *,
     title: str,
-    licence: str,
+    license: str,
     task: str,
     text: str,
     origin: str | None = None,
@@ -46,7 +46,7 @@ def write_dataset(
         name: of the folder.
         table: the rows of its only split, "test".
         title: for people.
-        licence: a Hub licence id; "other" means WordNet's.
+        license: a Hub license id; "other" means WordNet's.
         task: the Hub's task category.
         text: what it holds, from which source under which terms.
         origin: what the Hub's `source_datasets` should say.
@@ -63,7 +63,7 @@ def write_dataset(
     else:
         table.to_parquet(parquet)
     head = {
-        "license": licence,
+        "license": license,
         "language": ["en"],
         "pretty_name": title,
         "size_categories": ["1K<n<10K" if len(table) >= 1_000 else "n<1K"],
@@ -77,7 +77,7 @@ def write_dataset(
     }
     if origin is not None:
         head["source_datasets"] = [origin]
-    if licence == "other":
+    if license == "other":
         head |= {"license_name": "wordnet", "license_link": "https://wordnet.princeton.edu/license-and-commercial-use"}
     body = f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark."
     write_card(folder, head, body)

@@ -74,7 +74,7 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     yield "Features", f"{row.width or MISSING} wide, {escape(row.pooling or MISSING)}"
     yield "Architecture", escape(row.architecture or MISSING)
     yield "Library", escape(line.facts.library or MISSING)
-    yield "Licence", escape(line.facts.licence or MISSING)
+    yield "License", escape(line.facts.license or MISSING)
     if line.facts.datasets:
         yield "Trained on", escape(", ".join(line.facts.datasets))
     if line.facts.downloads is not None:

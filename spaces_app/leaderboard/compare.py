@@ -109,7 +109,7 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
         yield escape(shown.title), [shown.text(line.score(estimator)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
-    yield "Licence", [escape(line.facts.licence or MISSING) for line in some]
+    yield "License", [escape(line.facts.license or MISSING) for line in some]
     yield "Architecture", [escape(line.row.architecture or MISSING) for line in some]
     yield "Page", [checkpoint_link(line.row.checkpoint, "details") for line in some]
 

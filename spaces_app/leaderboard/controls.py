@@ -98,7 +98,7 @@ def _filters(view: View, snapshot: Snapshot) -> str:
         _select("at_most", "Parameters, at most", view.at_most, sizes("at_most", int.__le__))
         + _select("at_least", "Parameters, at least", view.at_least, sizes("at_least", int.__ge__))
         + _select("trained", "Training data", view.trained, trained)
-        + _boxes("licence", "Licence", view.licence, (line.facts.licence for line in passing("licence").values()))
+        + _boxes("license", "License", view.license, (line.facts.license for line in passing("license").values()))
         + _boxes(
             "language",
             "Language",

@@ -66,7 +66,7 @@ class Endpoints:
         ranking: str,
         search: str = "",
         max_parameters: float = 0,
-        licence: str = "",
+        license: str = "",
         library: str = "",
         unseen: bool = False,
         sort: str = "rank",
@@ -80,7 +80,7 @@ class Endpoints:
             ranking: the id of a ranking, from list_rankings.
             search: words that a checkpoint's name must contain; "resnet | vit" for either.
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
-            licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
+            license: only checkpoints with this license, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
             unseen: leave out checkpoints that are known to have been trained on the ranking's dataset.
             sort: rank, checkpoint, one of the ranking's estimators (such as emms_knn or short_run), parameters,
@@ -96,7 +96,7 @@ class Endpoints:
         choices = selection.sorts(entry.ranking)
         if sort.removeprefix("-") not in choices:
             raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(choices)}")
-        limits = View(q=search, licence=_one(licence), library=_one(library), trained="unseen" if unseen else "")
+        limits = View(q=search, license=_one(license), library=_one(library), trained="unseen" if unseen else "")
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
         ordered = lines.in_order(found, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
@@ -149,14 +149,14 @@ class Endpoints:
         }
 
     def recommend_checkpoints(
-        self, task: str, max_parameters: float = 0, licence: str = "", limit: int = 5
+        self, task: str, max_parameters: float = 0, license: str = "", limit: int = 5
     ) -> dict[str, Any]:
         """Answers "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
 
         Args:
             task: the Hub's task id, such as "image-classification".
             max_parameters: parameter budget, such as 100000000 for 100M; 0 for no limit.
-            licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
+            license: only checkpoints with this license, such as "apache-2.0"; empty for any.
             limit: how many checkpoints to give at most.
 
         Returns:
@@ -164,7 +164,7 @@ class Endpoints:
             and the command that ranks it on one's own dataset.
         """
         snapshot = self._known_task(task)
-        view = View(task=task, licence=_one(licence))
+        view = View(task=task, license=_one(license))
         found = shortlist.shortlist(view, snapshot, length=_MOST)
         small = [one for one in found if not max_parameters or (one.row.parameters or _UNKNOWN) <= max_parameters]
         best = small[: _within_limits(limit)]

@@ -1,4 +1,4 @@
-"""Facts of checkpoints and datasets from the Hub: downloads, library, licence, training data, languages."""
+"""Facts of checkpoints and datasets from the Hub: downloads, library, license, training data, languages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Facts:
 
     downloads: int | None = None
     library: str | None = None
-    licence: str | None = None
+    license: str | None = None
     datasets: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
 
@@ -68,9 +68,9 @@ class HubFacts:
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
                 logger.warning("the Hub was not asked about %d repositories: %s", len(stale), type(error).__name__)
                 break
-            licences, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
+            licenses, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
             library = getattr(info, "library_name", None)
-            found = Facts(info.downloads, library, next(iter(licences), None), datasets, _languages(info))
+            found = Facts(info.downloads, library, next(iter(licenses), None), datasets, _languages(info))
             self._known[kind, id] = known[id] = (now, found)
         return {id: facts for id, (_, facts) in known.items()}
 

@@ -88,7 +88,7 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
             return False
         if view.language and not set(view.language) & set(line.facts.languages):
             return False
-        return not view.licence or line.facts.licence in view.licence
+        return not view.license or line.facts.license in view.license
 
     return [line for line in all_lines if passes(line)]
 
@@ -118,5 +118,5 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
     scores = columns.score_columns(ranking.estimators, ranking.estimators)
     flat |= {column.name: column.value(ranking, row) for column in scores}
     flat |= {name: column.value(ranking, row) for name, column in PAGE_COLUMNS.items() if name not in flat}
-    facts = {name: getattr(line.facts, name) for name in ("downloads", "library", "licence")}
+    facts = {name: getattr(line.facts, name) for name in ("downloads", "library", "license")}
     return flat | facts | {"seen": line.seen or None, "error": row.error}

@@ -19,7 +19,7 @@ TABS = {
     "api": "Use via API",
 }
 WITHOUT_SELECTION = ("submit", "about", "api")
-FILTERS = ("q", "at_least", "at_most", "library", "licence", "language", "trained")
+FILTERS = ("q", "at_least", "at_most", "library", "license", "language", "trained")
 
 SIZES = {
     "100k": 100_000,
@@ -34,7 +34,7 @@ SIZES = {
 }
 
 _TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
-_FACTS = ("memory", "downloads", "library", "licence")
+_FACTS = ("memory", "downloads", "library", "license")
 _TITLES |= {"other": "Other scores", "speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
 _FIRST = (
     "fine_tuned",
@@ -42,7 +42,7 @@ _FIRST = (
     "elsewhere",
     "parameters",
     "memory",
-    "licence",
+    "license",
     "downloads",
     "library",
     "speed",
@@ -75,7 +75,7 @@ class View:
         at_least: of SIZES.
         at_most: of SIZES.
         library: any of these.
-        licence: any of these.
+        license: any of these.
         language: any of these, as cards name them ("en").
         trained: of TRAINED: on what, by its card.
         columns: of COLUMNS.
@@ -97,7 +97,7 @@ class View:
     at_least: str = ""
     at_most: str = ""
     library: tuple[str, ...] = ()
-    licence: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
     language: tuple[str, ...] = ()
     trained: str = ""
     columns: tuple[str, ...] = DEFAULT_COLUMNS
@@ -113,12 +113,12 @@ class View:
 PARAMETERS = {
     "at_least": "min",
     "at_most": "max",
-    "licence": "license",
+    "license": "license",
     "own": "data",
     "compare": "with",
     "ticked": "tick",
 }
-_LISTS = ("library", "licence", "language", "compare", "ticked")
+_LISTS = ("library", "license", "language", "compare", "ticked")
 MAX_COMPARED = 5
 _MAX_QUERY = 8000
 
@@ -167,7 +167,7 @@ def from_query(query: str) -> View:
         at_least=choice("at_least", SIZES),
         at_most=choice("at_most", SIZES),
         library=texts("library"),
-        licence=texts("licence"),
+        license=texts("license"),
         language=texts("language"),
         trained=choice("trained", TRAINED),
         columns=chosen if "columns" in fields else DEFAULT_COLUMNS,

@@ -24,7 +24,7 @@ _HEADS = (
     ("number place", '<span class="unseen">Place</span>'),
     ("checkpoint", "Checkpoint"),
     ("number", "Parameters"),
-    ("text", "Licence"),
+    ("text", "License"),
     ("number", "Wins"),
     ("text", "Ranked in"),
 )
@@ -85,7 +85,7 @@ def answer(view: View, snapshot: Snapshot) -> str:
         f'<tr><td class="number place">{place}</td>'
         f'<th scope="row" class="checkpoint">{checkpoint_link(one.row.checkpoint)}</th>'
         f'<td class="number">{format_count(one.row.parameters)}</td>'
-        f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
+        f'<td class="text">{escape(one.facts.license or MISSING)}</td>'
         f'<td class="number">{one.wins.share:.0%}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
         for place, one in enumerate(found, 1)
     )
@@ -117,7 +117,7 @@ def as_data(one: Candidate) -> dict[str, object]:
         "checkpoint": one.row.checkpoint,
         "revision": one.row.revision,
         "parameters": one.row.parameters,
-        "licence": one.facts.licence,
+        "license": one.facts.license,
         "library": one.facts.library,
         "downloads": one.facts.downloads,
         "wins": round(one.wins.share, 4),

@@ -85,7 +85,7 @@ class Snapshot:
         return Facts(
             hub.downloads if row.downloads is None else row.downloads,
             row.library or hub.library,
-            row.license or hub.licence,
+            row.license or hub.license,
             hub.datasets,
             hub.languages,
         )
@@ -95,8 +95,8 @@ class Snapshot:
         return self._values(lambda facts: facts.library)
 
     @cached_property
-    def licences(self) -> tuple[str, ...]:
-        return self._values(lambda facts: facts.licence)
+    def licenses(self) -> tuple[str, ...]:
+        return self._values(lambda facts: facts.license)
 
     def _values(self, value: Callable[[Facts], str | None]) -> tuple[str, ...]:
         rows = (row for entry in self.entries.values() for row in entry.ranking.rows)

@@ -110,14 +110,14 @@ def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
         f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
         f"{config}split {escape(ranking.split)} · {known}{escape(ranking.created[:10])}</summary>"
         f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
-        f"{ranking.n_inputs:,} inputs · {_licence_of(facts)}{labels}</p>"
+        f"{ranking.n_inputs:,} inputs · {_license_of(facts)}{labels}</p>"
         f"<p>settings: {escape(settings_text(ranking))}</p>{_citation(ranking)}</details>"
     )
 
 
-def _licence_of(facts: Facts) -> str:
+def _license_of(facts: Facts) -> str:
     downloads = "" if facts.downloads is None else f"{format_count(facts.downloads)} downloads · "
-    return (f"licence {escape(facts.licence)} · " if facts.licence else "") + downloads
+    return (f"license {escape(facts.license)} · " if facts.license else "") + downloads
 
 
 def _citation(ranking: Ranking) -> str:
@@ -172,7 +172,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line], *, ticks: bool
         "speed": ("number", lambda line: MISSING if line.speed is None else _speed(line.speed)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
-        "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
+        "license": ("text", lambda line: escape(line.facts.license or MISSING)),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
         "revision": ("text", _revision),
     }

@@ -67,7 +67,7 @@ def test_nothing_that_ships_can_run_code():
 
 
 @pytest.mark.parametrize("repo_id", [*CHECKPOINTS, *ENCODERS])
-def test_model_card_says_licence_library_and_pipeline(repo_id):
+def test_model_card_says_license_library_and_pipeline(repo_id):
     card = ModelCard.load(demo.folder_of(repo_id) / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "transformers"

@@ -16,7 +16,7 @@ def test_what_is_learned_is_added_to_what_is_known(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert recall("org/name", cache) == KnownModel()
     remember("org/name", KnownModel(parameters=5), cache)
-    remember("org/name@refs/pr/1", KnownModel(licence="mit"), cache)
+    remember("org/name@refs/pr/1", KnownModel(license="mit"), cache)
     remember("org/name", KnownModel(bytes=20), cache)
     assert recall("org/name@main", cache) == KnownModel(5, 20, "mit")
     assert recall("org/other", cache) == KnownModel()

@@ -27,15 +27,15 @@ def listed(*arguments: str) -> list[dict[str, Any]]:
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verified() -> None:
+def test_datasets_are_listed_with_size_license_and_whether_the_source_is_verified() -> None:
     rows = {row["name"]: row for row in listed("datasets")}
     assert tuple(rows) == tuple(dataset_presets())
     squad = rows["squad"]
     assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
-    assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
-    assert (rows["coco_captions"]["licence"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
-    assert (rows["dtd"]["licence"], rows["cifar10"]["licence"]) == ("not stated", "unknown")
-    assert (rows["fgvc_aircraft"]["licence"], rows["fgvc_aircraft"]["verified"]) == ("not seen", "yes")
+    assert (squad["license"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
+    assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
+    assert (rows["dtd"]["license"], rows["cifar10"]["license"]) == ("not stated", "unknown")
+    assert (rows["fgvc_aircraft"]["license"], rows["fgvc_aircraft"]["verified"]) == ("not seen", "yes")
     assert rows["daquar"]["dataset"] == "not on the Hub"
     assert rows["clevr"]["rows"] == "train ?"
 
@@ -69,7 +69,7 @@ def test_lists_agree_about_a_repository() -> None:
     lists = [*checkpoint_presets().values(), *encoder_sets().values()]
     facts: dict[str, set[Any]] = {}
     for one in (one for several in lists for one in several):
-        facts.setdefault(one.id, set()).add((one.parameters, one.bytes, one.licence, one.weights))
+        facts.setdefault(one.id, set()).add((one.parameters, one.bytes, one.license, one.weights))
     assert {id: found for id, found in facts.items() if len(found) > 1} == {}
 
 

@@ -161,7 +161,7 @@ def test_the_column_is_a_control_beside_rows_that_were_finished_without_it(
     assert f"elsewhere: mean rank on 2 other datasets in {ID}" in done.err
     assert f"1 file of {ID} left out, the first: damaged: this is not a ranking" in done.err
     table = ranked_with(cli, *WANTED, ID, "--format", "table").out.splitlines()
-    assert table[0].split()[-5:] == ["elsewhere", "params", "licence", "width", "seconds"]
+    assert table[0].split()[-5:] == ["elsewhere", "params", "license", "width", "seconds"]
     assert {line.split()[1]: line.split()[-5] for line in table[2:]} == {"lab/a": "46%", "lab/b": "54%", "lab/new": "–"}
     assert "elsewhere" not in ranked_with(cli, *WANTED[:-1], "--format", "table").out
 

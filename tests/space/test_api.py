@@ -34,7 +34,7 @@ def test_only_the_named_endpoints_are_public_and_each_is_described(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {f"/{name}" for name in ENDPOINTS}
     described = endpoints["/recommend_checkpoints"]
-    assert [one["parameter_name"] for one in described["parameters"]] == ["task", "max_parameters", "licence", "limit"]
+    assert [one["parameter_name"] for one in described["parameters"]] == ["task", "max_parameters", "license", "limit"]
 
 
 def test_rankings_are_listed_and_given(client):
@@ -44,7 +44,7 @@ def test_rankings_are_listed_and_given(client):
         ranking="image/beans",
         search="",
         max_parameters=100e6,
-        licence="",
+        license="",
         library="",
         sort="-emms",
         limit=1,

@@ -232,7 +232,7 @@ def listed(url):
         client.close()
 
 
-def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hub, results, tmp_path):
+def test_the_page_follows_the_results_dataset_and_knows_licenses_from_the_hub(hub, results, tmp_path):
     hub.store.create_repo("org/best", "model")
     card = b"---\nlicense: apache-2.0\nlibrary_name: timm\nlanguage: [de, en]\n---\n"
     hub.store.put_files("org/best", {"README.md": card}, "model")
@@ -244,13 +244,13 @@ def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hu
         eventually(lambda: listed(url)[0] == {"one"})
         put(hub, "two", of_rows("food", scored("org/new", -0.1, 10)))
         eventually(lambda: listed(url)[0] == {"one", "two"})
-        eventually(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
+        eventually(lambda: rows(url)["org/best"]["license"] == "apache-2.0")
         assert rows(url)["org/best"]["library"] == "timm"
         with urllib.request.urlopen(url) as answer:
             text = answer.read().decode()
-        assert "licence cc-by-4.0" in text
+        assert "license cc-by-4.0" in text
         assert 'name="language" value="de"' in text
-        assert rows(url)["org/close"]["licence"] is None
+        assert rows(url)["org/close"]["license"] is None
 
 
 def rows(url):

@@ -40,7 +40,7 @@ def test_filters_and_orders(shown):
     assert chosen(shown, at_most="100M", at_least="10M") == ["org/worse"]
     assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
     assert chosen(shown, sort="parameters") == ["org/best", "org/worse", "org/close", "org/broken"]
-    assert chosen(shown, licence=("mit",)) == []
+    assert chosen(shown, license=("mit",)) == []
 
 
 @pytest.mark.parametrize("estimator", ["short_run", "word_error_rate", "class_spread"])
@@ -86,18 +86,18 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown(tmp_path):
 
 def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
     """What the Hub knows of checkpoints may arrive after the page."""
-    wanted = View(ranking="image/beans", licence=("apache-2.0",), library=("timm",))
+    wanted = View(ranking="image/beans", license=("apache-2.0",), library=("timm",))
     found = render.show(wanted, shown)
-    assert (found.view.licence, found.view.library) == (("apache-2.0",), ("timm",))
+    assert (found.view.license, found.view.library) == (("apache-2.0",), ("timm",))
     assert "license=apache-2.0" in found.query
     assert "No checkpoint passes" in found.content
 
 
-def test_what_files_know_of_licences_filters(tmp_path):
+def test_what_files_know_of_licenses_filters(tmp_path):
     (tmp_path / "a.json").write_text(with_facts(example(), license="mit", library="timm", downloads=1200))
     found = snapshot_of(tmp_path)
-    assert (found.licences, found.libraries) == (("mit",), ("timm",))
-    lines_ = table.chosen(View(licence=("mit",), library=("timm",)), found.entries["a"].ranking, found)
+    assert (found.licenses, found.libraries) == (("mit",), ("timm",))
+    lines_ = table.chosen(View(license=("mit",), library=("timm",)), found.entries["a"].ranking, found)
     assert len(lines_) == 4
     assert "1k" in table.table(View(), found.entries["a"].ranking, found)
 
@@ -160,10 +160,10 @@ def test_who_has_seen_the_dataset_is_known_from_what_cards_say_in_words():
     assert not why_seen("org/best", Facts(), "jxie/coco_captions")
 
 
-def test_a_dataset_of_the_hub_has_its_licence_and_a_citation(shown):
-    known = replace(shown, dataset_facts={"AI-Lab-Makerere/beans": Facts(downloads=2000, licence="mit")})
+def test_a_dataset_of_the_hub_has_its_license_and_a_citation(shown):
+    known = replace(shown, dataset_facts={"AI-Lab-Makerere/beans": Facts(downloads=2000, license="mit")})
     page = render.show(View(ranking="image/beans"), known).content
-    assert "licence mit · 2k downloads" in page
+    assert "license mit · 2k downloads" in page
     assert f"https://huggingface.co/datasets/AI-Lab-Makerere/beans/tree/{'e' * 40}" in page
     assert "@misc" not in table.described(example(dataset_revision="local-1"))
 
