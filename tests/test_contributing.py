@@ -30,9 +30,9 @@ COLUMN = """
         lambda ranking, row: len(row.checkpoint),
         type=int,
     ),"""
-TASK = """from hf_emms.inputs import TEXT
-from hf_emms.tasks.heads import class_metrics, class_spec
-from hf_emms.tasks.task import Column, Head, Task
+TASK = """from hf_emms.heads import ClassHead
+from hf_emms.inputs import TEXT
+from hf_emms.tasks.task import Column, Task
 
 TONE = Task(
     id="tone-classification",
@@ -41,7 +41,7 @@ TONE = Task(
     label=Column("tone", ("tone",), ("string",)),
     categorical=True,
     label_text=str,
-    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
+    head=ClassHead("AutoModelForSequenceClassification"),
 )
 """
 # File, what it holds once, and what takes the place of that.

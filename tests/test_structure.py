@@ -29,6 +29,7 @@ FOLDERS = (
     "data",
     "presets",
     "tasks",
+    "heads",
     "inputs",
     "features",
     "scoring",

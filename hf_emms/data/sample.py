@@ -118,6 +118,22 @@ class Sample:
         """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
+    @property
+    def has_several_texts(self) -> bool:
+        """Whether a label may be the mean of several texts."""
+        return self.soft_labels is not None
+
+    @property
+    def weighted_texts(self) -> list[tuple[tuple[str, float], ...]]:
+        """The texts of each of the U labels, with their weights."""
+        soft = self.soft_labels
+        if soft is None:
+            return [((text, 1.0),) for text in self.label_texts]
+        weighted: list[list[tuple[str, float]]] = [[] for _ in range(soft.count)]
+        for label, text, weight in zip(soft.labels.tolist(), soft.texts.tolist(), soft.weights.tolist(), strict=True):
+            weighted[label].append((self.label_texts[text], weight))
+        return list(map(tuple, weighted))
+
     def texts_of(self, label: int) -> list[str]:
         """The texts that a label is the mean of."""
         soft = self.soft_labels

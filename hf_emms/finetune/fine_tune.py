@@ -25,7 +25,6 @@ from hf_emms.errors import EmmsError, install_command, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.memory import (
     check_training,
-    longest_tokens,
     memory_in_words,
     response_activation_bytes,
     training_bytes,
@@ -43,7 +42,6 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.inputs.text import MAX_TRAINING_TOKENS
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_points
@@ -235,13 +233,10 @@ def prepare(
 
 
 def tokens_of_batch(splits: Splits, options: Options) -> int | None:
-    """About how many tokens a batch of the longest responses and their prompts has; None for other tasks."""
-    head, train = head_of(splits.task), splits.train
-    if head.output != "response":
-        return None
-    texts = (text for of_row in train.references for text, _ in of_row)
-    longest = longest_tokens(splits.task.input.contents(train.inputs), texts, MAX_TRAINING_TOKENS)
-    return longest * (options.batch_size or head.batch_size)
+    """Return about how many tokens a batch of the longest rows has; None where that does not decide its memory."""
+    head = head_of(splits.task)
+    longest = head.longest_row(splits.task.input, splits.train)
+    return None if longest is None else longest * (options.batch_size or head.batch_size)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:

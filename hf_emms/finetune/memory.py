@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +10,20 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan, transformers_config
 from hf_emms.features.main_memory import free_main_memory
 from hf_emms.formatting import format_bytes
+from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
 
 if TYPE_CHECKING:
     import torch
 
 # Weights, gradients and AdamW's two moments in float32; weights alone.
 BYTES_PER_PARAMETER, BYTES_OF_WEIGHT = 16, 4
-# From so many parameters a short run trains an adapter; from so many a full training computes activations again.
-LORA_PARAMETERS, CHECKPOINTED_PARAMETERS = 300_000_000, 1_000_000_000
+# From so many parameters a short run trains an adapter.
+LORA_PARAMETERS = 300_000_000
 # Rows of a step of the short run, and logits that it holds at a time.
 SHORT_RUN_BATCH, MAX_LOGITS = 8, 2**26
 # Numbers that a layer keeps of a token for the backward pass, in its width: 34 bytes in half precision without the
 # scores of attention (arXiv 2205.05198, section 4.1).
 _KEPT_OF_LAYER = 17
-_BYTES_OF_TOKEN = 3
 # Logits, their copy in float32, and the gradients of both.
 _COPIES_OF_LOGITS = 4
 
@@ -49,13 +48,6 @@ def activation_bytes(plan: ExtractionPlan, tokens: int, *, bytes_of_number: int,
     layers *= 2 if getattr(config, "is_encoder_decoder", False) else 1
     of_layers = layers + _KEPT_OF_LAYER if checkpointed else layers * _KEPT_OF_LAYER
     return int(tokens * (width * of_layers * bytes_of_number + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT))
-
-
-def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
-    """About how many tokens the longest prompt with the longest response has, and no more than are read."""
-    content = max(map(len, contents), default=0)
-    text = max((len(text.encode("utf-8", "surrogatepass")) for text in texts), default=0)
-    return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
 
 
 def short_run_memory(plan: ExtractionPlan, weight_bytes: int, longest: int) -> tuple[str, int]:

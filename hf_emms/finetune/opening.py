@@ -1,9 +1,8 @@
-"""Models that were saved with a head of ours, which transformers does not know, are opened again."""
+"""Models that were saved with layers of ours, which transformers does not know, are opened again."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,25 +12,25 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.own_head import ABOUT, CHECKPOINT, DESCRIPTIONS, OWN_HEAD
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import LabeledSplit, Splits, TaggedText
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, OWN_HEAD
+from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
-from hf_emms.options import Options, python_words
+from hf_emms.options import python_words
 from hf_emms.tasks import Task, get_task
 from hf_emms.tasks.task import Column
 
 if TYPE_CHECKING:
-    from hf_emms.finetune.network import Network
+    from hf_emms.heads.head import Network
 
-_WORD = re.compile("[^ ]+")
 _BATCH_SIZE = 32
 
 
 @python_words()
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
-    """Opens a model that `confirm` has saved with a head that transformers does not know.
+    """Open a model that `confirm` has saved with a head that transformers does not know.
 
     Its card says so. Other saved models are opened by `transformers.pipeline`.
 
@@ -50,8 +49,8 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     """
     from safetensors.torch import load_file
 
-    from hf_emms.features.device import choose_device
-    from hf_emms.finetune.heads import load_network
+    from hf_emms.features.device import choose_device, keep_freed_memory
+    from hf_emms.features.load import quiet_transformers
 
     repo = resolve(str(model), "model")
     folder = fetch(repo, (*DESCRIPTIONS, "*.safetensors"))
@@ -62,16 +61,12 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     except (OSError, ValueError, LookupError, TypeError) as error:
         hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
         raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {OWN_HEAD})", hint) from error
-    if head_of(task).output == "words":
-        references = tuple(TaggedText(*reference) for reference in references)
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
     plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
-    options = Options(dataset="", device=device, trust_remote_code=trust_remote_code)
-    none = LabeledSplit("", False, False, (), np.zeros(0, np.int64), references, np.zeros(0, np.uint64), "")
-    width = next(tensor.shape[-1] for name, tensor in weights.items() if name.endswith("mean"))
     saved = replace(plan, repo=replace(repo, folder=folder))
-    network = load_network(saved, Splits(task, none, none, none, "", (), ""), options, saved_width=width)
-    network.model.head.load_state_dict(weights)
+    keep_freed_memory()
+    with quiet_transformers():
+        network = head_of(task).open(saved, task.input, references, weights)
     network.model.eval().to(choose_device(device))
     return FineTunedModel(task, network)
 
@@ -84,7 +79,7 @@ class FineTunedModel:
         self._task, self._network = task, network
 
     def predict(self, inputs: Iterable[Any], *, batch_size: int = _BATCH_SIZE) -> list[Any]:
-        """What the model answers: a class, several of them, a number, a box, a text, or a tag for each word.
+        """Return what the model answers: a class, several of them, a number, a box, a text, or a tag for each word.
 
         Args:
             inputs: texts or pictures of PIL, or a tuple of both or of two texts, as the task has them. Words are what
@@ -97,7 +92,8 @@ class FineTunedModel:
         import torch
         from transformers.trainer_pt_utils import nested_concat, nested_numpify
 
-        split = self._split(list(inputs))
+        contents = self._contents(list(inputs))
+        split = LabeledSplit.of_inputs(contents, head_of(self._task).questions(contents))
         if not len(split):
             return []
         rows, outputs = self._network.rows(split, False), None
@@ -108,30 +104,22 @@ class FineTunedModel:
                 predicted = self._network.predict(
                     self._network.model, {name: tensor.to(device) for name, tensor in batch.items()}
                 )
-            outputs = predicted if outputs is None else nested_concat(outputs, predicted, padding_index=-100)
+            outputs = predicted if outputs is None else nested_concat(outputs, predicted, padding_index=IGNORED)
         return self._network.predictions(nested_numpify(outputs), split)
 
-    def _split(self, inputs: list[Any]) -> LabeledSplit:
+    def _contents(self, inputs: list[Any]) -> Sequence[Any]:
         columns, count = self._task.inputs, len(inputs)
-        contents: Sequence[Any]
         if len(columns) == 1:
-            contents = _contents(columns[0], inputs)
-        elif all(isinstance(row, tuple) and len(row) == len(columns) for row in inputs):
-            firsts, seconds = (_contents(column, [row[i] for row in inputs]) for i, column in enumerate(columns))
-            contents = Pairs(firsts, seconds, np.arange(count).repeat(2).reshape(count, 2))
-        else:
+            return _contents(columns[0], inputs)
+        if not all(isinstance(row, tuple) and len(row) == len(columns) for row in inputs):
             names = ", ".join(column.name for column in columns)
             raise EmmsError(f"inputs for {self.task} are tuples: ({names})", f"predict([({names}), …])")
-        references: list[Any] = [None] * count
-        if head_of(self._task).output == "words":
-            words = [tuple(word.span() for word in _WORD.finditer(text)) for text in contents]
-            references = [TaggedText(of_text, ("",) * len(of_text)) for of_text in words]
-        numbers = np.arange(count)
-        return LabeledSplit("", False, True, contents, numbers, tuple(references), numbers.astype(np.uint64), "")
+        firsts, seconds = (_contents(column, [row[i] for row in inputs]) for i, column in enumerate(columns))
+        return Pairs(firsts, seconds, np.arange(count).repeat(2).reshape(count, 2))
 
 
 def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
-    """What a column of a dataset with these cells would give."""
+    """Return the contents of a column of a dataset with these cells."""
     import datasets
 
     kind = column.kind

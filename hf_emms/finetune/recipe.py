@@ -12,8 +12,9 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.heads import Head
 from hf_emms.options import Options
-from hf_emms.tasks import TASKS, Head, Task
+from hf_emms.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     import torch
@@ -162,7 +163,7 @@ def check_recipe(options: Options) -> None:
 def check_head(task: Task, options: Options) -> None:
     """Refuses a task without a head, and an adapter that is to be kept beside a new head, which it would lack."""
     head = head_of(task)
-    if options.keep_adapter and head.output != "response":
+    if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
             f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
             "leave --keep-adapter out",

@@ -17,8 +17,8 @@ from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH, held_bytes
-from hf_emms.finetune.responses import load_writer, response_batch, response_losses
 from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
 from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.options import Options
 
@@ -89,7 +89,7 @@ class ResponseWriter:
         plan, options = self._plan, self._options
         self._model = None
         device = choose_device(options.device)
-        model = load_writer(plan, self._cache)
+        model = load_language_model(plan, self._cache)
         self._reader = self._sample.task.input.response_reader(plan, model)
         self._model, self._is_trained = model.to(device).eval(), False
 

@@ -16,10 +16,10 @@ import yaml
 from hf_emms.cache import default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import check_writable, write_atomic
-from hf_emms.finetune.own_head import OWN_HEAD
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.finetune.unfinished import storage_error
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.saved import OWN_HEAD
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
 from hf_emms.publish.card_text import rendered_template

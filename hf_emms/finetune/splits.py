@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import head_of, max_rows
 from hf_emms.formatting import pluralize
-from hf_emms.inputs import Spans
+from hf_emms.heads import LabeledSplit
 from hf_emms.options import Options
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
@@ -34,62 +32,6 @@ _MAX_SHARED = 0.5
 
 
 @dataclass(frozen=True)
-class AnswerSpan:
-    """An answer within the second text of a pair, from its first character to behind its last one."""
-
-    start: int
-    stop: int
-    text: str
-
-
-@dataclass(frozen=True)
-class TaggedText:
-    """The words of a text, each from its first character to behind its last one, and their tags."""
-
-    words: tuple[tuple[int, int], ...]
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LabeledSplit:
-    """Rows with their right answers; their inputs are those of a `Sample`.
-
-    Attributes:
-        split: the dataset's split that they are from.
-        held_out: whether they were taken out of it for an evaluation, so that the rest can be trained on.
-        whole: whether they are all of its rows.
-        references: n right answers: a class, a tuple of classes, a number, texts with their weights, an `AnswerSpan`,
-            a `TaggedText` or a box.
-        groups: uint64, shape (n,): rows of one group are never in two splits.
-    """
-
-    split: str
-    held_out: bool
-    whole: bool
-    inputs: Sequence[Any]
-    input_of_row: np.ndarray
-    references: tuple[Any, ...]
-    groups: np.ndarray
-    inputs_fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.references)
-
-    @property
-    def in_words(self) -> str:
-        return f"{pluralize(len(self), 'row')}, {'held out of ' * self.held_out}split {self.split}"
-
-    def take(self, rows: np.ndarray) -> LabeledSplit:
-        return replace(
-            self,
-            whole=self.whole and len(rows) == len(self),
-            input_of_row=self.input_of_row[rows],
-            references=tuple(self.references[row] for row in rows),
-            groups=self.groups[rows],
-        )
-
-
-@dataclass(frozen=True)
 class Splits:
     """What candidates are trained, chosen and tested on: the same rows for all.
 
@@ -106,10 +48,8 @@ class Splits:
 
     @property
     def training_rows(self) -> int:
-        """Rows of an epoch: of an image with several texts to write, each makes one."""
-        if head_of(self.task).output != "text":
-            return len(self.train)
-        return sum(len(texts) for texts in self.train.references)
+        """Rows of an epoch: of a row with several texts to learn, each makes one."""
+        return head_of(self.task).count_rows(self.train)
 
     @property
     def parts(self) -> dict[str, LabeledSplit]:
@@ -154,13 +94,13 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     sample = load_sample(reading, cache, source, training=True)
     # Its other splits are read as this one is.
     reading = replace(reading, task=sample.task.id, columns=sample.columns)
-    several = sample.soft_labels is not None
-    train, notes = _labeled_split(sample, several), list[str]()
+    head, several = head_of(sample.task), sample.has_several_texts
+    train, notes = head.label(sample, several=several), list[str]()
     evaluated: dict[str, LabeledSplit] = {}
     for name, split in _own_splits(sample).items():
         own = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = _labeled_split(load_sample(own, cache, source, training=True), several)
+            evaluated[name] = head.label(load_sample(own, cache, source, training=True), several=several)
             shared = np.isin(train.groups, evaluated[name].groups).mean()
             if options.group_column is not None and shared > _MAX_SHARED:
                 del evaluated[name]
@@ -233,77 +173,6 @@ def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int
             rows = np.flatnonzero(np.isin(group_of_row, chosen))
             parts[name] = replace(train.take(rows), held_out=True)
     return {**parts, "train": train.take(np.flatnonzero(left[group_of_row]))}
-
-
-def _labeled_split(sample: Sample, several: bool) -> LabeledSplit:
-    """The rows of a sample with their right answers; of spans, the pairs that have one.
-
-    Rows with classes have a tuple of them where rows of the training split have several.
-    """
-    head = head_of(sample.task)
-    inputs, rows, groups = sample.inputs, sample.input_of_row, sample.groups
-    references: list[Any]
-    if head.output == "words":
-        inputs, rows, groups, references = _tagged_texts(sample)
-    elif isinstance(inputs, Spans):
-        right = np.flatnonzero(sample.codes == 1)
-        bounds, groups = inputs.bounds[rows[right]], groups[right]
-        inputs, rows = inputs.inputs, bounds[:, 0]
-        texts = [str(inputs[pair][1]) for pair in rows]
-        references = [
-            AnswerSpan(start, stop, text[start:stop])
-            for text, (start, stop) in zip(texts, bounds[:, 1:].tolist(), strict=True)
-        ]
-    elif head.output == "span":
-        raise EmmsError(
-            f"the {sample.task.label.name}s of {sample.dataset!r} are not in their {sample.task.inputs[-1].name}s",
-            f"fine-tuning for {sample.task.id} finds an answer in a text",
-        )
-    else:
-        labels = _references_by_label(sample, several)
-        references = [labels[code] for code in sample.codes.tolist()]
-    return LabeledSplit(
-        sample.split,
-        held_out=False,
-        whole=len(references) == sample.total_rows,
-        inputs=inputs,
-        input_of_row=rows,
-        references=tuple(references),
-        groups=groups,
-        inputs_fingerprint=sample.inputs_fingerprint,
-    )
-
-
-def _tagged_texts(sample: Sample) -> tuple[Sequence[str], np.ndarray, np.ndarray, list[Any]]:
-    """The texts, which one each row has, int64 (n,), the groups of rows, uint64 (n,), and what is right for each."""
-    spans = sample.inputs
-    assert isinstance(spans, Spans), "rows are words"
-    bounds = spans.bounds[sample.input_of_row]
-    rows, first = np.unique(bounds[:, 0], return_index=True)
-    tags = np.array(sample.label_texts, object)[sample.codes]
-    references = [
-        TaggedText(tuple(map(tuple, words.tolist())), tuple(of_text.tolist()))
-        for words, of_text in zip(np.split(bounds[:, 1:], first[1:]), np.split(tags, first[1:]), strict=True)
-    ]
-    return spans.inputs, rows, sample.groups[first], references
-
-
-def _references_by_label(sample: Sample, several: bool) -> list[Any]:
-    """The right answer of rows with each of the U labels."""
-    if sample.label_values is not None:
-        values = [tuple(row) for row in sample.label_values.tolist()]
-        return [row[0] for row in values] if len(values[0]) == 1 else values
-    if sample.task.categorical and not several and sample.soft_labels is None:
-        return list(sample.label_texts)
-    weighted: list[list[tuple[str, float]]] = [[(text, 1.0)] for text in sample.label_texts]
-    if sample.soft_labels is not None:
-        soft = sample.soft_labels
-        weighted = [[] for _ in range(soft.count)]
-        for label, text, weight in zip(soft.labels.tolist(), soft.texts.tolist(), soft.weights.tolist(), strict=True):
-            weighted[label].append((sample.label_texts[text], weight))
-    if sample.task.categorical:
-        return [tuple(text for text, _ in label if text != sample.no_class) for label in weighted]
-    return [tuple(label) for label in weighted]
 
 
 def _fingerprint(parts: dict[str, LabeledSplit]) -> str:

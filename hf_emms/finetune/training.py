@@ -35,10 +35,9 @@ from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.files import UNFINISHED
-from hf_emms.finetune.heads import load_network
-from hf_emms.finetune.network import Network, collate
+from hf_emms.finetune.network import load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
-from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.unfinished import (
     LostStateError,
     StorageError,
@@ -48,11 +47,13 @@ from hf_emms.finetune.unfinished import (
     seal,
     storage_error,
 )
+from hf_emms.heads import LabeledSplit, Metric
+from hf_emms.heads.head import Network
+from hf_emms.heads.split import collate
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.scoring.arrays import assign_folds
-from hf_emms.tasks import Metric
 
 # Losses that a run logs.
 _LOGS = 50
@@ -98,7 +99,16 @@ def run_job(
     if deadline is not None and time.time() > deadline:
         return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
     device = choose_device(options.device)
-    training = Training(job, splits, folder, device, save_to=save_to, deadline=deadline, progress=progress)
+    training = Training(
+        job,
+        splits,
+        folder,
+        device,
+        save_to=save_to,
+        deadline=deadline,
+        progress=progress,
+        keep_adapter=options.keep_adapter,
+    )
     try:
         with isolated(), checkpoint_errors():
             return training.run(lambda: load_network(job.plan, splits, options, job.recipe.method))
@@ -163,9 +173,11 @@ class Training:
         save_to: Path | None = None,
         deadline: float | None = None,
         progress: Progress | None = None,
+        keep_adapter: bool = False,
     ) -> None:
         self._job, self._splits, self._folder, self._device = job, splits, folder, device
         self._save_to, self._deadline, self._progress = save_to, deadline, progress or Silent()
+        self._keep_adapter = keep_adapter
         self._metrics = head_of(splits.task).metrics(splits.train.references)
 
     def run(self, load: Callable[[], Network]) -> TrainingRun:
@@ -223,7 +235,7 @@ class Training:
             outputs = _outputs(trainer, network, splits.test)
             save_error = self._save(network)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
-        predictions, references = network.predictions(outputs, splits.test), splits.test.references
+        predictions, references = network.test_predictions(outputs, splits.test), splits.test.references
         losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         run = TrainingRun(
             job.learning_rate,
@@ -235,7 +247,7 @@ class Training:
             batch_size=batch_size * accumulation,
             seconds=time.perf_counter() - started,
             curve=tuple(watch.curve(trainer.state.log_history)),
-            loss=None if network.loss is None else network.loss(outputs, splits.test),
+            loss=network.loss(outputs, splits.test),
             notes=(*network.notes, *notes, *_note_on_losses(losses), *watch.notes),
             has_diverged=has_risen(losses),
             unfinished=watch.unfinished,
@@ -253,7 +265,8 @@ class Training:
         for folder in (self._save_to, unfinished):
             shutil.rmtree(folder, ignore_errors=True)
         try:
-            network.save(unfinished)
+            adapter_of = self._job.plan if self._keep_adapter else None
+            save_network(network, unfinished, self._splits.task.id, adapter_of)
             unfinished.rename(self._save_to)
         except _UNWRITABLE as error:
             shutil.rmtree(unfinished, ignore_errors=True)

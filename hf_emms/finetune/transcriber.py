@@ -11,9 +11,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
-from hf_emms.finetune.recogniser import load_recogniser
+from hf_emms.heads.asr_model import load_asr_model
+from hf_emms.heads.metrics import load_jiwer, word_errors
 from hf_emms.options import Options
-from hf_emms.tasks.metrics import load_jiwer, word_errors
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -50,9 +50,9 @@ class Transcriber:
         load_jiwer()  # without it no checkpoint is run
         try:
             with quiet_transformers():
-                recogniser = load_recogniser(self._plan, self._cache)
-                recogniser.model.to(choose_device(self._options.device))
-                texts = recogniser.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
+                asr = load_asr_model(self._plan, self._cache)
+                asr.model.to(choose_device(self._options.device))
+                texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -16,9 +16,10 @@ from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError, install_command, printable, redacted
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
-from hf_emms.finetune.memory import check_short_run, longest_tokens
+from hf_emms.finetune.memory import check_short_run
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.formatting import pluralize
+from hf_emms.heads.response import longest_tokens
 from hf_emms.hub import Repo, resolve
 from hf_emms.inputs.prompt import MAX_TOKENS
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, SETTINGS, Options

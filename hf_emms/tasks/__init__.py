@@ -12,7 +12,7 @@ from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
 from hf_emms.tasks.sentence_similarity import SENTENCE_SIMILARITY
 from hf_emms.tasks.summarization import SUMMARIZATION
-from hf_emms.tasks.task import Column, Example, Head, HeadSpec, Item, Metric, NumericLabels, Task, clean_class_name
+from hf_emms.tasks.task import Column, Example, Item, NumericLabels, Task, clean_class_name
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.text_generation import TEXT_GENERATION
 from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
@@ -25,10 +25,7 @@ __all__ = [
     "TASKS",
     "Column",
     "Example",
-    "Head",
-    "HeadSpec",
     "Item",
-    "Metric",
     "NumericLabels",
     "Task",
     "clean_class_name",

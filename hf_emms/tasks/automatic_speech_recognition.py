@@ -1,8 +1,8 @@
 """Sounds and what is said in them."""
 
+from hf_emms.heads import TranscriptHead
 from hf_emms.inputs import AUDIO
-from hf_emms.tasks.metrics import CHARACTERS_RIGHT, WORDS_RIGHT
-from hf_emms.tasks.task import AUDIO_COLUMN, Column, Head, Task, clean_caption
+from hf_emms.tasks.task import AUDIO_COLUMN, Column, Task, clean_caption
 
 AUTOMATIC_SPEECH_RECOGNITION = Task(
     id="automatic-speech-recognition",
@@ -16,7 +16,7 @@ AUTOMATIC_SPEECH_RECOGNITION = Task(
     categorical=False,
     label_text=clean_caption,
     label_noun="transcript",
-    head=Head("transcript", None, lambda references: (WORDS_RIGHT, CHARACTERS_RIGHT), epochs=20, batch_size=8),
+    head=TranscriptHead(),
     reading="encoders of sound by what is said; whether this orders them as fine-tuning does has not been shown",
     aliases=("asr", "speech-recognition", "speech-to-text"),
     source_tags=("feature-extraction", "audio-classification"),

@@ -1,8 +1,8 @@
 """Images and their classes, one or several."""
 
+from hf_emms.heads import ClassHead
 from hf_emms.inputs import IMAGE
-from hf_emms.tasks.heads import class_metrics, class_spec
-from hf_emms.tasks.task import CLASS_TYPES, Column, Head, Task, clean_class_name
+from hf_emms.tasks.task import CLASS_TYPES, Column, Task, clean_class_name
 
 IMAGE_CLASSIFICATION = Task(
     id="image-classification",
@@ -25,7 +25,7 @@ IMAGE_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
-    head=Head("row", "AutoModelForImageClassification", class_metrics, class_spec, epochs=10),
+    head=ClassHead("AutoModelForImageClassification", epochs=10),
     calibrated_budgets=("quick", "full"),
     source_tags=("image-feature-extraction",),
 )

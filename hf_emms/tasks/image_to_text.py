@@ -1,8 +1,8 @@
 """Images and what people wrote about them."""
 
+from hf_emms.heads import CaptionHead
 from hf_emms.inputs import IMAGE
-from hf_emms.tasks.metrics import BLEU_4, CIDER
-from hf_emms.tasks.task import IMAGE_COLUMN, Column, Head, Task, clean_caption
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_caption
 
 IMAGE_TO_TEXT = Task(
     id="image-to-text",
@@ -15,7 +15,7 @@ IMAGE_TO_TEXT = Task(
     ),
     categorical=False,
     label_text=clean_caption,
-    head=Head("text", "AutoModelForImageTextToText", lambda references: (BLEU_4, CIDER), epochs=10),
+    head=CaptionHead(),
     label_noun="caption",
     reading="image encoders for writing such texts; text towers are not ranked",
     aliases=("captioning", "image-captioning"),

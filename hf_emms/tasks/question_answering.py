@@ -13,10 +13,11 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.heads import SpansHead
+from hf_emms.heads.metrics import UNSPACED
 from hf_emms.inputs import TEXT, TEXT_PAIR, hash64
 from hf_emms.options import SampleOptions
-from hf_emms.tasks.metrics import EXACT_MATCH, UNSPACED, WORD_F1
-from hf_emms.tasks.task import Column, Example, Head, Item, Task, clean_answer
+from hf_emms.tasks.task import Column, Example, Item, Task, clean_answer
 
 # A start and an exclusive end, in characters.
 Span = tuple[int, int]
@@ -195,7 +196,7 @@ QUESTION_ANSWERING = Task(
     ),
     categorical=False,
     label_text=clean_answer,
-    head=Head("span", "AutoModelForQuestionAnswering", lambda references: (WORD_F1, EXACT_MATCH)),
+    head=SpansHead(),
     aliases=("extractive-question-answering", "text-qa", "qa"),
     source_tags=("fill-mask", "feature-extraction"),
     group_by="context",

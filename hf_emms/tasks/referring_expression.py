@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.heads import Metric, RowHead, RowOutputs
+from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
+from hf_emms.heads.row import numbers_of
+from hf_emms.heads.split import LabeledSample
 from hf_emms.inputs import IMAGE_TEXT, TEXT
-from hf_emms.tasks.metrics import ACCURACY_AT_HALF, IOU
-from hf_emms.tasks.task import IMAGE_COLUMN, Column, Head, HeadSpec, NumericLabels, Task, clean_caption, rbf_features
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, NumericLabels, Task, clean_caption, rbf_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,17 +135,25 @@ BOXES = NumericLabels(
 )
 
 
-def box_spec(references: Sequence[Any]) -> HeadSpec:
-    """Centre, width and height as fractions of the image."""
-    import torch
+class BoxHead(RowHead):
+    """A box: its centre, width and height as fractions of the image."""
 
-    return HeadSpec(
-        4,
-        labels=lambda boxes: torch.tensor(boxes, dtype=torch.float32),
-        loss=_box_loss,
-        predictions=lambda outputs: [tuple(row) for row in (1 / (1 + np.exp(-outputs.astype(np.float64)))).tolist()],
-        hidden=_HIDDEN_WIDTH,
-    )
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return IOU, ACCURACY_AT_HALF
+
+    def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
+        return [tuple(box) for box in numbers_of(sample)]
+
+    def outputs(self, references: Sequence[Any]) -> RowOutputs:
+        import torch
+
+        return RowOutputs(
+            4,
+            labels=lambda boxes: torch.tensor(boxes, dtype=torch.float32),
+            loss=_box_loss,
+            predictions=lambda outputs: [tuple(box) for box in (1 / (1 + np.exp(-outputs.astype(float)))).tolist()],
+            hidden=_HIDDEN_WIDTH,
+        )
 
 
 def _box_loss(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -170,7 +181,7 @@ REFERRING_EXPRESSION = Task(
     label=Column("box", ("box", "bbox", "bounding_box", "target_box"), ("floats", "integers")),
     categorical=False,
     label_text=clean_caption,
-    head=Head("row", None, lambda references: (IOU, ACCURACY_AT_HALF), box_spec, epochs=20),
+    head=BoxHead(None, epochs=20),
     aliases=("visual-grounding", "referring"),
     # The Hub has no task of this name; detectors that take a text are the nearest.
     source_tags=("zero-shot-object-detection",),

@@ -1,10 +1,11 @@
 """Two texts and how similar, or relevant to each other, they are: a number."""
 
+from hf_emms.heads import NumberHead
+from hf_emms.heads.metrics import R2, SPEARMAN
 from hf_emms.inputs import SENTENCE_PAIR
-from hf_emms.tasks.metrics import R2, SPEARMAN
-from hf_emms.tasks.task import Column, Head, Task, clean_caption
+from hf_emms.tasks.task import Column, Task, clean_caption
 from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS
-from hf_emms.tasks.values import VALUES, value_spec
+from hf_emms.tasks.values import VALUES
 
 SENTENCE_SIMILARITY = Task(
     id="sentence-similarity",
@@ -27,7 +28,7 @@ SENTENCE_SIMILARITY = Task(
     categorical=False,
     label_text=clean_caption,
     # Benchmarks of similarity compare orders.
-    head=Head("row", "AutoModelForSequenceClassification", lambda references: (SPEARMAN, R2), value_spec),
+    head=NumberHead("AutoModelForSequenceClassification", metrics=lambda references: (SPEARMAN, R2)),
     aliases=("text-pair-regression", "sts", "semantic-textual-similarity"),
     source_tags=("text-classification", "fill-mask", "feature-extraction"),
     numbers=VALUES,

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from hf_emms.heads import ResponseHead
+from hf_emms.heads.metrics import ROUGE_L
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.kind import Instruction
-from hf_emms.tasks.heads import response_head
-from hf_emms.tasks.metrics import ROUGE_L
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 
@@ -29,7 +29,7 @@ SUMMARIZATION = Task(
     label=Column("summary", ("summary", "highlights", "abstract", "target", "tldr"), ("string", "strings")),
     categorical=False,
     label_text=str.strip,
-    head=response_head(ROUGE_L),
+    head=ResponseHead(ROUGE_L),
     estimators=WRITTEN_ESTIMATORS,
     instruction=lambda columns: Instruction("Summarize:"),
     source_tags=("text-generation",),

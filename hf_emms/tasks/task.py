@@ -9,16 +9,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
 from hf_emms.inputs.kind import Instruction
 from hf_emms.options import LabelForm, SampleOptions
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
@@ -114,63 +112,6 @@ Itemize = Callable[[Sequence[Example], SampleOptions, list[str]], list[Item] | N
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
-
-    name: str
-    compute: Callable[[Sequence[Any], Sequence[Any]], float]
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """What the `count` outputs of a head, C, mean: one prediction a row.
-
-    Attributes:
-        labels: n references to the labels that the loss takes, (n, …).
-        loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
-        predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
-        config: arguments for a class of transformers with such a head.
-        hidden: the width of a layer before the last one; None where a head of ours is linear.
-        removed: mean and deviation of the references, which training takes out of them; None where it does not.
-        references: of which the task makes a spec that reads the outputs of a saved head as they are, as JSON has them.
-    """
-
-    count: int
-    labels: Callable[[Sequence[Any]], Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    predictions: Callable[[np.ndarray], list[Any]]
-    config: dict[str, Any] = field(default_factory=dict)
-    hidden: int | None = None
-    removed: tuple[float, float] | None = None
-    references: Sequence[Any] = ()
-
-
-@dataclass(frozen=True)
-class Head:
-    """How checkpoints are fine-tuned for a task.
-
-    Attributes:
-        output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
-            the tokens of the second text), "words" (a tag for each word), "text" (a text about an image that it
-            writes), "response" (to a prompt) or "transcript" (of a sound).
-        auto_class: the class of transformers with such a head; None where there is none.
-        metrics: the references of the training rows to the metrics; the first one compares checkpoints.
-        spec: the references of the training rows to what outputs mean; for "row" only.
-        epochs: the most, over all training rows.
-        batch_size: rows a step, unless the user says.
-        excluded_model_types: families that `auto_class` has, but with another kind of head.
-    """
-
-    output: Literal["row", "span", "words", "text", "response", "transcript"]
-    auto_class: str | None
-    metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
-    spec: Callable[[Sequence[Any]], HeadSpec] | None = None
-    epochs: int = 5
-    batch_size: int = 32
-    excluded_model_types: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Task:
     """A task that hf_emms can rank for.
 
@@ -179,7 +120,7 @@ class Task:
         inputs: the columns of the input, one for each of its parts.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
-        head: how checkpoints are fine-tuned; None where `--confirm` does not support the task.
+        head: what checkpoints learn to give when they are fine-tuned; None where `--confirm` does not support the task.
         hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
         source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
         group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.

@@ -1,8 +1,8 @@
 """Texts and their classes, one or several."""
 
+from hf_emms.heads import ClassHead
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.heads import class_metrics, class_spec
-from hf_emms.tasks.task import CLASS_TYPES, TEXT_SOURCES, Column, Head, Task, clean_class_name
+from hf_emms.tasks.task import CLASS_TYPES, TEXT_SOURCES, Column, Task, clean_class_name
 
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
@@ -32,7 +32,7 @@ TEXT_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
-    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
+    head=ClassHead("AutoModelForSequenceClassification"),
     aliases=("sentence-classification",),
     calibrated_budgets=("quick",),
     source_tags=TEXT_SOURCES,

@@ -1,8 +1,8 @@
 """Prompts and the responses to them: instruction tuning, chats, worked answers, texts about tables."""
 
+from hf_emms.heads import ResponseHead
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import response_in
-from hf_emms.tasks.heads import response_head
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 # Columns of whole conversations, whose last answer is the response.
@@ -34,7 +34,7 @@ TEXT_GENERATION = Task(
     ),
     categorical=False,
     label_text=str.strip,
-    head=response_head(),
+    head=ResponseHead(),
     estimators=WRITTEN_ESTIMATORS,
     aliases=("instruction-tuning", "sft", "causal-lm", "text2text-generation"),
 )

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from hf_emms.heads import ClassHead, Metric
+from hf_emms.heads.metrics import ACCURACY, class_f1
+from hf_emms.heads.row import class_metrics
 from hf_emms.inputs import SENTENCE_PAIR, TEXT
-from hf_emms.tasks.heads import class_metrics, class_spec
-from hf_emms.tasks.metrics import ACCURACY, class_f1
-from hf_emms.tasks.task import TEXT_SOURCES, Column, Head, Metric, Task, clean_class_name
+from hf_emms.tasks.task import TEXT_SOURCES, Column, Task, clean_class_name
 from hf_emms.tasks.text_pairs import FIRST_TEXTS, SECOND_TEXTS
 
 # Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
@@ -39,7 +40,7 @@ TEXT_PAIR_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
-    head=Head("row", "AutoModelForSequenceClassification", pair_metrics, class_spec),
+    head=ClassHead("AutoModelForSequenceClassification", metrics=pair_metrics),
     aliases=("nli", "natural-language-inference", "paraphrase", "pair-classification"),
     # Checkpoints for pairs carry the tag of those for single texts.
     hub_tags=("text-classification",),

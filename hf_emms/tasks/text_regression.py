@@ -1,8 +1,9 @@
 """Texts and a number each."""
 
+from hf_emms.heads import NumberHead
 from hf_emms.inputs import TEXT
 from hf_emms.tasks.task import Column, Task, clean_caption
-from hf_emms.tasks.values import VALUES, value_head
+from hf_emms.tasks.values import VALUES
 
 REGRESSION = Task(
     id="text-regression",
@@ -17,7 +18,7 @@ REGRESSION = Task(
     ),
     categorical=False,
     label_text=clean_caption,
-    head=value_head("AutoModelForSequenceClassification"),
+    head=NumberHead("AutoModelForSequenceClassification"),
     aliases=("regression",),
     source_tags=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
     numbers=VALUES,

@@ -13,10 +13,11 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.heads import Metric, WordsHead
+from hf_emms.heads.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
 from hf_emms.options import SampleOptions
-from hf_emms.tasks.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
-from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Head, Item, Metric, Task, clean_class_name
+from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Item, Task, clean_class_name
 
 OUTSIDE = "O"
 NO_ENTITY = "no entity"
@@ -218,7 +219,7 @@ def _in_prompt(label: str, options: SampleOptions) -> str:
     return options.prompt.replace("{}", label) if options.prompt else label
 
 
-_HEAD = Head("words", "AutoModelForTokenClassification", word_metrics)
+_HEAD = WordsHead(word_metrics)
 _TAGS = WordItems(words_with_tags, "repair the data, or name another column: --column tags=COLUMN")
 _SPANS = WordItems(words_in_spans, "start and end count characters from 0, and end is behind the last one")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
+from hf_emms.heads import ResponseHead
+from hf_emms.heads.metrics import TRANSLATION_BLEU
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.kind import Instruction
 from hf_emms.inputs.languages import LANGUAGES, language_code, language_name, short_code
-from hf_emms.tasks.heads import response_head
-from hf_emms.tasks.metrics import TRANSLATION_BLEU
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 _OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -32,7 +32,7 @@ TRANSLATION = Task(
     label=Column("target", ("target", "tgt", *_OTHERS, "en"), ("string", "strings"), spelling=_spelling),
     categorical=False,
     label_text=str.strip,
-    head=response_head(TRANSLATION_BLEU),
+    head=ResponseHead(TRANSLATION_BLEU),
     estimators=WRITTEN_ESTIMATORS,
     instruction=_instruction,
     reading="--column source=COLUMN --column target=COLUMN turn the direction",

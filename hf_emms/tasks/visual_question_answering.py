@@ -6,35 +6,42 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from hf_emms.heads import Metric, RowHead, RowOutputs
+from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
+from hf_emms.heads.row import class_config, weight_table
 from hf_emms.inputs import IMAGE_TEXT, TEXT
-from hf_emms.tasks.heads import class_config, weight_table
-from hf_emms.tasks.metrics import AGREEING, VQA_ACCURACY
-from hf_emms.tasks.task import IMAGE_COLUMN, Column, Head, HeadSpec, Task, clean_answer, clean_question
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_answer, clean_question
 
 # Answers that a classifier of answers chooses from: as many as those of VQA v2 (arXiv 1708.02711).
 MAX_ANSWERS = 3_129
 
 
-def answer_spec(references: Sequence[Any]) -> HeadSpec:
-    """One output for each of the frequent answers of training rows, as right as annotators gave it."""
-    from torch.nn.functional import binary_cross_entropy_with_logits
+class AnswerHead(RowHead):
+    """One of the frequent answers of training rows."""
 
-    counts: Counter[str] = Counter()
-    for weighted in references:
-        for text, weight in weighted:
-            counts[text] += weight
-    answers = sorted(text for text, _ in counts.most_common(MAX_ANSWERS))
-    return HeadSpec(
-        len(answers),
-        labels=lambda rows: weight_table(
-            [[(text, min(1.0, weight / AGREEING)) for text, weight in weighted] for weighted in rows], answers
-        ),
-        # Summed over answers, as ViLT does it: a mean over thousands of wrong ones would hardly move.
-        loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs, labels) * labels.shape[1],
-        predictions=lambda outputs: [answers[number] for number in outputs.argmax(1)],
-        config=class_config(answers),
-        references=[[[answer, 1.0]] for answer in answers],
-    )
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return (VQA_ACCURACY,)
+
+    def outputs(self, references: Sequence[Any]) -> RowOutputs:
+        """Return one output for each frequent answer, as right as annotators gave it."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        counts: Counter[str] = Counter()
+        for weighted in references:
+            for text, weight in weighted:
+                counts[text] += weight
+        answers = sorted(text for text, _ in counts.most_common(MAX_ANSWERS))
+        return RowOutputs(
+            len(answers),
+            labels=lambda rows: weight_table(
+                [[(text, min(1.0, weight / AGREEING)) for text, weight in weighted] for weighted in rows], answers
+            ),
+            # Summed over answers, as ViLT does it: a mean over thousands of wrong ones would hardly move.
+            loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs, labels) * labels.shape[1],
+            predictions=lambda outputs: [answers[number] for number in outputs.argmax(1)],
+            config=class_config(answers),
+            references=[[[answer, 1.0]] for answer in answers],
+        )
 
 
 VISUAL_QUESTION_ANSWERING = Task(
@@ -55,11 +62,8 @@ VISUAL_QUESTION_ANSWERING = Task(
     # Answers repeat, but they are open: sampling each as often as the others would change what is asked.
     categorical=False,
     label_text=clean_answer,
-    head=Head(
-        "row",
+    head=AnswerHead(
         "AutoModelForVisualQuestionAnswering",
-        lambda references: (VQA_ACCURACY,),
-        answer_spec,
         epochs=10,
         # Their classes write answers, which no classifier of frequent answers is made of.
         excluded_model_types=("blip", "blip-2"),

@@ -23,8 +23,9 @@ import transformers
 import hf_emms
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.recipe import Recipe, TrainingJob
-from hf_emms.finetune.splits import LabeledSplit, Splits, load_splits
+from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
+from hf_emms.heads import LabeledSplit
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from scripts.bench.timing import interleave, ratios, spread

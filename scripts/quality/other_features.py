@@ -28,9 +28,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.network import load_base
 from hf_emms.finetune.recipe import TrainingJob, head_of, recipe_for
 from hf_emms.finetune.training import run_job
+from hf_emms.heads.modules import load_base
 from hf_emms.hub import Repo, resolve
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
@@ -206,7 +206,7 @@ def gradients(repo: Repo, sample: Sample, rows: np.ndarray) -> np.ndarray:
     """Gradients of a checkpoint's features for some rows, hashed, float32 (n, 2 · 512)."""
     plan = plan_extraction(repo, sample.task.input, sample.task.id)
     with quiet_transformers():
-        base, features = load_base(plan, SETTINGS, sample.task.input)
+        base, features = load_base(plan, sample.task.input)
     read = sample.task.input.training_reader(plan, base, []).read(sample.inputs, sample.input_of_row)
     trained = _last_weights(base)
     generator = torch.Generator().manual_seed(0)

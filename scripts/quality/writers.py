@@ -23,8 +23,8 @@ import numpy as np
 
 import hf_emms
 from hf_emms.evaluation import dataset_blind, measured, weighted_tau
+from hf_emms.heads.metrics import BYTE_LIKELIHOOD
 from hf_emms.ranking import Ranking
-from hf_emms.tasks.metrics import BYTE_LIKELIHOOD
 from scripts.quality.protocol import Half, made, work
 from scripts.quality.report import markdown, or_dash, replace_between
 from scripts.quality.rows import Table, hub_rows, split_rows, write

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.network import load_with_head
+from hf_emms.heads.modules import load_with_head
 from tests.helpers.extracting import load, load_repo, rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 

@@ -14,7 +14,7 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.responses import load_writer
+from hf_emms.heads.language_model import load_language_model
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer
@@ -41,7 +41,7 @@ def reader_with(zoo: Path, template: str) -> PromptReader:
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     tokenizer = load_tokenizer(plan)
     tokenizer.chat_template = template
-    return prompt_reader(plan, load_writer(plan), tokenizer)
+    return prompt_reader(plan, load_language_model(plan), tokenizer)
 
 
 def test_every_family_that_writes_has_a_tiny_checkpoint() -> None:

@@ -13,11 +13,12 @@ import transformers
 
 import hf_emms
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import LabeledSplit, load_splits
+from hf_emms.finetune.splits import load_splits
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.metrics import accuracy, r2
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import get_task
-from hf_emms.tasks.metrics import accuracy, r2
 from tests.finetune.make import FAST, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair

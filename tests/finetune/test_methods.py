@@ -15,11 +15,11 @@ import yaml
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.memory import check_training
-from hf_emms.finetune.network import Network
+from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.heads.head import Network
 from hf_emms.options import Options
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS, build, repo_of

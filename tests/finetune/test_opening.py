@@ -14,11 +14,12 @@ import transformers
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import LabeledSplit, load_splits
+from hf_emms.finetune.splits import load_splits
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.metrics import WORD_ACCURACY, accuracy
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import get_task
-from hf_emms.tasks.metrics import WORD_ACCURACY, accuracy
 from tests.finetune.make import FAST, colours, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import CORPUS, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES

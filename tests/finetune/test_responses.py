@@ -16,17 +16,11 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
+from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.response_network import response_network
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.splits import load_splits
-from hf_emms.inputs import PROMPT
-from hf_emms.options import Options
-from hf_emms.ranking.progress import Silent
-from hf_emms.run.confirm import options_for, prepared, start_session
-from hf_emms.run.preflight import preflight
-from hf_emms.tasks import get_task
-from hf_emms.tasks.metrics import (
+from hf_emms.heads.metrics import (
     WrittenResponse,
     byte_likelihood,
     chrf,
@@ -34,6 +28,12 @@ from hf_emms.tasks.metrics import (
     rouge_l,
     translation_bleu,
 )
+from hf_emms.inputs import PROMPT
+from hf_emms.options import Options
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.confirm import options_for, prepared, start_session
+from hf_emms.run.preflight import preflight
+from hf_emms.tasks import get_task
 from tests.finetune.make import ranking, save
 from tests.finetune.test_response_writer import rows
 from tests.helpers.samples import load_sample
@@ -128,8 +128,8 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     options = Options(rows(80), device="cpu")
     splits = load_splits(options)
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    network = response_network(plan, splits, options, None)
-    written = network.predictions(np.zeros((len(splits.test), 1)), splits.test)
+    network = load_network(plan, splits, options)
+    written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
 
 
@@ -139,7 +139,7 @@ def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cach
     options = Options.of(long, confirm=1, epochs=1, learning_rates=["1e-2"], device="cpu")
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     splits = load_splits(options)
-    network = response_network(plan, splits, options, None)
+    network = load_network(plan, splits, options)
     for split in (splits.train, splits.validation, splits.test):
         network.rows(split, True)
     counts = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens", note) for note in network.notes]

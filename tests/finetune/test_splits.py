@@ -11,7 +11,8 @@ import pytest
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.splits import SPLITS_VERSION, AnswerSpan, load_splits
+from hf_emms.finetune.splits import SPLITS_VERSION, load_splits
+from hf_emms.heads.spans import AnswerSpan
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
 

@@ -10,8 +10,8 @@ import datasets
 import pytest
 
 import hf_emms
-from hf_emms.finetune.splits import TaggedText
-from hf_emms.tasks.metrics import entities, entity_f1
+from hf_emms.heads.metrics import entities, entity_f1
+from hf_emms.heads.words import TaggedText
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.make import FAST, ranking, save
 from tests.helpers.tiny_checkpoints import CORPUS, build

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.finetune.splits import AnswerSpan
-from hf_emms.ranking import FineTuned
-from hf_emms.tasks.metrics import (
+from hf_emms.heads.metrics import (
     accuracy_at_half,
     bleu,
     cider,
@@ -21,6 +19,8 @@ from hf_emms.tasks.metrics import (
     vqa_accuracy,
     word_f1,
 )
+from hf_emms.heads.spans import AnswerSpan
+from hf_emms.ranking import FineTuned
 from tests.finetune.make import FAST, picture, ranking, save
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair

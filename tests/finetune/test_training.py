@@ -14,16 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from hf_emms.finetune.network import LabeledRows, Network, repaired
+from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
 from hf_emms.finetune.saving import ModelKeeper
-from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, Training, has_risen, remembered_interrupts, standard_error
 from hf_emms.finetune.unfinished import StorageError, newest_state
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.head import Network
+from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
+from hf_emms.heads.split import LabeledRows
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import get_task
-from hf_emms.tasks.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
 from tests.finetune.make import Notes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
 
@@ -58,13 +61,20 @@ class Line(nn.Module):
         )
 
 
-def network(model: nn.Module) -> Network:
-    def rows(part: LabeledSplit, labelled: bool) -> LabeledRows:
-        labels = {"labels": torch.tensor([int(side == "right") for side in part.references])}
-        points = torch.tensor(part.inputs[part.input_of_row])
-        return LabeledRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(part))
+class Sides(Network):
+    """Reads points, and the side that each is on."""
 
-    return Network(model, rows, lambda outputs, part: ["right" if row[1] > row[0] else "left" for row in outputs])
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        labels = {"labels": torch.tensor([int(side == "right") for side in split.references])}
+        points = torch.tensor(split.inputs[split.input_of_row])
+        return LabeledRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(split))
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[str]:
+        return ["right" if row[1] > row[0] else "left" for row in outputs]
+
+
+def network(model: nn.Module) -> Network:
+    return Sides(model)
 
 
 def training(folder: Path, learning_rate: float = 0.05, recipe: Recipe = RECIPE, **settings: Any) -> Training:
@@ -270,23 +280,19 @@ def test_a_state_that_cannot_be_written_is_the_failure_of_the_disk_and_a_row_tha
     assert type(raised.value) is expected
 
 
-class Interrupted(Network):
+class Interrupted(Sides):
     """A network whose writing ends half way."""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, task: str) -> None:
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text("half of the weights")
         raise KeyboardInterrupt
 
 
 def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
-    def load() -> Network:
-        whole = network(Line())
-        return Interrupted(whole.model, whole.rows, whole.predictions)
-
     keeper = ModelKeeper(tmp_path / "best", "request")
     with pytest.raises(KeyboardInterrupt):
-        training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(load)
+        training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(lambda: Interrupted(Line()))
     keeper = ModelKeeper(tmp_path / "best", "request")
     keeper.finished("run", TrainingRun(0.05, 0, validation=0.9))  # its result, which another call had stored
     assert not keeper.has("run")

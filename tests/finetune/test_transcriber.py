@@ -12,12 +12,12 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.recogniser import load_recogniser
+from hf_emms.heads.asr_model import load_asr_model
+from hf_emms.heads.metrics import character_errors, spoken_words, word_errors
 from hf_emms.inputs import AUDIO
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
-from hf_emms.tasks.metrics import character_errors, spoken_words, word_errors
 from tests.helpers.sound import RATE, RECOGNISERS, encoded, recogniser, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
 
@@ -28,7 +28,7 @@ SOUNDS = [encoded(tone(200 + 300 * i, seconds, seed=i)) for i, seconds in enumer
 @pytest.mark.parametrize("name", RECOGNISERS)
 def test_texts_are_those_of_the_pipeline_of_transformers(name: str, zoo: Path) -> None:
     folder = recogniser(zoo, name)
-    texts = load_recogniser(plan_extraction(repo_of(folder), AUDIO, "asr")).transcribe(SOUNDS)
+    texts = load_asr_model(plan_extraction(repo_of(folder), AUDIO, "asr")).transcribe(SOUNDS)
     pipeline = transformers.pipeline("automatic-speech-recognition", str(folder))
     settings = {} if name.startswith("wav2vec2") else {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 16}}
     samples = [tone(200 + 300 * i, seconds, seed=i)[:, 0] for i, seconds in enumerate(SECONDS)]
@@ -80,11 +80,11 @@ def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: P
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     base.save_pretrained(tmp_path)
     with pytest.raises(EmmsError, match="has no head that transcribes: it has no weights for lm_head"):
-        load_recogniser(plan_extraction(repo_of(tmp_path), AUDIO, "asr"))
+        load_asr_model(plan_extraction(repo_of(tmp_path), AUDIO, "asr"))
 
 
 def test_long_clips_are_read_in_parts(zoo: Path) -> None:
-    model = load_recogniser(plan_extraction(repo_of(recogniser(zoo, "whisper")), AUDIO, "asr"))
+    model = load_asr_model(plan_extraction(repo_of(recogniser(zoo, "whisper")), AUDIO, "asr"))
     long = tone(300, 3.0, seed=5)
     halves = model.transcribe([encoded(half) for half in np.array_split(long, 2)])
     assert model.transcribe([encoded(long), SOUNDS[0]])[0] == " ".join(filter(None, halves))

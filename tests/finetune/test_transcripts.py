@@ -11,7 +11,7 @@ import pytest
 import transformers
 
 import hf_emms
-from hf_emms.tasks.metrics import CHARACTERS_RIGHT, WORDS_RIGHT
+from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT
 from tests.finetune.make import FAST, ranking, save
 from tests.helpers.sound import RATE, RECOGNISERS, encoded, recogniser, sound_checkpoint, tone
 

@@ -1,8 +1,8 @@
 """Definitions of words, and what the word is about."""
 
+from hf_emms.heads import ClassHead
 from hf_emms.inputs import TEXT
-from hf_emms.tasks import Column, Head, Task
-from hf_emms.tasks.heads import class_metrics, class_spec
+from hf_emms.tasks import Column, Task
 
 
 def topic(label: str) -> str:
@@ -17,7 +17,7 @@ GLOSS_TOPIC = Task(
     label=Column("label", ("topic", "lexname", "label"), ("class", "string")),
     categorical=True,
     label_text=topic,
-    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
+    head=ClassHead("AutoModelForSequenceClassification"),
     aliases=("word-topic",),
     source_tags=("fill-mask", "feature-extraction"),
 )

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, install_command
-from hf_emms.tasks.task import Metric
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
+
+    name: str
+    compute: Callable[[Sequence[Any], Sequence[Any]], float]
+
 
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10

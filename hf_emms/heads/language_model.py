@@ -1,4 +1,4 @@
-"""Checkpoints that write responses to prompts, as transformers loads them, and what a response costs them."""
+"""Language models that write responses to prompts, as transformers loads them, and what a response costs them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
 from hf_emms.features.load import check_size
+from hf_emms.heads.split import IGNORED
 from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
 
-# What losses leave out.
-IGNORED = -100
 
-
-def load_writer(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
-    """The checkpoint as a class of transformers that writes texts, in the plan's precision, on the CPU.
+def load_language_model(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
+    """Return the checkpoint as a class of transformers that writes texts, in the plan's precision, on the CPU.
 
     Raises:
         EmmsError: it cannot be loaded, or lacks the weights that write.
@@ -58,7 +56,7 @@ def load_writer(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
 
 
 def response_batch(reader: PromptReader, responses: Sequence[Response]) -> Inputs:
-    """What the model reads of b prompts with their responses, and the tokens that it is to write, int64 (b, T)."""
+    """Return the tensors of b prompts with their responses, and as labels the tokens of the responses, int64 (b, T)."""
     if reader.is_encoder:
         inputs = reader.pad([response.prompt for response in responses])
         labels = [response.response for response in responses]
@@ -70,7 +68,7 @@ def response_batch(reader: PromptReader, responses: Sequence[Response]) -> Input
 
 
 def response_losses(model: Any, inputs: Inputs, *, is_encoder: bool) -> Tensor:
-    """Nats of each of b responses given its prompt, float32 (b,)."""
+    """Return the nats of each of b responses given its prompt, float32 (b,)."""
     labels = inputs["labels"]
     others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
     if is_encoder:

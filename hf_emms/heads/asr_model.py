@@ -1,4 +1,4 @@
-"""Checkpoints that transcribe sound, with the classes of transformers for CTC and for sequences to sequences."""
+"""ASR models: checkpoints with the classes of transformers for CTC and for sequences to sequences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRAINING_ONLY = "masked_spec_embed"
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class AsrModel:
     """A checkpoint that transcribes, always by the likeliest token."""
 
     model: Any
@@ -40,7 +40,7 @@ class Recogniser:
 
     @torch.no_grad()
     def transcribe(self, sounds: Sequence[bytes]) -> list[str]:
-        """What is said in each sound; the parts of long ones are read one after the other."""
+        """Return what is said in each sound; the parts of long ones are read one after the other."""
         self.model.eval()
         # Parts of several lengths would fill each other up, which not every family ignores.
         size = _BATCH if self.reader.fixed_length else 1
@@ -52,7 +52,7 @@ class Recogniser:
                 if len(batch) == size:
                     self._write(batch, texts)
         self._write(batch, texts)
-        return [" ".join(filter(None, of_sound)) for of_sound in texts]
+        return [" ".join(filter(None, parts)) for parts in texts]
 
     def _write(self, batch: list[tuple[int, Any]], texts: list[list[str]]) -> None:
         """Adds what is said in the parts of a batch to the texts of their sounds, and empties it."""
@@ -80,12 +80,12 @@ class Recogniser:
 
 
 def max_new_tokens(model: Any) -> int:
-    """The most tokens that a decoder writes behind those that it starts with."""
+    """Return the most tokens that a decoder writes behind those that it starts with."""
     return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
 
 
-def recogniser_class(plan: ExtractionPlan) -> str:
-    """The name of the class of transformers that transcribes with checkpoints of this family.
+def asr_class(plan: ExtractionPlan) -> str:
+    """Return the name of the class of transformers that transcribes with checkpoints of this family.
 
     Raises:
         EmmsError: there is none.
@@ -105,15 +105,15 @@ def is_ctc(class_name: str) -> bool:
     return class_name == _CTC
 
 
-def load_recogniser(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Recogniser:
-    """The checkpoint as it transcribes without any training, in the plan's precision, on the CPU.
+def load_asr_model(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> AsrModel:
+    """Return the checkpoint as it transcribes without any training, in the plan's precision, on the CPU.
 
     Raises:
         EmmsError: it cannot be loaded, or lacks a head or a vocabulary.
     """
     import transformers
 
-    name = recogniser_class(plan)
+    name = asr_class(plan)
     reader = load_sound_reader(plan)
     tokenizer = load_tokenizer(plan)
     weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
@@ -132,4 +132,4 @@ def load_recogniser(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Recogniser
         raise EmmsError(f"{plan.repo.id} has no head that transcribes: it has no weights for {missing[0]}")
     if plan.base is not None:
         merge_adapter(plan.repo, model)
-    return Recogniser(model, tokenizer, reader, is_ctc(name))
+    return AsrModel(model, tokenizer, reader, is_ctc(name))

@@ -1,0 +1,29 @@
+"""What checkpoints learn to give for a task, one file a head: how it is built, trained, read and opened again.
+
+`head.Head` says what a head has. Files here import PyTorch where they use it, so that a task can name its head.
+"""
+
+from hf_emms.heads.caption import CaptionHead
+from hf_emms.heads.head import Head
+from hf_emms.heads.metrics import Metric
+from hf_emms.heads.response import ResponseHead
+from hf_emms.heads.row import ClassHead, NumberHead, RowHead, RowOutputs
+from hf_emms.heads.spans import SpansHead
+from hf_emms.heads.split import LabeledSplit
+from hf_emms.heads.transcript import TranscriptHead
+from hf_emms.heads.words import WordsHead
+
+__all__ = [
+    "CaptionHead",
+    "ClassHead",
+    "Head",
+    "LabeledSplit",
+    "Metric",
+    "NumberHead",
+    "ResponseHead",
+    "RowHead",
+    "RowOutputs",
+    "SpansHead",
+    "TranscriptHead",
+    "WordsHead",
+]

@@ -1,0 +1,189 @@
+"""Texts about inputs: from the classes of transformers that write them, or a recurrent decoder on a feature."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
+from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
+from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.inputs import InputKind
+from hf_emms.inputs.kind import BatchReader, TrainingReader
+from hf_emms.inputs.text import load_training_texts
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hf_emms.features.device import Inputs
+
+# Words of a text that a decoder of ours writes, and tokens that a model writes.
+_MAX_WORDS, _MAX_TOKENS = 24, 40
+_HIDDEN_WIDTH = 128
+_PAD, _START, _END, _UNKNOWN = range(4)
+
+
+class CaptionHead(FeatureHead):
+    """A text about an input, which may have several right ones."""
+
+    auto_class = "AutoModelForImageTextToText"
+    epochs = 10
+    layers_note = "transformers has no class that writes captions with it: a recurrent decoder on its pooled feature"
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return BLEU_4, CIDER
+
+    def count_rows(self, split: LabeledSplit) -> int:
+        """Return how many texts a split has, each of which is learnt."""
+        return sum(len(texts) for texts in split.references)
+
+    def network(
+        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+    ) -> FeatureNetwork:
+        return (_ModelNetwork if has_head else _DecoderNetwork)(plan, kind, model, references)
+
+
+class _CaptionNetwork(FeatureNetwork):
+    """A network that writes a text about each row, and is trained on each text of a row."""
+
+    _reader: TrainingReader
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        if not labelled:
+            return LabeledRows(self._reader.read(split.inputs, split.input_of_row), {}, len(split))
+        split = _text_per_row(split)
+        inputs = self._reader.read(split.inputs, split.input_of_row)
+        labels = self.labels([texts[0][0] for texts in split.references])
+        return LabeledRows(lambda rows: {**inputs(rows), **labels(rows)}, {}, len(split))
+
+    @abstractmethod
+    def labels(self, texts: Sequence[str]) -> BatchReader:
+        """Return what reads texts of a batch as the model learns them."""
+
+
+def _text_per_row(split: LabeledSplit) -> LabeledSplit:
+    counts: Sequence[int] = [len(texts) for texts in split.references]
+    return replace(
+        split,
+        input_of_row=np.repeat(split.input_of_row, counts),
+        groups=np.repeat(split.groups, counts),
+        references=tuple(((text, 1.0),) for texts in split.references for text, _ in texts),
+    )
+
+
+class _ModelNetwork(_CaptionNetwork):
+    """A model of transformers that writes."""
+
+    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(plan, model)
+        self._reader = kind.training_reader(plan, model, self.notes)
+        part = getattr(model, "decoder", None) or getattr(model, "text_decoder", model)
+        self._texts = load_training_texts(plan, model, part)
+        self._tokenizer, config = self._texts.tokenizer, model.config
+        self.processors = (*self._reader.processors, self._tokenizer)
+        if getattr(config, "decoder_start_token_id", None) is None and config.is_encoder_decoder:
+            config.decoder_start_token_id = self._tokenizer.bos_token_id
+        if config.is_encoder_decoder and config.decoder_start_token_id is None:
+            raise EmmsError(f"no configuration of {plan.repo.id} says which token starts a caption")
+        self._reads_text = "input_ids" in signature(model.forward).parameters
+
+    def labels(self, texts: Sequence[str]) -> BatchReader:
+        ends = [] if self._tokenizer.eos_token_id is None else [self._tokenizer.eos_token_id]
+        encoded, _ = self._texts.tokenize(texts)
+        ids = [[*row[: _MAX_TOKENS - 1], *([] if row[-1:] == ends else ends)] for row in encoded]
+
+        def read(rows: np.ndarray) -> Inputs:
+            batch = self._texts.pad([ids[row] for row in rows])
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+            return {**(batch if self._reads_text else {}), "labels": labels}
+
+        return read
+
+    def predict(self, model: Any, batch: Inputs) -> Any:
+        """Return the token ids of a text for each image, int64 (b, T) with the same T for all batches."""
+        from torch.nn.functional import pad
+
+        ids = self.model.generate(**batch, max_new_tokens=_MAX_TOKENS, do_sample=False, num_beams=1)
+        width = 2 * _MAX_TOKENS
+        return pad(ids[:, :width], (0, max(0, width - ids.shape[1])), value=self._texts.pad_id)
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        return [text.strip() for text in self._tokenizer.batch_decode(outputs, skip_special_tokens=True)]
+
+
+class _DecoderNetwork(_CaptionNetwork):
+    """A recurrent decoder of words whose first state is the feature, which is also joined to every word."""
+
+    head_rate = DEEP_HEAD_RATE
+
+    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(plan, model)
+        self._reader = kind.training_reader(plan, model, self.notes)
+        self.processors = self._reader.processors
+        vocabulary = sorted({word for texts in references for text, _ in texts for word in tokenize_caption(text)})
+        self._words = ["<pad>", "<start>", "<end>", "<unknown>", *vocabulary]
+        self.references = [[[word, 1.0]] for word in vocabulary]
+
+    def labels(self, texts: Sequence[str]) -> BatchReader:
+        import torch
+
+        number_of = {word: number for number, word in enumerate(self._words)}
+        ids = np.full((len(texts), _MAX_WORDS + 2), _PAD, np.int64)
+        for row, text in enumerate(texts):
+            numbers = [number_of.get(word, _UNKNOWN) for word in tokenize_caption(text)[:_MAX_WORDS]]
+            ids[row, : len(numbers) + 2] = [_START, *numbers, _END]
+        return lambda rows: {"labels": torch.from_numpy(ids[rows])}
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        rows = [row[: row.index(_END)] if _END in row else row for row in outputs.tolist()]
+        return [" ".join(self._words[number] for number in row if number > _UNKNOWN) for row in rows]
+
+    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
+        from torch import nn
+
+        count = len(self._words)
+        layers = {
+            "state": nn.Sequential(standardize, nn.Linear(width, _HIDDEN_WIDTH), nn.Tanh()),
+            "embed": nn.Embedding(count, _HIDDEN_WIDTH),
+            "decoder": nn.GRU(2 * _HIDDEN_WIDTH, _HIDDEN_WIDTH, batch_first=True),
+            "out": nn.Linear(_HIDDEN_WIDTH, count),
+        }
+        return nn.ModuleDict(layers)
+
+    def forward(self, layers: Any, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
+        from torch.nn.functional import cross_entropy
+
+        seen = layers["state"](features)
+        if not labels:
+            return {"logits": _write(layers, seen)}
+        words = labels["labels"]
+        hidden, _ = _decode(layers, words[:, :-1], seen, seen[None])
+        outputs = layers["out"](hidden).flatten(0, 1)
+        return {"loss": cross_entropy(outputs, words[:, 1:].flatten(), ignore_index=_PAD)}
+
+
+def _decode(layers: Any, words: Tensor, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    import torch
+
+    repeated = seen[:, None].expand(-1, words.shape[1], -1)
+    decoded: tuple[Tensor, Tensor] = layers["decoder"](torch.cat([layers["embed"](words), repeated], 2), state)
+    return decoded
+
+
+def _write(layers: Any, seen: Tensor) -> Tensor:
+    """Return the likeliest word after each, int64 (b, `_MAX_WORDS`)."""
+    import torch
+
+    state, word, written = seen[None], seen.new_full((len(seen), 1), _START, dtype=torch.int64), []
+    for _ in range(_MAX_WORDS):
+        hidden, state = _decode(layers, word, seen, state)
+        word = layers["out"](hidden[:, -1:]).argmax(2)
+        written.append(word)
+    return torch.cat(written, 1)

@@ -1,0 +1,263 @@
+"""What a head is: what checkpoints learn to give for a task, and how that is built, read, measured and opened again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.metrics import Metric
+from hf_emms.heads.saved import write_description
+from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.inputs import InputKind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hf_emms.features.device import Inputs
+    from hf_emms.heads.modules import Features, ModelWithHead
+
+# The lowest peak learning rates of new layers: of one, and of several.
+HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
+
+
+class Network(ABC):
+    """A checkpoint with a head, as it is trained, measured and saved.
+
+    Attributes:
+        model: takes the tensors of a batch with labels, and returns a loss.
+        processors: tokenizer and others, which are saved beside the model.
+        head: names of the model's parameters that are not the pretrained part's.
+        head_rate: the lowest peak learning rate of these.
+        adapter: the `PeftModel` of the saved part with an adapter; None for other methods.
+        adapter_task: what PEFT calls a task whose adapters can be kept alone; None where there are new layers, too.
+    """
+
+    head: frozenset[str] = frozenset()
+    head_rate: float = HEAD_RATE
+    adapter: Any = None
+    adapter_task: str | None = None
+
+    def __init__(self, model: Any, processors: Sequence[Any] = (), notes: list[str] | None = None) -> None:
+        self.model, self.processors = model, processors
+        self.notes = [] if notes is None else notes
+        self._by_split: dict[tuple[str, int], Any] = {}
+
+    @abstractmethod
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        """Return the rows of a split for `Trainer`, with labels or to predict."""
+
+    @abstractmethod
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        """Return n predictions for a split, which metrics compare with its references, from the outputs of its rows."""
+
+    def test_predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        """Return the same for test rows, which are predicted once."""
+        return self.predictions(outputs, split)
+
+    def predict(self, model: Any, batch: Inputs) -> Any:
+        """Return the outputs for a batch without labels, (b, …), or several of them."""
+        return model(**batch)["logits"]
+
+    def loss(self, outputs: Any, split: LabeledSplit) -> float | None:
+        """Return the mean loss of a split from the outputs of its rows; None where these do not give it."""
+        return None
+
+    @property
+    def saved(self) -> Any:
+        """The part of the model that is saved."""
+        return self.model
+
+    def save(self, folder: Path, task: str) -> None:
+        """Write the model, with its adapter merged, and its processors into a folder; `task` is an id."""
+        self.saved.save_pretrained(folder)
+        self.save_processors(folder)
+
+    def save_processors(self, folder: Path) -> None:
+        for processor in self.processors:
+            processor.save_pretrained(folder)
+
+    def once(self, name: str, split: LabeledSplit, make: Callable[[LabeledSplit], Any]) -> Any:
+        """Return what is made of a split, which is kept by a name while the network is."""
+        key = name, id(split)
+        if key not in self._by_split:
+            self._by_split[key] = split, make(split)  # the split is kept too: its id is then no other's
+        return self._by_split[key][1]
+
+
+class Head(ABC):
+    """What checkpoints learn to give for a task. A task names an instance; `FeatureHead` is the usual base.
+
+    Attributes:
+        auto_class: the class of transformers with such a head; None where there is none.
+        excluded_model_types: families that `auto_class` has, but with another kind of head.
+        epochs: the most, over all training rows.
+        batch_size: rows a step, unless the user says.
+        keeps_adapters: whether an adapter is a whole model without new layers.
+    """
+
+    auto_class: str | None = None
+    excluded_model_types: tuple[str, ...] = ()
+    epochs: int = 5
+    batch_size: int = 32
+    keeps_adapters: bool = False
+
+    @abstractmethod
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        """Return the metrics for training rows with these references; the first one compares checkpoints."""
+
+    def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
+        """Return the rows of a sample with their right answers; `several` says that training rows have several classes.
+
+        Raises:
+            EmmsError: the sample has no such answers.
+        """
+        answers = self.answers(sample, several=several)
+        return LabeledSplit.from_sample(sample, [answers[code] for code in sample.codes.tolist()])
+
+    def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
+        """Return the right answer for each of the U labels: texts with their weights, unless a head has others."""
+        return sample.weighted_texts
+
+    def count_rows(self, split: LabeledSplit) -> int:
+        """Return how many rows of training a split makes."""
+        return len(split)
+
+    def longest_row(self, kind: InputKind, split: LabeledSplit) -> int | None:
+        """Return about how many tokens the longest row has; None where they do not decide how much memory it takes."""
+        return None
+
+    @abstractmethod
+    def build(
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+    ) -> Network:
+        """Return a checkpoint with a new head for training rows; its own where that fits.
+
+        Raises:
+            EmmsError: it cannot be loaded, or has no such head.
+        """
+
+    def open(
+        self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
+    ) -> Network:
+        """Return a checkpoint with layers of ours that were saved, see `FeatureNetwork.references`.
+
+        Raises:
+            EmmsError: this head has no layers of ours.
+        """
+        raise EmmsError(f"{plan.repo.id} was saved with a head that transformers opens")
+
+    def questions(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return references without an answer for n inputs, which are to be predicted."""
+        return [None] * len(inputs)
+
+
+class FeatureNetwork(Network):
+    """A network whose head is one of transformers, or layers of ours on the checkpoint's features.
+
+    Attributes:
+        references: JSON of which `FeatureHead.network` makes a network with the same outputs: classes, words.
+    """
+
+    references: Sequence[Any] = ()
+
+    def __init__(
+        self, plan: ExtractionPlan, model: Any, processors: Sequence[Any] = (), notes: list[str] | None = None
+    ) -> None:
+        super().__init__(model, processors, notes)
+        self._plan = plan
+        self._has_layers = False
+
+    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
+        """Return layers of ours for features of a width, (b, D1) or (b, T, D1), which `standardize` scales first."""
+        raise NotImplementedError(type(self).__name__)
+
+    def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
+        """Return the loss of layers of ours for a batch, or without labels what `predict` reads."""
+        raise NotImplementedError(type(self).__name__)
+
+    def start(self, train: LabeledSplit) -> None:
+        """Prepare the new weights of a head of transformers before training."""
+
+    def add_layers(self, features: Features, train: LabeledSplit) -> None:
+        """Put new layers on the features of the model, whose first training rows give mean and deviation."""
+        from hf_emms.heads.modules import Standardize, first_features
+
+        rows = self.rows(train, False)
+        first = first_features(self.model, features, rows.batch, len(rows))
+        self._put_on(features, self.layers(Standardize.of(first), first.shape[1]))
+        self.head = self.model.head_names
+
+    def load_layers(self, features: Features, weights: dict[str, Tensor]) -> None:
+        """Put layers that were saved on the features of the model."""
+        from hf_emms.heads.modules import Standardize
+
+        width = next(tensor.shape[-1] for name, tensor in weights.items() if name.endswith("mean"))
+        layers = self.layers(Standardize(width), width)
+        layers.load_state_dict(weights)
+        self._put_on(features, layers)
+
+    def _put_on(self, features: Features, layers: nn.Module) -> None:
+        from hf_emms.heads.modules import ModelWithHead
+
+        model: ModelWithHead = ModelWithHead(self.model, features, layers, self.forward)
+        self.model, self._has_layers = model, True
+
+    def save(self, folder: Path, task: str) -> None:
+        super().save(folder, task)
+        if self._has_layers:
+            write_description(folder, self._plan, task, self.references)
+
+
+class FeatureHead(Head):
+    """A head that is a class of transformers where the family has one, and layers of ours on features elsewhere.
+
+    Attributes:
+        layers_note: what is noted of layers of ours.
+    """
+
+    layers_note: str = "transformers has no class with a head for it: a head on its pooled feature"
+
+    @abstractmethod
+    def network(
+        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+    ) -> FeatureNetwork:
+        """Return the network of a loaded checkpoint for training rows with these references.
+
+        Its model `has_head`, which is one of transformers, or gets layers of ours.
+        """
+
+    def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
+        """Return the arguments of the class of transformers for training rows with these references."""
+        return {}
+
+    def build(
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+    ) -> FeatureNetwork:
+        from hf_emms.heads.modules import class_with_head, load_base, load_with_head
+
+        loader = class_with_head(plan, self.auto_class, self.excluded_model_types)
+        if loader is not None:
+            model, names = load_with_head(plan, loader, **self.arguments(train.references))
+            network = self.network(plan, kind, model, train.references, has_head=True)
+            network.head = names
+            network.start(train)
+            return network
+        base, features = load_base(plan, kind, allow_pickle=allow_pickle)
+        network = self.network(plan, kind, base, train.references, has_head=False)
+        network.add_layers(features, train)
+        network.notes.insert(0, self.layers_note)
+        return network
+
+    def open(
+        self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
+    ) -> FeatureNetwork:
+        from hf_emms.heads.modules import load_base
+
+        base, features = load_base(plan, kind)
+        network = self.network(plan, kind, base, references, has_head=False)
+        network.load_layers(features, weights)
+        return network

@@ -1,0 +1,191 @@
+"""Responses to prompts: a language model that is trained on them, what they cost it, and what it writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.formatting import pluralize
+from hf_emms.heads.head import Head, Network
+from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
+from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.inputs import InputKind
+from hf_emms.inputs.prompt import PromptReader, Response
+from hf_emms.inputs.text import MAX_TRAINING_TOKENS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hf_emms.features.device import Inputs
+
+# From so many parameters a full training computes activations again.
+CHECKPOINTED_PARAMETERS = 1_000_000_000
+# Test rows for which the trained model writes, a batch of them, and tokens of a response that it writes.
+_WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
+# What PEFT calls the tasks of decoders, and of an encoder with a decoder.
+_ADAPTER_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+_BYTES_OF_TOKEN = 3
+
+
+class ResponseHead(Head):
+    """A response to a prompt; a row may have several right ones.
+
+    What is written is also measured by metrics of the task.
+    """
+
+    epochs = 3
+    batch_size = 8
+    keeps_adapters = True
+
+    def __init__(self, *metrics: Metric) -> None:
+        self._metrics = metrics
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        """Return the likelihood of responses and chrF of what is written; of worked answers final ones, too."""
+        are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
+        return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
+
+    def count_rows(self, split: LabeledSplit) -> int:
+        """Return how many responses a split has, each of which is learnt."""
+        return sum(len(texts) for texts in split.references)
+
+    def longest_row(self, kind: InputKind, split: LabeledSplit) -> int:
+        texts = (text for responses in split.references for text, _ in responses)
+        return longest_tokens(kind.contents(split.inputs), texts, MAX_TRAINING_TOKENS)
+
+    def build(
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+    ) -> Network:
+        from hf_emms.heads.language_model import load_language_model
+
+        model = load_language_model(plan)
+        reader: PromptReader = kind.response_reader(plan, model)
+        reader = replace(reader, max_length=min(reader.max_length, MAX_TRAINING_TOKENS))
+        if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
+            reader.tokenizer.pad_token = reader.tokenizer.eos_token
+        if sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTED_PARAMETERS:
+            # Before 5.24 transformers had the second alone, which goes in 6.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable()
+        return _ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
+
+
+def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
+    """Return about how many tokens the longest prompt with the longest response has, and no more than are read."""
+    content = max(map(len, contents), default=0)
+    text = max((len(text.encode("utf-8", "surrogatepass")) for text in texts), default=0)
+    return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
+
+
+class _ResponseNetwork(Network):
+    """A language model whose loss is the mean over the tokens of responses: prompts are read, but not learnt."""
+
+    def __init__(self, model: Any, reader: PromptReader, notes: list[str]) -> None:
+        from hf_emms.heads.modules import ModelWithLoss
+
+        super().__init__(ModelWithLoss(model, self._mean_loss), (reader.tokenizer,), notes)
+        self._reader = reader
+        self.adapter_task = _ADAPTER_TASKS[reader.is_encoder]
+
+    @property
+    def saved(self) -> Any:
+        return self.model.model
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        """Return a row for each response."""
+        return self._responses(split).labeled()
+
+    def predict(self, model: Any, batch: Inputs) -> Any:
+        return self._losses(model.model, batch)[:, None]
+
+    def _mean_loss(self, model: Any, batch: Inputs) -> Tensor:
+        return self._losses(model, batch).sum() / (batch["labels"] != IGNORED).sum()
+
+    def _losses(self, model: Any, batch: Inputs) -> Tensor:
+        from hf_emms.heads.language_model import response_losses
+
+        return response_losses(model, batch, is_encoder=self._reader.is_encoder)
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        """Return what the responses of each row cost, from the losses of all responses, (m, 1)."""
+        return [WrittenResponse(*costs) for costs in self._responses(split).bits(outputs).tolist()]
+
+    def test_predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        """Return the same, with what the trained model writes to the first prompts."""
+        rows = self.predictions(outputs, split)
+        texts = self._write(self._responses(split).prompts(min(len(split), _WRITTEN_ROWS)))
+        return [*(replace(row, text=text) for row, text in zip(rows, texts, strict=False)), *rows[len(texts) :]]
+
+    def loss(self, outputs: Any, split: LabeledSplit) -> float:
+        """Return the bits per byte of a split's responses."""
+        total, n_bytes = self._responses(split).bits(outputs).sum(0).tolist()
+        return float(total / n_bytes)
+
+    def _responses(self, split: LabeledSplit) -> _ResponseRows:
+        rows: _ResponseRows = self.once("responses", split, lambda part: _ResponseRows(self._reader, part, self.notes))
+        return rows
+
+    def _write(self, prompts: Sequence[list[int]]) -> list[str]:
+        """Return what the model writes to prompts, always the likeliest token."""
+        import torch
+
+        reader, model = self._reader, self.saved
+        room = (
+            reader.max_length if reader.is_encoder else max(reader.max_length // 2, reader.max_length - _MAX_NEW_TOKENS)
+        )
+        new_tokens = _MAX_NEW_TOKENS if reader.is_encoder else min(_MAX_NEW_TOKENS, reader.max_length - room)
+        left = replace(reader, pads_left=not reader.is_encoder)
+        settings = {"max_new_tokens": max(1, new_tokens), "do_sample": False, "num_beams": 1, "use_cache": True}
+        texts: list[str] = []
+        model.eval()
+        model.generation_config.update(**reader.starts())  # which is saved with the model
+        for start in range(0, len(prompts), _WRITTEN_BATCH):
+            inputs = left.pad([prompt[-room:] for prompt in prompts[start : start + _WRITTEN_BATCH]])
+            inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            with torch.no_grad():
+                ids = model.generate(**inputs, pad_token_id=reader.pad_id, eos_token_id=reader.end_id, **settings)
+            written = ids if reader.is_encoder else ids[:, inputs["input_ids"].shape[1] :]
+            texts += [text.strip() for text in reader.tokenizer.batch_decode(written, skip_special_tokens=True)]
+        return texts
+
+
+class _ResponseRows:
+    """The responses of a split, a row of training each; a row of the split may have several."""
+
+    def __init__(self, reader: PromptReader, split: LabeledSplit, notes: list[str]) -> None:
+        texts = [(row, text) for row, responses in enumerate(split.references) for text, _ in responses]
+        self._rows = np.array([row for row, _ in texts])
+        self._n_rows, self._reader = len(split), reader
+        inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
+        self._responses, cut = reader.read_responses(inputs, [text for _, text in texts])
+        example = next(iter(inputs), None)
+        instruction = reader.instruction(example) if example else None
+        asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
+        if instruction and asked not in notes:
+            notes.append(asked)
+        if cut:
+            notes.append(f"{cut:,} of {pluralize(len(texts), 'response')} cut at {reader.max_response:,} tokens")
+
+    def labeled(self) -> LabeledRows:
+        from hf_emms.heads.language_model import response_batch
+
+        return LabeledRows(lambda rows: response_batch(self._reader, self._at(rows)), {}, len(self._responses))
+
+    def bits(self, outputs: np.ndarray) -> np.ndarray:
+        """Return bits and bytes of each row of the split, float64 (n, 2), from the losses of its responses, (m, 1)."""
+        sums = np.zeros((self._n_rows, 2))
+        np.add.at(sums[:, 0], self._rows, np.asarray(outputs, np.float64)[:, 0] / np.log(2))
+        np.add.at(sums[:, 1], self._rows, [response.n_bytes for response in self._responses])
+        return sums
+
+    def prompts(self, count: int) -> list[list[int]]:
+        """Return the tokens of the first rows' prompts."""
+        _, first = np.unique(self._rows, return_index=True)
+        return [response.prompt for response in self._at(first[:count])]
+
+    def _at(self, rows: np.ndarray) -> Sequence[Response]:
+        return [self._responses[row] for row in rows.tolist()]

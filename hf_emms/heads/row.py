@@ -1,0 +1,299 @@
+"""One prediction a row: a class or several, a number, or what a task says."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
+from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric
+from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.inputs import InputKind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hf_emms.features.device import Inputs
+
+# Of a new pooling head: within this many deviations its tanh is nearly a straight line.
+_POOLER_SCALE = 0.3
+
+
+@dataclass(frozen=True)
+class RowOutputs:
+    """What the `count` outputs of a head, C, mean: one prediction a row.
+
+    Attributes:
+        labels: n references to the labels that the loss takes, (n, …).
+        loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
+        predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
+        config: arguments for a class of transformers with such a head.
+        hidden: the width of a layer before the last one; None where layers of ours are one linear layer.
+        removed: mean and deviation of the references, which training takes out of them; None where it does not.
+        references: of which the head makes outputs that read those of a saved head as they are, as JSON has them.
+    """
+
+    count: int
+    labels: Callable[[Sequence[Any]], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    predictions: Callable[[np.ndarray], list[Any]]
+    config: dict[str, Any] = field(default_factory=dict)
+    hidden: int | None = None
+    removed: tuple[float, float] | None = None
+    references: Sequence[Any] = ()
+
+
+class RowHead(FeatureHead):
+    """One vector a row, whose meaning a subclass says."""
+
+    def __init__(
+        self,
+        auto_class: str | None,
+        *,
+        metrics: Callable[[Sequence[Any]], tuple[Metric, ...]] | None = None,
+        epochs: int = 5,
+        excluded_model_types: tuple[str, ...] = (),
+    ) -> None:
+        self.auto_class, self.epochs, self.excluded_model_types = auto_class, epochs, excluded_model_types
+        self._metrics = metrics
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return self.default_metrics(references) if self._metrics is None else self._metrics(references)
+
+    @abstractmethod
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        """Return the metrics for training rows with these references, unless the task has others."""
+
+    @abstractmethod
+    def outputs(self, references: Sequence[Any]) -> RowOutputs:
+        """Return what outputs mean for training rows with these references."""
+
+    def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
+        return self.outputs(references).config
+
+    def network(
+        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+    ) -> FeatureNetwork:
+        return _RowNetwork(plan, kind, model, self.outputs(references))
+
+
+class ClassHead(RowHead):
+    """One class a row, or several."""
+
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return class_metrics(references)
+
+    def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
+        """Return a class, or a tuple of several, for each of the U labels."""
+        if not several and not sample.has_several_texts:
+            return sample.label_texts
+        return [tuple(text for text, _ in texts if text != sample.no_class) for texts in sample.weighted_texts]
+
+    def outputs(self, references: Sequence[Any]) -> RowOutputs:
+        """Return one output for each class of the training rows."""
+        return _several_classes(references) if isinstance(references[0], tuple) else _one_class(references)
+
+
+class NumberHead(RowHead):
+    """A number a row."""
+
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return R2, SPEARMAN
+
+    def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
+        """Return the number of each of the U labels."""
+        return [row[0] for row in numbers_of(sample)]
+
+    def outputs(self, references: Sequence[Any]) -> RowOutputs:
+        """Return one output, trained with the mean and deviation of training rows removed."""
+        import torch
+        from torch.nn.functional import mse_loss
+
+        mean, scale = float(np.mean(references)), float(np.std(references)) or 1.0
+        return RowOutputs(
+            1,
+            labels=lambda values: torch.tensor([(value - mean) / scale for value in values], dtype=torch.float32),
+            loss=lambda outputs, labels: mse_loss(outputs[:, 0], labels),
+            predictions=lambda outputs: (outputs[:, 0].astype(np.float64) * scale + mean).tolist(),
+            config={"num_labels": 1, "problem_type": "regression"},
+            removed=(mean, scale),
+            references=[-1.0, 1.0],  # values as they are: without their mean 0 and their deviation 1
+        )
+
+
+# ---- what outputs mean -----------------------------------------------------------------------------------------------
+
+
+def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+    """Return the metrics of one class a row, or of several, which are tuples."""
+    return (MICRO_F1, MACRO_F1, ACCURACY) if isinstance(references[0], tuple) else (ACCURACY, MACRO_F1)
+
+
+def _one_class(references: Sequence[str]) -> RowOutputs:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    classes = sorted(set(references))
+    number_of = {name: number for number, name in enumerate(classes)}
+    return RowOutputs(
+        len(classes),
+        labels=lambda names: torch.tensor([number_of.get(name, IGNORED) for name in names]),
+        loss=lambda outputs, labels: cross_entropy(outputs, labels, ignore_index=IGNORED),
+        predictions=lambda outputs: [classes[number] for number in outputs.argmax(1)],
+        config={**class_config(classes), "problem_type": "single_label_classification"},
+        references=classes,
+    )
+
+
+def _several_classes(references: Sequence[tuple[str, ...]]) -> RowOutputs:
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    classes = sorted({name for names in references for name in names})
+    return RowOutputs(
+        len(classes),
+        labels=lambda rows: weight_table([[(name, 1.0) for name in names] for names in rows], classes),
+        loss=binary_cross_entropy_with_logits,
+        predictions=lambda outputs: [tuple(classes[number] for number in np.flatnonzero(row > 0)) for row in outputs],
+        config={**class_config(classes), "problem_type": "multi_label_classification"},
+        references=[classes],
+    )
+
+
+def weight_table(rows: Sequence[Sequence[tuple[str, float]]], names: Sequence[str]) -> Tensor:
+    """Return the weight of each of C names in each of n rows, float32 (n, C); other names are left out."""
+    import torch
+
+    number_of = {name: number for number, name in enumerate(names)}
+    weights = torch.zeros(len(rows), len(names))
+    for row, weighted in enumerate(rows):
+        for name, weight in weighted:
+            if name in number_of:
+                weights[row, number_of[name]] = weight
+    return weights
+
+
+def class_config(classes: Sequence[str]) -> dict[str, Any]:
+    """Return classes as the configurations of transformers name them."""
+    return {
+        "num_labels": len(classes),
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: number for number, name in enumerate(classes)},
+    }
+
+
+def numbers_of(sample: LabeledSample) -> list[list[float]]:
+    """Return the numbers of the U labels, P each, as they were measured."""
+    if sample.label_values is None:
+        raise EmmsError(f"the labels of {sample.dataset!r} are no numbers")
+    values: list[list[float]] = sample.label_values.tolist()
+    return values
+
+
+# ---- the network -----------------------------------------------------------------------------------------------------
+
+
+class _RowNetwork(FeatureNetwork):
+    """A network with one prediction a row."""
+
+    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, outputs: RowOutputs) -> None:
+        super().__init__(plan, model)
+        self._reader, self._outputs = kind.training_reader(plan, model, self.notes), outputs
+        self.processors, self.references = self._reader.processors, outputs.references
+        self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        labels = {"labels": self._outputs.labels(split.references)} if labelled else {}
+        return LabeledRows(self._reader.read(split.inputs, split.input_of_row), labels, len(split))
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        return self._outputs.predictions(outputs)
+
+    def loss(self, outputs: Any, split: LabeledSplit) -> float:
+        import torch
+
+        return float(self._outputs.loss(torch.from_numpy(outputs), self._outputs.labels(split.references)))
+
+    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
+        from torch import nn
+
+        count, hidden = self._outputs.count, self._outputs.hidden
+        if hidden is None:
+            return nn.Sequential(standardize, nn.Linear(width, count))
+        return nn.Sequential(standardize, nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, count))
+
+    def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
+        outputs = layers(features)
+        return {"loss": self._outputs.loss(outputs, labels["labels"])} if labels else {"logits": outputs}
+
+    def start(self, train: LabeledSplit) -> None:
+        if self._outputs.removed is not None and self._last_layer().bias is None:
+            mean, scale = self._outputs.removed
+            self.notes.append(f"its last layer has no bias: what it gives is (value - {mean:.6g}) / {scale:.6g}")
+        layer = _pooler_without_weights(self.model, self.head)
+        if layer is not None:
+            self._pass_on(layer, train)
+            self.notes.append(
+                "its pooling head has no weights: it starts as the standardized feature of its first token"
+            )
+
+    def _pass_on(self, layer: nn.Linear, train: LabeledSplit) -> None:
+        """Have a layer pass its input on, standardized: with random weights it would learn slowly, and end lower."""
+        import torch
+
+        from hf_emms.heads.modules import first_features
+
+        seen: list[Tensor] = []
+        hook = layer.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+
+        def features_before(model: nn.Module, inputs: Inputs) -> Tensor:
+            model(**inputs)
+            return seen.pop()
+
+        rows = self.rows(train, False)
+        features = first_features(self.model, features_before, rows.batch, len(rows))
+        hook.remove()
+        mean, scale = features.mean(0), _POOLER_SCALE / (features.std(0) + 1e-6)
+        with torch.no_grad():
+            layer.weight.copy_(torch.diag(scale))
+            layer.bias.copy_(-mean * scale)
+
+    def save(self, folder: Path, task: str) -> None:
+        if self._outputs.removed is not None:
+            self._fold_values(*self._outputs.removed)
+        super().save(folder, task)
+
+    def _fold_values(self, mean: float, scale: float) -> None:
+        """Fold the labels' mean and scale into the last layer: the saved model gives values as they were measured."""
+        import torch
+
+        last = self._last_layer()
+        if last.bias is not None:
+            with torch.no_grad():
+                last.weight.mul_(scale)
+                last.bias.mul_(scale).add_(mean)
+
+    def _last_layer(self) -> nn.Linear:
+        from torch import nn
+
+        layers = (self.model.get_submodule(name.rpartition(".")[0]) for name in self.head if name.endswith(".weight"))
+        return next(layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1)
+
+
+def _pooler_without_weights(model: nn.Module, head: frozenset[str]) -> nn.Linear | None:
+    """Return the layer before the classes that had no weights, where it keeps the width; None where there is none."""
+    from torch import nn
+
+    names = {name.rpartition(".")[0] for name in head if name.startswith(f"{model.base_model_prefix}.")}
+    layers = [model.get_submodule(name) for name in sorted(names) if "pooler" in name]
+    return next((layer for layer in layers if isinstance(layer, nn.Linear) and _is_square(layer)), None)
+
+
+def _is_square(layer: nn.Linear) -> bool:
+    return layer.in_features == layer.out_features and layer.bias is not None

@@ -1,0 +1,227 @@
+"""Transcripts of sounds: a head for CTC on an encoder, or an encoder with a decoder, trained and then transcribing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.formatting import pluralize
+from hf_emms.heads.head import HEAD_RATE, Head, Network
+from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
+from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.inputs import InputKind
+from hf_emms.inputs.audio import decode, load_sound_reader, samples_in
+from hf_emms.inputs.text import load_tokenizer
+
+if TYPE_CHECKING:
+    from hf_emms.features.device import Inputs
+    from hf_emms.heads.asr_model import AsrModel
+
+_PADDING, _UNKNOWN, _SPACE = "[PAD]", "[UNK]", "|"
+# Clips from which a checkpoint of many languages detects the language.
+_HEARD = 8
+
+Tokenize = Callable[[str], list[int]]
+
+
+class TranscriptHead(Head):
+    """What is said in a sound."""
+
+    epochs = 20
+    batch_size = 8
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return WORDS_RIGHT, CHARACTERS_RIGHT
+
+    def build(
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+    ) -> Network:
+        from hf_emms.heads.asr_model import asr_class, is_ctc, load_asr_model
+
+        load_jiwer()  # without it nothing is trained
+        notes: list[str] = []
+        if is_ctc(asr_class(plan)):
+            return _with_ctc_head(plan, [_transcript(row) for row in train.references], notes)
+        asr = load_asr_model(replace(plan, dtype="float32"))
+        return _TranscriptNetwork(asr, _with_prompt(asr, train, notes), notes)
+
+
+class _TranscriptNetwork(Network):
+    """A network that transcribes each sound of a split, always by the likeliest token."""
+
+    def __init__(self, asr: AsrModel, tokenize: Tokenize, notes: list[str]) -> None:
+        super().__init__(asr.model, (asr.reader.extractor, asr.tokenizer), notes)
+        self._asr, self._tokenize = asr, tokenize
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        import torch
+
+        if labelled:
+            return self._training_rows(split)
+        return LabeledRows(lambda rows: {"row": torch.from_numpy(rows)}, {}, len(split))
+
+    def predict(self, model: Any, batch: Inputs) -> Any:
+        # Sounds are read where they are transcribed, one after the other, as `pipeline()` does.
+        return batch["row"][:, None].float()
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        return self._asr.transcribe([split.inputs[number] for number in split.input_of_row.tolist()])
+
+    def _training_rows(self, split: LabeledSplit) -> LabeledRows:
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        from hf_emms.heads.asr_model import max_new_tokens
+
+        asr = self._asr
+        labels = [self._tokenize(_transcript(reference)) for reference in split.references]
+        most = max_new_tokens(asr.model) if not asr.is_ctc else None
+        fits = [
+            bool(ids)
+            and (most is None or len(ids) <= most)
+            and samples_in(split.inputs[number], asr.reader.rate) <= asr.reader.part
+            for ids, number in zip(labels, split.input_of_row.tolist(), strict=True)
+        ]
+        usable = np.flatnonzero(fits)
+        if not len(usable):
+            raise EmmsError("no clip and its transcript are short enough to train on", "cut the clips")
+        if len(usable) < len(fits):
+            left_out = pluralize(len(fits) - len(usable), "clip")
+            self.notes.append(f"not trained on: {left_out} that the checkpoint cannot read or write at once")
+
+        def read(rows: np.ndarray) -> Inputs:
+            chosen = usable[rows]
+            sounds = [split.inputs[number] for number in split.input_of_row[chosen].tolist()]
+            ids = [torch.tensor(labels[row]) for row in chosen.tolist()]
+            padded = pad_sequence(ids, batch_first=True, padding_value=IGNORED)
+            return {**asr.reader.training_batch(sounds), "labels": padded}
+
+        return LabeledRows(read, {}, len(usable))
+
+
+def _transcript(reference: Sequence[tuple[str, float]]) -> str:
+    return reference[0][0]
+
+
+# ---- heads for CTC ---------------------------------------------------------------------------------------------------
+
+
+def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str], notes: list[str]) -> Network:
+    """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new one."""
+    import transformers
+
+    from hf_emms.heads.asr_model import AsrModel
+    from hf_emms.heads.modules import load_with_head
+
+    reader, letters = load_sound_reader(plan), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
+    saved = _own_vocabulary(plan, letters)
+    tokenizer = saved or _new_vocabulary(letters)
+    if saved is None:
+        notes.append(f"a new head for {pluralize(len(letters), 'letter')} of the transcripts")
+    model, head = load_with_head(
+        plan,
+        transformers.AutoModelForCTC,
+        pad_token_id=tokenizer.pad_token_id,
+        ctc_loss_reduction="mean",
+        ctc_zero_infinity=True,
+        **({"vocab_size": len(tokenizer)} if saved is None else {}),
+    )
+    network = _TranscriptNetwork(AsrModel(model, tokenizer, reader, True), _letters_of(tokenizer), notes)
+    network.head, network.head_rate = head, HEAD_RATE if saved is None else 0.0
+    return network
+
+
+def _own_vocabulary(plan: ExtractionPlan, letters: Sequence[str]) -> Any:
+    """Return the tokenizer of a checkpoint that was saved with a head for CTC; None where it lacks a letter."""
+    if not any(str(name).endswith("ForCTC") for name in plan.config.get("architectures") or ()):
+        return None
+    try:
+        tokenizer = load_tokenizer(plan)
+    except EmmsError:
+        return None
+    numbers = tokenizer.get_vocab()
+    case = _case_of(tokenizer)
+    fits = all(numbers.get(case(letter), len(tokenizer)) < plan.config.get("vocab_size", 32) for letter in letters)
+    return tokenizer if fits and tokenizer.pad_token_id is not None else None
+
+
+def _new_vocabulary(letters: Sequence[str]) -> Any:
+    from transformers import Wav2Vec2CTCTokenizer
+
+    numbers = {mark: number for number, mark in enumerate([_PADDING, _UNKNOWN, _SPACE, *letters])}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "vocab.json")
+        path.write_text(json.dumps(numbers), encoding="utf-8")
+        return Wav2Vec2CTCTokenizer(
+            str(path),
+            pad_token=_PADDING,
+            unk_token=_UNKNOWN,
+            word_delimiter_token=_SPACE,
+            bos_token=None,
+            eos_token=None,
+        )
+
+
+def _case_of(tokenizer: Any) -> Callable[[str], str]:
+    """Return how a vocabulary writes letters: in capitals where it has no small ones."""
+    numbers = tokenizer.get_vocab()
+    return str.upper if "E" in numbers and "e" not in numbers else str
+
+
+def _letters_of(tokenizer: Any) -> Tokenize:
+    case = _case_of(tokenizer)
+
+    def tokenize(transcript: str) -> list[int]:
+        ids: list[int] = tokenizer(case(" ".join(spoken_words(transcript))), add_special_tokens=False)["input_ids"]
+        return ids
+
+    return tokenize
+
+
+# ---- encoders with a decoder -----------------------------------------------------------------------------------------
+
+
+def _with_prompt(asr: AsrModel, train: LabeledSplit, notes: list[str]) -> Tokenize:
+    """Return how transcripts become tokens, behind those that the checkpoint is configured to start with."""
+    from hf_emms.heads.asr_model import max_new_tokens
+
+    model, tokenizer = asr.model, asr.tokenizer
+    settings, prompt = model.generation_config, list[int]()
+    if getattr(settings, "is_multilingual", False):
+        language = _language_of(asr, train)
+        settings.language, settings.task = language, "transcribe"
+        prompt += [settings.lang_to_id[language], settings.task_to_id["transcribe"]]
+        notes.append(f"trained to transcribe the language that it heard in the first clips: {language}")
+    if getattr(settings, "no_timestamps_token_id", None) is not None:
+        prompt.append(settings.no_timestamps_token_id)
+    settings.forced_decoder_ids = None
+    # What `pipeline()` does with the saved model, which would search five beams.
+    settings.num_beams, settings.max_new_tokens = 1, max_new_tokens(model)
+
+    def tokenize(transcript: str) -> list[int]:
+        return [*prompt, *tokenizer(transcript, add_special_tokens=False)["input_ids"], model.config.eos_token_id]
+
+    return tokenize
+
+
+def _language_of(asr: AsrModel, train: LabeledSplit) -> str:
+    """Return the mark of the language that the checkpoint hears in most of the first clips: "<|de|>"."""
+    import torch
+
+    reader, model = asr.reader, asr.model.eval()
+    clips = [
+        decode(train.inputs[number], reader.rate)[: reader.part] for number in train.input_of_row[:_HEARD].tolist()
+    ]
+    with torch.no_grad():
+        heard = model.detect_language(reader.process(clips)["input_features"]).tolist()
+    marks = {number: mark for mark, number in model.generation_config.lang_to_id.items()}
+    return str(marks[Counter(heard).most_common(1)[0][0]])

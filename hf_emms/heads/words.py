@@ -1,0 +1,137 @@
+"""A tag for each word of a text: the class of transformers for tokens, or layers of ours on token states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.head import FeatureHead, FeatureNetwork
+from hf_emms.heads.metrics import Metric
+from hf_emms.heads.row import class_config
+from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.inputs import InputKind, Spans
+from hf_emms.inputs.text import load_training_texts
+from hf_emms.inputs.words import WordWindow, word_reader
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hf_emms.features.device import Inputs
+
+_WORD = re.compile("[^ ]+")
+
+
+class TaggedText(NamedTuple):
+    """The words of a text, each from its first character to behind its last one, and their tags."""
+
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+
+
+class WordsHead(FeatureHead):
+    """A tag for each word of a text; a word has that of its first token."""
+
+    auto_class = "AutoModelForTokenClassification"
+    layers_note = "transformers has no class with a head for it: a linear layer on its token states"
+
+    def __init__(self, metrics: Callable[[Sequence[TaggedText]], tuple[Metric, ...]]) -> None:
+        self._metrics = metrics
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return self._metrics(references)
+
+    def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
+        """Return the texts of a sample whose rows are words, with a `TaggedText` each."""
+        spans = sample.inputs
+        assert isinstance(spans, Spans), "rows are words"
+        bounds = spans.bounds[sample.input_of_row]
+        rows, first = np.unique(bounds[:, 0], return_index=True)
+        tags = np.array(sample.label_texts, object)[sample.codes]
+        references = [
+            TaggedText(tuple(map(tuple, words.tolist())), tuple(tags_of_text.tolist()))
+            for words, tags_of_text in zip(np.split(bounds[:, 1:], first[1:]), np.split(tags, first[1:]), strict=True)
+        ]
+        return LabeledSplit.from_sample(sample, references, spans.inputs, rows, sample.groups[first])
+
+    def questions(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return the words of n texts, which white space divides."""
+        words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
+        return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
+
+    def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
+        return class_config(_tags(references))
+
+    def network(
+        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+    ) -> FeatureNetwork:
+        return _WordsNetwork(plan, model, _tags(references))
+
+
+def _tags(references: Sequence[Any]) -> list[str]:
+    return sorted({tag for _, tags in references for tag in tags})
+
+
+class _WordsNetwork(FeatureNetwork):
+    """A network that gives each token a tag; it reads the texts of a split one window after the other."""
+
+    def __init__(self, plan: ExtractionPlan, model: Any, tags: list[str]) -> None:
+        texts = replace(load_training_texts(plan, model), pads_left=False)
+        super().__init__(plan, model, (texts.tokenizer,))
+        self._reader, self._tags = word_reader(texts, plan.repo.id), tags
+        self.references = [TaggedText((), tuple(tags))]
+
+    def predict(self, model: Any, batch: Inputs) -> Any:
+        # Classes, not scores of all: those of thousands of texts would not fit into memory.
+        return model(**batch)["logits"].argmax(-1)
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        """Return a row for each window."""
+        import torch
+
+        windows = self.once("windows", split, self._windows)
+        number_of = {tag: number for number, tag in enumerate(self._tags)}
+
+        def read(rows: np.ndarray) -> Inputs:
+            batch = [windows[row] for row in rows]
+            padded = self._reader.pad(batch)
+            if not labelled:
+                return padded
+            labels = torch.full_like(padded["input_ids"], IGNORED)
+            for row, window in enumerate(batch):
+                tags = split.references[window.text].tags
+                # Of words with one first token the first one is learnt.
+                for word, place in zip(reversed(window.words), reversed(window.places), strict=True):
+                    labels[row, place] = number_of.get(tags[word], IGNORED)
+            return {**padded, "labels": labels}
+
+        return LabeledRows(read, {}, len(windows))
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
+        """Return the tags of each text's words from the classes of tokens, int64 (w, T)."""
+        predicted = [[self._tags[0]] * len(reference.tags) for reference in split.references]
+        for row, window in enumerate(self.once("windows", split, self._windows)):
+            for word, place in zip(window.words, window.places, strict=True):
+                predicted[window.text][word] = self._tags[outputs[row, place]]
+        return [tuple(tags) for tags in predicted]
+
+    def _windows(self, split: LabeledSplit) -> list[WordWindow]:
+        texts = [split.inputs[number] for number in split.input_of_row.tolist()]
+        return self._reader.windows(texts, [reference.words for reference in split.references])
+
+    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(standardize, nn.Linear(width, len(self._tags)))
+
+    def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
+        from torch.nn.functional import cross_entropy
+
+        logits = layers(features)
+        if not labels:
+            return {"logits": logits}
+        return {"loss": cross_entropy(logits.flatten(0, 1), labels["labels"].flatten(), ignore_index=IGNORED)}
