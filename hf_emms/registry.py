@@ -175,12 +175,21 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def by_reference(reference: str) -> Any:
-    """The object behind "package.module:NAME"."""
+    """Return the object behind "package.module:NAME"."""
     try:
         return metadata.EntryPoint(reference, reference, "").load()
     except _FAILURES as error:
         hint = "repair or update the package that it is in"
         raise EmmsError(f"{reference} cannot be loaded: {_reason(error)}", hint) from error
+
+
+def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
+    """Return an entry of a table, or the object of another package behind "package.module:NAME", of these kinds."""
+    entry: T = by_reference(name) if ":" in name else table[name]
+    if not isinstance(entry, kinds):
+        names = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
+        raise EmmsError(f"{name} is of type {type(entry).__name__}, not {names}")
+    return entry
 
 
 def _reason(error: BaseException) -> str:

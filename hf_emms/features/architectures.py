@@ -54,7 +54,7 @@ SIGLIP_PAPER = "arXiv 2303.15343: attention pooling is the tower's output"
 MAE_PAPER = "arXiv 2111.06377, appendix A.1: linear probes read the class token"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
 TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
-CAPTIONERS = "hf_emms: features/pooling.py"
+CAPTIONERS = "hf_emms: features/captioners.py"
 FUSION = "hf_emms: features/fusion.py"
 FRAMES = "mean of frames, as the model's ...ForSequenceClassification pools them"
 

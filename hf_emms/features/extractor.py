@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from hf_emms.features.device import Batch, BatchedForward
-    from hf_emms.features.pooling import JoinedLayers, LayerReader
+    from hf_emms.features.layers import JoinedLayers, LayerReader
 
 # Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
 MAX_IDLE_BYTES = 10**9

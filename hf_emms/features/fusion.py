@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 from transformers.modeling_outputs import BaseModelOutput
 
-from hf_emms.errors import EmmsError
 from hf_emms.features.device import Inputs
-from hf_emms.features.pooling import masked_mean, pooled_or_tensor
-from hf_emms.registry import by_reference
+from hf_emms.features.pooling import pooled_or_tensor
+from hf_emms.features.reductions import masked_mean
+from hf_emms.registry import entry_or_reference
 
 GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer one is averaged
 # Detectors' logits are weighted by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would
@@ -315,10 +315,5 @@ FUSIONS: dict[str, Towers | Fused] = {
 
 
 def find_fusion(name: str) -> Towers | Fused:
-    """An entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME"."""
-    if ":" not in name:
-        return FUSIONS[name]
-    fusion = by_reference(name)
-    if not isinstance(fusion, Towers | Fused):
-        raise EmmsError(f"{name} is of type {type(fusion).__name__}, neither Towers nor Fused of {__name__}")
-    return fusion
+    """Return an entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME"."""
+    return entry_or_reference(name, FUSIONS, Towers, Fused)

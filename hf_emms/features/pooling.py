@@ -1,44 +1,49 @@
-"""From a model's outputs to feature rows: one pooling a family, for its feature and for its hidden layers.
-
-Captioners see the image and the token that starts every caption, never a caption: it would put the label into the
-features. Their feature is the mean of the image encoder's tokens next to the decoder's last hidden state at the start
-token, which has attended to the image and differs between captioners that share an encoder.
-"""
+"""Outputs of a model → feature rows: a pooling for each family, of the last layer and of hidden layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from hf_emms.errors import EmmsError
+from hf_emms.features.captioners import ImageAndStates, read_blip, read_encoder_decoder, read_git, start_tokens
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LayerError
-from hf_emms.features.load import DENSE, LoadedModel
-from hf_emms.formatting import pluralize
-from hf_emms.options import LAST, MEAN, SPREAD
-from hf_emms.registry import by_reference
+from hf_emms.features.reductions import (
+    average,
+    first_token,
+    last_token,
+    masked_max,
+    masked_mean,
+    mean_frames,
+    two_tokens,
+)
+from hf_emms.options import LAST
+from hf_emms.registry import entry_or_reference
 
-# The feature (b, D1), and each hidden state pooled, (b, D), in the model's order.
 Layered = tuple[Tensor, list[Tensor]]
+"""The feature (b, D1), and each hidden state pooled, (b, D), in the model's order."""
+
+States = Callable[[Any, Inputs], Tensor]
+"""A model and a batch to token states (b, T, D)."""
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """What is pooled.
+    """The way from a model and the tensors of a batch to a feature row.
 
     Attributes:
         summary: in words.
-        features: a model and the tensors of a batch to features (b, D1).
-        layers: the same and every hidden layer's, from one forward; None where the model shows no hidden layers.
-        layer_summary: what is pooled of a hidden layer, in words.
+        features: returns the features (b, D1) of a model and the tensors of a batch.
+        layers: returns the same and the rows of every hidden layer, from a single forward pass; None where the model
+            shows no hidden layers.
+        layer_summary: how hidden layers are pooled, in words.
         spreads: whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
-        run: a model, the tensors of a batch and further arguments to outputs with the states of all tokens.
+        run: returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
     """
 
     summary: str
@@ -53,38 +58,37 @@ def no_layers(model: Any) -> LayerError:
     return LayerError(f"{type(model).__name__} does not show its hidden layers", f"--layer {LAST}")
 
 
-# --- states of one layer to rows: (b, T, D) tokens or a (b, D, H, W) map to (b, D) ------------------------
+def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
+    return model(**inputs, **options)
 
 
-def average(hidden: Tensor, inputs: Inputs | None = None) -> Tensor:
-    """Mean of all tokens, or of a map over its cells."""
-    return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)
+def _call_encoder(model: Any, inputs: Inputs, **options: Any) -> Any:
+    return model.get_encoder()(**inputs, **options)
 
 
-def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Mean of tokens, padding left out."""
-    weights = inputs["attention_mask"].to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True)
+def _call_text(model: Any, inputs: Inputs, **options: Any) -> Any:
+    return (_call_encoder if model.config.is_encoder_decoder else _call)(model, inputs, **options)
 
 
-def _masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
-    return hidden.masked_fill(inputs["attention_mask"][..., None] == 0, float("-inf")).amax(1)
+def _call_clap_audio(model: Any, inputs: Inputs, **options: Any) -> Any:
+    return model.audio_model(**_without_mask(inputs), **options)
 
 
-def _first_token(hidden: Tensor, inputs: Inputs) -> Tensor:
-    return hidden[:, 0]
+def _call_sound(model: Any, inputs: Inputs, **options: Any) -> Any:
+    """Return the outputs of a reader of sound, called with a mask only if it takes one and the batch has padding."""
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model
+    mask, tensors = inputs.get("attention_mask"), _without_mask(inputs)
+    if mask is not None and not bool(mask.all()) and "attention_mask" in signature(reader.forward).parameters:
+        tensors["attention_mask"] = mask
+    return reader(**tensors, **options)
 
 
-def _last_token(hidden: Tensor, inputs: Inputs) -> Tensor:
-    last = inputs["attention_mask"].sum(1) - 1
-    return hidden[torch.arange(len(hidden), device=hidden.device), last]
-
-
-# --- a model's outputs to its feature ---------------------------------------------------------------------
+def _without_mask(inputs: Inputs) -> Inputs:
+    return {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
 
 
 def pooled_or_tensor(outputs: Any) -> Tensor:
-    """The pooled output (b, D) of a tower, which some versions and families return as it is.
+    """Return the pooled output (b, D) of a tower, which some versions and families return without its name.
 
     Models that write texts about images return the tokens of each image instead: their mean.
     """
@@ -94,13 +98,14 @@ def pooled_or_tensor(outputs: Any) -> Tensor:
     return pooled.mean(1) if pooled.ndim == 3 else pooled.flatten(1)
 
 
-def _of_last(state: Callable[[Tensor, Inputs], Tensor]) -> Callable[[Any, Inputs], Tensor]:
-    return lambda outputs, inputs: state(outputs.last_hidden_state, inputs)
-
-
 def _pooler(outputs: Any, inputs: Inputs) -> Tensor:
     pooled: Tensor = outputs.pooler_output
     return pooled.flatten(1)
+
+
+def _text_embeds(outputs: Any, inputs: Inputs) -> Tensor:
+    embeds: Tensor = outputs.text_embeds
+    return embeds
 
 
 def _pooled_or_average(outputs: Any, inputs: Inputs) -> Tensor:
@@ -108,26 +113,8 @@ def _pooled_or_average(outputs: Any, inputs: Inputs) -> Tensor:
     return average(outputs.last_hidden_state) if pooled is None else pooled.flatten(1)
 
 
-# --- forwards ---------------------------------------------------------------------------------------------
-
-
-def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
-    return model(**inputs, **options)
-
-
-def _call_encoder(model: Any, inputs: Inputs, **options: Any) -> Any:
-    return model.get_encoder()(**inputs, **options)
-
-
-def _call_unmasked(model: Any, inputs: Inputs, **options: Any) -> Any:
-    return model(input_ids=inputs["input_ids"], **options)
-
-
-def _call_text(model: Any, inputs: Inputs, **options: Any) -> Any:
-    return (_call_encoder if model.config.is_encoder_decoder else _call)(model, inputs, **options)
-
-
-def _states(model: Any, outputs: Any) -> tuple[Any, ...]:
+def hidden_states(model: Any, outputs: Any) -> tuple[Any, ...]:
+    """Return the hidden states of a model's outputs; a LayerError where it does not show them."""
     states: tuple[Any, ...] | None = getattr(outputs, "hidden_states", None)
     if states is None:
         raise no_layers(model)
@@ -136,25 +123,26 @@ def _states(model: Any, outputs: Any) -> tuple[Any, ...]:
 
 def _pooling(
     summary: str,
-    last: Callable[[Any, Inputs], Tensor],
-    state: Callable[[Tensor, Inputs], Tensor],
     layer_summary: str,
+    state: Callable[[Tensor, Inputs], Tensor],
+    last: Callable[[Any, Inputs], Tensor] | None = None,
     run: Callable[..., Any] = _call,
 ) -> Pooling:
-    """One forward `run`; `last` takes the feature from its outputs, `state` pools a hidden state."""
+    """Return the pooling of a forward pass by `run`: `state` of each layer, but `last` of the outputs, if any."""
+    feature = last or (lambda outputs, inputs: state(outputs.last_hidden_state, inputs))
 
     def features(model: Any, inputs: Inputs) -> Tensor:
-        return last(run(model, inputs), inputs)
+        return feature(run(model, inputs), inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         outputs = run(model, inputs, output_hidden_states=True)
-        return last(outputs, inputs), [state(hidden, inputs) for hidden in _states(model, outputs)]
+        return feature(outputs, inputs), [state(hidden, inputs) for hidden in hidden_states(model, outputs)]
 
     return Pooling(summary, features, layers, layer_summary, run=run)
 
 
 def _fallback(tower: str, pooling: Pooling) -> Pooling:
-    """The result of the method `tower` for models of two towers, which then show no layers; `pooling` for others."""
+    """Return the pooling that takes the method `tower` of models of two towers, without layers; else `pooling`."""
 
     def features(model: Any, inputs: Inputs) -> Tensor:
         if hasattr(model, tower):
@@ -178,20 +166,15 @@ def _timm_layers(model: Any, inputs: Inputs) -> Layered:
     by_token = getattr(model.timm_model, "global_pool", None) == "token"
     options = {"return_prefix_tokens": True} if by_token else {}
     outputs = model(**inputs, output_hidden_states=True, **options)
-    states = _states(model, outputs)
+    states = hidden_states(model, outputs)
     return _pooler(outputs, inputs), [state[1][:, 0] if by_token else average(state) for state in states]
 
 
-# --- captioners: the mean of the encoder's tokens, and the decoder's states at the start token ------------
-
-
-def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], tuple[Tensor, Sequence[Tensor]]]) -> Pooling:
-    """`read` gives the encoder's mean (b, D) and the decoder's hidden states (b, T, D), the start token last."""
+def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], ImageAndStates]) -> Pooling:
+    """Return the pooling of a captioner, of which `read` gives the image and the decoder's states."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        pixels = inputs["pixel_values"]
-        start = torch.full((len(pixels), 1), _start_token(model), dtype=torch.int64, device=pixels.device)
-        image, states = read(model, inputs, start)
+        image, states = read(model, inputs, start_tokens(model, inputs["pixel_values"]))
         joined = [torch.cat([image, state[:, -1]], dim=1) for state in states]
         return joined[-1], joined
 
@@ -199,127 +182,24 @@ def _captioner(summary: str, read: Callable[[Any, Inputs, Tensor], tuple[Tensor,
     return Pooling(summary, lambda model, inputs: layers(model, inputs)[0], layers, layer_summary, spreads=False)
 
 
-def _read_encoder_decoder(model: Any, inputs: Inputs, start: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-    outputs = model(**inputs, decoder_input_ids=start, output_hidden_states=True, use_cache=False)
-    return average(outputs.encoder_last_hidden_state), outputs.decoder_hidden_states
-
-
-def _read_blip(model: Any, inputs: Inputs, start: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-    tokens = model.vision_model(**inputs).last_hidden_state
-    outputs = model.text_decoder(
-        input_ids=start, encoder_hidden_states=tokens, output_hidden_states=True, use_cache=False
-    )
-    return tokens.mean(1), outputs.hidden_states
-
-
-def _read_git(model: Any, inputs: Inputs, start: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-    # The input of GIT's decoder is [projected image tokens, caption].
-    outputs = model(**inputs, input_ids=start, output_hidden_states=True, use_cache=False)
-    return outputs.hidden_states[0][:, :-1].mean(1), (*outputs.hidden_states[:-1], outputs.last_hidden_state)
-
-
-def _start_token(model: Any) -> int:
-    """The id of the token that starts every caption."""
-    config = model.config
-    parts = [config, getattr(model, "generation_config", None)]
-    parts += [getattr(config, name, None) for name in ("decoder", "text_config")]
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        for part in parts:
-            value = getattr(part, name, None)
-            if value is not None:
-                return int(value)
-    raise EmmsError(
-        f"no configuration of the captioner ({config.model_type}) says which token starts a caption",
-        "set decoder_start_token_id in its config.json",
-    )
-
-
-# --- sound: frames of which some are padding -----------------------------------------------------------------
-
-
-def _call_sound(model: Any, inputs: Inputs, **options: Any) -> Any:
-    """The outputs of what reads sound; its mask only where the family takes one and some of the batch is padding."""
-    reader = _sound_encoder(model)
-    mask = inputs.get("attention_mask")
-    taken = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
-    if mask is not None and not bool(mask.all()) and "attention_mask" in signature(reader.forward).parameters:
-        taken["attention_mask"] = mask
-    return reader(**taken, **options)
-
-
-def _sound_encoder(model: Any) -> Any:
-    return model.get_encoder() if model.config.is_encoder_decoder else model
-
-
-def _mean_frames(model: Any, hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Mean of frames (b, T, D), those of padding left out; of a map over its cells."""
-    mask = inputs.get("attention_mask")
-    if hidden.ndim != 3 or mask is None:
-        return average(hidden)
-    places = torch.arange(hidden.shape[1], device=hidden.device)
-    frames = (places < _count_frames(model, mask, hidden.shape[1])[:, None]).to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, frames) / frames.sum(1, keepdim=True)
-
-
-def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
-    """How many of `total` frames each row has, int64 (b,), by the mask of its samples or of its spectrogram."""
-    lengths = mask.sum(1)
-    counting = (getattr(module, "_get_feat_extract_output_lengths", None) for module in model.modules())
-    count = next(filter(None, counting), None)
-    if count is not None and int(count(torch.tensor(mask.shape[1]))) == total:
-        # Some families count a tensor of lengths, others one length.
-        frames = torch.stack([torch.as_tensor(count(length)) for length in lengths]).to(mask.device)
-    else:
-        frames = torch.ceil(lengths * (total / mask.shape[1]))
-    return frames.long().clamp(1, total)
-
-
-def _sound(summary: str, layer_summary: str, run: Callable[..., Any] = _call_sound) -> Pooling:
-    """The mean of the last layer's frames, and of each hidden layer's."""
+def _sound(summary: str, layer_summary: str) -> Pooling:
+    """Return the pooling of sound: the mean of the last layer's frames, and of each hidden layer's."""
 
     def features(model: Any, inputs: Inputs) -> Tensor:
-        return _mean_frames(model, run(model, inputs).last_hidden_state, inputs)
+        return mean_frames(model, _call_sound(model, inputs).last_hidden_state, inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        outputs = run(model, inputs, output_hidden_states=True)
-        last = _mean_frames(model, outputs.last_hidden_state, inputs)
-        return last, [_mean_frames(model, hidden, inputs) for hidden in _states(model, outputs)]
+        outputs = _call_sound(model, inputs, output_hidden_states=True)
+        last = mean_frames(model, outputs.last_hidden_state, inputs)
+        return last, [mean_frames(model, hidden, inputs) for hidden in hidden_states(model, outputs)]
 
-    return Pooling(summary, features, layers, layer_summary, run=run)
+    return Pooling(summary, features, layers, layer_summary, run=_call_sound)
 
-
-def _two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Mean of the class token and the distillation token, which AST classifies by."""
-    return hidden[:, :2].mean(1)
-
-
-# --- states of several tokens of a text, for pairs of texts ------------------------------------------------
-
-States = Callable[[Any, Inputs], Tensor]
-"""A model and a batch to token states (b, T, D)."""
-
-
-def _last_states(run: Callable[..., Any]) -> States:
-    return lambda model, inputs: run(model, inputs).last_hidden_state
-
-
-def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
-    """Sum and number of the tokens (b, T, D) of runs (start, end), int64 (b, S, 2); float32 (b, S, D + 1)."""
-    start, stop = runs.unbind(2)
-    positions = torch.arange(hidden.shape[1], device=hidden.device)
-    marks = ((positions >= start[..., None]) & (positions < stop[..., None])).float()
-    return torch.cat([marks @ hidden, marks.sum(2, keepdim=True)], dim=2)
-
-
-def marked_mean(hidden: Tensor, marks: Tensor) -> Tensor:
-    """Mean of the tokens of float32 (b, T, D) that are marked by 1 in float32 (b, T), (b, D); 0 where none is."""
-    return torch.einsum("btd,bt->bd", hidden, marks) / marks.sum(1, keepdim=True).clamp_min(1)
-
-
-# --- the table --------------------------------------------------------------------------------------------
 
 _CLASSIFIER = "pooled output (input of the classifier)"
 _CLS = "first token (CLS) of the last layer"
+_FIRST, _LAST = "its first token (CLS)", "its last token"
+_PROJECTED = "projected text embedding"
 _TOKENS = "mean of its tokens or map"
 _LAST_MASKED = "mean of the last layer's tokens, padding left out"
 _MASKED = "mean of its tokens, padding left out"
@@ -328,7 +208,7 @@ _FRAMES_OF_LAYER = "mean of its frames, padding left out"
 _CAPTION = "mean of the image encoder's tokens, and the decoder's state at the start token"
 
 POOLINGS: dict[str, Pooling] = {
-    "pooler_output": _pooling(_CLASSIFIER, _pooler, average, _TOKENS),
+    "pooler_output": _pooling(_CLASSIFIER, _TOKENS, average, _pooler),
     "timm": Pooling(
         _CLASSIFIER,
         _pooler_features,
@@ -337,58 +217,56 @@ POOLINGS: dict[str, Pooling] = {
     ),
     "torchvision": Pooling(_CLASSIFIER, _pooler_features),
     "unmasked_pooler_output": _pooling(
-        "pooled output", _pooler, lambda hidden, inputs: hidden[:, -1], "its last token", _call_unmasked
+        "pooled output",
+        _LAST,
+        lambda hidden, inputs: hidden[:, -1],
+        _pooler,
+        lambda model, inputs, **options: model(input_ids=inputs["input_ids"], **options),
     ),
-    "cls_token": _pooling(_CLS, _of_last(_first_token), _first_token, "its first token (CLS)"),
+    "cls_token": _pooling(_CLS, _FIRST, first_token),
     # Only the last of several stages has a class token.
-    "late_cls_token": _pooling(_CLS, _of_last(_first_token), average, "mean of its tokens"),
-    "spatial_mean": _pooling("mean of the last layer's tokens or map", _of_last(average), average, _TOKENS),
+    "late_cls_token": _pooling(
+        _CLS, "mean of its tokens", average, lambda outputs, inputs: first_token(outputs.last_hidden_state, inputs)
+    ),
+    "spatial_mean": _pooling("mean of the last layer's tokens or map", _TOKENS, average),
     "image_fallback": _fallback(
         "get_image_features",
-        _pooling("pooled output, or the mean of tokens or map", _pooled_or_average, average, _TOKENS),
+        _pooling("pooled output, or the mean of tokens or map", _TOKENS, average, _pooled_or_average),
     ),
-    "masked_mean": _pooling(_LAST_MASKED, _of_last(masked_mean), masked_mean, _MASKED),
+    "masked_mean": _pooling(_LAST_MASKED, _MASKED, masked_mean),
     "masked_max": _pooling(
         "maximum of the last layer's tokens, padding left out",
-        _of_last(_masked_max),
-        _masked_max,
         "maximum of its tokens, padding left out",
+        masked_max,
     ),
-    "last_token": _pooling("last token of the last layer", _of_last(_last_token), _last_token, "its last token"),
+    "last_token": _pooling("last token of the last layer", _LAST, last_token),
     "encoder_masked_mean": _pooling(
-        "mean of the encoder's last tokens, padding left out",
-        _of_last(masked_mean),
-        masked_mean,
-        _MASKED,
-        _call_encoder,
+        "mean of the encoder's last tokens, padding left out", _MASKED, masked_mean, run=_call_encoder
     ),
-    "text_embeds": _pooling(
-        "projected text embedding", lambda outputs, inputs: outputs.text_embeds, _last_token, "its last token"
-    ),
-    "clap_text": _pooling(
-        "projected text embedding", lambda outputs, inputs: outputs.text_embeds, _first_token, "its first token (CLS)"
-    ),
-    "text_fallback": _fallback(
-        "get_text_features", _pooling(_LAST_MASKED, _of_last(masked_mean), masked_mean, _MASKED, _call_text)
-    ),
+    "text_embeds": _pooling(_PROJECTED, _LAST, last_token, _text_embeds),
+    "clap_text": _pooling(_PROJECTED, _FIRST, first_token, _text_embeds),
+    "text_fallback": _fallback("get_text_features", _pooling(_LAST_MASKED, _MASKED, masked_mean, run=_call_text)),
     "frames": _sound(_FRAMES, _FRAMES_OF_LAYER),
-    "ast": _pooling(_CLASSIFIER, _pooler, _two_tokens, "mean of its class and distillation tokens", _call_sound),
+    "ast": _pooling(_CLASSIFIER, "mean of its class and distillation tokens", two_tokens, _pooler, _call_sound),
     "clap_audio": _pooling(
-        "pooled output before the projection",
-        _pooler,
-        average,
-        "mean of its map",
-        lambda model, inputs, **options: model.audio_model(
-            **{name: tensor for name, tensor in inputs.items() if name != "attention_mask"}, **options
-        ),
+        "pooled output before the projection", "mean of its map", average, _pooler, _call_clap_audio
     ),
     "sound_fallback": _fallback("get_audio_features", _sound(_FRAMES, _FRAMES_OF_LAYER)),
-    "captioner_cross_attention": _captioner(_CAPTION, _read_encoder_decoder),
-    "captioner_blip": _captioner(_CAPTION, _read_blip),
+    "captioner_cross_attention": _captioner(_CAPTION, read_encoder_decoder),
+    "captioner_blip": _captioner(_CAPTION, read_blip),
     "captioner_git": _captioner(
-        "mean of the projected image tokens, and the decoder's state at the start token", _read_git
+        "mean of the projected image tokens, and the decoder's state at the start token", read_git
     ),
 }
+
+
+def find_pooling(name: str) -> Pooling:
+    """Return an entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME"."""
+    return entry_or_reference(name, POOLINGS, Pooling)
+
+
+def _last_states(run: Callable[..., Any]) -> States:
+    return lambda model, inputs: run(model, inputs).last_hidden_state
 
 
 STATES: dict[str, States] = {
@@ -399,27 +277,12 @@ STATES: dict[str, States] = {
 
 
 def find_states(name: str) -> States:
-    """An entry of `STATES`, or a function of another package: "package.module:NAME"."""
-    if ":" not in name:
-        return STATES[name]
-    states = by_reference(name)
-    if not callable(states):
-        raise EmmsError(f"{name} is of type {type(states).__name__}, no function to token states")
-    return states
-
-
-def find_pooling(name: str) -> Pooling:
-    """An entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME"."""
-    if ":" not in name:
-        return POOLINGS[name]
-    pooling = by_reference(name)
-    if not isinstance(pooling, Pooling):
-        raise EmmsError(f"{name} is of type {type(pooling).__name__}, not {Pooling.__module__}.Pooling")
-    return pooling
+    """Return an entry of `STATES`, or a function of another package: "package.module:NAME"."""
+    return entry_or_reference(name, STATES, Callable)
 
 
 def states_at_places(pooling: Pooling) -> Pooling:
-    """What a pooling pools, not pooled: the states at inputs["places"], int64 (b, S), as rows, (b * S, D).
+    """Return a pooling that gives the states at inputs["places"], int64 (b, S), as rows (b * S, D), instead of a mean.
 
     Rows of places that are −1 mean nothing.
     """
@@ -437,7 +300,7 @@ def states_at_places(pooling: Pooling) -> Pooling:
     def layers(model: Any, inputs: Inputs) -> Layered:
         others, take = split(inputs)
         outputs = pooling.run(model, others, output_hidden_states=True)
-        return take(outputs.last_hidden_state), [take(hidden) for hidden in _states(model, outputs)]
+        return take(outputs.last_hidden_state), [take(hidden) for hidden in hidden_states(model, outputs)]
 
     return Pooling(
         "the last layer's state of each word's first token", features, layers, "the state of each word's first token"
@@ -445,182 +308,5 @@ def states_at_places(pooling: Pooling) -> Pooling:
 
 
 def token_states(name: str) -> States:
-    """The states of the last layer of what a pooling pools; `name` as for `find_pooling`."""
+    """Return the function to the last layer's token states, by the name of a pooling, see `find_pooling`."""
     return _last_states(find_pooling(name).run)
-
-
-# --- features of several layers ---------------------------------------------------------------------------
-
-# What every checkpoint has; without hidden layers "spread" is the last one alone.
-_ALWAYS = (LAST, SPREAD)
-
-
-class LayerReader:
-    """Features of several layers from one forward, each scaled to length one if `normalise`.
-
-    "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden
-    layer in front of it: full fine-tuning changes every layer (docs/quality.md). "mean" is the average over hidden
-    layers, "N" the N-th of them (1 is the first, -1 the last, 0 the input of the first where the family shows it).
-
-    Attributes:
-        refused: layer → why the model does not have it. Never all of them.
-    """
-
-    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
-        self._pooling = pooling
-        self._first = first
-        self._layers = layers
-        self._normalise = normalise
-        self._shows_layers = pooling.layers is not None
-        self._slices: dict[str, slice] = {}
-        self._spread_layers: tuple[int, ...] = ()
-        self.refused: dict[str, LayerError] = {}
-
-    def __call__(self, model: Any, inputs: Inputs) -> Tensor:
-        """A batch's features, float32 (b, D1), those of the layers side by side.
-
-        Raises:
-            LayerError: the model has none of the layers.
-        """
-        parts = self._read(model, inputs)
-        if not parts:
-            raise next(iter(self.refused.values()))
-        start = 0
-        for layer, part in parts.items():
-            self._slices[layer] = slice(start, start + part.shape[1])
-            start += part.shape[1]
-        return torch.cat(list(parts.values()), dim=1)
-
-    def slices_of(self, width: int) -> dict[str, slice]:
-        """Layer → its part of a feature row; known after the first batch."""
-        return self._slices
-
-    def describe(self, layer: str) -> str:
-        """What is the feature at a layer, in words."""
-        scaled = ", scaled to length one" if self._normalise else ""
-        last, hidden = self._pooling.summary + scaled, self._pooling.layer_summary + scaled
-        if layer == LAST or (layer == SPREAD and not self._spread_layers):
-            return last
-        if layer == SPREAD:
-            numbers = " and ".join(map(str, self._spread_layers))
-            return f"{last}; with hidden layer{'s' if len(self._spread_layers) > 1 else ''} {numbers}: {hidden}"
-        return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {hidden}"
-
-    def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
-        layers = tuple(layer for layer in self._layers if layer not in self.refused)
-        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
-            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
-        try:
-            if self._pooling.layers is None:
-                raise no_layers(model)
-            last, states = self._pooling.layers(model, inputs)
-        except LayerError as error:
-            self._shows_layers = False
-            self.refused |= {layer: error for layer in layers if layer not in _ALWAYS}
-            return self._read(model, inputs)
-        self._spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
-        parts = {}
-        for layer in layers:
-            try:
-                parts[layer] = self._feature(layer, last, states)
-            except LayerError as error:
-                self.refused[layer] = error
-        return parts
-
-    def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
-        if layer != SPREAD:
-            return self._scaled(pick(layer, last, states, self._first))
-        hidden = (states[self._first + number - 1] for number in self._spread_layers)
-        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
-
-    def _scaled(self, features: Tensor) -> Tensor:
-        return normalize(features.float(), dim=1) if self._normalise else features.float()
-
-
-def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
-    plan = loaded.plan
-    pooling = find_pooling(loaded.pooling)
-    if plan.dense:
-        pooling = _followed_by(getattr(loaded.model, DENSE), pooling)
-    return LayerReader(pooling, plan.architecture.first_layer, layers, normalise=plan.normalise)
-
-
-def _followed_by(dense: torch.nn.Module, pooling: Pooling) -> Pooling:
-    """A pooling whose feature goes through the layers that sentence-transformers puts behind it."""
-
-    def layers(model: Any, inputs: Inputs) -> Layered:
-        if pooling.layers is None:
-            raise no_layers(model)
-        last, states = pooling.layers(model, inputs)
-        return dense(last), states
-
-    return replace(
-        pooling,
-        summary=f"{pooling.summary}, and the Dense layers behind it",
-        features=lambda model, inputs: dense(pooling.features(model, inputs)),
-        layers=layers,
-    )
-
-
-class JoinedLayers:
-    """The layers of a checkpoint whose features join two inputs, which has no hidden ones.
-
-    Raises:
-        LayerError: no other layer is among them.
-    """
-
-    def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
-        self._layers, self._summary = [layer for layer in layers if layer in _ALWAYS], summary
-        self.refused = {
-            layer: LayerError(f"{checkpoint} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
-            for layer in layers
-            if layer not in _ALWAYS
-        }
-        if not self._layers:
-            raise self.refused[layers[0]]
-
-    def slices_of(self, width: int) -> dict[str, slice]:
-        return dict.fromkeys(self._layers, slice(0, width))
-
-    def describe(self, layer: str) -> str:
-        return self._summary
-
-
-def spread(hidden: int) -> tuple[int, ...]:
-    """The layers of "spread" besides the last, of a checkpoint with so many: the first and the middle, (1, 7) of 12."""
-    return tuple(number for number in dict.fromkeys((1, hidden // 2 + 1)) if number < hidden)
-
-
-def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tensor:
-    """The feature of one layer other than "spread", (b, D).
-
-    It is `last`, (b, D1), or made of the hidden states as the model lists them, (b, D) each; widths may differ. `first`
-    of them is the first hidden layer (1 after an embedding, else 0).
-
-    Raises:
-        LayerError: there is no such layer, or layers of different widths would have to be averaged.
-    """
-    if layer == LAST:
-        return last
-    hidden = states[first:]
-    if layer == MEAN:
-        if not hidden:
-            raise LayerError("it has no hidden layers to average", f"--layer {LAST}")
-        widths = [str(state.shape[1]) for state in hidden]
-        distinct = list(dict.fromkeys(widths))
-        if len(distinct) > 1:
-            raise LayerError(
-                f"its {len(widths)} hidden layers are {', '.join(distinct[:-1])} and {distinct[-1]} wide, "
-                "which cannot be averaged",
-                f"--layer {LAST}, or --layer N with N from 1 to {len(widths)}",
-            )
-        return sum(hidden[1:], hidden[0]) / len(hidden)
-    number = int(layer)
-    position = first + number - 1 if number >= 0 else len(states) + number
-    if not (0 if number >= 0 else first) <= position < len(states):
-        start = "0 (the input of the first one)" if first else "1"
-        raise LayerError(
-            f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
-            f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
-        )
-    return states[position]

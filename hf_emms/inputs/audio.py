@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import LayerReader
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -351,7 +351,7 @@ class _Audio(EncodedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: SoundReader, layers: tuple[str, ...], *, spans: bool
     ) -> SoundFeatures:
-        from hf_emms.features.pooling import plan_layers
+        from hf_emms.features.layers import plan_layers
 
         return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
 

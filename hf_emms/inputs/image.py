@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, BatchedForward
+    from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import LayerReader
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class _Image(EncodedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
     ) -> ImageFeatures:
-        from hf_emms.features.pooling import plan_layers
+        from hf_emms.features.layers import plan_layers
 
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.fusion import Fused, Towers
+    from hf_emms.features.layers import JoinedLayers
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import JoinedLayers
 
 # Numbers in the encodings of a batch that is joined, with an image for each row: 32 MB of float32 on a CPU.
 _ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
@@ -186,7 +186,7 @@ class _ImageText(InputKind):
         self, loaded: LoadedModel, processors: tuple[ImageReader, Any], layers: tuple[str, ...], *, spans: bool
     ) -> _ImageTextFeatures:
         from hf_emms.features.fusion import Fused, find_fusion
-        from hf_emms.features.pooling import JoinedLayers
+        from hf_emms.features.layers import JoinedLayers
 
         plan, model = loaded.plan, loaded.model
         if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):

@@ -360,7 +360,7 @@ class _Prompt(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
-        from hf_emms.features.pooling import plan_layers
+        from hf_emms.features.layers import plan_layers
 
         return PromptFeatures(
             loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, Inputs
     from hf_emms.features.extractor import FeatureReader
+    from hf_emms.features.layers import JoinedLayers
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import JoinedLayers, States
+    from hf_emms.features.pooling import States
 
 _CHUNK = 8_192  # pairs tokenised and sorted at a time: memory does not grow with the dataset
 _COMPARED = "[u, v, |u - v|, u * v]"
@@ -107,7 +108,7 @@ class JointFeatures:
 
     def __init__(self, model: Any, reader: SegmentReader, states: States, layers: JoinedLayers) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward
-        from hf_emms.features.pooling import marked_mean
+        from hf_emms.features.reductions import marked_mean
 
         self.layers, self.counts, self._reader = layers, ReadCounts(), reader
 
@@ -205,7 +206,8 @@ class _SentencePair(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        from hf_emms.features.pooling import JoinedLayers, token_states
+        from hf_emms.features.layers import JoinedLayers
+        from hf_emms.features.pooling import token_states
 
         name = loaded.plan.repo.id
         if loaded.pooling in TOWER_POOLINGS:

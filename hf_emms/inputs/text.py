@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import torch
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
+    from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import LayerReader
 
 # The most tokens of a text in training, whose memory grows with their square.
 MAX_TRAINING_TOKENS = 512
@@ -252,7 +252,7 @@ class _Text(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
-        from hf_emms.features.pooling import plan_layers
+        from hf_emms.features.layers import plan_layers
 
         reader = text_reader(loaded.plan, loaded.model, processors)
         return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))

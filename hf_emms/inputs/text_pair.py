@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.layers import JoinedLayers
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import JoinedLayers, States
+    from hf_emms.features.pooling import States
 
 _CHUNK = 2_048  # inputs that are cut into windows and sorted at a time: memory does not grow with the dataset
 _OVERLAP = 4  # neighbouring windows share at least 1/4 of the part of the second text that each holds
@@ -186,7 +187,7 @@ class PairFeatures:
 
     def __init__(self, model: Any, reader: TextPairReader, states: States, layers: JoinedLayers) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward
-        from hf_emms.features.pooling import sum_runs
+        from hf_emms.features.reductions import sum_runs
 
         self.layers, self.counts, self._reader = layers, ReadCounts(), reader
 
@@ -262,7 +263,7 @@ class PairFeatures:
         """
         import torch
 
-        from hf_emms.features.pooling import marked_mean
+        from hf_emms.features.reductions import marked_mean
 
         return torch.cat([marked_mean(hidden, first), runs[:, 0]], dim=1)
 
@@ -347,7 +348,8 @@ class _TextPair(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:
-        from hf_emms.features.pooling import JoinedLayers, find_states
+        from hf_emms.features.layers import JoinedLayers
+        from hf_emms.features.pooling import find_states
 
         if spans and not processors.is_fast:
             raise EmmsError(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import LayerReader
 
 _CHUNK = 16_384  # words whose texts are tokenised and sorted at a time: memory does not grow with the dataset
 
@@ -179,7 +179,8 @@ class _Words(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> WordFeatures:
-        from hf_emms.features.pooling import LayerReader, find_pooling, states_at_places
+        from hf_emms.features.layers import LayerReader
+        from hf_emms.features.pooling import find_pooling, states_at_places
 
         plan = loaded.plan
         reader = word_reader(text_reader(plan, loaded.model, processors), plan.repo.id)

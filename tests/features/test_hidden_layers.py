@@ -16,7 +16,8 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import LayerError
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.pooling import LayerReader, Pooling, pick, spread
+from hf_emms.features.layers import LayerReader, pick, spread
+from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve
 from hf_emms.options import layer_names
 from tests.helpers.extracting import load, pictures, rows

@@ -1,0 +1,195 @@
+"""Features of the layers that users ask for: the feature itself, hidden layers, and their combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from hf_emms.features.device import Inputs
+from hf_emms.features.extraction_plan import LayerError
+from hf_emms.features.load import DENSE, LoadedModel
+from hf_emms.features.pooling import Layered, Pooling, find_pooling, no_layers
+from hf_emms.formatting import pluralize
+from hf_emms.options import LAST, MEAN, SPREAD
+
+# The layers that every checkpoint has; without hidden layers "spread" is the last layer alone.
+_ALWAYS = (LAST, SPREAD)
+
+
+class LayerReader:
+    """Features of several layers from a single forward pass, each scaled to unit length if `normalise`.
+
+    "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden
+    layer in front of it: full fine-tuning changes every layer (docs/quality.md). "mean" is the average over hidden
+    layers, "N" the N-th hidden layer (1 is the first, -1 the last, 0 the input of the first where the family shows it).
+
+    Attributes:
+        refused: layer → why the model does not have it. Never all of them.
+    """
+
+    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
+        self._pooling = pooling
+        self._first = first
+        self._layers = layers
+        self._normalise = normalise
+        self._shows_layers = pooling.layers is not None
+        self._slices: dict[str, slice] = {}
+        self._spread_layers: tuple[int, ...] = ()
+        self.refused: dict[str, LayerError] = {}
+
+    def __call__(self, model: Any, inputs: Inputs) -> Tensor:
+        """Return a batch's features, float32 (b, D1), with the layers side by side.
+
+        Raises:
+            LayerError: the model has none of the layers.
+        """
+        parts = self._read(model, inputs)
+        if not parts:
+            raise next(iter(self.refused.values()))
+        start = 0
+        for layer, part in parts.items():
+            self._slices[layer] = slice(start, start + part.shape[1])
+            start += part.shape[1]
+        return torch.cat(list(parts.values()), dim=1)
+
+    def slices_of(self, width: int) -> dict[str, slice]:
+        """Return the part of a feature row that each layer has; empty before the first batch."""
+        return self._slices
+
+    def describe(self, layer: str) -> str:
+        """Return how the feature of a layer is pooled, in words."""
+        scaled = ", scaled to length one" if self._normalise else ""
+        last, hidden = self._pooling.summary + scaled, self._pooling.layer_summary + scaled
+        if layer == LAST or (layer == SPREAD and not self._spread_layers):
+            return last
+        if layer == SPREAD:
+            numbers = " and ".join(map(str, self._spread_layers))
+            return f"{last}; with hidden layer{'s' if len(self._spread_layers) > 1 else ''} {numbers}: {hidden}"
+        return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {hidden}"
+
+    def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
+        layers = tuple(layer for layer in self._layers if layer not in self.refused)
+        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
+            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
+        try:
+            if self._pooling.layers is None:
+                raise no_layers(model)
+            last, states = self._pooling.layers(model, inputs)
+        except LayerError as error:
+            self._shows_layers = False
+            self.refused |= {layer: error for layer in layers if layer not in _ALWAYS}
+            return self._read(model, inputs)
+        self._spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
+        parts = {}
+        for layer in layers:
+            try:
+                parts[layer] = self._feature(layer, last, states)
+            except LayerError as error:
+                self.refused[layer] = error
+        return parts
+
+    def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
+        if layer != SPREAD:
+            return self._scaled(pick(layer, last, states, self._first))
+        hidden = (states[self._first + number - 1] for number in self._spread_layers)
+        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return normalize(features.float(), dim=1) if self._normalise else features.float()
+
+
+def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
+    plan = loaded.plan
+    pooling = find_pooling(loaded.pooling)
+    if plan.dense:
+        pooling = _followed_by(getattr(loaded.model, DENSE), pooling)
+    return LayerReader(pooling, plan.architecture.first_layer, layers, normalise=plan.normalise)
+
+
+def _followed_by(dense: torch.nn.Module, pooling: Pooling) -> Pooling:
+    """Return a pooling whose feature passes through the layers that sentence-transformers puts behind it."""
+
+    def layers(model: Any, inputs: Inputs) -> Layered:
+        if pooling.layers is None:
+            raise no_layers(model)
+        last, states = pooling.layers(model, inputs)
+        return dense(last), states
+
+    return replace(
+        pooling,
+        summary=f"{pooling.summary}, and the Dense layers behind it",
+        features=lambda model, inputs: dense(pooling.features(model, inputs)),
+        layers=layers,
+    )
+
+
+class JoinedLayers:
+    """The layers of a checkpoint whose features join two inputs: it has no hidden layers.
+
+    Raises:
+        LayerError: only hidden layers were asked for.
+    """
+
+    def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
+        self._layers, self._summary = [layer for layer in layers if layer in _ALWAYS], summary
+        self.refused = {
+            layer: LayerError(f"{checkpoint} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
+            for layer in layers
+            if layer not in _ALWAYS
+        }
+        if not self._layers:
+            raise self.refused[layers[0]]
+
+    def slices_of(self, width: int) -> dict[str, slice]:
+        return dict.fromkeys(self._layers, slice(0, width))
+
+    def describe(self, layer: str) -> str:
+        return self._summary
+
+
+def spread(hidden: int) -> tuple[int, ...]:
+    """Return the hidden layers of "spread" for a checkpoint with this many: the first and the middle, (1, 7) of 12."""
+    return tuple(number for number in dict.fromkeys((1, hidden // 2 + 1)) if number < hidden)
+
+
+def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tensor:
+    """Return the feature of a layer other than "spread", (b, D).
+
+    Args:
+        layer: its name.
+        last: the feature of the last layer, (b, D1).
+        states: hidden states as the model lists them, (b, D) each; widths may differ.
+        first: the number of the first hidden layer among them: 1 after an embedding, else 0.
+
+    Raises:
+        LayerError: there is no such layer, or layers of different widths would have to be averaged.
+    """
+    if layer == LAST:
+        return last
+    hidden = states[first:]
+    if layer == MEAN:
+        if not hidden:
+            raise LayerError("it has no hidden layers to average", f"--layer {LAST}")
+        widths = [str(state.shape[1]) for state in hidden]
+        distinct = list(dict.fromkeys(widths))
+        if len(distinct) > 1:
+            raise LayerError(
+                f"its {len(widths)} hidden layers are {', '.join(distinct[:-1])} and {distinct[-1]} wide, "
+                "which cannot be averaged",
+                f"--layer {LAST}, or --layer N with N from 1 to {len(widths)}",
+            )
+        return sum(hidden[1:], hidden[0]) / len(hidden)
+    number = int(layer)
+    position = first + number - 1 if number >= 0 else len(states) + number
+    if not (0 if number >= 0 else first) <= position < len(states):
+        start = "0 (the input of the first one)" if first else "1"
+        raise LayerError(
+            f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
+            f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
+        )
+    return states[position]

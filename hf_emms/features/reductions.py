@@ -1,0 +1,75 @@
+"""Token states of a layer, (b, T, D), or its map, (b, D, H, W), become rows (b, D)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_emms.features.device import Inputs
+
+
+def average(hidden: Tensor, inputs: Inputs | None = None) -> Tensor:
+    """Return the mean of all tokens, or of the cells of a map."""
+    return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)
+
+
+def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Return the mean of the tokens that are no padding."""
+    weights = inputs["attention_mask"].to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True)
+
+
+def masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
+    return hidden.masked_fill(inputs["attention_mask"][..., None] == 0, float("-inf")).amax(1)
+
+
+def first_token(hidden: Tensor, inputs: Inputs) -> Tensor:
+    return hidden[:, 0]
+
+
+def last_token(hidden: Tensor, inputs: Inputs) -> Tensor:
+    last = inputs["attention_mask"].sum(1) - 1
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Return the mean of the class token and the distillation token, by which AST classifies."""
+    return hidden[:, :2].mean(1)
+
+
+def mean_frames(model: Any, hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Return the mean of the frames of sound (b, T, D) that are no padding, or of the cells of a map."""
+    mask = inputs.get("attention_mask")
+    if hidden.ndim != 3 or mask is None:
+        return average(hidden)
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    frames = (places < _count_frames(model, mask, hidden.shape[1])[:, None]).to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, frames) / frames.sum(1, keepdim=True)
+
+
+def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
+    """Return how many of `total` frames of each row are sound, int64 (b,), by the mask of samples or spectrogram."""
+    lengths = mask.sum(1)
+    counting = (getattr(module, "_get_feat_extract_output_lengths", None) for module in model.modules())
+    count = next(filter(None, counting), None)
+    if count is not None and int(count(torch.tensor(mask.shape[1]))) == total:
+        # Some families count a tensor of lengths, others a single length.
+        frames = torch.stack([torch.as_tensor(count(length)) for length in lengths]).to(mask.device)
+    else:
+        frames = torch.ceil(lengths * (total / mask.shape[1]))
+    return frames.long().clamp(1, total)
+
+
+def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
+    """Return sum and number of the tokens (b, T, D) of runs (start, end), int64 (b, S, 2): float32 (b, S, D + 1)."""
+    start, stop = runs.unbind(2)
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    marks = ((positions >= start[..., None]) & (positions < stop[..., None])).float()
+    return torch.cat([marks @ hidden, marks.sum(2, keepdim=True)], dim=2)
+
+
+def marked_mean(hidden: Tensor, marks: Tensor) -> Tensor:
+    """Return the mean (b, D) of the tokens, float32 (b, T, D), with mark 1, float32 (b, T); 0 without a mark."""
+    return torch.einsum("btd,bt->bd", hidden, marks) / marks.sum(1, keepdim=True).clamp_min(1)
