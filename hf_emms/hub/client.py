@@ -12,6 +12,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_emms.errors import EmmsError, one_line
+from hf_emms.hub.compat import client_factory
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -35,8 +36,6 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _EXPIRED = (400, 401, 403, 404, 410)
 # For what another request may mend: an expired address, an incomplete file, an answer that is no JSON.
 _TRIES = 3
-# A download loses at most this when its connection breaks, and ends after at most this when it is cancelled.
-_PIECE_BYTES = 1 << 20
 _MAX_REASON = 200
 # What code raises that reads an answer of another form than the API's.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
@@ -182,12 +181,11 @@ class _LimitedClients:
 
 
 def _limit_requests() -> None:
-    from huggingface_hub import constants, set_client_factory
-    from huggingface_hub.utils import _http
+    from huggingface_hub import set_client_factory
 
-    if not isinstance(_http._GLOBAL_CLIENT_FACTORY, _LimitedClients):
-        set_client_factory(_LimitedClients(_http._GLOBAL_CLIENT_FACTORY))
-        constants.DOWNLOAD_CHUNK_SIZE = _PIECE_BYTES
+    factory = client_factory()
+    if not isinstance(factory, _LimitedClients):
+        set_client_factory(_LimitedClients(factory))
 
 
 def _limit_request(request: Any) -> None:

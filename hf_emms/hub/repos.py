@@ -20,6 +20,7 @@ import msgspec
 from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError, interruptions
 from hf_emms.hub.client import Kind, page, request
+from hf_emms.hub.compat import resolve_with_info
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -231,24 +232,11 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     from huggingface_hub import constants
 
     memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
-    infos: list[Any] = []
-
-    def pin(api: HfApi) -> str:
-        repo_info = api.repo_info
-
-        def kept_info(*args: Any, **options: Any) -> Any:
-            infos.append(repo_info(*args, **options))
-            return infos[-1]
-
-        api.repo_info = kept_info  # type: ignore[method-assign]  # `resolve_revision` asks it, and keeps the sha alone
-        offline = constants.HF_HUB_OFFLINE
-        return api.resolve_revision(name, repo_type=kind, revision=revision, local_files_only=offline).resolved
-
-    sha = request(pin, name, kind, revision)
-    if not infos:  # the answer came from the local cache
+    offline = constants.HF_HUB_OFFLINE
+    sha, info = request(lambda api: resolve_with_info(api, name, kind, revision, offline=offline), name, kind, revision)
+    if info is None:
         present_name = memory.get_json("names", key, functools.partial(msgspec.convert, type=str))
         return Repo(present_name or name, kind, sha)
-    info = infos[-1]
     if info.id != name:
         memory.put_json("names", key, info.id)
     facts = HubFacts(info.downloads, getattr(info, "library_name", None), license_of(info.tags))
