@@ -1,11 +1,15 @@
-"""The error that users see, without tokens and control characters, what raises it, and how a stopped command ends."""
+"""Errors that users see, texts that refer to settings in the words of an interface, and how a stopped command ends."""
 
+from __future__ import annotations
+
+import json
 import os
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, SupportsIndex
+from dataclasses import dataclass
+from typing import Any, NamedTuple, SupportsIndex
 
 # What pip installs hf-emms from, and what that is: on a package index it is "hf-emms", which needs no words.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
@@ -33,21 +37,133 @@ def install_command(extra: str = "") -> str:
     return f"pip install {package}{PACKAGE_NOTE}"
 
 
+@dataclass(frozen=True)
+class Use:
+    """A setting that a text refers to, by its argument's name in Python, with the values that are suggested for it.
+
+    Several values are alternatives; ``...`` stands for a value of the user's.
+    """
+
+    setting: str
+    values: tuple[Any, ...] = ()
+
+
+def _as_argument(use: Use) -> str:
+    return f"{use.setting}={' or '.join(map(_literal, use.values))}" if use.values else use.setting
+
+
+def _as_plain_words(use: Use) -> str:
+    values = " or ".join(str(value) for value in use.values if value is not ...)
+    return f"{use.setting.replace('_', ' ')} {values}".rstrip()
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return "..." if value is ... else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+class Words(NamedTuple):
+    """How an interface says one reference, and what is between several settings that are set together."""
+
+    say: Callable[[Use], str]
+    between: str
+
+
+PYTHON = Words(_as_argument, ", ")
+"""Arguments: ``box_format="xywh" or "xyxy"``; the name alone without values."""
+PLAIN = Words(_as_plain_words, " and ")
+"""What people say, for pages: "box format xywh or xyxy"."""
+_words = PYTHON
+
+
+@contextmanager
+def speaking(words: Words) -> Iterator[None]:
+    """Have texts that the process makes meanwhile name settings in these words; arguments of Python by default."""
+    global _words
+    before, _words = _words, words
+    try:
+        yield
+    finally:
+        _words = before
+
+
+Part = str | tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that refers to settings, or tells what to set; as a string it is in the words of the interface that runs.
+
+    ``+`` joins it with other texts. A formatted string keeps the words alone, not the references.
+    """
+
+    parts: tuple[Part, ...]
+
+    def said(self, words: Words) -> str:
+        """Return the text with its references in these words, without control characters and access tokens."""
+        parts = (part if isinstance(part, str) else words.between.join(map(words.say, part)) for part in self.parts)
+        return printable(redacted("".join(parts)))
+
+    def __str__(self) -> str:
+        return self.said(_words)
+
+    def __add__(self, other: str | Text) -> Text:
+        return Text(self.parts + _parts(other))
+
+    def __radd__(self, other: str) -> Text:
+        return Text((other, *self.parts))
+
+
+def use(setting: str, *values: Any) -> Text:
+    """Return a text that names a setting, or tells to set it to one of some values.
+
+    `setting` is an argument's name; that of a task's column is ``ROLE_column``.
+    """
+    return Text(((Use(setting, values),),))
+
+
+def together(*uses: Text) -> Text:
+    """Return the references of several `use` as settings of one call: ``task="x", label_column="y"``."""
+    return Text((tuple(use for text in uses for part in text.parts if isinstance(part, tuple) for use in part),))
+
+
+def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:
+    """Return several texts as one, with the references of each."""
+    return Text(tuple(part for text in texts for part in (separator, *_parts(text)))[1:])
+
+
+def _parts(text: str | Text) -> tuple[Part, ...]:
+    return (text,) if isinstance(text, str) else text.parts
+
+
 class EmmsError(ValueError):
     """An error that the user can act on; a ValueError, as other libraries raise.
 
+    `message` and `hint` are in the words of the interface that reads them, an unpickled error's too.
+
     Args:
         message: what happened, and which value caused it.
-        hint: the command or argument that fixes it.
+        hint: the command or setting that fixes it, see `use`.
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        self.message = printable(redacted(message))
-        self.hint = printable(redacted(hint)) if hint else hint
+    def __init__(self, message: str | Text, hint: str | Text | None = None) -> None:
+        self.problem = joined([message])
+        self.remedy = joined([hint]) if hint else None
         super().__init__(self.message)
 
+    @property
+    def message(self) -> str:
+        return str(self.problem)
+
+    @property
+    def hint(self) -> str | None:
+        return str(self.remedy) if self.remedy else None
+
     def __str__(self) -> str:
-        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+        return f"{self.message}\n  → {self.hint}" if self.remedy else self.message
 
 
 _TYPE_WORDS: dict[type, str] = {
@@ -93,17 +209,24 @@ def checkpoint_errors() -> Iterator[None]:
         yield
     # The one wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
     except Exception as error:
-        raise EmmsError(one_line(error)) from error
+        raise EmmsError(_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:
     """Message and hint of an error as one line, or its class and message; without tokens, since rows are published."""
+    return str(_line(error))
+
+
+def _line(error: BaseException) -> Text:
     if isinstance(error, EmmsError):
-        parts = [error.message, error.hint or ""]
-    else:
-        try:
-            message = str(error)
-        except Exception:  # noqa: BLE001 (an error of others may be unable to say what it is)
-            message = ""
-        parts = [f"{type(error).__name__}: {message}" if message else type(error).__name__]
-    return printable(redacted(" → ".join(" ".join(part.split())[:MAX_REASON] for part in parts if part)))
+        texts = [error.problem, error.remedy] if error.remedy else [error.problem]
+        return joined(([Text(tuple(map(_on_one_line, text.parts))) for text in texts]), " → ")
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 (an error of others may be unable to say what it is)
+        message = ""
+    return Text((_on_one_line(f"{type(error).__name__}: {message}" if message else type(error).__name__),))
+
+
+def _on_one_line(part: Part) -> Part:
+    return re.sub(r"\s+", " ", part)[:MAX_REASON] if isinstance(part, str) else part

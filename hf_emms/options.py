@@ -12,13 +12,11 @@ import dataclasses
 import difflib
 import operator
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 
 if TYPE_CHECKING:
     import datasets
@@ -212,7 +210,7 @@ class SampleOptions(OptionsPart):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.prompt is not None and "{}" not in self.prompt:
-            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
+            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", use("prompt", "a photo of a {}"))
 
 
 @dataclass(frozen=True)
@@ -344,8 +342,7 @@ class TrainingOptions(OptionsPart):
         names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
         changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
         if changed and self.confirm is None:
-            flag = SETTINGS[changed[0]].flag
-            raise EmmsError(f"{flag} is for fine-tuning, which was not asked for", "--confirm N")
+            raise EmmsError(use(changed[0]) + " is for fine-tuning, which was not asked for", use("confirm", ...))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -518,7 +515,7 @@ def unknown_setting(name: str) -> EmmsError:
     close = [right for right, others in _SYNONYMS.items() if name in others] or difflib.get_close_matches(
         name, names, 1
     )
-    hint = f"did you mean {close[0]}=…?" if close else f"the arguments are {', '.join(SETTINGS)}"
+    hint = "did you mean " + use(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
     return EmmsError(f"there is no argument {name!r}", hint)
 
 
@@ -531,53 +528,14 @@ def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
     return {**(columns or {}), **{roles[name]: column for name, column in others.items()}} if others else columns
 
 
-@contextmanager
-def python_words() -> Iterator[None]:
-    """Lets errors inside the block, or the function that it decorates, name arguments instead of flags."""
-    try:
-        yield
-    except EmmsError as error:
-        error.message, error.hint = in_python(error.message), error.hint and in_python(error.hint)
-        error.args = (error.message,)
-        raise
-
-
-def in_python(text: str) -> str:
-    """A text for who calls from Python: ``--max-samples 500`` becomes ``max_samples=500``; shell commands stay."""
-    return text if "hf-emms " in text else _FLAG.sub(_as_argument, text)
-
-
-_FLAG = re.compile(r"--([a-z][a-z-]*)(?: ([^\s,;:()]+))?")
-# Words after a flag that are no value of it, but go on with the sentence.
-_GOES_ON = re.compile(r"adds|and|are|first|for|in|instead|is|it|names|of|or|out|runs|says|takes|than|was|which|with")
-
-
-def _as_argument(match: re.Match[str]) -> str:
-    flag, value = f"--{match[1]}", match[2]
-    role = match[1].removesuffix("-column")
-    name = next((name for name, setting in SETTINGS.items() if flag in (setting.on, setting.flag)), None)
-    if role in COLUMN_FLAGS and role != match[1]:
-        name = f"{role}_column"
-    if name is None:
-        return match[0]
-    default = SETTINGS[name].default if name in SETTINGS else None
-    if isinstance(default, bool):
-        return f"{name}={not default}" + (f" {value}" if value else "")
-    if value is None or _GOES_ON.fullmatch(value):
-        return name + (f" {value}" if value else "")
-    if name == "columns":
-        role, _, column = value.partition("=")
-        return f'columns={{"{role}": "{column}"}}'
-    if name in SETTINGS and SETTINGS[name].zero_is_none and value == "0":
-        return f"{name}=None"
-    return f"{name}={value}" if re.fullmatch(r"\d+|[NK]", value) else f'{name}="{value}"'
+_LAYERS = use("layers", SPREAD, LAST, MEAN) + " or a number"
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     """Layers as they are written in keys and tables, each once; "spread", "last", "mean" and whole numbers."""
     layers = _several(names)
     if not layers:
-        raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")
+        raise EmmsError("no layer was named", _LAYERS)
     return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in layers))
 
 
@@ -587,7 +545,7 @@ def _layer_name(name: str) -> str:
     try:
         return str(int(name))
     except ValueError:
-        raise EmmsError(f"unknown layer {name!r}", f"--layer {SPREAD}, {LAST}, {MEAN} or a number") from None
+        raise EmmsError(f"unknown layer {name!r}", _LAYERS) from None
 
 
 def _several(value: Any) -> tuple[Any, ...]:
@@ -597,8 +555,7 @@ def _several(value: Any) -> tuple[Any, ...]:
 def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
     names = _several(value)
     if not names:  # to whoever made the list, it does not mean the default
-        flag = SETTINGS[setting_name].flag
-        raise EmmsError(f"{setting_name} is an empty list", f"name at least one, or leave it out: {flag}")
+        raise EmmsError(f"{setting_name} is an empty list", "name at least one, or leave it out: " + use(setting_name))
     return layer_names(names) if setting_name == "layers" else tuple(map(_as_text, names))
 
 
@@ -617,13 +574,13 @@ def _check_value(name: str, value: Any) -> None:
         return
     if setting.choices:
         if value != setting.default and value not in setting.choices:
-            raise EmmsError(f"{name} is {value!r}", f"{setting.flag} {'|'.join(setting.choices)}")
+            raise EmmsError(f"{name} is {value!r}", use(name, *setting.choices))
         return
     is_right_type, expected = _type_of(setting)
     if not is_right_type(value):
-        raise EmmsError(f"{name} is {value!r}; it must be {expected}", setting.flag)
+        raise EmmsError(f"{name} is {value!r}; it must be {expected}", use(name))
     if setting.minimum is not None and not setting.minimum <= value < 2**63:
-        raise EmmsError(f"{name} is {value}", f"{setting.flag} N with N from {setting.minimum} on, below 2**63")
+        raise EmmsError(f"{name} is {value}", use(name) + f" is a number from {setting.minimum} on, below 2**63")
 
 
 def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:

@@ -23,7 +23,7 @@ from tests import ROOT
 
 pytest_plugins = (
     *("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space"),
-    "tests.helpers.ray_cluster",
+    *("tests.helpers.hints", "tests.helpers.ray_cluster"),
 )
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.

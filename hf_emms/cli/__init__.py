@@ -16,13 +16,14 @@ from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
+from hf_emms.cli.option_flags import FLAGS
 from hf_emms.cli.output import out
 from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
 from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted
+from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted, speaking
 
 __all__ = ["app", "main"]
 
@@ -60,9 +61,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = _run()
-    if out.problem is not None:
-        code = code or _report(out.problem)
+    with speaking(FLAGS):
+        code = _run()
+        if out.problem is not None:
+            code = code or _report(out.problem)
     sys.exit(code)
 
 

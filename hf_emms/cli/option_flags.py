@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Use, Words, use
 from hf_emms.files import decoded
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
 
@@ -32,6 +33,37 @@ JOB_FLAGS = [
     ),
 ]
 checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="File with one checkpoint a line.")
+
+
+# Arguments of a job whose flags are not their names with hyphens.
+_JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package", "bucket")}
+
+
+def _as_flag(reference: Use) -> str:
+    name, values = reference.setting, reference.values
+    role = name.removesuffix("_column")
+    setting = SETTINGS.get(name)
+    if setting is not None:
+        flag = setting.flag if values != (setting.default,) else setting.on
+    elif role == name or role in COLUMN_FLAGS:
+        flag = _JOB_FLAGS.get(name, f"--{name.replace('_', '-')}")
+    else:
+        return f"--column {role}={'|'.join(_typed(name, value) for value in values or (...,))}"
+    if name == "race" and values:
+        flag += " --top"
+    typed = "|".join(_typed(name, value) for value in values if not isinstance(value, bool))
+    return f"{flag} {typed}" if typed else flag
+
+
+def _typed(name: str, value: Any) -> str:
+    if value is ...:
+        setting = SETTINGS.get(name)
+        return (setting.metavar or "N") if setting else "NAME"
+    return "0" if value is None else shlex.quote(str(value))
+
+
+FLAGS = Words(_as_flag, " ")
+"""Flags as they are typed: ``--box-format xywh|xyxy``; the flag alone without values."""
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
@@ -94,13 +126,11 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
     engine = parameters["engine"] or SETTINGS["engine"].default
     if engine != "jobs":
         for name in job:
-            flag = "--flavor" if name == "flavor" else f"--jobs-{name}"
-            raise EmmsError(f"{flag} is for a job, but the engine is {engine}", "--engine jobs")
+            raise EmmsError(use(name) + f" is for a job, but the engine is {engine}", use("engine", "jobs"))
         return None
     if results_repo is None:
-        raise EmmsError(
-            "--engine jobs needs a dataset that the ranking comes back through", "--results-repo ORG/emms-results"
-        )
+        problem = use("engine", "jobs") + " needs a dataset that the ranking comes back through"
+        raise EmmsError(problem, use("results_repo", "ORG/emms-results"))
     from hf_emms.run.ranking_job import JobSettings
 
     return JobSettings(results_repo, **job)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.column_types import FLAGS, ColumnContents
-from hf_emms.errors import EmmsError
-from hf_emms.tasks import TASKS, Column, Task, column_flag
+from hf_emms.errors import EmmsError, joined, together, use
+from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 from hf_emms.tasks.text_pairs import text_pairs
 from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
@@ -64,20 +64,20 @@ def check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
                 close = difflib.get_close_matches(name, types, n=1)
                 raise EmmsError(
                     f"there is no column {name!r}; it has: {described(types)}",
-                    column_flag(role, close[0] if close else "COLUMN"),
+                    use_column(role, *close),
                 )
 
 
 def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
     if name is not None and types.get(name) not in (None, "class", "string", "integer"):
         raise EmmsError(
-            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", "--group-column NAME"
+            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", use("group_column", ...)
         )
     if name is not None and name not in types:
         close = difflib.get_close_matches(name, types, n=1)
         raise EmmsError(
             f"there is no column {name!r}; it has: {described(types)}",
-            f"--group-column {close[0] if close else 'NAME'}",
+            use("group_column", *(close or (...,))),
         )
     return name
 
@@ -87,13 +87,13 @@ def check_column(task: Task, role: str, names: str, types: Mapping[str, str]) ->
     if role not in task.columns:
         raise EmmsError(
             f"{task.id} has no {role} column",
-            f"its columns are {', '.join(map(column_flag, task.columns))}",
+            "its columns are " + joined(map(use_column, task.columns)),
         )
     return ",".join(_checked_name(task, task.columns[role], name, types) for name in names.split(","))
 
 
 def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str]) -> str:
-    hint = column_flag(column.name)
+    hint = use_column(column.name)
     if name not in types:
         raise EmmsError(f"there is no column {name!r}; the dataset has {described(types)}", hint)
     if types[name] in column.types:
@@ -104,7 +104,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
             return fields[candidate]
     raise EmmsError(
         f"column {name!r} holds {types[name]}; the {column.name} of {task.id} must be {' or '.join(column.types)}",
-        f"{hint}; the dataset has {described(types)}",
+        hint + f"; the dataset has {described(types)}",
     )
 
 
@@ -115,7 +115,8 @@ def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, ch
     if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
         return
     cells = contents.cells[label].drop_null()
-    flag = column_flag(task.label.name, label)
+    this_one = together(use("task", task.id), use_column(task.label.name, label))
+    hint = "name the label: " + use_column(task.label.name) + ", or this one if it is meant: " + this_one
     n_different = len(cells.unique())
     if type != "string":
         numbers = np.asarray(cells)
@@ -126,7 +127,7 @@ def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, ch
         ):
             raise EmmsError(
                 f"column {label!r} may be a row number, not a label: its values are all different and increase",
-                f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+                hint,
             )
         if not chosen and _are_unclear(numbers, n_different, task, is_usual):
             readings = [
@@ -139,13 +140,13 @@ def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, ch
             raise EmmsError(
                 f"the {n_different} different numbers in column {label!r} may be classes or values, and nothing says "
                 "which",
-                ", or ".join(f"--task {id} {flag}" for id in readings),
+                joined((together(use("task", id), use_column(task.label.name, label)) for id in readings), ", or "),
             )
     elif not chosen and task.categorical and len(cells) > _MAX_NUMBERED_CLASSES and 2 * n_different > len(cells):
         raise EmmsError(
             f"column {label!r} is the only one that could be the label, and holds {n_different} different texts in "
             f"{len(cells)} rows: no classes",
-            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+            hint,
         )
 
 
@@ -172,7 +173,7 @@ def check_inferred_text(
             raise no_table(types, [name])
         raise EmmsError(
             f"column {name!r} is the only one that could be the {column.name}, and its values repeat as classes do",
-            f"if it is meant: --task {task.id} {column_flag(column.name, name)}",
+            "if it is meant: " + together(use("task", task.id), use_column(column.name, name)),
         )
 
 
@@ -189,18 +190,21 @@ def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
     labels = [columns[task.label.name]] if task is not None else possible_labels(contents)
     if pair and labels and not read.issuperset(pair) and not reads_media:
-        label = column_flag("label", labels[0])
+        label = use_column("label", labels[0])
         as_pairs = (
-            f"--task {other.id} {' '.join(map(column_flag, other.columns, (*pair, labels[0])))}"
+            together(use("task", other.id), *map(use_column, other.columns, (*pair, labels[0])))
             for other in TASKS.built_in.values()
             if len(other.inputs) == len(pair)
             and (task is None or other.categorical == task.categorical)
             and all(column.types == ("string",) for column in other.inputs)
         )
-        alone = f"; the first one alone: --task {task.id} {column_flag('text', pair[0])} {label}" if task else ""
+        hint = "as a pair: " + next(as_pairs) + "; both as one text: "
+        hint += together(use_column("text", ",".join(pair)), label)
+        if task is not None:
+            hint += "; the first one alone: " + together(use("task", task.id), use_column("text", pair[0]), label)
         raise EmmsError(
             f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
-            f"as a pair: {next(as_pairs)}; both as one text: {column_flag('text', ','.join(pair))} {label}{alone}",
+            hint,
         )
     if task is not None and task.label.is_called(columns[task.label.name]):
         return
@@ -216,15 +220,15 @@ def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: 
     if tags and task.items is None:
         raise EmmsError(
             f"column {tags[0]!r} holds tags of words, which are no classes of a text",
-            f"--task {TOKEN_CLASSIFICATION.id} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of "
-            "lists",
+            together(use("task", TOKEN_CLASSIFICATION.id), use_column("tags", tags[0]), use_column("tokens"))
+            + ", a column of lists",
         )
 
 
 def _unsupported(task_id: str, columns: Sequence[str]) -> EmmsError:
     return EmmsError(
         f"{task_id} is not supported: that is what {' and '.join(columns)} look{'s' * (len(columns) == 1)} like",
-        f"if other columns are meant, name the task and the label: --task TASK {column_flag('label')}",
+        "if other columns are meant, name the task and the label: " + together(use("task", ...), use_column("label")),
     )
 
 
@@ -234,24 +238,24 @@ def check_preset(task: Task, role: str, column: str, types: Mapping[str, str], n
     except EmmsError as error:
         raise EmmsError(
             f"the preset {name!r} expects the {role} in column {column!r}, but the dataset has {described(types)}",
-            column_flag(role),
+            use_column(role),
         ) from error
 
 
 def check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any], contents: ColumnContents) -> None:
-    for role, joined in columns.items():
-        names = joined.split(",")
+    for role, typed in columns.items():
+        names = typed.split(",")
         if len(names) > 1 and not _can_join(task, role, names, contents):
             texts = "of texts" if role != task.label.name else "of zeros and ones"
             raise EmmsError(
                 f"the {role} of {task.id} is one column, not {' and '.join(names)}",
-                f"several columns {texts} can be joined, others not: {column_flag(role)}",
+                f"several columns {texts} can be joined, others not: " + use_column(role),
             )
         for name in names:
             if column_of(name) not in features:
                 raise EmmsError(
                     f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
-                    f"give it a name without a dot, then: {column_flag(role)}",
+                    "give it a name without a dot, then: " + use_column(role),
                 )
 
 
@@ -266,8 +270,7 @@ def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnConte
 def no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
     return EmmsError(
         f"tabular data is not what hf-emms ranks for: none of {described(types)} is clearly a text or an image",
-        "where one is a text, name it and the label: "
-        f"{column_flag('text', texts[0] if texts else 'COLUMN')} {column_flag('label')}",
+        "where one is a text, name it and the label: " + together(use_column("text", *texts[:1]), use_column("label")),
     )
 
 

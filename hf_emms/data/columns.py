@@ -39,11 +39,11 @@ from hf_emms.data.column_types import (
 )
 from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, together, use
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
+from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
@@ -230,7 +230,8 @@ def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, st
     check_unsupported(contents, columns, task)
     if contents.problems and not any(column.kind.recognised_by_type for column in task.inputs):
         name, problem = next(iter(contents.problems.items()))
-        raise EmmsError(problem.message, f"{problem.hint}; to leave {name!r} out: --task {task.id}") from problem
+        remedy = problem.remedy + "; to" if problem.remedy else "to"
+        raise EmmsError(problem.problem, remedy + f" leave {name!r} out: " + use("task", task.id)) from problem
     check_inferred_text(task, columns, contents, named)
     split.notes.append(f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else ""))
     read = {name for names in columns.values() for name in names.split(",")}
@@ -278,7 +279,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
             return TASKS[task_id], columns
         if fits:
             choices = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
-            raise SeveralTasksError(f"the columns fit several tasks: {choices}", f"--task {' or --task '.join(fits)}")
+            raise SeveralTasksError(f"the columns fit several tasks: {choices}", use("task", *fits))
     for kind in INPUT_KINDS.values():
         if kind.recognised_by_type and set(types.values()) == {kind.column_types[0]}:
             raise EmmsError(
@@ -305,23 +306,28 @@ def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
         if len(texts) > 1 and not reads_media and usual.intersection(map(str.lower, labels)):
             return EmmsError(
                 f"nothing says which column is the text: {described(types)}",
-                f"name it, or several that are joined: {column_flag('text', ','.join(texts))}",
+                "name it, or several that are joined: " + use_column("text", ",".join(texts)),
             )
         return EmmsError(
             f"nothing says which column is the label: {described(types)}",
-            f"name both: {column_flag(usable[inputs[0]] if reads_media else 'text', inputs[0])} "
-            f"{column_flag('label', '|'.join(labels))}",
+            "name both: "
+            + together(
+                use_column(usable[inputs[0]] if reads_media else "text", inputs[0]), use_column("label", *labels)
+            ),
         )
     ids = [name for name in types if name not in usable and "." not in name]
     if ids and not named and len(usable) < 2:
         return EmmsError(
             f"none of {described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
-            f"name the label: {column_flag('label', '|'.join(types))}",
+            "name the label: " + use_column("label", *types),
         )
     return EmmsError(
         f"no task fits the columns {described(types)}" + (f" with {_pairs(named)}" if named else ""),
-        "name the task and its columns, e.g. --task TASK --image-column COLUMN, or --text-column COLUMN, and "
-        "--label-column COLUMN; hf-emms presets lists the tasks",
+        "name the task and its columns, e.g. "
+        + together(use("task", ...), use_column("image"), use_column("label"))
+        + ", or "
+        + use_column("text")
+        + "; hf-emms presets lists the tasks",
     )
 
 
@@ -340,7 +346,7 @@ def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str])
     missing = next(column for column in (task.label, *task.inputs) if column.name not in filled)
     raise EmmsError(
         f"no column for the {missing.name} of {task.id} among {described(types)}",
-        f"name it: {column_flag(missing.name)} ({' or '.join(missing.types)})",
+        "name it: " + use_column(missing.name) + f" ({' or '.join(missing.types)})",
     )
 
 
@@ -469,23 +475,32 @@ def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnConten
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     task = schema.task
     if not task.categorical and (options.prompt or options.sampling == "balanced"):
-        raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those", "leave it out")
+        problem = (
+            f"{task.id} has no classes: " + use("prompt") + " and " + use("sampling", "balanced") + " are for those"
+        )
+        raise EmmsError(problem, "leave it out")
     if (task.numbers is not None or schema.one_class) and options.references != "mean":
         raise EmmsError(
-            f"a row has one {task.label.name}: --references {options.references} is for several texts of "
-            "an input, such as captions",
+            f"a row has one {task.label.name}: "
+            + use("references", options.references)
+            + " is for several texts of an input, such as captions",
             "leave it out",
         )
     if options.label_form == "spans" and task.items is None:
         raise EmmsError(
-            f"the {task.label.name} of {task.id} is no span of a text, which --label-form spans is for", "leave it out"
+            f"the {task.label.name} of {task.id} is no span of a text, which " + use("label_form", "spans") + " is for",
+            "leave it out",
         )
     form_fits = options.label_form is None or (task.items is not None and options.label_form in ("text", "spans"))
     if task.numbers is None and (options.box_format or not form_fits):
         raise EmmsError(
-            f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those",
+            f"the {task.label.name} of {task.id} is no number: "
+            + use("label_form")
+            + " and "
+            + use("box_format")
+            + " are for those",
             "leave it out",
         )
     formats = task.numbers.formats if task.numbers else {}
     if options.box_format and options.box_format not in formats:
-        raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")
+        raise EmmsError(f"box_format is {options.box_format!r}", use("box_format", *formats))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_emms.data.local_files import first_columns, format_of, walk
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, UnusableError
 
@@ -93,7 +93,7 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
         name = repo.id.rpartition("/")[2]
         raise EmmsError(
             f"column {column!r} holds paths, such as {value[:100]!r}, whose files are not downloaded with the rows",
-            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then --dataset ./{name}",
+            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then " + use("dataset", f"./{name}"),
         )
     try:
         path = files.find(value)

@@ -21,7 +21,7 @@ from hf_emms.data.local_files import (
     notes_on_unused,
 )
 from hf_emms.data.media_files import table_of_media
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text, use
 from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
 
@@ -94,7 +94,7 @@ class JoinedImages:
         if not {key, image} <= set(names):
             raise EmmsError(
                 f"images are expected in the columns {key!r} and {image!r}; there are {', '.join(names)}",
-                "pass a folder that holds images and texts together: --dataset ./FOLDER",
+                "name a folder that holds images and texts together: " + use("dataset", "./FOLDER"),
             )
         self._images = split.select([image])
         self._row_of = {id: row for row, id in enumerate(split.rows[key])}
@@ -208,7 +208,7 @@ def _choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes:
     """The split that was asked for, or the one that a checkpoint would be fine-tuned on."""
     if asked is not None:
         if asked not in splits:
-            raise EmmsError(f"{dataset!r} has no split {asked!r}", f"--split takes one of: {', '.join(splits)}")
+            raise EmmsError(f"{dataset!r} has no split {asked!r}", use("split", *splits))
         return asked
     chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
     if len(splits) > 1:
@@ -251,8 +251,10 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         return _no_rows(dataset)
     if isinstance(error, ValueError) and "config" in text.lower():
         asked = f"has no configuration {config!r}" if config else "has several configurations"
-        return EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", "--config NAME")
-    hint = "check that its files are whole and of one layout, or pass --config or another --split"
+        return EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", use("config", ...))
+    hint: str | Text = (
+        "check that its files are whole and of one layout, or name " + use("config") + " or another " + use("split")
+    )
     if "gated" in text:
         hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif "script" in text:
@@ -293,7 +295,7 @@ def _cache_problem(error: BaseException | None) -> EmmsError | None:
 def _no_rows(dataset: str) -> EmmsError:
     return EmmsError(
         f"{dataset!r} has no rows in this split: a line of column names alone is no data",
-        "another file or --split NAME",
+        "another file or " + use("split", ...),
     )
 
 
@@ -309,7 +311,8 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
                 f"the file {repo.id!r} is not of a known format", f"known are: {', '.join(sorted(FORMATS))}"
             )
         if config:
-            raise EmmsError(f"a file has no configurations: {repo.id!r} and --config {config}", "leave --config out")
+            problem = f"a file has no configurations: {repo.id!r} and " + use("config", config)
+            raise EmmsError(problem, "leave " + use("config") + " out")
         arguments = {"path": format, "data_files": {"train": glob.escape(str(repo.folder))}}
         arguments |= {"sep": "\t"} if ".tsv" in repo.folder.name.lower() else {}
     elif config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
@@ -351,7 +354,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
         raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
     raise EmmsError(
         f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
-        "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
+        "run once online, or name the cached revision: " + use("dataset", "ORG/NAME@REVISION"),
     )
 
 

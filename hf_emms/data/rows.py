@@ -8,11 +8,11 @@ from typing import Any
 
 from hf_emms.data.column_types import split_classes
 from hf_emms.data.columns import RowSchema
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, joined, use
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
-from hf_emms.tasks import Column, Example, column_flag
+from hf_emms.tasks import Column, Example, use_column
 
 # Of the rows that are read, and in any case so many: of eight rows a single one would be more.
 MAX_SKIPPED = 0.05
@@ -235,15 +235,16 @@ class DrawnRows:
     def check(self) -> None:
         """Refuses a sample that is empty, or of which more than 5 % (and more than two) were left out."""
         if not self.rows and not self.skipped:
-            raise EmmsError("the split has no rows", "--split NAME")
+            raise EmmsError("the split has no rows", "name another: " + use("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
-            flags = ", ".join(map(column_flag, task.columns))
-            formats = "|".join(task.numbers.formats) if task.numbers else ""
+            hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))
+            if task.numbers is not None and task.numbers.formats:
+                hint += ", or " + use("box_format", *task.numbers.formats)
             raise EmmsError(
                 f"{self.skipped} of {pluralize(self.n_read, 'row')} could not be read, and {ALLOWED}; "
                 f"the first one: {self.reasons[0]}",
-                f"repair the data, or name other columns: {flags}" + (f", or --box-format {formats}" * bool(formats)),
+                hint,
             )
 
     def _group(self, row: Mapping[str, Any]) -> int | None:

@@ -16,13 +16,13 @@ from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import NO_CLASS, DrawnRows
 from hf_emms.data.sources import DatasetSource
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_version, plugin_versions
-from hf_emms.tasks import Task, column_flag, get_task
+from hf_emms.tasks import Task, get_task, use_column
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
 SAMPLE_VERSION = 9
@@ -230,19 +230,25 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     if task.numbers is not None and labels.form != "numbers" and len(labels.texts) < 2:
         raise EmmsError(
             f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
-            "--label-form numbers, or draw more rows (--max-samples)",
+            use("label_form", "numbers") + ", or draw more rows: " + use("max_samples", ...),
         )
     if len(np.unique(labels.codes)) < 2:
         raise EmmsError(
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
-            f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
+            "a ranking needs at least two; draw more rows ("
+            + use("max_samples")
+            + ") or name "
+            + use_column(task.label.name),
         )
     n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
             f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
-            f"draw more rows (--max-samples), or name the column of the class: {column_flag(task.label.name)}",
+            "draw more rows ("
+            + use("max_samples")
+            + "), or name the column of the class: "
+            + use_column(task.label.name),
         )
 
 
@@ -301,7 +307,7 @@ def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> li
     sizes = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
     notes = [f"{rows}, {drawn.options.sampling or 'balanced'}: {len(counts)} classes of {sizes}"]
     if np.median(counts) < _FEW:
-        notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
+        notes.append(f"most classes have fewer than {_FEW} rows: draw more with {use('max_samples')}")
     return notes
 
 

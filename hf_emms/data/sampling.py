@@ -26,11 +26,11 @@ from hf_emms.data.rows import (
     too_many,
     value_of,
 )
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
-from hf_emms.tasks import column_flag
+from hf_emms.tasks import use_column
 
 _BATCH = 1_000
 # Bytes by which a content is identified, with its length.
@@ -138,7 +138,11 @@ def _order_by_class(
         raise EmmsError(
             f"no label in column {schema.label_column!r} (empty or −1): {n_unlabelled} of "
             f"{pluralize(len(classes), 'row')}" + (f", the first is {place}" if place else "") + f", and {ALLOWED}",
-            f"take a split with labels (--split train) or another column ({column_flag(schema.task.label.name)})",
+            "take a split with labels ("
+            + use("split", "train")
+            + ") or another column ("
+            + use_column(schema.task.label.name)
+            + ")",
         )
     labelled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order
@@ -233,7 +237,10 @@ def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Sa
     """Reads enough of a stream into memory to draw a sample from; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
-        raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --stream out")
+        raise EmmsError(
+            "a stream is read up to a number of rows",
+            "add " + use("max_samples", 1000) + ", or leave " + use("streaming") + " out",
+        )
     import datasets
 
     features, task = rows.features, schema.task

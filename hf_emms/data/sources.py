@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_emms.data.local_files import check_readable
 from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files, open_memory
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
@@ -116,7 +116,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
     raise RepoNotFoundError(
         f"the preset {dataset!r} expects {' or '.join(missing)}, but none of them is on the Hub (any more)",
-        "pass another dataset: --dataset ORG/NAME or ./FOLDER",
+        "name another dataset: " + use("dataset", "ORG/NAME", "./FOLDER"),
     )
 
 
@@ -124,7 +124,7 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
     """The configuration of a parquet copy, which has a folder for each."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
-        raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", "--config NAME")
+        raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", use("config", *names))
     return names[0] if names else None
 
 
@@ -136,11 +136,14 @@ def _check_local(dataset: str) -> None:
             check_readable(path)
         elif at and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
             raise EmmsError(
-                f"{before!r} is on this machine and has no revisions: @{revision}", f"leave it out: --dataset {before}"
+                f"{before!r} is on this machine and has no revisions: @{revision}",
+                "leave it out: " + use("dataset", before),
             )
     except (OSError, RuntimeError) as error:  # a RuntimeError: the home of ~NAME is not known
         reason = getattr(error, "strerror", None) or error
-        raise EmmsError(f"{dataset[:120]!r} cannot be read: {reason}", "--dataset ORG/NAME or ./FOLDER") from error
+        raise EmmsError(
+            f"{dataset[:120]!r} cannot be read: {reason}", use("dataset", "ORG/NAME", "./FOLDER")
+        ) from error
 
 
 def _resolved(dataset: str) -> Repo:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError, install_command, use
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.files import atomic_file
 from hf_emms.ranking.columns import single_line, title_of
@@ -28,13 +28,13 @@ def check_figure(path: Path) -> None:
     """Fails before the work, not after it, where the suffix cannot be drawn or matplotlib is not installed."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmmsError(
-            f"--plot {path}: the suffix {path.suffix!r} says no format that hf-emms draws",
+            f"{path}: the suffix {path.suffix!r} says no format that hf-emms draws",
             f"use one of: {', '.join(SUFFIXES)}",
         )
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise EmmsError("--plot needs matplotlib, which is not installed", install_command("plot")) from error
+        raise EmmsError("drawing needs matplotlib, which is not installed", install_command("plot")) from error
 
 
 def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> None:
@@ -51,7 +51,9 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         if any(name in point.scores for point in target.points)
     ]
     if not panels:
-        raise EmmsError(f"there is nothing to draw of {', '.join(names)}", "--estimator names what a ranking has")
+        raise EmmsError(
+            f"there is nothing to draw of {', '.join(names)}", use("estimators") + " has to name what a ranking has"
+        )
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(_INCHES[0] * columns, _INCHES[1] * rows), layout="constrained")
@@ -70,7 +72,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
             suffix = path.suffix.lower()
             figure.savefig(file, format=suffix[1:], dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
     except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--plot FILE") from error
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "name another file") from error
 
 
 def _panel(axis: Axes, target: TargetResult, name: str, validation: Validation) -> None:

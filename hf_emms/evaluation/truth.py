@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line
 
+_OWN_RESULTS = "a file of the " + use("truth") + " with your own fine-tuning results"
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
 _SCORE = "score"
@@ -83,7 +84,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     score = _score_column(path, rows, [name for name in columns if name not in (checkpoint, dataset)], metric)
     notes = []
     if not lower_is_better and any(word in _LOSSES for word in score.lower().replace("-", "_").split("_")):
-        notes.append(f"{score!r} was read as higher is better; --lower-is-better turns it round")
+        notes.append(f"{score!r} was read as higher is better; {use('lower_is_better', True)} turns it round")
     return _averaged(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
 
 
@@ -100,12 +101,12 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
         if not results:
             raise EmmsError(
                 f"the ranking of {ranking.dataset!r} has no fine-tuned checkpoint",
-                "hf-emms confirm --ranking FILE fine-tunes the best ones; or --truth FILE with your own results",
+                "hf-emms confirm --ranking FILE fine-tunes the best ones; or " + _OWN_RESULTS,
             )
         metrics |= {result.metric for result in results.values()}
         scores[ranking.dataset_id] = {name: 100 * (result.value or 0.0) for name, result in results.items()}
     if len(metrics) > 1 and len(rankings) == 1:
-        raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", "--truth FILE")
+        raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", _OWN_RESULTS)
     note = "the truth is of checkpoints that a ranking put first: agreement among them is lower than among all"
     return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, False, (note,))
 
@@ -136,7 +137,7 @@ def _averaged(
         elif name:
             empty.append(name)
     if not tables:
-        raise EmmsError(f"{path} has no number in column {score!r}", "--metric NAME names another column")
+        raise EmmsError(f"{path} has no number in column {score!r}", use("metric", "NAME") + " names another column")
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
     if repeated := [name for table in tables.values() for name, values in table.items() if len(values) > 1]:
@@ -149,8 +150,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise EmmsError(
-            f"--truth {path}: the suffix {path.suffix!r} says no format that hf-emms reads",
-            f"pass a file that ends in {', '.join(_SUFFIXES)}, or: --truth cards",
+            f"{path}: the suffix {path.suffix!r} says no format that hf-emms reads",
+            f"the truth is a file that ends in {', '.join(_SUFFIXES)}",
         )
     try:
         text = decoded(path.read_bytes())
@@ -162,7 +163,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             delimiter = max("\t;,", key=text.partition("\n")[0].count)
             data = [*csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)]
     except OSError as error:
-        raise EmmsError(f"cannot read {path}: {error.strerror or error}", "--truth FILE") from error
+        raise EmmsError(
+            f"cannot read {path}: {error.strerror or error}", "name another file of the " + use("truth")
+        ) from error
     except (ValueError, RecursionError, csv.Error) as error:  # also text that is not UTF-8
         raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "save it as UTF-8") from error
     if suffix.startswith(".json"):
@@ -192,14 +195,14 @@ def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:
 def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str], metric: str | None) -> str:
     if metric is not None:
         if metric not in columns:
-            raise EmmsError(f"{path} has no column {metric!r}", f"--metric takes one of: {_listed(columns)}")
+            raise EmmsError(f"{path} has no column {metric!r}", use("metric") + f" is one of: {_listed(columns)}")
         return metric
     numeric = [name for name in columns if any(_number_of(row.get(name)) is not None for row in rows)]
     if _SCORE in numeric:
         return _SCORE
     if len(numeric) != 1:
         what = f"several columns with numbers: {_listed(numeric)}" if numeric else "no column with numbers"
-        raise EmmsError(f"{path} has {what}", "--metric NAME says which column holds the scores")
+        raise EmmsError(f"{path} has {what}", use("metric", "NAME") + " says which column holds the scores")
     return numeric[0]
 
 
@@ -304,7 +307,7 @@ def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, 
             present = dict.fromkeys(result.metric for _, all in results.values() for result in all)
             raise EmmsError(
                 f"no card has {chosen!r} on {ranking.dataset_id}",
-                f"the cards have: {', '.join(present)}" if present else "pass --truth FILE with your own results",
+                f"the cards have: {', '.join(present)}" if present else _OWN_RESULTS,
             )
         values, rescaled = _on_one_scale(chosen, {id: result.value for id, (_, result) in table.items()})
         scores[ranking.dataset_id] = values
@@ -366,14 +369,14 @@ def _commonest_metric(ranking: Ranking, results: Mapping[str, tuple[Repo, list[E
     if not counts:
         raise EmmsError(
             f"no card of the ranked checkpoints has a result on {ranking.dataset_id}",
-            "pass --truth FILE with your own fine-tuning results",
+            _OWN_RESULTS,
         )
     most = max(counts.values())
     common = sorted(name for name, count in counts.items() if count == most)
     if len(common) > 1:
         raise EmmsError(
             f"results of several metrics on {ranking.dataset_id} are in {pluralize(most, 'card')}: {', '.join(common)}",
-            f"--metric {common[0]}",
+            use("metric", *common),
         )
     return common[0]
 

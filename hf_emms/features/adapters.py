@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, weight_files
 from hf_emms.hub import Repo, fetch, listing, resolve
 
@@ -40,13 +40,13 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
     if find_spec("peft") is None:
         raise EmmsError(
             f"{repo.id} is an adapter of {name}, and peft, which reads it, is not installed",
-            f"pip install peft, or rank its base: --checkpoint {name}",
+            "pip install peft, or rank its base: " + use("checkpoints", name),
         )
     try:
         return resolve(name, "model", revision=settings.get("revision"))
     except EmmsError as error:
         raise EmmsError(
-            f"{repo.id} is an adapter of {name}, which cannot be used: {error.message}", error.hint
+            f"{repo.id} is an adapter of {name}, which cannot be used: " + error.problem, error.remedy
         ) from None
 
 
@@ -65,7 +65,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     if config.is_prompt_learning:
         raise EmmsError(
             f"{repo.id} is an adapter that writes a prompt ({config.peft_type.value}): it cannot be merged",
-            f"rank its base: --checkpoint {config.base_model_name_or_path}",
+            "rank its base: " + use("checkpoints", config.base_model_name_or_path),
         )
     layers, whole = _by_names_of(model, _tensors(repo, folder))
     # Neither its class with a head nor the head itself is that of the loaded model.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError, check_type
+from hf_emms.errors import EmmsError, check_type, use
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""
@@ -36,7 +36,7 @@ def choose_device(device: str) -> torch.device:
     if kind not in available:
         raise EmmsError(f"unknown device {device!r}", f"one of {', '.join(DEVICES)}")
     if not available[kind]:
-        raise EmmsError(f"this machine has no usable {kind} device", "--device auto")
+        raise EmmsError(f"this machine has no usable {kind} device", use("device", "auto"))
     return torch.device(device)
 
 
@@ -235,7 +235,7 @@ class BatchedForward:
             if rows == 1:
                 raise EmmsError(
                     f"one input of {elements:,} elements does not fit into memory ({str(error).splitlines()[0]})",
-                    "--device cpu, or --dtype bfloat16",
+                    use("device", "cpu") + ", or " + use("dtype", "bfloat16"),
                 ) from None
         # Outside the except block: the traceback would keep the failed batch's tensors alive.
         self._part_elements = (rows // 2) * elements

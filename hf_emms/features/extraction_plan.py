@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
@@ -159,7 +159,7 @@ def _architecture(
     others = other_inputs(model_type, kind.name) if row is None else ()
     if others:
         words = " and ".join(INPUT_WORDS.get(part, part) for part in others)
-        hint = f"leave it out of --checkpoint, or choose another --task than {purpose}"
+        hint: str | Text = "leave it out, or choose another " + use("task") + f" than {purpose}"
         if kind.parts:
             hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
         raise EmmsError(
@@ -236,7 +236,7 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
     if not trust_remote_code:
         raise EmmsError(
             f"{repo.id} has its own code for the architecture {model_type!r}, which is not run",
-            "read the code first; if you trust it: --trust-remote-code",
+            "read the code first; if you trust it: " + use("trust_remote_code", True),
         )
     return True
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, Weights, fetch_weights, read_json
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, transformers_config
@@ -62,7 +62,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
             with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 _unpickle(weights.folder, Path(folder))
                 model, report = _from_pretrained(plan, Path(folder), pickled=True)
-            note = "pickled weights (pytorch_model.bin), unpickled in full because of --allow-pickle"
+            note = "pickled weights (pytorch_model.bin), unpickled in full, as was allowed"
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
@@ -145,12 +145,12 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
         return EmmsError(
             f"the pickled weights of {plan.repo.id} hold more than tensors ({asked[1]}), which could run code of their "
             "author",
-            "choose a checkpoint with safetensors; if you trust it: --allow-pickle",
+            "choose a checkpoint with safetensors; if you trust it: " + use("allow_pickle", True),
         )
     reason = next(filter(None, reversed(str(error).partition("\n\nCheck the documentation")[0].splitlines())), "empty")
     return EmmsError(
         f"the pickled weights of {plan.repo.id} cannot be read without running code ({reason})",
-        "they are damaged, or of an old format; if you trust them: --allow-pickle",
+        "they are damaged, or of an old format; if you trust them: " + use("allow_pickle", True),
     )
 
 

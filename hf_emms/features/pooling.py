@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_emms.errors import use
 from hf_emms.features.captioners import ImageAndStates, read_blip, read_encoder_decoder, read_git, start_tokens
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LayerError
@@ -55,7 +56,7 @@ class Pooling:
 
 
 def no_layers(model: Any) -> LayerError:
-    return LayerError(f"{type(model).__name__} does not show its hidden layers", f"--layer {LAST}")
+    return LayerError(f"{type(model).__name__} does not show its hidden layers", use("layers", LAST))
 
 
 def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
@@ -151,7 +152,9 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         if hasattr(model, tower) or pooling.layers is None:
-            raise LayerError(f"{type(model).__name__} does not show the hidden layers of one tower", f"--layer {LAST}")
+            raise LayerError(
+                f"{type(model).__name__} does not show the hidden layers of one tower", use("layers", LAST)
+            )
         return pooling.layers(model, inputs)
 
     return Pooling(pooling.summary, features, layers, pooling.layer_summary, run=pooling.run)

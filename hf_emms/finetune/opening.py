@@ -18,7 +18,6 @@ from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, OWN_HEAD
 from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
-from hf_emms.options import python_words
 from hf_emms.tasks import Task, get_task
 from hf_emms.tasks.task import Column
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 32
 
 
-@python_words()
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
     """Open a model that `confirm` has saved with a head that transformers does not know.
 

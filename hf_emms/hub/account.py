@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text
 from hf_emms.hub.client import Kind, page, request, translate_hub_errors
 
 _LOGIN = "hf auth login"
@@ -55,7 +55,7 @@ def who_am_i() -> Account:
     return request(lambda api: _account(api.whoami()), "your account", hints={403: f"{_LOGIN}, or check HF_TOKEN"})
 
 
-def require_push(account: Account, id: str, kind: Kind, *, instead: str) -> None:
+def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) -> None:
     """Refuses when the user may not commit to a repository; `instead` is the hint where it belongs to others."""
     from huggingface_hub.utils import validate_repo_id
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, Text, one_line
 from hf_emms.hub.compat import client_factory
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 Kind = Literal["model", "dataset", "space"]
-Hints = Mapping[int | None, str]
+Hints = Mapping[int | None, str | Text]
 """HTTP status → hint, in place of the usual one; None: for any other status."""
 T = TypeVar("T")
 
@@ -297,20 +297,20 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
     messages = (getattr(cause, "server_message", None) for cause in _chain(error))
     message = next(filter(None, messages), "")
     detail = f"{status}: {message}" if message else str(status)
-    hint = hints.get(status, hints.get(None, ""))
+    asked = hints.get(status, hints.get(None, ""))
     if status == 401 and "Invalid credentials" in message:
         return EmmsError("the Hub does not accept your token", f"{login}, or check HF_TOKEN")
     if status == 412:
         return ConflictError(f"{target} was changed by somebody else each time we wrote to it", RETRY_HINT)
     if status == 429:
-        return EmmsError(f"the Hub asks for a pause before it serves {target} ({detail})", hint or RETRY_HINT)
+        return EmmsError(f"the Hub asks for a pause before it serves {target} ({detail})", asked or RETRY_HINT)
     if status in _TRANSIENT:
-        return EmmsError(f"the Hub could not serve {target} ({detail})", hint or RETRY_HINT)
+        return EmmsError(f"the Hub could not serve {target} ({detail})", asked or RETRY_HINT)
     if status >= 500:
         problem = f"{endpoint()} does not do what {target} needs ({detail})"
-        return EmmsError(problem, hint or "another Hub may: check HF_ENDPOINT")
+        return EmmsError(problem, asked or "another Hub may: check HF_ENDPOINT")
     or_login = f"; log in: {login}" if status in (401, 403) else ""
-    return EmmsError(f"the Hub refused {target} ({detail})", hint or f"look at {target.page}{or_login}")
+    return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.page}{or_login}")
 
 
 def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsError:
@@ -324,8 +324,9 @@ def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsErr
     if any(isinstance(cause, (httpx.ReadTimeout, httpx.WriteTimeout)) for cause in _chain(error)):
         return EmmsError(f"{target}: nothing arrived in time", hints.get(None, RETRY_LATER_HINT))
     if isinstance(error, httpx.HTTPError):
-        hint = hints.get(None, f"check the network and proxy; then {RETRY_HINT}")
-        return EmmsError(f"the connection broke while asking the Hub for {target}: {error}", hint)
+        proxy = f"check the network and proxy; then {RETRY_HINT}"
+        broke = f"the connection broke while asking the Hub for {target}: {error}"
+        return EmmsError(broke, hints.get(None, proxy))
     hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     return EmmsError(f"{endpoint()} cannot be reached, and {uncached}", hint)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from hf_emms.cache import Cache, default_cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.hub.client import page, request
 from hf_emms.hub.repos import Repo, fetch, license_of
 
@@ -201,7 +201,7 @@ def evaluations(repo: Repo) -> list[Evaluation]:
     if repo.folder is None and constants.HF_HUB_OFFLINE and not (folder / _CARD).is_file():
         raise EmmsError(
             f"the card of {repo.id!r} is not in the local cache, and HF_HUB_OFFLINE is set",
-            "unset HF_HUB_OFFLINE and run once online, or pass --truth FILE",
+            "unset HF_HUB_OFFLINE and run once online, or name a file of the " + use("truth"),
         )
     results: list[Evaluation] = []
     for file in [folder / _CARD, *sorted((folder / _RESULTS_FOLDER).glob("*.yaml"))]:

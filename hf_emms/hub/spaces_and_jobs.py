@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text, joined, use
 from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account, require_push, who_am_i
 from hf_emms.hub.client import endpoint, page, request, translate_hub_errors
@@ -22,7 +22,7 @@ _POLL_SECONDS = 3.0
 # What a free account may run: https://huggingface.co/docs/hub/spaces-overview
 ZERO_GPU = "zero-a10g"
 _CHOICES = (
-    f"--hardware {ZERO_GPU} (two are free for a user whose account is older than 30 days and whose address is "
+    use("hardware", ZERO_GPU) + " (two are free for a user whose account is older than 30 days and whose address is "
     "verified), or a paid plan: https://huggingface.co/pricing"
 )
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
@@ -41,7 +41,7 @@ _MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
 def require_space(id: str) -> Account:
     """Whose token is in use, where it may write to a Space; asked before the Space's files are made."""
     account = who_am_i()
-    require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
+    require_push(account, id, "space", instead=use("repo_id", f"{account.name}/{id.rpartition('/')[2]}"))
     return account
 
 
@@ -53,7 +53,7 @@ def publish_space(
     message: str,
     sdk: str = "gradio",
     hardware: str | None = None,
-    free: str = "",
+    free: Text | None = None,
     private: bool = False,
     ignore: Sequence[str] = (),
     replace: Sequence[str] = (),
@@ -91,7 +91,7 @@ def publish_space(
         )
         return str(commit.commit_url)
 
-    choices = f"choose one: {f'{free}; ' if free else ''}{_CHOICES}"
+    choices = "choose one: " + joined(filter(None, (free, _CHOICES)), "; ")
     try:
         return request(publish, id, "space", tries=_TRIES, hints={402: choices, 403: choices})
     except BaseException:

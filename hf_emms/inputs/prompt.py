@@ -242,7 +242,7 @@ class PromptReader(TextReader):
                 return self._with_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
             raise EmmsError(
                 f"its chat template fails: {type(error).__name__}: {one_line(EmmsError(str(error)))}",
-                "leave it out of --checkpoint: its template does not fit the conversations",
+                "leave it out: its template does not fit the conversations",
             ) from error
 
 

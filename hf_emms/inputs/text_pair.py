@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
 from hf_emms.inputs.kind import InputKind, Pairs, Spans
 from hf_emms.inputs.text import TEXT, TextReader, example_texts, load_tokenizer, text_reader
@@ -354,7 +354,7 @@ class _TextPair(InputKind):
         if spans and not processors.is_fast:
             raise EmmsError(
                 f"the tokenizer of {loaded.plan.repo.id} does not say which characters a token covers",
-                "leave it out of --checkpoint, or --label-form text",
+                "leave it out, or " + use("label_form", "text"),
             )
         features = SpanFeatures if spans else PairFeatures
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))

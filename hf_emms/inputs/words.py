@@ -98,7 +98,7 @@ def word_reader(text: TextReader, checkpoint: str) -> WordReader:
     if not text.tokenizer.is_fast:
         raise EmmsError(
             f"the tokenizer of {checkpoint} does not say which characters a token covers, by which words are located",
-            "leave it out of --checkpoint",
+            "leave it out",
         )
     encoded = text.tokenizer("a", return_special_tokens_mask=True)
     content = np.flatnonzero(np.array(encoded["special_tokens_mask"]) == 0)

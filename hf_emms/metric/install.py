@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
 
@@ -155,12 +155,12 @@ def publish_metric(
     if name != "emms":
         raise EmmsError(
             f"{repo_id!r} cannot hold the metric: evaluate.load looks for emms.py in a Space called emms",
-            f"--repo-id {owner if name else 'USER'}/emms",
+            use("repo_id", f"{owner if name else 'USER'}/emms"),
         )
     if private and package is None:
         raise EmmsError(
             "while a private Space is built, it cannot download the wheel that it holds",
-            "--package SPEC names another place, such as the address of a wheel; or leave --private out",
+            "name another place of hf-emms, such as the address of a wheel; or leave " + use("private") + " out",
         )
     import shutil
     import tempfile

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, together, use
 from hf_emms.tasks import TASKS
 
 
@@ -68,7 +68,9 @@ class DatasetPreset:
         if self.id is None:
             raise EmmsError(
                 f"the dataset {self.name!r} is not on the Hub",
-                f"get it from its authors and pass --dataset ./FOLDER --task {self.task}: {self.local}",
+                "get it from its authors, then "
+                + together(use("dataset", "./FOLDER"), use("task", self.task))
+                + f": {self.local}",
             )
 
 
@@ -127,7 +129,7 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
     if task_id not in lists:
         raise EmmsError(
             f"there is no default list of checkpoints for {task_id!r}",
-            f"pass --checkpoint ORG/NAME, or one of: {', '.join(lists)}",
+            "name " + use("checkpoints", "ORG/NAME") + ", or one of the tasks with a list: " + ", ".join(lists),
         )
     return tuple(preset.name for preset in lists[task_id])
 
@@ -185,7 +187,9 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         close = difflib.get_close_matches(name.lower(), sets, n=1, cutoff=0.7)
         if name not in sets and close and not Path(name).exists():
-            raise EmmsError(f"no set of label encoders is named {name!r}", f"did you mean --encoder {close[0]}?")
+            raise EmmsError(
+                f"no set of label encoders is named {name!r}", "did you mean " + use("encoders", close[0]) + "?"
+            )
         ids += sets.get(name, (name,))
     return tuple(dict.fromkeys(ids))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, unpack, with_entry
 from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
 from hf_emms.publish.readme import put_section, section_data
@@ -77,7 +77,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
         if ranking.dataset_id != repo_id:
             raise EmmsError(
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
-                f"--dataset-id {ranking.dataset_id}",
+                use("dataset_id", ranking.dataset_id),
             )
     entries = tuple(dataset_entry(ranking, leaderboard=leaderboard) for ranking in rankings)
     return Card(repo_id, "dataset", tuple(rankings), entries)
@@ -149,7 +149,10 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
         return ranking.row(repo_id)
     if len(revisions) > 1:
         names = ", ".join(row.checkpoint for row in revisions)
-        raise EmmsError(f"the ranking has several revisions of {repo_id!r}: {names}", "--checkpoint NAME picks one")
+        raise EmmsError(
+            f"the ranking has several revisions of {repo_id!r}: {names}",
+            use("checkpoint", *(row.checkpoint for row in revisions)) + " picks one",
+        )
     return revisions[0]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.files import check_writable, locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
@@ -55,7 +55,7 @@ class ResultsFolder:
         try:
             check_writable(folder)
         except OSError as error:
-            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", "--output DIR") from error
+            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", use("output", "DIR")) from error
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:
@@ -67,7 +67,9 @@ class ResultsFolder:
             return None
         except (OSError, EmmsError) as error:
             reason = error.message if isinstance(error, EmmsError) else error.strerror
-            raise EmmsError(f"cannot read {file}: {reason}", "remove it, or --output DIR elsewhere") from error
+            raise EmmsError(
+                f"cannot read {file}: {reason}", "remove it, or name another folder: " + use("output", "DIR")
+            ) from error
 
     def add(self, ranking: Ranking) -> Ranking:
         """Merges a ranking with the one at its path, and writes both in one; returns them.
@@ -81,7 +83,7 @@ class ResultsFolder:
                 whole = merged(self.ranking_at(path), ranking)
                 write_atomic(file, whole.to_json())
         except OSError as error:
-            raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
+            raise EmmsError(f"cannot write {file}: {error.strerror or error}", use("output", "DIR")) from error
         return whole
 
     def flush(self) -> None:
@@ -99,7 +101,7 @@ class ResultsDataset:
 
     def __init__(self, repo_id: str, on_note: Callable[[str], None]) -> None:
         account = hub.who_am_i()
-        hub.require_push(account, repo_id, "dataset", instead=f"--results-repo {account.name}/emms-results")
+        hub.require_push(account, repo_id, "dataset", instead=use("results_repo", f"{account.name}/emms-results"))
         self._repo_id = repo_id
         self._on_note = on_note
         self._rankings = _published(repo_id)

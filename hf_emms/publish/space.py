@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from hf_emms import __version__, hub
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError, install_command, use
 from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
@@ -156,7 +156,7 @@ def publish(
             message="EMMS leaderboard",
             sdk=sdk,
             hardware=hardware,
-            free="--static (a page without a server, free for everyone)",
+            free=use("static", True) + " (a page without a server, free for everyone)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
             variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
@@ -184,7 +184,5 @@ def serve(settings: Mapping[str, str]) -> int:
 
 def _secret_values(names: Sequence[str]) -> dict[str, str]:
     if missing := [name for name in names if not os.environ.get(name)]:
-        raise EmmsError(
-            f"--secret {missing[0]}: there is no environment variable {missing[0]}", f"export {missing[0]}=…"
-        )
+        raise EmmsError(f"the secret {missing[0]} is no environment variable", f"export {missing[0]}=…")
     return {name: os.environ[name] for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from hf_emms.errors import use
 from hf_emms.formatting import format_count
 from hf_emms.ranking.columns import ShownScores, format_points
 from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
@@ -115,20 +116,20 @@ def advice(ranking: RankingData) -> str | None:
     obstacle = _obstacle(ranking, needed, scores[0].details.get("row_limit"))
     if obstacle is None:
         rows = min(_rounded_up(needed), _available_rows(ranking) or math.inf)
-        return f"{shared} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
+        return f"{shared} share the first rank: about {rows:,} rows may tell them apart, {use('max_samples', rows)}"
     return (
         f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); take {_smallest(leaders)}"
     )
 
 
 def _sampled_rows(ranking: RankingData) -> int:
-    """Return the sample's rows as --max-samples counts them: words each, but the spans of a question together."""
+    """Return the sample's rows as `max_samples` counts them: words each, but the spans of a question together."""
     is_items = ranking.settings.get("label_form") == "spans"
     return ranking.n_inputs if is_items and not _counts_items(ranking) else ranking.n
 
 
 def _available_rows(ranking: RankingData) -> int | None:
-    """Return the split's rows as --max-samples counts them; words are extrapolated from the sampled sentences."""
+    """Return the split's rows as `max_samples` counts them; words are extrapolated from the sampled sentences."""
     if ranking.available is None or not _counts_items(ranking):
         return ranking.available
     return round(ranking.available * ranking.n / max(1, ranking.n_inputs))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
-from hf_emms.options import in_python
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 
@@ -57,8 +56,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
     @property
     def advice(self) -> str | None:
         """Which checkpoints share the first rank, and whether more rows would tell them apart; None without a tie."""
-        sentence = advice.advice(self)
-        return sentence and in_python(sentence)
+        return advice.advice(self)
 
     def records(self) -> list[dict[str, Any]]:
         """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""

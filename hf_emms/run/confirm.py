@@ -11,7 +11,7 @@ from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, 
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.hub import resolve
-from hf_emms.options import SETTINGS, Options, python_words
+from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, noted_while, or_silent
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource
 
 
-@python_words()
 def confirm(
     ranking: Ranking,
     dataset: str | datasets.Dataset | None = None,

@@ -12,14 +12,13 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.device import in_order
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import INPUT_KINDS, InputKind, UnusableError
-from hf_emms.options import LAST, layer_names, python_words
+from hf_emms.options import LAST, layer_names
 from hf_emms.run.models_in_memory import saved_models
 
 if TYPE_CHECKING:
     from hf_emms.run.rank import CheckpointLike
 
 
-@python_words()
 def extract_features(
     checkpoint: CheckpointLike,
     inputs: Iterable[Any],

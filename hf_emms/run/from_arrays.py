@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, check_type
+from hf_emms.errors import EmmsError, check_type, use
 from hf_emms.files import atomic_file
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
@@ -313,8 +313,9 @@ def _resolve_encoder(id: str) -> Repo:
     try:
         return resolve(id, "model")
     except EmmsError as error:
-        hint = f'{error.hint}; or encoders="demo": those ship with hf-emms'
-        raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
+        remedy = error.remedy + "; or " if error.remedy else ""
+        hint = remedy + use("encoders", "demo") + ": those ship with hf-emms"
+        raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 
 # Scoring a list of checkpoints asks for the same table every time; a few sets of labels are all that is in use at once.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, checkpoint_errors
+from hf_emms.errors import EmmsError, checkpoint_errors, use
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
@@ -144,5 +144,6 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
 
 
 def _encoder_error(encoder: str, problem: str) -> EmmsError:
-    others = "--encoder base" if encoder.startswith(DEMO_PREFIX) else "--encoder base, or --encoder demo, which is here"
-    return EmmsError(f"the label encoder {encoder} {problem}", f"name another one: {others}")
+    is_demo = encoder.startswith(DEMO_PREFIX)
+    others = use("encoders", "base") if is_demo else use("encoders", "base", "demo") + ", the last of which is here"
+    return EmmsError(f"the label encoder {encoder} {problem}", "name another one: " + others)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, default_cache
-from hf_emms.errors import EmmsError, install_command, printable, redacted
+from hf_emms.errors import EmmsError, install_command, printable, redacted, use
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.memory import check_short_run
@@ -22,7 +22,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.heads.response import longest_tokens
 from hf_emms.hub import Repo, resolve
 from hf_emms.inputs.prompt import MAX_TOKENS
-from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, SETTINGS, Options
+from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
@@ -79,11 +79,12 @@ class Session:
 
 def _engine_for(options: Options) -> Engine:
     if options.engine != "ray" and options.ray_address is not None:
-        flag = SETTINGS["ray_address"].flag
-        raise EmmsError(f"{flag} is for a Ray cluster, but the engine is {options.engine}", "--engine ray")
+        problem = use("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
+        raise EmmsError(problem, use("engine", "ray"))
     if options.race is not None:
         if options.engine != "local":
-            raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")
+            problem = use("race") + " runs in this process, not on " + use("engine", options.engine)
+            raise EmmsError(problem, "leave one of them out")
         return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
     if options.engine != "ray":
         return LocalEngine()
@@ -95,7 +96,7 @@ def _engine_for(options: Options) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise EmmsError("--engine ray needs Ray, which is not installed", install_command("ray")) from None
+        raise EmmsError(use("engine", "ray") + " needs Ray, which is not installed", install_command("ray")) from None
     return RayEngine(options.ray_address)
 
 
@@ -155,7 +156,9 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
 
     for name in options.estimators:
         if get_estimator(name).folds and options.folds < 2:
-            raise EmmsError(f"{name} holds rows out, which takes two folds or more, not {options.folds}", "--folds 5")
+            raise EmmsError(
+                f"{name} holds rows out, which takes two folds or more, not {options.folds}", use("folds", 5)
+            )
     session = Session.start(options, progress)
     rankings = KnownRankings.read(options.results) if options.results is not None else None
     if rankings is not None:
@@ -180,10 +183,11 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     notes = [*sample.notes, *missing]
     if options.encoders and not embeds:
         notes.append(
-            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: --encoder changes nothing"
+            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: {use('encoders')} "
+            "changes nothing"
         )
     elif options.encoders and not encoders:
-        notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
+        notes.append(f"labels are numbers, which no encoder embeds: {use('label_form', 'both')} adds their words")
     names = tuple(dict.fromkeys(ids))
     if len(names) < len(ids):
         notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(names), 'checkpoint')}")
@@ -200,10 +204,10 @@ def check_folds(sample: Sample, options: Options) -> None:
     if n_groups < options.folds:
         groups = f"values in {options.group_column!r}" if options.group_column else "different inputs"
         rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
-        fewer = f", or --folds {n_groups}" if n_groups > 1 else ""
+        fewer = ", or " + use("folds", n_groups) if n_groups > 1 else ""
         raise EmmsError(
             f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
-            f"take a dataset or a split with more rows{fewer}",
+            "take a dataset or a split with more rows" + fewer,
         )
 
 
@@ -223,12 +227,12 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
         fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
             f"{unfit} is for labels that checkpoints write, and not for {task.id}",
-            f"another --estimator; tasks that it is for: {fitting}",
+            "name other " + use("estimators") + f"; tasks that it is for: {fitting}",
         )
     if names and options.race is not None:
         raise EmmsError(
-            f"--race stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
-            "leave --race out, or race by EMMS: --estimator emms_knn",
+            use("race") + f" stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
+            "leave " + use("race") + " out, or race by EMMS: " + use("estimators", "emms_knn"),
         )
     return options
 
@@ -275,15 +279,16 @@ def checkpoint_names(
 def reading_note(options: Options) -> str:
     """What is said while rows are read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
-    return f"reading {name}" + ("" if options.streaming else f" ({SETTINGS['streaming'].flag} reads only a part)")
+    return f"reading {name}" + ("" if options.streaming else f" ({use('streaming', True)} reads only a part)")
 
 
 def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: ModelResolver) -> tuple[Repo, ...]:
     try:
         return tuple(map(resolver, encoder_names(options, preset)))
     except EmmsError as error:
-        hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
-        raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
+        remedy = error.remedy + "; or " if error.remedy else ""
+        hint = remedy + use("encoders", "demo") + ": those ship with hf-emms"
+        raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 
 def _candidates(

@@ -19,7 +19,7 @@ from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.hub.model_info import KnownModel, remember
-from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, python_words, with_role_columns
+from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     CheckpointLike: TypeAlias = str | PathLike[str] | Model | tuple[transformers.PreTrainedModel, Any]
 
 
-@python_words()
 def rank(
     dataset: DatasetLike,
     checkpoints: CheckpointLike | Iterable[CheckpointLike] | Mapping[str, CheckpointLike] | None = None,

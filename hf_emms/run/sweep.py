@@ -20,7 +20,7 @@ from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo
-from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, python_words, unknown_setting, with_role_columns
+from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.progress import Progress, Silent, or_silent
@@ -83,7 +83,6 @@ def _rank_text(row: Row | None) -> str:
     return "failed" if row.rank is None else f"{row.rank}{'=' if row.tied else ''}"
 
 
-@python_words()
 def sweep(
     datasets: SweptDatasets,
     checkpoints: str | Iterable[str] | None = None,

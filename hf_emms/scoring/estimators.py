@@ -93,7 +93,7 @@ class Estimator:
     """A named way to score features.
 
     Attributes:
-        name: what users type after --estimator; the column of a table.
+        name: what users name it by; the column of a table.
         summary: a line for help and cards.
         function: returns the score.
         needs_rows: whether it needs the rows, not only their moments.

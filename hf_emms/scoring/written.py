@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.scoring import Score
 
 # Rows of the short training, and the most held-out rows.
@@ -43,7 +43,7 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     border = max(1, group_of[order[min(TRAINING_ROWS, len(order) // 2)]])
     held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
     if not len(held_out):
-        raise EmmsError("all rows share a group: none can be held out", "draw more rows (--max-samples)")
+        raise EmmsError("all rows share a group: none can be held out", "draw more rows: " + use("max_samples", ...))
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
 
@@ -64,7 +64,7 @@ def word_error_rate(writer: LabelWriter) -> Score:
     rows = np.argsort(writer.groups, kind="stable")[:HELD_OUT_ROWS]
     counts = writer.word_errors(rows)
     if not counts[:, 1].any():
-        raise EmmsError("no label of the rows has a word", "--label-column names the column of the transcripts")
+        raise EmmsError("no label of the rows has a word", use("label_column") + " names the column of the transcripts")
     return ratio(counts, writer.groups[rows])
 
 

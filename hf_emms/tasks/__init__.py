@@ -1,7 +1,8 @@
 """The tasks that hf_emms ranks for. A new one is a file here and a line below, or in a package of the user's."""
 
-from hf_emms.errors import EmmsError
-from hf_emms.options import COLUMN_FLAGS
+import difflib
+
+from hf_emms.errors import EmmsError, Text, use
 from hf_emms.registry import Registry
 from hf_emms.tasks.audio_classification import AUDIO_CLASSIFICATION
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
@@ -29,10 +30,10 @@ __all__ = [
     "NumericLabels",
     "Task",
     "clean_class_name",
-    "column_flag",
     "get_task",
     "hub_tag",
     "list_tasks",
+    "use_column",
 ]
 
 _OURS = (
@@ -64,12 +65,13 @@ def get_task(name: str) -> Task:
     Raises:
         EmmsError: no supported task has this name; the hint lists those that do. Or a package that adds it is broken.
     """
-    task = TASKS.find(name.strip().lower().replace("_", "-").replace(" ", "-"))
+    id = name.strip().lower().replace("_", "-").replace(" ", "-")
+    task = TASKS.find(id)
     if task is None:
-        names = ", ".join(
-            task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in TASKS.values()
-        )
-        raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {names}")
+        names = [name for task in TASKS.values() for name in (task.id, *task.aliases)]
+        close = difflib.get_close_matches(id, names, 1)
+        hint = "did you mean " + use("task", *close) + "?" if close else use("task") + f" is one of: {', '.join(names)}"
+        raise EmmsError(f"the task {name!r} is not supported yet", hint)
     return task
 
 
@@ -84,6 +86,6 @@ def list_tasks() -> list[str]:
     return [task.id for task in TASKS.values()]
 
 
-def column_flag(role: str, column: str = "COLUMN") -> str:
-    """How a column is named on the command line: --label-column COLUMN, or --column depth=COLUMN of a user's task."""
-    return f"--{role}-column {column}" if role in COLUMN_FLAGS else f"--column {role}={column}"
+def use_column(role: str, *columns: str) -> Text:
+    """Return a text that tells to name the column of a role: one of some, or one of the user's choice."""
+    return use(f"{role}_column", *(columns or (...,)))

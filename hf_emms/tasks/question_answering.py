@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.heads import SpansHead
 from hf_emms.heads.metrics import UNSPACED
@@ -61,7 +61,7 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions, notes: lis
             return None
         raise EmmsError(
             "no answer occurs in its context among other words: there are no spans to choose from",
-            "--label-form text, which embeds the answers",
+            use("label_form", "text") + ", which embeds the answers",
         )
     items += [item for example in unanswered for item in _without_answer(example, options)]
     notes += _notes(items, examples, len(unanswered))

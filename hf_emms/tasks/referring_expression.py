@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.errors import use
 from hf_emms.heads import Metric, RowHead, RowOutputs
 from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
 from hf_emms.heads.row import numbers_of
@@ -107,7 +108,7 @@ def warn_of_boxes(boxes: np.ndarray) -> str | None:
         return None
     return (
         f"{share:.0%} of the boxes reach the right or lower edge of their images or beyond: "
-        "does --box-format say how they are written?"
+        f"does {use('box_format')} say how they are written?"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hf_emms.errors import Text
 from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
 from hf_emms.inputs.kind import Instruction
@@ -165,7 +166,7 @@ class Task:
     label_position: str | None = None
     label_end: str | None = None
     instruction: Callable[[Mapping[str, str]], Instruction] | None = None
-    reading: str = ""
+    reading: str | Text = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text, use
 from hf_emms.formatting import pluralize
 from hf_emms.heads import Metric, WordsHead
 from hf_emms.heads.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
@@ -159,7 +159,7 @@ class WordItems:
     """
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
-    hint: str
+    hint: str | Text
 
     def __call__(self, examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
         """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one.
@@ -202,7 +202,9 @@ class WordItems:
         labels = set(label_by_tag.values())
         missing = len(labels) - len({item.label for item in items})
         if missing:
-            notes.append(f"{missing} of {len(labels)} labels have no word among these: draw more with --max-samples")
+            notes.append(
+                f"{missing} of {len(labels)} labels have no word among these: draw more with {use('max_samples')}"
+            )
         notes += said
         return items
 
@@ -220,7 +222,7 @@ def _in_prompt(label: str, options: SampleOptions) -> str:
 
 
 _HEAD = WordsHead(word_metrics)
-_TAGS = WordItems(words_with_tags, "repair the data, or name another column: --column tags=COLUMN")
+_TAGS = WordItems(words_with_tags, "repair the data, or name another column: " + use("tags_column", ...))
 _SPANS = WordItems(words_in_spans, "start and end count characters from 0, and end is behind the last one")
 
 TOKEN_CLASSIFICATION = Task(

@@ -147,7 +147,7 @@ def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     rows = image_rows(scenes(boxes), expression=list("abc"), box=boxes)
     variants = [load_sample(rows), load_sample(rows, box_format="xyxy"), load_sample(rows, label_form="text")]
     assert len({one.fingerprint for one in variants}) == 3
-    assert "--box-format xywh|xyxy|cxcywh" in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
+    assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
 
 
 def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> None:
@@ -163,8 +163,8 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> 
         )
     )
     assert "no area" in error.message
-    assert "--box-format xywh|xyxy|cxcywh" in str(error.hint)
-    assert "--box-column" in str(error.hint)
+    assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(error.hint)
+    assert "box_column=" in str(error.hint)
 
 
 def test_corners_that_are_read_as_sizes_are_warned_of() -> None:

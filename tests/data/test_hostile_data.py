@@ -59,7 +59,7 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
     rows = "".join(f"{i * 7 % 30},some text {i}\n" for i in range(30))
     error = error_of(lambda: load_sample(str(write(tmp_path / "x.csv", f"{name},text\n{rows}"))))
     assert f"{name} looks like a row number or a key" in error.message
-    assert f"--label-column {name}|text" in str(error.hint)
+    assert f'label_column="{name}" or "text"' in str(error.hint)
 
 
 def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:
@@ -67,14 +67,14 @@ def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:
     for data in (rows, rows.to_iterable_dataset()):
         error = error_of(lambda data=data: load_sample(data, max_samples=12))
         assert "column 'n' may be a row number" in error.message
-        assert "--task text-regression --label-column n" in str(error.hint)
+        assert 'task="text-regression", label_column="n"' in str(error.hint)
     assert load_sample(rows, task="text-regression", columns={"label": "n"}).columns["label"] == "n"
 
 
 def test_numbers_that_may_be_classes_or_values_ask_for_the_task() -> None:
     rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "k": [i % 3 for i in range(12)]})
     hint = str(error_of(lambda: load_sample(rows)).hint)
-    assert hint == "--task text-classification --label-column k, or --task text-regression --label-column k"
+    assert hint == 'task="text-classification", label_column="k", or task="text-regression", label_column="k"'
     assert load_sample(rows, task="text-classification", columns={"label": "k"}).label_texts == ("0", "1", "2")
 
 
@@ -88,7 +88,7 @@ def test_rows_that_tell_nothing_are_refused() -> None:
         assert "no class has two rows" in error_of(lambda n=n: load_sample(texts(n, list("abcd")[:n]))).message
     few = error_of(lambda: plan(Options(texts(4, ["a", "b"]), cache=False), Silent()))
     assert "4 rows cannot fill 5 folds" in few.message
-    assert "--folds 4" in str(few.hint)
+    assert "folds=4" in str(few.hint)
     assert len(load_sample(texts(6, ["a", "b"]))) == 6
 
 

@@ -72,7 +72,7 @@ def test_a_dot_in_a_name_is_not_that_of_a_field() -> None:
     rows = texts(6, ["a", "b"]).rename_column("text", "my.text")
     error = error_of(lambda: load_sample(rows, columns={"text": "my.text"}))
     assert "'my.text'" in error.message
-    assert "--text-column" in str(error.hint)
+    assert "text_column=" in str(error.hint)
 
 
 def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
@@ -105,7 +105,7 @@ def test_large_numbers_that_differ_little_stay_apart() -> None:
 def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:
     error = error_of(lambda: load_sample(dated(1.0), label_form="both"))
     assert "'1.7e+09'" in error.message
-    assert "--label-form numbers" in str(error.hint)
+    assert 'label_form="numbers"' in str(error.hint)
 
 
 @pytest.mark.parametrize("columns", [{"text": "text,number"}, {"label": "label,more"}])
@@ -113,7 +113,7 @@ def test_two_columns_are_not_one_text_or_class(columns: dict[str, str]) -> None:
     rows = texts(6, ["a", "b"], more=list("pqrstu"), number=[*range(6)])
     error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
     assert "is one column" in error.message or "holds integer" in error.message
-    assert "-column" in str(error.hint)
+    assert "_column=" in str(error.hint)
 
 
 def test_nothing_is_not_the_folder_that_the_program_runs_in() -> None:

@@ -220,9 +220,9 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
     lost = error_of(lambda: load_sample(paragraphs().remove_columns("context"), task="qa"))
     assert "no column for the" in lost.message
     assert "question (string)" in lost.message
-    assert "--context-column COLUMN (string)" in str(lost.hint)
+    assert "context_column=... (string)" in str(lost.hint)
     unknown = error_of(lambda: load_sample(rows, task="vqa", columns={"label": "answer"}))
-    assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
+    assert "image_column=..., question_column=..., answer_column=..." in str(unknown.hint)
 
 
 # ---- cached ------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_labels_that_cannot_rank_are_refused() -> None:
     secret = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [-1] * 4}, features=features)
     error = error_of(lambda: load_sample(secret))
     assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
-    assert "--split" in str(error.hint)
+    assert 'split="train"' in str(error.hint)
 
 
 # ---- captions -------------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "paths of absent files beside texts": (
         csv_of("image,text,label", [f"absent/{i}.png" for i in range(N)], TEXTS, CLASSES),
         "there is no file",
-        "--task text-classification",
+        'task="text-classification"',
     ),
     "addresses": (csv_of("url,label", [f"https://x.org/{i}.png" for i in range(N)], CLASSES), "addresses", "download"),
     "paths of absent sounds": (
@@ -245,33 +245,33 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "stance": (
         table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
         "which column is the label",
-        "--text-column Tweet --label-column Target|Stance",
+        'text_column="Tweet", label_column="Target" or "Stance"',
     ),
     "two texts": (
         table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, **AB}),
         "which column is the text",
-        "--text-column title,body",
+        'text_column="title,body"',
     ),
     "numbered texts": (
         table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
         "headline1 and headline2 belong together",
-        "--task text-pair-classification --text-column headline1 --column text_pair=headline2",
+        'task="text-pair-classification", text_column="headline1", text_pair_column="headline2"',
     ),
     "lists of texts that may be classes": (
         table({"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}),
         "which column is the label",
-        "--text-column text --label-column intents",
+        'text_column="text", label_column="intents"',
     ),
     "tags of a text's words": (
         table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
         "holds tags of words",
-        "--task token-classification",
+        'task="token-classification"',
     ),
     "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
     "pairs without labels": (table({"anchor": TEXTS, "positive": OTHER_TEXTS}), "text-ranking is not supported", ""),
     "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
     "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
-    "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", "--task image-regression"),
+    "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", 'task="image-regression"'),
     "a text and prices": (
         table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
         "values",
@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "a table": (
         csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
         "tabular data is not what",
-        "--text-column",
+        "text_column=",
     ),
     "no names": (csv_of("", TEXTS, CLASSES), "has no line of names", "text,label"),
     "no names, numbers": (csv_of("", TEXTS, BITS), "has no line of names", "text,label"),

@@ -117,7 +117,7 @@ def test_rows_of_one_speaker_are_one_group() -> None:
 
 def test_a_column_of_groups_that_is_absent_or_empty_is_said() -> None:
     rows = sound_rows(SOUNDS, label=LABELS, speaker=["a", None, *"bcde" * 2, "f", "g"])
-    assert "--group-column speaker" in str(error_of(lambda: load_sample(rows, group_column="speakers")).hint)
+    assert 'group_column="speaker"' in str(error_of(lambda: load_sample(rows, group_column="speakers")).hint)
     assert "holds audio" in error_of(lambda: load_sample(rows, group_column="audio")).message
     assert any("no group in column" in note for note in load_sample(rows, group_column="speaker").notes)
 
@@ -128,7 +128,7 @@ def test_transcripts_are_the_labels_of_speech_recognition() -> None:
     assert (sample.task.id, len(sample), sample.skipped) == ("automatic-speech-recognition", N, 1)
     assert sample.label_texts[0] == "number 0"
     both = sound_rows(SOUNDS, transcription=said, intent_class=LABELS)
-    assert "--task audio-classification or --task automatic" in str(error_of(lambda: load_sample(both)).hint)
+    assert 'task="audio-classification" or "automatic' in str(error_of(lambda: load_sample(both)).hint)
     assert load_sample(both, task="audio-classification").label_texts == ("high", "low")
 
 

@@ -71,7 +71,7 @@ def test_classes_and_scores_of_the_same_pairs_are_two_tasks_to_choose_from() -> 
     sick = sick.add_column("relatedness_score", [1.5, 2.5, 4.5] * 4)
     with pytest.raises(EmmsError, match="fit several tasks") as refused:
         load_sample(sick)
-    assert refused.value.hint == "--task text-pair-classification or --task sentence-similarity"
+    assert refused.value.hint == 'task="text-pair-classification" or "sentence-similarity"'
     assert load_sample(sick, task="sts").columns["label"] == "relatedness_score"
 
 

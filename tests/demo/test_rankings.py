@@ -62,5 +62,5 @@ def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path)
     ranking = hf_emms.rank("demo_definitions", ["emms-demo/llama-glosses-short"], **options)
     assert ranking.best is not None
     assert ranking.encoders == ()
-    assert "no label embeddings are made, since none enter zero_shot: --encoder changes nothing" in ranking.notes
+    assert "no label embeddings are made, since none enter zero_shot: encoders changes nothing" in ranking.notes
     assert "label encoder" not in card(ranking, ranking.best.checkpoint)

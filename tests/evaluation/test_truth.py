@@ -57,7 +57,7 @@ def test_the_metric_can_be_named_and_turned_round(tmp_path: Path) -> None:
     assert truth.scores == {None: {"org/a": 0.5, "org/b": 0.25}}
     assert truth.higher_is_better(None) == {"org/a": -0.5, "org/b": -0.25}
     assert not truth.notes
-    assert "--lower-is-better" in read_truth(file, metric="eval_loss").notes[0]
+    assert "lower_is_better=True" in read_truth(file, metric="eval_loss").notes[0]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_layers_are_named_in_one_way() -> None:
 def test_other_names_are_refused(value: Any) -> None:
     with pytest.raises(EmmsError, match="unknown layer") as error:
         layer_names([value])
-    assert error.value.hint == "--layer spread, last, mean or a number"
+    assert error.value.hint == 'layers="spread" or "last" or "mean" or a number'
 
 
 def test_numbers_count_hidden_layers_from_both_ends() -> None:
@@ -254,7 +254,7 @@ def test_layers_of_different_widths_are_not_averaged(zoo: Path) -> None:
     assert extractor.refused["mean"].message == "its 2 hidden layers are 8 and 16 wide, which cannot be averaged"
     with pytest.raises(EmmsError, match="cannot be averaged") as error:
         load(made(zoo, "resnet"), layers=("mean",))
-    assert error.value.hint == "--layer last, or --layer N with N from 1 to 2"
+    assert error.value.hint == 'layers="last", or a number from 1 to 2'
 
 
 def test_a_family_that_shows_no_layers_still_gives_its_last(zoo: Path) -> None:

@@ -202,7 +202,7 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
     (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
     save_file({"scale": torch.full((3, 1, 1), 2.0)}, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EmmsError, match="--trust-remote-code"):
+    with pytest.raises(EmmsError, match="trust_remote_code=True"):
         load(folder)
     extractor = load(folder, trust_remote_code=True)
     white = Image.new("RGB", (32, 32), "white")

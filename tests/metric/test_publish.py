@@ -64,7 +64,7 @@ def test_an_existing_space_is_updated_and_its_own_files_stay(hub, publish):
 def test_a_private_space_needs_another_place_to_install_from(hub, publish):
     refused = publish("--repo-id", "ada/emms", "--private", HF_TOKEN=hub.token(user="ada"))
     assert refused.returncode == 1
-    assert "--package SPEC" in refused.stderr
+    assert "name another place of hf-emms" in refused.stderr
     done = publish("--repo-id", "ada/emms", "--private", "--package", "emms @ x", HF_TOKEN=hub.token(user="ada"))
     assert done.returncode == 0, done.stderr
     assert "emms @ x" in hub.store.read("ada/emms", "requirements.txt", "space").decode().splitlines()

@@ -98,7 +98,7 @@ def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) 
         load_sample(name)
     assert f"{name!r} is not on the Hub" in caught.value.message
     assert "metadata.jsonl" in str(caught.value.hint)
-    assert "--dataset ./FOLDER --task image-to-text" in str(caught.value.hint)
+    assert 'dataset="./FOLDER", task="image-to-text"' in str(caught.value.hint)
 
 
 def test_a_preset_for_a_task_that_is_not_supported_yet_lists_those_that_are() -> None:

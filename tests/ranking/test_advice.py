@@ -39,13 +39,13 @@ def advise(*folds: tuple[float, ...], **changes: object) -> str | None:
 
 def test_the_rows_that_it_would_take_grow_with_the_square_of_the_standard_error() -> None:
     assert advise(FIRST, SECOND) == (
-        "org/a and org/b share the first rank: about 400 rows may tell them apart, --max-samples 400"
+        "org/a and org/b share the first rank: about 400 rows may tell them apart, max_samples=400"
     )
     # The same difference, with a standard error of √7 · 0.01.
     wider = (0.56, 0.47, 0.50)
     assert "(it would take about 2,800)" in str(advise(wider, SECOND))
     assert advise(FIRST, SECOND, n=1234) == (
-        "org/a and org/b share the first rank: about 5,000 rows may tell them apart, --max-samples 5000"
+        "org/a and org/b share the first rank: about 5,000 rows may tell them apart, max_samples=5000"
     )
 
 
@@ -53,12 +53,12 @@ def test_of_three_leaders_the_pair_that_is_hardest_to_tell_apart_says_how_many_r
     # From the first: 0.02 with a standard error of 0.01 · √3, and 0.01 with one of 0.01.
     further, close = (0.50, 0.47, 0.50), SECOND
     assert advise(FIRST, close, further) == (
-        "org/a, org/b and org/c share the first rank: about 400 rows may tell them apart, --max-samples 400"
+        "org/a, org/b and org/c share the first rank: about 400 rows may tell them apart, max_samples=400"
     )
 
 
 def test_no_more_rows_are_asked_for_than_the_split_has() -> None:
-    assert str(advise(FIRST, SECOND, n=1234, available=4950)).endswith("--max-samples 4950")
+    assert str(advise(FIRST, SECOND, n=1234, available=4950)).endswith("max_samples=4950")
     assert advise(FIRST, SECOND, available=350) == (
         "org/a and org/b share the first rank: more rows will hardly tell them apart (it would take about 400, "
         "the split has 350); take the smallest"
@@ -98,7 +98,7 @@ def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
 
 def test_words_of_a_sentence_count_one_by_one_as_they_do_for_max_samples() -> None:
     words = {"n": 400, "n_inputs": 100, "label_form": "spans", "sampled": "words"}
-    assert "--max-samples 1600" in str(advise(FIRST, SECOND, **words, available=1000))
+    assert "max_samples=1600" in str(advise(FIRST, SECOND, **words, available=1000))
     assert "the split has about 600" in str(advise(FIRST, SECOND, **words, available=150))
     assert "(all 400 were used)" in str(advise(FIRST, SECOND, **words, available=100))
 
@@ -111,14 +111,6 @@ def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     assert merged(tied, msgspec.structs.replace(tied, created="later still")) is tied
     best = Row("org/best", scores={"emms": emms_score(0.9, 0.9, 0.9)})
     assert merged(example(rows=(best,), n=100), tied).advice is None
-
-
-def test_advice_in_the_notes_of_an_older_file_is_not_shown_twice() -> None:
-    tied = example(rows=rows(FIRST, SECOND), n=100, estimators=("emms",))
-    old = msgspec.structs.replace(tied, notes=(*tied.notes, str(advice(tied))))
-    read = hf_emms.Ranking.from_json(old.to_json())
-    assert read == tied
-    assert summary(read, None).count(str(advice(tied))) == 1
 
 
 @pytest.mark.parametrize(

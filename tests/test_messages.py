@@ -1,0 +1,128 @@
+"""Errors refer to settings; each interface says these in words of its own."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import hf_emms
+from hf_emms.cli.option_flags import FLAGS
+from hf_emms.errors import PLAIN, EmmsError, Use, one_line, speaking, together, use
+from hf_emms.evaluation import read_truth, validate
+from hf_emms.metric.install import publish_metric
+from hf_emms.publish.space import publish
+from hf_emms.ranking import Ranking
+from hf_emms.run.ranking_job import JobSettings
+from tests import ROOT
+from tests.helpers.cli import Cli, cli
+from tests.helpers.hints import Raised, check, check_use
+
+__all__ = ["cli"]
+
+SAID = {
+    use("box_format", "xywh", "xyxy"): ('box_format="xywh" or "xyxy"', "--box-format xywh|xyxy"),
+    use("prompt", "a photo of a {}"): ('prompt="a photo of a {}"', "--prompt 'a photo of a {}'"),
+    use("max_samples", 500): ("max_samples=500", "--max-samples 500"),
+    use("max_samples", None): ("max_samples=None", "--max-samples 0"),
+    use("confirm", ...): ("confirm=...", "--confirm N"),
+    use("encoders", "demo"): ('encoders="demo"', "--encoder demo"),
+    use("cache", False): ("cache=False", "--no-cache"),
+    use("streaming", True): ("streaming=True", "--stream"),
+    use("race", 3): ("race=3", "--race --top 3"),
+    use("race"): ("race", "--race"),
+    use("layers"): ("layers", "--layer"),
+    use("text_column", "x"): ('text_column="x"', "--text-column x"),
+    use("depth_column", "x"): ('depth_column="x"', "--column depth=x"),
+    use("group_column", ...): ("group_column=...", "--group-column NAME"),
+}
+
+
+@pytest.mark.parametrize(("text", "arguments", "flags"), [(text, *both) for text, both in SAID.items()])
+def test_a_reference_is_an_argument_in_python_and_a_flag_on_the_command_line(
+    text: Any, arguments: str, flags: str
+) -> None:
+    assert (str(text), text.said(FLAGS)) == (arguments, flags)
+    check(text)
+
+
+def test_texts_are_joined_with_their_references_and_formatted_as_words() -> None:
+    text = "leave " + use("epochs") + " or " + use("steps") + " out"
+    assert (str(text), text.said(FLAGS)) == ("leave epochs or steps out", "leave --epochs or --steps out")
+    with speaking(FLAGS):
+        assert f"draw more: {use('max_samples', 9)}" == "draw more: --max-samples 9"
+    both = together(use("task", "vqa"), use("label_column", ...))
+    assert (str(both), both.said(FLAGS)) == ('task="vqa", label_column=...', "--task vqa --label-column NAME")
+    assert use("box_format", "xywh", "xyxy").said(PLAIN) == "box format xywh or xyxy"
+
+
+def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
+    error = EmmsError("no " + use("split"), use("split", "train"))
+    assert one_line(error) == 'no split → split="train"'
+    with speaking(FLAGS):
+        copy = pickle.loads(pickle.dumps(error))
+        assert str(copy) == "no --split\n  → --split train"
+        assert one_line(copy) == "no --split → --split train"
+
+
+def test_a_token_in_a_value_or_a_text_is_never_said() -> None:
+    token = "hf_" + "x" * 20
+    error = EmmsError(f"no {token}", use("dataset", token) + "\x1b[0m")
+    assert token not in f"{error} {error.hint} {one_line(error)}"
+    assert "\x1b" not in str(error)
+
+
+def test_hints_with_quotes_and_questions_are_python() -> None:
+    with pytest.raises(EmmsError) as template:
+        hf_emms.rank("demo_captions", prompt="a photo")
+    assert template.value.hint == 'prompt="a photo of a {}"'
+    with pytest.raises(EmmsError) as encoder:
+        hf_emms.rank("demo_captions", encoders="dem")
+    assert 'did you mean encoders="demo"?' in str(encoder.value.hint)
+
+
+def test_the_command_line_says_flags(cli: Cli) -> None:
+    done = cli("rank", "--dataset", "demo_captions", "--prompt", "a photo")
+    assert done.err.endswith("→ --prompt 'a photo of a {}'\n")
+
+
+@pytest.mark.parametrize("typed", ["image-classificaton", "Image_Captionning", "translaton"])
+def test_a_misspelt_task_is_answered_with_the_one_that_was_probably_meant(cli: Cli, typed: str) -> None:
+    done = cli("rank", "--dataset", "demo_captions", "--task", typed)
+    assert done.code == 1
+    assert "did you mean --task " in done.err
+
+
+def test_what_the_package_raises_is_recorded(raised: Raised) -> None:
+    with pytest.raises(EmmsError) as caught:
+        hf_emms.rank("demo_captions", folds=0)
+    assert ("hf_emms.options", caught.value) in raised
+
+
+def _references() -> Iterator[tuple[str, Use]]:
+    """File and line of every call of `use` in the package that spells its setting, with the reference that it makes."""
+    for path in sorted((ROOT / "hf_emms").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "use":
+                setting, *values = node.args
+                if isinstance(setting, ast.Constant):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", Use(setting.value, (...,) if values else ())
+
+
+def _arguments() -> set[str]:
+    """Names of the arguments of what users call."""
+    functions = [getattr(hf_emms, name) for name in hf_emms.__all__ if callable(getattr(hf_emms, name))]
+    functions += [JobSettings, Ranking.plot, read_truth, validate, publish, publish_metric]
+    return {name for function in functions for name in inspect.signature(function).parameters}
+
+
+def test_every_setting_that_the_code_refers_to_is_an_argument_and_a_flag() -> None:
+    arguments = _arguments()
+    for place, reference in _references():
+        check_use(reference)
+        is_column = reference.setting.endswith("_column")
+        assert is_column or reference.setting in arguments, f"{place}: no function takes {reference.setting}"
