@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import ROOT
+from tests.helpers import quick_python
 
 pytest_plugins = (
     *("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space"),
@@ -149,5 +150,11 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("zoo")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        quick_python.start()  # one for the processes that the tests are spread over
+
+
 def pytest_unconfigure() -> None:
+    quick_python.close()
     shutil.rmtree(_HOME, ignore_errors=True)

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests import ROOT
+from tests.helpers.quick_python import python
 
 OPTION = """    warmup: int = setting(3, "Rows left out.", "Scoring", minimum=1, recorded=True)
 """
@@ -81,6 +81,7 @@ from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking.text import to_csv
 from hf_emms.run.sweep import sweep_options
+from tests.helpers.quick_python import python
 
 ranking = hf_emms.Ranking.load("ranking.json")
 ranking.save("ranking.parquet")
@@ -127,7 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     def run(*words: str) -> str:
         paths = os.pathsep.join(map(str, (folder, folder / "spaces_app")))
         environment = os.environ | {"PYTHONPATH": paths, "HF_EMMS_CACHE": str(folder / "cache")}
-        command = [sys.executable, *words]
+        command = [*python(), *words]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,8 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def served(app: Path, python: Path | str = sys.executable, **environment: str) -> Iterator[str]:
-    """Runs a Gradio app in a process of its own, with an interpreter; gives its address."""
+def served(app: Path, python: Sequence[Path | str] = (sys.executable,), **environment: str) -> Iterator[str]:
+    """Runs a Gradio app in a process of its own, with the words that start an interpreter; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -65,7 +65,7 @@ def served(app: Path, python: Path | str = sys.executable, **environment: str) -
         "HF_HUB_OFFLINE": "1",
         **environment,
     }
-    process = subprocess.Popen([str(python), str(app)], cwd=app.parent, env={**os.environ, **settings})
+    process = subprocess.Popen([*map(str, python), str(app)], cwd=app.parent, env={**os.environ, **settings})
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process)

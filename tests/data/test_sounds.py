@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -14,6 +13,7 @@ import pytest
 
 import hf_emms
 from hf_emms.data import Sample
+from tests.helpers.quick_python import python
 from tests.helpers.rows import error_of, pictures
 from tests.helpers.samples import load_sample
 from tests.helpers.sound import RATE, encoded, tone
@@ -144,7 +144,7 @@ def test_a_path_that_leaves_a_downloaded_folder_is_no_sound(tmp_path: Path) -> N
 def test_without_soundfile_one_line_says_what_to_install(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", "classes")
     (tmp_path / "soundfile.py").write_text("raise ImportError('no soundfile here')")
-    command = [sys.executable, "-m", "hf_emms", "rank", "--dataset", str(folder), "-c", "demo"]
+    command = [*python(), "-m", "hf_emms", "rank", "--dataset", str(folder), "-c", "demo"]
     places = [str(tmp_path), str(Path(hf_emms.__file__).parents[1])]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(places)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from hf_emms import evaluation
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.measures import resampled
 from tests import ROOT
+from tests.helpers.quick_python import python
 
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
 
@@ -143,7 +143,7 @@ def test_the_blind_ranker_never_sees_the_dataset_that_it_ranks(data):
 
 def paper_figures(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "scripts.docs", "paper", *arguments],
+        [*python(), "-m", "scripts.docs", "paper", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ import pytest
 from hf_emms.ranking import Row, ranked
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub
+from tests.helpers.quick_python import python
 from tests.helpers.rankings import NAMES, example, ranking
 from tests.hub import Hub
 
@@ -216,7 +216,7 @@ def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Pat
 def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['matplotlib'] = None; from hf_emms.cli import main; main()"
     words = ["validate", "--ranking", str(kept), "--truth", str(tmp_path / "none.csv"), "--plot", "x.png"]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([*python(), "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "hf-emms[plot]" in done.stderr
 

@@ -25,6 +25,7 @@ from hf_emms.inputs import IMAGE
 from hf_emms.registry import installed_version
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows
+from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, processor, repo_of
 from tests.helpers.tiny_families import (
     CAPTIONER_PAIRS,
@@ -208,6 +209,6 @@ def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None
 
 
 def test_the_page_of_architectures_is_up_to_date() -> None:
-    command = [sys.executable, "-m", "scripts.docs", "architectures"]
+    command = [*python(), "-m", "scripts.docs", "architectures"]
     done = subprocess.run([*command, "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "`python -m scripts.docs architectures` rewrites docs/architectures.md"

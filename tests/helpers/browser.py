@@ -12,6 +12,7 @@ import pytest
 
 from scripts.docs import screenshots
 from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium
+from tests.helpers.quick_python import python
 from tests.helpers.waiting import PATIENCE
 
 # What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
@@ -23,7 +24,7 @@ def served(app: Path, **settings: Any) -> Iterator[str]:
     """The address of a running Gradio app; the test is skipped where there is no gradio, which only the app imports."""
     if find_spec("gradio") is None:
         pytest.skip("gradio is not installed")
-    with screenshots.served(app, **settings) as address:
+    with screenshots.served(app, **{"python": python(), **settings}) as address:
         yield address
 
 

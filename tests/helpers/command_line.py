@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers.quick_python import python
 from tests.helpers.waiting import PATIENCE
 
 _LOOP = """
@@ -55,13 +55,13 @@ class CommandLine:
         self,
         environment: Mapping[str, str],
         folder: Path,
-        python: str | Path = sys.executable,
+        interpreter: Sequence[str | Path] = (),
         longest_pause: float = math.inf,
     ) -> None:
         self.done: list[Done] = []
         self.folder = folder
         self._process = subprocess.Popen(
-            [str(python), "-c", _LOOP, str(longest_pause)],
+            [*(interpreter or python()), "-c", _LOOP, str(longest_pause)],
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.PIPE,

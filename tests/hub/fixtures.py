@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.quick_python import python
+from tests.helpers.waiting import PATIENCE
 
 from .server import Hub, running_hub
 
@@ -38,8 +40,8 @@ def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
 def run_client(hub: Hub, code: str, home: Path, **extra: str) -> Any:
     """Runs Python code that prints JSON in its last line; returns that value."""
     environment = client_environment(hub, home, **extra)
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    command = [*python(), "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert environment.get("HF_TOKEN", "no token") not in done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])

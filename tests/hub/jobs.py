@@ -6,13 +6,14 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Any
+
+from tests.helpers.quick_python import python
 
 from .access import authenticated
 from .messages import HubError, Request, Response, Stream, reply, route
@@ -65,7 +66,7 @@ class Job:
                 if value == volume["mountPath"]:
                     environment[name] = str(self.folder.parents[1] / "buckets" / volume["source"])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from hf_emms.cli import main; main()", *arguments],
+            [*python(), "-c", "from hf_emms.cli import main; main()", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.metric import install
 from tests.helpers.metric import IMPORT_EVALUATE
+from tests.helpers.quick_python import python
 
 COMPUTE = """
 emms = evaluate.load("emms")
@@ -30,15 +31,15 @@ def package_of(cache):
     return cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
 
 
-def python(code, cache, **environment):
+def run(code, cache, **environment):
     settings = {"HF_MODULES_CACHE": str(cache), "HF_EVALUATE_OFFLINE": "1", **environment}
     command = [sys.executable, "-P", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=False)
 
 
 def test_importing_puts_it_there_and_any_later_process_finds_it(cache):
-    assert python("import hf_emms", cache).stderr == ""
-    done = python(IMPORT_EVALUATE + COMPUTE, cache)
+    assert run("import hf_emms", cache).stderr == ""
+    done = run(IMPORT_EVALUATE + COMPUTE, cache)
     assert done.stdout == "4\n", done.stderr
 
 
@@ -61,9 +62,9 @@ def test_folders_are_found_as_evaluate_finds_them(tmp_path, monkeypatch):
 
 
 def test_a_second_import_writes_nothing(cache):
-    python("import hf_emms", cache)
+    run("import hf_emms", cache)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
-    python("import hf_emms", cache)
+    run("import hf_emms", cache)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
@@ -76,7 +77,7 @@ import hf_emms
 print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names - {"__mp_main__"})
 """
     for _ in range(2):
-        assert python(code, cache).stdout == "{'hf_emms'}\n"
+        assert run(code, cache).stdout == "{'hf_emms'}\n"
 
 
 def test_the_name_of_its_folder_is_the_hash_of_the_module():
@@ -87,7 +88,7 @@ def test_the_name_of_its_folder_is_the_hash_of_the_module():
 def test_a_damaged_module_is_repaired(cache, damage):
     module = install.install()
     module.write_text(damage)
-    python("import hf_emms", cache)
+    run("import hf_emms", cache)
     assert module.read_text() == install.MODULE
 
 
@@ -95,7 +96,7 @@ def test_two_processes_at_once(cache):
     """Both find the metric, and nothing half-made is left."""
     code = IMPORT_EVALUATE + "import hf_emms; evaluate.load('emms')"
     environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)}
-    command = [sys.executable, "-c", code]
+    command = [*python(), "-c", code]
     running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0] * 2, errors
@@ -107,7 +108,7 @@ def test_two_processes_at_once(cache):
 @pytest.mark.parametrize("value", ["", "modules", "~/modules"])
 def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
-    done = python("import hf_emms; print(hf_emms.__version__)", value)
+    done = run("import hf_emms; print(hf_emms.__version__)", value)
     assert done.returncode == 0
     assert "not an absolute path" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -119,18 +120,18 @@ def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(
 def test_a_cache_that_cannot_be_written(tmp_path):
     """A file stands where the folder should be: the same failure as a read-only folder, for root too."""
     (tmp_path / "modules").touch()
-    done = python("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
+    done = run("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
     assert done.returncode == 0
     assert "HF_MODULES_CACHE" in done.stderr
     assert "Traceback" not in done.stderr
     command = "import sys; sys.argv = ['hf-emms', 'metric', 'install']; from hf_emms.cli import main; main()"
-    done = python(command, tmp_path / "modules", HF_EMMS_INSTALL_METRIC="0")
+    done = run(command, tmp_path / "modules", HF_EMMS_INSTALL_METRIC="0")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: cannot put the metric into")
 
 
 def test_the_variable_keeps_the_import_from_writing(cache):
-    python("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
+    run("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
     assert not cache.exists()
 
 
@@ -139,7 +140,7 @@ def test_uninstalled_it_stays_away_until_it_is_installed_again(cache):
     (gone,) = install.uninstall()
     assert gone == install.installed_module().parent
     assert not gone.exists()
-    python("import hf_emms", cache)
+    run("import hf_emms", cache)
     assert not install.is_installed()
     assert install.uninstall() == ()
     install.install()
@@ -150,7 +151,7 @@ def test_the_command_line(cache):
 
     def hf_emms(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "hf_emms", "metric", *arguments], capture_output=True, text=True, check=False
+            [*python(), "-m", "hf_emms", "metric", *arguments], capture_output=True, text=True, check=False
         )
 
     assert hf_emms("install").stdout.strip() == str(install.installed_module())
@@ -171,10 +172,10 @@ def test_two_versions_side_by_side(cache, tmp_path):
             (older / path.name).symlink_to(path)
     (older / "__init__.py").write_text((source / "__init__.py").read_text().replace('= "0.', '= "0.0.'))
     code = IMPORT_EVALUATE + "evaluate.load('emms'); print(sys.modules['hf_emms'].__file__)"
-    python("import hf_emms", cache)
-    python("import hf_emms", cache, PYTHONPATH=str(older.parent))
-    assert python(code, cache).stdout == f"{source / '__init__.py'}\n"
-    assert python(code, cache, PYTHONPATH=str(older.parent)).stdout == f"{older / '__init__.py'}\n"
+    run("import hf_emms", cache)
+    run("import hf_emms", cache, PYTHONPATH=str(older.parent))
+    assert run(code, cache).stdout == f"{source / '__init__.py'}\n"
+    assert run(code, cache, PYTHONPATH=str(older.parent)).stdout == f"{older / '__init__.py'}\n"
     assert len([path for path in package_of(cache).iterdir() if len(path.name) == 64]) == 1
 
 
@@ -196,14 +197,14 @@ for name in ("emms", {str(install.source_folder())!r}):
     except ImportError as error:
         print(error)
 """
-    done = python(hide + IMPORT_EVALUATE + load, cache)
+    done = run(hide + IMPORT_EVALUATE + load, cache)
     line = 'the metric "emms" needs the package hf-emms, or a newer one'
     assert done.stdout.splitlines() == [line, line], done.stderr
 
 
 def test_online_the_hub_is_asked_first_and_then_the_cache(cache, hub):
     """The Hub has no evaluate-metric/emms: it says 401 to strangers."""
-    python("import hf_emms", cache)
-    done = python(IMPORT_EVALUATE + COMPUTE, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
+    run("import hf_emms", cache)
+    done = run(IMPORT_EVALUATE + COMPUTE, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
     assert done.stdout == "4\n", done.stderr
     assert hub.count("* /spaces/evaluate-metric/emms/*") > 0

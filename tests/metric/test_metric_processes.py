@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.metric import IMPORT_EVALUATE
+from tests.helpers.quick_python import python
 
 # Processes of their own need not look for the Hub either.
 ALONE = {**os.environ, "HF_EVALUATE_OFFLINE": "1"}
@@ -30,7 +30,7 @@ print(result is None if process else abs(result["score"] - alone["score"]) < 1e-
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_two_processes(tmp_path, dtype):
-    command = [sys.executable, "-c", IMPORT_EVALUATE + PROCESS]
+    command = [*python(), "-c", IMPORT_EVALUATE + PROCESS]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ALONE}
     running = [subprocess.Popen([*command, str(i), str(tmp_path), dtype], **pipes) for i in range(2)]
     ended = [process.communicate() for process in running]
@@ -53,7 +53,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
     peaks = []
     for count in (50_000, 200_000):
-        command = [sys.executable, "-c", IMPORT_EVALUATE + script, str(count), str(tmp_path)]
+        command = [*python(), "-c", IMPORT_EVALUATE + script, str(count), str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=ALONE)
         peaks.append(int(done.stdout) / 1024)
     # The rows themselves are 77 MB at 200,000 and 19 MB at 50,000.

@@ -1,7 +1,6 @@
 """hf-emms publish metric, against a Hub that answers over HTTP."""
 
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -10,6 +9,7 @@ from hf_emms.metric.install import source_folder
 from hf_emms.publish import wheel
 from tests.helpers.environments import fresh_environment, run
 from tests.helpers.metric import IMPORT_EVALUATE
+from tests.helpers.quick_python import python
 from tests.hub.fixtures import client_environment
 
 FILES = ["README.md", "app.py", "emms.py", "requirements.txt", "screenshot.png"]
@@ -19,7 +19,7 @@ FILES = ["README.md", "app.py", "emms.py", "requirements.txt", "screenshot.png"]
 def publish(hub, tmp_path):
     def run(*arguments, **environment):
         settings = client_environment(hub, tmp_path / "client", **environment)
-        command = [sys.executable, "-m", "hf_emms", "publish", "metric", *arguments]
+        command = [*python(), "-m", "hf_emms", "publish", "metric", *arguments]
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
 
     return run
@@ -46,7 +46,7 @@ emms = evaluate.load("ada/emms")
 print(emms.compute(predictions=[[1.0], [2.0], [3.0]], references=[[1.0], [2.0], [4.0]])["n"])
 """
     environment = client_environment(hub, tmp_path / "user", HF_EMMS_INSTALL_METRIC="0")
-    command = [sys.executable, "-c", IMPORT_EVALUATE + code]
+    command = [*python(), "-c", IMPORT_EVALUATE + code]
     loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert loaded.stdout == "3\n"
     assert hub.count("GET /spaces/ada/emms/resolve/main/emms.py") == 1

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -27,6 +26,7 @@ from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import hub
+from tests.helpers.quick_python import python
 from tests.helpers.waiting import PATIENCE
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -260,7 +260,7 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
     before = set(hub.jobs)
     interrupted = threading.Event()
     hub.fail("POST /api/datasets/ada/*/commit/*", "call", call=lambda: interrupted.wait(PATIENCE))
-    program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
+    program = [*python(), "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
     with subprocess.Popen(
         program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
 from tests import ROOT
+from tests.helpers.quick_python import python
 
 
 def run(*words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.hostile", *words, "--quiet"],
+        [*python(), "-m", "scripts.hostile", *words, "--quiet"],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections import defaultdict
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy.stats import weightedtau
 from scripts.quality import pairs_and_words, truth
 from scripts.quality.protocol import POOLS, ROLES
 from tests import ROOT
+from tests.helpers.quick_python import python
 
 PAGE = ROOT / "docs" / "quality.md"
 RESULTS = ROOT / "scripts" / "quality" / "results" / "micro.json"
@@ -48,7 +48,7 @@ def printed(title):
 
 
 def test_the_page_shows_what_the_script_prints():
-    command = [sys.executable, "-m", "scripts.quality", "report"]
+    command = [*python(), "-m", "scripts.quality", "report"]
     tables = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     shown = PAGE.read_text(encoding="utf-8").split("<!-- tables -->")[1].split("<!-- /tables -->")[0]
     assert shown.strip() == tables.strip()

@@ -19,6 +19,7 @@ from hf_emms.metric.install import source_folder
 from hf_emms.publish.space import _SHIPPED, files, write_files
 from hf_emms.ranking import Ranking
 from tests.helpers.browser import served
+from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored
 from tests.helpers.waiting import eventually
@@ -35,7 +36,7 @@ def command(hub, tmp_path):
     def run(*arguments, **environment):
         settings = client_environment(hub, tmp_path / "client", **environment)
         return subprocess.run(
-            [sys.executable, "-m", "hf_emms", *arguments], env=settings, capture_output=True, text=True, check=False
+            [*python(), "-m", "hf_emms", *arguments], env=settings, capture_output=True, text=True, check=False
         )
 
     return run
@@ -209,7 +210,7 @@ def test_zero_gpu_finds_a_function_for_it_and_other_hardware_none(tmp_path, app)
     path = os.pathsep.join([str(app.parent), str(tmp_path), os.environ.get("PYTHONPATH", "")])
     for settings, printed in (({"SPACES_ZERO_GPU": "true"}, "['unused']"), ({}, "[]")):
         environment = {**os.environ, "PYTHONPATH": path, **settings}
-        command = [sys.executable, "-c", script]
+        command = [*python(), "-c", script]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == printed
 
@@ -358,7 +359,7 @@ def test_the_published_folder_runs_by_itself(hub, command, results, tmp_path):
     shown = Path(tmp_path / "shown")
     shown.mkdir()
     (shown / "beans.json").write_text(example().to_json())
-    with served(folder / "app.py", python=python, EMMS_RESULTS=str(shown), PYTHONPATH="") as url:
+    with served(folder / "app.py", python=[python], EMMS_RESULTS=str(shown), PYTHONPATH="") as url:
         assert listed(url)[0] == {"beans"}
         tools = urllib.request.Request(f"{url}/gradio_api/mcp/schema")
         with urllib.request.urlopen(tools) as answer:
