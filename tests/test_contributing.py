@@ -81,7 +81,6 @@ from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking.text import to_csv
 from hf_emms.run.sweep import sweep_options
-from tests.helpers.quick_python import python
 
 ranking = hf_emms.Ranking.load("ranking.json")
 ranking.save("ranking.parquet")

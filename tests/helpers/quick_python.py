@@ -21,7 +21,7 @@ _HEAVY = """
     torch.nn.attention.flex_attention torch.utils.data pyarrow.compute pyarrow.dataset pyarrow.json pyarrow.parquet
     aiohttp fsspec.implementations.http httpcore httpcore2 httpx httpx2 requests truststore safetensors.torch tokenizers
     accelerate click cloup jinja2.sandbox markdown_it msgspec rich.progress rich.table yaml PIL.Image
-    tokenizers.trainers dill filelock multiprocess.pool regex soundfile soxr tqdm.contrib.concurrent xxhash
+    tokenizers.trainers dill filelock multiprocess.pool regex tqdm.contrib.concurrent xxhash
     fastapi jsonschema mcp pydantic starlette.testclient tomlkit uvicorn
 """.split()  # noqa: SIM905
 
@@ -45,10 +45,9 @@ def start() -> str:
     os.environ[_ADDRESS] = address = listener.getsockname()[1:].decode()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    words, number = [sys.executable, "-P", __file__], listener.fileno()
-    _started.append(
-        subprocess.Popen([*words, str(number)], env=environment | threads, stdin=subprocess.PIPE, pass_fds=[number])
-    )
+    number = listener.fileno()
+    words = [sys.executable, "-P", __file__, "serve", str(number)]
+    _started.append(subprocess.Popen(words, env=environment | threads, stdin=subprocess.PIPE, pass_fds=[number]))
     listener.close()
     return address
 
@@ -164,7 +163,7 @@ def _run(words: list[str], environment: dict[str, str], folder: str, streams: li
         runpy.run_path(words[0], run_name="__main__")
 
 
-if __name__ == "__main__" and sys.argv[1].isdecimal():
+if __name__ == "__main__" and sys.argv[1] == "serve":
     import gc
     import importlib
     import runpy
@@ -175,7 +174,7 @@ if __name__ == "__main__" and sys.argv[1].isdecimal():
         with contextlib.suppress(ImportError):
             importlib.import_module(_name)
     gc.freeze()
-    if _asked := _serve(socket.socket(fileno=int(sys.argv[1]))):
+    if _asked := _serve(socket.socket(fileno=int(sys.argv[2]))):
         _run(*_asked)
 elif __name__ == "__main__":
     sys.exit(_launch(sys.argv[1], sys.argv[2:]))
