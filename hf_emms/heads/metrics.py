@@ -27,6 +27,7 @@ class Metric:
 
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
 _MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
 _WORD = re.compile(r"\w+")
 
@@ -129,24 +130,34 @@ def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Share of answers with the words of the right one, as SQuAD compares them (arXiv 1606.05250)."""
-    pairs = zip(predictions, references, strict=True)
-    return float(np.mean([_plain_words(answer) == _plain_words(reference.text) for answer, reference in pairs]))
+    """Return the share of answers with the words of a right one, as SQuAD compares them (arXiv 1806.03822)."""
+    return _best_of_answers(lambda first, second: float(first == second), predictions, references)
 
 
 def word_f1(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """SQuAD's F1 of words, mean over rows."""
-    return float(np.mean([_f1_of_words(a, b.text) for a, b in zip(predictions, references, strict=True)]))
+    """Return SQuAD's F1 of words with the best right answer, the mean over rows."""
+    return _best_of_answers(_f1_of_words, predictions, references)
+
+
+def _best_of_answers(
+    score: Callable[[list[str], list[str]], float], predictions: Sequence[str], references: Sequence[Any]
+) -> float:
+    """Return the mean over rows of the score with the best right answer; without one the empty answer is right."""
+    scores = []
+    for prediction, answers in zip(predictions, references, strict=True):
+        right = [words for answer in answers if (words := _plain_words(answer.text))] or [[]]
+        scores.append(max(score(_plain_words(prediction), words) for words in right))
+    return float(np.mean(scores))
 
 
 def _plain_words(text: str) -> list[str]:
     """Words without case, punctuation and articles."""
     letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return [word for word in letters.split() if word not in ("a", "an", "the")]
+    return _ARTICLES.sub(" ", letters).split()
 
 
-def _f1_of_words(answer: str, reference: str) -> float:
-    first, second = Counter(_plain_words(answer)), Counter(_plain_words(reference))
+def _f1_of_words(answer: list[str], right: list[str]) -> float:
+    first, second = Counter(answer), Counter(right)
     common = (first & second).total()
     return 2 * common / (first.total() + second.total()) if common else float(first == second)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Inputs
 
+# What the labels of spans are called: of the answer that is learnt, of others that are as right, and of other spans.
+ANSWER, OTHER_ANSWER, NO_ANSWER = "the answer", "another answer", "not the answer"
 # As the recipes for SQuAD have it.
 _MAX_TOKENS, _MAX_ANSWER_TOKENS = 384, 30
 
@@ -44,26 +46,28 @@ class SpansHead(FeatureHead):
         return WORD_F1, EXACT_MATCH
 
     def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
-        """Return the pairs of a sample that have an answer, an `AnswerSpan` each."""
+        """Return the pairs of a sample with their answers, of which the first is learnt; a question may have none."""
         spans = sample.inputs
         if not isinstance(spans, Spans):
             raise EmmsError(
                 f"the answers of {sample.dataset!r} are not in their contexts",
                 "fine-tuning for question answering finds an answer in a text",
             )
-        right = np.flatnonzero(sample.codes == 1)
-        bounds = spans.bounds[sample.input_of_row[right]]
-        texts = [str(spans.inputs[pair][1]) for pair in bounds[:, 0]]
-        references = [
-            AnswerSpan(start, stop, text[start:stop])
-            for text, (start, stop) in zip(texts, bounds[:, 1:].tolist(), strict=True)
-        ]
-        return LabeledSplit.from_sample(sample, references, spans.inputs, bounds[:, 0], sample.groups[right])
+        bounds = spans.bounds[sample.input_of_row].tolist()
+        answers: dict[int, dict[str, list[AnswerSpan]]] = {}
+        first_row: dict[int, int] = {}
+        for row, ((pair, start, stop), code) in enumerate(zip(bounds, sample.codes.tolist(), strict=True)):
+            first_row.setdefault(pair, row)
+            answer = AnswerSpan(start, stop, str(spans.inputs[pair][1])[start:stop])
+            answers.setdefault(pair, {}).setdefault(sample.label_texts[code], []).append(answer)
+        references = [(*spans_of.get(ANSWER, ()), *spans_of.get(OTHER_ANSWER, ())) for spans_of in answers.values()]
+        groups = sample.groups[list(first_row.values())]
+        return LabeledSplit.from_sample(sample, references, spans.inputs, np.array(list(answers)), groups)
 
     def network(
         self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return _SpansNetwork(plan, model)
+        return _SpansNetwork(plan, model, may_decline=not all(references))
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,16 @@ class _Windows:
 
 
 class _SpansNetwork(FeatureNetwork):
-    """A network that points at a start and an end; it reads the rows of a split one window after the other."""
+    """A network that points at a start and an end; it reads the rows of a split one window after the other.
 
-    def __init__(self, plan: ExtractionPlan, model: Any) -> None:
+    It points at the first token where a window has no answer. It `may_decline` to answer where questions had none.
+    """
+
+    def __init__(self, plan: ExtractionPlan, model: Any, *, may_decline: bool) -> None:
         texts = load_training_texts(plan, model, max_length=_MAX_TOKENS)
         super().__init__(plan, model, (texts.tokenizer,))
-        self._reader = text_pair_reader(model, texts)
+        self._reader, self._may_decline = text_pair_reader(model, texts), may_decline
+        self.references = [()] if may_decline else []
 
     def predict(self, model: Any, batch: Inputs) -> Any:
         outputs = model(**batch)
@@ -103,10 +111,14 @@ class _SpansNetwork(FeatureNetwork):
         return LabeledRows(read, self._labels(split, cut) if labelled else {}, len(cut.windows))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
-        """Return the text of the best span of each row, of all its windows, from logits of two, (w, T)."""
+        """Return the text of the best span of each row, of all its windows, from logits of starts and ends, (w, T).
+
+        The text is empty where the row has no words, or where the first token of each window is likelier than that.
+        """
         assert isinstance(split.inputs, Pairs)
         cut = self.once("windows", split, self._cut_rows)
         best: dict[int, tuple[float, str]] = {}
+        declined: dict[int, float] = {}
         for number, (window, row) in enumerate(zip(cut.windows, cut.row_of, strict=True)):
             if not window.second:
                 continue
@@ -121,6 +133,10 @@ class _SpansNetwork(FeatureNetwork):
             left, right = offsets[window.start + int(first)][0], offsets[window.start + int(last)][1]
             answer = float(sums[first, last]), split.inputs.seconds[text][left:right]
             best[row] = max(best.get(row, answer), answer)
+            none = float(outputs[0][number, 0] + outputs[1][number, 0])
+            declined[row] = min(declined.get(row, none), none)
+        if self._may_decline:
+            best = {row: answer for row, answer in best.items() if answer[0] >= declined[row]}
         return [best[row][1] if row in best else "" for row in range(len(split))]
 
     def _cut_rows(self, split: LabeledSplit) -> _Windows:
@@ -142,9 +158,12 @@ class _SpansNetwork(FeatureNetwork):
 
         labels = np.zeros((len(cut.windows), 2), np.int64)
         for number, (window, row) in enumerate(zip(cut.windows, cut.row_of, strict=True)):
-            answer, offsets = split.references[row], cut.offsets[cut.text_of_row[row]]
+            offsets = cut.offsets[cut.text_of_row[row]]
             tokens = [
-                token for token, (start, stop) in enumerate(offsets) if start < answer.stop and stop > answer.start
+                token
+                for answer in split.references[row][:1]
+                for token, (start, stop) in enumerate(offsets)
+                if start < answer.stop and stop > answer.start
             ]
             if tokens and window.start <= tokens[0] and tokens[-1] < window.start + len(window.second):
                 shift = self._tokens_before(window) - window.start

@@ -15,6 +15,7 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.heads import SpansHead
 from hf_emms.heads.metrics import UNSPACED
+from hf_emms.heads.spans import ANSWER, NO_ANSWER, OTHER_ANSWER
 from hf_emms.inputs import TEXT, TEXT_PAIR, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks.task import Column, Example, Item, Task, clean_answer
@@ -22,7 +23,6 @@ from hf_emms.tasks.task import Column, Example, Item, Task, clean_answer
 # A start and an exclusive end, in characters.
 Span = tuple[int, int]
 
-ANSWER, NO_ANSWER = "the answer", "not the answer"
 # Spans that are not the answer, for each that is.
 OTHER_SPANS = 3
 # Words of a span of a context without an answer, at most.
@@ -66,6 +66,20 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions, notes: lis
     items += [item for example in unanswered for item in _without_answer(example, options)]
     notes += _notes(items, examples, len(unanswered))
     return items
+
+
+def all_answers(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
+    """Return the same spans with each further answer of a question, for a fine-tuning; None as there."""
+    items = answer_spans(examples, options, notes)
+    if items is None:
+        return None
+    spans = {(item.example, item.start, item.stop) for item in items}
+    return items + [
+        Item(example.id, *span, OTHER_ANSWER)
+        for example in examples
+        for span in sorted(set(find_spans(example.contents[1], example.labels, example.positions)))
+        if (example.id, *span) not in spans
+    ]
 
 
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
@@ -202,5 +216,6 @@ QUESTION_ANSWERING = Task(
     group_by="context",
     no_label_text="no answer",
     items=answer_spans,
+    training_items=all_answers,
     label_position="answer_start",
 )

@@ -130,7 +130,7 @@ def test_answers_within_a_text_are_spans_of_it() -> None:
         }
     )
     for part in parts(data).values():
-        for input, answer in zip(part.input_of_row, part.references, strict=True):
+        for input, (answer,) in zip(part.input_of_row, part.references, strict=True):
             question, context = part.inputs[input]
             assert answer == AnswerSpan(4, answer.stop, context[4 : answer.stop])
             assert question.endswith(f"{answer.text.split()[-1]}?")

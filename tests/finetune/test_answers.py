@@ -1,0 +1,117 @@
+"""Questions about texts are compared with all of their answers, or with none, as SQuAD's own script does it."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.network import load_network
+from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.inputs import TEXT_PAIR
+from hf_emms.options import Options
+from tests.helpers.tiny_checkpoints import build, repo_of
+
+
+def normalized(answer: str) -> str:
+    """SQuAD 2.0's evaluation script, version 2.0: normalize_answer."""
+    plain = "".join(letter for letter in answer.lower() if letter not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
+
+
+def squad_exact(gold: str, answer: str) -> float:
+    return float(normalized(gold) == normalized(answer))
+
+
+def squad_f1(gold: str, answer: str) -> float:
+    right, words = normalized(gold).split(), normalized(answer).split()
+    if not right or not words:
+        return float(right == words)
+    common = (Counter(right) & Counter(words)).total()
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(words), common / len(right)
+    return 2 * precision * recall / (precision + recall)
+
+
+def squad(score: Any, golds: list[list[str]], answers: list[str]) -> float:
+    best = [
+        max(score(gold, answer) for gold in [text for text in texts if normalized(text)] or [""])
+        for texts, answer in zip(golds, answers, strict=True)
+    ]
+    return float(np.mean(best))
+
+
+CONTEXT = "In the year 1066 the Norman army of William, a duke, crossed the sea near a town and won the battle"
+ANSWERS = [["1066", "the year 1066"], ["William, a duke", "the Norman army of William", "William"], ["a town"], ["the"]]
+
+
+def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
+    """Questions with several answers, the first one twice; every fifth one has none where some are unanswered."""
+    rows = []
+    for number in range(count):
+        context = f"{CONTEXT} {number}"
+        texts = ANSWERS[number % len(ANSWERS)] if not unanswered or number % 5 else []
+        texts = [*texts[:1], *texts]
+        starts = [context.index(text) for text in texts]
+        answers = {"text": texts, "answer_start": starts}
+        rows.append({"question": f"what is {number}?", "context": context, "answers": answers})
+    features = {"text": [datasets.Value("string")], "answer_start": [datasets.Value("int64")]}
+    columns = {"question": datasets.Value("string"), "context": datasets.Value("string"), "answers": features}
+    return datasets.Dataset.from_list(rows, datasets.Features(columns))
+
+
+def splits_of(data: datasets.Dataset) -> Splits:
+    return load_splits(Options.of(data, task="question-answering", columns={"answer": "answers.text"}))
+
+
+@pytest.mark.parametrize("unanswered", [False, True])
+def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
+    data = questions(60, unanswered=unanswered)
+    splits = splits_of(data)
+    assert sum(map(len, splits.parts.values())) == 60
+    golds = {row["question"]: row["answers"]["text"] for row in data}
+    test = splits.test
+    asked = [test.inputs[number][0] for number in test.input_of_row]
+    expected = [golds[question] for question in asked]
+    assert any(expected)
+    assert all(expected) != unanswered
+    choose = np.random.default_rng(0)
+    said = ["", "the Norman army!", "a William, duke", "year 1066", "Town", "THE", "the sea", "a"]
+    for answers in (
+        [texts[-1] if texts else "" for texts in expected],
+        [texts[0] if texts else "the sea" for texts in expected],
+        *([said[number] for number in choose.integers(len(said), size=len(test))] for _ in range(20)),
+    ):
+        scores = {
+            metric.name: metric.compute(answers, test.references)
+            for metric in head_of(splits.task).metrics(test.references)
+        }
+        assert scores == pytest.approx(
+            {"F1": squad(squad_f1, expected, answers), "exact match": squad(squad_exact, expected, answers)}
+        )
+
+
+@pytest.mark.parametrize("unanswered", [False, True])
+def test_a_model_says_none_where_questions_without_an_answer_were_learnt(
+    unanswered: bool, tmp_path: Path, emms_cache: Path
+) -> None:
+    splits = splits_of(questions(60, unanswered=unanswered))
+    plan = plan_extraction(repo_of(build(tmp_path, "bert")), TEXT_PAIR, "question-answering")
+    network = load_network(plan, splits, Options("data"))
+    windows = network.rows(splits.test, False)
+    shape = len(windows), windows.batch(np.arange(len(windows)))["input_ids"].shape[1]
+    nothing = np.zeros(shape)
+    nothing[:, 0] = 1  # the first token, of no text
+    answers = network.predictions((nothing, nothing), splits.test)
+    assert {answer == "" for answer in answers} == {unanswered}
+    answers = network.predictions((-nothing, -nothing), splits.test)
+    assert "" not in answers
