@@ -260,9 +260,7 @@ def model_card(
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
-    metadata = yaml.safe_dump(
-        _metadata(name, ranking, row, run, test, _library(own_head, adapter_class)), sort_keys=False, allow_unicode=True
-    ).strip()
+    metadata = _metadata(name, ranking, row, run, test, _library(own_head, adapter_class))
     return rendered_template(
         "fine_tuned_card.md.jinja",
         metadata=redacted(metadata),
@@ -295,25 +293,36 @@ def _library(own_head: bool, adapter_class: str | None) -> str:
     return "hf-emms" if own_head else "peft" if adapter_class else "transformers"
 
 
-def _metadata(
-    name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, library: str
-) -> dict[str, Any]:
-    dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
-    dataset |= {"config": ranking.config} if ranking.config else {}
-    dataset |= {} if test.held_out else {"split": test.split}
-    metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
+def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, library: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
     pipeline = _PIPELINES.get(head_of(get_task(ranking.task)).auto_class or "") if library == "transformers" else None
     tag = pipeline or hub_tag(ranking.task)
-    result = {"task": {"type": tag}, "dataset": dataset, "metrics": metrics}
     on_hub, relation = is_commit(row.revision), "adapter" if library == "peft" else "finetune"
-    return {
-        "library_name": library,
-        "pipeline_tag": tag,
-        "tags": ["hf-emms"],
-        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": relation} if on_hub else {}),
-        **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),
-        "model-index": [{"name": name, "results": [result]}],
-    }
+    results = [
+        EvalResult(
+            task_type=tag,
+            dataset_type=ranking.dataset_id,
+            dataset_name=ranking.dataset,
+            dataset_config=ranking.config,
+            dataset_split=None if test.held_out else test.split,
+            dataset_revision=ranking.dataset_revision,
+            metric_type=metric,
+            metric_value=round(value, 6),
+        )
+        for metric, value in run.scores.items()
+    ]
+    card = ModelCardData(
+        library_name=library,
+        pipeline_tag=tag,
+        tags=["hf-emms"],
+        base_model=row.checkpoint.partition("@")[0] if on_hub else None,
+        base_model_relation=relation if on_hub else None,
+        datasets=[ranking.dataset_id] if is_commit(ranking.dataset_revision) else None,
+        model_name=name,
+        eval_results=results,
+    )
+    return card.to_yaml()
 
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:

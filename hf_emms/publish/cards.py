@@ -47,12 +47,11 @@ class Card:
 
     def _new_readme(self) -> bytes:
         """The least that the Hub takes for a card."""
-        if self.kind == "model":
-            fields = "tags:\n- emms\n"
-        else:
-            tasks = dict.fromkeys(hub_tag(ranking.task) for ranking in self.rankings)
-            fields = "task_categories:\n" + "".join(f"- {task}\n" for task in tasks)
-        return f"---\n{fields}---\n\n# {markdown_text(self.repo_id.rpartition('/')[2])}\n".encode()
+        from huggingface_hub import DatasetCardData, ModelCardData
+
+        tasks = dict.fromkeys(hub_tag(ranking.task) for ranking in self.rankings)
+        fields = ModelCardData(tags=["emms"]) if self.kind == "model" else DatasetCardData(task_categories=[*tasks])
+        return f"---\n{fields.to_yaml()}\n---\n\n# {markdown_text(self.repo_id.rpartition('/')[2])}\n".encode()
 
 
 def model_card(
