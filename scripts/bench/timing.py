@@ -92,11 +92,11 @@ class Contestant:
     ) -> None:
         self._process.communicate()
 
-    def seconds(self, request: object) -> Seconds:
-        """Seconds of what is asked for, as the process measures them."""
+    def answer(self, request: object) -> Any:
+        """Return the answer to a request; to most it is the seconds that it took."""
         self._process.stdin.write(f"{request}\n")
         self._process.stdin.flush()
-        return Seconds(*self._answer())
+        return self._answer()
 
     def _answer(self) -> Any:
         line = self._process.stdout.readline()
@@ -109,8 +109,8 @@ def in_turn(contestants: Sequence[Contestant], request: object, rounds: int) -> 
     """Seconds of each contestant (outer list) in each round; every other round goes backwards."""
     rows = []
     for current in range(rounds):
-        spent = {one: one.seconds(request) for one in contestants[:: 1 if current % 2 else -1]}
-        rows.append([spent[one] for one in contestants])
+        spent = {side: Seconds(*side.answer(request)) for side in contestants[:: 1 if current % 2 else -1]}
+        rows.append([spent[side] for side in contestants])
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -1,120 +1,75 @@
-"""Ranking quality against real fine-tuning: docs/quality.md and its tables.
+"""Ranking quality against real fine-tuning: the tables of docs/quality.md and of pages on tasks.
 
-    python -m scripts.quality truth                  every missing fine-tuning (hours; continues where it ended)
-    python -m scripts.quality truth --pool images --target flowers
-    python -m scripts.quality scores                 every estimator (minutes once features are in the cache)
-    python -m scripts.quality similarity             CKA of the candidates' features, for the replay of confirmed runs
-    python -m scripts.quality other-features --pool images    EMMS with gradients, after LoRA, on other picture sizes
-    python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
-    python -m scripts.quality collect                all of it into scripts/quality/results/
-    python -m scripts.quality orders                 whether R² orders checkpoints as the score does
-    python -m scripts.quality report                 print the tables
-    python -m scripts.quality report --write         put them into docs/quality.md
+    python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
+    python -m scripts.quality truth --pool images          fine-tune what was scored (hours; continues where it ended)
+    python -m scripts.quality peer                         have transformer-ranker rank pairs and words, too
+    python -m scripts.quality replays FOLDER               replay rules on published losses of language models
+    python -m scripts.quality report --write               print the tables, or put them into their pages
 
-HF_EMMS_QUALITY names the work folder (default ~/.cache/hf_emms_quality). Sources come through scripts/demo/sources.py;
-rows of CIFAR-10, TREC, SST-2, CLINC and XQuAD come from the Hub, or from copies under HF_EMMS_QUALITY_ROWS. The pools
-of real checkpoints need the folders that HF_EMMS_QUALITY_WEIGHTS (converted weights) and HF_EMMS_QUALITY_PHOTOS (clones
-of the repositories in scripts/quality/photos.py) name.
+HF_EMMS_QUALITY names the work folder (default ~/.cache/hf_emms_quality); results are in scripts/quality/results/.
+Sources come through scripts/demo/sources.py; rows of the Hub from the Hub, or from copies under HF_EMMS_QUALITY_ROWS.
+The pools of real checkpoints need the folders that HF_EMMS_QUALITY_WEIGHTS (converted weights) and
+HF_EMMS_QUALITY_PHOTOS (clones of the repositories in scripts/quality/photos.py) name.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from scripts.quality.protocol import POOLS
+from scripts.quality.pools import POOLS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
-BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
+STEPS = ("scores", "truth", "peer", "replays", "report")
 
 
 def main() -> None:
-    """Parse the command line and run one step."""
+    """Parse the command line and run one step; each imports only what it needs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     for name, text in (
+        ("scores", "score the candidates by every estimator"),
         ("truth", "fine-tune every candidate on every target"),
-        ("scores", "run every estimator"),
-        ("similarity", "how alike candidates see a target"),
-        ("other-features", "run EMMS on other features of the candidates"),
     ):
         step = steps.add_parser(name, help=text)
-        step.add_argument("--pool", action="append", choices=POOLS)
-        step.add_argument("--target", action="append", help="a target's name; several are possible")
+        step.add_argument("--pool", action="append", choices=POOLS, help="several are possible; all by default")
+        step.add_argument("--target", action="append", default=[], help="a target's name, likewise")
         if name == "truth":
-            step.add_argument("--candidate", action="append", help="a candidate's name; several are possible")
-            step.add_argument("--budget", action="append", help="a budget's name; several are possible")
-            step.add_argument("--again", action="store_true", help="also what the committed results have")
-            step.add_argument("--first-seed", action="store_true", help="leave further seeds out")
-            step.add_argument("--share", default="0/1", help="K/N: the Kth (from 0) of N processes that share the work")
-        elif name == "other-features":
-            step.add_argument("--kind", action="append", choices=("gradients", "lora", "sides"), help="all by default")
-        elif name == "scores":
-            step.add_argument("--missing", action="store_true", help="only candidates without scores")
-    steps.add_parser("unanswerable", help="score the ways to make rows of questions without an answer")
-    steps.add_parser("collect", help="write the results")
-    steps.add_parser("orders", help="compare the orders by R² and by score")
+            step.add_argument("--candidate", action="append", default=[], help="a candidate's name, likewise")
+            step.add_argument("--budget", action="append", default=[], help="a budget's name, likewise")
+            step.add_argument("--again", action="store_true", help="also what the results have")
+    steps.add_parser("peer", help="have transformer-ranker rank pairs and words")
+    steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
-    run(options)
+    if options.step in ("scores", "truth"):
+        import torch
 
+        from scripts.quality import experiment
 
-def run(options: argparse.Namespace) -> None:
-    """Run one step; each imports only what it needs."""
-    names = set(options.target) if getattr(options, "target", None) else None
-    pools = [POOLS[name] for name in getattr(options, "pool", None) or POOLS]
-    if options.step == "truth":
-        from scripts.quality import truth
+        torch.set_num_threads(1)
+        for pool in (POOLS[name] for name in options.pool or POOLS):
+            if options.step == "scores":
+                experiment.score(pool, options.target)
+            else:
+                experiment.fine_tune(pool, options.target, options.budget, options.candidate, options.again)
+    elif options.step == "peer":
+        from scripts.quality import transformer_ranker
 
-        share, among = map(int, options.share.split("/"))
-        budgets = set(options.budget) if options.budget else None
-        for pool in pools:
-            candidates = set(options.candidate) if options.candidate else None
-            how = {
-                "candidates": candidates,
-                "again": options.again,
-                "share": (share, among),
-                "first_seed": options.first_seed,
-            }
-            truth.run(pool, names, budgets, **how)
-    elif options.step == "scores":
-        from scripts.quality import scores
+        transformer_ranker.run()
+    elif options.step == "replays":
+        from scripts.quality import published_losses
 
-        for pool in pools:
-            scores.run(pool, names, options.missing)
-    elif options.step == "similarity":
-        from scripts.quality import similarity
-
-        for pool in pools:
-            similarity.run(pool, names)
-    elif options.step == "other-features":
-        from scripts.quality import other_features
-
-        kinds = set(options.kind) if options.kind else None
-        for pool in pools:
-            other_features.run(pool, names, kinds)
-    elif options.step == "unanswerable":
-        from scripts.quality import unanswerable
-
-        unanswerable.run()
-    elif options.step == "collect":
-        from scripts.quality.results import collect
-
-        for pool in pools:
-            collect(pool)
-    elif options.step == "orders":
-        from scripts.quality import orders
-
-        print(orders.report())
+        replays = published_losses.pools(options.folder)
+        published_losses.RESULTS.write_text(json.dumps(replays, indent=1) + "\n")
     else:
-        from scripts.quality import report, report_real
+        from scripts.quality import report
 
-        parts = [*report_real.tables(), *report.tables()]
-        tables = "\n\n".join(f"### {title}\n\n{table}" for title, table in parts)
         if options.write:
-            report.replace_between(PAGE, BEGIN, END, f"\n\n{tables}\n\n")
+            report.write_pages()
         else:
-            print(tables)
+            for page, _, tables in report.pages():
+                print(f"{page.name}\n\n{tables}\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.neighbours import knn
 from hf_emms.scoring.standardise import standardise_rows
-from scripts.quality.itm import itm
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
@@ -21,7 +20,7 @@ FOLDS = 5
 
 
 def linear_probe(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """Accuracy of a logistic regression, held out by group in five folds; None where labels are no classes."""
+    """Return the accuracy of a logistic regression, held out by group; None where labels are no classes."""
     if not labels.categorical:
         return None
     from sklearn.linear_model import LogisticRegression
@@ -35,12 +34,12 @@ def linear_probe(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -
 
 
 def transrate(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None where labels are no classes."""
+    """Return TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None where labels are no classes."""
     if not labels.categorical:
         return None
     centred = features.astype(np.float64) - features.mean(axis=0)
     classes = np.unique(labels.codes)
-    within = np.mean([_coding_rate(centred[labels.codes == one]) for one in classes])
+    within = np.mean([_coding_rate(centred[labels.codes == label]) for label in classes])
     return _coding_rate(centred) - float(within)
 
 
@@ -52,7 +51,7 @@ def _coding_rate(rows: np.ndarray) -> float:
 
 
 def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
-    """PARC (Bolya et al., NeurIPS 2021, arXiv 2111.06977): do rows that differ in features differ in labels?
+    """Return PARC (Bolya et al., NeurIPS 2021, arXiv 2111.06977): do rows that differ in features differ in labels?
 
     Labels are one-hot classes, or the first F-label where they are texts.
     """
@@ -60,15 +59,15 @@ def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
     codes = labels.codes[rows]
     marks = np.eye(labels.n_texts)[codes] if labels.categorical else labels.tables[0][codes]
     upper = np.triu_indices(len(codes), 1)
-    distances = [1.0 - np.corrcoef(one)[upper] for one in (features[rows].astype(np.float64), marks)]
+    distances = [1.0 - np.corrcoef(values)[upper] for values in (features[rows].astype(np.float64), marks)]
     return 100.0 * float(spearmanr(*distances).statistic)
 
 
 def sfda(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
-    """SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None where labels are no classes.
+    """Return SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None where labels are no classes.
 
     Its Fisher space is that of linear discriminants with a shrunk scatter within classes. Each row moves towards the
-    mean of the other classes the less it is sure of its own; the score is the mean probability of the own class then.
+    mean of the other classes the less sure its own class is; the score is the mean probability of that class then.
     """
     if not labels.categorical:
         return None
@@ -76,15 +75,15 @@ def sfda(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float 
     x = features.astype(np.float64)
     within = _within(x, codes)
     shrinkage = max(float(np.exp(-SFDA_STRENGTH * np.linalg.norm(within, 2))), np.finfo(np.float64).eps)
-    own = softmax(_discriminants(x, codes, within, shrinkage), axis=1)[np.arange(len(x)), codes, None]
+    sure = softmax(_discriminants(x, codes, within, shrinkage), axis=1)[np.arange(len(x)), codes, None]
     means = _class_means(x, codes)
     others = (means.sum(axis=0) - means) / (len(means) - 1)
-    x = own * x + (1.0 - own) * others[codes]
+    x = sure * x + (1.0 - sure) * others[codes]
     return float(_discriminants(x, codes, _within(x, codes), shrinkage)[np.arange(len(x)), codes].mean())
 
 
 def _class_means(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    return np.stack([x[codes == one].mean(axis=0) for one in range(codes.max() + 1)])
+    return np.stack([x[codes == label].mean(axis=0) for label in range(codes.max() + 1)])
 
 
 def _within(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -102,7 +101,7 @@ def _discriminants(x: np.ndarray, codes: np.ndarray, within: np.ndarray, shrinka
 
 
 def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
-    """hf_emms's k-NN on standardised features and on F-labels, classes too: the neighbours' half of `emms_knn`."""
+    """Return k-NN on standardised features and on F-labels, classes too: the neighbours' half of `emms_knn`."""
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
@@ -111,6 +110,5 @@ BASELINES = {
     "transrate": transrate,
     "sfda": sfda,
     "parc": parc,
-    "itm": itm,
     "knn_flabels": knn_flabels,
 }

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from sklearn.linear_model import QuantileRegressor
 
-from scripts.quality.protocol import FULL, IMAGES, MICRO, QUICK, TEXTS
+from scripts.quality.pools import FULL, IMAGES, MICRO, QUICK, TEXTS
 from scripts.quality.results import TargetResult, load
 
 ESTIMATOR, LABELS = "emms_knn", "minilm"  # what users get
@@ -53,7 +53,7 @@ def targets(budget: str, half: str) -> list[TargetResult]:
     found = []
     for pool in (MICRO, IMAGES, TEXTS):
         own = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
-        for target in load(pool)[1]:
+        for target in load(pool):
             at = replace(target, budget=own, labels=LABELS)
             whole = len(at.candidates) == len(target.record["candidates"])
             if whole and target.record["half"] == half and target.record["measure"] == "accuracy":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -15,8 +16,9 @@ import transformers
 from torch import nn
 
 from hf_emms.hub import resolve
-from scripts.demo import checkpoints_sounds, sources
-from scripts.quality.protocol import DUALS, SIDE, made, work
+from scripts.demo import checkpoints_sounds, checkpoints_writers, sources
+from scripts.quality.pools import DUALS, SIDE, made, work
+from scripts.quality.rows import hub_columns
 
 DUAL_WIDTH = 64
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
@@ -46,17 +48,22 @@ SOUNDS = tuple(
         ("wav2vec2-random", "wav2vec2", "none"),
     )
 )
+TRAINED_STEPS = 200  # of the language models that are none of the demo's
+_MAX_CHARACTERS = 200  # of a text that a language model learns from
 Make = Callable[[Path], None]
 
 
 def checkpoint(name: str, side: int = SIDE) -> str:
-    """What `hf_emms.hub.resolve` takes for a candidate; its folder is made on first use.
+    """Return what `hf_emms.hub.resolve` takes for a candidate; its folder is made on first use.
 
     Args:
         name: of the candidate.
         side: pixels of its input, if it is one for pictures.
+
+    Raises:
+        FileNotFoundError: its weights come from a folder that is not there.
     """
-    whatever_side = {**_texts(), **_sounds()}
+    whatever_side = {**_texts(), **_sounds(), **_causal_lms()}
     make = whatever_side.get(name) or _images(side).get(name)
     if make is None:
         return f"emms-demo/{name}"
@@ -87,6 +94,48 @@ def _texts() -> dict[str, Make]:
 
 def _sounds() -> dict[str, Make]:
     return {recipe.name: partial(checkpoints_sounds.write, recipe, 100 + seed) for seed, recipe in enumerate(SOUNDS)}
+
+
+def _causal_lms() -> dict[str, Make]:
+    english = checkpoints_writers.Corpus(lambda: _passages("en"), "Trained on sentences of Wikipedia.", "XQuAD")
+    german = checkpoints_writers.Corpus(_german, "Trained on German sentences.", "PUD, XQuAD")
+    code = checkpoints_writers.Corpus(_code, "Trained on Python's library.", "Python")
+    recipes = (
+        checkpoints_writers.Recipe("llama-passages", checkpoints_writers.llama, english, TRAINED_STEPS),
+        checkpoints_writers.Recipe("llama-german", checkpoints_writers.llama, german, TRAINED_STEPS),
+        checkpoints_writers.Recipe("llama-code", checkpoints_writers.llama, code, TRAINED_STEPS),
+        checkpoints_writers.Recipe("llama-random", checkpoints_writers.llama),
+    )
+    return {r.name: partial(checkpoints_writers.write, r, seed=100 + number) for number, r in enumerate(recipes)}
+
+
+def _passages(language: str) -> list[str]:
+    """Sentences of Wikipedia."""
+    rows = hub_columns("google/xquad-retrieval", language, ["train"], {"text": "positive"})
+    return [line for text in dict.fromkeys(rows["text"]) for line in _pieces(text, ". ")]
+
+
+def _german() -> list[str]:
+    """German sentences of news and of Wikipedia; none of a target."""
+    rows = hub_columns("universal_dependencies/pud-en-de", "data", ["test"], {"pair": "translation"})
+    return [pair["de"] for pair in rows["pair"]] + _passages("de")
+
+
+def _code() -> list[str]:
+    """Lines of Python's library."""
+    folder = Path(inspect.getsourcefile(json) or "").parents[1]
+    files = [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(folder.glob("*.py"))]
+    return [line for text in files for line in _pieces(text, "\n")]
+
+
+def _pieces(text: str, separator: str) -> list[str]:
+    """Pieces of a text that end where the separator is, each as long as a model learns from."""
+    pieces = [""]
+    for part in text.split(separator):
+        if pieces[-1] and len(pieces[-1]) + len(part) > _MAX_CHARACTERS:
+            pieces.append("")
+        pieces[-1] += part + separator
+    return [piece.strip() for piece in pieces if piece.strip()]
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

@@ -66,13 +66,13 @@ def monkeys() -> Table:
 def grocery() -> Table:
     """Fruit, vegetables and packages in shops (Klasson et al., 2019), by kind, in the splits of its authors."""
     root = clone("grocery") / "dataset"
-    found = {}
-    for own, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        lines = (root / f"{own}.txt").read_text(encoding="utf-8").splitlines()
+    rows = {}
+    for folder, split in zip(("train", "val", "test"), SPLITS, strict=True):
+        lines = (root / f"{folder}.txt").read_text(encoding="utf-8").splitlines()
         files = [root / line.split(",")[0] for line in lines if line.strip()]
-        found[split] = [(path, path.relative_to(root / own).parts[1]) for path in files]
-    names = sorted({name for rows in found.values() for _, name in rows})
-    return {split: Split(_columns(found[split], names), tuple(names)) for split in SPLITS}
+        rows[split] = [(path, path.relative_to(root / folder).parts[1]) for path in files]
+    names = sorted({name for of_split in rows.values() for _, name in of_split})
+    return {split: Split(_columns(rows[split], names), tuple(names)) for split in SPLITS}
 
 
 def clone(name: str) -> Path:
@@ -93,10 +93,7 @@ def _table(photos: Iterable[tuple[Path, str]]) -> Table:
     rows = list(photos)
     names = sorted({name for _, name in rows})
     columns = _columns(rows, names) | {"photo": _same_photos([path for path, _ in rows])}
-    table = split_rows(columns, classes=names, seed=SEED, shares=SHARES, group="photo")
-    for split in table.values():
-        del split.columns["photo"]
-    return table
+    return split_rows(columns, classes=names, seed=SEED, shares=SHARES, group="photo", left_out="photo")
 
 
 def _columns(rows: Sequence[tuple[Path, str]], names: Sequence[str]) -> dict[str, list]:

@@ -1,19 +1,41 @@
-"""Markdown tables from the committed results, losers included."""
+"""Markdown tables of the pages in docs/ from the committed results, losers included."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from hf_emms.evaluation import over_targets, weighted_tau
-from scripts.quality.confirming import by_features, by_results_elsewhere, mean_of, replayed
-from scripts.quality.protocol import ON_SMALL_SAMPLES
-from scripts.quality.results import Measured, TargetResult, controls, load
-from scripts.quality.unanswerable import SCORED_BY, lines
+from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
+from scripts.quality import calibration, published_losses, transformer_ranker
+from scripts.quality.pools import (
+    BITS,
+    DOCS,
+    FEWEST,
+    FULL,
+    IMAGES,
+    MICRO,
+    POOLS,
+    QUICK,
+    SAME_ARCHITECTURE,
+    SHORT,
+    TEXTS,
+    Pool,
+)
+from scripts.quality.results import Measured, TargetResult, controls, load, replayed
 
-NAMES = {
+CONTROLS = {
+    "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
+    "parameters": "*control:* parameter count",
+    "feature width": "*control:* feature width",
+    "random": "*control:* random",
+}
+ESTIMATORS = {
     "emms_knn": "EMMS + k-NN, held out (`emms_knn`, the default)",
     "emms": "EMMS, held out (`emms`)",
     "emms_r2": "EMMS, held-out R²",
@@ -30,14 +52,18 @@ NAMES = {
     "transrate": "TransRate",
     "sfda": "SFDA",
     "parc": "PARC",
-    "itm": "ITM",
-    "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
-    "parameters": "*control:* parameter count",
-    "feature width": "*control:* feature width",
-    "random": "*control:* random",
 }
-ESTIMATORS = tuple(name for name in NAMES if not NAMES[name].startswith("*"))
+NAMES = {
+    **ESTIMATORS,
+    **CONTROLS,
+    "source accuracy": "*control:* ImageNet accuracy of the source",
+    "first epoch": "validation score after one epoch of the quick fine-tuning (at most 31 steps)",
+    "quick": "validation score of the quick fine-tuning (at most 93 steps)",
+    "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
+    "prior of estimates": "EMMS + k-NN and its own mean rank elsewhere, mean of z-scores",
+}
 SIZES = ("200", "500", "all")
+ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 LABELS = {
     "demo": "demo, K = 3",
     "static": "static table, K = 1",
@@ -46,6 +72,7 @@ LABELS = {
     "minilm": "all-MiniLM-L6-v2 (`base`, the default), K = 1",
     "random": "a random vector a text, K = 1",
 }
+ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
 LAYERED = ("image-classification", "text-classification", "image-to-text")
 # Meng et al. 2023 (arXiv 2308.06262), abstract: gain in weighted τ over LogME on F-labels, in per cent.
 PAPER_GAINS = {
@@ -55,68 +82,403 @@ PAPER_GAINS = {
     "visual-question-answering": 54.8,
     "question-answering": 12.2,
 }
-GAINED = ("emms_knn", "emms", "emms_exact")
-# The budget of the micro pool that hf_emms.finetune trained.
-AGAIN = "short"
+# Top-1 accuracy on ImageNet as their authors published it, in points; other sources come last.
+SOURCE_ACCURACY = {
+    "mobilenet-v1-0.25": 41.5,
+    "mobilenet-v1-0.5": 59.1,
+    "mobilenet-v1-0.75": 67.2,
+    "mobilenet-v1-1.0": 70.9,
+    "mobilenet-v2-imagenet": 71.8,
+    "efficientnet-lite0": 75.1,
+    "efficientnet-lite1": 76.7,
+    "efficientnet-lite2": 77.6,
+}
+BUDGETS = (QUICK.name, FULL.name)
+# Columns of the agreement with fine-tuning, at each budget: title, measure of the truth, half of the targets.
+COLUMNS: tuple[tuple[str, Literal["test", "tied", "loss"], str | None], ...] = (
+    ("held: weighted τ / regret", "test", "held"),
+    ("dev: weighted τ / regret", "test", "dev"),
+    ("all: weighted τ [95 %]", "test", None),
+    ("held, ties within the noise: weighted τ / regret", "tied", "held"),
+    ("all, ties within the noise: weighted τ / regret", "tied", None),
+    ("all, log loss: weighted τ / regret in nats", "loss", None),
+)
 PerTarget = Mapping[str, Measured]
+Tables = Iterator[tuple[str, str]]
 
 
-def tables() -> list[tuple[str, str]]:
-    """Title and table of the micro pool, in the order of docs/quality.md."""
-    _, targets = load()
-    scored = {name: {t.name: m for t in targets if (m := t.measures(name))} for name in ESTIMATORS}
-    found: dict[str, PerTarget] = {name: own for name, own in scored.items() if own} | controls(targets)
-    return [
-        ("Targets", _targets(targets)),
-        ("Agreement with fine-tuning", _overview(found, targets)),
-        ("Weighted τ by task", _by_task(found, targets)),
-        ("The paper's gains over LogME", _gains(found, targets)),
-        ("Weighted τ by target", _by_target(found, targets)),
-        ("Sample size", _sizes(targets)),
-        ("Label encoders", _labels(targets)),
-        ("Label encoders by task", _labels_by_task(targets)),
-        ("Questions without an answer", _unanswerable()),
-        ("Layers", _layers(targets)),
-        ("Confirming a shortlist", _confirming(targets)),
-        ("Confirmed by a Gaussian process", _by_process(targets)),
-        ("Trained again", _again(targets)),
-        ("Cost", _costs(targets)),
-        ("What fine-tuning gave", _truths(targets)),
-    ]
+# ---- pages -----------------------------------------------------------------------------------------------------------
 
 
-def replace_between(page: Path, begin: str, end: str, content: str) -> None:
-    """Put content in the place of what stands between two marks of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, after = text.split(begin)[0], text.split(end)[1]
-    page.write_text(f"{before}{begin}{content}{end}{after}", encoding="utf-8")
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Yield page, name of the mark that its tables stand between, and tables."""
+    tables = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables())
+    yield DOCS / "quality.md", "tables", "\n\n".join(f"### {title}\n\n{table}" for title, table in tables)
+    for pool in POOLS.values():
+        if pool.page is not None:
+            yield DOCS / pool.page, "agreement", pool_table(pool)
+    yield published_losses.PAGE, "replays", published_losses.table(json.loads(published_losses.RESULTS.read_text()))
+
+
+def write_pages() -> None:
+    """Put all tables into their pages."""
+    for page, mark, tables in pages():
+        before, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->")
+        after = rest.partition(f"<!-- /{mark} -->")[2]
+        page.write_text(f"{before}<!-- {mark} -->\n\n{tables}\n\n<!-- /{mark} -->{after}", encoding="utf-8")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def tau_and_regret(measured: Sequence[Measured]) -> str:
-    """The means over targets, as a cell; a dash where there are none."""
+def tau_and_regret(measured: Sequence[Measured], digits: int = 1) -> str:
+    """Return the means over targets as a cell; a dash where there are none."""
     if not measured:
         return "–"
-    return f"{np.mean([m['weighted_tau'] for m in measured]):.2f} / {np.mean([m['regret'] for m in measured]):.1f}"
+    tau, regret = (np.mean([m[name] for m in measured]) for name in ("weighted_tau", "regret"))
+    return f"{tau:.2f} / {regret:.{digits}f}"
 
 
-def _targets(targets: list[TargetResult]) -> str:
+def or_dash(value: float | None) -> str:
+    """Return two decimals, or a dash where there is no number."""
+    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
+
+
+def _of_half(targets: Sequence[TargetResult], half: str | None) -> list[TargetResult]:
+    return [target for target in targets if half in (None, target.record["half"])]
+
+
+def _measures(targets: Sequence[TargetResult], name: str, labels: str | None = None, rows: str = "all") -> PerTarget:
+    """Target → measures of an estimator, where it has scores."""
+    return {t.name: measures for t in targets if (measures := t.measures(name, labels, rows))}
+
+
+def _mean(measured: PerTarget, measure: str = "weighted_tau", targets: Iterable[str] | None = None) -> float:
+    names = measured if targets is None else targets
+    values = [measured[name][measure] for name in names if name in measured]
+    return float(np.nanmean(values)) if values else float("nan")
+
+
+def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
+    tasks = dict.fromkeys(target.record["task"] for target in targets)
+    return {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
+
+
+# ---- a pool with a table of its own ----------------------------------------------------------------------------------
+
+CONFIRMED = 3  # candidates
+
+
+def pool_table(pool: Pool) -> str:
+    """Return how far every ranking of a pool agrees with fine-tuning, target by target, and what it costs or leaves."""
+    trains = pool.estimators[0] == "short_run"
+    rows, head = [], list[str]()
+    for budget in pool.budgets:
+        targets = load(pool, budget.name)
+        cells = _rankings(pool, targets)
+        for target in targets:
+            ordered = sorted(target.truth.items(), key=lambda item: -item[1])
+            best, worst = ordered[0], ordered[-1]
+            measure, train = target.record["measure"], target.record.get("training_rows", {}).get(budget.name, 0)
+            row = {"target": target.name, "half": target.record["half"]}
+            if trains:
+                row |= {"trained on": f"{train:,} rows", BITS: f"{-best[1]:.2f} ({best[0]}) to {-worst[1]:.2f}"}
+            else:
+                row["candidates"] = str(len(ordered))
+                row["fine-tuned"] = f"{measure} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
+            row["τ of two seeds"] = or_dash(target.seeds_agree)
+            for title, measured in cells.items():
+                own = [measured[target.name]] if target.name in measured else []
+                row[title] = tau_and_regret(own, 2 if trains else 1)
+            if trains:
+                seconds = sum(run[4] or 0.0 for runs in target.runs.values() for run in runs)
+                row["cost of `short_run`"] = f"{sum(target.record['seconds'].values()) / seconds:.0%}"
+            else:
+                row[f"regret with `--confirm {CONFIRMED}`"] = f"{replayed(target, CONFIRMED).regret:.1f}"
+            head = list(row)
+            rows.append(tuple(row.values()))
+    return markdown(head, rows)
+
+
+def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
+    """Title → target → measures, of all that ranks a pool's candidates."""
+    measured = controls(targets)
+    return {
+        **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
+        **transformer_ranker.measures(targets),
+        "parameter count": measured["parameters"],
+        "mean rank elsewhere": measured["dataset-blind"],
+    }
+
+
+# ---- real checkpoints ------------------------------------------------------------------------------------------------
+
+
+def real_tables(pool: Pool) -> Tables:
+    """Yield title and table of a pool of real checkpoints, by both truths."""
+    targets = load(pool)
+    real = frozenset(candidate.name for candidate in pool.candidates if candidate.kind == "real")
+    yield f"Targets: {pool.title}", _real_targets(targets)
+    yield f"Agreement: {pool.title}", _agreement(targets)
+    yield f"Agreement: {pool.title} without altered and random ones", _agreement(_only(targets, real))
+    if pool is IMAGES:
+        yield "One architecture, three sources", _same_architecture(targets)
+    yield f"Confirming a shortlist: {pool.title}", _real_confirming(targets)
+    yield f"Defaults: {pool.title}", _defaults(targets)
+    yield f"What fine-tuning gave: {pool.title}", _real_truths(pool, targets)
+
+
+def shared_tables() -> Tables:
+    """Yield title and table of what is chosen or fitted on targets of several pools."""
+    yield "Dev targets of all pools", _dev_targets()
+    yield "Points at stake", _at_stake()
+
+
+def _only(targets: Sequence[TargetResult], names: frozenset[str]) -> list[TargetResult]:
+    return [replace(target, only=names) for target in targets]
+
+
+def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
+    """The targets whose candidates all have runs at a budget."""
+    return [other for target in targets if (other := target.at(budget)) is not None and other.is_whole]
+
+
+def _at_budgets(targets: Sequence[TargetResult]) -> Iterator[TargetResult]:
+    """The targets one after the other, each at every budget."""
+    return (at for target in targets for budget in BUDGETS for at in _at([target], budget))
+
+
+def _real_targets(targets: Sequence[TargetResult]) -> str:
+    rows = []
+    for target in _at_budgets(targets):
+        values = sorted(target.truth.values(), reverse=True)
+        quick = target.at(QUICK.name)
+        rows.append(
+            (
+                target.name,
+                target.record["half"],
+                target.budget,
+                str(len(values)),
+                str(sum(map(len, target.runs.values()))),
+                f"{target.record['measure']} {values[-1]:.1f} to {values[0]:.1f}",
+                f"{values[0] - values[min(4, len(values) - 1)]:.1f}",
+                f"{target.record['test_rows']:,}",
+                " > ".join(str(len(group)) for group in target.groups),
+                max(target.truth, key=lambda name: target.truth[name]),
+                or_dash(target.seeds_agree),
+                _agreed(target, replace(target, measure="loss")),
+                "–" if quick is None or target.budget == QUICK.name else _agreed(quick, target),
+            )
+        )
+    head = ("target", "half", "budget", "candidates", "fine-tunings", "test scores", "first to fifth", "test rows")
+    more = ("told apart", "best", "weighted τ of two seeds", "of accuracy and log loss", "with the quick truth")
+    return markdown((*head, *more), rows)
+
+
+def _agreed(target: TargetResult, other: TargetResult) -> str:
+    return f"{weighted_tau(list(target.truth.values()), list(other.truth.values())):.2f}"
+
+
+def _ranked_by(targets: Sequence[TargetResult]) -> dict[str, PerTarget]:
+    """What orders candidates → target → measures, all of targets at one budget."""
+    ranked: dict[str, PerTarget] = dict(controls(targets)) if len(targets) > 1 else {}
+    ranked |= {name: measures for name in ESTIMATORS if (measures := _measures(targets, name))}
+    for name, scores_of in _BY_RUNS.items():
+        ranked[name] = {t.name: t.agreement(scores) for t in targets if (scores := scores_of(t)) is not None}
+    if len(targets) > 1:
+        ranked["prior"] = _with_prior(targets, {target.name: target.truth for target in targets})
+        ranked["prior of estimates"] = _with_prior(targets, {target.name: _estimates(target) for target in targets})
+    return ranked
+
+
+def _source_accuracy(target: TargetResult) -> list[float] | None:
+    has_enough = len(set(target.candidates) & set(SOURCE_ACCURACY)) >= FEWEST
+    return [SOURCE_ACCURACY.get(name, 0.0) for name in target.candidates] if has_enough else None
+
+
+def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] | None:
+    """The best score of the quick budget's first seed."""
+    quick = target.at(QUICK.name)
+    if quick is None or not set(target.candidates) <= set(quick.candidates):
+        return None
+    runs = [[run for run in quick.runs[name] if run[1] == 0] for name in target.candidates]
+    return [max(map(score, of_candidate)) for of_candidate in runs]
+
+
+_BY_RUNS: dict[str, Callable[[TargetResult], list[float] | None]] = {
+    "source accuracy": _source_accuracy,
+    "first epoch": lambda target: _quick(target, lambda run: run[7][0]),
+    # The quick fine-tuning says nothing of the quick truth, its own score.
+    "quick": lambda target: None if target.budget == QUICK.name else _quick(target, lambda run: run[2]),
+}
+
+
+def _standard(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    return (array - array.mean()) / (array.std() or 1.0)
+
+
+def _estimates(target: TargetResult) -> dict[str, float]:
+    return dict(zip(target.candidates, target.scores("emms_knn")[0], strict=True))
+
+
+def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[str, float]]) -> PerTarget:
+    """The estimate and the mean rank of values elsewhere, as one half each."""
+    blind = dataset_blind(values)
+    measured = {}
+    for target in targets:
+        if set(target.candidates) <= set(blind[target.name]):
+            elsewhere = _standard([blind[target.name][name] for name in target.candidates])
+            both = _standard(target.scores("emms_knn")[0]) + elsewhere
+            measured[target.name] = target.agreement(list(both))
+    return measured
+
+
+def _agreement(targets: Sequence[TargetResult]) -> str:
+    """Estimators by their mean weighted τ at the longer budget, or the shorter one where that has no targets."""
+    cells: dict[str, list[str]] = {name: [] for name in NAMES}
+    order: dict[str, float] = {}
+    for budget in BUDGETS:
+        at_budget = _at(targets, budget)
+        ranked = {
+            measure: _ranked_by([replace(t, measure=measure) for t in at_budget])
+            for measure in dict.fromkeys(measure for _, measure, _ in COLUMNS)
+        }
+        for name in NAMES:
+            for _, measure, half in COLUMNS:
+                by_target = ranked[measure].get(name, {})
+                measured = [by_target[t.name] for t in _of_half(at_budget, half) if t.name in by_target]
+                # where nothing is told apart there is no order
+                measured = [m for m in measured if not np.isnan(m["weighted_tau"])]
+                whole = (measure, half) == ("test", None)
+                cells[name].append(_with_interval(measured) if whole else tau_and_regret(measured))
+            every = [m["weighted_tau"] for m in ranked["test"].get(name, {}).values()]
+            order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
+    rows = [
+        (NAMES[name], *cells[name])
+        for name in sorted(cells, key=lambda name: -order[name])
+        if any(cell != "–" for cell in cells[name])
+    ]
+    return markdown(("ranked by", *(f"{budget}, {title}" for budget in BUDGETS for title, _, _ in COLUMNS)), rows)
+
+
+def _with_interval(measured: Sequence[Measured]) -> str:
+    values = [m["weighted_tau"] for m in measured]
+    if len(values) < 2:
+        return "–"
+    low, high = over_targets(values)
+    return f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _defaults(targets: Sequence[TargetResult]) -> str:
+    """Mean weighted τ and regret by label encoders and layers."""
+    pairs = [(budget, name) for budget in BUDGETS for name in ("emms_knn", "emms")]
+    rows = [
+        (text, *(tau_and_regret([*_measures(_at(targets, budget), name, labels).values()]) for budget, name in pairs))
+        for labels, text in {**LABELS, **ON_LAYERS}.items()
+    ]
+    head = [f"{budget}, {name}" for budget in BUDGETS for name in ("EMMS + k-NN", "EMMS, held out")]
+    return markdown(("label encoders at three layers; other layers (weighted τ / regret)", *head), rows)
+
+
+def _dev_targets() -> str:
+    """Mean weighted τ on the dev targets of each pool, and over all of them: what defaults are chosen by."""
+    groups: dict[str, list[TargetResult]] = {}
+    for pool in (MICRO, IMAGES, TEXTS):
+        for budget in (pool.truth,) if pool is MICRO else BUDGETS:
+            if dev := _at(_of_half(load(pool, budget), "dev"), budget):
+                groups[f"{pool.title}, {budget if pool is not MICRO else 'short'}"] = dev
+    rows = []
+    for name in ("emms_knn", "emms", "logme", "logme_flabels", "knn"):
+        for labels, text in ((None, ""), ("last-layer", ", the last layer alone")):
+            columns = [[m["weighted_tau"] for m in _measures(dev, name, labels).values()] for dev in groups.values()]
+            cells = [f"{np.mean(values):.2f}" if values else "–" for values in columns]
+            rows.append((f"{NAMES[name]}{text}", *cells, f"{np.mean(np.concatenate(columns)):.2f}"))
+    return markdown(("weighted τ", *(f"{title} ({len(dev)})" for title, dev in groups.items()), "all"), rows)
+
+
+def _same_architecture(targets: Sequence[TargetResult]) -> str:
+    """Which of three sources is best for one architecture, and which the estimates put first."""
+    rows = []
+    three = _only(targets, frozenset(SAME_ARCHITECTURE))
+    for target in (at for budget in BUDGETS for at in _at(three, budget)):
+        best = max(target.truth, key=lambda name: target.truth[name])
+        values = ", ".join(f"{name.rpartition('-')[2]} {target.truth[name]:.1f}" for name in target.candidates)
+        picks = []
+        for name in ("emms_knn", "emms", "logme", "logme_flabels"):
+            pick = target.candidates[int(np.argmax(target.scores(name)[0]))]
+            verdict = "right" if pick == best else "within the noise" if pick in target.groups[0] else "wrong"
+            picks.append(f"{pick.rpartition('-')[2]} ({verdict})")
+        rows.append((target.name, target.record["half"], target.budget, values, *picks))
+    head = ("target", "half", "budget", "after fine-tuning", "first by EMMS + k-NN", "by EMMS", "by LogME")
+    return markdown((*head, "by LogME on F-labels"), rows)
+
+
+def _real_confirming(targets: Sequence[TargetResult]) -> str:
+    columns = [(budget, half) for budget in BUDGETS for half in ("held", "dev")]
+    rows = []
+    for title, count in (("estimate", 0), ("confirm 2", 2), ("confirm 3", 3), ("everything", 99)):
+        regrets = [[replayed(t, count).regret for t in _of_half(_at(targets, b), half)] for b, half in columns]
+        rows.append((title, *(f"{np.mean(values):.1f}" if values else "–" for values in regrets)))
+    return markdown(("decided by (regret)", *(f"{budget}, {half}" for budget, half in columns)), rows)
+
+
+def _at_stake() -> str:
+    head = ("budget", "half", "targets with classes", "pairs within the interval", "below", "above")
+    fitted = [f"{budget}: {text}" for budget in BUDGETS if (text := calibration.formula(budget))]
+    return markdown((*head, "median error, points"), calibration.rows()) + "\n\n" + "; ".join(fitted) + "."
+
+
+def _real_truths(pool: Pool, targets: Sequence[TargetResult]) -> str:
+    columns = list(_at_budgets(targets))
+    rows = [(c.name, c.kind, *(_truth_of(target, c.name) for target in columns)) for c in pool.candidates]
+    return markdown(("candidate", "kind", *(f"{target.name}, {target.budget}" for target in columns)), rows)
+
+
+def _truth_of(target: TargetResult, name: str) -> str:
+    return f"{target.truth[name]:.1f}" if name in target.truth else ""
+
+
+# ---- the micro pool --------------------------------------------------------------------------------------------------
+
+
+def micro_tables() -> Tables:
+    """Yield title and table of the micro pool."""
+    targets = load()
+    scored = {name: _measures(targets, name) for name in ESTIMATORS}
+    ranked: dict[str, PerTarget] = {name: measures for name, measures in scored.items() if measures}
+    ranked |= controls(targets)
+    tasks = _by_task(targets)
+    yield "Targets", _targets(targets)
+    yield "Agreement with fine-tuning", _overview(ranked, targets)
+    yield "Weighted τ by task", _columns(ranked, tasks)
+    yield "The paper's gains over LogME", _gains(ranked, tasks)
+    yield "Weighted τ by target", _columns(ranked, {target.name: [target.name] for target in targets})
+    yield "Sample size", _sizes(targets)
+    yield "Label encoders", _labels(targets)
+    yield "Label encoders by task", _labels_by_task(targets, tasks)
+    yield "Layers", _layers(targets)
+    yield "Confirming a shortlist", _confirming(targets)
+    yield "Trained again", _again(targets)
+    names = dict.fromkeys(name for target in targets for name in target.candidates)
+    rows = [(name, *(_truth_of(target, name) for target in targets)) for name in names]
+    yield "What fine-tuning gave", markdown(("candidate", *(target.name for target in targets)), rows)
+
+
+def _targets(targets: Sequence[TargetResult]) -> str:
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
-        runs = [run for own in target.runs.values() for run in own]
         rows.append(
             (
                 target.name,
                 target.record["task"],
                 target.record["half"],
                 str(len(ordered)),
-                str(len(runs)),
+                str(sum(map(len, target.runs.values()))),
                 f"{target.record['measure']} {ordered[-1][1]:.1f} to {ordered[0][1]:.1f}",
                 ordered[0][0],
                 or_dash(target.seeds_agree),
@@ -126,166 +488,123 @@ def _targets(targets: list[TargetResult]) -> str:
     return markdown(head, rows)
 
 
-def _mean(found: PerTarget, measure: str, names: Iterable[str] | None = None) -> float:
-    values = [found[name][measure] for name in (found if names is None else names) if name in found]
-    return float(np.nanmean(values)) if values else float("nan")
-
-
-def _overview(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
-    halves = {half: [t.name for t in targets if t.record["half"] == half] for half in ("held", "dev")}
+def _overview(ranked: Mapping[str, PerTarget], targets: Sequence[TargetResult]) -> str:
+    halves = {half: [t.name for t in _of_half(targets, half)] for half in ("held", "dev")}
     rows = []
-    for name in sorted(found, key=lambda name: -_mean(found[name], "weighted_tau")):
-        own = found[name]
-        if not own:
-            continue
-        low, high = over_targets([own[target]["weighted_tau"] for target in own])
-        missing = "" if len(own) == len(targets) else f" ({len(own)} targets)"
+    for name in sorted(ranked, key=lambda name: -_mean(ranked[name])):
+        measured = ranked[name]
+        low, high = over_targets([measured[target]["weighted_tau"] for target in measured])
+        missing = "" if len(measured) == len(targets) else f" ({len(measured)} targets)"
         rows.append(
             (
                 NAMES[name] + missing,
-                f"{_mean(own, 'weighted_tau'):.2f} [{low:.2f}, {high:.2f}]",
-                *(f"{_mean(own, 'weighted_tau', halves[half]):.2f}" for half in ("held", "dev")),
-                *(f"{_mean(own, measure):.2f}" for measure in ("kendall_tau", "pearson")),
-                *(f"{_mean(own, 'regret', names):.1f}" for names in (None, halves["held"])),
-                f"{_mean(own, 'pick_in_top'):.0%}",
+                f"{_mean(measured):.2f} [{low:.2f}, {high:.2f}]",
+                *(f"{_mean(measured, 'weighted_tau', halves[half]):.2f}" for half in ("held", "dev")),
+                *(f"{_mean(measured, measure):.2f}" for measure in ("kendall_tau", "pearson")),
+                *(f"{_mean(measured, 'regret', names):.1f}" for names in (None, halves["held"])),
+                f"{_mean(measured, 'pick_in_top'):.0%}",
             )
         )
     head = ("ranked by", "weighted τ [95 %]", "held", "dev", "τ", "Pearson", "regret", "regret, held", "in top 3")
     return markdown(head, rows)
 
 
-def _by_task(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
-    tasks = list(dict.fromkeys(target.record["task"] for target in targets))
-    of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
+def _columns(ranked: Mapping[str, PerTarget], columns: Mapping[str, list[str]]) -> str:
+    """Weighted τ over the targets of each column."""
     rows = [
-        (NAMES[name], *(or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks)) for name, own in found.items()
+        (NAMES[name], *(or_dash(_mean(measured, targets=names)) for names in columns.values()))
+        for name, measured in ranked.items()
     ]
-    return markdown(("ranked by", *tasks), rows)
+    return markdown(("ranked by", *columns), rows)
 
 
-def _gains(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
+def _gains(ranked: Mapping[str, PerTarget], tasks: Mapping[str, list[str]]) -> str:
     """Gains in weighted τ over LogME on F-labels by task, as the paper's abstract counts them."""
     rows = []
     for task, gain in PAPER_GAINS.items():
-        own = [target.name for target in targets if target.record["task"] == task]
-        base = _mean(found["logme_flabels"], "weighted_tau", own)
-        cells = [f"{_mean(found[name], 'weighted_tau', own) / base - 1:+.1%}" for name in GAINED]
-        rows.append((task, f"+{gain} %", *(cell.replace("%", " %") for cell in cells)))
-    return markdown(("task", "EMMS in the paper", *(NAMES[name] for name in GAINED)), rows)
+        base = _mean(ranked["logme_flabels"], targets=tasks[task])
+        gains = [_mean(ranked[name], targets=tasks[task]) / base - 1 for name in ("emms_knn", "emms", "emms_exact")]
+        rows.append((task, f"+{gain} %", *(f"{value:+.1%}".replace("%", " %") for value in gains)))
+    names = (NAMES[name] for name in ("emms_knn", "emms", "emms_exact"))
+    return markdown(("task", "EMMS in the paper", *names), rows)
 
 
-def _by_target(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
-    rows = [
-        (NAMES[name], *(or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
-        for name, own in found.items()
-    ]
-    return markdown(("ranked by", *(target.name for target in targets)), rows)
-
-
-def or_dash(value: float | None) -> str:
-    """Two decimals, or a dash where there is no number."""
-    return "–" if value is None or np.isnan(value) else f"{value:.2f}"
-
-
-def _sizes(targets: list[TargetResult]) -> str:
+def _sizes(targets: Sequence[TargetResult]) -> str:
     """Only targets that have more rows than the larger sample."""
-    full = [t for t in targets if all(t.measures("emms", rows=size) for size in SIZES)]
-    rows = []
-    for name in ON_SMALL_SAMPLES:
-        cells = []
-        for size in SIZES:
-            own = [m for t in full if (m := t.measures(name, rows=size))]
-            cells.append(tau_and_regret(own))
-        rows.append((NAMES[name], *cells))
+    full = [target for target in targets if all(target.measures("emms", rows=size) for size in SIZES)]
+    rows = [
+        (NAMES[name], *(tau_and_regret([*_measures(full, name, rows=size).values()]) for size in SIZES))
+        for name in ON_SMALL_SAMPLES
+    ]
     return markdown(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
 
 
-def _labels(targets: list[TargetResult]) -> str:
-    rows = []
-    for labels, text in LABELS.items():
-        cells = []
-        for name in ("emms_knn", "emms", "logme_flabels"):
-            own = [m for t in targets if (m := t.measures(name, labels))]
-            cells.append(tau_and_regret(own))
-        rows.append((text, *cells))
+def _labels(targets: Sequence[TargetResult]) -> str:
+    names = ("emms_knn", "emms", "logme_flabels")
+    rows = [
+        (text, *(tau_and_regret([*_measures(targets, name, labels).values()]) for name in names))
+        for labels, text in LABELS.items()
+    ]
     head = ("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels")
     return markdown(head, rows)
 
 
-def _labels_by_task(targets: list[TargetResult]) -> str:
+def _labels_by_task(targets: Sequence[TargetResult], tasks: Mapping[str, list[str]]) -> str:
     """Weighted τ of the default estimator."""
-    tasks = list(dict.fromkeys(target.record["task"] for target in targets))
-    of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
     rows = []
     for labels, text in LABELS.items():
-        own = {t.name: m for t in targets if (m := t.measures("emms_knn", labels))}
-        rows.append((text, *(f"{_mean(own, 'weighted_tau', of[task]):.2f}" for task in tasks)))
+        measured = _measures(targets, "emms_knn", labels)
+        rows.append((text, *(f"{_mean(measured, targets=names):.2f}" for names in tasks.values())))
     return markdown(("weighted τ of EMMS + k-NN", *tasks), rows)
 
 
-def _unanswerable() -> str:
-    """XQuAD with the answers of a third of its questions removed."""
-    return markdown(("rows of questions without an answer (weighted τ / regret)", *map(NAMES.get, SCORED_BY)), lines())
-
-
-def _layers(targets: list[TargetResult]) -> str:
+def _layers(targets: Sequence[TargetResult]) -> str:
     """Targets whose candidates show hidden layers."""
-    showing = [t for t in targets if t.record["task"] in LAYERED]
-    rows = []
-    for name in ("emms_knn", "emms", "logme", "knn"):
-        cells = []
-        for labels in ("demo", "last-layer", "mean-layer"):
-            own = [m for t in showing if (m := t.measures(name, labels))]
-            cells.append(tau_and_regret(own))
-        rows.append((NAMES[name], *cells))
+    showing = [target for target in targets if target.record["task"] in LAYERED]
+    layers = ("demo", "last-layer", "mean-layer")
+    rows = [
+        (NAMES[name], *(tau_and_regret([*_measures(showing, name, labels).values()]) for labels in layers))
+        for name in ("emms_knn", "emms", "logme", "knn")
+    ]
     head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
     return markdown(head, rows)
 
 
-def _confirming(targets: list[TargetResult]) -> str:
+def _confirming(targets: Sequence[TargetResult]) -> str:
     """The estimate alone, and its first candidates fine-tuned, over both halves."""
-    held = [target for target in targets if target.record["half"] == "held"]
+    held = {target.name for target in _of_half(targets, "held")}
     rows = []
     for title, count in (("estimate", 0), *((f"confirm {k}", k) for k in (1, 2, 3, 4, 5)), ("everything", 99)):
-        own, own_held = (mean_of([replayed(t, count) for t in some]) for some in (targets, held))
-        worst = max((replayed(t, count).regret, t.name) for t in targets)
-        cells = (f"{own.regret:.2f}", f"{own_held.regret:.2f}", f"{worst[0]:.1f} ({worst[1]})", f"{own.runs:.0f}")
-        rows.append((title, *cells, f"{own.seconds * len(targets) / 3600:.2f}"))
+        results = {target.name: replayed(target, count) for target in targets}
+        worst = max((result.regret, name) for name, result in results.items())
+        rows.append(
+            (
+                title,
+                f"{np.mean([result.regret for result in results.values()]):.2f}",
+                f"{np.mean([results[name].regret for name in results if name in held]):.2f}",
+                f"{worst[0]:.1f} ({worst[1]})",
+                f"{np.mean([result.runs for result in results.values()]):.0f}",
+                f"{sum(result.seconds for result in results.values()) / 3600:.2f}",
+            )
+        )
     head = ("decided by", "regret", "regret, held", "worst target", "runs a target", "CPU hours, all targets")
     return markdown(head, rows)
 
 
-def _by_process(targets: list[TargetResult]) -> str:
-    """The same number of candidates, chosen by a Gaussian process instead of the estimate's order."""
-    kernels = {"likeness by results elsewhere": by_results_elsewhere(targets), "likeness by features": by_features}
-    rows = []
-    for count in (1, 2, 3, 4, 5):
-        first = [replayed(target, count).regret for target in targets]
-        cells = [str(count), f"{np.mean(first):.2f}"]
-        for kernel in kernels.values():
-            process = [replayed(target, count, by_process=kernel).regret for target in targets]
-            low, high = over_targets([a - b for a, b in zip(process, first, strict=True)])
-            cells.append(f"{np.mean(process):.2f} [{low:.2f}, {high:.2f}]")
-        rows.append(tuple(cells))
-    names = (f"Gaussian process, {name} [95 % of the difference]" for name in kernels)
-    return markdown(("candidates (regret)", "in the estimate's order", *names), rows)
-
-
-def _again(targets: list[TargetResult]) -> str:
+def _again(targets: Sequence[TargetResult]) -> str:
     """Targets that hf_emms.finetune trained anew with one seed, against the runs that the other tables have."""
     rows = []
     for target in targets:
-        again = target.at(AGAIN)
+        again = target.at(SHORT.name)
         if again is None or len(again.candidates) < len(target.candidates):
             continue
-        seeds = [own for seed in (0, 1) if (own := target.by_seed(seed)) is not None]
-        agreed = [weighted_tau(list(again.truth.values()), list(own.values())) for own in seeds]
+        seeds = [truth for seed in (0, 1) if (truth := target.by_seed(seed)) is not None]
+        agreed = [weighted_tau(list(again.truth.values()), list(truth.values())) for truth in seeds]
         best = max(target.truth.values())
         # the shortlist's validation scores are the new ones, regret is of the older runs' means
         order = [target.candidates[i] for i in np.argsort(-np.mean(target.scores("emms_knn"), axis=0), kind="stable")]
         validation = {name: max(run[2] for run in runs) for name, runs in again.runs.items()}
         regrets = [best - target.truth[max(order[:k], key=lambda name: validation[name])] for k in (1, 3)]
-        new = again.agreement(np.mean(again.scores("emms_knn"), axis=0))
         rows.append(
             (
                 target.name,
@@ -293,7 +612,7 @@ def _again(targets: list[TargetResult]) -> str:
                 f"{np.mean(agreed):.2f}",
                 or_dash(target.seeds_agree),
                 f"{np.mean([again.truth[name] - target.truth[name] for name in target.candidates]):+.1f}",
-                f"{new['weighted_tau']:.2f}",
+                f"{again.agreement(np.mean(again.scores('emms_knn'), axis=0))['weighted_tau']:.2f}",
                 *(f"{regret:.1f}" for regret in regrets),
             )
         )
@@ -301,19 +620,20 @@ def _again(targets: list[TargetResult]) -> str:
     return markdown((*head, "weighted τ of EMMS + k-NN", "regret, estimate", "regret, confirm 3 by new runs"), rows)
 
 
-def _costs(targets: list[TargetResult]) -> str:
-    tuned = [run[4] for t in targets for runs in t.runs.values() for run in runs]
-    rows = [("one fine-tuning", f"{np.median(tuned):.1f} s", f"{max(tuned):.0f} s")]
-    for name in ESTIMATORS:
-        spent = [own[name] for t in targets for own in t.record["seconds"].values() if name in own]
-        if spent:
-            rows.append((NAMES[name], f"{np.median(spent) * 1000:.0f} ms", f"{max(spent):.1f} s"))
-    return markdown(("work on one candidate", "median", "most"), rows)
+# ---- R² and score ----------------------------------------------------------------------------------------------------
 
 
-def _truths(targets: list[TargetResult]) -> str:
-    names = list(dict.fromkeys(name for target in targets for name in target.candidates))
-    rows = [
-        (name, *(f"{target.truth[name]:.1f}" if name in target.truth else "" for target in targets)) for name in names
-    ]
-    return markdown(("candidate", *(target.name for target in targets)), rows)
+def swapped() -> tuple[int, list[float]]:
+    """Return how many pairs of checkpoints have score and R², and R²'s differences of those it orders otherwise.
+
+    Pairs are those of all targets, label encoders and samples of the pools with both.
+    """
+    pairs = []
+    for target in (target for pool in POOLS.values() for target in load(pool)):
+        scores = target.record["scores"]
+        for key, shares in scores.items():
+            estimator, _, setting = key.partition("|")
+            if estimator == "emms_r2":
+                both = [pair for pair in zip(scores[f"emms|{setting}"], shares, strict=True) if None not in pair]
+                pairs += [(a - b, c - d) for (a, c), (b, d) in combinations(both, 2)]
+    return len(pairs), [abs(r2) for score, r2 in pairs if score * r2 < 0]

@@ -1,33 +1,28 @@
-"""The committed results: fine-tunings and scores in one small file a pool, and how far they agree.
-
-A pool's file holds everything that is needed to repeat the experiment. `collect` updates it, `load` reads it.
-"""
+"""The committed results of a pool: what every candidate was scored and what fine-tuning it gave, in one small file."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
-from pyarrow import parquet
 
 from hf_emms.evaluation import dataset_blind, measured, weighted_tau
-from scripts.quality.protocol import MICRO, Pool, Target, work
-from scripts.quality.truth import FIELDS
+from scripts.quality.pools import FEWEST, MICRO, Pool
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
+# Of a run: what each entry of its list is.
+FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
 SURE = 2.0  # standard errors that a difference must be to count
-FEWEST = 3  # candidates; with fewer there is nothing to rank
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
+CONFIRMING, SEEDS = "emms_knn", (0, 1)
 
 Measured = dict[str, float]
-Found = dict[str, dict[str, float]]
-"""A candidate's scores on other features: "scores" and "seconds" → column → value."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,13 @@ class TargetResult:
         names = self.record["candidates"]
         return [name for name in names if name in self.runs and (self.only is None or name in self.only)]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all candidates have runs at this budget."""
+        return len(self.candidates) == len(
+            [n for n in self.record["candidates"] if self.only is None or n in self.only]
+        )
+
     @cached_property
     def truth(self) -> dict[str, float]:
         """Candidate → mean test score over seeds at the rate whose mean validation score is best."""
@@ -86,21 +88,21 @@ class TargetResult:
         return groups
 
     def _errors(self, truth: dict[str, float]) -> dict[str, float]:
-        """Candidate → standard error of its accuracy in points: of so many test rows, and of so many seeds."""
-        own = {name: _chosen(self.runs[name]) for name in truth}
-        several = [[run[FIELDS.index("test")] for run in runs] for runs in own.values() if len(runs) > 1]
+        """Candidate → standard error of its accuracy in points, over test rows and over seeds."""
+        chosen = {name: _chosen(self.runs[name]) for name in truth}
+        several = [[run[FIELDS.index("test")] for run in runs] for runs in chosen.values() if len(runs) > 1]
         freedom = sum(len(values) - 1 for values in several)
         between = sum(len(values) * float(np.var(values)) for values in several) / freedom if freedom else 0.0
         rows = self.record["test_rows"]
         return {
-            name: float(np.sqrt(value * (100 - value) / rows + between / len(own[name])))
+            name: float(np.sqrt(value * (100 - value) / rows + between / len(chosen[name])))
             for name, value in truth.items()
         }
 
     def by_seed(self, seed: int) -> dict[str, float] | None:
         """The truth that one seed alone would have given; None where a candidate lacks it."""
-        own = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
-        return {name: _best(runs, self.measure) for name, runs in own.items()} if all(own.values()) else None
+        runs = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
+        return {name: _best(of_seed, self.measure) for name, of_seed in runs.items()} if all(runs.values()) else None
 
     @property
     def seeds_agree(self) -> float | None:
@@ -110,22 +112,22 @@ class TargetResult:
 
     def agreement(self, scores: Sequence[float]) -> Measured:
         """Every measure of scores in the order of the candidates."""
-        found = measured(scores, [self.truth[name] for name in self.candidates])
-        return {name: found[name] for name in MEASURES}
+        values = measured(scores, [self.truth[name] for name in self.candidates])
+        return {name: values[name] for name in MEASURES}
 
     def scores(self, estimator: str, labels: str | None = None, rows: str = "all") -> list[list[float]]:
         """An estimator's scores in the order of the candidates, one list a draw of the sample."""
         prefix = f"{estimator}|{labels or self.labels}|{rows}|"
-        return [self._own(scores) for key, scores in self.record["scores"].items() if key.startswith(prefix)]
+        return [self._of_candidates(values) for key, values in self.record["scores"].items() if key.startswith(prefix)]
 
     def measures(self, estimator: str, labels: str | None = None, rows: str = "all") -> Measured | None:
         """An estimator's measures, the mean over draws of the sample; None where it has no scores."""
-        found = [self.agreement(scores) for scores in self.scores(estimator, labels, rows)]
-        return {name: float(np.nanmean([one[name] for one in found])) for name in MEASURES} if found else None
+        draws = [self.agreement(scores) for scores in self.scores(estimator, labels, rows)]
+        return {name: _mean([draw[name] for draw in draws]) for name in MEASURES} if draws else None
 
     def described(self, name: str) -> list[float]:
         """A fact about each candidate: "parameters" or "widths"."""
-        return self._own(self.record[name])
+        return self._of_candidates(self.record[name])
 
     @property
     def at_random(self) -> Measured:
@@ -139,9 +141,15 @@ class TargetResult:
         other = replace(self, budget=budget)
         return other if len(other.candidates) >= FEWEST else None
 
-    def _own(self, values: Sequence[float]) -> list[float]:
-        own = set(self.candidates)
-        return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in own]
+    def _of_candidates(self, values: Sequence[float]) -> list[float]:
+        names = set(self.candidates)
+        return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in names]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is a number; NaN where nothing is."""
+    numbers = [value for value in values if not np.isnan(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def _best(runs: list[list], measure: str) -> float:
@@ -154,141 +162,80 @@ def _chosen(runs: list[list]) -> list[list]:
     by_rate: dict[float, list[list]] = defaultdict(list)
     for run in runs:
         by_rate[run[0]].append(run)
-    return max(by_rate.values(), key=lambda own: np.mean([run[2] for run in own]))
+    if len(by_rate) == 1:
+        return runs
+    return max(by_rate.values(), key=lambda of_rate: np.mean([run[2] for run in of_rate]))
 
 
-def load(pool: Pool = MICRO) -> tuple[dict[str, Any], list[TargetResult]]:
-    """The protocol and the targets of a pool's results, at the budget of its truth."""
-    if not pool.results.exists():
-        return {}, []
-    content = json.loads(pool.results.read_text(encoding="utf-8"))
-    budget = pool.truth
-    targets = [TargetResult(name, record, budget, labels=pool.labels) for name, record in content["targets"].items()]
-    return content["protocol"], targets
+@dataclass(frozen=True)
+class Confirmed:
+    """What fine-tuning a shortlist would have given, the mean over seeds.
+
+    Attributes:
+        regret: the best truth minus that of the pick, in points.
+        runs: fine-tunings.
+        seconds: of them.
+    """
+
+    regret: float
+    runs: float
+    seconds: float
 
 
-def controls(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
-    """Control → target → measures: what knows nothing of features and labels."""
-    blind = dataset_blind({target.name: target.truth for target in targets})
-    found: dict[str, dict[str, Measured]] = defaultdict(dict)
-    for target in targets:
-        elsewhere = blind[target.name]
-        if set(elsewhere) >= set(target.candidates):
-            found["dataset-blind"][target.name] = target.agreement([elsewhere[name] for name in target.candidates])
-        found["parameters"][target.name] = target.agreement(target.described("parameters"))
-        found["feature width"][target.name] = target.agreement(target.described("widths"))
-        found["random"][target.name] = target.at_random
-    return found
+def replayed(target: TargetResult, count: int) -> Confirmed:
+    """Confirm the first candidates of a target by the estimate's order; with none the estimate's first is picked.
+
+    A candidate is confirmed by one run at each of its learning rates with one seed; the best validation score picks.
+    """
+    scores = np.mean(target.scores(CONFIRMING), axis=0)
+    order = [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
+    best, outcomes = max(target.truth.values()), []
+    for seed in [seed for seed in SEEDS if target.by_seed(seed) is not None]:
+        runs = {name: [run for run in target.runs[name] if run[1] == seed] for name in order}
+        shortlist = order[:count]
+        pick = max(shortlist, key=lambda name: max(run[2] for run in runs[name])) if shortlist else order[0]
+        spent = [run for name in shortlist for run in runs[name]]
+        outcomes.append((best - target.truth[pick], len(spent), sum(run[4] for run in spent)))
+    return Confirmed(*(float(value) for value in np.mean(outcomes, axis=0)))
 
 
-def collect(pool: Pool) -> None:
-    """Update a pool's results with what the work folder holds; what is not there stays as it is."""
-    from scripts.quality.truth import finished
+def load(pool: Pool = MICRO, budget: str | None = None) -> list[TargetResult]:
+    """Return the targets of a pool's results, at the budget of its truth or another one."""
+    records = read(pool).items()
+    return [TargetResult(name, record, budget or pool.truth, labels=pool.labels) for name, record in records]
 
-    runs = [one for one in finished() if one["pool"] == pool.name]
-    before = json.loads(pool.results.read_text(encoding="utf-8"))["targets"] if pool.results.exists() else {}
-    every = {target.name: _target(target, runs, before.get(target.name)) for target in pool.targets}
-    targets = {name: target for name, target in every.items() if target}
-    text = json.dumps({"protocol": _protocol(pool), "targets": targets}, separators=(",", ":"))
+
+def read(pool: Pool) -> dict[str, dict[str, Any]]:
+    """Return target → what the file holds of it."""
+    return json.loads(pool.results.read_text(encoding="utf-8"))["targets"] if pool.results.exists() else {}
+
+
+def write(pool: Pool, records: dict[str, dict[str, Any]]) -> None:
+    """Write a pool's results, with the versions that the newest of them were made with."""
+    protocol = {
+        "budgets": {b.name: {"seeds": b.seeds, "rows": b.rows, "epochs": b.epochs} for b in pool.budgets},
+        "kinds": {candidate.name: candidate.kind for candidate in pool.candidates},
+        "fields": FIELDS,
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    text = json.dumps({"protocol": protocol, "targets": records}, separators=(",", ":"))
     # one line a target, so that a difference between two runs can be read
-    for name in targets:
+    for name in records:
         text = text.replace(f'"{name}":{{"task"', f'\n"{name}":{{"task"')
     pool.results.parent.mkdir(exist_ok=True)
     pool.results.write_text(text + "\n", encoding="utf-8")
-    done = sum(len(own) for target in targets.values() for of in target["runs"].values() for own in of.values())
-    print(f"{pool.results}: {len(targets)} targets, {done} fine-tunings")
 
 
-def _protocol(pool: Pool) -> dict[str, Any]:
-    versions = {name: metadata.version(name) for name in PACKAGES}
-    budgets = {
-        budget.name: {"seeds": budget.seeds, "settings": budget.settings, "epochs": budget.epochs}
-        for budget in pool.budgets
-    }
-    kinds = {candidate.name: candidate.kind for candidate in pool.candidates}
-    return {"budgets": budgets, "kinds": kinds, "fields": FIELDS, "versions": versions}
-
-
-def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Everything about one target: runs by budget and candidate, scores by setting."""
-    from scripts.quality import other_features
-    from scripts.quality.scores import scores_path
-
-    mine = [run for run in runs if run["target"] == target.name]
-    path = scores_path(target)
-    scored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    more = other_features.found(target)
-    names = [name for name in scored if any(run["candidate"] == name for run in mine)]
-    if len(names) < FEWEST or not set(before["candidates"] if before else ()) <= set(names):
-        # the scores stay; runs are added where their candidates are the same
-        names = before["candidates"] if before else []
-        kept = before and before | _test_rows(target) | {"runs": _runs(mine, names)} | _similarity(target, names)
-        return kept and with_more(kept, more)
-    same = before if before and before["candidates"] == names else {}
-    kept = {name: same[name] for name in ("similarity",) if name in same}
-    settings = [key for key in scored[names[0]]["scores"] if all(key in scored[name]["scores"] for name in names)]
-    fresh = (
-        {
-            "task": target.task,
-            "half": target.half,
-            "measure": target.measure,
-            **_test_rows(target),
-            "candidates": names,
-            "revisions": [next(run["revision"] for run in mine if run["candidate"] == name) for name in names],
-            "parameters": [scored[name]["parameters"] for name in names],
-            "widths": [scored[name]["width"] for name in names],
-            "runs": _runs(mine, names),
-            "scores": {key: [_rounded(scored[name]["scores"][key]) for name in names] for key in settings},
-            "seconds": {name: scored[name]["seconds"] for name in names},
-        }
-        | kept
-        | _similarity(target, names)
-    )
-    return with_more(fresh, more)
-
-
-def with_more(target: dict[str, Any], more: dict[str, Found]) -> dict[str, Any]:
-    """A target with scores on other features, where all its candidates have them."""
-    names = target["candidates"]
-    if not set(names) <= set(more):
-        return target
-    scores = {key: [_rounded(more[name]["scores"][key]) for name in names] for key in more[names[0]]["scores"]}
-    seconds = {name: target["seconds"][name] | more[name]["seconds"] for name in names}
-    return target | {"scores": target["scores"] | scores, "seconds": seconds}
-
-
-def _rounded(score: float) -> float:
-    return float(f"{score:.6g}")
-
-
-def _test_rows(target: Target) -> dict[str, int]:
-    """How many rows the test scores are means of, where the target's rows were made."""
-    files = [*(work() / "targets" / target.name).glob("data/test*.parquet")]
-    return {"test_rows": sum(parquet.read_metadata(path).num_rows for path in files)} if files else {}
-
-
-def _similarity(target: Target, names: Sequence[str]) -> dict[str, list[list[float]]]:
-    """CKA of every two candidates, in their order, where it was computed."""
-    from scripts.quality.similarity import similarity_path
-
-    path = similarity_path(target)
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if not set(names) <= set(found):
-        return {}
-    return {"similarity": [[round(found[one][other], 3) for other in names] for one in names]}
-
-
-def _runs(records: list[dict], names: Sequence[str]) -> dict[str, dict[str, list[list]]]:
-    """Budget → candidate → runs as FIELDS has them, without what older runs lack."""
-    found: dict[str, dict[str, list[list]]] = defaultdict(lambda: defaultdict(list))
-    digits: dict[str, Callable[[float], float]] = {
-        "validation": lambda x: round(x, 2),
-        "test": lambda x: round(x, 2),
-        "seconds": lambda x: round(x, 1),
-        "loss": lambda x: x if x is None else round(x, 4),
-    }
-    for name in names:
-        for run in (run for run in records if run["candidate"] == name):
-            values = [digits.get(field, lambda x: x)(run[field]) for field in FIELDS if field in run]
-            found[run["budget"]][name].append(values)
-    return found
+def controls(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
+    """Return control → target → measures: what knows nothing of features and labels."""
+    blind = dataset_blind({target.name: target.truth for target in targets})
+    by_control: dict[str, dict[str, Measured]] = defaultdict(dict)
+    for target in targets:
+        elsewhere = blind[target.name]
+        if set(elsewhere) >= set(target.candidates):
+            by_control["dataset-blind"][target.name] = target.agreement([elsewhere[n] for n in target.candidates])
+        for control, fact in (("parameters", "parameters"), ("feature width", "widths")):
+            if fact in target.record:
+                by_control[control][target.name] = target.agreement(target.described(fact))
+        by_control["random"][target.name] = target.at_random
+    return by_control

@@ -1,10 +1,9 @@
-"""Rows in three splits: drawn, written as a Hub dataset folder, and read back."""
+"""Rows in three splits: read from the Hub, drawn, and written as a Hub dataset folder."""
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,19 @@ from typing import Any
 import numpy as np
 from datasets import Audio, ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets import Image as ImageFeature
-from PIL import Image
 
-from scripts.quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
+from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 
 SPLITS = ("train", "validation", "test")
+# Columns that hold neither texts nor classes.
+_FEATURES = {
+    "image": ImageFeature(),
+    "audio": {"bytes": Value("binary"), "path": Value("string")},
+    "box": List(Value("float32")),
+    "score": Value("float64"),
+    "tokens": List(Value("string")),
+    "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ Table = dict[str, Split]
 
 
 def hub_rows(repo: str, config: str, split: str) -> Dataset:
-    """Rows of a Hub dataset; from parquet copies under HF_EMMS_QUALITY_ROWS where that is set.
+    """Return rows of a Hub dataset; from parquet copies under HF_EMMS_QUALITY_ROWS where that is set.
 
     Args:
         repo: dataset id; a copy is expected in OWNER--NAME/CONFIG/ with files that begin with the split's name, or
@@ -43,10 +50,21 @@ def hub_rows(repo: str, config: str, split: str) -> Dataset:
     if copies is None:
         return load_dataset(repo, config, split=split)
     folder = Path(copies) / repo.replace("/", "--") / config
-    files = sorted(
-        str(path) for pattern in (f"{split}-*.parquet", f"{split}/*.parquet") for path in folder.glob(pattern)
-    )
-    return Dataset.from_parquet(files)
+    patterns = (f"{split}-*.parquet", f"{split}/*.parquet")
+    return Dataset.from_parquet(sorted(str(path) for pattern in patterns for path in folder.glob(pattern)))
+
+
+def hub_columns(repo: str, config: str, splits: Sequence[str], columns: Mapping[str, str]) -> dict[str, list]:
+    """Return columns of several splits of a Hub dataset, one after the other.
+
+    Args:
+        repo: as `hub_rows` takes it, as is `config`.
+        config: the configuration.
+        splits: the splits.
+        columns: name of a column → the Hub's name for it.
+    """
+    parts = [hub_rows(repo, config, split) for split in splits]
+    return {name: [value for part in parts for value in part[column]] for name, column in columns.items()}
 
 
 def split_rows(
@@ -57,6 +75,7 @@ def split_rows(
     shares: tuple[float, float, float] | None = None,
     counts: tuple[int, int, int] = (TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS),
     group: str | None = None,
+    left_out: str | None = None,
 ) -> Table:
     """Draw three splits that share no input.
 
@@ -67,19 +86,21 @@ def split_rows(
         shares: of all rows, instead of `counts`.
         counts: numbers of rows.
         group: a column whose equal rows stay in one split; by default, only the first row of an input is used.
+        left_out: a column that the splits do not have.
     """
     values = next(iter(rows.values())) if group is None else rows[group]
     keys = [value["bytes"] if isinstance(value, dict) else value for value in values]
     members: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
         members.setdefault(key, []).append(row)
-    groups = [own if group else own[:1] for own in members.values()]
+    groups = [places if group else places[:1] for places in members.values()]
     order = [row for i in np.random.default_rng(seed).permutation(len(groups)) for row in groups[i]]
     sizes = [int(share * len(order)) for share in shares] if shares else list(counts)
     ends = [_whole_groups(end, order, keys) for end in np.cumsum(sizes)]
     parts = np.split(np.array(order[: ends[-1]]), ends[:-1])
+    kept = {column: values for column, values in rows.items() if column != left_out}
     return {
-        name: Split({column: [values[i] for i in part] for column, values in rows.items()}, tuple(classes))
+        name: Split({column: [values[i] for i in part] for column, values in kept.items()}, tuple(classes))
         for name, part in zip(SPLITS, parts, strict=True)
     }
 
@@ -91,38 +112,15 @@ def _whole_groups(end: int, order: list[int], keys: list) -> int:
     return min(int(end), len(order))
 
 
-def png(image: Image.Image) -> dict[str, bytes]:
-    """A cell of an image column."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return {"bytes": buffer.getvalue()}
-
-
 def write(folder: Path, table: Table) -> None:
     """Write parquet files with features, laid out as on the Hub."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name, split in table.items():
-        features = Features({column: _feature(column, split) for column in split.columns})
+        labels = ClassLabel(names=list(split.classes)) if split.classes else Value("string")
+        known = {**_FEATURES, "label": labels, "tags": List(labels)}
+        features = Features({column: known.get(column, Value("string")) for column in split.columns})
         dataset = Dataset.from_dict(split.columns, features=features)
         if "audio" in split.columns:
             # Given as a feature, it would decode every clip, which needs torchcodec.
             dataset = dataset.cast_column("audio", Audio())
         dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
-
-
-def _feature(column: str, split: Split) -> Any:
-    if column == "image":
-        return ImageFeature()
-    if column == "audio":
-        return {"bytes": Value("binary"), "path": Value("string")}
-    if column == "box":
-        return List(Value("float32"))
-    if column == "score":
-        return Value("float64")
-    if column == "tokens":
-        return List(Value("string"))
-    if column == "tags":
-        return List(ClassLabel(names=list(split.classes)))
-    if column == "answers":
-        return {"text": List(Value("string")), "answer_start": List(Value("int32"))}
-    return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")

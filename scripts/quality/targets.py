@@ -1,56 +1,72 @@
-"""The 14 targets of the micro pool: their rows, drawn from the demo's sources and from the Hub, in three splits."""
+"""The rows of every target in three splits, drawn from the demo's sources and from the Hub."""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+from datasets import Audio, concatenate_datasets
 from PIL import Image
 
-from scripts.demo import data, data_spans, expressions, questions, scenes, sources
+from scripts.demo import data, data_spans, expressions, questions, scenes, sounds, sources
 from scripts.demo.scenes import CELL, Thing
-from scripts.quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
-from scripts.quality.rows import Split, Table, hub_rows, png, split_rows
+from scripts.quality import photos
+from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
+from scripts.quality.rows import Split, Table, hub_columns, hub_rows, split_rows
 
-IMAGE_SEED, TEXT_SEED, ANSWER_SEED, PAIR_SEED = 40, 41, 42, 43
-EMOJI_GROUPS = sources.NOTO_GROUPS
+# Of the draws of pictures, texts, answers, pairs; of the real pools; of pairs and words; of sounds and responses.
+IMAGE_SEED, TEXT_SEED, ANSWER_SEED, PAIR_SEED, REAL_SEED, WORDS_SEED, SOUND_SEED = 40, 41, 42, 43, 50, 60, 70
+# Rows to train on, to choose rates by, and to report.
+REAL_IMAGE_ROWS, REAL_TEXT_ROWS, PAIR_ROWS = (2_500, 500, 2_000), (3_000, 500, 2_000), (1_500, 300, 800)
+PAIR_SHARES = (0.5, 0.15, 0.35)
+ROWS = TRAIN_ROWS + VALIDATION_ROWS + TEST_ROWS
+SCENES = {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS, "test": TEST_ROWS}
 EMOJI_SIDE = 72
 SCENE_OBJECTS = 24  # each in about a hundred scenes of the training rows
-SCENES = {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS, "test": TEST_ROWS}
-TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "number")
 PER_FILE, PER_ANSWER = 1_000, 20  # definitions of one lexicographer file and with one answer
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
-ROWS = TRAIN_ROWS + VALIDATION_ROWS + TEST_ROWS
 PER_PICTURE = 3  # questions of one easy-VQA picture
+LANGUAGES = ("de", "fr", "es", "it", "pl", "sv")
+NUMBERS = 84  # of each language, of two digits
+TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "number")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
+Make = Callable[[], Table]
+
+
+def png(image: Image.Image) -> dict[str, bytes]:
+    """Return a cell of an image column."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue()}
+
+
+# ---- pictures of classes ---------------------------------------------------------------------------------------------
 
 
 def fashion() -> Table:
-    """FashionMNIST rows of its test split, which no candidate has seen."""
-    return split_rows(fashion_rows(), classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
+    """FashionMNIST's test split, which no candidate has seen."""
+    return split_rows(_fashion_rows(), classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
 
 
-def fashion_rows() -> dict[str, list]:
-    """The test split of FashionMNIST."""
+def fashion_real() -> Table:
+    """The same with more rows."""
+    return split_rows(_fashion_rows(), classes=data.FASHION_CLASSES, seed=REAL_SEED, counts=REAL_IMAGE_ROWS)
+
+
+def _fashion_rows() -> dict[str, list]:
     images, labels = sources.fashion_mnist("t10k")
     return {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
 
 
-def cifar10() -> Table:
-    """CIFAR-10 rows."""
-    rows, names = cifar10_rows()
-    return split_rows(rows, classes=names, seed=IMAGE_SEED)
-
-
-def cifar10_rows() -> tuple[dict[str, list], list[str]]:
-    """Both splits of CIFAR-10, and the names of its classes."""
-    train, test = (hub_rows("uoft-cs/cifar10", "plain_text", split) for split in ("train", "test"))
-    names = train.features["label"].names
-    rows = {"image": [], "label": []}
-    for part in (train, test):
-        rows["image"] += [png(image.convert("RGB")) for image in part["img"]]
-        rows["label"] += list(part["label"])
-    return rows, names
+def cifar10(seed: int, counts: tuple[int, int, int]) -> Table:
+    """Both splits of CIFAR-10."""
+    columns = {"image": "img", "label": "label"}
+    rows = hub_columns("uoft-cs/cifar10", "plain_text", ("train", "test"), columns)
+    rows["image"] = [png(image.convert("RGB")) for image in rows["image"]]
+    names = hub_rows("uoft-cs/cifar10", "plain_text", "test").features["label"].names
+    return split_rows(rows, classes=names, seed=seed, counts=counts)
 
 
 def emoji_groups() -> Table:
@@ -58,14 +74,19 @@ def emoji_groups() -> Table:
     rng = np.random.default_rng(IMAGE_SEED)
     rows: dict[str, list] = {"image": [], "label": []}
     for item in sources.emoji():
-        if item.group not in EMOJI_GROUPS or not _drawn(item):
+        if item.group not in sources.NOTO_GROUPS or not _is_drawn(item):
             continue
         ground = Image.new("RGB", (EMOJI_SIDE, EMOJI_SIDE), tuple(int(c) for c in rng.integers(200, 256, 3)))
         picture = sources.fluent_picture(item).resize((EMOJI_SIDE - 8, EMOJI_SIDE - 8), Image.Resampling.LANCZOS)
         ground.paste(picture, (4, 4), picture)
         rows["image"].append(png(ground))
-        rows["label"].append(EMOJI_GROUPS.index(item.group))
-    return split_rows(rows, classes=EMOJI_GROUPS, seed=IMAGE_SEED, shares=(0.58, 0.14, 0.28))
+        rows["label"].append(sources.NOTO_GROUPS.index(item.group))
+    return split_rows(rows, classes=sources.NOTO_GROUPS, seed=IMAGE_SEED, shares=(0.58, 0.14, 0.28))
+
+
+def _is_drawn(item: sources.Emoji) -> bool:
+    points = "-".join(f"{ord(character):04x}" for character in item.text)
+    return any((sources.FLUENT_SVG / f"{name}.svg").exists() for name in (points, points.replace("-fe0f", "")))
 
 
 def digits() -> Table:
@@ -78,13 +99,14 @@ def digits() -> Table:
     return split_rows(rows, classes=[str(digit) for digit in range(10)], seed=IMAGE_SEED, shares=(0.55, 0.15, 0.30))
 
 
+# ---- scenes: captions, questions, boxes ------------------------------------------------------------------------------
+
+
 def emoji_scenes() -> Table:
     """Scenes of Fluent emoji with one caption each, as the demo draws them, of other objects' mixture."""
-    by_name = {item.name: item for item in sources.emoji()}
-    things = data.things()
+    things, picture_of = list(data.things()), _fluent()[1]
     chosen = sorted(np.random.default_rng(IMAGE_SEED).choice(len(things), SCENE_OBJECTS, replace=False))
-    shown = [things[i] for i in chosen]
-    return _scenes(shown, lambda thing, part: sources.fluent_picture(by_name[thing.emoji_name]))
+    return _captioned([things[i] for i in chosen], lambda thing, split: picture_of(thing))
 
 
 def garment_scenes() -> Table:
@@ -94,20 +116,20 @@ def garment_scenes() -> Table:
     things = [Thing(name, name, "dresses" if name == "dress" else name + "s") for name in names]
     rng = np.random.default_rng(IMAGE_SEED + 1)
     part_of = rng.choice(3, len(labels), p=(0.5, 0.15, 0.35))
-    pools = {
+    garments = {
         (name, split): np.flatnonzero((labels == i) & (part_of == s))
         for i, name in enumerate(names)
         for s, split in enumerate(SCENES)
     }
 
     def picture(thing: Thing, split: str) -> Image.Image:
-        image = images[rng.choice(pools[thing.emoji_name, split])]
+        image = images[rng.choice(garments[thing.emoji_name, split])]
         return Image.fromarray(image).resize((CELL, CELL)).convert("RGBA")
 
-    return _scenes(things, picture)
+    return _captioned(things, picture)
 
 
-def _scenes(things: list[Thing], picture: Callable[[Thing, str], Image.Image]) -> Table:
+def _captioned(things: list[Thing], picture: Callable[[Thing, str], Image.Image]) -> Table:
     table: Table = {}
     for number, (split, count) in enumerate(SCENES.items()):
         seed = IMAGE_SEED + 1_000_000 * (number + 1)
@@ -120,9 +142,60 @@ def _scenes(things: list[Thing], picture: Callable[[Thing, str], Image.Image]) -
     return table
 
 
-def _drawn(item: sources.Emoji) -> bool:
-    points = "-".join(f"{ord(character):04x}" for character in item.text)
-    return any((sources.FLUENT_SVG / f"{name}.svg").exists() for name in (points, points.replace("-fe0f", "")))
+def easy_vqa() -> Table:
+    """Questions on single shapes; those that yes or no answers are fewer than in the source, where they are most."""
+    asked: dict[int, list[tuple[str, str]]] = {}
+    for question, answer, number in sources.easy_vqa_questions("train"):
+        asked.setdefault(number, []).append((question, answer))
+    rng = np.random.default_rng(PAIR_SEED)
+    rows = []
+    for number in rng.permutation(sorted(asked))[: ROWS // PER_PICTURE + 1]:
+        plain = [pair for pair in asked[number] if pair[1] in ("yes", "no")]
+        whats = [pair for pair in asked[number] if pair not in plain]
+        chosen = [plain[rng.integers(len(plain))], *(whats[i] for i in rng.permutation(len(whats))[: PER_PICTURE - 1])]
+        with Image.open(sources.easy_vqa_picture("train", int(number))) as opened:
+            cell = png(opened.convert("RGB"))
+        rows += [(cell, *pair, int(number)) for pair in chosen]
+    return _by_picture(("image", "question", "answer"), rows)
+
+
+def emoji_vqa() -> Table:
+    """Four questions on each scene of Fluent emoji: what, of which kind, how many, is there one."""
+    by_name, picture_of = _fluent()
+    kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
+    rows = []
+    for number, asked in enumerate(questions.ask(kinds, ROWS // 4 + 1, PAIR_SEED)):
+        cell = png(scenes.draw(asked.scene, picture_of, PAIR_SEED + number))
+        rows += [(cell, *pair, number) for pair in asked.questions]
+    return _by_picture(("image", "question", "answer"), rows)
+
+
+def emoji_boxes() -> Table:
+    """One expression and the box of every thing in scenes of Fluent emoji that hold one thing twice."""
+    by_name, picture_of = _fluent()
+    rng = np.random.default_rng(PAIR_SEED)
+    rows = []
+    for number, scene in enumerate(expressions.refer([by_name[n] for n in expressions.NAMES], ROWS // 3, PAIR_SEED)):
+        picture, boxes = expressions.draw(scene, picture_of)
+        cell = png(picture)
+        for phrases, box in zip(scene.expressions, boxes, strict=True):
+            rows.append((cell, phrases[rng.integers(len(phrases))], list(box), number))
+    return _by_picture(("image", "expression", "box"), rows)
+
+
+def _by_picture(names: Sequence[str], rows: list[tuple]) -> Table:
+    """A table of rows that end with the number of their picture."""
+    columns = dict(zip((*names, "picture"), map(list, zip(*rows, strict=True)), strict=True))
+    return split_rows(columns, seed=PAIR_SEED, group="picture", left_out="picture")
+
+
+def _fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
+    by_name = {item.name: item for item in sources.emoji()}
+    things = {thing.emoji_name: thing for thing in data.things()}
+    return things, lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
 
 
 def glosses() -> Table:
@@ -136,149 +209,198 @@ def glosses() -> Table:
     return split_rows(rows, classes=names, seed=TEXT_SEED, shares=(0.60, 0.15, 0.25))
 
 
-def trec() -> Table:
+def trec(seed: int, counts: tuple[int, int, int]) -> Table:
     """TREC questions and the coarse type of their answer."""
-    return split_rows(trec_rows(), classes=TREC_CLASSES, seed=TEXT_SEED)
+    columns = {"text": "text", "label": "coarse_label"}
+    rows = hub_columns("CogComp/trec", "default", ("train", "test"), columns)
+    return split_rows(rows, classes=TREC_CLASSES, seed=seed, counts=counts)
 
 
-def trec_rows() -> dict[str, list]:
-    """Both splits of TREC."""
-    parts = [hub_rows("CogComp/trec", "default", split) for split in ("train", "test")]
-    return {
-        "text": [text for part in parts for text in part["text"]],
-        "label": [label for part in parts for label in part["coarse_label"]],
-    }
-
-
-def sst2() -> Table:
+def sst2(seed: int, counts: tuple[int, int, int]) -> Table:
     """SST-2 sentences and their sentiment."""
-    return split_rows(sst2_rows(), classes=("negative", "positive"), seed=TEXT_SEED)
+    rows = hub_columns("nyu-mll/glue", "sst2", ("train", "validation"), {"text": "sentence", "label": "label"})
+    return split_rows(rows, classes=("negative", "positive"), seed=seed, counts=counts)
 
 
-def sst2_rows() -> dict[str, list]:
-    """The splits of SST-2 that have labels."""
-    parts = [hub_rows("nyu-mll/glue", "sst2", split) for split in ("train", "validation")]
-    return {
-        "text": [text for part in parts for text in part["sentence"]],
-        "label": [label for part in parts for label in part["label"]],
-    }
+def clinc() -> Table:
+    """CLINC requests and their intent, one of 150."""
+    place = ("clinc/clinc_oos", "full")
+    rows = hub_columns(*place, ("train", "validation", "test"), {"text": "text", "label": "intent"})
+    names = hub_rows(*place, "test").features["intent"].names
+    return split_rows(rows, classes=names, seed=REAL_SEED, counts=(4_500, 750, 3_000))
 
 
 def wordnet_spans() -> Table:
     """What kind of thing a noun names, answered in its definition, which no candidate was trained on."""
     chosen = data_spans.definitions(PER_FILE, PER_ANSWER)
     rows = {
-        "context": [one.context for one in chosen],
-        "question": [one.ask() for one in chosen],
-        "answers": [{"text": [one.answer], "answer_start": [one.start]} for one in chosen],
+        "context": [definition.context for definition in chosen],
+        "question": [definition.ask() for definition in chosen],
+        "answers": [{"text": [definition.answer], "answer_start": [definition.start]} for definition in chosen],
     }
     return split_rows(rows, seed=ANSWER_SEED)
 
 
 def xquad() -> Table:
     """XQuAD's English questions, each on the sentence that holds its answer: small candidates read 64 tokens."""
-    rows: dict[str, list] = {"context": [], "question": [], "answers": []}
-    paragraphs: list[str] = []
+    rows: dict[str, list] = {"context": [], "question": [], "answers": [], "paragraph": []}
     for row in hub_rows("google/xquad", "xquad.en", "validation"):
         answer, start = row["answers"]["text"][0], row["answers"]["answer_start"][0]
-        sentence, begin = sentence_around(row["context"], start, start + len(answer))
-        paragraphs.append(row["context"])
-        rows["context"].append(sentence)
+        breaks = [match.end() for match in SENTENCE_END.finditer(row["context"])]
+        begin = max((place for place in breaks if place <= start), default=0)
+        stop = min((place for place in breaks if place >= start + len(answer)), default=len(row["context"]))
+        rows["context"].append(row["context"][begin:stop].rstrip())
         rows["question"].append(row["question"])
         rows["answers"].append({"text": [answer], "answer_start": [start - begin]})
-    table = split_rows(rows | {"paragraph": paragraphs}, seed=ANSWER_SEED, shares=(0.6, 0.12, 0.28), group="paragraph")
-    for split in table.values():
-        del split.columns["paragraph"]
-    return table
+        rows["paragraph"].append(row["context"])
+    return split_rows(rows, seed=ANSWER_SEED, shares=(0.6, 0.12, 0.28), group="paragraph", left_out="paragraph")
 
 
-def sentence_around(context: str, start: int, end: int) -> tuple[str, int]:
-    """The sentences that hold a span, and where they begin."""
-    breaks = [found.end() for found in SENTENCE_END.finditer(context)]
-    begin = max((at for at in breaks if at <= start), default=0)
-    stop = min((at for at in breaks if at >= end), default=len(context))
-    return context[begin:stop].rstrip(), begin
+# ---- pairs of texts, words -------------------------------------------------------------------------------------------
 
 
-def easy_vqa() -> Table:
-    """Questions on single shapes; those that yes or no answers are fewer than in the source, where they are most."""
-    asked: dict[int, list[tuple[str, str]]] = {}
-    for question, answer, number in sources.easy_vqa_questions("train"):
-        asked.setdefault(number, []).append((question, answer))
-    rng = np.random.default_rng(PAIR_SEED)
-    rows: dict[str, list] = {"image": [], "question": [], "answer": [], "picture": []}
-    for number in rng.permutation(sorted(asked))[: ROWS // PER_PICTURE + 1]:
-        plain = [pair for pair in asked[number] if pair[1] in ("yes", "no")]
-        whats = [pair for pair in asked[number] if pair not in plain]
-        chosen = [plain[rng.integers(len(plain))], *(whats[i] for i in rng.permutation(len(whats))[: PER_PICTURE - 1])]
-        with Image.open(sources.easy_vqa_picture("train", int(number))) as opened:
-            cell = png(opened.convert("RGB"))
-        _add(rows, cell, number, chosen)
-    return _split_by_picture(rows)
+def med() -> Table:
+    """MED: whether the second sentence follows from the first, for sentences that differ in one place."""
+    columns = {"sentence1": "sentence1", "sentence2": "sentence2", "label": "gold_label"}
+    rows = hub_columns("verypluming/MED", "data", ["train"], columns)
+    names = hub_rows("verypluming/MED", "data", "train").features["gold_label"].names
+    return split_rows(rows, classes=names, seed=WORDS_SEED, counts=PAIR_ROWS, group="sentence1")
 
 
-def emoji_vqa() -> Table:
-    """Four questions on each scene of Fluent emoji: what, of which kind, how many, is there one."""
-    by_name, picture_of = _fluent()
-    kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
-    rows: dict[str, list] = {"image": [], "question": [], "answer": [], "picture": []}
-    for number, asked in enumerate(questions.ask(kinds, ROWS // 4 + 1, PAIR_SEED)):
-        cell = png(scenes.draw(asked.scene, picture_of, PAIR_SEED + number))
-        _add(rows, cell, number, list(asked.questions))
-    return _split_by_picture(rows)
+def sts_images() -> Table:
+    """Captions of pictures and how alike they are, from 0 to 5."""
+    columns = {name: name for name in ("sentence1", "sentence2", "score")}
+    rows = hub_columns("mteb/sts-images-2014-2015", "data", ("train", "test"), columns)
+    return split_rows(rows, seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
 
 
-def emoji_boxes() -> Table:
-    """One expression and the box of every thing in scenes of Fluent emoji that hold one thing twice."""
-    by_name, picture_of = _fluent()
-    rng = np.random.default_rng(PAIR_SEED)
-    rows: dict[str, list] = {"image": [], "expression": [], "box": [], "picture": []}
-    shown = [by_name[name] for name in expressions.NAMES]
-    for number, scene in enumerate(expressions.refer(shown, ROWS // 3, PAIR_SEED)):
-        picture, boxes = expressions.draw(scene, picture_of)
-        cell = png(picture)
-        for phrases, box in zip(scene.expressions, boxes, strict=True):
-            rows["image"].append(cell)
-            rows["expression"].append(phrases[rng.integers(len(phrases))])
-            rows["box"].append(list(box))
-            rows["picture"].append(number)
-    return _split_by_picture(rows)
+def covid() -> Table:
+    """Questions about COVID-19 and whether they ask the same."""
+    columns = {"sentence1": "question_1", "sentence2": "question_2", "label": "similar"}
+    rows = hub_columns("deepset/covid-question-similarity", "en", ["test"], columns)
+    return split_rows(rows, classes=("different", "similar"), seed=WORDS_SEED, shares=PAIR_SHARES, group="sentence1")
 
 
-def _add(rows: dict[str, list], cell: dict[str, bytes], number: int, pairs: list[tuple[str, str]]) -> None:
-    for question, answer in pairs:
-        rows["image"].append(cell)
-        rows["question"].append(question)
-        rows["answer"].append(answer)
-        rows["picture"].append(int(number))
+def tagged(repo: str, column: str) -> Table:
+    """Sentences whose words are tagged: new and rare entities in posts (WNUT-17), parts of speech (EWT)."""
+    rows = hub_columns(repo, "data", ("train", "validation", "test"), {"tokens": "tokens", "tags": column})
+    names = hub_rows(repo, "data", "test").features[column].feature.names
+    rows["text"] = [" ".join(words) for words in rows["tokens"]]
+    return split_rows(rows, classes=names, seed=WORDS_SEED, counts=PAIR_ROWS, group="text", left_out="text")
 
 
-def _split_by_picture(rows: dict[str, list]) -> Table:
-    table = split_rows(rows, seed=PAIR_SEED, group="picture")
-    for split in table.values():
-        del split.columns["picture"]
-    return table
+# ---- sounds ----------------------------------------------------------------------------------------------------------
 
 
-def _fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
-    by_name = {item.name: item for item in sources.emoji()}
-    things = {thing.emoji_name: thing for thing in data.things()}
-    return things, lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
+def recordings(column: str) -> Table:
+    """Free Spoken Digits: ten digits, each said often by each of six speakers; what is said, or who says it."""
+    parts = [hub_rows("mteb/free-spoken-digit-dataset", "data", split) for split in ("train", "test")]
+    rows = concatenate_datasets([part.cast_column("audio", Audio(decode=False)) for part in parts])
+    labels = [str(value) for value in rows[column]]
+    names = sorted({*labels})
+    columns = {"audio": list(rows["audio"]), "label": [names.index(label) for label in labels]}
+    return split_rows(columns, classes=names, seed=SOUND_SEED, counts=(300, 60, 300))
 
 
-MAKERS: dict[str, Callable[[], Table]] = {
+def languages() -> Table:
+    """Numbers that espeak-ng reads in six languages, in voices and at speeds drawn at random."""
+    rng = np.random.default_rng(SOUND_SEED)
+    columns: dict[str, list] = {"audio": [], "label": []}
+    for label, language in enumerate(LANGUAGES):
+        for number in range(10, 10 + NUMBERS):
+            variant = rng.choice(["m1", "m2", "m3", "f1", "f2", "f3"])
+            voice = sounds.Voice(f"{language}+{variant}", int(rng.integers(130, 200)), int(rng.integers(30, 75)))
+            columns["audio"].append(sounds.flac(sounds.spoken(str(number), voice)))
+            columns["label"].append(label)
+    return split_rows(columns, classes=LANGUAGES, seed=SOUND_SEED, shares=(0.6, 0.1, 0.3))
+
+
+# ---- prompts and responses that are short enough for models of 256 tokens --------------------------------------------
+
+
+def prompts(
+    repo: str, splits: Sequence[str], columns: Mapping[str, str], longest: int, counts: tuple[int, int, int]
+) -> Table:
+    """Prompts and completions of at most so many characters together."""
+    pairs = [pair for pair in zip(*hub_columns(repo, "data", splits, columns).values(), strict=True) if all(pair)]
+    return split_rows(_short(pairs, columns, longest), seed=SOUND_SEED, counts=counts, group="prompt")
+
+
+def flores() -> Table:
+    """English sentences, and their German translations."""
+    place = ("facebook/flores-en-de", "data", ("train", "validation", "test"), {"pair": "translation"})
+    pairs = [(pair["en"], pair["de"]) for pair in hub_columns(*place)["pair"]]
+    return split_rows(_short(pairs, ("en", "de"), 400), seed=SOUND_SEED, counts=(720, 50, 120))
+
+
+def scitldr() -> Table:
+    """Abstracts of papers, and a sentence that says the same."""
+    place = ("allenai/scitldr", "data", ("train", "validation", "test"), {"source": "source", "target": "target"})
+    papers = zip(*hub_columns(*place).values(), strict=True)
+    pairs = [(" ".join(source), target[0]) for source, target in papers]
+    return split_rows(_short(pairs, ("document", "summary"), 1_000), seed=SOUND_SEED, counts=(300, 40, 90))
+
+
+def _short(pairs: Sequence[Sequence[str]], names: Sequence[str] | Mapping[str, str], longest: int) -> dict[str, list]:
+    kept = [pair for pair in pairs if sum(map(len, pair)) <= longest]
+    return {name: [pair[place] for pair in kept] for place, name in enumerate(names)}
+
+
+_PAIR = {"prompt": "prompt", "completion": "completion"}
+_MICRO_ROWS = (TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS)
+MAKERS: dict[str, Make] = {
     "fashion": fashion,
-    "cifar10": cifar10,
+    "cifar10": partial(cifar10, IMAGE_SEED, _MICRO_ROWS),
     "emoji-groups": emoji_groups,
     "digits": digits,
     "emoji-scenes": emoji_scenes,
     "garment-scenes": garment_scenes,
     "glosses": glosses,
-    "trec": trec,
-    "sst2": sst2,
+    "trec": partial(trec, TEXT_SEED, _MICRO_ROWS),
+    "sst2": partial(sst2, TEXT_SEED, _MICRO_ROWS),
     "wordnet-spans": wordnet_spans,
     "xquad": xquad,
     "easy-vqa": easy_vqa,
     "emoji-vqa": emoji_vqa,
     "emoji-boxes": emoji_boxes,
+    "flowers": photos.flowers,
+    "birds": photos.birds,
+    "monkeys": photos.monkeys,
+    "grocery": photos.grocery,
+    "cifar10-real": partial(cifar10, REAL_SEED, REAL_IMAGE_ROWS),
+    "emoji-groups-real": emoji_groups,
+    "fashion-real": fashion_real,
+    "digits-real": digits,
+    "trec-real": partial(trec, REAL_SEED, REAL_TEXT_ROWS),
+    "clinc-real": clinc,
+    "sst2-real": partial(sst2, REAL_SEED, REAL_TEXT_ROWS),
+    "med": med,
+    "sts-images": sts_images,
+    "covid": covid,
+    "wnut": partial(tagged, "leondz/wnut_17", "ner_tags"),
+    "ewt": partial(tagged, "universal_dependencies/en_ewt", "upos"),
+    "spoken-digits": partial(recordings, "label"),
+    "speakers": partial(recordings, "speaker"),
+    "languages": languages,
+    "gsm8k": partial(
+        prompts,
+        "openai/gsm8k",
+        ("train", "test"),
+        {"prompt": "question", "completion": "answer"},
+        400,
+        (2_400, 60, 120),
+    ),
+    "e2e_nlg": partial(
+        prompts,
+        "tuetschek/e2e_nlg",
+        ("validation", "test"),
+        {"prompt": "meaning_representation", "completion": "human_reference"},
+        250,
+        (3_500, 100, 400),
+    ),
+    "self_instruct": partial(prompts, "yizhongw/self_instruct", ("train", "test"), _PAIR, 500, (180, 30, 70)),
+    "flores-en-de": flores,
+    "scitldr": scitldr,
 }
+# Targets that are drawn from what the demo is made of.
+OF_DEMO = frozenset(name for name in MAKERS if name.startswith(("fashion", "emoji", "garment", "easy", "wordnet")))

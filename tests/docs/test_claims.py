@@ -12,7 +12,7 @@ from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
 from hf_emms.scoring import neighbours, sums
-from scripts.quality import orders
+from scripts.quality import report
 from tests import ROOT
 
 WORDS = {"ten": 10, "eight": 8, "six": 6, "five": 5, "three": 3}
@@ -108,7 +108,7 @@ def test_the_first_table_of_the_readme_is_that_of_the_results():
 
 
 def test_r2_orders_as_the_score_does():
-    pairs, differences = orders.swapped()
+    pairs, differences = report.swapped()
     page = (ROOT / "docs" / "read-the-table.md").read_text(encoding="utf-8")
     assert f"differ in {len(differences)} of {pairs:,} pairs" in page
     assert f"at most {max(differences):.4f} of R²" in page

@@ -12,11 +12,11 @@ import pytest
 from hf_emms.cli import app
 from scripts.bench.__main__ import BENCHES
 from scripts.docs.__main__ import NAMES
+from scripts.quality.__main__ import STEPS
 from tests import ROOT
 from tests.docs.pages import PAGES, code_spans, commands, name_of
 
 PLACEHOLDER = re.compile(r"[A-Z_/.{}@-]*[A-Z][A-Z_/.{}@-]*|.*…")
-STEPS = ("truth", "scores", "collect", "report", "unanswerable", "orders")
 
 
 def parts(line):

@@ -1,17 +1,13 @@
 """Replays of rules for choosing a language model on a published table of 30 fine-tuned models (arXiv 2402.02314).
 
-    python -m scripts.quality.language_models FOLDER     reads flan.csv, gigaword.csv and wmt19.csv of github.com/
-                                                         linhaowei1/Fine-tuning-Scaling-Law; writes results and table
-
-FOLDER holds the test loss of each model after fine-tuning on 0, 200, 400 … 1,638,400 rows. What is derived from it is
-in results/language_models.json, and the table in docs/rank-language-models.md is made of that.
+`python -m scripts.quality replays FOLDER` reads flan.csv, gigaword.csv and wmt19.csv of github.com/linhaowei1/
+Fine-tuning-Scaling-Law: the test loss of each model after fine-tuning on 0, 200, 400 … 1,638,400 rows. What is derived
+from it is in results/language_models.json, and the table in docs/rank-language-models.md is made of that.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
-from scripts.quality.report import replace_between
+from scripts.quality.pools import DOCS
 
 RESULTS = Path(__file__).parent / "results" / "language_models.json"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-language-models.md"
-BEGIN, END = "<!-- replays -->", "<!-- /replays -->"
+PAGE = DOCS / "rank-language-models.md"
 SETS = {"flan": "FLAN", "gigaword": "Gigaword", "wmt19": "WMT19"}
 TARGET_ROWS = (6_400, 25_600, 1_638_400)
 # Families that read the prompt with an encoder.
@@ -37,7 +32,7 @@ Losses = dict[int, np.ndarray]
 
 
 def read(folder: Path) -> tuple[dict[str, Losses], np.ndarray, np.ndarray]:
-    """The losses of each set, the size of every model, and whether it is decoder-only."""
+    """Return the losses of each set, the size of every model, and whether it is decoder-only."""
     losses, sizes, decoder_only = {}, np.empty(0), np.empty(0)
     names = None
     for name in SETS:
@@ -104,7 +99,7 @@ RULES: dict[str, tuple[Rule, Callable[[int], int]]] = {
 
 
 def replay(losses: Mapping[str, Losses], sizes: np.ndarray) -> dict[str, Any]:
-    """Of each rule the rows spent and, by target rows, Spearman's correlation and the regret in nats on each set."""
+    """Return rule → rows spent and, by target rows, Spearman's correlation and regret in nats on each set."""
     results: dict[str, Any] = {}
     for title, (rule, spent) in RULES.items():
         results[title] = {"rows": spent(len(sizes)), "targets": {}}
@@ -120,6 +115,7 @@ def replay(losses: Mapping[str, Losses], sizes: np.ndarray) -> dict[str, Any]:
 
 
 def pools(folder: Path) -> dict[str, Any]:
+    """Return the replays of all models and of the decoder-only ones, from a folder of the published tables."""
     losses, sizes, decoder_only = read(folder)
     chosen = {POOLS[0]: np.ones(len(sizes), bool), POOLS[1]: decoder_only}
     return {
@@ -130,7 +126,7 @@ def pools(folder: Path) -> dict[str, Any]:
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The results as Markdown: a table for each pool."""
+    """Return the results as Markdown: a table for each pool."""
     lines = []
     for pool in POOLS:
         lines += [
@@ -143,21 +139,9 @@ def table(results: Mapping[str, Any]) -> str:
         for title in RULES:
             result = results[pool][title]
             cells = [
-                " ".join(f"{value:.2f}" for value in of["spearman"])
-                + "; "
-                + " ".join(f"{value:.2f}" for value in of["regret"])
-                for of in (result["targets"][str(rows)] for rows in TARGET_ROWS)
+                "; ".join(" ".join(f"{v:.2f}" for v in result["targets"][str(rows)][m]) for m in ("spearman", "regret"))
+                for rows in TARGET_ROWS
             ]
             lines.append(f"| {title} | {result['rows']:,} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines).strip()
-
-
-def main() -> None:
-    results = pools(Path(sys.argv[1]))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    replace_between(PAGE, BEGIN, END, f"\n{table(results)}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,393 @@
+"""The experiments: pools of targets and candidates, halves, and budgets. Numbers only, nothing heavy.
+
+The halves were written down before any result was looked at. Choices (defaults, improvements) are made on "dev";
+"held" is what is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Half = Literal["dev", "held"]
+Modality = Literal["image", "text", "image+text", "audio", "causal-lm"]
+
+TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
+SIDE, PHOTO_SIDE = 64, 96  # pixels: the input of every image candidate, on drawings and on photos
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+FEWEST = 3  # candidates; with fewer there is nothing to rank
+BITS = "bits per byte"  # lower is better; results hold minus the number
+
+# task → modality of its candidates, and role of a column → its name
+TASKS: dict[str, tuple[Modality, dict[str, str]]] = {
+    "image-classification": ("image", {"image": "image", "label": "label"}),
+    "image-to-text": ("image", {"image": "image", "text": "caption"}),
+    "text-classification": ("text", {"text": "text", "label": "label"}),
+    "question-answering": ("text", {"question": "question", "context": "context", "answer": "answers"}),
+    "visual-question-answering": ("image+text", {"image": "image", "question": "question", "answer": "answer"}),
+    "referring-expression": ("image+text", {"image": "image", "expression": "expression", "box": "box"}),
+    "text-pair-classification": ("text", {"text": "sentence1", "text_pair": "sentence2", "label": "label"}),
+    "sentence-similarity": ("text", {"text": "sentence1", "text_pair": "sentence2", "label": "score"}),
+    "token-classification": ("text", {"tokens": "tokens", "tags": "tags"}),
+    "audio-classification": ("audio", {"audio": "audio", "label": "label"}),
+    "text-generation": ("causal-lm", {"prompt": "prompt", "response": "completion"}),
+    "translation": ("causal-lm", {"source": "en", "target": "de"}),
+    "summarization": ("causal-lm", {"document": "document", "summary": "summary"}),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A dataset that candidates are ranked and fine-tuned for.
+
+    Attributes:
+        name: folder name; `scripts.quality.targets` makes its rows.
+        task: the Hub's task id.
+        half: where it counts.
+        measure: the score of its test rows, higher is better, in points (0 to 100); or `BITS`.
+        left_out: candidates that were trained on labels of this data.
+        side: pixels of the candidates' input.
+    """
+
+    name: str
+    task: str
+    half: Half
+    measure: str = "accuracy"
+    left_out: tuple[str, ...] = ()
+    side: int = SIDE
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Role of a column → its name."""
+        return TASKS[self.task][1]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A candidate checkpoint, which `scripts.quality.candidates` makes.
+
+    Attributes:
+        name: short name.
+        modality: what it reads.
+        rates: peak learning rates that are tried, the likelier one first; none: those that users get.
+        kind: "real": weights as published; "altered": cut or with layers made random again; "random"; "micro": trained
+            by scripts/demo.
+    """
+
+    name: str
+    modality: Modality
+    rates: tuple[float, ...] = ()
+    kind: Literal["real", "altered", "random", "micro"] = "micro"
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """How long candidates are trained. The test rows are the same at every budget.
+
+    Attributes:
+        name: its key among the results.
+        seeds: how many runs have the rate that validated best; the first seed tries all rates.
+        rows: rows for training and as many for validation, at most; by target where it is a mapping. None for all.
+        epochs: by task, where they are not what users get.
+    """
+
+    name: str
+    seeds: int = 2
+    rows: int | Mapping[str, int] | None = None
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+    def rows_of(self, target: Target) -> int | None:
+        return self.rows.get(target.name) if isinstance(self.rows, Mapping) else self.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Targets that share candidates.
+
+    Attributes:
+        name: as the command line has it.
+        title: in words.
+        targets: in the order in which they run.
+        candidates: of all targets; each target has those of its modality.
+        budgets: the truth is measured once at each.
+        labels: the set of label encoders with which every estimator runs, "demo" or "minilm".
+        truth: the budget whose runs are the truth of tables with one truth.
+        estimators: that rank the candidates, the one that orders first; those of classes only are left out elsewhere.
+        max_samples: rows that are ranked on; None for all training rows.
+        page: whose table this pool's results are; None for docs/quality.md, whose pools are scored in more ways.
+        file: the committed results.
+    """
+
+    name: str
+    title: str
+    targets: tuple[Target, ...]
+    candidates: tuple[Candidate, ...]
+    budgets: tuple[Budget, ...]
+    labels: str
+    truth: str
+    estimators: tuple[str, ...]
+    max_samples: int | None = None
+    page: str | None = None
+    file: str = ""
+
+    @property
+    def results(self) -> Path:
+        return Path(__file__).with_name("results") / (self.file or f"{self.name}.json")
+
+    def candidates_of(self, target: Target) -> tuple[Candidate, ...]:
+        """The candidates of a target."""
+        modality = TASKS[target.task][0]
+        return tuple(c for c in self.candidates if c.modality == modality and c.name not in target.left_out)
+
+    def estimators_of(self, target: Target) -> tuple[str, ...]:
+        """The estimators that can score a target: H-score is one of classes."""
+        has_classes = target.task.endswith("classification")
+        return tuple(name for name in self.estimators if has_classes or name != "hscore")
+
+
+# ---- candidates ------------------------------------------------------------------------------------------------------
+
+MICRO_RATES, SMALL_RATES = (2e-3, 5e-4), (2e-4, 6e-4)
+# name → image checkpoint and text checkpoint of the demo, joined by projections of random weights
+DUALS: dict[str, tuple[str, str]] = {
+    "swin-distilled+bert-distilled": ("swin-distilled", "bert-distilled"),
+    "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
+}
+
+
+def _candidates(
+    modality: Modality, rates: tuple[float, ...], names: str, kind: Literal["real", "altered", "random", "micro"]
+) -> tuple[Candidate, ...]:
+    return tuple(Candidate(name, modality, rates, kind) for name in names.split())
+
+
+MICRO_CANDIDATES = (
+    *_candidates(
+        "image",
+        MICRO_RATES,
+        "resnet-distilled swin-distilled resnet-drawings resnet-fashion resnet-drawings-short "
+        "convnext-distilled-short vit-drawings mobilenet-drawings-short regnet-random vit-random",
+        "micro",
+    ),
+    Candidate("efficientnet-lite0", "image", (5e-4, 1.5e-3)),
+    # Two of the demo's label encoders are among them: it has no other causal and no contrastive text checkpoint.
+    *_candidates(
+        "text",
+        MICRO_RATES,
+        "bert-distilled albert-distilled electra-distilled distilbert-distilled-short bert-masked-short bert-random "
+        "encoder-minilm-albert encoder-wordnet-gpt2",
+        "micro",
+    ),
+    *_candidates("text", SMALL_RATES, "minilm-6-layers minilm-3-layers", "micro"),
+    Candidate("minilm-0-layers", "text", MICRO_RATES),
+    *_candidates(
+        "image+text",
+        MICRO_RATES,
+        "twotower-distilled twotower-short clip-random owlvit-scenes owlvit-random vilt-vqa vilt-random blip-vqa",
+        "micro",
+    ),
+    *_candidates("image+text", MICRO_RATES, " ".join(DUALS), "micro"),
+)
+# One architecture from three sources: neither parameters nor an order of architectures can rank them.
+SAME_ARCHITECTURE = ("mobilenet-v2-imagenet", "mobilenet-v2-birds", "mobilenet-v2-insects")
+# Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
+REAL_IMAGES = (
+    *_candidates("image", (), "mobilenet-v1-0.25 mobilenet-v1-0.5 mobilenet-v1-0.75 mobilenet-v1-1.0", "real"),
+    *_candidates("image", (), " ".join(SAME_ARCHITECTURE), "real"),
+    *_candidates("image", (), "efficientnet-lite0 efficientnet-lite1 efficientnet-lite2", "real"),
+    *_candidates("image", (), "mobilenet-v2-imagenet-early efficientnet-lite0-early", "altered"),
+    Candidate("mobilenet-v2-random", "image", kind="random"),
+)
+REAL_TEXTS = (
+    *_candidates("text", (), "mpnet minilm-6-layers paraphrase-minilm-3-layers", "real"),
+    *_candidates("text", (), "mpnet-4-layers minilm-3-layers minilm-0-layers", "altered"),
+    Candidate("minilm-random", "text", kind="random"),
+    *_candidates("text", (), "bert-distilled encoder-minilm-albert encoder-wordnet-gpt2", "micro"),
+)
+# Of pairs and words: few and small ones at one rate, between the two that users get, since what fine-tunes them here
+# is a core or two.
+PAIR_TEXTS = (
+    *_candidates("text", (1e-3,), "bert-distilled electra-distilled bert-masked-short", "micro"),
+    Candidate("bert-random", "text", (1e-3,), "random"),
+    *_candidates("text", (2e-4,), "paraphrase-minilm-3-layers minilm-6-layers", "real"),
+    *_candidates("text", (2e-4,), "minilm-3-layers minilm-0-layers", "altered"),
+    Candidate("minilm-random", "text", (2e-4,), "random"),
+)
+# Made by scripts/demo/checkpoints_sounds.py from other sources, of other sizes, for longer or shorter.
+SOUNDS = (
+    *_candidates("audio", (1e-3,), "ast-words ast-sounds ast-words-short ast-words-narrow ast-voices", "micro"),
+    *_candidates("audio", (1e-3,), "ast-random wav2vec2-random", "random"),
+)
+CAUSAL_LMS = (
+    *_candidates(
+        "causal-lm",
+        (2e-3,),
+        "llama-glosses llama-glosses-short gpt2-captions llama-passages llama-german llama-code",
+        "micro",
+    ),
+    Candidate("llama-random", "causal-lm", (2e-3,), "random"),
+)
+
+# ---- pools -----------------------------------------------------------------------------------------------------------
+
+OF_FEATURES = (
+    *("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"),
+    *("logme", "logme_flabels", "logme_common", "hscore", "knn"),
+)
+OF_SMALL_POOLS = ("emms_knn", "emms", "logme", "knn", "hscore")
+# "quick" is the user's `--budget quick`, "full" what `--confirm` does by default: up to 5 (texts) or 10 epochs over all
+# rows, ended when validation no longer improves.
+_THREE = dict.fromkeys(("image-classification", "text-classification"), 3)
+QUICK = Budget("quick", rows=1_000, epochs=_THREE)
+FULL = Budget("full")
+# Few rows, with the epochs that users get: what a core can do in an hour or two.
+SMALL = Budget("small", rows=400)
+FEW = Budget("few", 1, 300, {"audio-classification": 5})
+# With 5 epochs all boxes stay near the mean one.
+_FIVE = dict.fromkeys(("image-to-text", "question-answering", "visual-question-answering"), 5)
+SHORT = Budget("short", rows=1_000, epochs={**_THREE, **_FIVE, "referring-expression": 10})
+_THREE_OF_RESPONSES = dict.fromkeys(("text-generation", "translation", "summarization"), 3)
+FEW_RESPONSES = Budget(
+    "few",
+    rows={"e2e_nlg": 60, "gsm8k": 400, "flores-en-de": 400, "self_instruct": 100, "scitldr": 150},
+    epochs=_THREE_OF_RESPONSES,
+)
+ALL_RESPONSES = Budget("all", epochs=_THREE_OF_RESPONSES)
+
+MICRO = Pool(
+    "micro",
+    "micro checkpoints",
+    # in the order in which they run: a run cut short has something of every task
+    (
+        Target("fashion", "image-classification", "dev", left_out=("resnet-fashion",)),
+        Target("trec", "text-classification", "held"),
+        Target("emoji-scenes", "image-to-text", "dev", "BLEU"),
+        Target("wordnet-spans", "question-answering", "dev", "F1"),
+        Target("cifar10", "image-classification", "held"),
+        Target("glosses", "text-classification", "dev"),
+        Target("xquad", "question-answering", "held", "F1"),
+        Target("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
+        Target("easy-vqa", "visual-question-answering", "held"),
+        Target("emoji-groups", "image-classification", "held"),
+        Target("sst2", "text-classification", "held"),
+        Target("emoji-vqa", "visual-question-answering", "dev"),
+        Target("digits", "image-classification", "dev"),
+        Target("emoji-boxes", "referring-expression", "held", "IoU"),
+    ),
+    MICRO_CANDIDATES,
+    (SHORT,),
+    "demo",
+    # all targets, by training code that hf_emms.finetune replaced; "short" has one target a task, to compare
+    "first",
+    OF_FEATURES,
+)
+IMAGES = Pool(
+    "images",
+    "real image checkpoints",
+    (
+        Target("flowers", "image-classification", "dev", side=PHOTO_SIDE),
+        Target("birds", "image-classification", "held", side=PHOTO_SIDE),
+        Target("emoji-groups-real", "image-classification", "held"),
+        Target("monkeys", "image-classification", "dev", side=PHOTO_SIDE),
+        Target("cifar10-real", "image-classification", "dev"),
+        Target("grocery", "image-classification", "held", side=PHOTO_SIDE),
+        Target("fashion-real", "image-classification", "held"),
+        Target("digits-real", "image-classification", "dev"),
+    ),
+    REAL_IMAGES,
+    (QUICK, FULL),
+    "minilm",
+    QUICK.name,
+    OF_FEATURES,
+)
+TEXTS = Pool(
+    "texts",
+    "real text checkpoints",
+    (
+        Target("trec-real", "text-classification", "dev"),
+        Target("clinc-real", "text-classification", "held"),
+        Target("sst2-real", "text-classification", "held"),
+    ),
+    REAL_TEXTS,
+    (QUICK, FULL),
+    "minilm",
+    QUICK.name,
+    OF_FEATURES,
+)
+PAIRS_AND_WORDS = Pool(
+    "pairs-and-words",
+    "text checkpoints on pairs and words",
+    (
+        Target("sts-images", "sentence-similarity", "held", "Spearman"),
+        Target("ewt", "token-classification", "held"),
+        Target("med", "text-pair-classification", "dev"),
+        Target("wnut", "token-classification", "dev", "entity F1"),
+        Target("covid", "text-pair-classification", "held"),
+    ),
+    PAIR_TEXTS,
+    (SMALL,),
+    "minilm",
+    SMALL.name,
+    OF_SMALL_POOLS,
+    1_000,
+    "rank-pairs-and-tokens.md",
+)
+SOUND = Pool(
+    "sound",
+    "micro sound checkpoints",
+    (
+        Target("spoken-digits", "audio-classification", "dev"),
+        Target("speakers", "audio-classification", "held"),
+        Target("languages", "audio-classification", "held"),
+    ),
+    SOUNDS,
+    (FEW,),
+    "demo",
+    FEW.name,
+    OF_SMALL_POOLS,
+    1_000,
+    "rank-sound.md",
+)
+LANGUAGE_MODELS = Pool(
+    "language-models",
+    "micro language models",
+    (
+        Target("e2e_nlg", "text-generation", "dev", BITS),
+        Target("gsm8k", "text-generation", "dev", BITS),
+        Target("flores-en-de", "translation", "held", BITS),
+        Target("self_instruct", "text-generation", "held", BITS),
+        Target("scitldr", "summarization", "held", BITS),
+    ),
+    CAUSAL_LMS,
+    (ALL_RESPONSES, FEW_RESPONSES),
+    "demo",
+    ALL_RESPONSES.name,
+    ("short_run", "zero_shot", "emms_knn", "emms"),
+    None,
+    "rank-language-models.md",
+    "writers.json",
+)
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SOUND, LANGUAGE_MODELS)}
+
+
+def work() -> Path:
+    """Return the folder of datasets and candidates: HF_EMMS_QUALITY, else one in the user's cache."""
+    named = os.environ.get("HF_EMMS_QUALITY")
+    folder = Path(named).expanduser() if named else Path.home() / ".cache" / "hf_emms_quality"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def made(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Return a folder, which is made at first use, whole or not at all; `make` fills an empty one."""
+    if not folder.exists():
+        fresh = folder.with_name(f"{folder.name}.writing")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        make(fresh)
+        fresh.rename(folder)
+    return folder
