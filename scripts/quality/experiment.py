@@ -24,7 +24,6 @@ from hf_emms.ranking import Ranking, Row
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.tasks.metrics import BYTE_LIKELIHOOD
 from scripts.demo import sources
 from scripts.quality import results, targets
 from scripts.quality.baselines import BASELINES
@@ -255,14 +254,13 @@ def _runs(pool: Pool, target: Target, budget: Budget, candidate: Candidate) -> t
         seeds=budget.seeds,
     )
     (tuned,) = (row.fine_tuned for row in ranking)
-    metric = BYTE_LIKELIHOOD.name if target.measure == BITS else tuned.metric
     scale = np.log2 if target.measure == BITS else lambda share: 100 * share
     runs = [
         [
             run.learning_rate,
             run.seed,
             round(100 * (run.validation or 0.0), 2),
-            round(float(scale(run.scores[metric])), 4),
+            round(float(scale(run.scores[tuned.metric])), 4),
             round(run.seconds, 1),
             run.steps,
             None if run.loss is None else round(run.loss, 4),
