@@ -23,10 +23,10 @@ _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
 def adapter_base(repo: Repo, folder: Path) -> Repo | None:
-    """The checkpoint whose adapter a repository is, at the revision that it names; None for other repositories.
+    """Return the base checkpoint of an adapter, at the revision that the adapter names; None for other repositories.
 
     Raises:
-        EmmsError: it names no base, the base cannot be found, or peft is not installed.
+        EmmsError: it names no base, the base does not exist, or peft is not installed.
     """
     if not (folder / ADAPTER).is_file() or weight_files(listing(repo)):
         return None
@@ -51,9 +51,7 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
 
 
 def merge_adapter(repo: Repo, model: Any) -> None:
-    """Merges the adapter of a repository into its loaded base, which may have a head, or not.
-
-    What the adapter holds of its own head is left out.
+    """Merge the adapter of a repository into its loaded base, with or without a head; its own head is left out.
 
     Raises:
         EmmsError: an adapter that cannot be merged, or not of this base.
@@ -68,7 +66,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
             "rank its base: " + use("checkpoints", config.base_model_name_or_path),
         )
     layers, whole = _by_names_of(model, _tensors(repo, folder))
-    # Neither its class with a head nor the head itself is that of the loaded model.
+    # The loaded model has neither the class with a head nor the head.
     config.task_type = config.modules_to_save = None
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     wrapped = get_peft_model(model, config)
@@ -98,7 +96,7 @@ def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:
 
 
 def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """An adapter's tensors by the names of the loaded model: those of its layers, and whole parameters.
+    """Return an adapter's tensors by the names of the loaded model: of layers first, then of whole parameters.
 
     The adapter may have been trained on a class with a head, in which the base is a part.
     """
@@ -111,7 +109,7 @@ def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tens
         spellings = (name, name.removeprefix(prefix), prefix + name)
         name = next((spelling for spelling in spellings if spelling.partition(".")[0] in children), name)
         if name.partition(".")[0] not in children:
-            continue  # of a head that the loaded model does not have
+            continue  # it is of a head that the loaded model does not have
         if name not in parameters:
             layers[name] = tensor
         elif model.base_model_prefix not in children or name.startswith(prefix):
@@ -122,14 +120,14 @@ def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tens
 def place_adapter(model: nn.Module, head: Iterable[Tensor] = ()) -> Any:
     """Return a new LoRA adapter, a `PeftModel`, on the layers of a model, which is changed in place and else frozen.
 
-    The parameters of the `head` get none. `merge_and_unload` of the result gives the model its own layers again.
+    The parameters of the `head` get none. `merge_and_unload` of the result restores the model's layers.
     """
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    # Merged into weights that layers share, as the last one of a language model does, it would change all of them.
+    # Merged into shared weights, as the last layer of a language model has, it would change all layers that share them.
     uses = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
     uses.update(map(id, head))
     names = [

@@ -1,6 +1,6 @@
 """The table of architectures: which class loads a family of checkpoints, and which pooling gives its feature.
 
-A new architecture is one row, here or in a package of the user's.
+A new architecture is a row, here or in a package of the user's.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from hf_emms.registry import Plugin, check_unique, plugins
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family of checkpoints with one kind of input; CLIP and SigLIP have a row for each tower.
+    """A family of checkpoints with a kind of input; CLIP and SigLIP have a row for each tower.
 
     Attributes:
         family: its name in reports.
         model_types: `model_type` in config.json.
         loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
-            is one of another package.
-        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is one of
-            another package.
-        source: of that choice.
+            is a class of another package.
+        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is an
+            object of another package.
+        source: the reason for that pooling.
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
             "words", "prompt", "audio".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
-        first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
+        first_layer: the number of hidden layer 1 among its `hidden_states`: most families list their embeddings first.
         requires: a package that must be installed besides transformers; the extra of hf-emms has the same name.
         unused: parts of the class that features don't need: they may lack weights, and are dropped.
         package: the package that adds the row and its version; empty for rows of hf_emms.
@@ -77,7 +77,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image("EfficientNet", ("efficientnet",), "EfficientNetModel", "pooler_output", EMMS),
     # ResNet, DenseNet, MNASNet, MobileNet, Inception, and transformers too: all that timm has, by `architecture`.
     _image("timm", ("timm_wrapper",), "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"),
-    # What neither transformers nor timm has: GoogLeNet. torchvision shows no hidden layers.
+    # Neither transformers nor timm has GoogLeNet. torchvision shows no hidden layers.
     _image("torchvision", ("torchvision",), TORCHVISION, "torchvision", CLASSIFIER),
     # Image transformers.
     _image("ViT", ("vit",), "ViTModel", "cls_token", EMMS, poolerless=True),
@@ -89,7 +89,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image("ViT-MAE", ("vit_mae",), "ViTModel", "cls_token", MAE_PAPER, poolerless=True),
     # Checkpoints that were not trained as classifiers have no pooler.
     _image("Hiera", ("hiera",), "HieraModel", "image_fallback", CLASSIFIER),
-    # BEiT's pooler has no weights of its own choosing: the mean of patches or CLS, as its config says.
+    # BEiT's pooler is the mean of patches or CLS, as its config says.
     _image("BEiT", ("beit",), "BeitModel", "pooler_output", CLASSIFIER),
     _image("Swin", ("swin",), "SwinModel", "pooler_output", EMMS),
     _image("SwinV2", ("swinv2",), "Swinv2Model", "pooler_output", EMMS),
@@ -186,7 +186,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image_text("Grounding DINO", ("grounding-dino",), "GroundingDinoForObjectDetection", "grounding_dino", FUSION),
 )
 
-# Poolings of text towers: what their images are compared with, not states of tokens.
+# Poolings of text towers: embeddings that images are compared with, not states of tokens.
 TOWER_POOLINGS = ("text_embeds", "clap_text", "unmasked_pooler_output")
 # Families whose feature is pooled from a text's tokens also read a question with a context.
 _TOKEN_POOLINGS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
@@ -203,7 +203,7 @@ ARCHITECTURES += tuple(
     for kind, module in _OF_TEXTS.get(row.input_kind, {}).items()
 )
 
-# Prompts: what a decoder writes next depends on the state of the last token, or on those of an encoder.
+# Prompts: a decoder's next token depends on the state of the last token, or on those of an encoder.
 ARCHITECTURES += (
     _prompt("GPT-2", ("gpt2",), "GPT2Model", "last_token"),
     _prompt("GPT-NeoX", ("gpt_neox",), "GPTNeoXModel", "last_token"),
@@ -231,14 +231,14 @@ ARCHITECTURES += (
     _prompt("Pegasus", ("pegasus",), "PegasusForConditionalGeneration", "encoder_masked_mean"),
 )
 
-# A kind of input → what it is made of, where that is no part of its name.
+# A kind of input → the kinds of its parts, where its name does not tell.
 _MADE_OF = {kind: parts for parts, kinds in _OF_TEXTS.items() for kind in kinds} | {"prompt": "text"}
 
 _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in row.model_types}
 
 
 def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
-    """The row of a `model_type` for a kind of input, or None; an EmmsError if several packages have one."""
+    """Return the row of a `model_type` for a kind of input, or None; an EmmsError if several packages have one."""
     built_in = _BUILT_IN.get((input_kind, model_type))
     added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
     check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
@@ -246,16 +246,16 @@ def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
 
 
 def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
-    """What a checkpoint reads that does not read this kind of input, such as ("image",); empty if it may read it.
+    """Return the kinds that a family reads instead of this kind of input, such as ("image",); empty if it may read it.
 
-    Families of the table say it by their rows; others by their class of transformers. Families that read images with
-    texts may still have an image tower that the fallback finds.
+    The rows of the table tell, and for other families their class of transformers. Families that read images with
+    texts may still have an image tower that the fallback uses.
     """
     kinds = {kind for kind, name in _BUILT_IN if name == model_type}
     kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
     if input_kind in kinds:
         return ()
-    kinds -= {"prompt"}  # that a family writes says nothing of what else it reads
+    kinds -= {"prompt"}  # a family that writes may read anything else
     parts = {*_MADE_OF.get(input_kind, input_kind).split("+")}
     if kinds:
         read = {part for kind in kinds for part in _MADE_OF.get(kind, kind).split("+")}
@@ -265,7 +265,7 @@ def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
     return () if reads_it else tuple(sorted(alone))
 
 
-# What checkpoints read, in words.
+# The inputs of checkpoints in words.
 INPUT_WORDS = {"text": "texts", "image": "images", "audio": "sound", "video": "videos", "time": "time series"}
 # The same, by the main argument of a class of transformers.
 _MAIN_INPUTS = {
@@ -278,7 +278,7 @@ _MAIN_INPUTS = {
 }
 
 
-# Checkpoints are planned in several threads, and a module that two of them import first can be seen half-made.
+# Checkpoints are planned in several threads, and a module that two threads import at once can be seen half-made.
 _IMPORTING = Lock()
 
 
@@ -289,7 +289,7 @@ def _inputs_of_class(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
 
 @cache
 def _stated_inputs(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What the class that `AutoModel` loads reads alone, and together; everything where transformers does not say."""
+    """Return the kinds that the class of `AutoModel` reads alone, and together; all kinds where it does not tell."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
@@ -297,7 +297,7 @@ def _stated_inputs(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
     name = MODEL_MAPPING_NAMES.get(model_type)
     try:
         loader = getattr(transformers, name if isinstance(name, str) else name[0]) if name else None
-    except (ImportError, AttributeError):  # it needs a package that is not installed: loading says which
+    except (ImportError, AttributeError):  # it needs a package that is not installed: loading names it
         return everything, everything
     main = _MAIN_INPUTS.get(str(getattr(loader, "main_input_name", "")))
     if loader is None or main is None:
@@ -315,7 +315,7 @@ def families(input_kind: str) -> tuple[str, ...]:
 
 
 def _plugin_rows(model_type: str) -> list[tuple[Plugin, Architecture]]:
-    """The rows of other packages for a `model_type`, which is the name of their entry point."""
+    """Return the rows of other packages for a `model_type`, which is the name of their entry point."""
     rows = []
     for plugin in plugins("hf_emms.architectures").get(model_type, ()):
         for row in plugin.load(Architecture):

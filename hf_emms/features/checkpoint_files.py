@@ -1,4 +1,4 @@
-"""The files of a checkpoint: which are downloaded, and checks before anything is loaded."""
+"""The files of a checkpoint: their choice and download, and checks before anything is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, conversions, fetch, listing
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-# Names of weights: in one file; the index of several files, and those.
+# Names of weights: the name of a single file, of the index of several files, and of those files.
 SAFETENSORS_NAME: Final = "model.safetensors"
 PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
@@ -34,7 +34,7 @@ _FROM_GGUF = (
     "transformers can convert it (pip install gguf): AutoModel.from_pretrained(FOLDER, gguf_file=NAME)"
     ".save_pretrained(NEW_FOLDER), and AutoTokenizer likewise"
 )
-# Weights that are not read, by their names: what they are for, and the way out.
+# Weights that are not read, by their names: their library, and the way out.
 _OTHER_WEIGHTS = {
     "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
     "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
@@ -47,7 +47,7 @@ _OTHER_WEIGHTS = {
     "*.bin": ("pickled without a config.json", _SAVE_FOLDER),
     "*.safetensors": ("without a config.json", "pass the folder that holds them beside their config.json"),
 }
-# Layouts of other libraries without a config.json of transformers, by a file of each: what they are, and the way out.
+# Layouts of other libraries without a config.json of transformers, by a file of each: their name, and the way out.
 _OTHER_LAYOUTS = {
     "model_index.json": (
         "is a pipeline of diffusers, of several models",
@@ -67,7 +67,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a checkpoint on this machine; a note says where they are from if not its own safetensors."""
+    """The weights of a checkpoint on this machine; a note tells their origin unless they are its own safetensors."""
 
     folder: Path
     pickled: bool = False
@@ -75,7 +75,7 @@ class Weights:
 
 
 def read_json(repo: Repo, path: Path) -> Any:
-    """The content of a JSON file of a repository; an EmmsError if it is missing or not JSON."""
+    """Return the content of a JSON file of a repository; an EmmsError if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def read_json(repo: Repo, path: Path) -> Any:
 
 
 def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
-    """Downloads the configurations and vocabularies of a checkpoint, and its Python files if asked; their folder."""
+    """Download a checkpoint's configurations, vocabularies and, with `code`, Python files; return their folder."""
     try:
         folder = fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
     except NoMatchingFileError as error:
@@ -96,14 +96,14 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
 
 
 def needed_files(repo: Repo, files: Mapping[str, RepoFile], cache: Cache, *, code: bool = False) -> list[RepoFile]:
-    """What is downloaded of a checkpoint's files by path: descriptions, Python files if asked, and the weights."""
+    """Return the files of a checkpoint that are downloaded: descriptions, with `code` Python files, and weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
     return described + needed_weights(repo, files, cache)
 
 
 def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> list[RepoFile]:
-    """The files of the weights that `fetch_weights` takes; an EmmsError if there are none."""
+    """Return the files of the weights that `fetch_weights` takes; an EmmsError if there are none."""
     paths = weight_files(files)
     if any(_matches(_name(path), _PICKLED) for path in paths):
         conversion = find_conversion(repo, cache)
@@ -118,7 +118,7 @@ def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> l
 
 
 def weight_files(paths: Collection[str]) -> list[str]:
-    """The weights among a checkpoint's files, by their names: safetensors, else pickled ones.
+    """Return the paths of weights among those of a checkpoint: of safetensors, else of pickles.
 
     Weights in a subfolder (older sentence-transformers layouts) count where the top has none.
     """
@@ -133,10 +133,10 @@ def weight_files(paths: Collection[str]) -> list[str]:
 
 
 def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", code: bool = False) -> Weights:
-    """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
+    """Download a checkpoint's weights where they are missing, check that they are whole, and return their folder.
 
-    In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickled ones.
-    The cache holds which weights were checked, and which the Hub has converted.
+    In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickles.
+    The cache records which weights were checked, and which the Hub has converted.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
@@ -158,10 +158,10 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", c
 
 
 def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
-    """The pull request with safetensors that the Hub's bot made of pickled weights: its ref, and its commit.
+    """Return the pull request in which the Hub's bot converted pickled weights to safetensors: its ref, and its commit.
 
-    Only one whose other weights and config.json are those of the checkpoint's revision. The answer is cached; that,
-    and a checkpoint whose pickled weights are on this machine, needs no request.
+    Its other weights and its config.json must be those of the checkpoint's revision. The answer is cached; a cached
+    answer, and a checkpoint whose pickled weights are on this machine, need no request.
     """
     if repo.folder is not None:
         return None
@@ -187,7 +187,7 @@ def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
-    """Refuses a checkpoint without a vocabulary: transformers would create an empty tokenizer."""
+    """Refuse a checkpoint without a vocabulary: transformers would create an empty tokenizer."""
     if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
         raise EmmsError(
             f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
@@ -202,7 +202,7 @@ def _refetch_hint(repo: Repo, path: Path, prefix: str = "") -> str:
 
 
 def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], cache: Cache) -> Path | None:
-    """Downloads and checks the weights of one format; their folder, or None where there are none."""
+    """Download and check the weights of a format, and return their folder; None where there are none."""
     single, index, _ = names
     prefix = f"{subfolder}/" if subfolder else ""
     folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
@@ -244,7 +244,7 @@ def _shard_names(repo: Repo, index: Path) -> list[str]:
 
 
 def _check_header(repo: Repo, path: Path, hint: str) -> None:
-    """Reads the header of a safetensors file, which says how long the file has to be."""
+    """Raise an EmmsError unless a safetensors file is as long as its header says."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -256,7 +256,7 @@ def _check_header(repo: Repo, path: Path, hint: str) -> None:
 
 
 def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
-    """Compares a downloaded file with the SHA-256 that names it in the Hub's cache, once until the file changes."""
+    """Raise an EmmsError unless a file has the SHA-256 that names it in the Hub's cache; check it once until a change."""
     blob = path.resolve()
     if repo.folder is not None or not _SHA256.fullmatch(blob.name):
         return
@@ -286,7 +286,7 @@ def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
 
 
 def _other_layout(repo: Repo) -> EmmsError | None:
-    """What a file or a folder without a config.json is, by the names of its files; None where they don't say."""
+    """Return an error that names the library of a repository without a config.json, by its files; None if unknown."""
     files = listing(repo)
     for name, (what, hint) in _OTHER_LAYOUTS.items():
         if name in files:
@@ -308,13 +308,13 @@ def _inner_hint(repo: Repo, inner: str) -> str:
 
 
 def _converted_from(files: Mapping[str, RepoFile]) -> dict[str, str]:
-    """Path → hash of what a conversion has to be made from, and of what decides how its weights are used."""
+    """Return the hash by path of the pickled weights and config.json, which a conversion must leave unchanged."""
     patterns = (*_PICKLED, "config.json", "*.py")
     return {path: file.hash for path, file in files.items() if file.hash and _matches(_name(path), patterns)}
 
 
 def _has_pickled(repo: Repo) -> bool:
-    """Whether pickled weights of a Hub's checkpoint are on this machine."""
+    """Return whether pickled weights of a Hub's checkpoint are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
     paths = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])

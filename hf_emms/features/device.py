@@ -27,14 +27,14 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device of a name; an EmmsError if it is unknown or this machine lacks it."""
+    """Return the torch device with a name; an EmmsError if there is no such device or this machine lacks it."""
     check_type("device", device, str)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
     kind = device.partition(":")[0]
     if kind not in available:
-        raise EmmsError(f"unknown device {device!r}", f"one of {', '.join(DEVICES)}")
+        raise EmmsError(f"unknown device {device!r}", f"choose from {', '.join(DEVICES)}")
     if not available[kind]:
         raise EmmsError(f"this machine has no usable {kind} device", use("device", "auto"))
     return torch.device(device)
@@ -48,12 +48,12 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 256 << 20)
 _USER_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 # Packing generates code for every number of rows (0.4 ms); smaller layers don't regain that.
 _MIN_WEIGHTS = 2**17
-# Packed weights of a checkpoint; they are copies, as other code may read the layer's own.
+# The most bytes of packed weights of a checkpoint; they are copies, as other code may read those of the layer.
 _MAX_PACKED_BYTES = 2**31
 
 
 def prepare_for_cpu(model: nn.Module, *, channels_last: bool) -> None:
-    """Makes a model in evaluation mode faster on the CPU; names, numbers and values of its parameters stay.
+    """Make a model in evaluation mode faster on the CPU; its parameters keep their names and values.
 
     Code that calls `view` on the maps of convolutions fails where these use the memory format `channels_last`.
     """
@@ -65,7 +65,7 @@ def prepare_for_cpu(model: nn.Module, *, channels_last: bool) -> None:
 
 @cache
 def keep_freed_memory() -> None:
-    """Lets glibc reuse freed memory; does nothing with other C libraries or where the user has set its options."""
+    """Let glibc reuse freed memory; with other C libraries, or options set by the user, do nothing."""
     libc = _glibc()
     if libc is not None:
         libc.mallopt(*_MMAP_THRESHOLD)
@@ -73,7 +73,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Returns memory that `keep_freed_memory` holds to the system."""
+    """Give the memory that `keep_freed_memory` holds back to the system."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
@@ -87,10 +87,10 @@ def _glibc() -> Any:
 
 
 def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
-    """Gives large linear layers on the CPU a forward by oneDNN whose weights are reordered once, not at every call.
+    """Give large linear layers on the CPU a forward by oneDNN whose weights are reordered once, not at every call.
 
-    Subclasses of `nn.Linear`, layers with a forward of their own or weights of other types, and all beyond 2 GB are
-    left as they are.
+    Subclasses of `nn.Linear`, layers with another forward or weights of other types, and all beyond 2 GB stay as they
+    are.
     """
     bytes_left = _MAX_PACKED_BYTES
     types = _packable_types()
@@ -108,25 +108,25 @@ def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
 
 
 def packed_bytes(model: nn.Module) -> int:
-    """Bytes of the copies that `pack_linears` made."""
+    """Return the bytes of the copies that `pack_linears` made."""
     forwards = (vars(module).get("forward") for module in model.modules())
     packed = (call.args[0] for call in forwards if isinstance(call, partial) and call.func is _packed_forward)
     return sum(weights.nbytes for weights in packed)
 
 
 def to_channels_last(model: nn.Module) -> None:
-    """Puts the weights of convolutions into `channels_last`, which their maps follow."""
+    """Convert the weights of convolutions to `channels_last`, which their maps follow."""
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
 
 def _packed_forward(packed: Tensor, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
     if input.dtype != weight.dtype:
-        return linear(input, weight, bias)  # raises torch's own error
+        return linear(input, weight, bias)  # raises the error of torch
     return torch.ops.mkldnn._linear_pointwise(input, packed, bias, "none", [], "")
 
 
 def _packable_types() -> tuple[torch.dtype, ...]:
-    """The types of weights that this build of torch can pack on this machine."""
+    """Return the types of weights that this build of torch can pack on this machine."""
     operations = torch.ops.mkldnn
     needed = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
     if (
@@ -140,18 +140,18 @@ def _packable_types() -> tuple[torch.dtype, ...]:
 
 # --- batches that fit into memory -------------------------------------------------------------------------
 
-# The share of free memory that one batch may take: free memory is fragmented, other programs grow, and attention
+# The share of free memory that a batch may take: free memory is fragmented, other programs grow, and attention
 # without a fused kernel grows with the square of the length.
 MEMORY_SHARE = 0.6
 
 
 class BatchLimit(NamedTuple):
-    """How large batches are.
+    """The size of batches.
 
     Attributes:
-        elements: device type → input elements (pixels, tokens) a batch. On CUDA an upper bound, see
-            `BatchedForward.probing`; the value of "cpu" is the lower one.
-        count: how many elements a batch has.
+        elements: device type → the most input elements (pixels, tokens) of a batch. On CUDA memory may allow fewer, see
+            `BatchedForward.probing`, though no fewer than on a CPU.
+        count: returns how many elements a batch has.
     """
 
     elements: Mapping[str, int]
@@ -172,13 +172,13 @@ SOUND = BatchLimit(
 
 
 class BatchedForward:
-    """Runs a function over batches on a device; a batch that does not fit into memory is halved until it does.
+    """A function that runs over batches on a device; a batch that does not fit into memory is halved until it does.
 
-    It takes the tensors of a batch on the device, floating-point ones as `dtype`, and gives a result (b, …).
+    The function takes the tensors of a batch on the device, floating-point ones as `dtype`, and returns (b, …).
 
     Attributes:
         halvings: how often memory ran out.
-        probing: measure what memory the batches take; `batch_elements` then follows the free memory. Only on CUDA.
+        probing: whether the memory of batches is measured; `batch_elements` then follows the free memory. Only on CUDA.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class BatchedForward:
         self.probing = False
 
     def batch_elements(self) -> int:
-        """How many elements a batch should have: a constant, or what fits into the free memory of a probed GPU."""
+        """Return how many elements a batch should have: a constant, or as many as fit on a probed GPU."""
         if self._probed is None:
             return self._max_elements
         elements, taken = self._probed
@@ -208,7 +208,7 @@ class BatchedForward:
         return min(self._max_elements, max(self._min_elements, fitting))
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """The result (b, …) of a batch; an EmmsError if a single input does not fit into memory."""
+        """Return the result (b, …) of a batch; an EmmsError if a single input does not fit into memory."""
         first = next(iter(inputs.values()))
         rows, elements = len(first), max(1, first[:1].numel())
         results: list[Tensor] = []
@@ -261,7 +261,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU that a forward can have: those that are free, and those that torch caches for reuse."""
+    """Return the bytes of a GPU that a forward pass can have: free bytes, and bytes that torch caches for reuse."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
@@ -270,18 +270,18 @@ def free_memory(device: torch.device) -> int:
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor in pinned memory, from which a CUDA device copies asynchronously; unchanged for other devices."""
+    """Return the tensor in pinned memory, from which CUDA copies asynchronously; unchanged for other devices."""
     return tensor.pin_memory() if device.type == "cuda" and not tensor.is_cuda else tensor
 
 
 def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The tensor on the device, as `dtype` if it is floating-point."""
+    """Return the tensor on the device, as `dtype` if it is floating-point."""
     moved = pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
     return moved.to(dtype) if moved.is_floating_point() else moved
 
 
 def to_numpy(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches with their features as arrays; from a GPU one batch late, so that it computes while the copy runs."""
+    """Yield batches with features as arrays; from a GPU a batch late, so that it computes while the copy runs."""
     copying: tuple[np.ndarray, Tensor, torch.cuda.Event] | None = None
     for positions, features in batches:
         if not features.is_cuda:
@@ -298,7 +298,7 @@ def to_numpy(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]
 
 
 def in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
-    """The rows of batches in the order of their positions, float32 (count, D)."""
+    """Return the rows of batches in the order of their positions, float32 (count, D)."""
     ordered = np.empty((count, 0), np.float32)
     for positions, rows in batches:
         if not ordered.shape[1]:

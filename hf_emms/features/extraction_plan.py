@@ -1,4 +1,4 @@
-"""How a checkpoint's features are made, decided from its configuration files alone, and what is reported about them."""
+"""The plan of a checkpoint's features, made from its configuration files alone, and the report about them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
 class InputTraits(Protocol):
-    """What a plan depends on of a kind of input; see `hf_emms.inputs.InputKind`."""
+    """The attributes of a kind of input that a plan depends on; see `hf_emms.inputs.InputKind`."""
 
     @property
     def name(self) -> str: ...
@@ -51,12 +51,11 @@ class InputTraits(Protocol):
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """How a checkpoint's features are made; made once for a candidate.
+    """The plan of how a candidate's features are made.
 
-    Its configuration files are in `folder`, the transformers model in a `subfolder`. `normalise` (features are scaled
-    to length one), `dense` (folders of layers behind the pooling) and `max_length` (in tokens) are of
-    sentence-transformers; `code` says that Python files of the
-    repository are run. Notes are by topic.
+    Its configuration files are in `folder`, the transformers model in a `subfolder`. sentence-transformers sets
+    `normalise` (features are scaled to unit length), `dense` (folders of layers behind the pooling) and `max_length`
+    (in tokens). With `code`, Python files of the repository are run. Each note has a topic.
     """
 
     repo: Repo
@@ -84,7 +83,7 @@ class ExtractionPlan:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever features of the same revision would."""
+        """16 hex digits that change whenever the features of the same revision would change."""
         settings = {
             "version": FEATURES_VERSION,
             "transformers": installed_version("transformers"),
@@ -109,17 +108,17 @@ class ExtractionPlan:
 def plan_extraction(
     repo: Repo, kind: InputTraits, purpose: str, *, dtype: str = "auto", trust_remote_code: bool = False
 ) -> ExtractionPlan:
-    """Decides from the configuration files what is loaded and pooled.
+    """Return the plan of a checkpoint's features, from its configuration files.
 
-    Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32: the same features
-    on every device.
+    Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which gives the same
+    features on every device.
 
     Raises:
         EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
             that only the repository's own code knows.
     """
     if dtype not in DTYPES:
-        raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+        raise EmmsError(f"unknown dtype {dtype!r}", f"choose from {', '.join(DTYPES)}")
     dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
     base = adapter_base(repo, folder)
@@ -153,7 +152,7 @@ def plan_extraction(
 def _architecture(
     repo: Repo, config: dict[str, Any], kind: InputTraits, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
-    """The row of the table or a fallback, which names no family, and whether the repository's code runs."""
+    """Return the row of the table, or a fallback without a family, and whether the repository's code runs."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
     others = other_inputs(model_type, kind.name) if row is None else ()
@@ -179,7 +178,7 @@ def _architecture(
 
 
 def model_type_of(config: Any) -> str | None:
-    """The `model_type` of a config.json. Those of timm name none, but have a pretrained_cfg."""
+    """Return the `model_type` of a config.json; for a config.json of timm, which has only a pretrained_cfg, its own."""
     if not isinstance(config, dict):
         return None
     model_type = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
@@ -203,7 +202,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
 
 
 def _check_layers(repo: Repo, config: dict[str, Any]) -> None:
-    """Refuses a number of layers below zero, or one that would take for ever to build, also of a part of the model."""
+    """Refuse a model or part of a model whose number of layers is negative, or would take for ever to build."""
     parts: list[Any] = [config]
     while parts:
         part = parts.pop()
@@ -223,7 +222,7 @@ def _family(row: Architecture, config: dict[str, Any]) -> str:
 
 
 def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
-    """Whether only the repository's own code, which may run, knows the architecture."""
+    """Return whether only the repository's own code, which may run, knows the architecture."""
     model_type = config["model_type"]
     if known_to_transformers(model_type):
         return False
@@ -243,7 +242,7 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
 
 # --- sentence-transformers --------------------------------------------------------------------------------
 
-# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, one word since.
+# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, a word since.
 _SENTENCE_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "max": "masked_max", "lasttoken": "last_token"}
 _SENTENCE_FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -254,7 +253,7 @@ _SENTENCE_FLAGS = {
 
 
 def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Fields of the plan that modules.json of a sentence-transformers repository gives, and notes; none for others."""
+    """Return fields of the plan and notes from modules.json of sentence-transformers; empty for other repositories."""
     if not (folder / "modules.json").is_file():
         return {}, []
     types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
@@ -274,8 +273,8 @@ def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], li
         "dense": tuple(path for name, path in types if name == "Dense"),
         "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
     }
-    known = ("Transformer", "Pooling", "Normalize", "Dense")
-    unused = [name for name, _ in types if name not in known]
+    used = ("Transformer", "Pooling", "Normalize", "Dense")
+    unused = [name for name, _ in types if name not in used]
     return settings, [("modules", f"not used of its modules.json: {', '.join(unused)}")] if unused else []
 
 
@@ -289,16 +288,16 @@ def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
     if len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
         raise EmmsError(
             f"{repo.id} pools with {', '.join(modes) or 'nothing'} (1_Pooling/config.json)",
-            f"hf_emms knows one of {', '.join(_SENTENCE_POOLINGS)}",
+            f"hf_emms pools by {', '.join(_SENTENCE_POOLINGS)}",
         )
     return _SENTENCE_POOLINGS[modes[0]]
 
 
 class LayerError(EmmsError):
-    """A checkpoint does not have a layer."""
+    """Raised where a checkpoint lacks a layer."""
 
 
-# What transformers raises for files that it cannot use.
+# Errors that transformers raises for files that it cannot use.
 LOAD_FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError),
     UnpicklingError,
@@ -319,7 +318,7 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
 
 
 def transformers_config(plan: ExtractionPlan) -> Any:
-    """The configuration by the names that transformers gives all families; None of a family that it does not know."""
+    """Return the configuration as transformers reads it; None for a family that transformers lacks."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     model_type = plan.config.get("model_type")
@@ -327,9 +326,9 @@ def transformers_config(plan: ExtractionPlan) -> Any:
 
 
 class ReadCounts(msgspec.Struct):
-    """How many texts and pairs of texts were cut, how many inputs read in windows, and at which lengths.
+    """Counts of texts and pairs of texts that were cut, and of inputs that were read in windows, with the lengths.
 
-    Windows of texts overlap; sounds are read in `parts` of at most so many seconds.
+    Windows of texts overlap; sounds are read in `parts`, whose longest length is in seconds.
     """
 
     cut: int = 0
@@ -381,7 +380,7 @@ class ReadCounts(msgspec.Struct):
 
 
 class FeatureInfo(msgspec.Struct, frozen=True):
-    """What a ranking reports about a checkpoint's features at one layer; cached with them.
+    """A ranking's report about a checkpoint's features at a layer; cached with them.
 
     `parameters` are those of the loaded part of the model (a vision tower without its text tower), `width` is D1,
     `pooling` is in words, and `general_notes` don't depend on the inputs.
@@ -399,7 +398,7 @@ class FeatureInfo(msgspec.Struct, frozen=True):
         return (*self.general_notes, *self.counts.notes())
 
     def merge(self, other: FeatureInfo) -> FeatureInfo:
-        """The information about two sets of inputs of the same checkpoint; an input in both counts twice."""
+        """Return the information about two sets of inputs of the same checkpoint; an input in both counts twice."""
         counts = copy(self.counts)
         counts.add(other.counts)
         notes = tuple(dict.fromkeys((*self.general_notes, *other.general_notes)))

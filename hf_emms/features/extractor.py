@@ -1,4 +1,4 @@
-"""Loaded checkpoints that turn inputs into feature rows, those of several layers from one forward."""
+"""Loaded checkpoints that turn inputs into feature rows, of several layers in a single forward pass."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 # Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
 MAX_IDLE_BYTES = 10**9
-# Inputs of the batch that measures memory, and words of each text: enough to outweigh what any forward takes.
+# Inputs of the batch that measures memory, and words of each text: enough to outweigh fixed costs.
 _PROBE_SIZE, _PROBE_WORDS = 8, 512
-# What a model may raise on inputs that it cannot take.
+# Errors that a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
 class FeatureReader(Protocol):
-    """How a checkpoint reads inputs of one kind and makes features of them; see `InputKind.feature_reader`."""
+    """A reader of inputs of a kind that makes features of them; see `InputKind.feature_reader`."""
 
     counts: ReadCounts
 
     @property
     def layers(self) -> LayerReader | JoinedLayers:
-        """Which layers are features."""
+        """The layers that become features."""
 
     @property
     def forwards(self) -> Sequence[BatchedForward]:
-        """All that it runs."""
+        """All forward passes of the reader."""
 
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        """See `Extractor.batches`."""
+        """Yield positions and features of batches, see `Extractor.batches`."""
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
-        """So many inputs, with texts of so many words."""
+        """Return `count` inputs, with texts of `words` words."""
 
 
 class Extractor:
@@ -55,7 +55,7 @@ class Extractor:
         plan: how it was loaded.
         width: columns of a feature row, those of all layers together.
         layer_slices: layer → its part of a feature row.
-        refused: layer → why this checkpoint does not have it. Never all that were asked for.
+        refused: layer → why this checkpoint lacks it; never all requested layers.
         parameters: of the loaded part (a vision tower without its text tower).
     """
 
@@ -63,7 +63,7 @@ class Extractor:
         self.plan = plan
         self._model: Any = model
         self._reader: FeatureReader | None = reader
-        self._layers, self._counts = reader.layers, reader.counts  # `info` is asked for after `close`, too
+        self._layers, self._counts = reader.layers, reader.counts  # `info` is called after `close`, too
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -74,13 +74,13 @@ class Extractor:
     def batches(
         self, inputs: Sequence[Any], *, batch_size: int | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions in `inputs`, int64 (b,), and their features, float32 (b, D1); each comes once, in any order.
+        """Yield positions in `inputs`, int64 (b,), and their features, float32 (b, D1); each input once, in any order.
 
-        Inputs are M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans`, as the checkpoint
-        was loaded for. A batch has at most `batch_size` inputs (of `Spans`, pairs); None: what suits the device.
+        Inputs are M texts, M images (`inputs[i]` decodes a PIL image), or M `Pairs` or `Spans`, as the checkpoint was
+        loaded for. A batch has at most `batch_size` inputs (for `Spans`, pairs); None: as many as suit the device.
 
         Raises:
-            EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
+            EmmsError: the checkpoint fails on an input, or a single input does not fit into memory.
         """
         from hf_emms.features.device import to_numpy
 
@@ -100,7 +100,7 @@ class Extractor:
                 self._notes["memory"] = f"out of memory: the batch was halved {pluralize(halvings, 'time')}"
 
     def info(self, layer: str = LAST) -> FeatureInfo:
-        """What a ranking reports about the features of a layer; counts and notes grow while batches are taken."""
+        """Return the report about the features of a layer; counts and notes grow while batches are taken."""
         columns = self.layer_slices[layer]
         return FeatureInfo(
             parameters=self.parameters,
@@ -124,12 +124,12 @@ class Extractor:
         return sum(tensor.nbytes for tensor in tensors) + packed_bytes(self._model)
 
     def reset_counts(self) -> None:
-        """Forgets how many inputs were cut or read in windows so far."""
+        """Reset the counts of inputs that were cut or read in windows."""
         if self._reader is not None:
             self._counts = self._reader.counts = ReadCounts()
 
     def close(self) -> None:
-        """Frees the model's memory. The extractor cannot be used afterwards."""
+        """Free the model's memory. The extractor cannot be used afterwards."""
         import torch
 
         from hf_emms.features.device import release_freed_memory
@@ -143,11 +143,11 @@ class Extractor:
             release_freed_memory()
 
     def _probe(self, reader: FeatureReader) -> int:
-        """Runs an example: no configuration gives the feature width of every family. On a GPU, measures memory too."""
+        """Return the feature width by running an example, which on a GPU measures memory, too."""
         ((_, features),) = self.batches(reader.examples(1, 1))
         if features.ndim != 2:
             raise EmmsError(
-                f"{self.plan.repo.id} gives features of shape {features.shape}, not one row an input",
+                f"{self.plan.repo.id} gives features of shape {features.shape}, not a row for each input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )
         if self._device.type == "cuda":
@@ -170,7 +170,7 @@ class ExtractorPool:
 
     @contextmanager
     def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
-        """A checkpoint to be run, loaded if it isn't yet. It is closed if the block raises an error."""
+        """Give the block a checkpoint, loaded if it isn't yet; it is closed if the block raises an error."""
         extractor = self._idle.pop(name, None) or load()
         try:
             yield extractor
@@ -180,7 +180,7 @@ class ExtractorPool:
         self._idle[name] = extractor
 
     def retain(self, names: Sequence[str]) -> None:
-        """Closes all except those of these names that fit; the first names have priority."""
+        """Close all checkpoints but those of these names that fit; the first names have priority."""
         free = self._max_idle_bytes
         retained = {}
         for name in names:
@@ -198,6 +198,6 @@ class ExtractorPool:
 
 @contextmanager
 def pool_or_own(pool: ExtractorPool | None) -> Iterator[ExtractorPool]:
-    """The pool, or without one a pool that is closed when the block ends."""
+    """Give the block the pool, or in the place of None a pool that is closed when the block ends."""
     with nullcontext(pool) if pool is not None else closing(ExtractorPool()) as chosen:
         yield chosen

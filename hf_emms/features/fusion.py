@@ -1,7 +1,7 @@
 """Features of an image with a text, family by family: from a tower each, or from a model that reads both together.
 
-What of an image does not depend on the text is computed once an image. The label (an answer, a box) is never an
-input, and heads that a model answers with are not used: fine-tuning for other answers replaces them.
+Everything that does not depend on the text is computed once for each image. The label (an answer, a box) is never an
+input, and heads for answers are not used: fine-tuning for other answers replaces them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_emms.features.pooling import pooled_or_tensor
 from hf_emms.features.reductions import masked_mean
 from hf_emms.registry import entry_or_reference
 
-GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer one is averaged
+GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer map is averaged
 # Detectors' logits are weighted by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would
 # together outweigh the one that fits.
 SHARPNESS = 4
@@ -30,10 +30,10 @@ _MAX_PREFIX = 8  # tokens before the patches: CLS and registers
 
 @dataclass(frozen=True)
 class Towers:
-    """Images and texts are read apart and joined at the end.
+    """A family of two towers, which read images and texts apart; their features are joined at the end.
 
     Attributes:
-        summary: what the row is, in words.
+        summary: of the feature row, in words.
         text_part: the submodule that reads texts; "" is the model itself.
         encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
         embed_text: model, token ids and mask (b, T) to an embedding of each text (b, E).
@@ -49,12 +49,12 @@ class Towers:
 
 @dataclass(frozen=True)
 class Fused:
-    """The text is read together with the image; the other attributes are those of `Towers`.
+    """A family that reads the text together with the image; the other attributes are those of `Towers`.
 
     Attributes:
         fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
-        prepare: changes the model once after loading.
-        phrase: writes a text as in the family's training.
+        prepare: changes the model after loading.
+        phrase: returns a text as in the family's training.
     """
 
     summary: str
@@ -69,7 +69,7 @@ class Fused:
 
 
 def image_embedding(model: Any, pixels: Tensor) -> Tensor:
-    """The image in the common space, and cells of its patches there, all of length one: (b, 1 + cells, E)."""
+    """Return image and cells of patches in the space that texts share, all of unit length: (b, 1 + cells, E)."""
     outputs = model.get_image_features(pixel_values=pixels)
     whole = normalize(pooled_or_tensor(outputs), dim=1)[:, None]
     patches = projected_patches(model, getattr(outputs, "last_hidden_state", None))
@@ -80,19 +80,19 @@ def image_embedding(model: Any, pixels: Tensor) -> Tensor:
 
 
 def text_embedding(model: Any, inputs: Inputs) -> Tensor:
-    """The text in the common space, of length one: (b, E)."""
+    """Return the text in the space that images share, of unit length: (b, E)."""
     return normalize(pooled_or_tensor(model.get_text_features(**inputs)), dim=1)
 
 
 def unmasked_text_embedding(model: Any, inputs: Inputs) -> Tensor:
-    """`text_embedding` of families that were trained without an attention mask."""
+    """Return the `text_embedding` of families that were trained without an attention mask."""
     return text_embedding(model, {"input_ids": inputs["input_ids"]})
 
 
 def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
-    """[image; text; product; cosines of the cells with the text], (r, 3·E + cells).
+    """Return [image; text; product; cosines of the cells with the text], (r, 3·E + cells).
 
-    The map of cosines says where in the image the text is, which boxes need and the embeddings don't say.
+    The map of cosines says where in the image the text is, which boxes need and the embeddings lack.
     """
     whole = images[:, 0]
     cosines = torch.einsum("rce,re->rc", images[:, 1:], texts)
@@ -100,7 +100,7 @@ def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
-    """The tower's pooling and projection of each patch alone, (b, E, h, w).
+    """Return the tower's pooling and projection of each patch alone, (b, E, h, w).
 
     None where the model shows no patches, or they make no square.
     """
@@ -115,13 +115,13 @@ def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
 
 
 def shrink_map(grid: Tensor) -> Tensor:
-    """A map (b, C, h, w) averaged to at most GRID cells a side."""
+    """Return a map (b, C, h, w) averaged to at most GRID cells a side."""
     height, width = grid.shape[2:]
     return adaptive_avg_pool2d(grid, (min(GRID, height), min(GRID, width)))
 
 
 def _patch_grid(hidden: Tensor) -> Tensor | None:
-    """Tokens (b, T, D) or a map (b, D, h, w) as a map; tokens before the patches are left out."""
+    """Return tokens (b, T, D) or a map as a map (b, D, h, w), without tokens before the patches; None if not square."""
     if hidden.ndim == 4:
         return hidden
     side = isqrt(hidden.shape[1])
@@ -132,21 +132,21 @@ def _patch_grid(hidden: Tensor) -> Tensor | None:
 
 
 def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
-    """The tower's pooling of each token (b, T, D) alone."""
+    """Return the tower's pooling of each token (b, T, D) alone."""
     pooler = getattr(tower, "head", None) or getattr(tower, "pooler", None)
     if pooler is None:
-        # CLIP normalises the token that it pools, and no other.
+        # CLIP normalises only the token that it pools.
         return tower.post_layernorm(tokens) if hasattr(tower, "post_layernorm") else tokens
     if hasattr(pooler, "attention") or hasattr(pooler, "dense"):
-        # SigLIP's attention pooling and the pooler of ViT and BERT read sequences: here sequences of one.
+        # SigLIP's attention pooling and the pooler of ViT and BERT read sequences: here of a single token.
         return pooler(tokens.reshape(-1, 1, tokens.shape[2])).reshape(len(tokens), tokens.shape[1], -1)
-    return tokens  # the average of one token
+    return tokens  # the average of a single token
 
 
 def owl_image(model: Any, pixels: Tensor) -> Tensor:
-    """Each patch before any text, (b, patches, E + 6).
+    """Return each patch before any text, (b, patches, E + 6).
 
-    Its class embedding of length one, shift and scale of its logit, and its box (cx, cy, w, h).
+    It has a class embedding of unit length, shift and scale of its logit, and a box (cx, cy, w, h).
     """
     grid, _ = model.image_embedder(pixel_values=pixels)
     patches = grid.flatten(1, 2)
@@ -163,12 +163,12 @@ def owl_image(model: Any, pixels: Tensor) -> Tensor:
 
 
 def owl_text(model: Any, inputs: Inputs) -> Tensor:
-    """The query's embedding, of length one."""
+    """Return the query's embedding, of unit length."""
     return text_embedding(model.owlvit if hasattr(model, "owlvit") else model.owlv2, inputs)
 
 
 def join_owl(images: Tensor, texts: Tensor) -> Tensor:
-    """[expected class embedding; text; product; expected box; map of logits], (r, 3·E + 4 + cells).
+    """Return [expected class embedding; text; product; expected box; map of logits], (r, 3·E + 4 + cells).
 
     Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
     as features.
@@ -187,7 +187,7 @@ def join_owl(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def vilt_image(model: Any, pixels: Tensor) -> Tensor:
-    """Embedded patches after their CLS token, (b, 1 + patches, D)."""
+    """Return the CLS token and the embedded patches, (b, 1 + patches, D)."""
     mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
     embedded, _, (cells, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
     # ViLT shuffles the patches; sorted again, features are the same on every run.
@@ -197,7 +197,7 @@ def vilt_image(model: Any, pixels: Tensor) -> Tensor:
 
 
 def vilt(model: Any, inputs: Inputs) -> Tensor:
-    """[CLS; mean of the text's tokens; mean of the image's tokens], after all layers."""
+    """Return [CLS; mean of the text's tokens; mean of the image's tokens], after all layers."""
     tokens, image = inputs["attention_mask"], inputs["image"]
     hidden = model(
         input_ids=inputs["input_ids"],
@@ -210,7 +210,7 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
 
 
 def blip(model: Any, inputs: Inputs) -> Tensor:
-    """[mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
+    """Return [mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
     image = inputs["image"]
     words = model.text_encoder(
         input_ids=inputs["input_ids"],
@@ -222,20 +222,20 @@ def blip(model: Any, inputs: Inputs) -> Tensor:
 
 
 class PrecomputedTokens(nn.Module):
-    """Replaces GIT's image encoder, and passes on tokens that were computed before."""
+    """A replacement for GIT's image encoder that passes on tokens that were computed before."""
 
     def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
 
 
 def prepare_git(model: Any) -> None:
-    """Moves GIT's image encoder out of its forward, so that it runs once an image."""
+    """Move GIT's image encoder out of its forward, so that it runs once for each image."""
     model.picture_encoder = model.image_encoder
     model.image_encoder = PrecomputedTokens()
 
 
 def git(model: Any, inputs: Inputs) -> Tensor:
-    """[last token of the text; mean of its tokens; mean of the projected image].
+    """Return [last token of the text; mean of its tokens; mean of the projected image].
 
     The text follows the image, without the token that would end it: the answer comes next.
     """
@@ -255,12 +255,12 @@ def git(model: Any, inputs: Inputs) -> Tensor:
 
 
 def as_phrase(text: str) -> str:
-    """A text as in Grounding DINO's training: lower case, a full stop at the end."""
+    """Return a text as in Grounding DINO's training: lower case, a full stop at the end."""
     return f"{text.strip().rstrip('.').lower()}."
 
 
 def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
-    """[expected state; expected box] of the decoder's queries, weighted by their best logit for the text."""
+    """Return [expected state; expected box] of the decoder's queries, weighted by their best logit for the text."""
     outputs = model(
         pixel_values=inputs["image"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
     )

@@ -1,4 +1,4 @@
-"""From a plan and weights to a model of transformers, with every refusal in plain words."""
+"""Loading a model of transformers by a plan and weights, with every refusal in plain words."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NEED_POOLER = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A checkpoint without a head; a fallback has another pooling than its plan where the weights have no pooler."""
+    """A loaded model without a head, and its pooling: another than the plan's where a fallback lacks a pooler."""
 
     plan: ExtractionPlan
     model: Any
@@ -50,7 +50,7 @@ class LoadedModel:
 
 
 def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
-    """Loads a model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
+    """Return the model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
         check_size(plan, weights)
@@ -68,7 +68,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
     except LOAD_FAILURES as error:
         raise load_error(plan, "weights", error) from error
     if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # one forward a text needs no cached keys and values
+        model.config.use_cache = False  # a single forward pass needs no cached keys and values
     for name, saved, needed in sorted(report["mismatched_keys"]):
         raise EmmsError(
             f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
@@ -92,7 +92,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
 
 
 def check_size(plan: ExtractionPlan, weights: Weights) -> None:
-    """Refuses a configuration of more parameters than the files have bits: random ones would fill the memory."""
+    """Refuse a configuration of more parameters than the files have bits: random ones would fill the memory."""
     config = transformers_config(plan)
     width, layers = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))
     if not isinstance(width, int) or not isinstance(layers, int):
@@ -108,7 +108,7 @@ def check_size(plan: ExtractionPlan, weights: Weights) -> None:
 
 
 def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
-    """The model, and what transformers reports; of pickles only tensors are read (`weights_only`, its default)."""
+    """Return the model and the loading report of transformers, which reads only tensors of pickles by default."""
     import transformers
 
     name = plan.architecture.loader
@@ -127,7 +127,7 @@ def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple
 
 
 def _unpickle(folder: Path, to: Path) -> None:
-    """Copies a checkpoint, its weights unpickled in full (this can run code) and written again as tensors alone."""
+    """Copy a checkpoint with its weights unpickled in full, which can run code, and written again as tensors."""
     for path in folder.iterdir():
         if path.match("pytorch_model*.bin"):
             weights = torch.load(path, map_location="cpu", weights_only=False)
@@ -139,7 +139,7 @@ def _unpickle(folder: Path, to: Path) -> None:
 
 
 def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> EmmsError:
-    """Why a pickle cannot be loaded: it asks for more than tensors, or is damaged."""
+    """Return the error of a pickle that cannot be loaded: it asks for more than tensors, or is damaged."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return EmmsError(
@@ -155,7 +155,7 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
 
 
 def _load_dense(plan: ExtractionPlan, subfolder: str, cache: Cache) -> torch.nn.Module:
-    """A layer that sentence-transformers puts behind the pooling: linear, then an activation."""
+    """Return a layer that sentence-transformers puts behind the pooling: linear, then an activation."""
     from safetensors.torch import load_file
 
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
@@ -180,10 +180,10 @@ def _load_dense(plan: ExtractionPlan, subfolder: str, cache: Cache) -> torch.nn.
 
 
 def load_options(plan: ExtractionPlan) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that a checkpoint needs."""
+    """Return the arguments of `from_pretrained` that a checkpoint needs."""
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
-        # The text tower's own projection_dim is wrong in some CLIP configurations; that of the whole model is right.
+        # The text tower's projection_dim is wrong in some CLIP configurations; that of the whole model is right.
         options["projection_dim"] = plan.config["projection_dim"]
     if plan.architecture.loader == "TimmWrapperModel":
         options["model_args"] = _timm_arguments(plan)
@@ -203,7 +203,7 @@ def _timm_arguments(plan: ExtractionPlan) -> dict[str, Any]:
             f"config.json of {plan.repo.id} has the architecture {architecture!r}, which is no model of timm",
             "the architecture is a name such as resnet50",
         )
-    # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
+    # timm 1.0.31 saves the number of classes there as well; the wrapper passes another and would fail on two.
     arguments = {k: v for k, v in (plan.config.get("model_args") or {}).items() if k != "num_classes"}
     refused = sorted(arguments.keys() - _timm_constructor_arguments())
     if refused:
@@ -232,7 +232,7 @@ def _timm_constructor_arguments() -> frozenset[str]:
 
 
 def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
-    """Refuses weights that transformers initialised at random; returns the pooling."""
+    """Return the pooling; an EmmsError where transformers initialised weights that it needs at random."""
     pooling = plan.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
         pooling = "spatial_mean"
@@ -249,13 +249,13 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
 
 
 def is_tested(plan: ExtractionPlan) -> bool:
-    """Whether our tests run the checkpoint's code: a row of our own table, not the fallback or a repository's."""
+    """Return whether hf_emms' tests run the checkpoint's code: it has a row of hf_emms, and no code of its own."""
     row = plan.architecture
     return not (plan.code or row.package or row.loader == "AutoModel")
 
 
 class _QuietTransformers:
-    """Counts the blocks that hide messages, so that the last one to end restores what the first one found."""
+    """A count of the blocks that hide messages, so that the last to end restores the state before the first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -289,7 +289,7 @@ _QUIET = _QuietTransformers()
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hides progress bars and warnings of transformers, in all threads; what matters is an EmmsError."""
+    """Hide progress bars and warnings of transformers, in all threads; what matters is an EmmsError."""
     _QUIET.enter()
     try:
         yield

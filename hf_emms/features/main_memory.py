@@ -13,7 +13,7 @@ _FILES_V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
 
 
 def total_main_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes that this process can have at most; None where the system does not say it.
+    """Return the most bytes that this process can have; None where the system does not tell.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
@@ -25,7 +25,7 @@ def total_main_memory(root: Path = _ROOT) -> int | None:
 
 
 def free_main_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes that this process can still have, cached files counted as free; None where nothing says it.
+    """Return the bytes that this process can still have, cached files counted as free; None where nothing tells.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
@@ -36,7 +36,7 @@ def free_main_memory(root: Path = _ROOT) -> int | None:
 
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and use, without cached files, of each control group around this process that has a limit."""
+    """Yield limit and use, without cached files, of each control group around this process that has a limit."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -58,7 +58,7 @@ def _limits(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None where it holds none ("max"), or is not there."""
+    """Return the number in a file; None where it holds none ("max"), or is not there."""
     text = next(_lines(file), "")
     return int(text) if text.isdecimal() else None
 

@@ -22,7 +22,7 @@ _PLAIN["inception_v3"] = _PLAIN["googlenet"]
 
 
 class TorchvisionConfig(PretrainedConfig):
-    """Which builder of `torchvision.models`, and its arguments."""
+    """A configuration that names a builder of `torchvision.models` and its arguments."""
 
     model_type = "torchvision"
 
@@ -54,12 +54,12 @@ class TorchvisionModel(PreTrainedModel):
 
 
 def save_torchvision(architecture: str, folder: Path | str, weights: str | None = "DEFAULT") -> None:
-    """Writes a classifier of torchvision as a checkpoint folder.
+    """Write a classifier of torchvision as a checkpoint folder.
 
     Args:
         architecture: a builder of `torchvision.models`, e.g. "googlenet".
         folder: is made where it does not exist.
-        weights: which of the builder's weights, downloaded by torchvision; None: random ones.
+        weights: the name of the builder's weights, downloaded by torchvision; None: random weights.
 
     Raises:
         EmmsError: torchvision has no such architecture or weights.
@@ -88,7 +88,7 @@ def save_torchvision(architecture: str, folder: Path | str, weights: str | None 
 
 
 def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with its last linear layer, which gives the classes' logits, replaced by the identity."""
+    """Return the model with its last linear layer, which gives the classes' logits, replaced by the identity."""
     name = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, torch.nn.Identity())
