@@ -256,7 +256,7 @@ def _check_header(repo: Repo, path: Path, hint: str) -> None:
 
 
 def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
-    """Raise an EmmsError unless a file has the SHA-256 that names it in the Hub's cache; check it once until a change."""
+    """Raise an EmmsError unless a file has the SHA-256 that names it in the Hub's cache; checked until it changes."""
     blob = path.resolve()
     if repo.folder is not None or not _SHA256.fullmatch(blob.name):
         return
