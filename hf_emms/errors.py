@@ -93,6 +93,11 @@ def speaking(words: Words) -> Iterator[None]:
 Part = str | tuple[Use, ...]
 
 
+def words_here() -> Words:
+    """Return the words of this process, for another process that works for it."""
+    return _words
+
+
 @dataclass(frozen=True)
 class Text:
     """A text that refers to settings, or tells what to set; as a string it is in the words of the interface that runs.

@@ -59,7 +59,7 @@ def _typed(name: str, value: Any) -> str:
     if value is ...:
         setting = SETTINGS.get(name)
         return (setting.metavar or "N") if setting else "NAME"
-    return "0" if value is None else shlex.quote(str(value))
+    return "0" if value is None else shlex.quote(",".join(value) if isinstance(value, list) else str(value))
 
 
 FLAGS = Words(_as_flag, " ")

@@ -132,7 +132,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
                 f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
             ) from error
         except EmmsError as error:
-            raise EmmsError(f"{path}: {error.message}", error.hint) from error
+            raise EmmsError(f"{path}: " + error.problem, error.remedy) from error
 
     def plot(
         self,

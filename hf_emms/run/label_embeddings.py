@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, checkpoint_errors, use
+from hf_emms.errors import EmmsError, Text, checkpoint_errors, use
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
@@ -118,7 +118,7 @@ def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = No
                 pool=pool,
             )
     except EmmsError as error:
-        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
+        raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
     _check_embeddings(encoder.id, table)
     cache.put("labels", key, {"table": table})
     return table
@@ -143,7 +143,8 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
         raise _encoder_error(encoder, problem)
 
 
-def _encoder_error(encoder: str, problem: str) -> EmmsError:
-    is_demo = encoder.startswith(DEMO_PREFIX)
-    others = use("encoders", "base") if is_demo else use("encoders", "base", "demo") + ", the last of which is here"
-    return EmmsError(f"the label encoder {encoder} {problem}", "name another one: " + others)
+def _encoder_error(encoder: str, problem: str | Text) -> EmmsError:
+    others = use("encoders", "base")
+    if not encoder.startswith(DEMO_PREFIX):
+        others += ", or " + use("encoders", "demo") + ", which is here"
+    return EmmsError(f"the label encoder {encoder} " + problem, "name another one: " + others)

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.cache import Cache, default_cache, default_root
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
@@ -239,7 +239,7 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     problems += [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
     if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
-        problems.append(Problem("checkpoints", "none can be ranked", "--checkpoint ORG/NAME"))
+        problems.append(Problem("checkpoints", "none can be ranked", str(use("checkpoints", "ORG/NAME"))))
     return Preflight(planned, costs, rate, tuple(problems), *fine_tuning)
 
 
@@ -271,7 +271,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
         recipe = recipe_for(options, head_of(task), parameters, method)
         shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters, kept))
     if not shortlist:
-        raise EmmsError("there is no checkpoint to fine-tune", "--checkpoint ORG/NAME")
+        raise EmmsError("there is no checkpoint to fine-tune", use("checkpoints", "ORG/NAME"))
     return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options)}"
 
 
@@ -309,7 +309,7 @@ def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) 
             yield Problem(
                 f"{kind} {repo.id}",
                 f"its weights are {format_bytes(cost.weights)}, more than the {format_bytes(machine.memory)} of memory",
-                "choose a smaller one, or --engine jobs with larger hardware",
+                f"choose a smaller one, or {use('engine', 'jobs')} with larger hardware",
                 fatal=kind == "label encoder",
             )
 

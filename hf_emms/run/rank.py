@@ -258,7 +258,7 @@ def rank_with(
         try:
             ranking = confirmed(ranking, planned.session)
         except EmmsError as error:
-            failure = NotConfirmedError(f"ranked, but not fine-tuned: {error.message}", error.hint)
+            failure = NotConfirmedError("ranked, but not fine-tuned: " + error.problem, error.remedy)
             failure.ranking = ranking
             raise failure from error
     return ranking

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
@@ -61,15 +61,19 @@ class JobSettings:
 def check_job(engine: str, job: JobSettings | None) -> None:
     """Raises unless a job has settings, and only a job."""
     if engine == "jobs" and job is None:
-        raise EmmsError("engine='jobs' needs to know where results come back", "job=JobSettings('ORG/emms-results')")
+        raise EmmsError(
+            use("engine", "jobs") + " needs to know where results come back", "job=JobSettings('ORG/emms-results')"
+        )
     if engine != "jobs" and job is not None:
-        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", "engine='jobs'")
+        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", use("engine", "jobs"))
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """The job that does what the options ask for."""
     if options.save_model is not None:
-        raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
+        raise EmmsError(
+            "a job's folders are gone when it ends", use("push_to_hub", "ORG/NAME") + " instead of " + use("save_model")
+        )
     words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
     return command_spec(words, settings, packages, subject=str(options.dataset))
 
@@ -77,7 +81,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
 def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
-    """The job of a command that takes --results-repo, of words after ``hf-emms``; it needs these packages, too."""
+    """The job of a command that publishes its results, of words after ``hf-emms``; it needs these packages, too."""
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", *words)
@@ -103,7 +107,9 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     """The hardware, and what the job costs at most, in USD."""
     flavors = hub.hardware()
     if settings.flavor not in flavors:
-        raise EmmsError(f"the Hub has no flavor {settings.flavor!r}", f"--flavor takes one of: {', '.join(flavors)}")
+        raise EmmsError(
+            f"the Hub has no flavor {settings.flavor!r}", use("flavor") + f" is one of: {', '.join(flavors)}"
+        )
     chosen = flavors[settings.flavor]
     return chosen, chosen.usd_a_minute * settings.minutes
 
@@ -117,9 +123,9 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     account = hub.who_am_i()
     hub.require_jobs(account)
     repo = settings.results_repo
-    hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    hub.require_push(account, repo, "dataset", instead=use("results_repo", f"{account.name}/emms-results"))
     if pushes_to is not None:
-        hub.require_push(account, pushes_to, "model", instead=f"--push-to-hub {account.name}/NAME")
+        hub.require_push(account, pushes_to, "model", instead=use("push_to_hub", f"{account.name}/NAME"))
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)
@@ -182,7 +188,7 @@ def rank_argv(options: Options) -> list[str]:
             named = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
                 f"the {kind} {named} is on this machine only; a job cannot reach it",
-                "put it on the Hub, or --engine local",
+                "put it on the Hub, or " + use("engine", "local"),
             )
     return options.to_argv()
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, one_line, use
 from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
@@ -153,7 +153,7 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
     elif isinstance(datasets, Iterable):
         entries = list(datasets)
     else:
-        raise EmmsError(f"datasets is {datasets!r}; it must be names or a plan", 'datasets=["NAME", "NAME"]')
+        raise EmmsError(f"datasets is {datasets!r}; it must be names or a plan", use("datasets", ["NAME", "NAME"]))
     options_of: dict[str, Options] = {}
     for entry in entries:
         own = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
@@ -164,7 +164,9 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
             raise EmmsError(f"{name} is listed twice", "list it once, or tell them apart by config or split")
         options_of[name] = options
     if not options_of:
-        raise EmmsError("the sweep has no dataset", "--datasets NAME,NAME, or a plan with a list `datasets`")
+        raise EmmsError(
+            "the sweep has no dataset", use("datasets", ["NAME", "NAME"]) + ", or a plan with a list `datasets`"
+        )
     return options_of
 
 
@@ -202,12 +204,12 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     for name in {**own, **shared}:
         setting = SETTINGS.get(str(name))
         if setting is None:
-            hint = unknown_setting(str(name)).hint
+            hint = unknown_setting(str(name)).remedy
             raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", hint)
         if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
         if setting.sweep == "whole" and name in own:
-            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", setting.on)
+            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", use(name))
 
 
 # ---- as a job --------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Task:
         inputs: the columns of the input, one for each of its parts.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
-        head: what checkpoints learn to give when they are fine-tuned; None where `--confirm` does not support the task.
+        head: what checkpoints learn to give when they are fine-tuned; None where `confirm` does not support the task.
         hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
         source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
         group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.
@@ -132,7 +132,7 @@ class Task:
         items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
             every word of a sentence). None where an example is a row.
         training_items: the same for a fine-tuning, where that learns other items or labels than are ranked on.
-        counts_items: whether `--max-samples` counts items, so that examples may be left out of them.
+        counts_items: whether `max_samples` counts items, so that examples may be left out of them.
         check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
         label_position: the column or field beside the label's that says where in the input a label starts.
         label_end: the same of where it ends.

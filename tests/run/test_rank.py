@@ -219,7 +219,7 @@ def test_a_wrong_argument_fails_before_anything_runs(
 def test_numbers_that_would_fail_every_checkpoint_are_refused_at_once(name: str, value: int) -> None:
     with pytest.raises(EmmsError, match=f"{name} is {value}") as caught:
         hf_emms.rank("demo_glosses", cache=False, **{name: value})  # type: ignore[arg-type]
-    assert f"{name}=N" in str(caught.value.hint)
+    assert f"{name} is a number from" in str(caught.value.hint)
 
 
 def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, one_line, use
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
@@ -340,7 +340,7 @@ def _check_finite(features: np.ndarray) -> None:
     if not finite.all():
         raise EmmsError(
             f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
-            "--dtype float32; if it runs in that already, its weights are damaged",
+            use("dtype", "float32") + "; if it runs in that already, its weights are damaged",
         )
 
 

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from scipy.special import stdtrit
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import ExtractorPool
 from hf_emms.ranking import Row
@@ -56,12 +56,12 @@ class RaceEngine:
         if not estimator.folds:
             raise EmmsError(
                 f"a race needs a score with folds, which {estimator.name} does not have",
-                "--estimator emms first, or leave --race out",
+                use("estimators", "emms") + " first, or leave " + use("race") + " out",
             )
         if len(layers) > 1:
             raise EmmsError(
                 f"a race runs checkpoints at one layer, not at {' and '.join(layers)}",
-                "one --layer, or leave --race out",
+                "name one layer, or leave " + use("race") + " out",
             )
         self._top = top
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, checkpoint_errors, one_line
+from hf_emms.errors import EmmsError, Words, checkpoint_errors, one_line, speaking, use, words_here
 from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
@@ -52,7 +52,7 @@ _SETTINGS = {
 _QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
 _STARTS = 3
 _CONNECT_SECONDS = 10.0
-_WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
+_WHERE = "ray status, run on the cluster, shows whether it is up: " + use("ray_address", "HOST:6379")
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
@@ -163,9 +163,10 @@ def _check_versions() -> None:
 def _on_gpu(device: str, cluster: Cluster) -> bool:
     """Whether checkpoints run on GPUs of the cluster; raises if the device asks for one that it does not offer."""
     if device.startswith("cuda") and not cluster.gpus:
-        raise EmmsError(f"--device {device}, but the Ray cluster has no GPU", "--device auto, or add GPU nodes to it")
+        problem = use("device", device) + ", but the Ray cluster has no GPU"
+        raise EmmsError(problem, use("device", "auto") + ", or add GPU nodes to it")
     if device.startswith("cuda:"):
-        raise EmmsError(f"--device {device}: on a Ray cluster, Ray picks the GPU", "--device cuda")
+        raise EmmsError(use("device", device) + ": on a Ray cluster, Ray picks the GPU", use("device", "cuda"))
     return device in ("auto", "cuda") and cluster.gpus > 0
 
 
@@ -214,13 +215,19 @@ def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
         if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
             tries = _RETRIES["max_retries"] + 1
             reason = f"its worker died {tries} times, mostly because memory ran out"
-            return EmmsError(reason, "--batch-size N, or larger nodes")
+            return EmmsError(reason, use("batch_size", ...) + ", or larger nodes")
         return cause if isinstance(cause, StorageError) else EmmsError(one_line(cause))
 
 
 def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
-    """A function that yields results, as a task of Ray."""
-    return ray.remote(function).options(num_returns="streaming", **_RETRIES, **resources)
+    """A function that yields results, as a task of Ray, which names settings as this process does."""
+    options = {"name": function.__name__, "num_returns": "streaming", **_RETRIES, **resources}
+    return partial(ray.remote(_in_words).options(**options).remote, words_here(), function)
+
+
+def _in_words(words: Words, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+    with speaking(words):
+        yield from function(*arguments)
 
 
 def _here(repo: Repo) -> Repo:
@@ -262,7 +269,7 @@ class RayEngine:
                 cache = inputs[places[0]].cache
                 factor = _TRAINED_FACTOR if any(trains(inputs[place].options) for place in places) else LOADED_FACTOR
                 needs = _scoring_resources(repo, cluster, cache, factor, gpu=any(gpu[place] for place in places))
-                return _task(run_checkpoint, needs).remote(
+                return _task(run_checkpoint, needs)(
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)
                 )
 
@@ -369,7 +376,7 @@ def _train_on_cluster(
 
         def submit(job: TrainingJob) -> Any:
             work.progress.started(job.name, job.recipe.total_steps(work.splits.training_rows))
-            return _task(train_checkpoint, _training_resources(job, work.options, cluster, len(jobs))).remote(
+            return _task(train_checkpoint, _training_resources(job, work.options, cluster, len(jobs)))(
                 job, splits, options, work.cache.root, work.digest(job), work.deadline, work.keeper is not None
             )
 
