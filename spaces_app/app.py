@@ -16,6 +16,8 @@ from leaderboard.facts import HubFacts
 from leaderboard.server import Pages, serve
 from leaderboard.store import Store
 
+from hf_emms.errors import PLAIN, speaking
+
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # type: ignore[import-not-found]
 
@@ -66,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with speaking(PLAIN):
+        main()
