@@ -30,10 +30,38 @@ COLUMN = """
         lambda ranking, row: len(row.checkpoint),
         type=int,
     ),"""
-TASK = """from hf_emms.heads import ClassHead
+TASK = """from hf_emms.heads import Metric, RowHead, RowOutputs
 from hf_emms.inputs import TEXT
 from hf_emms.tasks.task import Column, Task
 
+
+def nearness(predictions, references):
+    return sum(TONES.index(a) == TONES.index(b) for a, b in zip(predictions, references)) / len(references)
+
+
+class StepHead(RowHead):
+    '''An output for each step between two tones: whether a line is beyond it.'''
+
+    def default_metrics(self, references):
+        return (Metric("nearness", nearness),)
+
+    def answers(self, sample, *, several):
+        return sample.label_texts
+
+    def outputs(self, references):
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        steps = range(len(TONES) - 1)
+        return RowOutputs(
+            len(steps),
+            labels=lambda rows: torch.tensor([[float(TONES.index(row) > step) for step in steps] for row in rows]),
+            loss=binary_cross_entropy_with_logits,
+            predictions=lambda outputs: [TONES[int((row > 0).sum())] for row in outputs],
+        )
+
+
+TONES = ("calm", "glad")
 TONE = Task(
     id="tone-classification",
     input=TEXT,
@@ -41,7 +69,7 @@ TONE = Task(
     label=Column("tone", ("tone",), ("string",)),
     categorical=True,
     label_text=str,
-    head=ClassHead("AutoModelForSequenceClassification"),
+    head=StepHead(None, epochs=3),
 )
 """
 # File, what it holds once, and what takes the place of that.
@@ -64,6 +92,7 @@ EDITS = (
 )
 RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square
 --warmup 7 -c emms-demo/bert-distilled -c emms-demo/bert-random -o ranking.json"""
+CONFIRM = "confirm --ranking ranking.json --top 1 --epochs 3 --learning-rate 1e-2 --batch-size 8 --save-model best"
 # Prints what the copy makes of the ranking, as JSON.
 PROBE = """
 import json
@@ -102,6 +131,7 @@ print(json.dumps({
     "parquet": pq.read_table("ranking.parquet").to_pylist(),
     "model card": hf_emms.card(ranking, "emms-demo/bert-distilled"),
     "dataset card": hf_emms.card(ranking),
+    "predicted": hf_emms.load_finetuned("best").predict(["what a day 200", "what no day 201"]),
     "leaderboard": table.table(View(columns=("other", "letters")), entry.ranking, store.snapshot),
 }))
 """
@@ -133,6 +163,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return done.stdout
 
     run("-m", "hf_emms", *RANK.split())
+    run("-m", "hf_emms", *CONFIRM.split())
     return json.loads(run("-c", PROBE)) | {"ranking": json.loads((folder / "ranking.json").read_text())}
 
 
@@ -166,3 +197,10 @@ def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) ->
     assert "task\ttone-classification\ttone-classification\tcolumns line, tone" in made["presets"]
     assert made["ranking"]["task"] == "tone-classification"
     assert made["ranking"]["columns"] == {"line": "line", "tone": "tone"}
+
+
+def test_a_head_in_the_file_of_its_task_is_trained_saved_and_opened(made: dict[str, Any]) -> None:
+    best = next(row["fine_tuned"] for row in made["ranking"]["rows"] if row["fine_tuned"])
+    assert best["metric"] == "nearness"
+    assert best["value"] > 0.8
+    assert made["predicted"] == ["calm", "glad"]

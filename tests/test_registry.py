@@ -182,9 +182,11 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
 
 def test_the_documentation_shows_code_that_is_run() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
-    tasks = [ROOT / "hf_emms" / "tasks" / name for name in ("text_regression.py", "values.py")]
+    tasks = [
+        ROOT / "hf_emms" / "tasks" / name for name in ("referring_expression.py", "text_regression.py", "values.py")
+    ]
     files = [*EXAMPLE.rglob("*"), *tasks, ROOT / "tests/data/test_items.py"]
     sources = [file.read_text() for file in files if file.suffix in (".py", ".toml")]
-    assert len(shown) == 9
+    assert len(shown) == 10
     for _, block in shown:
         assert any(block in source for source in sources), block
