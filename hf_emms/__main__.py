@@ -8,7 +8,7 @@ from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions
 
 
 def main() -> None:
-    """Imports and runs the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early."""
+    """Import and run the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early."""
     try:
         signal.signal(signal.SIGTERM, _stop)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background

@@ -1,7 +1,7 @@
 """A cache of results on disk, under keys of everything that changes them.
 
-An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key
-and a checksum; one that is damaged, or not of the form that its reader expects, is removed and computed again.
+An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key and
+a checksum; a damaged entry, or an entry of another form than its reader expects, is removed and computed again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Key = Mapping[str, Any]
 # Part of every key; raise it when the content of entries changes.
 LAYOUT_VERSION = 1
 
-# What reading a file of any content, or making something of it, raises.
+# Errors of reading a file of any content, and of converting the content.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
 _LEFTOVER_SECONDS = 3600.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
@@ -42,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def default_root() -> Path:
-    """The cache folder: ``HF_EMMS_CACHE``, else ``emms`` in the Hugging Face home folder."""
+    """Return the cache folder: ``HF_EMMS_CACHE``, else ``emms`` in the Hugging Face home folder."""
     if os.environ.get("HF_EMMS_CACHE"):
         return Path(os.environ["HF_EMMS_CACHE"]).expanduser()
     if os.environ.get("HF_HOME"):
@@ -52,7 +52,7 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One file of the cache, last `used` (written or read) at a time in seconds since the epoch.
+    """A file of the cache, last `used` (written or read) at a time in seconds since the epoch.
 
     Its name is the `digest` of its `key`, which is empty where the file cannot be read.
     """
@@ -69,7 +69,7 @@ class Cache:
     """A folder of results that several processes may use at once."""
 
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
-        self.root = root  # made on first use; None stores and finds nothing
+        self.root = root  # made on first use; with None nothing is stored
         self._on_problem = on_problem  # gets a sentence when an entry was damaged or could not be written
 
     @property
@@ -77,31 +77,31 @@ class Cache:
         return self.root is not None
 
     def get(self, kind: str, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """What is made of the arrays (by name) stored under a key; None where there are none, or damaged ones.
+        """Return the arrays (by name) of a key as `made_of` converts them; None where they are missing or damaged.
 
-        What `made_of` raises means that they are not of the expected form.
+        Where `made_of` raises, they are not of the expected form.
         """
         return self._load(self._path(kind, key, "safetensors"), lambda path: made_of(_read_arrays(path)))
 
     def holds(self, kind: str, key: Key) -> bool:
-        """Whether arrays are stored under a key, without reading them."""
+        """Return whether arrays are stored under a key, without reading them."""
         path = self._path(kind, key, "safetensors")
         return path is not None and _is_file(path)
 
     def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
-        """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
+        """Store arrays (by name) under a key; a full or read-only disk is reported, not raised."""
         self._store(self._path(kind, key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
     def get_json(self, kind: str, key: Key, made_of: Callable[[Any], T]) -> T | None:
-        """What is made of the plain value stored under a key, see `get`."""
+        """Return the plain value of a key as `made_of` converts it, see `get`."""
         return self._load(self._path(kind, key, "json"), lambda path: made_of(_read_json(path)))
 
     def put_json(self, kind: str, key: Key, value: Any) -> None:
-        """Stores a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
+        """Store a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
         self._store(self._path(kind, key, "json"), lambda path: _write_json(path, key, value))
 
     def entries(self) -> list[CacheEntry]:
-        """What is stored, last used first."""
+        """Return all entries, last used first."""
         entries = []
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
@@ -113,7 +113,7 @@ class Cache:
         return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[CacheEntry]:
-        """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix."""
+        """Remove the entries of a checkpoint or encoder id, or whose digest begins with a prefix, and return them."""
         matching = [
             entry
             for entry in self.entries()
@@ -126,11 +126,14 @@ class Cache:
         return matching
 
     def clear(self) -> list[CacheEntry]:
-        """Removes every entry, and no other files in the folder but unfinished ones of killed runs."""
+        """Remove every entry and the unfinished files of killed runs, and return the entries; other files stay."""
         return self.prune(older_than=-math.inf)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Removes entries not used for `older_than` seconds, old ones beyond `max_bytes`, and files of killed runs."""
+        """Remove and return entries unused for `older_than` seconds, and the oldest beyond `max_bytes`.
+
+        Unfinished files of killed runs are removed, too.
+        """
         now, size, removed = time.time(), 0, []
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):  # its writer finished, or another process removed it
@@ -147,7 +150,7 @@ class Cache:
         return removed
 
     def _files(self) -> list[Path]:
-        """The files in the folders of all kinds; no links are followed, out of the cache or to what is no file."""
+        """Return the regular files in the folders of all kinds; links are not followed."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
         return [path for folder in folders for path in folder.iterdir() if _is_file(path)]
@@ -193,7 +196,7 @@ class Cache:
 
 
 def digest_of(key: Key) -> str:
-    """SHA-256 of a key in canonical JSON, 64 hex digits."""
+    """Return the SHA-256 of a key in canonical JSON, 64 hex digits."""
     text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -202,12 +205,12 @@ NO_CACHE = Cache(None)
 
 
 def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
-    """The cache in `default_root`, or one that stores and finds nothing."""
+    """Return the cache in `default_root`, or if not `enabled` a cache that stores nothing."""
     return Cache(default_root() if enabled else None, on_problem)
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a path is a file itself: links could lead out of the cache, and pipes and devices could block."""
+    """Return whether a path is a file itself: links could lead out of the cache, and pipes and devices could block."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -261,7 +264,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _check_key(path: Path, key: Key) -> None:
-    """Refuses an entry whose key is not the one that its name was made of."""
+    """Raise a ValueError for an entry that holds another key than the key of its name."""
     if digest_of(key) != path.stem:
         raise ValueError("its key differs")
 
@@ -271,7 +274,7 @@ def _json_checksum(value: Any) -> str:
 
 
 def _read_key(path: Path) -> dict[str, Any]:
-    """The key inside an entry, for listings; empty for a damaged file, which the next use reports."""
+    """Return the key inside an entry, for listings; empty for a damaged file, which the next use reports."""
     from safetensors import SafetensorError, safe_open
 
     try:

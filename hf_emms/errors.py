@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, SupportsIndex
 
-# What pip installs hf-emms from, and what that is: on a package index it is "hf-emms", which needs no words.
+# The source from which pip installs hf-emms, and a note on it: on a package index it is "hf-emms", without a note.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -20,19 +20,19 @@ _LOGIN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
 
 def redacted(text: str) -> str:
-    """The text without access tokens of the Hub, and without the logins of addresses."""
+    """Return the text without access tokens of the Hub, and without the logins of addresses."""
     return _LOGIN.sub("…", _TOKEN.sub("hf_…", text))
 
 
 def printable(text: str) -> str:
-    """The text; what could steer a terminal, or cannot be encoded, is shown escaped. Lines and tabs stay."""
+    """Return the text with characters escaped that steer a terminal or cannot be encoded; line breaks and tabs stay."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
 def install_command(extra: str = "") -> str:
-    """The command that installs hf-emms, with one of its extras."""
+    """Return the command that installs hf-emms, with an extra."""
     package = f"'{PACKAGE}[{extra}]'" if extra else PACKAGE
     return f"pip install {package}{PACKAGE_NOTE}"
 
@@ -197,28 +197,28 @@ MAX_REASON = 1000
 # Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
-# Those that reached this command: within an import, one can become another error.
+# Interrupts that this command received: during an import, an interrupt can be replaced by another error.
 interruptions: list[KeyboardInterrupt] = []
 
 
 def exit_code(stop: BaseException | None) -> int:
-    """Of a command that this or an earlier interruption stopped: SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
+    """Return the exit code of a stopped command; SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
     stop = interruptions[0] if interruptions else stop
     return TERMINATED if isinstance(stop, KeyboardInterrupt) and TERMINATED in stop.args else INTERRUPTED
 
 
 @contextmanager
 def checkpoint_errors() -> Iterator[None]:
-    """Turns what a checkpoint raises into an `EmmsError` of one line, which every process can unpickle."""
+    """Turn any error of a checkpoint into an `EmmsError` of a single line, which every process can unpickle."""
     try:
         yield
-    # The one wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
+    # The only wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
     except Exception as error:
         raise EmmsError(_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:
-    """Message and hint of an error as one line, or its class and message; without tokens, since rows are published."""
+    """Return an error as a line: message and hint, or class and message; without tokens, since rows are published."""
     return str(_line(error))
 
 

@@ -14,7 +14,7 @@ UNFINISHED = ".writing-"
 
 
 def decoded(content: bytes) -> str:
-    """A text in UTF-8, or in what its byte order mark says; a ValueError where it is none."""
+    """Return the text of bytes in UTF-8, or in the encoding of their byte order mark; a ValueError for other bytes."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     if "\0" in text:
@@ -23,24 +23,20 @@ def decoded(content: bytes) -> str:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes a file, whole or not at all; text as UTF-8."""
+    """Write a file, whole or not at all; text as UTF-8."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def check_writable(folder: Path) -> None:
-    """Checks that a folder takes files, or the nearest folder above it that exists.
-
-    Raises:
-        OSError: it does not.
-    """
+    """Raise an OSError unless files can be made in a folder, or in the nearest folder above it that exists."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     tempfile.TemporaryFile(dir=existing).close()
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A hidden path in the same folder to write to; the file takes the place of `path` when the block ends.
+    """Give the block a hidden path in the same folder; its file takes the place of `path` when the block ends.
 
     Folders are made as needed. A pipe or a device is written to as it is.
 
@@ -64,7 +60,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, timeout: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the lock of a file, which is made as needed and stays; other processes and threads wait for it.
+    """Hold the lock of a file, which is made as needed and stays; other processes and threads wait for it.
 
     Args:
         path: of the lock.

@@ -16,12 +16,12 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def pluralize(count: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: "1 row", "1,034 rows"; `plural` where it doesn't end in s."""
+    """Return a number with its noun: "1 row", "1,034 rows"; `plural` where it doesn't end in s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def format_count(count: int | None) -> str:
-    """A number of parameters: "309k", "4.7M", "1.3B"; a dash where it is unknown."""
+    """Return a number of parameters: "309k", "4.7M", "1.3B"; a dash where it is unknown."""
     if count is None:
         return MISSING
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -32,7 +32,7 @@ def format_count(count: int | None) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """A size: "12 B", "1.5 MB", "20.0 GB"."""
+    """Return a size: "12 B", "1.5 MB", "20.0 GB"."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:,.1f} {unit}"
@@ -40,29 +40,29 @@ def format_bytes(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in its largest unit: "42s", "3h", "2w"."""
+    """Return a duration in its largest unit: "42s", "3h", "2w"."""
     unit, scale = next(((unit, scale) for unit, scale in reversed(_SECONDS.items()) if seconds >= scale), ("s", 1.0))
     return f"{seconds / scale:.0f}{unit}"
 
 
 def parse_count(text: str) -> int:
-    """The number behind "22000", "22K", "100M" or "1.5B"."""
+    """Return the number behind "22000", "22K", "100M" or "1.5B"."""
     return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
 
 
 def parse_bytes(text: str) -> int:
-    """The bytes behind "1000", "500MB" or "5 GB"."""
+    """Return the bytes behind "1000", "500MB" or "5 GB"."""
     return round(_parse(text, _BYTES, "size", "500MB or 5GB"))
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
-    """The seconds behind "90s", "30m", "12h", "30d" or "8w", with `bare_seconds` also behind "90"."""
+    """Return the seconds behind "90s", "30m", "12h", "30d" or "8w", with `bare_seconds` also behind "90"."""
     units = {"": 1.0, **_SECONDS} if bare_seconds else _SECONDS
     return _parse(text, units, "duration", "90s, 30m, 12h, 30d or 8w")
 
 
 def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
-    """A number times its unit, or an EmmsError."""
+    """Return a number times its unit, or an EmmsError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in units:
         raise EmmsError(f"{text!r} is no {kind}", f"write {examples}")

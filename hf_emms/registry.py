@@ -1,7 +1,7 @@
-"""Tasks, estimators and architectures that other installed packages add, found by their entry points.
+"""Tasks, estimators and architectures that other installed packages add by entry points.
 
 The name of an entry point is a task's id, an estimator's name or a `model_type`. Names are read from the packages'
-metadata; a package is imported when one of its names is looked up, or all are listed.
+metadata; a package is imported when a name of it is looked up, or all are listed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hf_emms.errors import EmmsError
 T = TypeVar("T")
 
 GROUPS = {"hf_emms.tasks": "task", "hf_emms.estimators": "estimator", "hf_emms.architectures": "architecture"}
-# What importing somebody else's module may raise.
+# Errors of importing somebody else's module.
 _FAILURES = (
     ImportError,
     SyntaxError,
@@ -51,7 +51,7 @@ class Plugin:
         return self.entry.name
 
     def load(self, kind: type[T]) -> tuple[T, ...]:
-        """Imports it; an EmmsError unless it is an instance of `kind`, or a tuple or list of instances."""
+        """Import and return the object or list of objects as a tuple; an EmmsError unless all are of `kind`."""
         try:
             loaded = self.entry.load()
         except _FAILURES as error:
@@ -63,7 +63,7 @@ class Plugin:
         return objects
 
     def error(self, problem: str) -> EmmsError:
-        """An error that names the package, and how to go on without it."""
+        """Return an error that names the package, and how to go on without it."""
         return EmmsError(
             f"the {GROUPS[self.entry.group]} {self.name!r} of the package {self.package} {self.version} {problem}",
             f"repair or update the package, or go on without it: pip uninstall {self.package}",
@@ -72,7 +72,7 @@ class Plugin:
 
 @cache
 def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
-    """The entry points of a group in installed packages, by name; several packages may use one name."""
+    """Return the entry points of a group in installed packages, by name; several packages may use the same name."""
     by_name: dict[str, tuple[Plugin, ...]] = {}
     for entry in metadata.entry_points(group=group):
         if entry.dist is not None:
@@ -83,23 +83,23 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 
 @cache
 def installed_version(package: str) -> str:
-    """The version of an installed package, read once."""
+    """Return the version of an installed package, read once."""
     return metadata.version(package)
 
 
 def plugin_versions() -> dict[str, str]:
-    """The packages that add something, and their versions: scores may depend on them."""
+    """Return the versions of the packages with entry points of hf_emms: scores may depend on them."""
     added = (plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name)
     return {plugin.package: plugin.version for plugin in added}
 
 
 def versions() -> dict[str, str]:
-    """Package → installed version, of all packages that a score may depend on, plugins included."""
+    """Return the versions of all installed packages that a score may depend on, plugins included."""
     return {"hf_emms": __version__, **{name: installed_version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
-    """Refuses a name that several packages define, one of which may be hf_emms itself."""
+    """Refuse a name that several packages define; hf_emms may be among them."""
     same_name = list(same_name)
     owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {plugin.package}" for plugin in same_name)]
     if len(owners) > 1:
@@ -154,7 +154,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return sum(1 for _ in self)
 
     def find(self, name: str) -> T | None:
-        """The entry of this name or alias, or None."""
+        """Return the entry of this name or alias, or None."""
         if name in self:
             return self[name]
         if name in self._aliases:
@@ -164,7 +164,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def _load(self, plugin: Plugin) -> T:
         entries = plugin.load(self._kind)
         if len(entries) != 1:
-            raise plugin.error(f"is {len(entries)} objects, not one")
+            raise plugin.error(f"is {len(entries)} objects, not a single object")
         name, *aliases = self._names(entries[0])
         if name != plugin.name:
             raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")

@@ -57,7 +57,7 @@ app.section("Look up", jobs, presets, datasets, checkpoints, encoders, cache)
 
 
 def main() -> None:
-    """Runs the command line; exits with 0, 1 (an error), 2 (usage), 130 (interrupted) or 143 (terminated)."""
+    """Run the command line and exit with 0, 1 (an error), 2 (usage), 130 (interrupted) or 143 (terminated)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -78,7 +78,7 @@ def _run() -> int:
 
 
 def _report(error: Exception) -> int:
-    """Prints an error; returns the exit code."""
+    """Print an error and return the exit code."""
     if isinstance(error, click.Abort) or interruptions:
         out.error(STOPPED)
         return exit_code(error.__cause__)
@@ -95,13 +95,13 @@ def _report(error: Exception) -> int:
 
 
 def _prepare_libraries() -> None:
-    """Environment variables that libraries read when they are imported; what the user has set stays."""
+    """Set environment variables that libraries read when they are imported, unless the user has set them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-    # Its warning about a repository without metadata is nothing that a reader of a ranking can act on.
+    # Readers of a ranking cannot act on its warning about a repository without metadata.
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # One core is left for decoding images: a thread too many makes small products several times slower.
+    # A core is left for decoding images: a thread too many makes small products several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

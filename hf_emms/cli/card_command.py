@@ -105,7 +105,7 @@ def card(
 def _write_all(
     files: tuple[Path, ...], *, create_pr: bool, ask_again: bool, dry_run: bool, leaderboard: str | None
 ) -> None:
-    """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
+    """Write every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
     from hf_emms.publish import cards
     from hf_emms.ranking import Ranking
@@ -136,7 +136,7 @@ def _write_all(
 
 
 def _write(made: Card, account: Account | None, *, create_pr: bool, ask_again: bool) -> str:
-    """Commits to an own card, proposes or shows the change of another; returns what was done."""
+    """Commit to a card of the account's, propose or show the change of another, and return the action in words."""
     from hf_emms.publish import cards
 
     if account is not None and account.owns(made.repo_id):

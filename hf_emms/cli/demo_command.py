@@ -72,7 +72,7 @@ def demo(folder: Path) -> None:
 
 
 def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
-    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded.
+    """Rank the demo's datasets in turn, and yield each name and ranking when the ranking is in the folder.
 
     A dataset whose content needs a package that is not installed is left out.
     """

@@ -165,7 +165,7 @@ def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def _explained(validation: Validation) -> list[str]:
-    """What a reader of the table needs to know about it, for stderr."""
+    """Return lines for stderr that explain the table to its reader."""
     direction = ", lower is better" if validation.lower_is_better else ""
     lines = ["", f"truth: {validation.metric} of {validation.source}{direction}"]
     for target in validation.targets:

@@ -1,4 +1,4 @@
-"""What can be looked up: hf-emms jobs, presets, datasets, checkpoints, encoders and cache."""
+"""Commands that list and look up: hf-emms jobs, presets, datasets, checkpoints, encoders and cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _task_option = cloup.option("--task", metavar="ID", help="Only those of one task.")
 
-# Column → its values as people read them.
+# Column → the format of its values for people.
 _IN_WORDS: Mapping[str, Callable[[Any], str]] = {
     "dataset": lambda id: id or "not on the Hub",
     "rows": lambda splits: ", ".join(f"{name} {'?' if n is None else f'{n:,}'}" for name, n in splits.items()),
@@ -115,7 +115,7 @@ def datasets(task: str | None) -> None:
         about = (preset.bytes, preset.license, preset.verified, preset.blocked or preset.note)
         if preset.task in tasks:
             rows.append((preset.name, preset.task, preset.id, dict(preset.splits), *about))
-    if out.format == "table":  # notes are too long for one
+    if out.format == "table":  # which has no room for notes
         header, rows = header[:-1], [row[:-1] for row in rows]
     _print(header, rows)
 
@@ -157,7 +157,7 @@ def encoders() -> None:
 
 
 def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
-    """Parameters, bytes of the weights and license: of the preset, else what this machine has learned."""
+    """Return parameters, bytes of the weights and license, of the preset, else as this machine has learned them."""
     from hf_emms.hub.model_info import recall
 
     learned = recall(preset.id)
@@ -165,7 +165,7 @@ def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None
 
 
 def _tasks(name: str | None, listed: Iterable[str]) -> list[str]:
-    """The ids of the tasks that a list is shown for: all, or the named one."""
+    """Return the ids of the listed tasks, or only the task of this name or alias."""
     from hf_emms.tasks import get_task
 
     ids = list(listed)
@@ -178,7 +178,7 @@ def _tasks(name: str | None, listed: Iterable[str]) -> list[str]:
 
 
 def _print(header: Sequence[str], rows: list[tuple[Any, ...]], *, unknown: str | None = None) -> None:
-    """Prints plain values as JSON and plain numbers as TSV; all else in words, and what is not known as `unknown`."""
+    """Print a list: with plain values as JSON, plain numbers as TSV, else in words, missing values as `unknown`."""
     plain = {"json": set(header), "tsv": {"parameters", "bytes"}}.get(out.format, set())
 
     def shown(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Command line flags, made from the settings in `hf_emms.options`, and options made from what was typed."""
+"""Command line flags, made from the settings in `hf_emms.options`, and options made from typed flags."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ FLAGS = Words(_as_flag, " ")
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
-    """Adds a flag for every setting to a command, and the command's own flags, under their headings."""
+    """Return a decorator that adds a flag for every setting, and further flags, under their headings."""
     flags: dict[str, list[Decorator]] = {group: [] for group in GROUPS}
     for name, setting in SETTINGS.items():
         group = EVERYDAY if setting.everyday else setting.group
@@ -85,12 +85,12 @@ def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
 
 
 def sweep_flags() -> list[Decorator]:
-    """The flags of the settings that all datasets of a sweep share."""
+    """Return the flags of the settings that all datasets of a sweep share."""
     return [_flag(name, setting) for name, setting in SETTINGS.items() if setting.sweep in ("flag", "whole")]
 
 
 def confirm_flags(*groups: str) -> list[Decorator]:
-    """The flags of ``hf-emms confirm`` for the settings of some groups."""
+    """Return the flags of ``hf-emms confirm`` for the settings of some groups."""
     return [
         _flag(name, setting)
         for name, setting in SETTINGS.items()
@@ -99,7 +99,7 @@ def confirm_flags(*groups: str) -> list[Decorator]:
 
 
 def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None."""
+    """Return name → value of the settings that were typed among a command's parameters; 0 may mean None."""
     values = dict(parameters)
     if parameters.get("checkpoints_file") is not None:
         values["checkpoints"] = (*parameters["checkpoints"], *_listed(parameters["checkpoints_file"]))
@@ -111,7 +111,7 @@ def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_from(parameters: Mapping[str, Any]) -> Options:
-    """The options of ``hf-emms rank``."""
+    """Return the options of ``hf-emms rank``."""
     race, top = parameters["race"], parameters["top"]
     if top and not race:
         raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
@@ -120,7 +120,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
-    """The settings of the job that was typed; None for the other engines."""
+    """Return the typed settings of a job; None for the other engines."""
     names = ("flavor", "timeout", "package", "bucket")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default
@@ -180,7 +180,7 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _listed(file: str) -> list[str]:
-    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment."""
+    """Return the checkpoints of a file ("-": stdin), which has a checkpoint a line and comments after "#"."""
     try:
         text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What goes where: data on stdout, all else on stderr, neither with access tokens."""
+"""Output of commands: data on stdout, all else on stderr, neither with access tokens."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Decorator = Callable[[Any], Any]
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LIST_FORMATS = ("table", "json", "tsv")
-# Characters to which a name is shortened at most.
+# The fewest characters of a shortened name.
 _MIN_NAME_LENGTH = 12
 
 
 class Output:
-    """Prints for a command: data to stdout, everything else to stderr. How is set once, when the flags are parsed."""
+    """The output of a command: data to stdout, everything else to stderr, in the format of the parsed flags."""
 
     def __init__(self) -> None:
         self.reset(debug=False)
 
     def reset(self, *, debug: bool) -> None:
-        """Starts a command, whose own flags may then change the format and make it quiet."""
+        """Start a command, whose own flags may then change the format and make it quiet."""
         self.format, self.quiet, self.debug = "table", False, debug
         self.problem: EmmsError | None = None
 
     def data(self, text: str, *, styled: bool = False) -> None:
-        """Write to stdout without access tokens; a terminal gets control characters escaped, unless it is `styled`.
+        """Write to stdout without access tokens; on a terminal control characters are escaped, unless it is `styled`.
 
-        `problem` keeps why stdout cannot be written to; that its reader has gone is none.
+        `problem` keeps why stdout cannot be written to; a reader that has gone is no problem.
         """
         text = redacted(text if styled or not sys.stdout.isatty() else printable(text))
         try:
@@ -59,7 +59,7 @@ class Output:
                 )
 
     def message(self, text: str = "") -> None:
-        """Writes to stderr, unless quiet."""
+        """Write to stderr, unless quiet."""
         if not self.quiet:
             self.error(text)
 
@@ -67,7 +67,7 @@ class Output:
         click.echo(printable(redacted(text)), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
+        """Print a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
         from hf_emms.ranking.columns import single_line
         from hf_emms.ranking.text import csv_text, markdown_table
 
@@ -84,7 +84,7 @@ class Output:
             self.data("\n".join("\t".join(line) for line in [header, *texts]))
 
     def ranking(self, ranking: Ranking) -> None:
-        """Prints a ranking; a table on a terminal gets colours and fits its width."""
+        """Print a ranking; a table on a terminal gets colours and fits its width."""
         if self.format == "table" and sys.stdout.isatty():
             self.data("\n".join(_coloured_table(ranking)), styled=True)
         else:
@@ -95,7 +95,7 @@ out = Output()
 
 
 def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorator:
-    """The flag --output for a folder of rankings."""
+    """Return the flag --output for a folder of rankings."""
     return cloup.option(
         "--output",
         "-o",
@@ -109,7 +109,7 @@ def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorato
 
 
 def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
-    """The flag --ranking for several files."""
+    """Return the flag --ranking for several files."""
     return cloup.option(
         "--ranking",
         "files",
@@ -122,12 +122,12 @@ def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
 
 
 def ranking_output_option(text: str) -> Decorator:
-    """The flag --output for the file of a ranking."""
+    """Return the flag --output for the file of a ranking."""
     return cloup.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help=text)
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -> Decorator:
-    """The flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal.
+    """Return the flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal.
 
     "agent" is what the hf command line gives programs: TSV, nothing shortened.
     """
@@ -143,7 +143,7 @@ def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -
 
 
 def quiet_option(help: str) -> Decorator:
-    """The flag --quiet, which silences the messages of `out`."""
+    """Return the flag --quiet, which silences the messages of `out`."""
 
     def set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         out.quiet = value
@@ -153,13 +153,13 @@ def quiet_option(help: str) -> Decorator:
 
 @contextlib.contextmanager
 def stdout_for_data_only() -> Iterator[None]:
-    """Sends what libraries print meanwhile to stderr."""
+    """Send output of libraries inside the block to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 def rendered(ranking: Ranking, format: str) -> str:
-    """A ranking in one of `FORMATS`, without access tokens; the table is plain text."""
+    """Return a ranking in one of `FORMATS`, without access tokens; the table is plain text."""
     from hf_emms.ranking import text as views
 
     render: dict[str, Callable[[Ranking], str]] = {
@@ -175,7 +175,7 @@ def rendered(ranking: Ranking, format: str) -> str:
 def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str], dispensable: Sequence[str]
 ) -> list[str]:
-    """Lines of a table. A narrow terminal gets fewer columns, then shorter names, instead of broken lines."""
+    """Return the lines of a table; a narrow terminal gets fewer columns, then shorter names, but no broken lines."""
     from hf_emms.ranking.text import aligned
 
     titles, *cells = [[*header], *map(list, rows)]
@@ -202,7 +202,7 @@ def fitted(
 
 
 def shortened(text: str, length: int) -> str:
-    """A text of at most so many characters; what differs most, the beginning and the end, stays."""
+    """Return a text shortened to a length; beginning and end stay, which differ most."""
     if len(text) <= length:
         return text
     end = (length - 1) * 2 // 3
@@ -210,7 +210,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
-    """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
+    """Write a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
     suffix = output_format(path)
     try:
         if suffix == "parquet":
@@ -222,7 +222,7 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
 
 
 def check_output(path: Path, inputs: Iterable[str]) -> None:
-    """Checks before the work that the file of --output can be written, and neither is nor lies in an input.
+    """Raise an EmmsError before the work where --output cannot be written, or is or lies in an input.
 
     Inputs are files and folders that the command reads; names of the Hub are skipped.
     """
@@ -244,7 +244,7 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
 
 
 def cached_file(ranking: Ranking) -> Path:
-    """Where a ranking is written if no --output names a file: the same settings, the same file."""
+    """Return the file of a ranking in the cache: the same for the same settings."""
     from hf_emms.cache import default_root, digest_of
     from hf_emms.ranking.merge import path_of
 
@@ -255,7 +255,7 @@ def cached_file(ranking: Ranking) -> Path:
 
 
 def output_format(path: Path) -> str:
-    """The format that a file's suffix asks for; an EmmsError where it is none of ours."""
+    """Return the format of a file's suffix; an EmmsError for other suffixes."""
     suffix = path.suffix.removeprefix(".").lower()
     formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
     if suffix not in formats:

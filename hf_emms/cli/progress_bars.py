@@ -1,4 +1,4 @@
-"""Progress of a ranking on stderr: bars on a terminal, else one line a checkpoint."""
+"""Progress of a ranking on stderr: bars on a terminal, else a line for each checkpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Rate(ProgressColumn):
 
 
 class StderrProgress:
-    """Reports to stderr; silent when `quiet`. A context manager, so that bars never outlive an error."""
+    """A `Progress` on stderr; silent when `quiet`. It is a context manager, so that bars never outlive an error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
@@ -63,7 +63,7 @@ class StderrProgress:
         self._bars.stop()
 
     def expect(self, count: int, what: str) -> None:
-        """See `Progress.expect`: shows how many of them are finished, and how long the others will take."""
+        """Show from now on how many of `count` are finished, and how long the others will take."""
         self._expected = count
         self._all = self._bars.add_task(what, total=count, rate=False)
 
@@ -97,7 +97,7 @@ class StderrProgress:
         self._console.print(Text(printable(message)))
 
     def _drop(self, checkpoint: str) -> float:
-        """Removes the bar of a checkpoint; when it started, or now."""
+        """Remove the bar of a checkpoint, and return when it started, or now."""
         bar, since = self._running.pop(checkpoint, (None, time.perf_counter()))
         if bar is not None:
             self._bars.remove_task(bar)

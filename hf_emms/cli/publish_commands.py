@@ -182,7 +182,7 @@ def pull() -> None:
 @results_folder_option("Where the rankings go, one JSON file each.")
 @format_option()
 def pull_results(repo_id: str, folder: Path) -> None:
-    """Fetch published rankings; prints one line for each file."""
+    """Fetch published rankings; prints a line for each file."""
     from hf_emms.publish import results
 
     with stdout_for_data_only():
@@ -204,7 +204,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
 
 
 def _cached_rankings() -> list[Ranking]:
-    """The rankings that earlier runs saved, of datasets of the Hub."""
+    """Return the rankings of datasets of the Hub that earlier runs saved."""
     from hf_emms.cache import default_root
     from hf_emms.ranking import Ranking, is_commit
 

@@ -129,7 +129,7 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
 
 
 def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
-    """Writes to --output, else to the cache; the file, and why --output could not be written."""
+    """Write a ranking to --output, else to the cache; return the file, and why --output could not be written."""
     problem = None
     for path in (target, cached_file(ranking) if cache else None):
         if path is not None:
@@ -143,7 +143,7 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 
 def summary(ranking: Ranking, path: Path | None) -> str:
-    """What a reader of the table should know, for stderr; `path` is where the ranking is."""
+    """Return the text for stderr below the table of a ranking, whose file is `path`."""
     from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
     from hf_emms.ranking.text import remarks
@@ -151,7 +151,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     measured = finetuning_summary(ranking)
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
-    # A shared first rank calls for more than the answer: whether more rows would tell its checkpoints apart.
+    # Where the first rank is shared, the answer also says whether more rows would tell its checkpoints apart.
     answer = recommendation(ranking) if measured else advice(ranking) or recommendation(ranking)
     lines = [
         "",
@@ -178,7 +178,7 @@ def _labels(ranking: Ranking) -> list[str]:
 
 
 def _print_dry_run(options: Options, job: JobSettings | None) -> None:
-    """Prints the job, or the plan of a run and every problem that it will meet; fails if it could not start."""
+    """Print the job, or the plan of a run with every problem that it will meet; exit with 1 if it could not start."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
     from hf_emms.run.ranking_job import job_spec
@@ -202,7 +202,7 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
 
 
 def print_spec(spec: JobSpec, job: JobSettings) -> None:
-    """Prints a job that is not started, and its highest possible cost."""
+    """Print a job that is not started, and its highest possible cost."""
     from hf_emms.run import ranking_job
 
     out.data(json.dumps(vars(spec), indent=2))

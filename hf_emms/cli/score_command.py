@@ -61,7 +61,7 @@ def score(
     folds: int,
     seed: int,
 ) -> None:
-    """Score one .npz file with features and label embeddings.
+    """Score an .npz file with features and label embeddings.
 
     It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2); for labels that repeat, "codes" (N,) and
     "table" (U, D2) instead.

@@ -131,7 +131,7 @@ def search(
 
 
 def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
-    """The ids of a leaderboard or of a results dataset, in its order."""
+    """Return the ids of a leaderboard or of a results dataset in order; None where neither is named."""
     from hf_emms import hub
     from hf_emms.publish.results import pull
     from hf_emms.ranking.merge import static_order

@@ -43,14 +43,14 @@ class DatasetPreset:
     verified: bool = False
 
     def sources(self) -> Iterator[DatasetPreset]:
-        """This preset, then one copy per fallback repository, in the order to try them."""
+        """Yield this preset, then a copy for each fallback repository, in the order to try them."""
         yield self
         for other in self.fallbacks:
-            # A pinned commit of one repository means nothing in another.
+            # A pinned commit of a repository means nothing in another.
             yield replace(self, **{"revision": None, **other})
 
     def check_usable(self) -> None:
-        """Refuses a dataset that cannot be ranked on.
+        """Refuse a dataset that cannot be ranked on.
 
         Raises:
             EmmsError: its task is not supported yet, it is not on the Hub, or it is blocked.
@@ -94,7 +94,7 @@ class CheckpointPreset:
 
 @cache
 def dataset_presets() -> Mapping[str, DatasetPreset]:
-    """Every dataset preset by its name, the unsupported ones included."""
+    """Return every dataset preset by its name, the unsupported ones included."""
     presets = {}
     for name, fields in _read("datasets").items():
         lists = {key: tuple(fields[key]) for key in ("fallbacks", "checkpoints") if key in fields}
@@ -103,24 +103,24 @@ def dataset_presets() -> Mapping[str, DatasetPreset]:
 
 
 def dataset_preset(name: str) -> DatasetPreset | None:
-    """The preset of this name (case and hyphens do not matter), or None where there is none."""
+    """Return the preset of this name in any case, with hyphens or underscores; None where there is none."""
     return dataset_presets().get(name.strip().lower().replace("-", "_"))
 
 
 def usable_datasets() -> tuple[str, ...]:
-    """The dataset presets that can be ranked on without downloading a folder by hand."""
+    """Return the dataset presets that can be ranked on without downloading a folder by hand."""
     presets = dataset_presets().values()
     return tuple(preset.name for preset in presets if preset.task in TASKS and preset.id and not preset.blocked)
 
 
 @cache
 def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
-    """Task → the checkpoints that are ranked when none is named."""
+    """Return task → the checkpoints that are ranked when none is named."""
     return _read_checkpoints("checkpoints")
 
 
 def default_checkpoints(task_id: str) -> tuple[str, ...]:
-    """The checkpoints that are ranked for a task when none is named, as ``ORG/NAME[@REVISION]``.
+    """Return the checkpoints that are ranked for a task when none is named, as ``ORG/NAME[@REVISION]``.
 
     Raises:
         EmmsError: there is no list for this task.
@@ -136,7 +136,7 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Checkpoints under one name; `missing` are those of the paper that have no weights on the Hub, and why."""
+    """A named set of checkpoints; `missing` says which of the paper's have no weights on the Hub, and why."""
 
     checkpoints: tuple[str, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class CandidateSet:
 
 @cache
 def candidate_sets() -> Mapping[str, CandidateSet]:
-    """The sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning", "dinov3")."""
+    """Return the sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning", "dinov3")."""
     return {
         name: CandidateSet(tuple(fields["checkpoints"]), fields.get("missing", {}))
         for name, fields in _read("candidates").items()
@@ -152,7 +152,7 @@ def candidate_sets() -> Mapping[str, CandidateSet]:
 
 
 def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The ids behind names of sets and ids; in words, which checkpoints of the sets have no weights on the Hub."""
+    """Return the ids behind names of sets and ids, and notes on checkpoints of the sets without weights on the Hub."""
     sets = candidate_sets()
     ids: list[str] = []
     notes: list[str] = []
@@ -167,17 +167,17 @@ def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str
 
 @cache
 def encoder_sets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
-    """The sets of label encoders by their names ("base", "paper", "paper-small", "demo")."""
+    """Return the sets of label encoders by their names ("base", "paper", "paper-small", "demo")."""
     return _read_checkpoints("encoders")
 
 
 def encoder_presets() -> Mapping[str, tuple[str, ...]]:
-    """The ids of the label encoders by the names of their sets."""
+    """Return the ids of the label encoders by the names of their sets."""
     return {name: tuple(preset.name for preset in presets) for name, presets in encoder_sets().items()}
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
-    """The ids behind names of encoder sets and ids, each once.
+    """Return the ids behind names of encoder sets and ids, each once.
 
     Raises:
         EmmsError: a word that is neither, but close to the name of a set.
