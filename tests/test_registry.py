@@ -35,7 +35,7 @@ def installed_example(folder: Path) -> Iterator[CommandLine]:
     for command in (install, [str(EXAMPLE / "make_checkpoints.py")]):
         done = run([str(python), *command], folder, PYTHONPATH=str(ROOT))
         assert done.returncode == 0, done.stderr
-    cli = CommandLine(environment(folder), folder, python)
+    cli = CommandLine(environment(folder), folder, [python])
     yield cli
     cli.close()
 
@@ -105,7 +105,7 @@ def test_what_a_package_adds_is_listed(installed_example: CommandLine) -> None:
     assert "estimator\tclass-spread\t\tshare of the variance" in done.out
     assert done.err == ""
     unknown = installed_example.run(*RANK, "--task", "nonsense", *ENCODER)
-    assert "gloss-topic (word-topic)" in unknown.err
+    assert "gloss-topic, word-topic" in unknown.err
 
 
 # ---- packages with faults -------------------------------------------------------------------------------------
