@@ -40,7 +40,7 @@ def load_sample(
         split = source.open(options)
         schema = columns_of(split, source.preset, options)
         drawn = draw(split, schema, options)
-        labels = make_labels(drawn, split.notes, training=training)
+        labels = make_labels(drawn, training=training)
         sample = assemble(split, drawn, labels)
         store_sample(cache, source, options, sample, training=training)
     return sample

@@ -73,6 +73,7 @@ class RowSchema:
             where they hold something else.
         lists_in_texts: whether a label's text holds several classes: "a|b" or "['a', 'b']".
         group_column: the column whose rows of one value are one group; None where rows of one content are.
+        notes: what was chosen.
     """
 
     task: Task
@@ -85,6 +86,7 @@ class RowSchema:
     flag_names: tuple[str, ...] | None = None
     lists_in_texts: bool = False
     group_column: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def columns_read(self) -> list[str]:
@@ -166,8 +168,6 @@ class RowSchema:
 def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOptions) -> RowSchema:
     """The task and its columns: as the options name them, else as the preset does, else by names and types.
 
-    What was chosen is added to the notes of the split.
-
     Raises:
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
     """
@@ -179,8 +179,9 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     is_described = task is not None and set(task.columns) <= set(of_preset)
     types = column_types(features) | dict.fromkeys(split.joined, "image")
     contents = ColumnContents(types, joined=split.joined) if is_described else look_into(split)
+    notes = list[str]()
     if task is None:
-        task, columns = _inferred(split, contents, named)
+        task, columns, notes = _inferred(contents, named)
     else:
         for role in of_preset.keys() - named.keys():
             check_preset(task, role, of_preset[role], contents.types, split.name)
@@ -188,14 +189,16 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     if task.label.name not in {**of_preset, **named}:
         check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
-    split.notes.append(f"columns {', '.join(read)}")
+    notes.append(f"columns {', '.join(read)}")
     check_names(task, columns, features, contents)
 
     words = preset.words if preset and columns == dict(preset.columns) else {}
-    schema = _with_label_form(RowSchema(task, columns, contents.types, None, words, contents.joined), split, contents)
-    schema = replace(schema, group_column=checked_group_column(options.group_column, contents.types))
-    if schema.group_column is not None:
-        split.notes.append(f"rows of one {schema.group_column} are one group: never on both sides of a split")
+    schema = RowSchema(task, columns, contents.types, None, words, contents.joined, notes=tuple(notes))
+    schema = _with_label_form(schema, features, contents)
+    group = checked_group_column(options.group_column, contents.types)
+    if group is not None:
+        note = f"rows of one {group} are one group: never on both sides of a split"
+        schema = replace(schema, group_column=group, notes=(*schema.notes, note))
     schema = replace(schema, unused=tuple(_unused(features, schema)))
     _check_options(options, schema)
     return schema
@@ -212,7 +215,7 @@ def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
             yield from (name for name in schema.types if column_of(name) == column != name and name not in names)
 
 
-def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
+def _inferred(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str], list[str]]:
     """The task that the columns are of, and the columns.
 
     Raises:
@@ -233,13 +236,13 @@ def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, st
         remedy = problem.remedy + "; to" if problem.remedy else "to"
         raise EmmsError(problem.problem, remedy + f" leave {name!r} out: " + use("task", task.id)) from problem
     check_inferred_text(task, columns, contents, named)
-    split.notes.append(f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else ""))
+    notes = [f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else "")]
     read = {name for names in columns.values() for name in names.split(",")}
     for other in OTHER_TASKS:
         beside = [name for name in other.columns_in(contents.types) if name not in read]
         if beside and TASKS.find(other.id) is None:
-            split.notes.append(f"{other.id} is not supported: {' and '.join(beside)} is left out")
-    return task, columns
+            notes.append(f"{other.id} is not supported: {' and '.join(beside)} is left out")
+    return task, columns, notes
 
 
 def _named_or_found(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
@@ -448,11 +451,11 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnContents) -> RowSchema:
+def _with_label_form(schema: RowSchema, features: Mapping[str, Any], contents: ColumnContents) -> RowSchema:
     """The schema with the names of its classes, and how a label's cell holds them, which is said in the notes."""
     names, task = schema.label_columns, schema.task
     column, _, field = names[0].partition(".")
-    feature = element_of(as_struct(split.rows.features[column]))
+    feature = element_of(as_struct(features[column]))
     class_names = getattr(element_of(feature[field]) if field else feature, "names", None)
     if not task.categorical:
         return replace(schema, class_names=class_names)
@@ -464,12 +467,12 @@ def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnConten
     elif count is not None:
         flag_names = tuple(class_names or map(str, range(count)))
     else:
-        if holds_lists:
-            split.notes.append(f"a {task.label.name} holds several classes, separated by | or written as a list")
-        return replace(schema, class_names=class_names, lists_in_texts=holds_lists)
+        note = f"a {task.label.name} holds several classes, separated by | or written as a list"
+        notes = (*schema.notes, note) if holds_lists else schema.notes
+        return replace(schema, class_names=class_names, lists_in_texts=holds_lists, notes=notes)
     more = ", …" * (len(flag_names) > _MAX_NAMED)
-    split.notes.append(f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:_MAX_NAMED])}{more}")
-    return replace(schema, flag_names=flag_names)
+    note = f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:_MAX_NAMED])}{more}"
+    return replace(schema, flag_names=flag_names, notes=(*schema.notes, note))
 
 
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +54,7 @@ class Labels:
         form: which F-labels the labels make.
         numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
+        notes: what was decided.
     """
 
     inputs: np.ndarray
@@ -64,20 +65,23 @@ class Labels:
     form: LabelForm = "text"
     numbers: np.ndarray | None = None
     values: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
-def make_labels(drawn: DrawnRows, notes: list[str], *, training: bool = False) -> Labels:
-    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes."""
+def make_labels(drawn: DrawnRows, *, training: bool = False) -> Labels:
+    """The labels of the drawn rows, or of the items that the task makes of them."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items
-    items = itemize(drawn.examples(), options, notes) if itemize is not None else None
+    items, notes = itemize(drawn.examples(), options) if itemize is not None else (None, ())
     if items is not None:
-        return _item_labels(items)
+        return replace(_item_labels(items), notes=tuple(notes))
     inputs = np.array([input for input, _ in drawn.rows], dtype=np.uint64)
     if task.numbers is not None:
         numbers = [labels[0] for _, labels in drawn.rows]
-        return _number_labels(inputs, task.numbers, numbers, options.label_form or task.label_form, notes)
-    return _text_labels(inputs, task, [labels for _, labels in drawn.rows], options, notes)
+        labels = _number_labels(inputs, task.numbers, numbers, options.label_form or task.label_form)
+    else:
+        labels = _text_labels(inputs, task, [labels for _, labels in drawn.rows], options)
+    return replace(labels, notes=(*notes, *labels.notes))
 
 
 def _item_labels(items: Sequence[Item]) -> Labels:
@@ -93,33 +97,27 @@ def _item_labels(items: Sequence[Item]) -> Labels:
 
 
 def _number_labels(
-    inputs: np.ndarray,
-    numbers: NumericLabels,
-    measured: Sequence[tuple[float, ...]],
-    form: LabelForm,
-    notes: list[str],
+    inputs: np.ndarray, numbers: NumericLabels, measured: Sequence[tuple[float, ...]], form: LabelForm
 ) -> Labels:
     warning = numbers.warn(np.array(measured, dtype=np.float64))
-    notes += [warning] if warning else []
+    notes = (warning,) if warning else ()
     if form not in ("numbers", "both"):
         texts, codes = _distinct([numbers.describe(value) for value in measured])
-        return Labels(inputs, codes, tuple(texts))
+        return Labels(inputs, codes, tuple(texts), notes=notes)
     distinct, codes = _distinct(measured)
     values = np.array(distinct, dtype=np.float64)
     encoded = numbers.encode(values).astype(np.float32, copy=False)
     described, soft = _soft_labels([((numbers.describe(value), 1.0),) for value in distinct])
-    return Labels(inputs, codes, described, soft=soft, form=form, numbers=encoded, values=values)
+    return Labels(inputs, codes, described, soft=soft, form=form, numbers=encoded, values=values, notes=notes)
 
 
-def _text_labels(
-    inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: SampleOptions, notes: list[str]
-) -> Labels:
-    text_of = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt, notes)
+def _text_labels(inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: SampleOptions) -> Labels:
+    text_of, notes = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt)
     distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
     if all(len(label) == 1 for label in distinct):
-        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct))
+        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), notes=notes)
     texts, soft = _soft_labels(distinct)
-    return Labels(inputs, codes, texts, soft=soft)
+    return Labels(inputs, codes, texts, soft=soft, notes=notes)
 
 
 def _distinct(values: Sequence[T]) -> tuple[list[T], np.ndarray]:
@@ -139,17 +137,17 @@ def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], Soft
     return texts, SoftLabels(*arrays, len(labels))
 
 
-def _label_texts(task: Task, raws: Sequence[str], prompt: str | None, notes: list[str]) -> dict[str, str]:
+def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
     """Raw label → text. Classes that cleaning would merge keep their raw names."""
     text_of = {raw: task.label_text(raw) for raw in raws}
     if not task.categorical:
-        return text_of
+        return text_of, ()
     times = Counter(text_of.values())
     merged = [raw for raw in raws if times[text_of[raw]] > 1]
-    if merged:
-        notes.append(f"class names kept as they are, because cleaning would merge them: {', '.join(merged[:6])}")
-        text_of.update((raw, raw) for raw in merged)
-    return {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
+    text_of.update((raw, raw) for raw in merged)
+    note = f"class names kept as they are, because cleaning would merge them: {', '.join(merged[:6])}"
+    texts = {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
+    return texts, (note,) if merged else ()
 
 
 def _chosen(raws: Sequence[str], text_of: dict[str, str], options: SampleOptions) -> Sequence[str]:

@@ -61,7 +61,7 @@ class OpenSplit:
     rows: Any
     total: int | None
     splits: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     builder: Any = None
     file: str | None = None
     joined: Mapping[str, JoinedImages] = field(default_factory=dict)
@@ -123,16 +123,15 @@ class DatasetFiles:
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
         """Opens a split; training splits come first where none is named."""
-        notes: list[str] = []
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
             _keep_audio_encoded(builder)
             files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
             splits = tuple(str(name) for name in files or builder.info.splits or {})
-            split = _choose_split(self.name, splits, split, notes)
+            split, notes = _choose_split(self.name, splits, split)
             if repo.folder is not None and repo.folder.is_dir() and not self.config and self.media_folder is None:
                 notes += notes_on_unused(repo.folder, [path for paths in files.values() for path in paths])
-            opened = OpenSplit(self.name, repo, self.config, split, None, None, splits, notes)
+            opened = OpenSplit(self.name, repo, self.config, split, None, None, splits)
             if repo.folder is not None:
                 folders = (repo.folder, *(Path(path).parent for path in files.get(split, ())))
                 folders = tuple(folder for folder in folders if folder.is_dir())
@@ -151,8 +150,7 @@ class DatasetFiles:
                 notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
                 file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
                 opened = replace(opened, rows=rows, total=rows.num_rows, file=file)
-        notes += self.notes
-        return opened
+        return replace(opened, notes=(*notes, *self.notes))
 
 
 def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
@@ -177,13 +175,12 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
     """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries."""
     import datasets
 
-    notes: list[str] = []
-    splits: tuple[str, ...] = ()
+    notes, splits = list[str](), tuple[str, ...]()
     if isinstance(dataset, Mapping):
         splits = tuple(map(str, dataset))
         if not splits:
             raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
-        split = _choose_split(name, splits, split, notes)
+        split, notes = _choose_split(name, splits, split)
         dataset = dict(zip(splits, dataset.values(), strict=True))[split]
     elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
         try:
@@ -201,19 +198,17 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
     rows = dataset if total is not None else _with_features(name, dataset)
-    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, notes)
+    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, tuple(notes))
 
 
-def _choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes: list[str]) -> str:
+def _choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, list[str]]:
     """The split that was asked for, or the one that a checkpoint would be fine-tuned on."""
     if asked is not None:
         if asked not in splits:
             raise EmmsError(f"{dataset!r} has no split {asked!r}", use("split", *splits))
-        return asked
+        return asked, []
     chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
-    if len(splits) > 1:
-        notes.append(f"split {chosen} chosen among {', '.join(splits)}")
-    return chosen
+    return chosen, [f"split {chosen} chosen among {', '.join(splits)}"] * (len(splits) > 1)
 
 
 @contextmanager

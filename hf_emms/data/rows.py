@@ -159,6 +159,7 @@ class DrawnRows:
         inputs: by their hashes.
         rows: (hash of the input, raw labels), one a row of the sample.
         n_read, skipped: inputs read, and left out.
+        notes: how a stream was read.
         reasons: where the first ones are that were left out, and why.
     """
 
@@ -166,6 +167,7 @@ class DrawnRows:
     options: SampleOptions
     normalized: bool
     unlabelled: int
+    notes: tuple[str, ...] = ()
     contents: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, DrawnInput] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)

@@ -45,17 +45,17 @@ _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes."""
-    rows = split.select(schema.columns_read)
+    """Reads rows in their order of drawing until the sample is full."""
+    rows, notes = split.select(schema.columns_read), tuple[str, ...]()
     if split.streaming:
-        rows = _start_of_stream(rows, split, schema, options)
+        rows, notes = _start_of_stream(rows, split, schema, options)
     keys, row_of, n_empty = scan_inputs(rows, schema, options.seed)
     if schema.task.categorical:
         order, unlabelled = _order_by_class(rows, split, schema, options, keys, n_empty)
     else:
         # Inputs of the same key are the same, and stay together.
         order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
-    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled))
+    drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled), notes)
     if not split.streaming:
         drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabelled[:FEW_SKIPPED]]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
@@ -233,7 +233,9 @@ def _path_head(path: str | None) -> tuple[bytes, ...]:
 # ---- streams ---------------------------------------------------------------------------------------------------------
 
 
-def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions) -> Any:
+def _start_of_stream(
+    rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions
+) -> tuple[Any, tuple[str, ...]]:
     """Reads enough of a stream into memory to draw a sample from; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
@@ -257,8 +259,7 @@ def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Sa
             taken, n_read = _evenly(shuffled, schema, limit)
         table = datasets.Dataset.from_list([dict(row) for row in taken], features=features)
     n_rows = pluralize(n_read, "row")
-    split.notes.append(f"streamed: drawn from the first {n_rows} of a shuffled stream, not from the whole split")
-    return table
+    return table, (f"streamed: drawn from the first {n_rows} of a shuffled stream, not from the whole split",)
 
 
 def _first(

@@ -54,15 +54,15 @@ class DatasetSource:
         if self.repo.id == _IN_MEMORY:
             return open_memory(self.name, self.repo, self.data, split)
         opened = self._files.open(split, streaming=streaming)
-        opened.notes.extend(self.notes)
+        notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
-            opened.notes.append(f"streamed, because the preset says that {self.preset.id} is large")
+            notes.append(f"streamed, because the preset says that {self.preset.id} is large")
         join = self.preset.join if self.preset and self.config == self.preset.config else {}
         joined = {}
         if join:
             images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split, streaming=False)
             joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
-        return replace(opened, name=self.name, joined=joined)
+        return replace(opened, name=self.name, joined=joined, notes=tuple(notes))
 
     def _is_large(self, options: SampleOptions) -> bool:
         large = self.preset is not None and self.preset.stream

@@ -32,54 +32,50 @@ _ENOUGH = 0.5
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
-def answer_spans(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
+def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
     """Spans of contexts, each the answer of its question or not; they are the same for every checkpoint.
 
     Unless the user decides, there are spans where half of the answers occur in their contexts. Of a question without an
-    answer no span is one. None where answers are to be texts; what was decided is added to notes.
+    answer no span is one. None where answers are to be texts.
 
     Raises:
         EmmsError: spans are asked for, and there are none.
     """
     if options.label_form not in (None, "spans"):
-        return None
+        return None, []
     spans_of = {example.id: find_spans(example.contents[1], example.labels, example.positions) for example in examples}
     answered = [example for example in examples if spans_of[example.id]]
     unanswered = [example for example in examples if not example.labels]
     n_labelled = len(examples) - len(unanswered)
     asked = options.label_form == "spans"
     if not asked and len(answered) < _ENOUGH * n_labelled:
-        if answered:
-            notes.append(
-                f"the answer occurs in the context of {len(answered):,} of {n_labelled:,} rows only: "
-                "answers are embedded as texts"
-            )
-        return None
+        note = f"the answer occurs in the context of {len(answered):,} of {n_labelled:,} rows only: "
+        return None, [note + "answers are embedded as texts"] * bool(answered)
     items = [item for example in answered for item in _with_answer(example, spans_of[example.id], options)]
     if all(item.label == ANSWER for item in items):
         if not asked:
-            return None
+            return None, []
         raise EmmsError(
             "no answer occurs in its context among other words: there are no spans to choose from",
             use("label_form", "text") + ", which embeds the answers",
         )
     items += [item for example in unanswered for item in _without_answer(example, options)]
-    notes += _notes(items, examples, len(unanswered))
-    return items
+    return items, _notes(items, examples, len(unanswered))
 
 
-def all_answers(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
+def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
     """Return the same spans with each further answer of a question, for a fine-tuning; None as there."""
-    items = answer_spans(examples, options, notes)
+    items, notes = answer_spans(examples, options)
     if items is None:
-        return None
+        return None, notes
     spans = {(item.example, item.start, item.stop) for item in items}
-    return items + [
+    others = [
         Item(example.id, *span, OTHER_ANSWER)
         for example in examples
         for span in sorted(set(find_spans(example.contents[1], example.labels, example.positions)))
         if (example.id, *span) not in spans
     ]
+    return items + others, notes
 
 
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:

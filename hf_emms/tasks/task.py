@@ -108,8 +108,8 @@ class Item(NamedTuple):
     label: str
 
 
-Itemize = Callable[[Sequence[Example], SampleOptions, list[str]], list[Item] | None]
-"""Examples, settings, and notes that are added to, to items; None where each example is one row, with its own label."""
+Itemize = Callable[[Sequence[Example], SampleOptions], tuple[Sequence[Item] | None, Sequence[str]]]
+"""Examples and settings to items and notes; None instead of items where each example is a row with its own label."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ class WordItems:
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
     hint: str | Text
 
-    def __call__(self, examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item] | None:
+    def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
         """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one.
 
         Raises:
@@ -171,7 +171,7 @@ class WordItems:
         sentences = [(example.id, self.read(example, left_out)) for example in examples]
         counts = Counter(word.tag for _, words in sentences for word in words)
         if not counts:
-            return []
+            return [], []
         said = [f"{reason}: {count:,}" for reason, count in left_out.items() if count]
         if len(counts) == 1 and said:
             raise EmmsError(f"every word has the tag {next(iter(counts))}; {'; '.join(said)}", self.hint)
@@ -193,7 +193,7 @@ class WordItems:
                 break
             items += [Item(id, word.start, word.stop, label_by_tag[word.tag]) for word in kept]
             n_sentences += 1
-        notes.append(f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag")
+        notes = [f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag"]
         if sampled is not None:
             share = f"{times / counts.total():.0%} of the words"
             notes.append(f"tag {sampled} ({share}): in each sentence as many as it has other words, at least one")
@@ -205,16 +205,16 @@ class WordItems:
             notes.append(
                 f"{missing} of {len(labels)} labels have no word among these: draw more with {use('max_samples')}"
             )
-        notes += said
-        return items
+        return items, notes + said
 
-    def for_training(self, examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item]:
+    def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
         """All words with their tags as they are."""
-        return [
+        items = [
             Item(example.id, word.start, word.stop, word.tag)
             for example in examples
             for word in self.read(example, Counter())
         ]
+        return items, []
 
 
 def _in_prompt(label: str, options: SampleOptions) -> str:

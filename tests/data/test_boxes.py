@@ -171,7 +171,7 @@ def test_corners_that_are_read_as_sizes_are_warned_of() -> None:
     boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
     rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
     wrong, right = load_sample(rows), load_sample(rows, box_format="xyxy")
-    assert any("right or lower edge" in note and "--box-format" in note for note in wrong.notes)
+    assert any("right or lower edge" in note and "box_format" in note for note in wrong.notes)
     assert not any("edge" in note for note in right.notes)
 
 

@@ -14,15 +14,14 @@ from hf_emms.tasks import TASKS, Column, Example, Item, Task
 from tests.helpers.samples import load_sample
 
 
-def tagged_words(examples: Sequence[Example], options: SampleOptions, notes: list[str]) -> list[Item]:
+def tagged_words(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
     items = []
     for example in examples:
         start = 0
         for word, tag in zip(example.contents[-1].split(" "), example.labels, strict=True):
             items.append(Item(example.id, start, start + len(word), tag))
             start += len(word) + 1
-    notes.append(f"{len(items)} words")
-    return items
+    return items, [f"{len(items)} words"]
 
 
 TAGS = Task(

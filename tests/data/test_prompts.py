@@ -104,7 +104,7 @@ def test_a_feature_of_translations_is_read_in_either_direction() -> None:
     dataset = datasets.Dataset.from_list(rows, features=pair)
     sample = load_sample(dataset)
     assert sample.columns == {"source": "translation.en", "target": "translation.de"}
-    assert any("--column source=" in note for note in sample.notes)
+    assert any("source_column=" in note for note in sample.notes)
     sample = load_sample(dataset, columns={"source": "translation.de"})
     assert sample.columns == {"source": "translation.de", "target": "translation.en"}
 

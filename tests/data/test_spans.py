@@ -127,7 +127,7 @@ def test_spans_of_what_has_none_are_refused() -> None:
     rows = answered().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
     error = error_of(lambda: load_sample(rows, label_form="spans"))
     assert error.message == "no answer occurs in its context among other words: there are no spans to choose from"
-    assert "--label-form text" in str(error.hint)
+    assert 'label_form="text"' in str(error.hint)
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     assert "no span of a text" in error_of(lambda: load_sample(classes, label_form="spans")).message
     assert "is no number" in error_of(lambda: load_sample(answered(), label_form="both")).message
