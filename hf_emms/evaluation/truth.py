@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _DATASET = ("dataset", "dataset_id", "target")
 _SCORE = "score"
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 _SHORTEST_SHA = 7
-_LOSSES = ("loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae")
+_LOSSES = frozenset({"loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae"})
 _SPLITS = ("test", "validation", "valid", "dev")
 _SHARES = ("accuracy", "f1", "precision", "recall", "exact_match", "top-1 accuracy", "top-5 accuracy")
 _CAUTION = (
@@ -82,10 +82,11 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
         )
     dataset = _named(columns, _DATASET)
     score = _score_column(path, rows, [name for name in columns if name not in (checkpoint, dataset)], metric)
-    notes = []
-    if not lower_is_better and any(word in _LOSSES for word in score.lower().replace("-", "_").split("_")):
-        notes.append(f"{score!r} was read as higher is better; {use('lower_is_better', True)} turns it round")
-    return _averaged(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
+    truth = _averaged(path, rows, (checkpoint, dataset, score), lower_is_better)
+    if lower_is_better or _LOSSES.isdisjoint(score.lower().replace("-", "_").split("_")):
+        return truth
+    note = f"{score!r} was read as higher is better; {use('lower_is_better', True)} turns it round"
+    return replace(truth, notes=(single_line(note), *truth.notes))
 
 
 def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
@@ -123,7 +124,7 @@ def _number_of(value: Any) -> float | None:
 
 
 def _averaged(
-    path: Path, rows: Sequence[Mapping[str, Any]], columns: tuple[str, str | None, str], lower: bool, notes: list[str]
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: tuple[str, str | None, str], lower: bool
 ) -> Truth:
     checkpoint, dataset, score = columns
     tables: dict[str | None, dict[str, list[float]]] = {}
@@ -138,6 +139,7 @@ def _averaged(
             empty.append(name)
     if not tables:
         raise EmmsError(f"{path} has no number in column {score!r}", use("metric", "NAME") + " names another column")
+    notes = []
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
     if repeated := [name for table in tables.values() for name, values in table.items() if len(values) > 1]:
