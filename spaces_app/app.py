@@ -31,7 +31,7 @@ REFRESH_SECONDS = 300.0
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
-    """The store that the environment asks for, and the results dataset that submissions go to ("" for none)."""
+    """Return the store that the environment names, and the results dataset for submissions ("" for none)."""
     repo_id = environment.get("EMMS_RESULTS_REPO", "")
     named = environment.get("EMMS_RESULTS", "")
     if named or not repo_id:
@@ -63,7 +63,7 @@ def main() -> None:
     )
     blocks = server.get_blocks()
     if blocks.mcp_server_obj is not None:
-        blocks.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own writes Python's repr
+        blocks.mcp_server_obj.postprocess_output_data = as_json  # that of Gradio writes Python's repr
     blocks.block_thread()
 
 

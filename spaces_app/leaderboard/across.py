@@ -26,7 +26,7 @@ class Grid:
     """Ranks of checkpoints in several rankings.
 
     Attributes:
-        entries: the rankings, one a column.
+        entries: the rankings, each a column.
         rows: checkpoint → entry id → row; an entry that has not ranked the checkpoint is not there.
         wins: checkpoint → how often it wins over all rankings, also those that are not shown.
         rankings: how many rankings there are.
@@ -41,28 +41,28 @@ class Grid:
 
 
 def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
-    """The entries of a view's task, or of all tasks."""
+    """Return the entries of a view's task, or of all tasks."""
     return list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
 
 
 def grid(view: View, snapshot: Snapshot) -> Grid:
-    """The grid for a view's task (or all tasks) and filters, in the view's order."""
+    """Return the grid for a view's task (or all tasks) and filters, in the view's order."""
     entries = of_scope(view, snapshot)
-    found = {entry.id: _by_checkpoint(matching(lines(entry.ranking, snapshot), view)) for entry in entries}
-    most = sorted((entry for entry in entries if found[entry.id]), key=lambda entry: -len(found[entry.id]))
+    rows_of = {entry.id: _by_checkpoint(matching(lines(entry.ranking, snapshot), view)) for entry in entries}
+    most = sorted((entry for entry in entries if rows_of[entry.id]), key=lambda entry: -len(rows_of[entry.id]))
     columns = {entry.id for entry in most[:MAX_DATASETS]}
     shown = [entry for entry in entries if entry.id in columns]
     won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
     rows: dict[str, dict[str, Row]] = {}
     for entry in entries:
-        for checkpoint, row in found[entry.id].items():
+        for checkpoint, row in rows_of[entry.id].items():
             rows.setdefault(checkpoint, {})[entry.id] = row
     first = {name: rows[name] for name in _ordered(rows, won, view.order)[: min(view.rows, MAX_CHECKPOINTS)]}
     return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
 
 
 def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
-    """The grid as an HTML table; `sorted_by_browser` as in `table.table`."""
+    """Return the grid as an HTML table; `sorted_by_browser` as in `table.table`."""
     cells = grid(view, snapshot)
     if not cells.rows:
         return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
@@ -85,15 +85,15 @@ def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False)
     return f'<div class="beside">{_legend()}{_explained(cells)}</div>{boxed}'
 
 
-def _by_checkpoint(found: Sequence[Line]) -> dict[str, Row]:
-    return {line.row.checkpoint: line.row for line in found}
+def _by_checkpoint(passing: Sequence[Line]) -> dict[str, Row]:
+    return {line.row.checkpoint: line.row for line in passing}
 
 
 def _ordered(rows: Mapping[str, Mapping[str, Row]], won: Mapping[str, Wins], order: str) -> list[str]:
     def key(name: str) -> tuple[float, ...]:
-        one = won.get(name)
-        found = (one.share, one.rankings) if one else (-1.0, 0)
-        return found if order.endswith("wins") else found[::-1]
+        wins = won.get(name)
+        place = (wins.share, wins.rankings) if wins else (-1.0, 0)
+        return place if order.endswith("wins") else place[::-1]
 
     by_name = sorted(rows, key=str.lower)
     if order.endswith("checkpoint"):
@@ -115,12 +115,12 @@ def _header(entry: Entry, view: View, snapshot: Snapshot) -> str:
 
 
 def _won(cells: Grid, name: str) -> str:
-    one = cells.wins.get(name)
-    if one is None:
+    wins = cells.wins.get(name)
+    if wins is None:
         return f'<td class="number">{MISSING}</td><td class="number">0</td>'
     return (
-        f'<td class="number mean">{one.share:.0%} <span class="error">{one.low:.0%}–{one.high:.0%}</span></td>'
-        f'<td class="number">{one.rankings} of {cells.rankings}</td>'
+        f'<td class="number mean">{wins.share:.0%} <span class="error">{wins.low:.0%}–{wins.high:.0%}</span></td>'
+        f'<td class="number">{wins.rankings} of {cells.rankings}</td>'
     )
 
 
@@ -135,8 +135,8 @@ def _cell(row: Row | None, worst: int) -> str:
 
 def _explained(cells: Grid) -> str:
     text = (
-        "Wins: how often the checkpoint would be ranked above an average one of these rankings, from all pairs that "
-        "share a ranking (Bradley–Terry), with its 95 % interval. Rankings: in how many of them it has a rank."
+        "Wins: how often the checkpoint would be ranked above an average checkpoint of these rankings, from all pairs "
+        "that share a ranking (Bradley–Terry), with its 95 % interval. Rankings: in how many of them it has a rank."
     )
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:

@@ -32,7 +32,7 @@ _LOAD_WITH_TRANSFORMERS = (
 
 
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """The sentence and the code; with filters of the checkpoints that pass them, and how many do."""
+    """Return the sentence and the code as HTML, for the checkpoints that pass the filters, with their number."""
     if not is_filtered(view):
         return f'<p class="answer">{_sentence(ranking)}</p>'
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
@@ -44,7 +44,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """What loads, fine-tunes and ranks the checkpoint of the answer; empty where it is not on the Hub."""
+    """Return code that loads, fine-tunes and ranks the checkpoint of the answer; empty where it is not on the Hub."""
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
     row = recommended(_of_rows(ranking, rows))
     if row is None or not markup.is_id(row.checkpoint) or not is_commit(row.revision):
@@ -65,7 +65,7 @@ def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def recommended(ranking: Ranking) -> Row | None:
-    """The best by fine-tuning, else the smallest of those that share the first rank; None without a score."""
+    """Return the best row by fine-tuning, else the smallest that shares the first rank; None without a score."""
     if ranking.fine_tuned:
         return ranking.fine_tuned[0]
     leaders = _leaders(ranking)

@@ -18,7 +18,7 @@ _MCP = """{"mcpServers": {"emms": {"url": "https://ORG-NAME.hf.space/gradio_api/
 
 @cache
 def page() -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     return (
         "<h2>Use via API</h2><p>Each of these is an endpoint of this server's API and a tool for agents (MCP).</p>"
         + command_box(_PYTHON, "In Python")

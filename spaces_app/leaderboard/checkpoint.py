@@ -1,4 +1,4 @@
-"""The page of a checkpoint: what is known of it, and its place in every ranking."""
+"""The page of a checkpoint: facts about it, and its place in every ranking."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_NAMED = 3
 
 
 def page(view: View, snapshot: Snapshot) -> str:
-    """The page as HTML: where the checkpoint is good, what is known of it, its rankings, the best place first."""
+    """Return the page as HTML: where the checkpoint is good, facts about it, and its rankings, the best place first."""
     in_order = places(snapshot).get(view.checkpoint, [])
-    found = sorted(in_order, key=_share)
-    if not found:
+    best_first = sorted(in_order, key=_share)
+    if not best_first:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
-    newest = max(found, key=lambda place: place[0].ranking.created)[1]
-    rows = [(entry, _place(entry, line, snapshot)) for entry, line in found]
+    newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
+    rows = [(entry, _place(entry, line, snapshot)) for entry, line in best_first]
     columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("Dataset", *columns))
     body = "".join(
@@ -36,16 +36,16 @@ def page(view: View, snapshot: Snapshot) -> str:
     )
     return (
         f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
-        f'<p class="answer">{_strengths(found, snapshot)}</p>'
+        f'<p class="answer">{_strengths(best_first, snapshot)}</p>'
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
-        + "".join(_layers(entry, line, snapshot) for entry, line in found if line.row.layers)
+        + "".join(_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers)
         + _card(view.checkpoint, in_order, snapshot)
         + markup.boxed_table("Its rankings", head, body)
     )
 
 
 def _share(place: tuple[Entry, Line]) -> float:
-    """The checkpoint's rank as a share of what was ranked; beyond 1 without a rank."""
+    """Return the checkpoint's rank as a share of the ranked checkpoints; beyond 1 without a rank."""
     entry, line = place
     return line.row.rank / _count_ranked(entry) if line.row.rank is not None else 2.0
 
@@ -54,14 +54,14 @@ def _count_ranked(entry: Entry) -> int:
     return sum(row.rank is not None for row in entry.ranking.rows)
 
 
-def _strengths(found: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
-    """Where it is first, or else where it comes closest; `found` has the best place first."""
-    first = [entry for entry, line in found if line.row.rank == 1]
-    entry, line = found[0]
+def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
+    """Return a sentence on the rankings where a checkpoint is first, or else on the one where it comes closest."""
+    first = [entry for entry, line in best_first if line.row.rank == 1]
+    entry, line = best_first[0]
     if first:
         names = ", ".join(_ranking_link(entry, snapshot) for entry in first[:_MAX_NAMED])
         more = f" and {len(first) - _MAX_NAMED} more" if len(first) > _MAX_NAMED else ""
-        return f"First in {len(first)} of {pluralize(len(found), 'ranking')}: {names}{more}."
+        return f"First in {len(first)} of {pluralize(len(best_first), 'ranking')}: {names}{more}."
     if line.row.rank is None:
         return "It failed in each of its rankings."
     return f"Best on {_ranking_link(entry, snapshot)}: {format_rank(line.row)} of {_count_ranked(entry)}."
@@ -91,7 +91,7 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
 
 
 def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
-    """Column → cell, of a ranking that has the checkpoint."""
+    """Return column → cell, of a ranking that has the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
     shown = ShownScores(ranking, ranking.estimators[0])
@@ -107,21 +107,21 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _fine_tuned(ranking: Ranking, row: Row) -> str:
-    """What fine-tuning measured, and its place among the checkpoints of the ranking that were fine-tuned."""
-    found = row.fine_tuned
-    if found is None:
+    """Return the score after fine-tuning, and its place among the fine-tuned checkpoints of the ranking."""
+    result = row.fine_tuned
+    if result is None:
         return MISSING
-    if found.value is None:
-        return f"failed: {escape(found.error or MISSING)}"
-    names = [one.checkpoint for one in ranking.fine_tuned]
+    if result.value is None:
+        return f"failed: {escape(result.error or MISSING)}"
+    names = [other.checkpoint for other in ranking.fine_tuned]
     place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
-    return f"{escape(found.metric)} {format_finetuned(found)}{place}"
+    return f"{escape(result.metric)} {format_finetuned(result)}{place}"
 
 
 def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
-    """How far the best checkpoint is ahead, with a link to the comparison of both."""
+    """Return how far the best checkpoint is ahead, with a link to the comparison of both."""
     ranking, row = entry.ranking, line.row
-    best = next((one for one in ranking.rows if one.rank is not None), None)
+    best = next((other for other in ranking.rows if other.rank is not None), None)
     if best is None or row.rank is None or best.n != row.n:
         return MISSING
     if best.checkpoint == row.checkpoint:
@@ -132,11 +132,11 @@ def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
     return markup.view_link(to_query(both), "not told apart" if row.rank == best.rank else text)
 
 
-def _card(name: str, found: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
-    """The command that prints the section of its model card, for a checkpoint of the Hub and a results dataset."""
+def _card(name: str, best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
+    """Return the command that prints a checkpoint's model-card section, if both it and the results are on the Hub."""
     files = [
         f"{JSON_FOLDER}/{entry.id}.json"
-        for entry, line in found
+        for entry, line in best_first
         if line.row.rank is not None and line.row.n is None and markup.hub_address(name, line.row.revision)
     ]
     if not files or not markup.is_id(snapshot.origin):

@@ -1,4 +1,4 @@
-"""What follows from a ranking's fold scores, and what no ranking can say."""
+"""Checks of a ranking: what follows from its fold scores is computed anew, impossible values are refused."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _AHEAD = timedelta(days=1)
 
 
 def recomputed(ranking: Ranking) -> Ranking:
-    """The ranking with standard errors, order and ranks as its fold scores give them.
+    """Return the ranking with standard errors, order and ranks as its fold scores give them.
 
-    A score beyond all bounds is none; a row without a score is a failed one.
+    A score beyond all bounds is dropped; a row without a score counts as failed.
     """
     first = ranking.estimators[0]
     rows = []
@@ -36,12 +36,12 @@ def recomputed(ranking: Ranking) -> Ranking:
 
 
 def impossible(ranking: Ranking) -> str | None:
-    """The first thing in a ranking that cannot be: its place in the file and what is wrong; None where all can be."""
+    """Return the first impossible value in a ranking: its place in the file and the fault; None if there is none."""
     return next((f"{place} {problem}" for place, problem in _problems(ranking)), None)
 
 
 def _with_stderr(name: str, score: Score) -> Score:
-    """With the standard error over its folds. Of other scores, as bits per byte of all rows, folds do not give it."""
+    """Return a score with the standard error over its folds, where folds give it: not for bits per byte of all rows."""
     if name not in EMMS or len(score.folds) < 2:
         return score
     return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
@@ -85,8 +85,8 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
     yield from _at_least("seconds.scoring", row.seconds.scoring, 0)
     if row.fine_tuned is not None:
         for name in ("value", "validation", "spread"):
-            found = getattr(row.fine_tuned, name)
-            if found is not None and not abs(found) <= _LARGEST:
+            share = getattr(row.fine_tuned, name)
+            if share is not None and not abs(share) <= _LARGEST:
                 yield f"fine_tuned.{name}", f"should be between -{_LARGEST:g} and {_LARGEST:g}"
         yield from _at_least("fine_tuned.spread", row.fine_tuned.spread, 0)
     for name, score in row.scores.items():
@@ -128,7 +128,7 @@ def _created(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_id(place: str, id: str, revision: str | None) -> Iterator[tuple[str, str]]:
-    """What has a commit of the Hub has an id of the Hub."""
+    """Yield a problem where a revision is a commit of the Hub, but the id is no id of the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

@@ -20,11 +20,11 @@ FEWEST, MOST = 2, MAX_COMPARED
 
 @dataclass(frozen=True)
 class Pair:
-    """Two checkpoints of a ranking, the one with the better score first.
+    """Two checkpoints of a ranking, the better first.
 
     Attributes:
-        first: the better one.
-        second: the other one.
+        first: the row with the better score.
+        second: the other row.
         gain: the difference of their scores.
         stderr: standard error of the paired differences over folds; 0 without folds.
         folds: the difference in each fold.
@@ -42,26 +42,26 @@ class Pair:
 
 
 def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
-    """All pairs of rows with a score on the same sample."""
+    """Return all pairs of rows with a score on the same sample."""
     estimator = ranking.estimators[0]
     scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
-    found = []
+    compared = []
     for first, second in combinations(scored, 2):
-        one, other = first.scores[estimator], second.scores[estimator]
+        better, other = first.scores[estimator], second.scores[estimator]
         if first.n == second.n:
-            paired = len(one.folds) == len(other.folds)
-            folds = tuple(a - b for a, b in zip(one.folds, other.folds, strict=True)) if paired else ()
-            found.append(Pair(first, second, *gain_and_stderr(one, other), folds))
-    return found
+            paired = len(better.folds) == len(other.folds)
+            folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
+            compared.append(Pair(first, second, *gain_and_stderr(better, other), folds))
+    return compared
 
 
 def chosen(view: View, ranking: Ranking) -> list[Row]:
-    """The rows that a view compares, in the ranking's order."""
+    """Return the rows that a view compares, in the ranking's order."""
     return [row for row in ranking.rows if row.checkpoint in view.compare][:MOST]
 
 
 def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """The comparison as HTML."""
+    """Return the comparison as HTML."""
     rows = chosen(view, ranking)
     if len(rows) < FEWEST:
         return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
@@ -85,7 +85,7 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def back(view: View) -> str:
-    """A link to the whole ranking."""
+    """Return a link to the whole ranking."""
     return markup.view_link(to_query(replace(view, compare=(), checkpoint="")), "← the whole ranking")
 
 
@@ -115,7 +115,7 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
 
 
 def checkpoint_link(name: str, content: str = "") -> str:
-    """A link to the page of a checkpoint; `content` is HTML, the name by default."""
+    """Return a link to the page of a checkpoint; `content` is HTML, the name by default."""
     return markup.view_link(
         to_query(View(checkpoint=name)), content or f'<span class="name">{markup.breakable(name)}</span>'
     )

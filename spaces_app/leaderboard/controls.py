@@ -28,7 +28,7 @@ _FORM = 'id="emms-form" method="get" action="" role="search"'
 
 
 def form(view: View, snapshot: Snapshot) -> str:
-    """The form as HTML. What it does not show of the view goes with it as hidden fields."""
+    """Return the form as HTML; hidden fields hold the parts of the view that it does not show."""
     hidden = {name: getattr(view, name) for name in ("tab", "sort", "order")}
     usual = View()
     fields = "".join(
@@ -76,7 +76,7 @@ def _rankings(view: View, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _filters(view: View, snapshot: Snapshot) -> str:
-    """Each filter with the checkpoints that would pass if it were set so, the others being as they are."""
+    """Return the filters as HTML; each choice has the number of checkpoints that would pass with it."""
     if _has_dataset(view):
         entry = snapshot.entries.get(view.ranking)
         all_lines = lines(entry.ranking, snapshot) if entry else []
@@ -88,8 +88,8 @@ def _filters(view: View, snapshot: Snapshot) -> str:
         return {line.row.checkpoint: line for line in without}
 
     def sizes(name: str, passes: Callable[[int, int], bool]) -> dict[str, str]:
-        found = [line.row.parameters for line in passing(name).values() if line.row.parameters is not None]
-        counts = {size: sum(passes(parameters, limit) for parameters in found) for size, limit in SIZES.items()}
+        passed = [line.row.parameters for line in passing(name).values() if line.row.parameters is not None]
+        counts = {size: sum(passes(parameters, limit) for parameters in passed) for size, limit in SIZES.items()}
         return {"": "any"} | {size: f"{size} ({count:,})" for size, count in counts.items()}
 
     unseen = sum(not line.seen for line in passing("trained").values())
@@ -110,7 +110,7 @@ def _filters(view: View, snapshot: Snapshot) -> str:
 
 
 def _columns(view: View) -> str:
-    """The columns; an empty field goes with them, so that none can be chosen."""
+    """Return the boxes of the columns, and an empty field by which a form says that no box is ticked."""
     boxes = "".join(_box("columns", name, title, name in view.columns) for name, title in COLUMNS.items())
     return f'<fieldset><legend>Columns</legend><input type="hidden" name="columns" value="">{boxes}</fieldset>'
 
@@ -135,7 +135,7 @@ def _text(name: str, title: str, value: str, placeholder: str, kind: str = "text
 
 
 def _boxes(name: str, title: str, chosen: tuple[str, ...], values: Iterable[str | None]) -> str:
-    """Boxes of the values that most checkpoints have; a chosen one stays though no checkpoint has it."""
+    """Return boxes of the values that most checkpoints have; a chosen value stays though no checkpoint has it."""
     every = Counter(value for value in values if value)
     counts = {value: every[value] for value in chosen} | dict(every.most_common(_MAX_BOXES))
     if not counts:

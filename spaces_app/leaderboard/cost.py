@@ -39,7 +39,7 @@ _CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint in the plot: what it costs and what it scores, as a number and as text."""
+    """A checkpoint in the plot, with its cost and its score, as a number and as text."""
 
     line: Line
     cost: float
@@ -48,53 +48,53 @@ class Point:
 
 
 def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
-    """The checkpoints that pass the filters and whose score and cost are known, the cheapest first."""
-    found, shown = [], ShownScores(ranking, ranking.estimators[0])
+    """Return the checkpoints that pass the filters and have a score and a cost, the cheapest first."""
+    measured, shown = [], ShownScores(ranking, ranking.estimators[0])
     for line in matching(lines(ranking, snapshot), view):
         score = line.score(ranking.estimators[0])
         cost = line.seconds if view.cost == "seconds" else line.row.parameters
         if score is not None and cost is not None and cost > 0:
-            found.append(Point(line, float(cost), shown.number(score), shown.text(score)))
-    return sorted(found, key=lambda point: (point.cost, -point.score.value))
+            measured.append(Point(line, float(cost), shown.number(score), shown.text(score)))
+    return sorted(measured, key=lambda point: (point.cost, -point.score.value))
 
 
-def front(found: Sequence[Point]) -> list[Point]:
-    """The points that no cheaper (or equally cheap) point beats: the Pareto front, the cheapest first."""
+def front(cheapest_first: Sequence[Point]) -> list[Point]:
+    """Return the points that no cheaper (or equally cheap) point beats: the Pareto front, the cheapest first."""
     best: list[Point] = []
-    for point in found:
+    for point in cheapest_first:
         if not best or point.score.value > best[-1].score.value:
             best.append(point)
     return best
 
 
 def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """The plot, and the front in words."""
-    found = points(view, ranking, snapshot)[:_MAX_POINTS]
-    if not found:
+    """Return the plot, and the front in words."""
+    drawn = points(view, ranking, snapshot)[:_MAX_POINTS]
+    if not drawn:
         return '<p class="empty">No checkpoint passes these filters.</p>'
-    best = front(found)
+    best = front(drawn)
     return (
-        f'<div class="plots">{"".join(_svg(view, ranking, found, best, canvas) for canvas in _CANVASES)}</div>'
+        f'<div class="plots">{"".join(_svg(view, ranking, drawn, best, canvas) for canvas in _CANVASES)}</div>'
         f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
-        f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. "
+        f"{_missing(view, ranking, snapshot, len(drawn))} Bars are one standard error. "
         "A point leads to the page of its checkpoint.</p>"
         f"<h2>The front</h2><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
     )
 
 
-def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Point], canvas: Canvas) -> str:
-    across, cost_ticks = _log_axis([point.cost for point in found], canvas)
+def _svg(view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Point], canvas: Canvas) -> str:
+    across, cost_ticks = _log_axis([point.cost for point in drawn], canvas)
     up, score_ticks = _linear_axis(
-        [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))],
+        [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))],
         canvas,
     )
     title, cost_title = ShownScores(ranking, ranking.estimators[0]).title, COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}
-    order = sorted(found, key=lambda point: point.line.row.checkpoint in on_front)
+    order = sorted(drawn, key=lambda point: point.line.row.checkpoint in on_front)
     return (
         f'<svg class="plot {canvas.name}" viewBox="0 0 {canvas.width} {canvas.height}" role="group" '
-        f'aria-label="{escape(title)} against {cost_title.lower()}, {len(found)} checkpoints">'
+        f'aria-label="{escape(title)} against {cost_title.lower()}, {len(drawn)} checkpoints">'
         f"{_grid(across, cost_ticks, up, score_ticks, view, canvas)}"
         f'<text class="axis" x="{canvas.width / 2}" y="{canvas.height - 8}" text-anchor="middle">'
         f"{cost_title} (log scale)</text>"
@@ -102,7 +102,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
         f"{escape(title)} →</text>"
         f'<path class="front" d="{path}"/>'
         + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
-        + _labels(best[-_MAX_LABELS:], found, across, up, canvas)
+        + _labels(best[-_MAX_LABELS:], drawn, across, up, canvas)
         + "</svg>"
     )
 
@@ -120,9 +120,9 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
     return f'<a href="?{escape(query)}" aria-label="{text}">{mark}</a>'
 
 
-def _labels(best: Sequence[Point], found: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
-    """The names of the front, beside its points; one is left out where it would cover a point or another name."""
-    boxes = [_box(point, across, up) for point in found]
+def _labels(best: Sequence[Point], drawn: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
+    """Return the names beside the points of the front, without names that would cover a point or another name."""
+    boxes = [_box(point, across, up) for point in drawn]
     texts = []
     for point in reversed(best):
         name = point.line.row.checkpoint.rpartition("/")[2]
@@ -142,7 +142,7 @@ def _labels(best: Sequence[Point], found: Sequence[Point], across: Callable, up:
 
 
 def _box(point: Point, across: Callable, up: Callable) -> Box:
-    """What a point and its error bar cover."""
+    """Return the box that a point and its error bar cover."""
     x, value, error = across(point.cost), point.score.value, _error(point)
     return (
         x - _RADIUS,
@@ -152,8 +152,8 @@ def _box(point: Point, across: Callable, up: Callable) -> Box:
     )
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(first: Box, second: Box) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 def _grid(

@@ -24,13 +24,13 @@ _UNKNOWN = float("inf")
 
 
 class Endpoints:
-    """The endpoints over a store. Unknown names are answered with those that are known, as a ValueError."""
+    """The endpoints over a store. For unknown names they raise a ValueError with the names that exist."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def list_rankings(self, task: str = "", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
-        """Lists the published rankings: which datasets have been ranked, for which task, on how many samples.
+        """List the published rankings: which datasets have been ranked, for which task, on how many samples.
 
         Args:
             task: the Hub's task id, such as "image-classification"; empty for all tasks.
@@ -38,14 +38,14 @@ class Endpoints:
             offset: how many to leave out before.
 
         Returns:
-            One object a ranking: its id (for get_ranking), task, dataset, split, n, checkpoints, best and created.
+            For each ranking its id (for get_ranking), task, dataset, split, n, checkpoints, best and created.
         """
-        found = []
+        listed = []
         for entry in self._store.snapshot.entries.values():
             ranking = entry.ranking
             if task in ("", ranking.task):
                 best = next((row.checkpoint for row in ranking.rows if row.rank is not None), None)
-                found.append(
+                listed.append(
                     {
                         "id": entry.id,
                         "task": ranking.task,
@@ -59,7 +59,7 @@ class Endpoints:
                         "created": ranking.created,
                     }
                 )
-        return found[max(0, offset) :][: _within_limits(limit)]
+        return listed[max(0, offset) :][: _within_limits(limit)]
 
     def get_ranking(
         self,
@@ -73,7 +73,7 @@ class Endpoints:
         limit: int = 20,
         offset: int = 0,
     ) -> dict[str, Any]:
-        """Gives the checkpoints of one ranking with their scores, best first. Higher scores are better, and scores of
+        """Give the checkpoints of a ranking with their scores, best first. Higher scores are better, and scores of
         different rankings cannot be compared. Checkpoints that are tied differ by less than the noise.
 
         Args:
@@ -82,34 +82,34 @@ class Endpoints:
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
             license: only checkpoints with this license, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
-            unseen: leave out checkpoints that are known to have been trained on the ranking's dataset.
-            sort: rank, checkpoint, one of the ranking's estimators (such as emms_knn or short_run), parameters,
+            unseen: leave out checkpoints that were trained on the ranking's dataset, as far as their cards say so.
+            sort: rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
                 downloads or seconds; "-" before it: largest first.
             limit: how many rows to give at most.
             offset: how many to leave out before.
 
         Returns:
-            In one sentence which checkpoint to fine-tune, the ranking's dataset, task, split, n and seed, how many rows
+            In a sentence which checkpoint to fine-tune, the ranking's dataset, task, split, n and seed, how many rows
             match, and the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
         if sort.removeprefix("-") not in choices:
-            raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(choices)}")
+            raise ValueError(f"cannot sort by {sort!r}; it takes {', '.join(choices)}")
         limits = View(q=search, license=_one(license), library=_one(library), trained="unseen" if unseen else "")
-        found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
-        ordered = lines.in_order(found, sort)[max(0, offset) :][: _within_limits(limit)]
+        passing = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
+        ordered = lines.in_order(passing, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
         head["answer"] = recommendation(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
-        return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
+        return {**head, "matching": len(passing), "rows": [lines.record(line, entry.ranking) for line in ordered]}
 
     def compare_checkpoints(
         self, ranking: str, checkpoints: list[str], limit: int = 20, offset: int = 0
     ) -> dict[str, Any]:
-        """Compares checkpoints of one ranking in pairs: by how much one is better, and whether that is more than noise.
+        """Compare checkpoints of a ranking in pairs: by how much the better leads, and whether that is more than noise.
 
         Args:
             ranking: the id of a ranking, from list_rankings.
@@ -127,7 +127,7 @@ class Endpoints:
         if unknown:
             raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking names them")
         if not compare.FEWEST <= len(set(checkpoints)) <= _MOST_COMPARED:
-            raise ValueError(f"{len(set(checkpoints))} checkpoints are given; it compares 2 to {_MOST_COMPARED}")
+            raise ValueError(f"{len(set(checkpoints))} checkpoints are named; it compares 2 to {_MOST_COMPARED}")
         some = [line for line in lines.lines(entry.ranking, snapshot) if line.row.checkpoint in checkpoints]
         pairs = compare.pairs(entry.ranking, [line.row for line in some])
         return {
@@ -151,7 +151,7 @@ class Endpoints:
     def recommend_checkpoints(
         self, task: str, max_parameters: float = 0, license: str = "", limit: int = 5
     ) -> dict[str, Any]:
-        """Answers "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
+        """Answer "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
 
         Args:
             task: the Hub's task id, such as "image-classification".
@@ -161,21 +161,25 @@ class Endpoints:
 
         Returns:
             The shortlist, the largest share of wins first (how often it would be ranked above an average checkpoint),
-            and the command that ranks it on one's own dataset.
+            and the command that ranks it on the user's dataset.
         """
         snapshot = self._known_task(task)
         view = View(task=task, license=_one(license))
-        found = shortlist.shortlist(view, snapshot, length=_MOST)
-        small = [one for one in found if not max_parameters or (one.row.parameters or _UNKNOWN) <= max_parameters]
+        candidates = shortlist.shortlist(view, snapshot, length=_MOST)
+        small = [
+            candidate
+            for candidate in candidates
+            if not max_parameters or (candidate.row.parameters or _UNKNOWN) <= max_parameters
+        ]
         best = small[: _within_limits(limit)]
         return {
             "task": task,
-            "checkpoints": [shortlist.as_data(one) for one in best],
+            "checkpoints": [shortlist.as_data(candidate) for candidate in best],
             "command": shortlist.command(view, best) if best else "",
         }
 
     def compare_datasets(self, task: str, limit: int = 20, offset: int = 0) -> dict[str, Any]:
-        """Compares checkpoints over all rankings of a task: how often each wins, and its rank in each.
+        """Compare checkpoints over all rankings of a task: how often each wins, and its rank in each.
 
         Args:
             task: the Hub's task id, such as "image-classification".
@@ -184,8 +188,8 @@ class Endpoints:
 
         Returns:
             How many rankings and checkpoints there are, and for each checkpoint, the largest share of wins first: wins
-            (how often it would be ranked above an average one, 0 to 1), its 95 % interval, in how many rankings it has
-            a rank, and its rank by ranking id (null where it failed).
+            (how often it would be ranked above an average checkpoint, 0 to 1), its 95 % interval, in how many rankings
+            it has a rank, and its rank by ranking id (null where it failed).
         """
         snapshot = self._known_task(task)
         won = snapshot.wins[task]
@@ -212,7 +216,7 @@ class Endpoints:
         }
 
     def validate_ranking(self, ranking_json: str) -> dict[str, Any]:
-        """Checks whether a ranking file could be submitted, without submitting it.
+        """Check whether a ranking file could be submitted, without submitting it.
 
         Args:
             ranking_json: the content of the file that `hf-emms rank --output ranking.json` writes.
@@ -221,10 +225,10 @@ class Endpoints:
             valid, problem (what is wrong, in words; null when valid) and remarks.
         """
         try:
-            found = submit.checked(ranking_json)
+            result = submit.checked(ranking_json)
         except submit.SubmissionError as error:
             return {"valid": False, "problem": str(error), "remarks": []}
-        return {"valid": True, "problem": None, "remarks": list(found.remarks)}
+        return {"valid": True, "problem": None, "remarks": list(result.remarks)}
 
     def _known_ranking(self, ranking: str) -> tuple[Entry, Snapshot]:
         snapshot = self._store.snapshot
@@ -241,7 +245,7 @@ class Endpoints:
 
 
 def as_json(outputs: Any, root_url: str) -> list[Any]:
-    """The answers of tools for agents as JSON texts, in place of what Gradio's MCP server makes of them."""
+    """Return the answers of tools for agents as JSON texts, where Gradio's MCP server would write Python's repr."""
     from mcp.types import TextContent
 
     return [TextContent(type="text", text=json.dumps(output, ensure_ascii=False)) for output in outputs]
@@ -255,7 +259,7 @@ def _one(name: str) -> tuple[str, ...]:
     return (name,) if name else ()
 
 
-def _within(found: list[lines.Line], max_parameters: float) -> list[lines.Line]:
+def _within(some: list[lines.Line], max_parameters: float) -> list[lines.Line]:
     if not max_parameters:
-        return found
-    return [line for line in found if (line.row.parameters or _UNKNOWN) <= max_parameters]
+        return some
+    return [line for line in some if (line.row.parameters or _UNKNOWN) <= max_parameters]

@@ -19,7 +19,7 @@ PER_REFRESH = 300
 
 @dataclass(frozen=True)
 class Facts:
-    """None is "not known"; `datasets` and `languages` are those that the card names, of training data and texts."""
+    """Facts of a repository, None where unknown; the card names the `datasets` of training and the `languages`."""
 
     downloads: int | None = None
     library: str | None = None
@@ -33,28 +33,29 @@ NOT_KNOWN = Facts()
 
 @dataclass
 class HubFacts:
-    """Asks the Hub about repositories, each at most once a day and a limited number at a time."""
+    """Facts from the Hub, which is asked about each repository at most once a day, and about few at a time."""
 
     _known: dict[tuple[str, str], tuple[float, Facts]] = field(default_factory=dict)
 
     def of_checkpoints(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
-        """Facts by checkpoint id, for those that were measured on the Hub. A checkpoint that is gone has none."""
+        """Return facts by checkpoint id, of the Hub's checkpoints in the rankings, but of none that is gone."""
         rows = (row for ranking in rankings for row in ranking.rows)
         return self._of("model", (row.checkpoint for row in rows if hub_address(row.checkpoint, row.revision)))
 
     def of_datasets(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
-        """Facts by dataset id, likewise."""
+        """Return facts by dataset id, of the Hub's datasets in the rankings."""
         return self._of(
-            "dataset", (one.dataset_id for one in rankings if hub_address(one.dataset_id, one.dataset_revision))
+            "dataset",
+            (ranking.dataset_id for ranking in rankings if hub_address(ranking.dataset_id, ranking.dataset_revision)),
         )
 
     def _of(self, kind: str, names: Iterable[str]) -> Mapping[str, Facts]:
         from huggingface_hub import HfApi, errors
 
         ids = dict.fromkeys(name.partition("@")[0] for name in names)
-        known = {id: self._known[kind, id] for id in ids if (kind, id) in self._known}
+        cached = {id: self._known[kind, id] for id in ids if (kind, id) in self._known}
         now = time.monotonic()
-        stale = [id for id in ids if id not in known or now - known[id][0] > KEPT_FOR_SECONDS]
+        stale = [id for id in ids if id not in cached or now - cached[id][0] > KEPT_FOR_SECONDS]
         api = HfApi(token=False)
         for id in stale[:PER_REFRESH]:
             try:
@@ -63,16 +64,16 @@ class HubFacts:
                 else:
                     info = api.dataset_info(id, expand=["downloads", "tags"], timeout=10)
             except (errors.RepositoryNotFoundError, errors.HFValidationError):
-                self._known[kind, id] = known[id] = (now, NOT_KNOWN)
+                self._known[kind, id] = cached[id] = (now, NOT_KNOWN)
                 continue
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
                 logger.warning("the Hub was not asked about %d repositories: %s", len(stale), type(error).__name__)
                 break
             licenses, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
             library = getattr(info, "library_name", None)
-            found = Facts(info.downloads, library, next(iter(licenses), None), datasets, _languages(info))
-            self._known[kind, id] = known[id] = (now, found)
-        return {id: facts for id, (_, facts) in known.items()}
+            facts = Facts(info.downloads, library, next(iter(licenses), None), datasets, _languages(info))
+            self._known[kind, id] = cached[id] = (now, facts)
+        return {id: facts for id, (_, facts) in cached.items()}
 
 
 def _tagged(tags: Iterable[str], prefix: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The rows of a ranking with what else is known about each: filtered, sorted, and as flat records."""
+"""The rows of a ranking with facts about each: filtered, sorted, and as flat records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE_COLUMNS = {column.name: column for column in (*columns.IDENTITY, *columns.C
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a ranking, what the Hub knows about its checkpoint, and why that is known to have seen the dataset."""
+    """A row of a ranking with facts from the Hub, and the reason, if any, to assume that the checkpoint saw it."""
 
     ranking: Ranking
     row: Row
@@ -45,12 +45,12 @@ class Line:
 
 
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
-    """All rows, in the ranking's order."""
+    """Return all rows, in the ranking's order."""
     if id(ranking) not in snapshot.memo:
         described = [(row, snapshot.facts_of(row)) for row in ranking.rows]
         snapshot.memo[id(ranking)] = (
             ranking,
-            [  # with the ranking, so that no other one gets its id
+            [  # with the ranking, so that no other ranking gets its id
                 Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id))
                 for row, facts in described
             ],
@@ -59,7 +59,7 @@ def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
 
 
 def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
-    """Checkpoint → the rankings that have it, and its line in each."""
+    """Return by checkpoint the rankings that have it, and its line in each."""
     if "places" not in snapshot.memo:
         lines_by_checkpoint: dict[str, list[tuple[Entry, Line]]] = {}
         for entry in snapshot.entries.values():
@@ -70,13 +70,13 @@ def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
-    """The lines that the view's filters let through. What is not known passes no filter on it."""
-    wanted = [words for part in view.q.lower().split("|") if (words := part.split())]
+    """Return the lines that pass the view's filters; an unknown value passes none."""
+    alternatives = [words for part in view.q.lower().split("|") if (words := part.split())]
     least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
 
     def passes(line: Line) -> bool:
         name, parameters = line.row.checkpoint.lower(), line.row.parameters
-        if wanted and not any(all(word in name for word in words) for words in wanted):
+        if alternatives and not any(all(word in name for word in words) for words in alternatives):
             return False
         if least is not None and (parameters is None or parameters < least):
             return False
@@ -94,25 +94,25 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
 
 
 def in_order(some_lines: Sequence[Line], sort: str) -> list[Line]:
-    """The lines in order of a column ("-" before it: the largest first); what is missing comes last."""
+    """Return the lines in order of a column ("-" before it: the largest first), missing values last."""
     column, descending = sort.removeprefix("-"), sort.startswith("-")
-    known = [line for line in some_lines if value(line, column) is not None]
+    valued = [line for line in some_lines if value(line, column) is not None]
     unknown = [line for line in some_lines if value(line, column) is None]
-    return sorted(known, key=lambda line: value(line, column), reverse=descending) + unknown
+    return sorted(valued, key=lambda line: value(line, column), reverse=descending) + unknown
 
 
 def value(line: Line, column: str) -> Any:
-    """What a column sorts by."""
+    """Return the value by which a column sorts a line; None where it is missing."""
     if column in line.row.scores:
         return line.row.scores[column].value
     if column in PAGE_COLUMNS:
-        found = PAGE_COLUMNS[column].value(line.ranking, line.row)
-        return found.lower() if column == "checkpoint" else found
+        cell = PAGE_COLUMNS[column].value(line.ranking, line.row)
+        return cell.lower() if column == "checkpoint" else cell
     return getattr(line if column in ("memory", "speed") else line.facts, column, None)
 
 
 def record(line: Line, ranking: Ranking) -> dict[str, Any]:
-    """A line as one flat dictionary, numbers unrounded; the same keys for every line of a ranking."""
+    """Return a line as a flat dictionary, numbers unrounded; the same keys for every line of a ranking."""
     row = line.row
     flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied, "checkpoint": row.checkpoint, "revision": row.revision}
     scores = columns.score_columns(ranking.estimators, ranking.estimators)

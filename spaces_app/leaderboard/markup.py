@@ -25,13 +25,13 @@ _SMALLEST_FIRST = (
 
 
 def escape(value: object) -> str:
-    """Text that is only text, in HTML content and in quoted attributes; what cannot be seen becomes �."""
+    """Return text for HTML content and quoted attributes, where it is only text; invisible characters become �."""
     text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
     return html.escape(text)
 
 
 def breakable(name: str) -> str:
-    """A name as HTML that is broken into lines after its parts, the owner of a repository first."""
+    """Return a name as HTML that is broken into lines after its parts, the owner of a repository first."""
     owner, slash, rest = name.partition("/")
     if not slash:
         return re.sub("_(?=.)", "_<wbr>", escape(name))
@@ -39,11 +39,11 @@ def breakable(name: str) -> str:
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
-    """The Hub page of a repository that was measured there; None for a folder, a demo and anything that is no id.
+    """Return the Hub page of a repository that was measured there; None for a folder, a demo and other names.
 
     Args:
         name: "ORG/NAME[@REVISION]" as the ranking has it.
-        revision: what was measured; a commit where it came from the Hub.
+        revision: that was measured; a commit where it came from the Hub.
         kind: "" for a model, "datasets/" for a dataset.
     """
     id = name.partition("@")[0]
@@ -53,20 +53,20 @@ def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
 
 
 def is_id(name: str) -> bool:
-    """Whether a name can be part of a command: ORG/NAME, perhaps with @REVISION."""
+    """Return whether a name can be part of a command: ORG/NAME, perhaps with @REVISION."""
     id, _, revision = name.partition("@")
     return bool(_HUB_ID.fullmatch(id)) and re.fullmatch(r"[\w./-]*", revision, re.ASCII) is not None
 
 
 def hub_link(name: str, revision: str | None, kind: str = "") -> str:
-    """A name, linked where the Hub has it."""
+    """Return a name, linked where the Hub has it."""
     address = hub_address(name, revision, kind)
     shown = f'<span class="name">{breakable(name)}</span>'
     return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
 
 
 def hub_mark(name: str, revision: str | None) -> str:
-    """A small link to the Hub's page of a checkpoint; empty for one that was not measured there."""
+    """Return a small link to the Hub's page of a checkpoint; empty where it was not measured there."""
     address = hub_address(name, revision)
     if address is None:
         return ""
@@ -76,13 +76,13 @@ def hub_mark(name: str, revision: str | None) -> str:
 
 
 def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
-    """A link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
+    """Return a link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
     more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
     return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
 
 
 def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", orders: str = "") -> str:
-    """A table in a box that scrolls under a header that stays; `head` and `body` are HTML, `orders` is `sort_keys`."""
+    """Return a table that scrolls under its header; `head` and `body` are HTML, `orders` the result of `sort_keys`."""
     data = f' data-orders="{html.escape(orders)}"' if orders else ""
     return (
         f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data}>'
@@ -92,7 +92,7 @@ def boxed_table(name: str, head: str, body: str, css: str = "board", caption: st
 
 
 def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> str:
-    """A column's header that sorts by it; `order` is the column that sorts now, "-" before it: the largest first."""
+    """Return the header of a column, which sorts by it; `order` is the column that sorts now, see `in_order`."""
     sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
     state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
@@ -102,7 +102,7 @@ def sorting_header(name: str, title: str, css: str, order: str, query: Callable[
 
 
 def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
-    """Columns as JSON for a browser that sorts rows itself: the place of each row's value among all, null for None."""
+    """Return columns as JSON for a browser that sorts rows: the place of each row's value among all, null for None."""
     places = {}
     for name, values in columns.items():
         order = {value: place for place, value in enumerate(sorted({value for value in values if value is not None}))}
@@ -111,7 +111,7 @@ def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
 
 
 def turned(order: str, column: str) -> str:
-    """The order that a click on a column's header asks for."""
+    """Return the order that a click on a column's header asks for."""
     usual = column if column in _SMALLEST_FIRST else f"-{column}"
     if order != usual:
         return usual
@@ -119,7 +119,7 @@ def turned(order: str, column: str) -> str:
 
 
 def command_box(command: str, title: str) -> str:
-    """A command of one or more lines with a button that copies it."""
+    """Return a command with a button that copies it."""
     lines = command.splitlines()
     text = "\n".join(" " * (len(line) - len(line.lstrip())) + escape(line) for line in lines)
     return (

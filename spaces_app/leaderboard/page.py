@@ -1,6 +1,6 @@
 """A view as a whole HTML page, and the part of it that another view replaces.
 
-The page works without scripts. With them, page.js fetches the part of the next view, which takes this one's place.
+The page works without scripts. With them, page.js fetches the part of the next view and replaces this part by it.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _PAGE = """<!doctype html>
 
 
 def page(shown: Shown, main: str, *, script: str = SCRIPT, more: str = "") -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
         shown: its view.
         main: HTML of its part that changes.
-        script: what runs at its end.
+        script: runs at its end.
         more: HTML before the script.
     """
     words = " ".join(re.sub("<[^>]*>", "", shown.answer.replace("</p>", " ")).split())
@@ -69,7 +69,7 @@ def page(shown: Shown, main: str, *, script: str = SCRIPT, more: str = "") -> st
 
 
 def policy(script: str) -> str:
-    """What the page may do: run these two scripts, and fetch from where it comes from."""
+    """Return the content security policy: the page may run these two scripts, and fetch from its own address."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_START, script))
     scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
@@ -79,12 +79,12 @@ def policy(script: str) -> str:
 
 
 def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: float = 0.0) -> str:
-    """The part of the page that changes with the view.
+    """Return the part of the page that changes with the view.
 
     Args:
         shown: the view.
-        snapshot: what is known.
-        content: HTML in place of what the view shows.
+        snapshot: the data.
+        content: HTML in place of the view's own.
         every: seconds between two questions of the browser for newer data.
     """
     view = shown.view
@@ -102,7 +102,7 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: flo
 
 
 def tabs(view: View) -> str:
-    """Links to the same selection in each tab."""
+    """Return links to the same selection in each tab."""
     selection = replace(view, checkpoint="", compare=(), rows=View.rows)
     links = {name: view_link(to_query(replace(selection, tab=name)), title) for name, title in TABS.items()}
     links[view.tab] = links[view.tab].replace("<a ", '<a aria-current="page" ', 1)
@@ -110,7 +110,7 @@ def tabs(view: View) -> str:
 
 
 def _tools(shown: Shown) -> str:
-    """What is done with a table or a chart as a whole."""
+    """Return the buttons for a table or a chart as a whole."""
     view = shown.view
     if view.tab not in ("rankings", "across", "cost") or view.checkpoint or view.compare or shown.entry is None:
         return ""

@@ -1,4 +1,4 @@
-"""A view and a snapshot in, the HTML of everything that is shown out."""
+"""A view and a snapshot become the HTML of everything that is shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ABOUT = Path(__file__).parent / "about.html"
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of a view.
+    """The HTML of a view.
 
     Attributes:
         view: as it could be shown.
@@ -26,7 +26,7 @@ class Shown:
         title: of the page.
         answer: HTML of the answer to the page's question; empty where there is none.
         content: HTML of the view's tab.
-        notice: HTML of what should be known first; empty if nothing.
+        notice: HTML of a warning above it; empty if there is none.
     """
 
     view: View
@@ -39,11 +39,11 @@ class Shown:
 
 
 def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser: bool = False) -> Shown:
-    """Draws a view.
+    """Return the HTML of a view.
 
     Args:
         view: as it was asked for.
-        snapshot: what is known.
+        snapshot: the data.
         repo_id: the results dataset, "" for a folder.
         sorted_by_browser: for a page without a server.
     """
@@ -56,7 +56,7 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
-    """Where the rankings come from, and which files were skipped."""
+    """Return the origin of the rankings and the skipped files as HTML."""
     rows = sum(len(entry.ranking.rows) for entry in snapshot.entries.values())
     origin = escape(snapshot.origin)
     if repo_id and markup.is_id(repo_id):

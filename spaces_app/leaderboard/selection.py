@@ -1,4 +1,4 @@
-"""What a page shows, as data: from and to the URL's query, and in words."""
+"""The selection that a page shows, as data: from and to the URL's query, and in words."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _FIRST = (
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
-# What Across datasets sorts by, with titles.
+# The orders of Across datasets, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
 TRAINED = {"": "any", "unseen": "not known to have seen the dataset"}
@@ -62,7 +62,7 @@ _LONGEST_TEXT = 120
 
 @dataclass(frozen=True)
 class View:
-    """One view of the page. Empty text and tuples mean "no restriction".
+    """A view of the page. Empty text and tuples mean "no restriction".
 
     Attributes:
         tab: of TABS.
@@ -77,13 +77,13 @@ class View:
         library: any of these.
         license: any of these.
         language: any of these, as cards name them ("en").
-        trained: of TRAINED: on what, by its card.
+        trained: of TRAINED.
         columns: of COLUMNS.
         sort: of `sorts` of the ranking, with "-" before it for the largest first.
         order: of ORDERS, likewise.
         rows: how many rows are drawn.
         scope: which datasets are compared, of SCOPES.
-        cost: what is drawn against the score, of COSTS.
+        cost: the axis that the score is drawn over, of COSTS.
         own: the user's own dataset, for the command.
     """
 
@@ -109,7 +109,7 @@ class View:
     own: str = ""
 
 
-# Field of a view → its name in addresses, where that is another one.
+# Field of a view → its name in addresses, where that differs.
 PARAMETERS = {
     "at_least": "min",
     "at_most": "max",
@@ -124,7 +124,7 @@ _MAX_QUERY = 8000
 
 
 def to_query(view: View) -> str:
-    """The URL's query, in a fixed order; what is as usual is left out."""
+    """Return the URL's query in a fixed order, without fields that have their default."""
     usual = View()
     pairs: list[tuple[str, str]] = []
     for name, value in vars(view).items():
@@ -139,7 +139,7 @@ def to_query(view: View) -> str:
 
 
 def from_query(query: str) -> View:
-    """The view of a URL's query. What it doesn't know, or what makes no sense, is as usual."""
+    """Return the view of a URL's query; fields have their default where it names none or nonsense."""
     fields = parse_qs(query.removeprefix("?"), keep_blank_values=True) if len(query) < _MAX_QUERY else {}
 
     def text(name: str) -> str:
@@ -152,7 +152,7 @@ def from_query(query: str) -> View:
         value = text(name)
         return value if value in allowed else getattr(View(), name)
 
-    # A link joins the columns, a form repeats the field; its empty one says that none may be chosen.
+    # A link joins the columns, a form repeats the field; its empty field says that no column may be chosen.
     names = ",".join(fields.get("columns", [])).split(",")
     chosen = tuple(name for name in COLUMNS if name in names)
     rows = text("rows")
@@ -186,11 +186,11 @@ def sorts(ranking: Ranking) -> tuple[str, ...]:
 
 
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
-    """The view as it can be shown with these rankings, and its entry.
+    """Return the view as it can be shown with these rankings, and its entry.
 
-    Of a ranking and another task than its own the task counts: a form without scripts sends both. Without a ranking the
-    first of the task is taken; without a task, the first of all. A ranking or task that is not there stays in the view,
-    without an entry: the page reports it. Filters stay; an order that the ranking does not have becomes its own.
+    Where ranking and task differ, the task counts: a form without scripts sends both. Without a ranking the first of
+    the task is taken; without a task, the first of all. A missing ranking or task stays in the view, without an entry:
+    the page reports it. Filters stay; an order that the ranking does not have becomes its own.
     """
     entry = snapshot.entries.get(view.ranking)
     if entry is not None and view.task in snapshot.tasks and view.task != entry.ranking.task:
@@ -208,18 +208,18 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
 
 
 def is_filtered(view: View) -> bool:
-    """Whether a filter limits what is shown."""
+    """Return whether a filter limits what is shown."""
     return any(getattr(view, name) for name in FILTERS)
 
 
 def without_filters(view: View) -> View:
-    """The same view of all checkpoints."""
+    """Return the same view of all checkpoints."""
     usual = View()
     return replace(view, **{name: getattr(usual, name) for name in FILTERS})
 
 
 def label(entry: Entry, snapshot: Snapshot) -> str:
-    """What a ranking is called among those of its task."""
+    """Return the name of a ranking, which differs from those of the other rankings of its task."""
     ranking = entry.ranking
     alike = sum(other.ranking.dataset == ranking.dataset for other in snapshot.of_task(ranking.task))
     if alike == 1:
@@ -229,7 +229,7 @@ def label(entry: Entry, snapshot: Snapshot) -> str:
 
 
 def title(view: View, entry: Entry | None) -> str:
-    """The page's title: what is shown."""
+    """Return the page's title: what is shown."""
     dataset = entry.ranking.dataset if entry else "no such ranking"
     parts = {
         "rankings": view.checkpoint or " or ".join(view.compare) or dataset,

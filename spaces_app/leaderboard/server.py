@@ -21,7 +21,7 @@ from leaderboard.submit import MAX_BYTES
 
 _MAX_POLL_SECONDS = 15.0
 _MAX_CACHED_BYTES = 32_000_000
-# A file of the most bytes that are taken, in a form.
+# A form with the largest file that is taken.
 _MAX_BODY = 2 * MAX_BYTES + 10_000
 _HTML = "text/html; charset=utf-8"
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
@@ -44,7 +44,7 @@ class Pages:
         self._cached_bytes = 0
 
     def drawn(self, kind: str, query: str) -> Callable[[], bytes] | bytes:
-        """A page ("page") or its part that changes ("part") in gzip; what draws it where that is still to be done."""
+        """Return a page ("page") or its changing part ("part") in gzip, or the function that still has to draw it."""
         snapshot = self.store.snapshot
         view = from_query(query)
         key = (kind, view, snapshot.version)
@@ -63,7 +63,7 @@ class Pages:
         return draw
 
     def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
-        """The tab Submit, which is another one for each user."""
+        """Return the tab Submit, which differs between users."""
         form = submit_page.form(self.repo_id, sign_in=self.sign_in, user=user, pasted=pasted, result=result)
         return self._html(kind, View(tab="submit"), form)
 
@@ -76,7 +76,7 @@ class Pages:
         return page.page(shown, main)
 
     def export(self, query: str, kind: str) -> tuple[str, str] | None:
-        """The rows of a view as a file: its name and content; None where there is no such ranking."""
+        """Return the rows of a view as a file: its name and content; None where there is no such ranking."""
         snapshot = self.store.snapshot
         view, entry = resolved(from_query(query), snapshot)
         if entry is None or kind not in _MEDIA:
@@ -90,7 +90,7 @@ class Pages:
 
 
 def serve(pages: Pages) -> Server:
-    """The server; `launch` starts it."""
+    """Return the server; `launch` starts it."""
     server = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None)
     endpoints = Endpoints(pages.store)
     for name in ENDPOINTS:
@@ -146,7 +146,7 @@ def serve(pages: Pages) -> Server:
         if not proposes:
             work = (submit_page.checked_in_words, content, pages.store.snapshot, pages.repo_id)
         else:
-            # A page of somebody else must not open pull requests in the name of who is signed in here.
+            # Other sites must not open pull requests in the name of a user who is signed in here.
             own = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
             work = (submit_page.proposed, content, pages.repo_id, _token(request) if own else None)
         result = await run_in_threadpool(*work)
@@ -156,7 +156,7 @@ def serve(pages: Pages) -> Server:
 
 
 def _signed_in(request: Request) -> dict[str, Any]:
-    """What Gradio's sign-in has left in the session; empty for others."""
+    """Return the content of the session of Gradio's sign-in; empty for users who are not signed in."""
     from gradio.oauth import _get_valid_oauth_info_from_session
 
     session = request.scope.get("session")

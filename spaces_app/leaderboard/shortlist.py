@@ -1,4 +1,4 @@
-"""The tab Which one for me?: a task and limits in, a shortlist and the command that checks it out."""
+"""The tab Which one for me?: a task and limits in, a shortlist and the command that ranks it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Candidate:
         row: its row in the ranking where it is best.
         facts: from the Hub.
         wins: how often it wins over all rankings of the task.
-        ranks: (entry, its row there, how many were ranked), the best first.
+        ranks: (entry, its row there, number of ranked checkpoints), the best first.
     """
 
     row: Row
@@ -48,7 +48,7 @@ class Candidate:
 
 
 def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Candidate]:
-    """The checkpoints of a task that pass the view's filters, the largest share of wins first."""
+    """Return the checkpoints of a task that pass the view's filters, the largest share of wins first."""
     ranks: dict[str, list[tuple[Entry, Row, int]]] = {}
     rows: dict[str, tuple[Row, Facts]] = {}
     won = snapshot.wins.get(view.task, {})
@@ -61,33 +61,34 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
             ranks.setdefault(row.checkpoint, []).append((entry, row, ranked))
             if row.checkpoint not in rows or row.rank < (rows[row.checkpoint][0].rank or 0):
                 rows[row.checkpoint] = (row, line.facts)
-    found = [
-        Candidate(*rows[name], won[name], tuple(sorted(where, key=lambda one: (one[1].rank or 0) / one[2])))
+    candidates = [
+        Candidate(*rows[name], won[name], tuple(sorted(where, key=lambda place: (place[1].rank or 0) / place[2])))
         for name, where in ranks.items()
     ]
-    found.sort(key=lambda one: (-one.wins.share, one.row.parameters or float("inf"), one.row.checkpoint))
-    return found[:length]
+    candidates.sort(key=lambda each: (-each.wins.share, each.row.parameters or float("inf"), each.row.checkpoint))
+    return candidates[:length]
 
 
-def command(view: View, found: Sequence[Candidate]) -> str:
-    """The command that ranks a shortlist on the user's own dataset; only names that are Hub ids get in."""
+def command(view: View, candidates: Sequence[Candidate]) -> str:
+    """Return the command that ranks the candidates with ids of the Hub on the user's dataset."""
     parts = ["hf-emms", "rank", "--dataset", view.own or _OWN, "--task", view.task]
-    names = [one.row.checkpoint for one in found if markup.is_id(one.row.checkpoint)]
+    names = [candidate.row.checkpoint for candidate in candidates if markup.is_id(candidate.row.checkpoint)]
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
 
 
 def answer(view: View, snapshot: Snapshot) -> str:
-    """The shortlist and the command as HTML."""
-    found = shortlist(view, snapshot)
-    if not found:
+    """Return the shortlist and the command as HTML."""
+    candidates = shortlist(view, snapshot)
+    if not candidates:
         return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>'
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
-        f'<th scope="row" class="checkpoint">{checkpoint_link(one.row.checkpoint)}</th>'
-        f'<td class="number">{format_count(one.row.parameters)}</td>'
-        f'<td class="text">{escape(one.facts.license or MISSING)}</td>'
-        f'<td class="number">{one.wins.share:.0%}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
-        for place, one in enumerate(found, 1)
+        f'<th scope="row" class="checkpoint">{checkpoint_link(candidate.row.checkpoint)}</th>'
+        f'<td class="number">{format_count(candidate.row.parameters)}</td>'
+        f'<td class="text">{escape(candidate.facts.license or MISSING)}</td>'
+        f'<td class="number">{candidate.wins.share:.0%}</td>'
+        f'<td class="text">{_evidence(candidate, view, snapshot)}</td></tr>'
+        for place, candidate in enumerate(candidates, 1)
     )
     head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
     return (
@@ -96,13 +97,13 @@ def answer(view: View, snapshot: Snapshot) -> str:
         + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings; a '
         "checkpoint that few of them have stays near 50 %. They are of <em>other people's</em> datasets: the command "
         "below ranks the shortlist on yours.</p>"
-        + markup.command_box(command(view, found), "Rank them on your dataset")
+        + markup.command_box(command(view, candidates), "Rank them on your dataset")
     )
 
 
-def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:
-    shown = [_rank(*rank, view, snapshot) for rank in one.ranks[:3]]
-    more = len(one.ranks) - len(shown)
+def _evidence(candidate: Candidate, view: View, snapshot: Snapshot) -> str:
+    shown = [_rank(*rank, view, snapshot) for rank in candidate.ranks[:3]]
+    more = len(candidate.ranks) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
@@ -111,19 +112,19 @@ def _rank(entry: Entry, row: Row, ranked: int, view: View, snapshot: Snapshot) -
     return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({format_rank(row)} of {ranked})"
 
 
-def as_data(one: Candidate) -> dict[str, object]:
-    """A candidate for programs."""
+def as_data(candidate: Candidate) -> dict[str, object]:
+    """Return a candidate as a dictionary for programs."""
     return {
-        "checkpoint": one.row.checkpoint,
-        "revision": one.row.revision,
-        "parameters": one.row.parameters,
-        "license": one.facts.license,
-        "library": one.facts.library,
-        "downloads": one.facts.downloads,
-        "wins": round(one.wins.share, 4),
-        "wins_interval": [round(one.wins.low, 4), round(one.wins.high, 4)],
+        "checkpoint": candidate.row.checkpoint,
+        "revision": candidate.row.revision,
+        "parameters": candidate.row.parameters,
+        "license": candidate.facts.license,
+        "library": candidate.facts.library,
+        "downloads": candidate.facts.downloads,
+        "wins": round(candidate.wins.share, 4),
+        "wins_interval": [round(candidate.wins.low, 4), round(candidate.wins.high, 4)],
         "rankings": [
             {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": row.rank, "tied": row.tied, "of": ranked}
-            for entry, row, ranked in one.ranks
+            for entry, row, ranked in candidate.ranks
         ],
     }

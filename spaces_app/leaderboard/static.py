@@ -2,7 +2,7 @@
 
     python -m leaderboard.static RESULTS ORIGIN FOLDER
 
-reads the results dataset in RESULTS, which people know as ORIGIN, and writes the files into FOLDER.
+reads the results dataset in RESULTS, whose name is ORIGIN, and writes the files into FOLDER.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ELSEWHERE = (
 
 
 def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
-    """Path → content of every file.
+    """Yield path and content of every file.
 
     Args:
         snapshot: the rankings.
@@ -77,7 +77,7 @@ def _views(snapshot: Snapshot) -> Iterator[View]:
 
 
 def _path(view: View) -> str:
-    """The file of a view; static.js makes the same name of its address."""
+    """Return the file of a view; static.js makes the same name of its address."""
     if view.checkpoint:
         key = ["checkpoint", view.checkpoint]
     elif view.tab == "across":
@@ -102,7 +102,7 @@ def _content(shown: Shown) -> str:
 
 
 def _switch(view: View) -> str:
-    """Links to the same tab drawn otherwise, where there is a choice."""
+    """Return links to the tab's other drawings, where there are several."""
     name, choices = {"cost": ("cost", COSTS), "across": ("scope", SCOPES)}.get(view.tab, ("", {}))
     if view.checkpoint or not choices:
         return ""

@@ -1,7 +1,7 @@
 """The rankings that are shown: read from a folder or a results dataset, and read again in the background.
 
-A snapshot never changes. A refresh puts a new one in its place, so that each page shows one state of the data. A
-file that cannot be read is named in the snapshot's problems and costs nothing else.
+A snapshot never changes. A refresh replaces it, so that each page shows a single state of the data. A file that cannot
+be read is named in the snapshot's problems and costs nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 class Entry:
     """A ranking and its name in URLs: its path in the results, without suffix.
 
-    Files with the same settings are one entry: it has the name of the first and the rows of all.
+    Files with the same settings share an entry: it has the name of the first and the rows of all.
     """
 
     id: str
@@ -40,13 +40,13 @@ class Entry:
 
     @cached_property
     def settings(self) -> str:
-        """The same for entries whose rows can be compared."""
+        """A key that entries share whose rows can be compared."""
         return path_of(self.ranking)
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Everything that is shown at one time.
+    """Everything that is shown at a time.
 
     Attributes:
         entries: by id, in order of task, dataset and age (newest first).
@@ -58,7 +58,7 @@ class Snapshot:
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
         version: counts the changes.
-        memo: what was derived from this snapshot, so that it is derived once.
+        memo: values derived from this snapshot, so that they are derived once.
     """
 
     entries: Mapping[str, Entry]
@@ -80,7 +80,7 @@ class Snapshot:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
 
     def facts_of(self, row: Row) -> Facts:
-        """What is known of a checkpoint beside its rows: from the file first, then from the Hub."""
+        """Return facts about a row's checkpoint: from the file first, then from the Hub."""
         hub = self.facts.get(row.checkpoint.partition("@")[0], NOT_KNOWN)
         return Facts(
             hub.downloads if row.downloads is None else row.downloads,
@@ -100,19 +100,19 @@ class Snapshot:
 
     def _values(self, value: Callable[[Facts], str | None]) -> tuple[str, ...]:
         rows = (row for entry in self.entries.values() for row in entry.ranking.rows)
-        return tuple(sorted({found for row in rows if (found := value(self.facts_of(row)))}))
+        return tuple(sorted({fact for row in rows if (fact := value(self.facts_of(row)))}))
 
 
 class Folder:
-    """Reads the rankings below a folder; files that have not changed are not read again."""
+    """A folder whose rankings are read; files that have not changed are not read again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[Path, tuple[tuple[int, int], Ranking | str | None]] = {}
 
     def read(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
-        """The entries by id, and the problems."""
-        # A results dataset has its rankings in a folder of their own, next to the same rows as Parquet.
+        """Return the entries by id, and the problems."""
+        # A results dataset has its rankings in a separate folder, next to the same rows as Parquet.
         root = self._folder / JSON_FOLDER if (self._folder / JSON_FOLDER).is_dir() else self._folder
         if not root.is_dir():
             return {}, (f"there is no folder {root.name}",)
@@ -121,7 +121,7 @@ class Folder:
             [f"{len(files) - MAX_FILES:,} files beyond the first {MAX_FILES:,}"] if len(files) > MAX_FILES else []
         )
         self._known = {path: self._file(path) for path in files[:MAX_FILES]}
-        found: dict[str, Entry] = {}
+        merged_entries: dict[str, Entry] = {}
         for path, (_, content) in self._known.items():
             name = path.relative_to(root)
             id = name.with_suffix("").as_posix()
@@ -129,9 +129,9 @@ class Folder:
                 problems.append(f"{name.as_posix()}: {content}")
             elif content is not None:
                 entry = Entry(id, content)
-                same = found.get(entry.settings)
-                found[entry.settings] = Entry(same.id, merged(same.ranking, content)) if same else entry
-        return _ordered({entry.id: entry for entry in found.values()}), tuple(problems)
+                same = merged_entries.get(entry.settings)
+                merged_entries[entry.settings] = Entry(same.id, merged(same.ranking, content)) if same else entry
+        return _ordered({entry.id: entry for entry in merged_entries.values()}), tuple(problems)
 
     def _file(self, path: Path) -> tuple[tuple[int, int], Ranking | str | None]:
         try:
@@ -147,7 +147,7 @@ class Folder:
 
 
 def _read(path: Path) -> Ranking | str | None:
-    """A ranking, what is wrong with the file, or None for one that is none of ours to read."""
+    """Return the ranking of a file, the fault of a broken file, or None for a file of another kind."""
     try:
         if path.suffix == ".json":
             return recomputed(Ranking.from_json(path.read_bytes()))
@@ -157,7 +157,7 @@ def _read(path: Path) -> Ranking | str | None:
 
 
 def _is_rows_of_a_dataset(path: Path) -> bool:
-    """Whether a Parquet file holds the rows of a ranking that is in the same results dataset as JSON."""
+    """Return whether a Parquet file repeats the rows of a JSON ranking in the same results dataset."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -200,7 +200,7 @@ class Store:
         self.snapshot = Snapshot({}, origin=origin)
 
     def refresh(self) -> None:
-        """Reads everything that is new; the snapshot changes only when its content does."""
+        """Read new and changed files; the snapshot is replaced only when its content changes."""
         with self._lock:
             try:
                 folder = self._locate()
@@ -216,7 +216,7 @@ class Store:
             self._change(entries=entries, wins=won, problems=problems, read=True, failure="")
 
     def refresh_facts(self) -> None:
-        """Asks the Hub for what it knows about the checkpoints and datasets."""
+        """Ask the Hub for facts about the checkpoints and datasets."""
         if self._facts is None:
             return
         rankings = [entry.ranking for entry in self.snapshot.entries.values()]
@@ -225,7 +225,7 @@ class Store:
             self._change(facts=facts, dataset_facts=dataset_facts)
 
     def keep_fresh(self, every: float) -> None:
-        """Refreshes in a thread of its own, at once and then every so many seconds."""
+        """Start a thread that refreshes at once, and then every so many seconds."""
         threading.Thread(target=self._run, args=(every,), daemon=True, name="refresh").start()
 
     def close(self) -> None:

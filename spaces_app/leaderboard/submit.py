@@ -28,17 +28,17 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Checked:
-    """A ranking that may be submitted, and what should be known about it."""
+    """A ranking that may be submitted, and remarks about it."""
 
     ranking: Ranking
     remarks: tuple[str, ...]
 
 
 def checked(content: bytes | str) -> Checked:
-    """A ranking that may be submitted.
+    """Return a ranking that may be submitted.
 
     Raises:
-        SubmissionError: in plain words what is wrong with it.
+        SubmissionError: its fault in plain words.
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     if not data.strip():
@@ -48,9 +48,9 @@ def checked(content: bytes | str) -> Checked:
     try:
         ranking = Ranking.from_json(data)
     except EmmsError as error:
-        if found := re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", data):
+        if wrong := re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", data):
             raise SubmissionError(
-                f"it holds {found[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
+                f"it holds {wrong[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
             ) from error
         raise SubmissionError(error.message) from error
     if len(ranking.rows) > MAX_ROWS:
@@ -61,12 +61,12 @@ def checked(content: bytes | str) -> Checked:
 
 
 def file_of(ranking: Ranking) -> str:
-    """The file of a ranking in a results dataset, as `hf-emms publish results` names it."""
+    """Return the path of a ranking in a results dataset, as `hf-emms publish results` names it."""
     return f"{JSON_FOLDER}/{path_of(ranking)}.json"
 
 
 def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
-    """Opens a pull request on the results dataset in the name of the token's user.
+    """Open a pull request on the results dataset in the name of the token's user.
 
     Returns:
         The address of the pull request.
@@ -108,7 +108,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
 
 
 def change(ranking: Ranking, published: Ranking | None) -> str:
-    """What merging a ranking changes in the published one of the same settings, in words."""
+    """Return in words how a ranking changes the published ranking of the same settings."""
     if published is None:
         return "it is the first with these settings"
     before = {row.checkpoint: row for row in published.rows}
@@ -123,7 +123,7 @@ def change(ranking: Ranking, published: Ranking | None) -> str:
 
 
 def command(repo_id: str) -> str:
-    """What opens the same pull request from a command line; it merges with what is published."""
+    """Return the command that opens the same pull request; it merges with the published ranking."""
     return f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr"
 
 
@@ -139,7 +139,7 @@ def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ran
 
 
 def _result(row: Row) -> Row:
-    """A row without what depends on other rows and on the run."""
+    """Return a row without rank, times and other fields that depend on other rows or on the run."""
     return msgspec.structs.replace(row, rank=None, tied=False, seconds=Seconds(), cached="none", downloads=None)
 
 

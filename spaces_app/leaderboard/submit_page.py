@@ -1,4 +1,4 @@
-"""The tab Submit: a form that checks a ranking, then a pull request or the command that opens one."""
+"""The tab Submit: a form that checks a ranking, then a pull request or the command that opens it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
 
 
 def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", result: str = "") -> str:
-    """The form as HTML.
+    """Return the form as HTML.
 
     Args:
         repo_id: the results dataset; "" where there is none to submit to.
         sign_in: whether users can sign in to the Hub here.
         user: who is signed in.
-        pasted: what the text field holds.
-        result: HTML of what came of the last submission.
+        pasted: content of the text field.
+        result: HTML of the result of the last submission.
     """
     propose = ""
     if sign_in and repo_id:
@@ -42,12 +42,12 @@ def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", res
 
 
 def escape_lines(text: str) -> str:
-    """Text of several lines in HTML."""
+    """Return text of several lines in HTML."""
     return "\n".join(escape(line) for line in text.splitlines())
 
 
 def checked_in_words(content: bytes | str, snapshot: Snapshot, repo_id: str) -> str:
-    """The result of a check as HTML, with the command that opens a pull request."""
+    """Return the result of a check as HTML, with the command that opens a pull request."""
     try:
         accepted = submit.checked(content)
     except SubmissionError as error:
@@ -58,7 +58,7 @@ def checked_in_words(content: bytes | str, snapshot: Snapshot, repo_id: str) -> 
 
 
 def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
-    """Checks and submits; the result as HTML."""
+    """Check and submit a ranking, and return the result as HTML."""
     try:
         accepted = submit.checked(content)
         if token is None:
@@ -72,7 +72,7 @@ def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
 
 
 def message(text: str, *, good: bool = False, more: str = "") -> str:
-    """A message as HTML; of an error `text` is text, else HTML, as is `more`, which follows it."""
+    """Return a message as HTML; `text` is HTML if `good`, else text, and `more` is HTML behind it."""
     content = text if good else escape(text[:1].upper() + text[1:])
     css, role = ("good", "status") if good else ("bad", "alert")
     return f'<p class="{css}" role="{role}">{content}</p>{more}'

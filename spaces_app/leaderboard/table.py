@@ -1,4 +1,4 @@
-"""The Rankings tab: one ranking as an HTML table, and as text to copy or to keep."""
+"""The Rankings tab: a ranking as an HTML table, and as text to copy or to keep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Cell = Callable[[Line], str]
 CAVEAT = (
     "<strong>explained</strong> is R²: the share of the label embeddings' variance that held-out rows explain, from 0 "
     "(nothing) to 1. Higher is better <strong>within this table only</strong>: it depends on the dataset, the sample, "
-    "the seed and the label encoders. A line divides bands: checkpoints of one rank (=) are not told apart from the "
+    "the seed and the label encoders. A line divides bands: checkpoints of equal rank (=) are not told apart from the "
     "best of their band, the difference is within the noise of the folds. ± is one standard error."
 )
 _HINTS = {
@@ -49,18 +49,18 @@ _HINTS = {
 
 
 def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
-    """The lines of a view, in its order."""
+    """Return the lines of a view, in its order."""
     return in_order(matching(lines(ranking, snapshot), view), view.sort)
 
 
 def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
-    """The table with its caption and what should be known about it.
+    """Return the table as HTML, with its caption and explanations.
 
     Args:
-        view: what is shown.
-        ranking: of which ranking.
-        snapshot: what is known beside.
-        sorted_by_browser: for a page without a server: the table tells how to sort its rows, and compares none.
+        view: the selection.
+        ranking: whose rows are shown.
+        snapshot: has facts about them.
+        sorted_by_browser: for a page without a server: the table has keys to sort its rows, and compares none.
     """
     shown = chosen(view, ranking, snapshot)
     columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
@@ -86,7 +86,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
 
 
 def _compared(view: View, ranking: Ranking) -> str:
-    """What is done with the ticked checkpoints."""
+    """Return the links to compare and to untick the ticked checkpoints."""
     ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked]
     if not ticked:
         return '<p class="compare"></p>'  # its place, so that nothing after it moves
@@ -98,17 +98,17 @@ def _compared(view: View, ranking: Ranking) -> str:
 
 
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
-    """What was measured: one line, and the rest on request; `facts` are the dataset's."""
+    """Return the data and settings of a ranking as HTML: a line, and the rest on request; `facts` are the dataset's."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if not encoder.numbers]
     numbers = [escape(encoder.numbers) for encoder in ranking.encoders if encoder.numbers]
     parts = (("label encoders", encoders), ("labels as numbers:", numbers))
     labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
-    known = f"{pluralize(ranking.n_labels, 'distinct label')} · " if ranking.n_labels else ""
+    labelled = f"{pluralize(ranking.n_labels, 'distinct label')} · " if ranking.n_labels else ""
     return (
         f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
-        f"{config}split {escape(ranking.split)} · {known}{escape(ranking.created[:10])}</summary>"
+        f"{config}split {escape(ranking.split)} · {labelled}{escape(ranking.created[:10])}</summary>"
         f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
         f"{ranking.n_inputs:,} inputs · {_license_of(facts)}{labels}</p>"
         f"<p>settings: {escape(settings_text(ranking))}</p>{_citation(ranking)}</details>"
@@ -121,7 +121,7 @@ def _license_of(facts: Facts) -> str:
 
 
 def _citation(ranking: Ranking) -> str:
-    """A BibTeX entry of a dataset of the Hub, at the revision that was measured."""
+    """Return a BibTeX entry of a dataset of the Hub, at the revision that was measured."""
     address = markup.hub_address(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     if address is None:
         return ""
@@ -134,17 +134,17 @@ def _citation(ranking: Ranking) -> str:
 
 
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:
-    """What is shown, all columns, numbers unrounded; a text that a spreadsheet would run is made text with a '."""
+    """Return the shown rows as CSV, all columns, numbers unrounded; texts that a spreadsheet would run get a '."""
     records = [record(line, ranking) for line in chosen(view, ranking, snapshot)]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(record(lines(ranking, snapshot)[0], ranking))
-    writer.writerows([_harmless(cell) for cell in one.values()] for one in records)
+    writer.writerows([_harmless(cell) for cell in values.values()] for values in records)
     return text.getvalue()
 
 
 def to_json(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """The ranking file with the rows that are shown."""
+    """Return the ranking file with the rows that are shown."""
     rows = tuple(line.row for line in chosen(view, ranking, snapshot))
     return msgspec.structs.replace(ranking, rows=rows).to_json()
 
@@ -156,8 +156,10 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(view: View, ranking: Ranking, found: Sequence[Line], *, ticks: bool) -> list[tuple[str, str, str, Cell]]:
-    """Name, title, CSS class and content of the columns that are shown; of the usual ones those that have a value."""
+def _columns(
+    view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks: bool
+) -> list[tuple[str, str, str, Cell]]:
+    """Return name, title, CSS class and content of the shown columns; by default of those that have a value."""
     first, *others = ranking.estimators
     shown_scores = {name: ShownScores(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
@@ -185,7 +187,9 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line], *, ticks: bool
                 (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
             ]
-        elif name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in found):
+        elif (
+            name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)
+        ):
             columns.append((name, COLUMNS[name], *cells[name]))
     return columns
 
@@ -210,10 +214,10 @@ def _header(name: str, title: str, css: str, view: View, ranking: Ranking) -> st
     )
 
 
-def _rows(found: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:
-    """The rows; with `banded` the first of each band is marked."""
+def _rows(shown_lines: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:
+    """Yield the rows; with `banded` the first of each band is marked."""
     above = None
-    for line in found:
+    for line in shown_lines:
         starts = banded and above is not None and line.row.rank != above
         above = line.row.rank
         yield _row(line, columns, "band" if starts else "")
@@ -244,7 +248,7 @@ def _checkpoint(line: Line) -> str:
 
 
 def _ranks(view: View) -> Cell:
-    """The rank, and a box that marks the checkpoint for a comparison."""
+    """Return the content of the rank's column, with a box that marks the checkpoint for a comparison."""
 
     def cell(line: Line) -> str:
         if line.row.rank is None:
@@ -275,7 +279,7 @@ def _plain_score(name: str, shown: ShownScores) -> Cell:
 
 
 def _bar(ranking: Ranking, shown: ShownScores, best: int | None) -> Cell:
-    """A score in figures and as a bar with its error across the end: R² from 0 to 1, else from worst to best."""
+    """Return the content of the score's column: figures, and a bar with its error, from 0 to 1 or worst to best."""
     estimator = ranking.estimators[0]
     low, high = 0.0, 1.0
     if not shown.explains:
@@ -307,12 +311,12 @@ def _span(score: Explained) -> tuple[float, float]:
     return score.value - error, score.value + error
 
 
-def _counted(found: Sequence[Line], view: View, ranking: Ranking) -> str:
-    count = f"{len(found):,} of {len(ranking.rows):,} checkpoints"
-    unknown = sum(value(line, view.sort.removeprefix("-")) is None for line in found)
+def _counted(shown_lines: Sequence[Line], view: View, ranking: Ranking) -> str:
+    count = f"{len(shown_lines):,} of {len(ranking.rows):,} checkpoints"
+    unknown = sum(value(line, view.sort.removeprefix("-")) is None for line in shown_lines)
     if unknown and view.sort != "rank":
         count += f"; {unknown} without a value come last"
-    if len(found) <= view.rows:
+    if len(shown_lines) <= view.rows:
         return count
     more = markup.view_link(to_query(replace(view, rows=view.rows + 5 * ROWS_AT_ONCE)), "show more")
     return f"{count}, the first {view.rows:,} drawn: {more}"

@@ -1,9 +1,9 @@
-"""Checkpoints over several rankings: how often each would be ranked above another one.
+"""Checkpoints over several rankings: how often each would be ranked above another.
 
 A Bradley–Terry model of the pairs in every ranking: checkpoint i is above j with probability σ(θᵢ − θⱼ), a shared rank
 is half a win. In a ranking the pairs of a checkpoint weigh 1 together: a ranking counts once however long it is.
-A prior as strong as one ranking draws strengths to 0: what was ranked once stays near the middle, with a wide interval,
-and rankings without checkpoints in common need no rule of their own. Bradley and Terry, Biometrika 39 (1952).
+A prior as strong as a ranking draws strengths to 0: a checkpoint that was ranked once stays near the middle, with a
+wide interval, and rankings without common checkpoints need no further rule. Bradley and Terry, Biometrika 39 (1952).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 _MOST = 1_500
 _STEPS = 30
 _SETTLED = 1e-4
-# The curvature of one game between equals.
+# The curvature of a game between equals.
 _PRIOR = 0.25
 _NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
 class Wins:
-    """What several rankings say of a checkpoint.
+    """How often a checkpoint wins over several rankings.
 
     Attributes:
         share: the expected share of wins against an average checkpoint of these rankings, 0 to 1.
@@ -39,13 +39,12 @@ class Wins:
 
 
 def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
-    """Fits the model.
+    """Return the wins of each checkpoint by the fitted model, the largest share first.
+
+    Only the checkpoints in most rankings are fitted where there are very many.
 
     Args:
-        rankings: checkpoint → rank, of each ranking; one with a single checkpoint says nothing.
-
-    Returns:
-        Checkpoint → wins, the largest share first. Of very many checkpoints those that most rankings have.
+        rankings: checkpoint → rank, of each ranking; a ranking of a single checkpoint adds nothing.
     """
     counted: dict[str, int] = {}
     for ranks in rankings:
@@ -63,15 +62,15 @@ def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
         above = (of_rank[:, None] < of_rank) + 0.5 * (of_rank[:, None] == of_rank)
         np.fill_diagonal(above, 0.0)
         won[np.ix_(rows, rows)] += above / (len(rows) - 1)
-    found = {
+    all_wins = {
         name: Wins(float(share), *_interval(float(share), counted[name]), counted[name])
         for name, share in zip(names, _sigmoid(_strengths(won)), strict=True)
     }
-    return dict(sorted(found.items(), key=lambda item: (-item[1].share, -item[1].rankings, item[0])))
+    return dict(sorted(all_wins.items(), key=lambda item: (-item[1].share, -item[1].rankings, item[0])))
 
 
 def _strengths(won: np.ndarray) -> np.ndarray:
-    """Strengths with the largest posterior, by Newton's method.
+    """Return the strengths with the largest posterior, by Newton's method.
 
     Args:
         won: (C, C), weights of wins of the row's checkpoint over the column's.
@@ -90,7 +89,7 @@ def _strengths(won: np.ndarray) -> np.ndarray:
 
 
 def _interval(share: float, rankings: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, each ranking and the prior being one game."""
+    """Return Wilson's 95 % interval of a share, counting each ranking and the prior as a game."""
     games = rankings + 1
     spread = _NORMAL_95**2 / games
     middle = (share + spread / 2) / (1 + spread)
