@@ -23,11 +23,11 @@ FORMATS = ("table", "json", "tsv", "md")
     ranking_files_option("What hf-emms rank --output wrote; repeat for several targets."),
     cloup.option(
         "--truth",
-        metavar="FILE|cards|leaderboard",
-        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards; or the Hub's "
-        "leaderboard of the dataset, where it is a benchmark [default: what hf-emms confirm measured].",
+        metavar="FILE|leaderboard",
+        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the Hub's leaderboard of the dataset, where it "
+        "is a benchmark [default: what hf-emms confirm measured].",
     ),
-    cloup.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred]."),
+    cloup.option("--metric", metavar="NAME", help="Column of the scores [default: inferred]."),
     cloup.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates."),
 )
 @cloup.option_group(
@@ -85,8 +85,6 @@ def validate(
     with stdout_for_data_only():
         if truth is None:
             measured = evaluation.truth_from_rankings(rankings)
-        elif truth == "cards":
-            measured = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
         elif truth == "leaderboard":
             measured = evaluation.truth_from_leaderboards(rankings)
         else:

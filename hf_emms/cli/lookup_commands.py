@@ -54,7 +54,7 @@ def jobs() -> None:
 def presets() -> None:
     """List what --task, --dataset, --checkpoint, --encoder and --estimator take, and what is ranked by default.
 
-    Parameters, bytes and license are from public pages, or what search, --dry-run and rank have learned here.
+    Parameters, bytes and license are from public pages.
     """
     from hf_emms.presets import (
         CheckpointPreset,
@@ -157,11 +157,7 @@ def encoders() -> None:
 
 
 def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
-    """Return parameters, bytes of the weights and license, of the preset, else as this machine has learned them."""
-    from hf_emms.hub.model_info import recall
-
-    learned = recall(preset.id)
-    return preset.parameters or learned.parameters, preset.bytes or learned.bytes, preset.license or learned.license
+    return preset.parameters, preset.bytes, preset.license
 
 
 def _tasks(name: str | None, listed: Iterable[str]) -> list[str]:

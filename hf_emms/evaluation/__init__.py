@@ -17,7 +17,7 @@ from hf_emms.evaluation.measures import (
     top_recall,
     weighted_tau,
 )
-from hf_emms.evaluation.truth import Truth, read_truth, truth_from_cards, truth_from_leaderboards, truth_from_rankings
+from hf_emms.evaluation.truth import Truth, read_truth, truth_from_leaderboards, truth_from_rankings
 from hf_emms.evaluation.validate import Validation, validate
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "regret",
     "spearman",
     "top_recall",
-    "truth_from_cards",
     "truth_from_leaderboards",
     "truth_from_rankings",
     "validate",

@@ -77,7 +77,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(first: Ranking, second: Ranking) -> Comparison:
-    """How the second ranking differs from the first one.
+    """Return how the second ranking differs from the first one.
 
     Ranks are counted anew among the checkpoints that both have scored, so that one more checkpoint moves no other.
     """
@@ -164,7 +164,7 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
 
 
 def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """The first and the last place that a row may have: those of all rows with its rank."""
+    """Return the first and the last place that each row may have: those of all rows with its rank."""
     last = {row.rank: place for place, row in enumerate(rows, 1)}
     return {row.checkpoint: (row.rank or 0, last[row.rank]) for row in rows}
 
@@ -191,7 +191,7 @@ def _same_pick(before: Sequence[Row], after: Sequence[Row]) -> str:
 
 
 def move_columns(comparison: Comparison) -> list[str]:
-    """Names of what `move_records` has; what fine-tuning measured, a share, only where anything was fine-tuned."""
+    """Return the keys of `move_records`; those of fine-tuned scores, shares, only where anything was fine-tuned."""
     measured = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric") if _fine_tuned(comparison) else ()
     return [
         *("checkpoint", "rank_a", "rank_b", "up"),
@@ -201,7 +201,7 @@ def move_columns(comparison: Comparison) -> list[str]:
 
 
 def move_records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One flat record a checkpoint: the common ones in the first ranking's order, then what only one of them has."""
+    """Return a flat dictionary for each checkpoint: common ones in the first ranking's order, then all others."""
     empty = dict.fromkeys(move_columns(comparison))
     records: list[dict[str, Any]] = []
     for move in comparison.moves:
@@ -222,7 +222,7 @@ def move_records(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the moves for people: "=" before a shared rank, an arrow before a move.
+    """Return header and cells of the moves for people: "=" before a shared rank, an arrow before a move.
 
     Where anything was fine-tuned, a column a ranking has what that measured, in points.
     """
@@ -242,7 +242,7 @@ def _fine_tuned(comparison: Comparison) -> bool:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """The comparison in words, one sentence a line."""
+    """Return the comparison in words, one sentence a line."""
     moved = [move for move in comparison.moves if move.up]
     count = len(comparison.moves)
     lines = [f"{len(moved)} of {count} common checkpoints moved beyond what their ranks share"]
@@ -265,7 +265,7 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def setting_rows(comparison: Comparison) -> list[list[str]]:
-    """Name and both values of the settings that differ."""
+    """Return name and both values of each setting that differs."""
     return [[line["name"], _value(line["first"]), _value(line["second"])] for line in comparison.settings]
 
 

@@ -29,7 +29,7 @@ LEVEL = 0.95
 
 
 def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Weighted Kendall tau, the measure of the EMMS paper: swaps among the best count most.
+    """Return the weighted Kendall tau, the measure of the EMMS paper: swaps among the best count most.
 
     A pair's weight is 1/(r+1) + 1/(s+1) with the ranks r, s of its two members, the best being 0. Whose ranks? With
     those of one list the value changes when the lists change places. The paper's evaluation calls
@@ -52,14 +52,14 @@ def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def kendall_tau(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Kendall's tau-b, which allows for ties; arguments and errors as in `weighted_tau`."""
+    """Return Kendall's tau-b, which allows for ties; arguments and errors as in `weighted_tau`."""
     from scipy.stats import kendalltau
 
     return float(kendalltau(*checked(scores, truth)).statistic)
 
 
 def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Pearson's correlation; arguments and errors as in `weighted_tau`."""
+    """Return Pearson's correlation; arguments and errors as in `weighted_tau`."""
     from scipy.stats import pearsonr
 
     x, y = checked(scores, truth)
@@ -67,7 +67,7 @@ def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Spearman's rank correlation, equal values sharing a rank; arguments and errors as in `weighted_tau`."""
+    """Return Spearman's rank correlation, equal values sharing a rank; arguments and errors as in `weighted_tau`."""
     from scipy.stats import rankdata
 
     x, y = checked(scores, truth)
@@ -75,7 +75,7 @@ def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def regret(scores: ArrayLike, truth: ArrayLike) -> float:
-    """What following the scores costs: the best truth minus that of the pick, in the truth's points, never negative.
+    """Return the best truth minus the truth of the pick, in the truth's points; never negative.
 
     Arguments and errors as in `weighted_tau`.
     """
@@ -84,19 +84,19 @@ def regret(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
-    """The true rank of the pick, 1 being the best; arguments and errors as in `weighted_tau`."""
+    """Return the true rank of the pick, 1 being the best; arguments and errors as in `weighted_tau`."""
     x, y = checked(scores, truth)
     return float(_true_ranks(y)[picks(x)].mean())
 
 
 def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """The probability that the pick is one of the `top` truly best; arguments and errors as in `weighted_tau`."""
+    """Return the probability that the pick is among the `top` truly best; arguments and errors as in `weighted_tau`."""
     x, y = checked(scores, truth)
     return float((_true_ranks(y)[picks(x)] <= top).mean())
 
 
 def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """The share of the first `top` checkpoints by score that are among the truly best.
+    """Return the share of the first `top` checkpoints by score that are among the truly best.
 
     A truth that equals the last of the best counts as one of them. Arguments and errors as in `weighted_tau`.
     """
@@ -121,18 +121,18 @@ MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
 
 
 def measured(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
-    """All `MEASURES` by name."""
+    """Return the values of all `MEASURES` by name."""
     return {name: measure(scores, truth) for name, measure in MEASURES.items()}
 
 
 def picks(scores: ArrayLike) -> NDArray[np.intp]:
-    """Positions of the best score: one, or several that tie."""
+    """Return the positions of the best score: several where checkpoints tie."""
     values = np.asarray(scores, dtype=np.float64)
     return np.flatnonzero(values == np.max(values))
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Scores that do not use a dataset: minus the mean rank on the other ones, as a share of those ranked there.
+    """Return scores that do not use a dataset: minus the mean rank on all others, as a share of those ranked there.
 
     It is the control that an estimator has to beat: a checkpoint that is good everywhere needs no estimator.
 
@@ -151,7 +151,7 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
-    """Both as float64 vectors of one length; errors as in `weighted_tau`."""
+    """Return both as float64 vectors of one length; errors as in `weighted_tau`."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     for name, values in zip(("scores", "truth"), pair, strict=True):
         if values.ndim != 1:
@@ -175,7 +175,7 @@ def _true_ranks(truth: Vector) -> NDArray[np.int64]:
 def over_checkpoints(
     scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval]:
-    """Intervals of one target's measures: what other checkpoints of the same kind would have given.
+    """Return the intervals of a target's measures: what other checkpoints of the same kind would have given.
 
     Thousands of resamples are computed at once, from how often each checkpoint was drawn: a hundred times faster than
     calling scipy for each.
@@ -200,7 +200,7 @@ def over_checkpoints(
 def over_targets(
     values: Sequence[float], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """The interval of a mean over targets: what other targets of the same kind would have given.
+    """Return the interval of a mean over targets: what other targets of the same kind would have given.
 
     Arguments as in `over_checkpoints`; `values` has a measure on each target, those that are NaN are left out.
     """
@@ -212,7 +212,7 @@ def over_targets(
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
-    """The measures of samples that hold checkpoint i with score x[i] and truth y[i] ``draws[b, i]`` times.
+    """Return the measures of samples b that hold checkpoint i, its score and its truth ``draws[b, i]`` times.
 
     Returns:
         measure → (resamples,) values, NaN where a sample has no order.
@@ -237,7 +237,7 @@ def _interval(values: Vector, level: float) -> Interval:
 
 
 def _weights(first: Vector, second: Vector, draws: Matrix) -> Matrix:
-    """Summed weights 1/(rank+1) of the copies of each checkpoint, ranked downwards by `first`, then `second`."""
+    """Return the summed weights 1/(rank+1) of each checkpoint's copies, ranked downwards by `first`, then `second`."""
     order = np.lexsort((second, first))[::-1]
     ends = draws[:, order].cumsum(axis=1).astype(int)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, ends[0, -1] + 1))])
@@ -247,7 +247,7 @@ def _weights(first: Vector, second: Vector, draws: Matrix) -> Matrix:
 
 
 def _tau(x: Vector, y: Vector, draws: Matrix, weights: Matrix) -> Vector:
-    """Tau-b in which a pair counts with the sum of its members' weights; equal weights give Kendall's."""
+    """Return tau-b in which a pair counts with the sum of its members' weights; equal weights give Kendall's."""
     up_x, up_y = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
 
     def pairs(agree: Matrix) -> Vector:

@@ -1,4 +1,4 @@
-"""Fine-tuning results from a file or from model cards, and which of their names mean which checkpoint of a ranking."""
+"""Fine-tuning results from files, rankings or leaderboards, and which of their names mean which checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 
 from hf_emms.errors import EmmsError, use
 from hf_emms.files import decoded
-from hf_emms.formatting import pluralize
-from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
+from hf_emms.hub import leaderboard
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line
 
@@ -26,10 +24,8 @@ _SCORE = "score"
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 _SHORTEST_SHA = 7
 _LOSSES = frozenset({"loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae"})
-_SPLITS = ("test", "validation", "valid", "dev")
-_SHARES = ("accuracy", "f1", "precision", "recall", "exact_match", "top-1 accuracy", "top-5 accuracy")
 _CAUTION = (
-    "a card reports a checkpoint that was trained on this dataset, often with a recipe of its own; "
+    "a leaderboard lists checkpoints that were trained on this dataset, often with a recipe of their own; "
     "your own fine-tuning results are the better truth"
 )
 
@@ -51,13 +47,13 @@ class Truth:
     notes: tuple[str, ...] = ()
 
     def higher_is_better(self, dataset: str | None) -> dict[str, float]:
-        """The values of a dataset, negated where a small one is good."""
+        """Return the values of a dataset, negated where a small one is good."""
         sign = -1.0 if self.lower_is_better else 1.0
         return {name: sign * value for name, value in self.scores[dataset].items()}
 
 
 def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool = False) -> Truth:
-    """Reads a table with a column of checkpoints, one of scores and, for several targets, one of datasets.
+    """Return the truth in a table with columns of checkpoints and scores and, for several targets, of datasets.
 
     JSON may be a list of such rows, {checkpoint: score} or {dataset: {checkpoint: score}}. Checkpoints named in
     several rows (seeds) get the mean.
@@ -90,7 +86,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
 
 
 def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
-    """What fine-tuning has measured of the rankings' checkpoints, in points, see `Row.fine_tuned`.
+    """Return the scores that fine-tuning measured of the rankings' checkpoints, in points; see `Row.fine_tuned`.
 
     Raises:
         EmmsError: nothing was fine-tuned in one of them, or they measured different things.
@@ -113,7 +109,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
 
 
 def _number_of(value: Any) -> float | None:
-    """A finite number from a cell ("84.2", "84.2%", 84.2), or None."""
+    """Return the finite number in a cell ("84.2", "84.2%", 84.2), or None."""
     if isinstance(value, bool):
         return None
     try:
@@ -218,7 +214,7 @@ def _listed(names: Any) -> str:
 
 
 def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
-    """Pairs checkpoints of a ranking with the names of a table.
+    """Return checkpoint of a ranking → its name in a table, for those that both have.
 
     The same text always means the same checkpoint. Otherwise ``ORG/NAME`` means ``ORG/NAME@REVISION`` where only one
     state of it is there on either side, and two revisions have to agree, be it by the commit of the row. Upper and
@@ -240,14 +236,14 @@ def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
 
 
 def stopped_early(rows: Iterable[Row]) -> str | None:
-    """The checkpoints that a race stopped before they had seen all rows, in words; None where there are none."""
+    """Return a sentence that names checkpoints stopped by a race before they had seen all rows, or None."""
     names = [row.checkpoint for row in rows if row.n is not None]
     many = "scores are of fewer rows, which compare roughly at most"
     return f"{', '.join(names)} stopped early in a race: their {many}" if names else None
 
 
 def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
-    """The name that a table has for a ranking's dataset; None in a table that names none."""
+    """Return the name that a table has for a ranking's dataset; None in a table that names none."""
     datasets = list(names)
     if datasets == [None]:
         return None
@@ -285,42 +281,8 @@ def _loose(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2].lower().replace("-", "_")
 
 
-def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, lower_is_better: bool = False) -> Truth:
-    """Reads the evaluation results for each ranking's dataset from the cards of its checkpoints.
-
-    Of the type of the metric, by default of the one that most of the cards report. A note on each value says which card
-    it came from.
-
-    Raises:
-        EmmsError: no card can be had, or none has a result, or two metrics are equally common.
-    """
-    scores: dict[str | None, dict[str, float]] = {}
-    names, notes = [], []
-    for ranking in rankings:
-        results, problems = _card_results(ranking)
-        notes += problems
-        chosen = metric or _commonest_metric(ranking, results)
-        table = {}
-        for id, (repo, evaluations_of_card) in results.items():
-            fitting = [result for result in evaluations_of_card if result.metric.lower() == chosen.lower()]
-            if fitting:
-                table[id] = repo, min(fitting, key=_split_preference)
-        if not table:
-            present = dict.fromkeys(result.metric for _, all in results.values() for result in all)
-            raise EmmsError(
-                f"no card has {chosen!r} on {ranking.dataset_id}",
-                f"the cards have: {', '.join(present)}" if present else _OWN_RESULTS,
-            )
-        values, rescaled = _on_one_scale(chosen, {id: result.value for id, (_, result) in table.items()})
-        scores[ranking.dataset_id] = values
-        names.append(chosen)
-        notes += [_in_words(id, repo, result, id in rescaled) for id, (repo, result) in table.items()]
-    metrics = ", ".join(dict.fromkeys(names))
-    return Truth("model cards", metrics, scores, lower_is_better, tuple(map(single_line, [*notes, _CAUTION])))
-
-
 def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
-    """Reads the Hub's leaderboard of each ranking's dataset, where it is a benchmark.
+    """Return the results on the Hub's leaderboard of each ranking's dataset, where it is a benchmark.
 
     Raises:
         EmmsError: a dataset has no leaderboard, or the Hub cannot be reached.
@@ -338,64 +300,3 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
         if repeated := [id for id, values in values_by_id.items() if len(values) > 1]:
             notes.append(f"several results, averaged: {_listed(repeated)}")
     return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
-
-
-def _card_results(ranking: Ranking) -> tuple[dict[str, tuple[Repo, list[Evaluation]]], list[str]]:
-    """Results on the ranking's dataset, by checkpoint; and what could not be read."""
-    results, problems, failures = {}, [], []
-    rows = [row for row in ranking.rows if row.error is None]
-    for row in rows:
-        try:
-            repo = resolve(row.checkpoint, "model")
-            fitting = [result for result in evaluations(repo) if _is_of_dataset(result, ranking)]
-        except EmmsError as error:
-            failures.append(error)
-            problems.append(f"{row.checkpoint}: {error.message}")
-            continue
-        if fitting:
-            results[row.checkpoint] = repo, fitting
-    if rows and len(failures) == len(rows):
-        raise EmmsError(f"no model card can be read: {failures[0].message}", failures[0].hint)
-    return results, problems
-
-
-def _is_of_dataset(result: Evaluation, ranking: Ranking) -> bool:
-    theirs, ours = result.dataset.lower(), ranking.dataset_id.lower()
-    # Old cards name datasets as they were called before they had an owner.
-    same = theirs == ours or (("/" in theirs) != ("/" in ours) and theirs.split("/")[-1] == ours.split("/")[-1])
-    return same and (result.config is None or ranking.config is None or result.config == ranking.config)
-
-
-def _commonest_metric(ranking: Ranking, results: Mapping[str, tuple[Repo, list[Evaluation]]]) -> str:
-    counts = Counter(name for _, all in results.values() for name in {result.metric.lower() for result in all})
-    if not counts:
-        raise EmmsError(
-            f"no card of the ranked checkpoints has a result on {ranking.dataset_id}",
-            _OWN_RESULTS,
-        )
-    most = max(counts.values())
-    common = sorted(name for name, count in counts.items() if count == most)
-    if len(common) > 1:
-        raise EmmsError(
-            f"results of several metrics on {ranking.dataset_id} are in {pluralize(most, 'card')}: {', '.join(common)}",
-            use("metric", *common),
-        )
-    return common[0]
-
-
-def _split_preference(result: Evaluation) -> int:
-    return _SPLITS.index(result.split) if result.split in _SPLITS else len(_SPLITS)
-
-
-def _on_one_scale(metric: str, values: dict[str, float]) -> tuple[dict[str, float], set[str]]:
-    """Some cards write 0.98 and others 98.0: where both occur, shares become per cent."""
-    if metric.lower() not in _SHARES or max(values.values()) <= 1:
-        return values, set()
-    shares = {id for id, value in values.items() if value <= 1}
-    return {id: 100 * value if id in shares else value for id, value in values.items()}, shares
-
-
-def _in_words(id: str, repo: Repo, result: Evaluation, rescaled: bool) -> str:
-    where = ", ".join(filter(None, (result.dataset, result.config, result.split)))
-    times = " (taken as a share: × 100)" if rescaled else ""
-    return f"{id}: {result.metric} {result.value:g}{times} on {where}, from {result.file} at {repo.revision[:12]}"

@@ -115,7 +115,7 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Measures how far the rankings, one for each target, agree with the truth.
+    """Return how far the rankings, one for each target, agree with the truth.
 
     Args:
         rankings: one for each target.
@@ -165,7 +165,7 @@ def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str])
 
 
 def _names(rankings: Sequence[Ranking]) -> list[str]:
-    """The datasets, numbered where several rankings are of the same one."""
+    """Return the datasets' names, numbered where several rankings have the same dataset."""
     all = [ranking.dataset for ranking in rankings]
     return [
         f"{name} #{all[: place + 1].count(name)}" if all.count(name) > 1 else name for place, name in enumerate(all)
@@ -294,7 +294,7 @@ def _few(names: Iterable[str]) -> str:
 
 
 def validation_records(validation: Validation) -> list[dict[str, Any]]:
-    """One flat record a line: of each target, then of the means; numbers unrounded."""
+    """Return a flat dictionary for each line of each target, then of the means; numbers unrounded."""
     flat = []
     tables = _tables(validation)
     every = [line for _, lines in tables for line in lines]
@@ -311,14 +311,14 @@ def validation_records(validation: Validation) -> list[dict[str, Any]]:
 
 
 def validation_cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of one table for people; controls come last."""
+    """Return header and cells of a table for people; controls come last."""
     picked = any(line.picks for line in lines)
     header = ["scores", "weighted τ", "95 %", "τ", "Pearson", "regret", "95 % of regret", "top 3", "n"]
     return header + ["pick"] * picked, [_line_cells(line, picked) for line in lines]
 
 
 def validation_tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
-    """A heading and its lines: each target, then the means where there are any."""
+    """Return heading and lines of each target, then of the means where there are any."""
     titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
     titles[MEANS] = f"mean over {pluralize(len(validation.targets), 'target')}"
     return [(titles[name], lines) for name, lines in _tables(validation)]
@@ -347,7 +347,7 @@ def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
 
 
 def format_regret(value: float | None) -> str:
-    """A difference of truths: two decimals, more digits where the truth is a share of one."""
+    """Return a regret as text: two decimals, more digits where the truth is a share of one."""
     if value is None:
         return MISSING
     return f"{value:.2f}" if value == 0 or value >= 1 else f"{value:.3g}" if value < 0.095 else f"{value:.2f}"

@@ -53,7 +53,6 @@ CLIP_PAPER = "arXiv 2103.00020, section 3.2: linear probes use the tower before 
 SIGLIP_PAPER = "arXiv 2303.15343: attention pooling is the tower's output"
 MAE_PAPER = "arXiv 2111.06377, appendix A.1: linear probes read the class token"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
-TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
 CAPTIONERS = "hf_emms: features/captioners.py"
 FUSION = "hf_emms: features/fusion.py"
 FRAMES = "mean of frames, as the model's ...ForSequenceClassification pools them"
@@ -77,8 +76,6 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image("EfficientNet", ("efficientnet",), "EfficientNetModel", "pooler_output", EMMS),
     # ResNet, DenseNet, MNASNet, MobileNet, Inception, and transformers too: all that timm has, by `architecture`.
     _image("timm", ("timm_wrapper",), "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"),
-    # Neither transformers nor timm has GoogLeNet. torchvision shows no hidden layers.
-    _image("torchvision", ("torchvision",), TORCHVISION, "torchvision", CLASSIFIER),
     # Image transformers.
     _image("ViT", ("vit",), "ViTModel", "cls_token", EMMS, poolerless=True),
     _image("DeiT", ("deit",), "DeiTModel", "cls_token", EMMS, poolerless=True),

@@ -216,7 +216,7 @@ def _check_layers(repo: Repo, config: dict[str, Any]) -> None:
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
-    if config["model_type"] in ("timm_wrapper", "torchvision"):
+    if config["model_type"] == "timm_wrapper":
         return f"{row.family} {config.get('architecture', '')}".strip()
     return row.family or config["model_type"]
 

@@ -218,7 +218,6 @@ POOLINGS: dict[str, Pooling] = {
         _timm_layers,
         "its class token where the family classifies by it, else the mean of its map",
     ),
-    "torchvision": Pooling(_CLASSIFIER, _pooler_features),
     "unmasked_pooler_output": _pooling(
         "pooled output",
         _LAST,

@@ -17,11 +17,9 @@ from hf_emms.hub.commits import (
     upload_model,
 )
 from hf_emms.hub.model_info import (
-    Evaluation,
     HubModel,
     Sort,
     describe_model,
-    evaluations,
     find_models,
     leaderboard,
     read_config,

@@ -26,12 +26,12 @@ class Account:
     is_pro: bool = False  # whether the user has a paid plan
 
     def owns(self, id: str) -> bool:
-        """Whether the user may write to a repository, whatever the token allows."""
+        """Return whether the user may write to a repository, whatever the token allows."""
         namespace = id.partition("/")[0]
         return namespace == self.name or self.orgs.get(namespace, "read") != "read"
 
     def grants(self, id: str, *permissions: str) -> bool:
-        """Whether the token allows one of the permissions for a repository, whatever the user may do."""
+        """Return whether the token has any of the permissions for a repository, whatever the user may do."""
         if self.role != "fineGrained":
             return self.role != "read"
         scopes = ("", id.partition("/")[0], id)
@@ -45,7 +45,7 @@ def logged_in() -> bool:
 
 
 def who_am_i() -> Account:
-    """Asks the Hub whose token is in use; there has to be one."""
+    """Return the owner of the token in use, as the Hub names it."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -56,7 +56,7 @@ def who_am_i() -> Account:
 
 
 def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) -> None:
-    """Refuses when the user may not commit to a repository; `instead` is the hint where it belongs to others."""
+    """Raise an EmmsError where the user may not commit to a repository; `instead` is its hint where others own it."""
     from huggingface_hub.utils import validate_repo_id
 
     with translate_hub_errors(id, kind):
@@ -73,12 +73,12 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) 
 
 
 def require_proposal(account: Account, id: str, kind: Kind) -> None:
-    """Refuses when the token may not open a pull request; the user needs no rights in the repository."""
+    """Raise an EmmsError where the token may not open a pull request; no rights in the repository are needed."""
     _require(account, id, f"open a pull request at {page(id, kind)}", "discussion.write", "repo.write")
 
 
 def require_jobs(account: Account) -> None:
-    """Refuses when the token may not start jobs."""
+    """Raise an EmmsError where the token may not start jobs."""
     _require(account, account.name, "start jobs", "job.write")
 
 

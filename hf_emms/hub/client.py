@@ -54,7 +54,7 @@ class TooSlowError(EmmsError):
 
 
 def deadline() -> float:
-    """Seconds without an answer after which the Hub is given up: HF_EMMS_DEADLINE, or 420."""
+    """Return the seconds without an answer after which the Hub is given up: HF_EMMS_DEADLINE, or 420."""
     text = os.environ.get("HF_EMMS_DEADLINE", "")
     try:
         return float(text) if text else _DEADLINE_SECONDS
@@ -63,19 +63,19 @@ def deadline() -> float:
 
 
 def endpoint() -> str:
-    """The address of the Hub: HF_ENDPOINT as it is now; huggingface_hub itself reads it once, when it is imported."""
+    """Return the address of the Hub: HF_ENDPOINT as it is now, which huggingface_hub reads only when it is imported."""
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 def endpoint_environment() -> dict[str, str]:
-    """The environment variable of a program that is to use the same Hub; none for huggingface.co."""
+    """Return the environment variable of a program that is to use the same Hub; none for huggingface.co."""
     return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 
 
 def page(id: str, kind: Kind) -> str:
-    """The address of a repository's page."""
+    """Return the address of a repository's page."""
     return f"{endpoint()}/{_PAGES[kind]}{id}"
 
 
@@ -88,10 +88,10 @@ def request(
     tries: int | None = None,
     hints: Hints | None = None,
 ) -> T:
-    """Makes requests of huggingface_hub, again if need be: a call must have no effect, or the same one each time.
+    """Return the result of a call of huggingface_hub, which is repeated after failures that may pass.
 
-    Errors are about the repository `id`, or what it says in words where `kind` is None. Without `tries`, the deadline
-    ends them.
+    The call must have no effect, or the same one each time. Errors are about the repository `id`, or what it says in
+    words where `kind` is None. Without `tries`, the deadline ends the repetition.
 
     Raises:
         EmmsError: refused, unreachable, no answer within the deadline, or not the answer of a Hub.
@@ -104,7 +104,7 @@ def request(
 
 
 def retried(call: Callable[[], T], tries: int | None = None) -> T:
-    """Calls again after failures that may pass, until the deadline; it waits as long as the Hub asks it to."""
+    """Return the result of a call, repeated after failures that may pass, with the pauses that the Hub asks for."""
     attempt, pause, failing_since = 0, _FIRST_PAUSE, 0.0
     retryable: tuple[type[Exception], ...] = (*_client_errors(), json.JSONDecodeError, OSError)
     while True:
@@ -125,7 +125,7 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
 def translate_hub_errors(
     id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
 ) -> Iterator[None]:
-    """Turns what huggingface_hub raises, also behind others' errors, into an EmmsError; arguments as of `request`."""
+    """Raise errors of huggingface_hub inside the block as an EmmsError; arguments as of `request`."""
     _limit_requests()
     _WAITING.users.append(id)
     try:
@@ -143,7 +143,7 @@ def translate_hub_errors(
 
 @dataclass
 class _Waiting:
-    """How long the Hub has answered no request of this process, in whatever thread of a library they are made."""
+    """The time for which the Hub has answered no request of this process, whichever thread makes them."""
 
     users: list[str] = field(default_factory=list)  # what we ask for now; requests of others are not limited
     since: float | None = None  # when the first request without a good answer began
@@ -166,7 +166,7 @@ _WAITING = _Waiting()
 
 @dataclass(frozen=True)
 class _LimitedClients:
-    """A factory of HTTP clients that keep to the limits of time, whoever uses them."""
+    """A factory of HTTP clients that keep to the limits of time."""
 
     make_client: Callable[[], Any]
 
@@ -189,7 +189,7 @@ def _limit_requests() -> None:
 
 
 def _limit_request(request: Any) -> None:
-    """Gives a request time-outs: many methods of huggingface_hub ask for none."""
+    """Set the time-outs of a request: many methods of huggingface_hub ask for none."""
     most, asked = deadline(), request.extensions.get("timeout", {})
     request.extensions["timeout"] = {name: min(asked.get(name) or seconds, most) for name, seconds in _TIMEOUTS.items()}
     if _WAITING.users:
@@ -199,7 +199,7 @@ def _limit_request(request: Any) -> None:
 
 
 def _check_answer(response: Any) -> None:
-    """Refuses to wait beyond the deadline: huggingface_hub sleeps for as long as the Hub asks it to."""
+    """Raise where the Hub asks for a longer pause than the deadline: huggingface_hub would sleep for it."""
     status = response.status_code
     if status not in _TRANSIENT:
         _WAITING.end()
@@ -221,7 +221,7 @@ def _seconds_asked_for(response: Any) -> float:
 
 
 def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
-    """None where another try is of no use."""
+    """Return the pause before the next try; None where another try is of no use."""
     from huggingface_hub.utils import httpx
 
     response = _response_behind(error)
@@ -238,7 +238,7 @@ def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float 
 
 @dataclass(frozen=True)
 class _Target:
-    """What is asked for; `str` names it in words."""
+    """The subject of a request; `str` names it in words."""
 
     id: str
     kind: Kind | None
@@ -254,7 +254,7 @@ class _Target:
 
 
 def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
-    """None for an error that is not about a request."""
+    """Return the EmmsError for an error; None where it is not about a request."""
     from huggingface_hub import errors
 
     slow = next((cause for cause in _chain(error) if isinstance(cause, TooSlowError)), None)
@@ -332,7 +332,7 @@ def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsErr
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """The errors of huggingface_hub, and of its HTTP client, that are about a request."""
+    """Return the errors of huggingface_hub, and of its HTTP client, that are about a request."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
@@ -347,7 +347,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it was raised from."""
+    """Yield an error, and those that it was raised from."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -358,19 +358,19 @@ def _response_behind(error: BaseException) -> Any:
 
 
 def _is_expired(response: Any) -> bool:
-    """Whether it refuses an address that is signed for some minutes: where a file is stored, or will be."""
+    """Return whether an answer refuses a signed address of a file, which is valid for some minutes."""
     path = response.url.path
     of_hub = "/api/" in path or "/resolve/" in path or "/info/lfs/" in path
     return not of_hub and response.status_code in _EXPIRED
 
 
 def _is_incomplete(error: BaseException) -> bool:
-    """Whether a file has arrived whose size is not the one that the Hub has named."""
+    """Return whether a file has arrived whose size is not the one that the Hub has named."""
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Whether huggingface_hub or `hf_emms.hub` raised it, not code that they were given to call."""
+    """Return whether huggingface_hub or `hf_emms.hub` raised an error, not code that they were given to call."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     readers = [name for name in modules if name.startswith(("hf_emms.", "huggingface_hub")) and name != __name__]
     return bool(readers) and readers[-1].startswith(("hf_emms.hub.", "huggingface_hub"))

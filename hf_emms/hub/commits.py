@@ -31,14 +31,14 @@ _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.ind
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a change; "declined": the owner of the repository has closed our pull request."""
+    """The outcome of a change; "declined": the owner of the repository has closed our pull request."""
 
     state: Literal["unchanged", "pushed", "opened", "updated", "declined"]
     url: str  # of the commit or the pull request; of the repository where nothing was done
 
 
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
-    """A file as it is on main now; None where the repository has none."""
+    """Return the content of a file on main; None where the repository has none."""
 
     def read(api: HfApi) -> bytes | None:
         repository = _Repository(api, id, kind)
@@ -48,7 +48,7 @@ def read_file(id: str, kind: Kind, path: str) -> bytes | None:
 
 
 def create_dataset(id: str, *, private: bool = False) -> None:
-    """Creates a dataset repository where there is none."""
+    """Create a dataset repository where there is none."""
     request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
 
 
@@ -57,7 +57,7 @@ def is_private(id: str, kind: Kind) -> bool:
 
 
 def upload_model(id: str, folder: Path, *, title: str) -> str:
-    """Uploads the folder of a checkpoint in one commit, whose address it returns; a new repository is private.
+    """Upload the folder of a checkpoint in a commit, and return its address; a new repository is private.
 
     Weights and evaluation results of a model that was there before are deleted; other files stay.
     """
@@ -71,7 +71,7 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
 
 
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES) -> Outcome:
-    """Commits to main; `tries` at most where somebody else commits at the same time."""
+    """Commit a change to main, with at most `tries` attempts where others commit at the same time."""
 
     def commit(repository: _Repository, head: str, files: Files) -> Outcome:
         return Outcome("pushed", repository.commit(files, "main", head, title).commit_url)
@@ -82,7 +82,7 @@ def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES
 def propose(
     id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool = False
 ) -> Outcome:
-    """Opens a pull request, or commits to the one of this title that the account has opened before.
+    """Open a pull request, or commit to the one of this title that the account has opened before.
 
     One that the owner has closed is not opened again, unless `again`.
     """
@@ -109,7 +109,7 @@ def propose(
 def _until_committed(
     commit: Callable[[_Repository, str, Files], Outcome], change: Change, id: str, kind: Kind, tries: int
 ) -> Outcome:
-    """Each attempt reads again what is on main: a commit whose answer was lost is not made twice."""
+    """Commit, reading main again at each attempt: a commit whose answer was lost is not made twice."""
 
     def attempt(api: HfApi) -> Outcome:
         repository = _Repository(api, id, kind)
@@ -152,7 +152,7 @@ class _Repository:
             return None
 
     def changed(self, change: Change, sha: str) -> dict[str, bytes]:
-        """The files that differ from those of a commit."""
+        """Return the files that differ from those of a commit."""
         files = change(lambda path: self.read(path, sha))
         return {path: content for path, content in files.items() if self.read(path, sha) != content}
 
@@ -184,7 +184,7 @@ class _Repository:
             ) from error
 
     def pull_request(self, account: Account, title: str) -> tuple[int | None, str | None]:
-        """Number and status of the newest open pull request of this title, or of the newest where none is open."""
+        """Return number and status of the newest pull request of this title, an open one first."""
         discussions = self.api.get_repo_discussions(
             self.id, repo_type=self.kind, author=account.name, discussion_type="pull_request"
         )

@@ -1,22 +1,17 @@
-"""Checkpoints as the Hub describes them: search, sizes, configurations, how they were evaluated; what is remembered."""
+"""Checkpoints as the Hub describes them: search, sizes, configurations, and leaderboards of benchmarks."""
 
 from __future__ import annotations
 
-import functools
 import heapq
 import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import msgspec
-
-from hf_emms.cache import Cache, default_cache
-from hf_emms.errors import EmmsError, use
-from hf_emms.hub.client import page, request
-from hf_emms.hub.repos import Repo, fetch, license_of
+from hf_emms.errors import EmmsError
+from hf_emms.hub.client import request
+from hf_emms.hub.repos import license_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -30,9 +25,6 @@ _DEFAULT_BYTES = 4.0
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F4": 0.5} | dict.fromkeys(
     ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
 )
-_CARD = "README.md"
-_MAX_REASON = 200
-_RESULTS_FOLDER = ".eval_results"
 _BENCHMARKS = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
 
@@ -59,7 +51,7 @@ class HubModel:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the weights in the precision of their files."""
+        """Return the bytes of the weights in the precision of their files."""
         return round(sum(count * _BYTES.get(dtype, _DEFAULT_BYTES) for dtype, count in self.dtypes.items())) or None
 
     @property
@@ -68,7 +60,7 @@ class HubModel:
 
     @property
     def base_model(self) -> str | None:
-        """The checkpoint that it was made from, as its card names it."""
+        """Return the id of the checkpoint that it was made from, as its card names it."""
         bases = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
         return next((id for id in bases if ":" not in id), None)
 
@@ -81,7 +73,7 @@ def find_models(
     tags: Sequence[str] = (),
     sort: Sort = "downloads",
 ) -> Iterator[HubModel]:
-    """Lists checkpoints with one of the pipeline tags and all other tags; pages are asked for as they are needed."""
+    """Yield checkpoints with any of the pipeline tags and all other tags; pages are requested as they are needed."""
 
     def sort_key(model: Any) -> tuple[bool, Any]:
         value = getattr(model, sort)
@@ -107,13 +99,13 @@ def find_models(
 
 
 def describe_model(id: str) -> HubModel:
-    """One checkpoint, as `find_models` lists it."""
+    """Return a checkpoint as `find_models` lists it."""
     expand: Any = [*_EXPANDED]
     return _hub_model(request(lambda api: api.model_info(id, expand=expand), id, "model"))
 
 
 def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
-    """Hashes of some files of a checkpoint, by which copies are recognised."""
+    """Return the hashes of some files of a checkpoint, by which copies are recognised."""
     from huggingface_hub.hf_api import RepoFile
 
     infos = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
@@ -122,7 +114,7 @@ def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
 
 
 def weight_dtypes(model: HubModel) -> dict[str, int]:
-    """Type → parameters, in the headers of a checkpoint's safetensors files; nothing where one has no such header."""
+    """Return type → parameters, from the headers of a checkpoint's safetensors files; empty where one has none."""
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
@@ -135,7 +127,7 @@ def weight_dtypes(model: HubModel) -> dict[str, int]:
 
 
 def read_config(model: HubModel) -> dict[str, Any]:
-    """config.json of a checkpoint, where the Hub's own summary is not enough."""
+    """Return the config.json of a checkpoint, of which `HubModel.config` is a summary."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -172,99 +164,9 @@ class BenchmarkEntry:
 
 
 def leaderboard(id: str) -> list[BenchmarkEntry]:
-    """The entries of a benchmark, the first rank first; some are fine-tunings of others."""
+    """Return the entries of a benchmark, the best first; some are fine-tunings of others."""
     hint = f"benchmarks are listed at {_BENCHMARKS}"
     entries = request(
         lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}
     )
     return [BenchmarkEntry(entry.model_id, float(entry.value), bool(entry.verified)) for entry in entries]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluation result of a checkpoint's repository."""
-
-    dataset: str  # its Hub id, as written there
-    config: str | None  # of the dataset
-    split: str | None  # of the dataset
-    metric: str  # its type, e.g. "accuracy"; in .eval_results the task of the benchmark
-    value: float
-    file: str  # the path in the repository
-
-
-def evaluations(repo: Repo) -> list[Evaluation]:
-    """The results in the model-index of a card and in .eval_results that have a number, a metric and a dataset."""
-    import yaml
-    from huggingface_hub import constants
-
-    folder = fetch(repo, [_CARD, f"{_RESULTS_FOLDER}/*.yaml"])
-    if repo.folder is None and constants.HF_HUB_OFFLINE and not (folder / _CARD).is_file():
-        raise EmmsError(
-            f"the card of {repo.id!r} is not in the local cache, and HF_HUB_OFFLINE is set",
-            "unset HF_HUB_OFFLINE and run once online, or name a file of the " + use("truth"),
-        )
-    results: list[Evaluation] = []
-    for file in [folder / _CARD, *sorted((folder / _RESULTS_FOLDER).glob("*.yaml"))]:
-        if not file.is_file():
-            continue
-        path = file.relative_to(folder).as_posix()
-        try:
-            results += (_in_card if path == _CARD else _in_results_file)(file.read_text(encoding="utf-8-sig"), path)
-        except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())[:_MAX_REASON]
-            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {reason}"
-            raise EmmsError(problem, page(repo.id, "model")) from error
-    return [result for result in results if result.dataset and result.metric and math.isfinite(result.value)]
-
-
-def _in_card(text: str, path: str) -> Iterator[Evaluation]:
-    from huggingface_hub import ModelCard
-
-    for result in ModelCard(text).data.get("eval_results") or []:
-        yield Evaluation(
-            str(result.dataset_type or ""),
-            result.dataset_config,
-            result.dataset_split,
-            str(result.metric_type or ""),
-            _number(result.metric_value),
-            path,
-        )
-
-
-def _in_results_file(text: str, path: str) -> Iterator[Evaluation]:
-    import yaml
-    from huggingface_hub import parse_eval_result_entries
-
-    for entry in parse_eval_result_entries(yaml.safe_load(text) or []):
-        yield Evaluation(str(entry.dataset_id or ""), None, None, str(entry.task_id or ""), _number(entry.value), path)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """What this machine has learned about a checkpoint; None where it has not. Lists show it next time."""
-
-    parameters: int | None = None  # of what was loaded, or of the whole checkpoint by the Hub
-    bytes: int | None = None  # of the weights that are downloaded
-    license: str | None = None  # as its card names it
-
-
-def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
-    """Adds to what is known of a checkpoint ("ORG/NAME[@REVISION]"); what is None stays as it was."""
-    cache = cache or default_cache(True)
-    before = asdict(recall(id, cache))
-    after = before | {name: value for name, value in asdict(learned).items() if value is not None}
-    if after != before:
-        cache.put_json("models", {"id": id.partition("@")[0]}, after)
-
-
-def recall(id: str, cache: Cache | None = None) -> KnownModel:
-    """What is known of a checkpoint ("ORG/NAME[@REVISION]")."""
-    read = functools.partial(msgspec.convert, type=KnownModel)
-    return (cache or default_cache(True)).get_json("models", {"id": id.partition("@")[0]}, read) or KnownModel()

@@ -49,7 +49,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HubFacts:
-    """What the Hub's answer to a name says beside the commit; None where it says nothing."""
+    """Facts in the Hub's answer to a name, beside the commit; None where it has none."""
 
     downloads: int | None = None  # in the last 30 days
     library: str | None = None  # e.g. "transformers", "timm"
@@ -77,7 +77,7 @@ class RepoFile:
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
-    """Finds a repository and pins its state; under its present name if it was renamed.
+    """Return a repository at a pinned state, under its present name if it was renamed.
 
     The id is a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N), whose revision
     wins. Offline, a branch or tag is looked up among those that the local cache has seen.
@@ -103,7 +103,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
 
 def embedded_folder(id: str) -> Path | None:
-    """The folder of a repository of the embedded demo; None where the id does not start with `DEMO_PREFIX`."""
+    """Return the folder of a repository of the demo; None where the id does not start with `DEMO_PREFIX`."""
     if not id.startswith(DEMO_PREFIX):
         return None
     name = id.removeprefix(DEMO_PREFIX)
@@ -116,7 +116,7 @@ def embedded_folder(id: str) -> Path | None:
 
 
 def embedded_ids(kind: str) -> tuple[str, ...]:
-    """Ids of the embedded "datasets", "checkpoints" or "encoders", sorted."""
+    """Return the ids of the embedded "datasets", "checkpoints" or "encoders", sorted."""
     return tuple(sorted(DEMO_PREFIX + folder.name for folder in _embedded(kind)))
 
 
@@ -125,12 +125,12 @@ def _embedded(kind: str) -> list[Path]:
 
 
 def license_of(tags: Sequence[str] | None) -> str | None:
-    """The license among the tags of a repository."""
+    """Return the license among the tags of a repository."""
     return next((tag.removeprefix(_LICENSE) for tag in tags or () if tag.startswith(_LICENSE)), None)
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
-    """The files of a repository by path; one request, none offline (then the cached files)."""
+    """Return the files of a repository by path, with one request; offline the cached ones, with none."""
     if repo.folder is not None:
         return _on_disk(repo.folder)
     from huggingface_hub import constants, try_to_load_from_cache
@@ -160,7 +160,7 @@ class NoMatchingFileError(EmmsError):
 
 
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """The folder with the files that match shell patterns, those in the cache without a request; one has to match."""
+    """Return the folder with the files that match shell patterns, after downloading those that are not cached."""
     if repo.folder is not None:
         return repo.folder
     folder = request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision)
@@ -173,7 +173,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
 
 def conversions(repo: Repo) -> dict[str, Repo]:
-    """The open pull requests in which the Hub's bot adds weights as safetensors; ref → the repository at its commit."""
+    """Return ref → repository of each open pull request in which the Hub's bot adds weights as safetensors."""
     pulls = request(
         lambda api: list(api.get_repo_discussions(repo.id, repo_type=repo.kind, author=_CONVERSION_BOT)),
         repo.id,
@@ -191,18 +191,18 @@ def conversions(repo: Repo) -> dict[str, Repo]:
 
 
 def on_this_machine(id: str) -> bool:
-    """Whether `resolve` looks for this name on this machine only."""
+    """Return whether `resolve` looks for this name on this machine only."""
     return _is_path(Path(id).expanduser(), id) or looks_like_path(id)
 
 
 def looks_like_path(id: str) -> bool:
-    """Whether the text can only be a path, whether or not something is there."""
+    """Return whether the text can only be a path, whether or not something is there."""
     nested = id.count("/") > 1 and "@" not in id
     return id.startswith((".", "/", "~", os.sep)) or id.endswith(_DATA_FILES) or "\\" in id or nested
 
 
 def content_revision(path: Path) -> str:
-    """Hashes names and bytes of a file, or of all files of a folder but the hidden ones: "local-" and 16 hex digits.
+    """Return "local-" and 16 hex digits: the hash of a file, or of a folder's visible files and their names.
 
     A process reads them again only where the file system shows that one has changed since.
     """

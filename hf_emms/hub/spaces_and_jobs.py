@@ -39,7 +39,7 @@ _MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
 
 
 def require_space(id: str) -> Account:
-    """Whose token is in use, where it may write to a Space; asked before the Space's files are made."""
+    """Return the owner of the token in use; an EmmsError where it may not write to the Space."""
     account = who_am_i()
     require_push(account, id, "space", instead=use("repo_id", f"{account.name}/{id.rpartition('/')[2]}"))
     return account
@@ -60,7 +60,7 @@ def publish_space(
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> str:
-    """Uploads a folder to a Space in one commit, whose address it returns; a new Space is deleted again if that fails.
+    """Upload a folder to a Space in a commit, and return its address; a new Space is deleted if that fails.
 
     Files of the Space stay, but those of the patterns `replace` that the folder doesn't have. Without `hardware`, a new
     Space gets what the account can have. `free` is what is free for everyone instead, for a refusal. Everybody may read
@@ -102,12 +102,12 @@ def publish_space(
 
 
 def sdk_of(id: str) -> str:
-    """The SDK of a Space: "gradio", "static" or "docker"."""
+    """Return the SDK of a Space: "gradio", "static" or "docker"."""
     return request(lambda api: str(api.space_info(id).sdk), id, "space")
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
-    """Waits until a Space has been built and started; `progress` gets every new stage, the last one is returned."""
+    """Return the stage of a Space once it is built and started; `progress` gets every new stage until then."""
     end, before = time.monotonic() + seconds, ""
     while True:
         stage = request(lambda api: str(api.get_space_runtime(id).stage), id, "space")
@@ -167,7 +167,7 @@ class Job:
 
 
 def hardware() -> dict[str, Hardware]:
-    """The flavors that jobs may ask for, by name."""
+    """Return the flavors that jobs may ask for, by name."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -179,7 +179,7 @@ def hardware() -> dict[str, Hardware]:
 
 
 def start_job(account: Account, spec: JobSpec) -> Job:
-    """Starts a job in the name of an account; its bucket is made where there is none, a private one.
+    """Start a job in the name of an account and return it; its bucket, where there is none, is made as a private one.
 
     Sent once only: a request that is repeated might pay twice.
     """
@@ -211,7 +211,7 @@ def start_job(account: Account, spec: JobSpec) -> Job:
 
 
 def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
-    """The jobs of an account that have these labels, the latest first."""
+    """Return the jobs of an account that have these labels, the latest first."""
     jobs = request(
         lambda api: [_job(job, account) for job in api.list_jobs(labels=labels, namespace=account.name)],
         "the list of jobs",
@@ -221,7 +221,7 @@ def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
 
 
 def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
-    """The lines of a job's log: as they come, until it has ended, or those that are there."""
+    """Yield the lines of a job's log: as they come until it has ended, or those that are there."""
     from huggingface_hub import HfApi
 
     with translate_hub_errors(f"the log of job {job.id}", hints=_JOB_HINTS):
@@ -229,7 +229,7 @@ def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
 
 
 def job_stage(job: Job) -> tuple[str, str]:
-    """The stage of a job (`JOB_SUCCEEDED` where it has succeeded), and the Hub's message about it."""
+    """Return the stage of a job (`JOB_SUCCEEDED` where it has succeeded), and the Hub's message about it."""
     status = request(
         lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hints=_JOB_HINTS
     )

@@ -32,12 +32,12 @@ _UNWANTED = ".uninstalled"
 
 
 def source_folder() -> Path:
-    """The metric as it is published, which ``evaluate.load`` takes as it is."""
+    """Return the folder of the metric as it is published, which ``evaluate.load`` takes."""
     return Path(__file__).parent / "emms"
 
 
 def modules_cache() -> Path:
-    """Where evaluate keeps modules, by the same environment variables in the same order.
+    """Return the folder where evaluate keeps modules, by the same environment variables in the same order.
 
     Refused is a relative path, which evaluate would make wherever it is run.
     """
@@ -58,7 +58,7 @@ def installed_module() -> Path:
 
 
 def is_installed() -> bool:
-    """Whether the module is there, whole and as this version would write it."""
+    """Return whether the module is there, whole and as this version would write it."""
     try:
         return installed_module().read_bytes() == MODULE.encode()
     except OSError:
@@ -66,7 +66,7 @@ def is_installed() -> bool:
 
 
 def install() -> Path:
-    """Puts the module into the cache, or repairs it, and returns its path; many processes may do so at once."""
+    """Write the module to the cache, or repair it, and return its path; many processes may do so at once."""
     module = installed_module()
     try:
         (_package() / _UNWANTED).unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def install() -> Path:
 
 
 def uninstall() -> tuple[Path, ...]:
-    """Removes every version of the module, whose folders it returns; ``import hf_emms`` does not put it back."""
+    """Delete every version of the module and return their folders; ``import hf_emms`` writes it no more."""
     import shutil
 
     package = _package()
@@ -97,7 +97,7 @@ def uninstall() -> tuple[Path, ...]:
 
 
 def install_on_import() -> None:
-    """Makes ``evaluate.load("emms")`` work after ``import hf_emms``; one line in the log where it cannot."""
+    """Write the module at ``import hf_emms``, for ``evaluate.load("emms")``; log a line where it cannot be."""
     if os.environ.get(OPT_OUT, "1").lower() in ("0", "false", "no", "off"):
         return
     try:
@@ -115,7 +115,7 @@ def _package() -> Path:
 
 
 def _write(module: Path) -> None:
-    """Appears whole or not at all: evaluate fails on any folder of that kind that has no module in it."""
+    """Write the module so that its folder appears whole: evaluate fails on a folder without a module."""
     import shutil
 
     folder, package = module.parent, module.parent.parent
@@ -143,7 +143,7 @@ _BRINGS = "The package hf-emms brings it."
 def publish_metric(
     repo_id: str, *, hardware: str | None = None, private: bool = False, package: str | None = None
 ) -> str:
-    """Publishes the metric as a Gradio Space, in one commit whose address it returns; an existing Space is updated.
+    """Publish the metric as a Gradio Space and return the address of the commit; an existing Space is updated.
 
     Args:
         repo_id: "USER/emms": ``evaluate.load`` asks a Space for the file that has the Space's name.

@@ -24,7 +24,7 @@ _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--che
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
-    """The command that scores some checkpoints of a ranking again, at the same revisions."""
+    """Return the command that scores some checkpoints of a ranking again, at the same revisions."""
     settings = {
         "dataset": pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset),
         **{name: getattr(ranking, name) or None for name in ("config", "split", "task")},
@@ -52,7 +52,7 @@ def _is_on_card(setting: Setting, value: Any) -> bool:
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
-    """``ORG/NAME@SHA`` where the revision is a commit; else the id (or `unpinned`) as it is."""
+    """Return ``ORG/NAME@SHA`` where the revision is a commit; else the id (or `unpinned`) as it is."""
     if is_commit(revision):
         return f"{id.partition('@')[0]}@{revision}"
     return unpinned or id
@@ -65,7 +65,7 @@ class _PackedEntries(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What a card shows of one ranking.
+    """The part of a ranking that a card shows.
 
     Attributes:
         ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str | None, str, str]:
-        """What a newer ranking replaces: the one of the same dataset, config, split and task."""
+        """Return dataset, config, split and task: a newer ranking with the same replaces this one."""
         ranking = self.ranking
         return ranking.dataset_id, ranking.config, ranking.split, ranking.task
 
@@ -97,18 +97,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def weights(self) -> list[float]:
-        """Of the F-labels, in the EMMS score of the card's checkpoint."""
+        """Return the weights of the F-labels in the EMMS score of the card's checkpoint."""
         score = emms_score(self.row.scores) if self.row else None
         return (score.details.get("weights") if score else None) or []
 
     @property
     def estimators(self) -> tuple[str, ...]:
-        """Those that scored any of the rows, in the ranking's order."""
+        """Return the estimators that scored any of the rows, in the ranking's order."""
         return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
 
 
 def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
-    """What a checkpoint's card shows of a ranking; an EmmsError where that has no score for it on all rows."""
+    """Return the entry of a checkpoint's card; an EmmsError where the ranking has no score for it on all rows."""
     row = ranking.row(checkpoint)
     if row.rank is None:
         raise EmmsError(
@@ -125,7 +125,7 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | No
 
 
 def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
-    """What a dataset's card shows of a ranking; an EmmsError where that has no scored checkpoint."""
+    """Return the entry of a dataset's card; an EmmsError where the ranking has no scored checkpoint."""
     scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:
         raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
@@ -133,7 +133,7 @@ def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
 
 
 def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
-    """The entries with a new one, which replaces its predecessor or follows the others."""
+    """Return the entries with a new one, which replaces its predecessor or follows the others."""
     old = next((entry for entry in entries if entry.key == new.key), None)
     if old is None:
         return (*entries, new)
@@ -143,7 +143,7 @@ def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
 
 
 def pack(entries: Sequence[Entry], about: str) -> dict[str, Any]:
-    """Entries as plain data for `readme.data_comment`; `about` is "model" or "dataset"."""
+    """Return entries as plain data for `readme.data_comment`; `about` is "model" or "dataset"."""
     plain = msgspec.to_builtins(entries)
     for entry in plain:
         rows = entry["ranking"]["rows"]
@@ -156,7 +156,7 @@ def _without_seconds(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(data: Any, about: str) -> tuple[Entry, ...]:
-    """Entries from what `readme.section_data` read; none for None.
+    """Return the entries in the data that `readme.section_data` read; none for None.
 
     Raises:
         EmmsError: written by a newer version, for another kind of card, or damaged.
@@ -197,7 +197,7 @@ def _scored(ranking: Ranking) -> list[Row]:
 def _entry(
     ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
 ) -> Entry:
-    """An entry: `rows` are shown, the command ranks those of `again`, the card is of `checkpoint`."""
+    """Return an entry that shows `rows`, whose command ranks those of `again`, on the card of `checkpoint`."""
     costs = runs_models(ranking)
     shown = tuple(_card_row(row, whole=row is checkpoint, costs=costs) for row in rows)
     command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
@@ -211,7 +211,7 @@ def _entry(
 
 
 def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
-    """A row as a card needs it; with what it took, and how its model was run, where that is more than features."""
+    """Return a row as a card needs it, with its time and its notes where models themselves were run."""
     details = ("r2", "weights") if whole else ("r2",)
     scores = {
         name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in details})
@@ -227,7 +227,7 @@ def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
 
 
 def _without_empty(value: Any) -> Any:
-    """Plain data without what reads back as the default."""
+    """Return plain data without the values that read back as the default."""
     if not isinstance(value, dict):
         return value
     short = {name: _without_empty(item) for name, item in value.items()}

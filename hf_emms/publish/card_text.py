@@ -52,7 +52,7 @@ _NAME_WIDTH = 40
 
 
 def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
-    """The section of a model card, from marker to marker; without a checkpoint, that of the dataset's card.
+    """Return the section of a model card, from marker to marker; without a checkpoint, of the dataset's card.
 
     Args:
         ranking: what it shows.
@@ -71,7 +71,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 
 
 def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
-    """The section of a card, with all entries."""
+    """Return the section of a card, with all entries."""
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
     first = {entry.estimators[0] for entry in entries}
     controls = [markdown_text(title_of(name)) for name in estimators if name not in {*EMMS, *first}]
@@ -88,7 +88,7 @@ def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
 
 
 def rendered_template(name: str, **values: Any) -> str:
-    """One of our templates with its values; what comes from outside passes its filters."""
+    """Return a template filled with values; values from outside pass its filters."""
     return redacted(_environment().get_template(name).render(values))
 
 
@@ -130,12 +130,12 @@ def _environment() -> jinja2.Environment:
 
 
 def markdown_text(value: Any) -> str:
-    """Escapes a value for a line of Markdown or a cell of a table."""
+    """Return a value escaped for a line of Markdown or a cell of a table."""
     return _without_calls(_PUNCTUATION.sub(r"\\\1", single_line(value)))
 
 
 def _code_span(value: Any) -> str:
-    """A code span that ends where it should, whatever backticks the text has; safe in a table."""
+    """Return a code span, safe in a table, that no backticks in the text can end."""
     line = _no_comment(single_line(value)).replace("|", "\N{BROKEN BAR}")
     fence = "`" * (_longest_backticks(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") or not line else ""
@@ -143,7 +143,7 @@ def _code_span(value: Any) -> str:
 
 
 def _code_block(value: str, language: str = "") -> str:
-    """A fenced code block that nothing in the text can end."""
+    """Return a fenced code block that nothing in the text can end."""
     lines = "\n".join(_no_comment(line) for line in value.splitlines())
     fence = "`" * max(3, _longest_backticks(lines) + 1)
     return f"{fence}{language}\n{lines}\n{fence}"
@@ -179,13 +179,13 @@ def _title(column: TableColumn, about: CardKind) -> str:
 
 
 def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
-    """Spaces that do not break: a narrow table cell keeps a number and its error together."""
+    """Return the text of a cell with spaces that do not break, which keep a number and its error together."""
     text = column.text(ranking, row) if column.applies(ranking, "model card") else MISSING
     return markdown_text(text).replace(" ", "\u00a0")
 
 
 def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> list[TableColumn]:
-    """Those that follow the rank; each card's checkpoint is one row."""
+    """Return the columns that follow the rank; each entry is a row of the table, its checkpoint's."""
     rankings = [entry.ranking for entry in entries]
     shown = [msgspec.structs.replace(entry.ranking, rows=(entry.row,)) for entry in entries if entry.row]
     return [
@@ -202,7 +202,7 @@ def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
 
 
 def _chart(entry: Entry) -> str:
-    """One line a checkpoint: its rank, its name, a dot at its first score and a bar of two standard errors around it.
+    """Return a chart in text: a line a checkpoint, with a dot at its first score and a bar of two standard errors.
 
     The axis runs from the lowest to the highest value shown. The card's checkpoint is marked.
     """
@@ -242,7 +242,7 @@ def _shortened(name: str) -> str:
 
 
 def _display_width(name: str) -> int:
-    """The width of a name in a monospaced font."""
+    """Return the width of a name in a monospaced font."""
     if name.isascii():
         return len(name)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)

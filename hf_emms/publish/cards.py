@@ -32,7 +32,7 @@ class Card:
     entries: tuple[Entry, ...]
 
     def updated(self, readme: bytes | None) -> bytes:
-        """The README with a section on the rankings; entries of others stay, and every byte outside the section.
+        """Return the README with a section on the rankings; other entries stay, and every byte outside the section.
 
         Raises:
             EmmsError: the markers or the data between them are broken.
@@ -46,7 +46,7 @@ class Card:
             raise EmmsError(f"{self.kind} {self.repo_id!r}: {error.message}", error.hint) from error
 
     def _new_readme(self) -> bytes:
-        """The least that the Hub takes for a card."""
+        """Return a README with the least that the Hub takes for a card."""
         from huggingface_hub import DatasetCardData, ModelCardData
 
         tasks = dict.fromkeys(hub_tag(ranking.task) for ranking in self.rankings)
@@ -57,7 +57,7 @@ class Card:
 def model_card(
     rankings: Sequence[Ranking], repo_id: str, *, checkpoint: str | None = None, leaderboard: str | None = None
 ) -> Card:
-    """The card of a checkpoint, whose name in the rankings may not be the repository's (a folder, say).
+    """Return the card of a checkpoint, whose name in the rankings may not be the repository's (a folder, say).
 
     Raises:
         EmmsError: a ranking doesn't hold the checkpoint, or has no score for it.
@@ -67,7 +67,7 @@ def model_card(
 
 
 def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None = None) -> Card:
-    """The card of a dataset: the best checkpoints to start from.
+    """Return the card of a dataset: the best checkpoints to start from.
 
     Raises:
         EmmsError: a ranking is of another dataset, or has no scored checkpoint.
@@ -83,7 +83,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
 
 
 def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) -> tuple[list[Card], list[str]]:
-    """The cards of all checkpoints, in the order of the first ranking that holds them, and why some have none."""
+    """Return the cards of all checkpoints, in the order of their first ranking, and why some have none."""
     named: dict[str, list[tuple[Ranking, str]]] = {}
     left_out = []
     for ranking in rankings:
@@ -103,7 +103,7 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
 
 
 def preview(card: Card) -> str:
-    """The change as a unified diff; empty where there is none."""
+    """Return the change as a unified diff; empty where there is none."""
     before = hub.read_file(card.repo_id, card.kind, README)
     after = card.updated(before)
     if before == after:
@@ -114,12 +114,12 @@ def preview(card: Card) -> str:
 
 
 def push(card: Card) -> hub.Outcome:
-    """Commits the change to main."""
+    """Commit the change to main."""
     return hub.push(card.repo_id, card.kind, _change(card), title=_TITLES[card.kind])
 
 
 def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Outcome:
-    """Opens a pull request, or updates the account's earlier one; `again` even where the owner has closed that."""
+    """Open a pull request, or update the account's earlier one; `again` even where the owner has closed that."""
     return hub.propose(
         card.repo_id,
         card.kind,
@@ -156,6 +156,6 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
 
 
 def _diff_lines(content: bytes) -> list[str]:
-    """Lines as diff and patch count them: ended by line feeds and nothing else."""
+    """Return lines as diff and patch count them: ended by line feeds and nothing else."""
     pieces = content.decode().split("\n")
     return [f"{piece}\n" for piece in pieces[:-1]] + ([pieces[-1]] if pieces[-1] else [])

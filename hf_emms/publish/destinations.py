@@ -25,7 +25,7 @@ IN_JOB = "HF_EMMS_JOB"
 
 
 class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
-    """Where a ranking was published: the results dataset, and the path of the JSON file there."""
+    """The place of a published ranking: the results dataset, and the path of the JSON file there."""
 
     repo_id: str
     path: str
@@ -40,12 +40,12 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
 
     @property
     def line(self) -> str:
-        """The line of a log: a sentence, or in a job this record in JSON, which who started the job reads."""
+        """Return the line of a log: a sentence, or this record in JSON where a job's log is read by a program."""
         return msgspec.json.encode(self).decode() if os.environ.get(IN_JOB) else self.in_words
 
 
 class ResultsFolder:
-    """One JSON file a ranking, as ``hf-emms pull results`` lays them out.
+    """A folder with a JSON file for each ranking, as ``hf-emms pull results`` lays them out.
 
     Raises:
         EmmsError: the folder cannot be written.
@@ -59,7 +59,7 @@ class ResultsFolder:
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:
-        """The ranking at a path (see `path_of`), or None; an EmmsError where it cannot be read."""
+        """Return the ranking at a path (see `path_of`), or None; an EmmsError where it cannot be read."""
         file = self._file(path)
         try:
             return Ranking.from_json(file.read_bytes())
@@ -72,7 +72,7 @@ class ResultsFolder:
             ) from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Merges a ranking with the one at its path, and writes both in one; returns them.
+        """Write a ranking, merged with the one at its path, and return both in one.
 
         Other processes and threads that add to the folder wait meanwhile.
         """
@@ -87,7 +87,7 @@ class ResultsFolder:
         return whole
 
     def flush(self) -> None:
-        """Everything is written already."""
+        """Do nothing: everything is written already."""
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{path}.json"
@@ -110,14 +110,14 @@ class ResultsDataset:
         self._last_try = time.monotonic()
 
     def ranking_at(self, path: str) -> Ranking | None:
-        """The ranking at a path (see `path_of`), or None."""
+        """Return the ranking at a path (see `path_of`), or None."""
         ranking = self._rankings.get(path)
         if ranking is not None:
             self._name(path)
         return ranking
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Merges a ranking with the one at its path; a commit that fails is tried again with the next one."""
+        """Merge a ranking with the one at its path, and return both; a commit that fails is repeated with the next."""
         path = path_of(ranking)
         whole = self._rankings[path] = merged(self._rankings.get(path), ranking)
         self._waiting.setdefault(path, []).append(ranking)
@@ -129,7 +129,7 @@ class ResultsDataset:
         return whole
 
     def flush(self) -> None:
-        """Commits what is not published yet."""
+        """Commit the rankings that are not published yet."""
         self._last_try = time.monotonic()
         if not self._waiting:
             return
@@ -139,7 +139,7 @@ class ResultsDataset:
         self._waiting = {}
 
     def _name(self, path: str) -> None:
-        """Names a published ranking, once: who follows a job reads it in the log."""
+        """Write the name of a published ranking to the log, once, for whoever follows a job."""
         if path not in self._named:
             self._named.add(path)
             self._on_note(PublishedRanking(self._repo_id, f"{JSON_FOLDER}/{path}.json").line)

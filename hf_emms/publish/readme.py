@@ -31,7 +31,7 @@ _JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\
 
 
 def section_span(readme: bytes) -> tuple[int, int] | None:
-    """The offsets of the first byte of the section's markers and of the byte behind them; None without a section.
+    """Return the offsets of the section's first byte and of the byte behind it; None without a section.
 
     Raises:
         EmmsError: a marker is damaged, or they are not one start and one end.
@@ -61,7 +61,7 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
 
 
 def put_section(readme: bytes, section: str) -> bytes:
-    """The README with the section in the place of the one that it has, or at its end.
+    """Return the README with the section in the place of its earlier one, or at its end.
 
     Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
     of the section, the README is what it was before; its line breaks are those of the section too.
@@ -87,7 +87,7 @@ def put_section(readme: bytes, section: str) -> bytes:
 
 
 def _open_block(readme: bytes) -> int:
-    """The offset of the first byte of a block that nothing closes; of the end where all are closed."""
+    """Return the offset of the first byte of a block that nothing closes; of the end where all are closed."""
     from markdown_it import MarkdownIt
 
     text = readme.decode()
@@ -105,7 +105,7 @@ def _open_block(readme: bytes) -> int:
 
 
 def data_comment(value: Any) -> str:
-    """The comment that keeps plain data inside a section, on one line."""
+    """Return the comment, a single line, that keeps plain data inside a section."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char, escape in _JSON_ESCAPES.items():
         text = text.replace(char, escape)
@@ -113,7 +113,7 @@ def data_comment(value: Any) -> str:
 
 
 def section_data(readme: bytes) -> Any:
-    """The data of the section, as `data_comment` was given it; None where there is no section."""
+    """Return the data that `data_comment` wrote into the section; None where there is no section."""
     span = section_span(readme)
     if span is None:
         return None
@@ -133,7 +133,7 @@ def section_data(readme: bytes) -> Any:
 
 
 def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
-    """The README with some top-level fields of its front matter set; a value of None removes the field.
+    """Return the README with some top-level fields of its front matter set; None removes a field.
 
     Comments, the order and the spelling of all other fields stay, as do line breaks.
     """

@@ -35,7 +35,7 @@ LAYOUT_VERSION = 2
 
 
 def parquet_rows(ranking: Ranking, path: str) -> bytes:
-    """A Parquet file of the rows, with the same columns and types for all rankings, so that all files are one table."""
+    """Return the rows as a Parquet file; all rankings have the same columns, so that their files are a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -88,7 +88,7 @@ def _schema() -> pa.Schema:
 def publish(
     rankings: Sequence[Ranking], repo_id: str, *, private: bool = False, proposed_by: hub.Account | None = None
 ) -> hub.Outcome:
-    """Adds rankings to a results dataset in one commit or pull request; without one the dataset is created first.
+    """Add rankings to a results dataset, which is created where there is none, in a commit or a pull request.
 
     Rows are merged with those of the ranking at the same path. What others commit meanwhile is read again, so that
     nothing is lost; a result that is there already makes no commit. `proposed_by` opens a pull request instead of
@@ -121,7 +121,7 @@ def _push(
 
 
 def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str:
-    """Adds a ranking to a results dataset on the Hub, which is created where there is none.
+    """Add a ranking to a results dataset on the Hub, which is created where there is none.
 
     Args:
         ranking: to add.
@@ -139,7 +139,7 @@ def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str
 
 
 def publish_wheel(repo_id: str) -> None:
-    """Puts this version of hf-emms into a results dataset, for jobs; the dataset is made where there is none."""
+    """Upload this version of hf-emms to a results dataset, for jobs; the dataset is made where there is none."""
     content = wheel.build()
     _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
@@ -150,7 +150,7 @@ def publish_wheel(repo_id: str) -> None:
 
 
 def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
-    """Rankings by their path (see `path_of`), and in words which files could not be read.
+    """Return rankings by their path (see `path_of`), and a sentence for each file that could not be read.
 
     Args:
         place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
@@ -167,7 +167,7 @@ def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
 
 
 def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
-    """The rankings in a folder, at any depth, by their path there, and in words which files could not be read."""
+    """Return the rankings in a folder, at any depth, by their path, and a sentence for each unreadable file."""
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):
@@ -183,7 +183,7 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
 
 @dataclass(frozen=True)
 class KnownRankings:
-    """The rankings of a results dataset or a folder at its exact state, and in words what could not be read."""
+    """The rankings of a results dataset or a folder at its exact state, and notes on files that could not be read."""
 
     repo: hub.Repo
     rankings: tuple[Ranking, ...]
@@ -191,7 +191,7 @@ class KnownRankings:
 
     @classmethod
     def read(cls, place: str) -> Self:
-        """Reads those of "ORG/NAME[@REVISION]" or a folder; an EmmsError where none can be read."""
+        """Return the rankings of "ORG/NAME[@REVISION]" or a folder; an EmmsError where none can be read."""
         repo = hub.resolve(place, "dataset")
         rankings, problems = _rankings_in(repo)
         if not rankings:
@@ -206,7 +206,7 @@ class KnownRankings:
         return cls(repo, tuple(rankings.values()), notes)
 
     def elsewhere(self, task_id: str, dataset_id: str, config: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
-        """The `mean_ranks` of checkpoints on a task's datasets but this one, and notes on where they are from."""
+        """Return the `mean_ranks` of checkpoints on a task's other datasets, and notes that name their source."""
         others = [
             ranking
             for ranking in self.rankings
@@ -277,7 +277,7 @@ def _listed(ranking: Ranking, path: str) -> ListedRanking:
 
 
 def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRanking]) -> bytes:
-    """The card with some rankings added to its table, or brought up to date in it."""
+    """Return the card with some rankings added to its table, or brought up to date in it."""
     lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b"")), *new)}
     lines = [lines_by_path[path] for path in sorted(lines_by_path)]
     data = data_comment({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
@@ -293,7 +293,7 @@ class _PackedListing(msgspec.Struct):
 
 
 def _listing(data: Any) -> tuple[ListedRanking, ...]:
-    """The lines of a card's data."""
+    """Return the lines of a card's data."""
     if data is None:
         return ()
     try:

@@ -64,7 +64,7 @@ class Published:
 
 
 def source_folder() -> Path:
-    """The Space's files: inside the installed package; in a checkout they are next to it."""
+    """Return the folder of the Space's files: inside the installed package; in a checkout it is next to it."""
     package = Path(str(resources.files("hf_emms")))
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
@@ -73,7 +73,7 @@ def source_folder() -> Path:
 
 
 def files() -> dict[str, bytes]:
-    """Path → content of the files that are published: the Space's own, and the modules of hf_emms that it uses."""
+    """Return path → content of the published files: the Space's own, and the modules of hf_emms that it uses."""
     folder, package = source_folder(), Path(str(resources.files("hf_emms")))
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
@@ -89,7 +89,7 @@ def write_files(folder: Path) -> None:
 
 
 def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
-    """Front matter by which the pages of models and datasets link to a Space with these rankings of a dataset."""
+    """Return the front matter by which pages of models and datasets link to a Space with these rankings."""
     shown = sorted(rankings, key=path_of)
     models = [row.checkpoint.partition("@")[0] for ranking in shown for row in ranking.rows if is_commit(row.revision)]
     datasets = [ranking.dataset_id for ranking in shown if is_commit(ranking.dataset_revision)]
@@ -99,7 +99,7 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
 
 
 def static_files(folder: Path, results: str) -> dict[str, bytes]:
-    """Path → content of the leaderboard without a server, of the rankings in a folder; the app's own code draws it."""
+    """Return path → content of a leaderboard without a server, which the app's own code draws."""
     source = source_folder()
     path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as made:
@@ -129,7 +129,7 @@ def publish(
     wait: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Published:
-    """Creates or updates the Space of a results dataset in one commit.
+    """Create or update the Space of a results dataset in a commit.
 
     A static one shows what the dataset holds now, without a server. `secrets` are the names of environment
     variables whose values become its secrets; `progress` is called with every new stage.
@@ -167,7 +167,7 @@ def publish(
 
 
 def serve(settings: Mapping[str, str]) -> int:
-    """Runs the Space on this machine, with environment variables; returns the exit status, 0 if the user ended it."""
+    """Run the Space on this machine and return its exit status, which is 0 if the user ended it."""
     for module in ("gradio", "msgspec", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise EmmsError(f"the leaderboard needs {module}, which is not installed", install_command("space"))

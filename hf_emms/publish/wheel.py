@@ -23,7 +23,7 @@ _LEFT_OUT = ("__pycache__", ".pytest_cache")
 
 
 def build() -> bytes:
-    """The wheel: the files of the package as they are, and the metadata that it was installed with."""
+    """Return the wheel: the files of the package as they are, and the metadata that it was installed with."""
     package = Path(str(resources.files("hf_emms")))
     files = {f"hf_emms/{name}": content for name, content in _files(package).items()}
     checkout = package.parent
@@ -41,7 +41,7 @@ def build() -> bytes:
 
 
 def requirement(page: str) -> str:
-    """What pip and uv install, where a public repository of the Hub, by the address of its page, holds the wheel."""
+    """Return the requirement for pip and uv of the wheel in a public repository of the Hub, by its page's address."""
     return f"hf-emms @ {page}/resolve/main/{NAME}"
 
 

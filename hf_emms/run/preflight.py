@@ -22,7 +22,6 @@ from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_f
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
-from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
@@ -104,8 +103,6 @@ def cost_of(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cos
         weights = _total(needed_weights(repo, files, memory))
     except EmmsError as error:
         return Cost(problem=error.message)
-    if repo.folder is None:
-        remember(repo.id, KnownModel(bytes=weights), memory)
     return Cost(
         len(needed),
         _total(file for file in needed if not file.cached),

@@ -18,7 +18,6 @@ from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
-from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
@@ -291,8 +290,6 @@ def store_row(row: Row, plan: Plan) -> None:
         return
     extraction, cache = plan.to_run[row.checkpoint], plan.session.cache
     cache.put_json("rows", row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
-    if extraction.repo.folder is None:
-        remember(extraction.repo.id, KnownModel(row.parameters), cache)
 
 
 def path_in_results(plan: Plan) -> str:

@@ -23,7 +23,6 @@ from hf_emms.hub import (
     weight_dtypes,
     weight_hashes,
 )
-from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
@@ -151,7 +150,6 @@ class ModelSearch:
             raise EmmsError(f"{size:,} parameters")
         elif self.max_memory is not None and _OVERHEAD * memory > self.max_memory:
             raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
-        remember(model.id, KnownModel(size, license=model.license))
         return model
 
 

@@ -16,7 +16,6 @@ from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.quick_python import python
 from tests.helpers.rankings import NAMES, example, ranking
-from tests.hub import Hub
 
 __all__ = ["cli", "home", "hub"]
 
@@ -172,44 +171,6 @@ def test_what_cannot_be_used_is_said_at_once(cli: CommandLine, kept: Path, tmp_p
     told(cli.run("compare", kept, tmp_path / "broken.json"), "broken.json: this is not a ranking", "n_inputs")
     told(
         cli.run(*run, table(tmp_path, GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "z,org"))), "z"
-    )
-
-
-# ---- truth from cards --------------------------------------------------------------------------------------------
-
-
-def card(dataset: str, *results: tuple[str, float, str]) -> str:
-    metrics = "".join(
-        f"""
-  - task: {{type: image-classification}}
-    dataset: {{name: Beans, type: {dataset}, split: {split}}}
-    metrics: [{{type: {metric}, value: {value}}}]"""
-        for metric, value, split in results
-    )
-    return f"---\nmodel-index:\n- name: x\n  results:{metrics}\n---\n# x\n"
-
-
-def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Path) -> None:
-    data = "AI-Lab-Makerere/beans"
-    both = (("accuracy", 0.5, "train"), ("accuracy", 0.91, "test"), ("f1", 0.2, "test"))
-    hub.store.put_files("cards/a", {"README.md": card(data, *both)})
-    hub.store.put_files("cards/b", {"README.md": card("beans", ("accuracy", 88.5, "validation"))})
-    hub.store.put_files("cards/c", {"README.md": card(data, ("null", 0.99, "test"))})
-    result = f"- dataset: {{id: {data}, task_id: accuracy}}\n  value: 70\n"
-    hub.store.put_files("cards/d", {"README.md": "# d\n", ".eval_results/beans.yaml": result})
-    file = tmp_path / "ranking.json"
-    file.write_text(ranking("cards").to_json())
-    done = cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--format", "json")
-    assert done.code == 0, done.err
-    points = {one["checkpoint"]: one["truth"] for one in json.loads(done.out)["targets"][0]["points"]}
-    assert points == {"cards/a": 91, "cards/b": 88.5, "cards/d": 70}
-    assert "cards/a: accuracy 0.91 (taken as a share: × 100) on AI-Lab-Makerere/beans, test, from README.md" in done.err
-    assert "cards/d: accuracy 70 on AI-Lab-Makerere/beans, from .eval_results/beans.yaml" in done.err
-    assert "no truth for: cards/c" in done.err
-    told(
-        cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--metric", "bleu"),
-        "'bleu'",
-        "accuracy, f1",
     )
 
 

@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-import torchvision
 import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.features.torchvision_models import save_torchvision
 from hf_emms.inputs import IMAGE
 from hf_emms.registry import installed_version
 from tests import ROOT
@@ -33,9 +31,7 @@ from tests.helpers.tiny_families import (
     START,
     TEXT_FAMILIES,
     captioner,
-    googlenet,
     llava,
-    shaken,
     timm_checkpoint,
 )
 
@@ -51,7 +47,7 @@ def same_alone_and_together(extractor, inputs) -> np.ndarray:
 
 
 def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
-    built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "torchvision"}
+    built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper"}
     alone = [row for row in ARCHITECTURES if row.input_kind in ("image", "text")]
     missing = [row.family for row in alone if not built & {*row.model_types}]
     assert missing == []
@@ -154,33 +150,6 @@ def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch
     with pytest.raises(EmmsError, match="timm, which is not installed") as error:
         plan_extraction(repo_of(tmp_path), IMAGE, "t")
     assert error.value.hint == "pip install './hf-emms[timm]'  # a clone of its repository; on no package index yet"
-
-
-def test_googlenet_of_torchvision(zoo: Path) -> None:
-    extractor = load(googlenet(zoo))
-    assert extractor.info().architecture == "torchvision googlenet"
-    assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == 1024
-
-
-def test_torchvision_gives_what_its_own_classifier_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(7)
-    trained = torchvision.models.mnasnet0_5(weights=None).eval()
-    shaken(trained)
-    weights = torchvision.models.MNASNet0_5_Weights.IMAGENET1K_V1
-    cached = tmp_path / "hub" / "checkpoints"
-    cached.mkdir(parents=True)
-    torch.save(trained.state_dict(), cached / weights.url.rpartition("/")[2])
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    save_torchvision("mnasnet0_5", tmp_path / "saved")
-    pixels = torch.stack([weights.transforms(antialias=True)(picture) for picture in pictures()[:3]])
-    with torch.no_grad():
-        logits = trained.classifier(torch.from_numpy(rows(load(tmp_path / "saved"), pictures()[:3])))
-        torch.testing.assert_close(logits, trained(pixels), atol=1e-3, rtol=1e-3)
-
-
-def test_what_torchvision_does_not_have_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(EmmsError, match="torchvision has no 'googlenet9'"):
-        save_torchvision("googlenet9", tmp_path)
 
 
 # --- captioners -------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import torch
 import transformers
 from timm.models import save_for_hf
 
-from hf_emms.features.torchvision_models import save_torchvision
 from tests.helpers.sound import clap
 from tests.helpers.tiny_checkpoints import TEXT, VISION, build
 
@@ -161,14 +160,6 @@ def timm_checkpoint(root: Path, name: str) -> Path:
         for key in ("input_size", "test_input_size"):
             config["pretrained_cfg"][key] = [3, pixels, pixels]
         (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def googlenet(root: Path) -> Path:
-    """The folder of a GoogLeNet with random weights, from torchvision."""
-    folder = root / "googlenet"
-    if not folder.exists():
-        save_torchvision("googlenet", folder, weights=None)
     return folder
 
 

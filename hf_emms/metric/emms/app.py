@@ -47,7 +47,7 @@ WAITING = "The score appears here."
 
 
 def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Features, and two F-labels of the same hidden cause, one of them noisier: (N, D1) and (N, 2, D2)."""
+    """Return features (N, D1), and two F-labels (N, 2, D2) of the same hidden cause, one of them noisier."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(rows, 8))
     features = hidden @ rng.normal(size=(8, width)) + rng.normal(size=(rows, width))
@@ -56,7 +56,7 @@ def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
-    """The array of an .npz file under the first of the names that it holds, or the table of a .csv file."""
+    """Return the array of an .npz file under the first of the names that it holds, or the table of a .csv file."""
     name = Path(path).name
     if Path(path).suffix.lower() == ".npz":
         try:
@@ -76,7 +76,7 @@ def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _read_table(text: str, name: str) -> np.ndarray:
-    """Comma-separated lines: numbers (N, D), or one column of texts (N,)."""
+    """Return the numbers (N, D) of comma-separated lines, or their only column of texts (N,)."""
     lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
     if not lines:
         raise ValueError(f"{name} is empty; give one line a sample")
@@ -101,7 +101,7 @@ def _are_numbers(values: list[str]) -> bool:
 
 
 def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
-    """The result in words, and the weights."""
+    """Return the result in words, and the weights."""
     if features.dtype == object:
         raise ValueError("the file with features holds texts; features are numbers, one row a sample")
     options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
@@ -126,7 +126,7 @@ The best mixture of the F-labels: {", ".join(f"{weight:.3f}" for weight in resul
 
 
 def explained(make: Any) -> Any:
-    """Bad input is answered on the page, in the words of the error."""
+    """Show an error of the input on the page, in its words."""
 
     def answer(*inputs: Any) -> tuple[str, pd.DataFrame | None]:
         try:

@@ -206,7 +206,7 @@ class Emms(evaluate.Metric):
             self._forget()
 
     def _stored_batches(self) -> Iterator[Batch]:
-        """Reads files batch by batch and does not map them: a mapped file counts as memory of the process."""
+        """Yield the batches of files, which are not mapped: a mapped file counts as memory of the process."""
         layout, n = "", 0
         for record in self._stored_records():
             x, y = _to_numpy(record.column("predictions")), _to_numpy(record.column("references"))
@@ -224,7 +224,7 @@ class Emms(evaluate.Metric):
                 yield from pa.ipc.open_stream(file)
 
     def _forget(self) -> None:
-        """Gives locks and files back, so that the next computation starts clean; process 0 deletes those of all."""
+        """Release locks and files, so that the next computation starts clean; process 0 deletes the files of all."""
         locks, paths = self.filelocks or [self.filelock], self.file_paths or [self.cache_file_name]
         self.writer = self.buf_writer = self.data = None
         for lock, path in reversed(list(zip(locks, paths, strict=True))):
@@ -235,7 +235,7 @@ class Emms(evaluate.Metric):
         self.cache_file_name = self.filelock = self.file_paths = self.filelocks = self.selected_feature_format = None
 
     def _compute(self, batches: Batches, options: dict[str, Any]) -> dict[str, Any]:
-        """Scores rows batch by batch; estimators that look for neighbours hold all labels, or all rows."""
+        """Return the scores of rows read batch by batch; estimators with neighbours hold all labels, or all rows."""
         n = sum(len(x) for x, _ in batches())
         if n < 2:
             raise EmmsError(
@@ -272,7 +272,7 @@ class Emms(evaluate.Metric):
 
 
 def _check_options(options: dict[str, Any]) -> dict[str, Any]:
-    """All options, checked before any row is looked at."""
+    """Return all options, checked before any row is looked at."""
     for name in options:
         if name not in _OPTIONS:
             close = difflib.get_close_matches(name, _OPTIONS, n=1)
@@ -299,7 +299,7 @@ def _groups(batches: Batches, estimators: tuple[Estimator, ...], groups: Any, n:
 
 
 def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None:
-    """The F-labels of class ids or texts; None where references are embeddings."""
+    """Return the F-labels of class ids or texts; None where references are embeddings."""
     if next(batches())[1].ndim == 1:
         names = ("encoders", "label_table", "class_names", "device")
         references = np.concatenate([y for _, y in batches()])
@@ -314,7 +314,7 @@ def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None
 
 
 def _blocks(y: np.ndarray) -> list[np.ndarray]:
-    """Label embeddings (b, D2) or (b, K, D2) as K arrays (b, D2)."""
+    """Return label embeddings (b, D2) or (b, K, D2) as K arrays (b, D2)."""
     return [y] if y.ndim == 2 else [y[:, k] for k in range(y.shape[1])]
 
 
@@ -336,7 +336,7 @@ def _to_numpy(column: pa.Array) -> np.ndarray:
 
 
 def _layout(x: np.ndarray, y: np.ndarray) -> str:
-    """What all batches must share: D1, the kind of references and the shape of one."""
+    """Return, as text, the properties that all batches must share: D1, and kind and shape of references."""
     if y.ndim == 1:
         return f"D1={x.shape[1]} and {'texts' if y.dtype == object else 'class ids'}"
     return f"D1={x.shape[1]}, K={len(_blocks(y))}, D2={y.shape[-1]}"
@@ -351,7 +351,7 @@ def _check_layout(layout: str, expected: str, first_row: int) -> None:
 
 
 def _check_rows(predictions: Any, references: Any, first_row: int) -> Batch:
-    """One batch as arrays; errors name the row, and say how many came before."""
+    """Return a batch as arrays; errors name the row, and say how many came before."""
     try:
         for name, value in (("predictions", predictions), ("references", references)):
             if value is None:
@@ -389,7 +389,7 @@ def _check_references(references: Any) -> np.ndarray:
 
 
 def _to_array(rows: Any, name: str) -> np.ndarray:
-    """An array of numbers, or of references that are texts; or else what is wrong with which row."""
+    """Return an array of numbers, or of references that are texts; an EmmsError names the row that is neither."""
     if hasattr(rows, "__array__") or not hasattr(rows, "__iter__"):
         return arrays.as_numpy(rows)
     rows = [arrays.as_numpy(row) if hasattr(row, "detach") else row for row in rows]
