@@ -35,6 +35,7 @@ from hf_emms.finetune.recipe import (
     check_recipe,
     choose_method,
     head_of,
+    max_rows,
     recipe_for,
 )
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
@@ -190,7 +191,7 @@ def prepare(
     keeper = keeper_for(options)
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
-    splits = load_splits(options, cache, source)
+    splits = load_splits(options.sample, cache, source, max_rows=max_rows(options.training))
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
             ranking.dataset,

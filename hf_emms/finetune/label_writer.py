@@ -1,4 +1,4 @@
-"""A checkpoint that writes the labels of a sample, for the estimators that need more than its features."""
+"""Measure how a checkpoint writes the labels of a sample, for the estimators that need more than its features."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class CheckpointWriter:
-    """A `LabelWriter`: what is asked for loads the checkpoint with the head that it needs."""
+    """A `LabelWriter` that loads the checkpoint as a language model, or as an ASR model, for the first measurement."""
 
     def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
         self.groups = sample.groups
         self._responses = ResponseWriter(plan, sample, options, cache)
-        self._transcriber = Transcriber(plan, sample, options, cache)
+        self._transcriber = Transcriber(plan, sample, options.device, cache)
 
     @property
     def notes(self) -> list[str]:
-        return [*self._responses.notes, *self._transcriber.notes]
+        return self._responses.notes
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         return self._responses.bits(rows, trained_on)

@@ -14,19 +14,25 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.heads.head import Network
-from hf_emms.options import Options
 
 _MAX_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MAX_DROPOUT = 0.7
 
 
-def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method: str = "full") -> Network:
+def load_network(
+    plan: ExtractionPlan,
+    splits: Splits,
+    method: str = "full",
+    *,
+    keep_adapter: bool = False,
+    allow_pickle: bool = False,
+) -> Network:
     """Return a checkpoint with a new head for the splits' task; `method` is what is trained: "full", "lora" or "head".
 
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
     """
-    if options.keep_adapter and plan.base is not None:
+    if keep_adapter and plan.base is not None:
         raise EmmsError(
             f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
             "leave --keep-adapter out, or fine-tune its base",
@@ -34,7 +40,7 @@ def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method:
     keep_freed_memory()
     with quiet_transformers():
         head = head_of(splits.task)
-        network = head.build(plan, splits.task.input, splits.train, allow_pickle=options.allow_pickle)
+        network = head.build(plan, splits.task.input, splits.train, allow_pickle=allow_pickle)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network

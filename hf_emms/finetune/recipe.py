@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
-from hf_emms.options import Options
+from hf_emms.options import Options, TrainingOptions
 from hf_emms.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def choose_method(
     )
 
 
-def max_rows(options: Options) -> int | None:
-    """The most rows that fine-tuning reads; None for all."""
+def max_rows(options: TrainingOptions) -> int | None:
+    """Return the most rows that fine-tuning reads; None for all."""
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 

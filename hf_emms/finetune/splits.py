@@ -1,4 +1,4 @@
-"""The rows of a fine-tuning: splits for training, validation and test that share no input."""
+"""Splits for training, validation and test of a fine-tuning, which share no input."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.recipe import head_of, max_rows
+from hf_emms.finetune.recipe import head_of
 from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
 
@@ -22,9 +22,9 @@ SPLITS_VERSION = 1
 
 _VALIDATION = ("validation", "valid", "val", "dev")
 _TEST = ("test", "testdev")
-# Of twenty groups in a row, those that become validation and test rows.
+# Which of each 20 groups become validation and test rows.
 _TURNS, _VALIDATION_TURNS, _TEST_TURNS = 20, (4, 10, 16), (2, 7, 12, 17)
-# Rows of an evaluation: enough for a standard error below half a point.
+# The most rows of an evaluation: enough for a standard error below half a point.
 _MAX_EVALUATED = 10_000
 _MIN_ROWS = 2
 # The share of a split's rows that may be left out because their group is also in another split.
@@ -33,7 +33,7 @@ _MAX_SHARED = 0.5
 
 @dataclass(frozen=True)
 class Splits:
-    """What candidates are trained, chosen and tested on: the same rows for all.
+    """The rows that all candidates are trained, chosen and tested on.
 
     Validation rows choose learning rates, the end of a run, and the best candidate; test rows choose nothing.
     """
@@ -48,7 +48,7 @@ class Splits:
 
     @property
     def training_rows(self) -> int:
-        """Rows of an epoch: of a row with several texts to learn, each makes one."""
+        """How many rows an epoch has; of a row with several texts to learn each makes one."""
         return head_of(self.task).count_rows(self.train)
 
     @property
@@ -57,11 +57,11 @@ class Splits:
 
     @property
     def in_words(self) -> dict[str, str]:
-        """What each split is for → how many rows it has, and where they are from."""
+        """Purpose → how many rows a split has, and the split of the dataset that they are from."""
         return {name: part.in_words for name, part in self.parts.items()}
 
     def with_images_in_memory(self) -> Splits:
-        """The same rows, whose images are decoded and resized once for all candidates that read them alike."""
+        """Return the same rows, whose images are decoded and resized once for all candidates that read them alike."""
         from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
@@ -72,18 +72,24 @@ class Splits:
         return replace(self, train=train, validation=validation, test=test)
 
 
-def load_splits(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Splits:
-    """Reads the rows of a fine-tuning.
+def load_splits(
+    options: SampleOptions,
+    cache: Cache | None = None,
+    source: DatasetSource | None = None,
+    *,
+    max_rows: int | None = None,
+) -> Splits:
+    """Return the splits of a fine-tuning, of at most `max_rows` rows each.
 
-    A test or validation split that the dataset has is used; what it lacks is held out of the rows that are ranked
-    on, by group. Training rows whose group is also in another split are left out. `max_rows` says how many are read.
+    A test or validation split that the dataset has is used; one that it lacks is held out of the rows that are ranked
+    on, by group. Training rows whose group is also in another split are left out.
 
     Raises:
         EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
     """
-    limit = max_rows(options) or (options.max_samples if options.streaming else None)
+    limit = max_rows or (options.max_samples if options.streaming else None)
     reading = replace(
-        options.sample,
+        options,
         max_samples=limit,
         sampling="proportional",
         references="mean",
@@ -97,10 +103,10 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     head, several = head_of(sample.task), sample.has_several_texts
     train, notes = head.label(sample, several=several), list[str]()
     evaluated: dict[str, LabeledSplit] = {}
-    for name, split in _own_splits(sample).items():
-        own = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
+    for name, split in _evaluation_splits(sample).items():
+        reading = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = head.label(load_sample(own, cache, source, training=True), several=several)
+            evaluated[name] = head.label(load_sample(reading, cache, source, training=True), several=several)
             shared = np.isin(train.groups, evaluated[name].groups).mean()
             if options.group_column is not None and shared > _MAX_SHARED:
                 del evaluated[name]
@@ -126,18 +132,18 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     return Splits(sample.task, **parts, revision=sample.repo.revision, notes=tuple(notes), fingerprint=fingerprint)
 
 
-def _own_splits(sample: Sample) -> dict[str, str]:
-    """The own splits of the dataset by what they are for, other than the one that is ranked on."""
+def _evaluation_splits(sample: Sample) -> dict[str, str]:
+    """Return purpose → the name of the dataset's split for it, other than the split that is ranked on."""
     splits = {}
-    for part, names in (("validation", _VALIDATION), ("test", _TEST)):
-        own = next((name for name in names if name in sample.splits and name != sample.split), None)
-        if own is not None:
-            splits[part] = own
+    for purpose, usual_names in (("validation", _VALIDATION), ("test", _TEST)):
+        name = next((name for name in usual_names if name in sample.splits and name != sample.split), None)
+        if name is not None:
+            splits[purpose] = name
     return splits
 
 
 def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[str]:
-    """Leaves validation rows out whose group is in the test split, too; of a split that is mostly these, all, noted."""
+    """Drop validation rows whose group is in the test split, too, and with a note the split if most rows are."""
     if len(evaluated) < 2:
         return []
     validation, test = evaluated["validation"], evaluated["test"]
@@ -151,15 +157,15 @@ def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> lis
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:
-    """All splits: those evaluated on, and what is missing out of the training rows; no group is in two of them."""
+    """Return all splits by purpose: those that are missing are held out of the training rows, by group."""
     if evaluated:
         taken = np.concatenate([part.groups for part in evaluated.values()])
         train = train.take(np.flatnonzero(~np.isin(train.groups, taken)))
     groups, first, group_of_row = np.unique(train.groups, return_index=True, return_inverse=True)
     # Groups in a seeded order, by class where rows have one: every class is in every split as often as it can be.
     order = assign_folds(groups, 2**15 - 1, seed).astype(np.int64)
-    of_class = all(isinstance(reference, str) for reference in train.references)
-    classes = np.unique([train.references[row] for row in first], return_inverse=True)[1] if of_class else order
+    are_classes = all(isinstance(reference, str) for reference in train.references)
+    classes = np.unique([train.references[row] for row in first], return_inverse=True)[1] if are_classes else order
     turn = np.empty(len(groups), np.int64)
     turn[np.lexsort((groups, order, classes))] = np.arange(len(groups)) % _TURNS
     sizes = np.bincount(group_of_row)

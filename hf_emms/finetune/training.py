@@ -111,7 +111,15 @@ def run_job(
     )
     try:
         with isolated(), checkpoint_errors():
-            return training.run(lambda: load_network(job.plan, splits, options, job.recipe.method))
+            return training.run(
+                lambda: load_network(
+                    job.plan,
+                    splits,
+                    job.recipe.method,
+                    keep_adapter=options.keep_adapter,
+                    allow_pickle=options.allow_pickle,
+                )
+            )
     except EmmsError as error:
         if isinstance(error.__cause__, StorageError):
             raise error.__cause__ from None

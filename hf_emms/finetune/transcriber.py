@@ -1,4 +1,4 @@
-"""A checkpoint that transcribes the sounds of a sample as it is: its wrong words."""
+"""Measure an ASR model as it is: the wrong words of its transcripts of a sample."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.metrics import load_jiwer, word_errors
-from hf_emms.options import Options
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 
 class Transcriber:
-    """A checkpoint with the sounds and transcripts of a sample; it is loaded when it is asked for something."""
+    """An ASR model with the sounds and transcripts of a sample; it is loaded for the first measurement."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
-        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
+    def __init__(self, plan: ExtractionPlan, sample: Sample, device: str, cache: Cache) -> None:
+        self._plan, self._sample, self._device, self._cache = plan, sample, device, cache
         self._results: dict[bytes, np.ndarray | EmmsError] = {}
-        self.notes: list[str] = []
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
-        """Wrong words and words of the first transcript of n rows, float64 (n, 2).
+        """Return the wrong words of n rows, and the words of their first transcripts, float64 (n, 2).
 
         Raises:
             EmmsError: the checkpoint cannot be loaded, or does not transcribe.
@@ -51,7 +49,7 @@ class Transcriber:
         try:
             with quiet_transformers():
                 asr = load_asr_model(self._plan, self._cache)
-                asr.model.to(choose_device(self._options.device))
+                asr.model.to(choose_device(self._device))
                 texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
         except RuntimeError as error:
             if not is_out_of_memory(error):

@@ -18,7 +18,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
 from hf_emms.finetune.memory import response_activation_bytes, short_run_memory
-from hf_emms.finetune.recipe import check_head, choose_method, head_of, recipe_for
+from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
@@ -251,7 +251,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
 
     options, session, task = planned.options, planned.session, planned.sample.task
     with noted_while(session.progress, reading_note(options)):
-        splits = load_splits(options, session.cache, session.source)
+        splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
     tokens = tokens_of_batch(splits, options)
     sized = list[tuple[int, ExtractionPlan]]()
     for candidate in planned.candidates:

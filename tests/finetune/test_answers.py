@@ -106,7 +106,7 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(
 ) -> None:
     splits = splits_of(questions(60, unanswered=unanswered))
     plan = plan_extraction(repo_of(build(tmp_path, "bert")), TEXT_PAIR, "question-answering")
-    network = load_network(plan, splits, Options("data"))
+    network = load_network(plan, splits)
     windows = network.rows(splits.test, False)
     shape = len(windows), windows.batch(np.arange(len(windows)))["input_ids"].shape[1]
     nothing = np.zeros(shape)

@@ -39,7 +39,7 @@ def folder(root: Path) -> str:
 
 def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
     options = Options("data")
-    return load_network(plan_for(repo_of(folder), splits.task, options), splits, options, method)
+    return load_network(plan_for(repo_of(folder), splits.task, options), splits, method)
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -128,7 +128,7 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     options = Options(rows(80), device="cpu")
     splits = load_splits(options)
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    network = load_network(plan, splits, options)
+    network = load_network(plan, splits)
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
 
@@ -139,7 +139,7 @@ def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cach
     options = Options.of(long, confirm=1, epochs=1, learning_rates=["1e-2"], device="cpu")
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     splits = load_splits(options)
-    network = load_network(plan, splits, options)
+    network = load_network(plan, splits)
     for split in (splits.train, splits.validation, splits.test):
         network.rows(split, True)
     counts = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens", note) for note in network.notes]
