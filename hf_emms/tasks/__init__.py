@@ -1,4 +1,4 @@
-"""The tasks that hf_emms ranks for. A new one is a file here and a line below, or in a package of the user's."""
+"""The tasks that hf_emms ranks for. A new task is a file here and a line below, or in a package of the user's."""
 
 import difflib
 
@@ -60,10 +60,10 @@ TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task
 
 
 def get_task(name: str) -> Task:
-    """Finds a task by the Hub's task id or by an alias; case, spaces and underscores do not matter.
+    """Return the task of an id of the Hub or of an alias; case, spaces and underscores do not matter.
 
     Raises:
-        EmmsError: no supported task has this name; the hint lists those that do. Or a package that adds it is broken.
+        EmmsError: no supported task has this name, or the package that adds it is broken.
     """
     id = name.strip().lower().replace("_", "-").replace(" ", "-")
     task = TASKS.find(id)
@@ -76,16 +76,16 @@ def get_task(name: str) -> Task:
 
 
 def hub_tag(task_id: str) -> str:
-    """What the Hub calls a task; the id itself of a task that hf_emms does not have."""
+    """Return the Hub's tag of a task; for tasks that hf_emms lacks the id itself."""
     task = TASKS.find(task_id)
     return task.pipeline_tags[0] if task is not None else task_id
 
 
 def list_tasks() -> list[str]:
-    """The ids of the tasks that checkpoints are ranked for, those of installed packages included."""
+    """Return the ids of the tasks that checkpoints are ranked for, those of installed packages included."""
     return [task.id for task in TASKS.values()]
 
 
 def use_column(role: str, *columns: str) -> Text:
-    """Return a text that tells to name the column of a role: one of some, or one of the user's choice."""
+    """Return a text that tells to name the column of a role, and suggests some columns, if any."""
     return use(f"{role}_column", *(columns or (...,)))

@@ -1,4 +1,4 @@
-"""Sounds and their classes, one or several."""
+"""Sounds and their classes, or several classes each."""
 
 from hf_emms.heads import ClassHead
 from hf_emms.inputs import AUDIO

@@ -1,4 +1,4 @@
-"""Sounds and what is said in them."""
+"""Speech and its transcripts."""
 
 from hf_emms.heads import TranscriptHead
 from hf_emms.inputs import AUDIO

@@ -1,4 +1,4 @@
-"""Images and their classes, one or several."""
+"""Images and their classes, or several classes each."""
 
 from hf_emms.heads import ClassHead
 from hf_emms.inputs import IMAGE

@@ -1,4 +1,4 @@
-"""Images and what people wrote about them."""
+"""Images and their captions."""
 
 from hf_emms.heads import CaptionHead
 from hf_emms.inputs import IMAGE

@@ -1,6 +1,6 @@
-"""Data of tasks that hf_emms may not rank for, by the columns that give them away, so that it can say so at once.
+"""Tasks that hf_emms may not rank for, recognised by their columns, so that it can refuse their data at once.
 
-An entry says nothing any more as soon as a task of its id is registered, or one that reads the columns.
+An entry has no effect once a task of its id is registered, or a task that reads the columns.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ class OtherTask:
 
     Attributes:
         id: as the Hub calls it.
-        signs: names of columns in lower case; those of one sign are there together.
-        types: column types that are a sign of their own.
+        signs: sets of column names in lower case; all columns of a set must be there.
+        types: column types that suffice as a sign.
     """
 
     id: str
@@ -24,7 +24,7 @@ class OtherTask:
     types: tuple[str, ...] = ()
 
     def columns_in(self, types: Mapping[str, str]) -> tuple[str, ...]:
-        """The columns of the first sign that a dataset has; empty where it has none."""
+        """Return the columns of the first sign that a dataset has; empty where it has none."""
         matches = (columns for sign in self.signs if (columns := named_columns(types, sign)))
         typed = tuple(name for name, type in types.items() if type in self.types)
         return next(matches, typed[:1])

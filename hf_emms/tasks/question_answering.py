@@ -1,6 +1,6 @@
 """Questions about a text. Where it contains the answers, its spans are the rows: the answer of a question, and others.
 
-Other spans are like answers: they have as many words, end before punctuation, and overlap no answer.
+The other spans resemble answers: they have as many words, end before punctuation, and overlap no answer.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from hf_emms.tasks.task import Column, Example, Item, Task, clean_answer
 # A start and an exclusive end, in characters.
 Span = tuple[int, int]
 
-# Spans that are not the answer, for each that is.
+# Spans that are no answer, for each answer.
 OTHER_SPANS = 3
 # Words of a span of a context without an answer, at most.
 _MAX_WORDS = 3
-# Of the questions with an answer, how many need one that is a span, for all to be ranked by spans.
+# The share of the answers that must be spans of their contexts for questions to be ranked by spans.
 _ENOUGH = 0.5
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Spans of contexts, each the answer of its question or not; they are the same for every checkpoint.
+    """Return spans of contexts, labelled as the answer of their question or not, and notes; None to rank by texts.
 
-    Unless the user decides, there are spans where half of the answers occur in their contexts. Of a question without an
-    answer no span is one. None where answers are to be texts.
+    Unless the user decides, spans are taken where half of the answers occur in their contexts. A question without an
+    answer has only spans that are no answer. All checkpoints get the same spans.
 
     Raises:
-        EmmsError: spans are asked for, and there are none.
+        EmmsError: spans were chosen, and no answer is a span.
     """
     if options.label_form not in (None, "spans"):
         return None, []
@@ -64,7 +64,7 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
 
 
 def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Return the same spans with each further answer of a question, for a fine-tuning; None as there."""
+    """Return the spans of `answer_spans` with every further answer of a question, for fine-tuning; or None."""
     items, notes = answer_spans(examples, options)
     if items is None:
         return None, notes
@@ -79,19 +79,19 @@ def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[li
 
 
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
-    """Where answers occur in a text, to the letter; those that do not are left out.
+    """Return the spans of a text that equal its answers, without answers that do not occur.
 
-    The span of an answer is at its start by the dataset, else nearest to that, else the first one, as words of their
-    own rather than inside a longer one.
+    The span of an answer is at its start by the dataset, else nearest to that, else the first; spans of whole words are
+    preferred.
     """
     spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
     return [span for span in spans if span is not None]
 
 
 def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
-    """Runs of as many words as a span covers, that overlap none of those taken nor repeat them word for word.
+    """Return the runs of as many words as a span covers that neither overlap nor repeat a taken span.
 
-    Words end before punctuation, as answers do: the end of a span would otherwise reveal whether it is one.
+    Words end before punctuation, as answers do: the end of a span would otherwise reveal whether it is an answer.
     """
     words = list(_words(text))
     count = max(1, sum(start < span[1] and stop > span[0] for start, stop in words))
@@ -116,7 +116,7 @@ def _with_answer(example: Example, answers: Sequence[Span], options: SampleOptio
 
 
 def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
-    """As many spans as another question has with its answer, of one to three words."""
+    """Return spans for a question without an answer: as many as other questions have, of at most three words."""
     text = example.contents[1]
     words = list(_words(text))
     if not words:
@@ -129,7 +129,7 @@ def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
 
 
 def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
-    """Those of a question's answers that count. Spans have no mean: the most frequent one counts instead."""
+    """Return the answers of a question that count; spans have no mean, so the most frequent counts instead."""
     if options.references == "all":
         return sorted(set(answers))
     if options.references == "first":
@@ -140,7 +140,7 @@ def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
 
 
 def _random(options: SampleOptions, *parts: Any) -> int:
-    """A number that depends on the seed and the parts alone."""
+    """Return a number that depends on the seed and the parts alone."""
     return hash64(*(str(part).encode() for part in (options.seed, *parts)))
 
 

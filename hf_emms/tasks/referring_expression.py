@@ -1,4 +1,4 @@
-"""Images with an expression that refers to one object, and its box: read in several formats, in words, as numbers."""
+"""Images with an expression that refers to an object, and its box: read in several formats, in words, as numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
-    """A box as fractions of its image: centre x and y, width and height; what stands out of the image is cut off.
+    """Return a box as fractions of its image: centre x and y, width and height; it is cut at the image's edges.
 
     Args:
         raw: four numbers.
@@ -63,9 +63,9 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
 
 
 def are_normalized(raws: Sequence[Any]) -> bool:
-    """Whether the boxes of a dataset are fractions of their images: most stay within 1, and some are no whole numbers.
+    """Return whether boxes are fractions of their images: most stay within 1, and some are no whole numbers.
 
-    One box says nothing: [0, 0, 1, 1] is a whole image, or its first pixel.
+    A single box does not tell: [0, 0, 1, 1] is a whole image, or its first pixel.
     """
     boxes = []
     for raw in raws:
@@ -79,7 +79,7 @@ def are_normalized(raws: Sequence[Any]) -> bool:
 
 
 def box_in_words(box: tuple[float, ...]) -> str:
-    """A box (cx, cy, w, h) as one of a few hundred phrases: how large, of which shape, and where."""
+    """Return a phrase for the size, shape and place of a box (cx, cy, w, h); there are a few hundred phrases."""
     cx, cy, width, height = box
     side = math.sqrt(width * height)
     size = next(word for limit, word in _AREAS if side < limit)
@@ -88,10 +88,10 @@ def box_in_words(box: tuple[float, ...]) -> str:
 
 
 def encode_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (cx, cy, w, h), float64 (U, 4), as float32 (U, 32).
+    """Return boxes (cx, cy, w, h), float64 (U, 4), as an F-label, float32 (U, 32).
 
-    The four numbers, bumps over both places, and bumps over the logarithms of both sizes: a linear map from features
-    then tells places and small sizes apart, not their averages alone.
+    It has the four numbers, bumps over both places, and bumps over the logarithms of both sizes: a linear map from
+    features then tells places and small sizes apart, not their averages alone.
     """
     cx, cy = boxes[:, 0], boxes[:, 1]
     log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
@@ -101,7 +101,7 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def warn_of_boxes(boxes: np.ndarray) -> str | None:
-    """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
+    """Return a warning where most boxes end at the right or lower edge, as corners do that are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
     if share <= _DOUBTFUL:
@@ -158,7 +158,7 @@ class BoxHead(RowHead):
 
 
 def _box_loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """L1 and generalised IoU as in DETR (arXiv 2005.12872)."""
+    """Return the loss of DETR (arXiv 2005.12872): L1 and generalised IoU."""
     from torch.nn.functional import l1_loss
     from torchvision.ops import box_convert, generalized_box_iou_loss
 

@@ -1,6 +1,6 @@
-"""The records of a task: which columns it reads, what its labels become, how checkpoints are fine-tuned for it.
+"""The records of a task: the columns that it reads, the form of its labels, and the head of fine-tuned checkpoints.
 
-Also what several tasks share: a column of images, numbers as smooth columns, and how a raw label becomes text.
+Several tasks share a column of images, numbers as smooth columns, and functions from raw labels to texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
 @dataclass(frozen=True)
 class Column:
-    """One column that a task needs.
+    """A column that a task needs.
 
     Attributes:
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column, and
@@ -37,8 +37,8 @@ class Column:
         spelling: how names of columns are compared with these.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
-        clean: what a cell becomes before it is read; None leaves it as it is.
-        is_list: whether a list in a cell is one content, which `clean` joins, and not several inputs.
+        clean: changes a cell before it is read; None leaves it as it is.
+        is_list: whether a list in a cell is a single content, which `clean` joins, and not several inputs.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Column:
     spelling: Callable[[str], str] = str.lower
 
     def is_called(self, name: str) -> bool:
-        """Whether a name is one of those that are expected."""
+        """Return whether a name is among the expected names."""
         return self.spelling(name) in self.candidates
 
 
@@ -60,7 +60,7 @@ Measure = Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class NumericLabels:
-    """How labels that are no text become an F-label: a box, a value.
+    """The conversion of labels that are no text (a box, a value) to an F-label.
 
     Attributes:
         measure: a raw label and the input image's (width, height) in pixels to P plain numbers; None without an
@@ -88,8 +88,8 @@ class Example:
     Attributes:
         id: a hash of the input.
         labels: raw labels in the dataset's order; empty where it has none.
-        positions: for each label, where in the input it starts by the dataset; None where that is not known.
-        stops: the same of where it ends.
+        positions: the start of each label in the input, by the dataset; None where the dataset does not tell.
+        stops: the end of each label likewise.
     """
 
     id: int
@@ -118,14 +118,14 @@ class Task:
 
     Attributes:
         id: what users type and rankings record, e.g. "image-classification".
-        inputs: the columns of the input, one for each of its parts.
+        inputs: the columns of the input's parts.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
-        label_text: cleans one raw label into the text that encoders embed.
-        head: what checkpoints learn to give when they are fine-tuned; None where `confirm` does not support the task.
+        label_text: cleans a raw label into the text that encoders embed.
+        head: of fine-tuned checkpoints; None where `confirm` does not support the task.
         hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
         source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
         group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.
-        label_noun: what notes call a label ("caption"); the name of the label's column by default.
+        label_noun: the noun of notes for a label ("caption"); the name of the label's column by default.
         no_label_text: the text of a label that holds nothing ("no answer"); None where such rows are left out.
         numbers: how labels that are no text are measured; None where labels are text.
         label_form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
@@ -134,14 +134,13 @@ class Task:
         training_items: the same for a fine-tuning, where that learns other items or labels than are ranked on.
         counts_items: whether `max_samples` counts items, so that examples may be left out of them.
         check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
-        label_position: the column or field beside the label's that says where in the input a label starts.
-        label_end: the same of where it ends.
-        instruction: from the dataset's columns, role → column, what checkpoints are asked to do with an input; None
-            where the input says it itself.
-        reading: what is ranked, where users may mean another task of the same columns.
+        label_position: the column or field beside the label's with the label's start in the input.
+        label_end: the column or field with its end.
+        instruction: returns the request to checkpoints from the dataset's columns, role → column; None where the
+            input holds it.
+        reading: how the columns are read, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
-        estimators: by which checkpoints are scored unless the user says, the one that orders them first; empty for
-            those of all tasks.
+        estimators: the default estimators, first the one that orders the rows; empty for those of all tasks.
     """
 
     id: str
@@ -172,7 +171,7 @@ class Task:
 
     @property
     def pipeline_tags(self) -> tuple[str, ...]:
-        """The Hub's tasks whose checkpoints are candidates, those made for this task first."""
+        """The Hub's tags of candidates, those of checkpoints made for this task first."""
         return (*(self.hub_tags or (self.id,)), *self.source_tags)
 
     @property
@@ -186,7 +185,7 @@ class Task:
         return {column.name: column for column in (*self.inputs, self.label)}
 
 
-# Column types that hold classes, one or several.
+# Column types that hold a class, or several.
 CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "integers")
 
 # Hub tasks of the backbones that are fine-tuned on texts.
@@ -203,13 +202,13 @@ IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png"
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Gaussian bumps of values (U,) around increasing centres (C,), each as wide as its neighbours are far: (U, C)."""
+    """Return Gaussian bumps (U, C) of values (U,) around increasing centres (C,), as wide as the gaps between them."""
     widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 
 
 def clean_class_name(name: str) -> str:
-    """Turns a class name as datasets write it into words: "apple_pie", "n02085620-Chihuahua" or "AnnualCrop".
+    """Return a class name of a dataset, "apple_pie", "n02085620-Chihuahua" or "AnnualCrop", in words.
 
     Underscores become spaces, camel humps are split, and the numbers that some datasets put in front go. Hyphens and
     case stay, because words have them too: "T-shirt", "BMW". Where nothing would be left, the name stays.
@@ -222,20 +221,20 @@ def clean_class_name(name: str) -> str:
 
 
 def clean_caption(caption: str) -> str:
-    """Lower-cases a caption and collapses its white space, as the paper does (arXiv 2308.06262)."""
+    """Return a caption in lower case with single spaces, as in the paper (arXiv 2308.06262)."""
     return _SPACES.sub(" ", unicodedata.normalize("NFC", str(caption))).strip().lower()
 
 
 def clean_answer(answer: str) -> str:
-    """Lower-cases an answer, collapses its white space and drops its full stop; "U.S." keeps its own."""
+    """Return an answer in lower case with single spaces and without its full stop, but with that of "U.S."."""
     text = clean_caption(answer)
     return text[:-1].rstrip() if text.count(".") == 1 and len(text) > 1 and text.endswith(".") else text
 
 
 def clean_question(question: str) -> str:
-    """Takes a line such as "Answer briefly." off a question, as instruction sets such as the_cauldron append it.
+    """Return a question without a line such as "Answer briefly.", which instruction sets such as the_cauldron append.
 
-    Only a second and last line goes, and only one that asks for a short answer: choices and hints stay.
+    Only a second and last line that asks for a short answer goes: choices and hints stay.
     """
     text = question.strip()
     lines = text.split("\n")

@@ -1,4 +1,4 @@
-"""Texts and their classes, one or several."""
+"""Texts and their classes, or several classes each."""
 
 from hf_emms.heads import ClassHead
 from hf_emms.inputs import TEXT

@@ -18,7 +18,7 @@ PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pai
 
 
 def pair_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Accuracy; of two classes of which one is rare, such as duplicates, first the F1 of the rare one."""
+    """Return accuracy, and before it the F1 of a rare class, such as duplicates, where there are two classes."""
     counts = Counter(references)
     rare, times = min(counts.items(), key=lambda item: (item[1], item[0]))
     if len(counts) == 2 and times < _IMBALANCED * len(references):

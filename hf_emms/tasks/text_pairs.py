@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 _SECOND = {"1": "2", "a": "b"}
 _FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")
 
-# The first text's name, and the second's; where a dataset has several the earlier ones here are read.
+# The names of the first and the second text; the earliest pair that a dataset has is read.
 TEXT_PAIRS = (
     ("premise", "hypothesis"),
     *(
@@ -30,7 +30,7 @@ FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_
 
 
 def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The pairs among a dataset's columns of texts: of usual names, or of one name with 1 and 2, or _a and _b."""
+    """Yield the pairs among a dataset's columns of texts: usual names, or the same name with 1 and 2, or _a and _b."""
     lower = {name.lower() for name in names}
     numbered = [
         (first, f"{match[1]}{_SECOND[match[2]]}")
@@ -44,7 +44,7 @@ def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def named_columns(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """The columns of a dataset that have these lower-case names, whatever their case; empty unless all are there."""
+    """Return the columns of a dataset with these names in any case; empty unless all are there."""
     by_lower = {name.lower(): name for name in columns}
     names = tuple(names)
     return tuple(by_lower[name] for name in names) if all(name in by_lower for name in names) else ()

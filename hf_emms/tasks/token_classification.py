@@ -1,6 +1,6 @@
-"""Sentences of which every word has a tag: named entities (BIO and its variants), parts of speech.
+"""Sentences with a tag for every word: named entities (BIO and its variants), parts of speech.
 
-Each word is a row. Of a tag that most words have, such as "O", few are kept.
+Each word is a row. Few of the words are kept that have the most frequent tag, such as "O".
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PARTS_OF_SPEECH = {
     **{"INTJ": "interjection", "NUM": "numeral", "PART": "particle", "PRON": "pronoun", "PROPN": "proper noun"},
     **{"PUNCT": "punctuation", "SYM": "symbol", "VERB": "verb", "X": "other word"},
 }
-# A tag that more than this share of the words has is kept for few of them.
+# Few words of a tag are kept if more than this share of all words has it.
 _MOST = 0.5
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -43,7 +43,7 @@ _CUT_WORDS = "spans that end inside of a word, as `end` is exclusive"
 
 @dataclass(frozen=True)
 class TaggedWord:
-    """A word of a text, from its first character to behind its last one."""
+    """A word of a text with its tag; `stop` is behind its last character."""
 
     start: int
     stop: int
@@ -51,7 +51,7 @@ class TaggedWord:
 
 
 def join_words(words: Any) -> Any:
-    """One text of a list of words; a space inside of a word becomes one that does not end it."""
+    """Return a list of words as a text; spaces inside of words become no-break spaces."""
     if not isinstance(words, (list, tuple)):
         return words
     text = " ".join(_SPACES.sub("\u00a0", str(word or "").strip()) for word in words)
@@ -61,14 +61,14 @@ def join_words(words: Any) -> Any:
 
 
 def check_tags(contents: Sequence[Any], tags: Sequence[Any]) -> None:
-    """Raises an `UnusableError` where a sentence has not a tag for each word."""
+    """Raise an `UnusableError` where a sentence has not a tag for each word."""
     count = contents[0].count(" ") + 1
     if count != len(tags):
         raise UnusableError(f"the sentence has {pluralize(count, 'word')} and {pluralize(len(tags), 'valid tag')}")
 
 
 def words_with_tags(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
-    """The words of a sentence; one that occurs several times in a dataset has its first tags."""
+    """Return the words of a sentence; a sentence that a dataset repeats has the tags of its first occurrence."""
     words, start = [], 0
     for word, tag in zip(example.contents[-1].split(" "), example.labels, strict=False):
         if word:
@@ -80,7 +80,7 @@ def words_with_tags(example: Example, left_out: Counter[str]) -> list[TaggedWord
 
 
 def _spans(example: Example, left_out: Counter[str]) -> list[tuple[int, int, str]]:
-    """The labelled spans of a text that hold a character of it, longest first."""
+    """Return the labelled spans of a text that hold a character of it, longest first."""
     text = example.contents[-1]
     usable = set()
     for label, start, stop in zip(example.labels, example.positions, example.stops, strict=True):
@@ -99,7 +99,7 @@ def _ends_in_word(text: str, stop: int) -> bool:
 
 
 def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
-    """The words of a text with BIO tags, by labelled spans of characters; of those that overlap the longest counts."""
+    """Return the words of a text with BIO tags, from labelled spans of characters, the longest where several overlap."""
     text = example.contents[-1]
     tags: dict[int, tuple[int, str]] = {}
     for number, (start, stop, label) in enumerate(_spans(example, left_out)):
@@ -122,18 +122,18 @@ def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]
 
 
 def is_bio(tags: Sequence[str]) -> bool:
-    """Whether tags mark where entities begin or go on: BIO, BIOES and others of the kind."""
+    """Return whether tags mark where entities begin or go on: BIO, BIOES and others of the kind."""
     others = [tag for tag in tags if tag != OUTSIDE]
     return OUTSIDE in tags and bool(others) and all(split_tag(tag)[0] for tag in others)
 
 
 def _are_plain_entities(counts: Counter[str]) -> bool:
-    """Whether tags are types of entities alone: most words have O, which is a part of speech in other sets."""
+    """Return whether tags are types of entities without BIO: most words have O, which elsewhere is a part of speech."""
     return len(counts) > 1 and counts[OUTSIDE] > _MOST * counts.total()
 
 
 def label_of(tag: str, *, entities: bool, bio: bool) -> str:
-    """A tag in words: "person" for B-PER and I-PER alike."""
+    """Return a tag in words: "person" for B-PER and I-PER alike."""
     if not entities:
         return _PARTS_OF_SPEECH.get(tag.upper(), clean_class_name(tag))
     if tag == OUTSIDE:
@@ -151,21 +151,21 @@ def word_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
 
 @dataclass(frozen=True)
 class WordItems:
-    """Makes the rows of a ranking, and of a fine-tuning, of sentences.
+    """Makes the rows of a ranking, and of a fine-tuning, from sentences.
 
     Attributes:
-        read: an example to its words; counts what it leaves out.
-        hint: what to do where no word of a tag is left because of that.
+        read: returns the words of an example, and counts what it leaves out.
+        hint: of the error where a tag has no word left because of that.
     """
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
     hint: str | Text
 
     def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
-        """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one.
+        """Return words with labels, and notes; a frequent tag has as many words in each sentence as all others, or 1.
 
         Raises:
-            EmmsError: all words have one tag, because others were left out.
+            EmmsError: all words have the same tag, because others were left out.
         """
         left_out: Counter[str] = Counter()
         sentences = [(example.id, self.read(example, left_out)) for example in examples]
@@ -208,7 +208,7 @@ class WordItems:
         return items, notes + said
 
     def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
-        """All words with their tags as they are."""
+        """Return all words with their tags."""
         items = [
             Item(example.id, word.start, word.stop, word.tag)
             for example in examples

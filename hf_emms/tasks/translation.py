@@ -28,7 +28,7 @@ def _instruction(columns: Mapping[str, str]) -> Instruction:
 TRANSLATION = Task(
     id="translation",
     input=PROMPT,
-    # From English, or in the order of the codes, where nothing else is said.
+    # From English, or in the order of the codes, unless the user says otherwise.
     inputs=(Column("source", ("source", "src", "en", *_OTHERS), ("string",), PROMPT, spelling=_spelling),),
     label=Column("target", ("target", "tgt", *_OTHERS, "en"), ("string", "strings"), spelling=_spelling),
     categorical=False,

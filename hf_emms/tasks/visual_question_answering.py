@@ -17,13 +17,13 @@ MAX_ANSWERS = 3_129
 
 
 class AnswerHead(RowHead):
-    """One of the frequent answers of training rows."""
+    """A classifier of the frequent answers of training rows."""
 
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (VQA_ACCURACY,)
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return one output for each frequent answer, as right as annotators gave it."""
+        """Return an output for each frequent answer, whose target is how many annotators gave it."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         counts: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class AnswerHead(RowHead):
             labels=lambda rows: weight_table(
                 [[(text, min(1.0, weight / AGREEING)) for text, weight in weighted] for weighted in rows], answers
             ),
-            # Summed over answers, as ViLT does it: a mean over thousands of wrong ones would hardly move.
+            # Summed over answers, as ViLT does it: a mean over thousands of wrong answers would hardly move.
             loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs, labels) * labels.shape[1],
             predictions=lambda outputs: [answers[number] for number in outputs.argmax(1)],
             config=class_config(answers),
@@ -65,7 +65,7 @@ VISUAL_QUESTION_ANSWERING = Task(
     head=AnswerHead(
         "AutoModelForVisualQuestionAnswering",
         epochs=10,
-        # Their classes write answers, which no classifier of frequent answers is made of.
+        # Their classes write answers, so they have no classifier of frequent answers.
         excluded_model_types=("blip", "blip-2"),
     ),
     aliases=("vqa",),
