@@ -99,7 +99,7 @@ def _ends_in_word(text: str, stop: int) -> bool:
 
 
 def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
-    """Return the words of a text with BIO tags, from labelled spans of characters, the longest where several overlap."""
+    """Return the words of a text with BIO tags, from labelled spans of characters, the longest if they overlap."""
     text = example.contents[-1]
     tags: dict[int, tuple[int, str]] = {}
     for number, (start, stop, label) in enumerate(_spans(example, left_out)):
