@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.standardise import Standardised
-    from hf_emms.scoring.sums import Rows
+    from hf_emms.scoring.sums import Examples
     from hf_emms.scoring.written import LabelWriter
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
@@ -68,7 +68,7 @@ class ScoringInputs:
         return self.features, self.labels, self.groups
 
     @property
-    def sample(self) -> Rows:
+    def sample(self) -> Examples:
         """A sample of the rows, or the rows that the moments have kept; an `EmmsError` where there are neither."""
         if self.features is not None:
             return self.moments.sample_of(*self.rows)

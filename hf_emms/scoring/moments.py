@@ -11,7 +11,7 @@ from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.linalg import symmetric
-from hf_emms.scoring.sums import SAMPLE_ROWS, LazyRows, Rows, RowSample, Sums, smallest_keys
+from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, ExampleSample, LazyRows, Sums, smallest_keys
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
 WORKING_COPIES = 12
@@ -78,8 +78,8 @@ class Moments:
         self.dtype = np.dtype(np.float32)
         self.n = 0
         self._sums: Sums | None = None
-        self._buffer: list[Rows] = []
-        self._sample = RowSample(int(sample_rows))
+        self._buffer: list[Examples] = []
+        self._sample = ExampleSample(int(sample_rows))
 
     @classmethod
     def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
@@ -92,18 +92,18 @@ class Moments:
     def sample_rows(self) -> int:
         return self._sample.size
 
-    def sample(self) -> Rows | None:
+    def sample(self) -> Examples | None:
         """Return the sample of the rows so far, of at most `sample_rows`; None where none are kept."""
         buffered = self._joined()
         sample = self._sample if buffered is None or not self.sample_rows else self._sample.add(buffered)
         return sample.rows
 
-    def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Rows:
+    def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Examples:
         """Return at most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
         chosen = smallest_keys(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
         # As a copy: the labels may be strided, and many more than those chosen.
         y = LazyRows((LazyRows(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
-        return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
+        return Examples(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
 
     def _empty(self, d1: int) -> Moments:
         return Moments(d1, self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
@@ -140,10 +140,10 @@ class Moments:
         y = LazyRows(*self.basis.blocks(labels, order))
         self.n += len(x)
         if len(x) > self.capacity:
-            self._accumulate(Rows(np.ascontiguousarray(x), order, y, folds[order]))
+            self._accumulate(Examples(np.ascontiguousarray(x), order, y, folds[order]))
             return
         # Copies: the caller may read the next batch into the same buffers.
-        self._buffer.append(Rows.of(x[order], y.joined(), folds[order]))
+        self._buffer.append(Examples.of(x[order], y.joined(), folds[order]))
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush(more=True)
 
@@ -209,19 +209,19 @@ class Moments:
             sums = {name: array for name, array in arrays.items() if name.startswith("sum_")}
             moments._sums = Sums(**{name.removeprefix("sum_"): array for name, array in sums.items()})
         rows = {
-            kind: Rows.of(arrays[f"{kind}_x"], arrays[f"{kind}_y"], arrays[f"{kind}_folds"])
+            kind: Examples.of(arrays[f"{kind}_x"], arrays[f"{kind}_y"], arrays[f"{kind}_folds"])
             for kind in ("rows", "sample")
             if f"{kind}_x" in arrays
         }
         moments._buffer = [rows["rows"]] if "rows" in rows else []
-        moments._sample = RowSample(moments.sample_rows, rows.get("sample"), arrays["sample_keys"])
+        moments._sample = ExampleSample(moments.sample_rows, rows.get("sample"), arrays["sample_keys"])
         return moments
 
     def sums(self) -> Sums:
         self._flush()
         return self._sums if self._sums is not None else self._empty_sums()
 
-    def rows(self) -> Rows | None:
+    def rows(self) -> Examples | None:
         """Return all rows so far while none has been accumulated, else None."""
         return None if self._sums is not None else self._joined()
 
@@ -232,12 +232,12 @@ class Moments:
             raise EmmsError(f"{len(x)} feature rows cannot replace those of {self.n} rows, which may be accumulated")
         twin = self._empty(x.shape[1])
         twin.n, twin.dtype = self.n, self.dtype
-        twin._buffer = [Rows(x, rows.places, rows.y, rows.folds)]
+        twin._buffer = [Examples(x, rows.places, rows.y, rows.folds)]
         return twin
 
-    def _joined(self) -> Rows | None:
+    def _joined(self) -> Examples | None:
         if len(self._buffer) > 1:
-            self._buffer = [Rows.joined(self._buffer)]
+            self._buffer = [Examples.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None
 
     def _flush(self, *, more: bool = False) -> None:
@@ -246,7 +246,7 @@ class Moments:
             self._buffer = []
             self._accumulate(rows, more=more)
 
-    def _accumulate(self, rows: Rows, *, more: bool = False) -> None:
+    def _accumulate(self, rows: Examples, *, more: bool = False) -> None:
         if self._sums is None:
             self._sums = self._empty_sums()
         self._sums.add_rows(rows, self.basis, more=more)

@@ -29,7 +29,7 @@ from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadratic, product, symmetric
 from hf_emms.scoring.standardise import FoldStats, Standardised
-from hf_emms.scoring.sums import Rows, smallest_keys
+from hf_emms.scoring.sums import Examples, smallest_keys
 
 # The most rows among which k-NN looks for neighbours, so that the cost grows with N, not its square.
 MAX_CANDIDATES = 20_000
@@ -147,7 +147,7 @@ def _standardised(block: np.ndarray) -> np.ndarray:
     return ((block[:, varies] - mean[varies]) / deviation[varies]).astype(np.result_type(block, np.float32))
 
 
-def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
+def stack(statistics: Standardised, fit: RidgeFit, rows: Examples) -> Score:
     """Return the held-out score of the ridge and the neighbours together; its details hold the neighbours' weight.
 
     `rows` are all rows or a sample, rotated where those of `statistics` are.
@@ -162,7 +162,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
     return replace(score, details={**score.details, "neighbours": float(learners[1])})
 
 
-def components(statistics: Standardised, rows: Rows) -> np.ndarray:
+def components(statistics: Standardised, rows: Examples) -> np.ndarray:
     """Return the first principal components of standardised features (N, P), or all where they are few or rotated."""
     axes = None  # those of rotated rows would depend on the order of the rows
     if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
@@ -182,7 +182,7 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
 
 
 def _products(
-    statistics: Standardised, rows: Rows, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
+    statistics: Standardised, rows: Examples, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
     """Return a filled fold's sums of products of the base learners' residuals, (2, 2, K, K).
 

@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.labels import LabelBasis
 from hf_emms.scoring.linalg import column_squares, inverse_deviation, least_squarable, row_blocks
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import Rows, Sums
+from hf_emms.scoring.sums import Examples, Sums
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Standardised:
     basis: LabelBasis  # of the labels, standardised
     constant_columns: int  # how many features do not vary
     dtype: np.dtype  # precision of the input, in which the factorisations run
-    rotated: Rows | None = None  # the rows themselves, standardised and rotated, where they are rotated
+    rotated: Examples | None = None  # the rows themselves, standardised and rotated, where they are rotated
 
     @cached_property
     def n(self) -> float:
@@ -137,7 +137,7 @@ class Standardised:
         x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
         return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
 
-    def features(self, rows: Rows, chosen: np.ndarray) -> np.ndarray:
+    def features(self, rows: Examples, chosen: np.ndarray) -> np.ndarray:
         """Return the standardised features of some rows: (b, D)."""
         x = rows.features(chosen)
         out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)

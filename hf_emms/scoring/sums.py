@@ -57,7 +57,7 @@ class LazyRows:
 
 
 @dataclass
-class Rows:
+class Examples:
     """Rows that are not accumulated yet."""
 
     x: np.ndarray  # (n, D1), features
@@ -66,19 +66,19 @@ class Rows:
     folds: np.ndarray  # (N,)
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Rows:
+    def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Examples:
         """Return rows of features (n, D1) and labels in the same order."""
         places = np.arange(len(x))
         return cls(x, places, LazyRows((y,), places), folds)
 
     @classmethod
-    def joined(cls, several: Sequence[Rows]) -> Rows:
+    def joined(cls, several: Sequence[Examples]) -> Examples:
         columns = zip(*((rows.x[as_slice(rows.places)], rows.y.joined(), rows.folds) for rows in several), strict=True)
         return cls.of(*map(np.concatenate, columns))
 
-    def take(self, chosen: np.ndarray) -> Rows:
+    def take(self, chosen: np.ndarray) -> Examples:
         y = LazyRows(self.y.blocks, self.y.places[chosen]).joined()
-        return Rows.of(np.array(self.features(chosen), order="C"), y, self.folds[chosen])
+        return Examples.of(np.array(self.features(chosen), order="C"), y, self.folds[chosen])
 
     def __len__(self) -> int:
         return len(self.folds)
@@ -88,29 +88,29 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class RowSample:
+class ExampleSample:
     """The `size` rows with the smallest hashes of their features: the same in any order, batches and processes."""
 
     size: int
-    rows: Rows | None = None
+    rows: Examples | None = None
     # uint64 (n,), their hashes.
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
-    def add(self, rows: Rows) -> RowSample:
+    def add(self, rows: Examples) -> ExampleSample:
         keys = content_keys(rows.features(np.arange(len(rows))))
         chosen = np.arange(len(keys)) if len(self.keys) < self.size else np.flatnonzero(keys < self.keys.max())
         chosen = chosen[smallest_keys(keys[chosen], self.size)]
         return self._joined(rows.take(chosen), keys[chosen])
 
-    def merge(self, other: RowSample) -> RowSample:
+    def merge(self, other: ExampleSample) -> ExampleSample:
         return self if other.rows is None else self._joined(other.rows, other.keys)
 
-    def _joined(self, rows: Rows, keys: np.ndarray) -> RowSample:
+    def _joined(self, rows: Examples, keys: np.ndarray) -> ExampleSample:
         if self.rows is None:
-            return RowSample(self.size, rows, keys)
+            return ExampleSample(self.size, rows, keys)
         keys = np.concatenate([self.keys, keys])
         kept = smallest_keys(keys, self.size)
-        return RowSample(self.size, Rows.joined((self.rows, rows)).take(kept), keys[kept])
+        return ExampleSample(self.size, Examples.joined((self.rows, rows)).take(kept), keys[kept])
 
 
 def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
@@ -162,7 +162,7 @@ class Sums:
     def copy(self) -> Sums:
         return Sums(**{name: array.copy() for name, array in vars(self).items()})
 
-    def add_rows(self, rows: Rows, basis: LabelBasis, *, more: bool = False) -> None:
+    def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool = False) -> None:
         """Add rows; where `more` follow, sums are float64 from the start, and never copied to become so."""
         if not self.n.any():
             # Products of centred columns keep their digits; the mean of some rows is centre enough.
@@ -220,7 +220,7 @@ class Sums:
 class ProductSums:
     """The `Sums` over rows of a fold, in the rows' precision; `accumulate` chooses the rows."""
 
-    def __init__(self, rows: Rows, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
+    def __init__(self, rows: Examples, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
         d1, dtype = rows.x.shape[1], rows.x.dtype
         self._rows, self._basis = rows, basis
         self._origin_x, self._origin_y = origin_x.astype(dtype), origin_y.astype(rows.y.dtype)

@@ -168,4 +168,4 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
     count, revision, notes, asked = run_client(hub, code, tmp_path)
     assert (count, revision) == (50, copy)
     assert any("refs/convert/parquet" in note for note in notes)
-    assert asked == ["'org/scripted' has several configurations: one, two", "--config NAME"]
+    assert asked == ["'org/scripted' has several configurations: one, two", 'config="one" or "two"']
