@@ -57,9 +57,9 @@ class _CaptionNetwork(FeatureNetwork):
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         if not labelled:
-            return LabeledRows(self._reader.read(split.inputs, split.input_of_row), {}, len(split))
+            return LabeledRows(self.read(self._reader, split), {}, len(split))
         split = _text_per_row(split)
-        inputs = self._reader.read(split.inputs, split.input_of_row)
+        inputs = self.read(self._reader, split)
         labels = self.labels([texts[0][0] for texts in split.references])
         return LabeledRows(lambda rows: {**inputs(rows), **labels(rows)}, {}, len(split))
 
@@ -83,7 +83,8 @@ class _ModelNetwork(_CaptionNetwork):
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
         super().__init__(plan, model)
-        self._reader = kind.training_reader(plan, model, self.notes)
+        self._reader = kind.training_reader(plan, model)
+        self.notes += self._reader.notes
         part = getattr(model, "decoder", None) or getattr(model, "text_decoder", model)
         self._texts = load_training_texts(plan, model, part)
         self._tokenizer, config = self._texts.tokenizer, model.config
@@ -125,7 +126,8 @@ class _DecoderNetwork(_CaptionNetwork):
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
         super().__init__(plan, model)
-        self._reader = kind.training_reader(plan, model, self.notes)
+        self._reader = kind.training_reader(plan, model)
+        self.notes += self._reader.notes
         self.processors = self._reader.processors
         vocabulary = sorted({word for texts in references for text, _ in texts for word in tokenize_caption(text)})
         self._words = ["<pad>", "<start>", "<end>", "<unknown>", *vocabulary]

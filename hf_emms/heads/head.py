@@ -13,6 +13,7 @@ from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import InputKind
+from hf_emms.inputs.kind import BatchReader, TrainingReader
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -170,6 +171,12 @@ class FeatureNetwork(Network):
         super().__init__(model, processors, notes)
         self._plan = plan
         self._has_layers = False
+
+    def read(self, reader: TrainingReader, split: LabeledSplit) -> BatchReader:
+        """Return what makes batches of a split's inputs; its notes become the network's."""
+        batches, notes = reader.read(split.inputs, split.input_of_row)
+        self.notes += notes
+        return batches
 
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:
         """Return layers of ours for features of a width, (b, D1) or (b, T, D1), which `standardize` scales first."""

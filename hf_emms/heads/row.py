@@ -204,13 +204,14 @@ class _RowNetwork(FeatureNetwork):
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, outputs: RowOutputs) -> None:
         super().__init__(plan, model)
-        self._reader, self._outputs = kind.training_reader(plan, model, self.notes), outputs
+        self._reader, self._outputs = kind.training_reader(plan, model), outputs
+        self.notes += self._reader.notes
         self.processors, self.references = self._reader.processors, outputs.references
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         labels = {"labels": self._outputs.labels(split.references)} if labelled else {}
-        return LabeledRows(self._reader.read(split.inputs, split.input_of_row), labels, len(split))
+        return LabeledRows(self.read(self._reader, split), labels, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)

@@ -48,11 +48,10 @@ class TranscriptHead(Head):
         from hf_emms.heads.asr_model import asr_class, is_ctc, load_asr_model
 
         load_jiwer()  # without it nothing is trained
-        notes: list[str] = []
         if is_ctc(asr_class(plan)):
-            return _with_ctc_head(plan, [_transcript(row) for row in train.references], notes)
+            return _with_ctc_head(plan, [_transcript(row) for row in train.references])
         asr = load_asr_model(replace(plan, dtype="float32"))
-        return _TranscriptNetwork(asr, _with_prompt(asr, train, notes), notes)
+        return _TranscriptNetwork(asr, *_with_prompt(asr, train))
 
 
 class _TranscriptNetwork(Network):
@@ -115,7 +114,7 @@ def _transcript(reference: Sequence[tuple[str, float]]) -> str:
 # ---- heads for CTC ---------------------------------------------------------------------------------------------------
 
 
-def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str], notes: list[str]) -> Network:
+def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str]) -> Network:
     """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new one."""
     import transformers
 
@@ -125,8 +124,7 @@ def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str], notes: list
     reader, letters = load_sound_reader(plan), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
     saved = _own_vocabulary(plan, letters)
     tokenizer = saved or _new_vocabulary(letters)
-    if saved is None:
-        notes.append(f"a new head for {pluralize(len(letters), 'letter')} of the transcripts")
+    notes = [] if saved is not None else [f"a new head for {pluralize(len(letters), 'letter')} of the transcripts"]
     model, head = load_with_head(
         plan,
         transformers.AutoModelForCTC,
@@ -190,12 +188,12 @@ def _letters_of(tokenizer: Any) -> Tokenize:
 # ---- encoders with a decoder -----------------------------------------------------------------------------------------
 
 
-def _with_prompt(asr: AsrModel, train: LabeledSplit, notes: list[str]) -> Tokenize:
+def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[str]]:
     """Return how transcripts become tokens, behind those that the checkpoint is configured to start with."""
     from hf_emms.heads.asr_model import max_new_tokens
 
     model, tokenizer = asr.model, asr.tokenizer
-    settings, prompt = model.generation_config, list[int]()
+    settings, prompt, notes = model.generation_config, list[int](), list[str]()
     if getattr(settings, "is_multilingual", False):
         language = _language_of(asr, train)
         settings.language, settings.task = language, "transcribe"
@@ -210,7 +208,7 @@ def _with_prompt(asr: AsrModel, train: LabeledSplit, notes: list[str]) -> Tokeni
     def tokenize(transcript: str) -> list[int]:
         return [*prompt, *tokenizer(transcript, add_special_tokens=False)["input_ids"], model.config.eos_token_id]
 
-    return tokenize
+    return tokenize, notes
 
 
 def _language_of(asr: AsrModel, train: LabeledSplit) -> str:

@@ -355,14 +355,14 @@ class _Audio(EncodedKind):
 
         return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         reader = load_sound_reader(plan)
 
-        def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> BatchReader:
-            return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()])
+        def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
+            return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()]), ()
 
-        notes.append(f"of longer clips the first {reader.part / reader.rate:.3g} seconds are read")
-        return TrainingReader(read, (reader.extractor,))
+        note = f"of longer clips the first {reader.part / reader.rate:.3g} seconds are read"
+        return TrainingReader(read, (reader.extractor,), (note,))
 
 
 AUDIO = _Audio(

@@ -248,14 +248,13 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
     return ImageReader(processor, square[0] * square[1], fixed, device)
 
 
-def load_training_images(plan: ExtractionPlan, notes: list[str]) -> ImageReader:
-    """Return the checkpoint's image processor for training; adds a note where it will change the images' shape."""
+def load_training_images(plan: ExtractionPlan) -> tuple[ImageReader, tuple[str, ...]]:
+    """Return the checkpoint's image processor for training, and a note where it will change the images' shape."""
     import torch
 
     reader = load_image_reader(plan, torch.device("cpu"))
-    if not reader.fixed_size:
-        notes.append("pictures are made square, which its image processor leaves at various sizes")
-    return reader
+    note = "pictures are made square, which its image processor leaves at various sizes"
+    return reader, () if reader.fixed_size else (note,)
 
 
 def example_images(count: int) -> list[Any]:
@@ -343,9 +342,13 @@ class _Image(EncodedKind):
 
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
-        reader = load_training_images(plan, notes)
-        return TrainingReader(reader.training_batches, (reader.processor.original,))
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+        reader, notes = load_training_images(plan)
+        return TrainingReader(
+            lambda images, image_of_row: (reader.training_batches(images, image_of_row), ()),
+            (reader.processor.original,),
+            notes,
+        )
 
 
 IMAGE = _Image(

@@ -202,21 +202,21 @@ class _ImageText(InputKind):
             return _FusedFeatures(model, fusion, images, texts, joined)
         return _TowerFeatures(model, fusion, images, texts, joined)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         from hf_emms.features.fusion import Fused, find_fusion
 
         fusion = find_fusion(plan.pooling)
-        images = load_training_images(plan, notes)
+        images, notes = load_training_images(plan)
         texts = load_training_texts(plan, model, model.get_submodule(fusion.text_part))
         phrase = fusion.phrase if isinstance(fusion, Fused) else str
 
-        def read(pairs: Any, input_of_row: np.ndarray) -> BatchReader:
+        def read(pairs: Any, input_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
             image_of_row, text_of_row = pairs.parts[input_of_row].T
             pixels = images.training_batches(pairs.firsts, image_of_row)
-            tokens = texts.training_batches(pairs.seconds, text_of_row, notes, phrase)
-            return lambda rows: {**pixels(rows), **tokens(rows)}
+            tokens, notes = texts.training_batches(pairs.seconds, text_of_row, phrase)
+            return lambda rows: {**pixels(rows), **tokens(rows)}, notes
 
-        return TrainingReader(read, (images.processor.original, texts.tokenizer))
+        return TrainingReader(read, (images.processor.original, texts.tokenizer), notes)
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.fusion import Fused, find_fusion

@@ -54,13 +54,16 @@ BatchReader = Callable[[np.ndarray], "Inputs"]
 
 @dataclass(frozen=True)
 class TrainingReader:
-    """Makes batches for the training of a checkpoint, from inputs and the number of each row's input, int64 (n,).
+    """Makes batches for the training of a checkpoint.
 
-    Its processors (of images, tokenizer) are saved beside the trained model.
+    Attributes:
+        read: inputs, and the number of each row's input, int64 (n,), to a reader of batches and notes on them.
+        processors: of images, tokenizer; they are saved beside the trained model.
     """
 
-    read: Callable[[Sequence[Any], np.ndarray], BatchReader]
+    read: Callable[[Sequence[Any], np.ndarray], tuple[BatchReader, Sequence[str]]]
     processors: tuple[Any, ...]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -208,10 +211,10 @@ class InputKind:
         """Return the `PromptReader` by which a checkpoint reads the label behind an input of this kind."""
         raise NotImplementedError(self.name)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         """Return the reader of these inputs for training; an EmmsError if the checkpoint cannot be trained.
 
-        The model's configuration gets the token that fills up batches; notes are added now and while inputs are read.
+        The model's configuration gets the token that fills up batches.
         """
         raise EmmsError(f"{plan.repo.id} cannot be fine-tuned: no reader for training on {self.plural}")
 

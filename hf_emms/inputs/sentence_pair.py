@@ -220,23 +220,19 @@ class _SentencePair(InputKind):
         states = token_states(loaded.pooling)
         return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary))
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         text = load_training_texts(plan, model)
         reader = SegmentReader(text_pair_reader(model, text))
-        if reader.pair.adds_break:
-            notes.append("its tokenizer puts nothing between two texts: begin the second one with a line break")
+        broken = "its tokenizer puts nothing between two texts: begin the second one with a line break"
 
-        def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> BatchReader:
+        def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
             pairs = _checked(inputs)
             used, position = np.unique(pair_of_row, return_inverse=True)
             joined, cut = reader.join(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
-            if cut:
-                notes.append(
-                    f"of pairs longer than {text.max_length:,} tokens the longer text is cut, or both to half of that"
-                )
-            return lambda rows: reader.pad([joined[position[row]] for row in rows])
+            note = f"of pairs longer than {text.max_length:,} tokens the longer text is cut, or both to half of that"
+            return lambda rows: reader.pad([joined[position[row]] for row in rows]), [note] if cut else []
 
-        return TrainingReader(read, (text.tokenizer,))
+        return TrainingReader(read, (text.tokenizer,), [broken] if reader.pair.adds_break else [])
 
 
 SENTENCE_PAIR = _SentencePair(

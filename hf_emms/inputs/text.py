@@ -117,18 +117,13 @@ class TextReader:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
     def training_batches(
-        self,
-        texts: Sequence[str],
-        text_of_row: np.ndarray,
-        notes: list[str],
-        phrase: Callable[[str], str] = str,
-    ) -> BatchReader:
-        """Return a reader of batches for training; distinct texts are tokenised once, and a note counts those cut."""
+        self, texts: Sequence[str], text_of_row: np.ndarray, phrase: Callable[[str], str] = str
+    ) -> tuple[BatchReader, tuple[str, ...]]:
+        """Return a reader of batches for training, and a note where texts are cut; distinct ones are tokenised once."""
         used, text_of_row = np.unique(text_of_row, return_inverse=True)
         tokens, cut = self.tokenize([phrase(texts[i]) for i in used])
-        if cut:
-            notes.append(f"texts are cut at {self.max_length:,} tokens")
-        return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows])
+        notes = (f"texts are cut at {self.max_length:,} tokens",) if cut else ()
+        return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows]), notes
 
 
 def load_tokenizer(plan: ExtractionPlan) -> Any:
@@ -257,11 +252,9 @@ class _Text(InputKind):
         reader = text_reader(loaded.plan, loaded.model, processors)
         return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
 
-    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         reader = load_training_texts(plan, model)
-        return TrainingReader(
-            lambda texts, text_of_row: reader.training_batches(texts, text_of_row, notes), (reader.tokenizer,)
-        )
+        return TrainingReader(reader.training_batches, (reader.tokenizer,))
 
 
 TEXT = _Text(

@@ -65,11 +65,14 @@ def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tm
     )
     tokenizer.save_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder)
-    notes: list[str] = []
-    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model, notes)
-    batch = reader.read(pair("a cat", "dogs bark"), np.array([0]))(np.arange(1))
+    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model)
+    batches, notes = reader.read(pair("a cat", "dogs bark"), np.array([0]))
+    batch = batches(np.arange(1))
     assert tokenizer.decode(batch["input_ids"][0]) == f"{before}a cat\ndogs bark"
-    assert notes == ["its tokenizer puts nothing between two texts: begin the second one with a line break"]
+    assert list(notes) == []
+    assert list(reader.notes) == [
+        "its tokenizer puts nothing between two texts: begin the second one with a line break"
+    ]
     assert batch["input_ids"][0].tolist() == tokenizer("a cat", "\ndogs bark")["input_ids"]
 
 
@@ -103,13 +106,13 @@ def test_training_reads_what_ranking_reads(zoo: Path) -> None:
     folder = build(zoo, "bert")
     plan_model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     plan = plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test")
-    notes: list[str] = []
-    reader = SENTENCE_PAIR.training_reader(plan, plan_model, notes)
-    batch = reader.read(Pairs(TEXTS, TEXTS, np.array([(0, 1), (1, 3)])), np.array([1, 0]))(np.arange(2))
+    reader = SENTENCE_PAIR.training_reader(plan, plan_model)
+    batches, notes = reader.read(Pairs(TEXTS, TEXTS, np.array([(0, 1), (1, 3)])), np.array([1, 0]))
+    batch = batches(np.arange(2))
     expected = reader.processors[0](
         [TEXTS[1], TEXTS[0]], [TEXTS[3], TEXTS[1]], padding=True, return_tensors="pt", return_token_type_ids=True
     )
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         name: tensor.tolist() for name, tensor in expected.items()
     }
-    assert notes == []
+    assert not [*reader.notes, *notes]
