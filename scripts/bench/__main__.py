@@ -23,35 +23,23 @@ from pathlib import Path
 from types import ModuleType
 
 BENCHES = {
-    "scoring": "EMMS against the official function and against bare matrix products",
-    "logme": "EMMS against LogME on the same F-labels",
-    "memory": "peak memory that scoring adds",
-    "extraction": "features against a bare forward loop",
-    "cpu": "what each measure for CPUs gains",
-    "quantised": "text features in int8 and by torch.compile",
-    "shared": "pictures decoded once for several checkpoints",
     "peer": "features and rankings against transformer-ranker",
+    "extraction": "features against a bare forward loop",
+    "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
+    "memory": "peak memory that scoring adds",
     "race": "a race for the best checkpoints against a full run",
-    "sweep": "12 checkpoints on 6 datasets in one command against six",
-    "metric": "evaluate.load('emms') against the direct call",
     "finetuning": "one fine-tuning run against a plain script with Trainer",
-    "sft": "fine-tuning a language model against TRL's SFTTrainer",
-    "cards": "rendering sections of model cards",
     "space": "the leaderboard in a browser",
     "sequences": "random sequences of what a user does on the leaderboard",
-    "scaling": "one and two Ray workers, and a simulation of more",
 }
 # With options that keep each of them short; the page ends with what they took.
 OF_THE_PAGE = {
     "peer": "minilm mpnet --rows 2000 --rounds 2",
-    "logme": "--rounds 1",
     "extraction": "--texts 600 --images 24 --rounds 2",
     "finetuning": "--rounds 1",
-    "scoring": "--rounds 5",
+    "scoring": "--rounds 2",
     "memory": "--rounds 1",
     "race": "--rounds 1 --rows 2000",
-    "sweep": "--rounds 1",
-    "metric": "--rounds 3",
     "space": "",
 }
 

@@ -73,19 +73,10 @@ def test_the_readme_is_short():
 
 def test_the_readme_quotes_figures_that_were_measured():
     speed = (ROOT / "README.md").read_text(encoding="utf-8").split("## How fast")[1].split("\n## ")[0]
-    measured = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("benchmark", "scaling"))
+    measured = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
     quoted = NUMBERS.findall(speed)
     assert len(quoted) == speed.count(" … ") > 0
     assert [figure for figure in quoted if figure not in measured] == []
-
-
-def test_the_simulation_is_that_of_the_page():
-    import json
-
-    from scripts.bench.scaling import PARTS, Parts, simulate
-
-    table = simulate(Parts(**json.loads(PARTS.read_text())))
-    assert table in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 def test_the_version_is_one():
