@@ -16,22 +16,22 @@ __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset
 def load_sample(
     options: SampleOptions, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
 ) -> Sample:
-    """Draws a seeded sample from a dataset and finds out what its columns are.
+    """Return a seeded sample of a dataset, whose columns are recognised unless they are named.
 
     Rows are drawn by content: the order of files and rows does not matter, except in streams. Without a split in the
     options or the preset, training splits come first.
 
     Args:
         options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (images in class
-            folders or with a metadata file; parquet, json, jsonl, csv, tsv; the Hub's layout), one such file, or a
+            folders or with a metadata file; parquet, json, jsonl, csv, tsv; the Hub's layout), such a file, or a
             ``datasets`` object.
-        cache: where samples of streams are looked for and written.
-        source: the dataset as `open_dataset` gave it for options that may have another split or number of rows: its
-            revision is not asked for again, nor are its files looked for.
-        training: make the items that a fine-tuning learns, see `Task.training_items`.
+        cache: stores samples of streams.
+        source: the result of `open_dataset` for options that may have another split or number of rows: it saves the
+            requests for its revision and its files.
+        training: whether to make the items that a fine-tuning learns, see `Task.training_items`.
 
     Raises:
-        EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
+        EmmsError: there is no such dataset, split, task or column; fewer than two labels; more than 5 % of the rows
             (and more than two) cannot be read.
     """
     source = source or open_dataset(options)

@@ -1,4 +1,4 @@
-"""Columns that cannot be what they were named or taken for: each check raises an `EmmsError` that says what to do."""
+"""Checks of columns that were named or inferred: each raises an `EmmsError` that tells how to name the right ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 _ID_LIKE = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
 )
-# Types of which the only column is the one that is meant.
+# Types whose only column in a dataset must be the one for a role.
 CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)
-# Of more numbers than these nobody knows whether they are classes.
+# More different numbers than these may be classes or values.
 _MAX_NUMBERED_CLASSES = 20
 _MAX_DESCRIBED = 20
-# Fewer columns of numbers alone are no table of them.
+# A dataset with at least this many columns of numbers, and no others, is a table of numbers.
 TABULAR = 2
 
 
@@ -34,12 +34,12 @@ def is_id_like(name: str, type: str) -> bool:
 
 
 def usual_labels() -> set[str]:
-    """The names that labels have beside inputs of another type, or of classes and values."""
+    """Return the usual names of labels: of another type than the input, of classes, or of values."""
     return {name for task in TASKS.values() if not task.is_text_to_text for name in task.label.candidates}
 
 
 def possible_labels(contents: ColumnContents) -> list[str]:
-    """The columns that could be labels, those of usual names if there are any: classes, numbers, texts that repeat."""
+    """Return the columns that could be labels (classes, numbers, texts that repeat), preferably of usual names."""
     labels = [
         name
         for name, type in contents.types.items()
@@ -53,7 +53,7 @@ def possible_labels(contents: ColumnContents) -> list[str]:
 
 
 def column_of(name: str) -> str:
-    """The column that a name is of: "answers" for "answers.text"."""
+    """Return the column of a field's name: "answers" for "answers.text"."""
     return name.partition(".")[0]
 
 
@@ -83,7 +83,7 @@ def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | No
 
 
 def check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:
-    """Columns that exist and hold what the task needs; of a struct its field that the task knows."""
+    """Return the names of the columns for a role, checked; for a struct the name of the field that the task reads."""
     if role not in task.columns:
         raise EmmsError(
             f"{task.id} has no {role} column",
@@ -109,7 +109,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
 
 
 def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, chosen: bool) -> None:
-    """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
+    """Refuse a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
     is_usual = task.label.is_called(label)
     type = contents.types.get(label)
     if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
@@ -151,7 +151,7 @@ def check_inferred_label(contents: ColumnContents, task: Task, label: str, *, ch
 
 
 def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, is_usual: bool) -> bool:
-    """Whether numbers may be classes as well as values. Ids of many classes leave no gap."""
+    """Return whether numbers may be classes as well as values; ids of many classes leave no gap."""
     if numbers.dtype == bool or not len(numbers):
         return False
     if not is_usual and task.numbers is not None:
@@ -163,7 +163,7 @@ def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, is_usual: bo
 def check_inferred_text(
     task: Task, columns: Mapping[str, str], contents: ColumnContents, named: Mapping[str, str]
 ) -> None:
-    """Refuses a text that was found by its type and is rather a class: its values repeat."""
+    """Refuse a text that was recognised by its type alone, and whose values repeat as classes do."""
     for column in task.inputs:
         name = columns[column.name]
         if column.name in named or column.is_called(name) or name not in contents.repeating:
@@ -178,9 +178,9 @@ def check_inferred_text(
 
 
 def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
-    """Refuses a dataset of another task, and a reading of one text of a pair; without a task none of ours fits.
+    """Refuse a dataset of an unsupported task, and a task that reads only one text of a pair.
 
-    A label of an expected name is what it says, whatever else the dataset holds.
+    `task` is None where none fits. A label of an expected name is trusted, whatever else the dataset holds.
     """
     read = {name for names in columns.values() for name in names.split(",")}
     if task is not None:
@@ -215,7 +215,7 @@ def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task
 
 
 def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:
-    """Refuses tags of words as several classes of a text, unless the task makes an item of each word."""
+    """Refuse tags of words, which would be several classes of a text, unless the task makes an item of each word."""
     tags = [name for name in columns[task.label.name].split(",") if name in contents.word_tags]
     if tags and task.items is None:
         raise EmmsError(
@@ -263,7 +263,7 @@ def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnConte
     if role == task.label.name:
         are_flags = contents.zero_one.issuperset(names)
         return are_flags if task.categorical else task.numbers is None
-    # Where an answer starts in a text is not where it starts in several.
+    # The start of an answer in a text is not its start in several joined texts.
     return task.items is None and all(contents.types[name] == "string" for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What the columns of a dataset hold: their types, and what only their cells show."""
+"""The types of a dataset's columns, by their features and by their cells."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
     kind.column_types[0]: kind.column_types[1] for kind in INPUT_KINDS.values() if len(kind.column_types) > 1
 }
-# Columns that may hold both the input and the label: a conversation ends with what is to be written.
+# Types of columns that may hold both input and label: a conversation ends with the response.
 SHARED_TYPES = ("messages",)
-# Lists of zeros and ones, one a class: which of all classes a row has.
+# Lists of a zero or a one for each class, which say which classes a row has.
 FLAGS = "flags"
 # Paths whose files cannot be opened.
 PATH = "path"
 
-# How many rows of a stream show what a column holds, and how many texts of a table.
+# Rows of a stream, and texts of a table, by which columns are recognised.
 _STREAMED_ROWS, _TEXTS = 100, 1_000
-# Of lists of two, [0, 1] may be both classes; longer texts are no lists of classes.
+# A list of two, [0, 1], may be both classes; longer texts are no lists of classes.
 _MIN_FLAGS, _MAX_CLASS_LIST = 2, 5_000
 _MEDIA_TYPES = ("Video", "Pdf")
 _BINARY = ("binary", "large_binary")
@@ -43,17 +43,17 @@ _INSIDE = re.compile(r"[BI][-_].+")
 
 @dataclass(frozen=True)
 class ColumnContents:
-    """The columns of a dataset: what they are by their features, and by what their cells hold.
+    """The columns of a dataset: their types by features and by cells.
 
     Attributes:
         types: column or field → type, see `column_types`.
-        zero_one: columns of which each cell is 0 or 1, or false or true.
+        zero_one: columns whose cells are all 0 or 1, or false or true.
         word_tags: columns whose lists hold a tag for each word of a sentence.
-        flag_counts: column of lists of zeros and ones → how many a list has.
-        repeating: columns of texts in which at most every second one is new, as in those of classes.
-        joined: column → what is behind its cells: pictures by their ids, or by their paths.
+        flag_counts: column of lists of zeros and ones → the length of the lists.
+        repeating: columns of texts of which at most half are different, as of classes.
+        joined: column → the media behind its cells: pictures by their ids, or by their paths.
         problems: column → why the files that its paths name cannot be opened.
-        cells: column → the cells that were read, as Arrow has them; of texts, numbers, and lists of them.
+        cells: column → the cells that were read, as Arrow has them: texts, numbers, and lists of them.
     """
 
     types: Mapping[str, str]
@@ -67,9 +67,9 @@ class ColumnContents:
 
 
 def look_into(split: OpenSplit) -> ColumnContents:
-    """Reads cells to find out what types do not say: paths of pictures, classes as zeros and ones, tags of words.
+    """Return the columns of a split, also what only cells show: paths of pictures, zeros and ones, tags of words.
 
-    Of a table all numbers and lists are read and the first texts, of a stream its first rows.
+    All numbers and lists and the first texts of a table are read, or the first rows of a stream.
     """
     types = column_types(split.rows.features)
     types |= _types_of_bytes(split, types) | dict.fromkeys(split.joined, "image")
@@ -83,7 +83,7 @@ def look_into(split: OpenSplit) -> ColumnContents:
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
-    """Column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct" or another type.
+    """Return the type of each column: "image", "class", "string", "integer", "float", "struct", …; plurals are lists.
 
     The fields of structs, and of lists of them, follow their column as "answers.text".
     """
@@ -100,18 +100,18 @@ def column_types(features: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_struct(feature: Any) -> Any:
-    """The texts of a `datasets.Translation` by their languages; of anything else, the type itself."""
+    """Return the texts of a `datasets.Translation` by their languages; other types unchanged."""
     import datasets
 
     return dict.fromkeys(feature.languages, datasets.Value("string")) if hasattr(feature, "languages") else feature
 
 
 def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str]:
-    """Column of encoded bytes → its type by what they start with, where the dataset does not say what they are."""
+    """Return the types of columns of bytes that the dataset does not describe, by the start of the bytes."""
     features = split.rows.features
     readers = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
-    if not split.streaming:  # a stream would fetch many large cells for one
+    if not split.streaming:  # a stream would fetch many large cells
         untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
     recognised = {}
     for name in untyped:
@@ -125,7 +125,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
 
 
 def element_of(feature: Any) -> Any:
-    """The type of a list's elements; of anything else, the type itself."""
+    """Return the type of a list's elements; other types unchanged."""
     return getattr(feature, "feature", feature)
 
 
@@ -161,7 +161,7 @@ def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
 
 
 def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
-    """What is known with one more column."""
+    """Return the contents with the cells of a further column."""
     type = contents.types[name]
     if type == "string":
         contents = _with_repeating(contents, name, column.slice(0, _TEXTS).drop_null())
@@ -202,7 +202,7 @@ def _with_zero_one(contents: ColumnContents, name: str, column: pa.ChunkedArray)
 
 
 def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
-    """What is known with a column of texts, which are paths if all of the first ones end as names of media do."""
+    """Return the contents with a column of texts, which are paths if the first texts end as names of media do."""
     values = [value for value in column.slice(0, _TEXTS).to_pylist() if value]
     media = {media_type(value) for value in values}
     if len(media) != 1 or None in media:
@@ -221,7 +221,7 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
 
 
 def _with_stems(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
-    """What is known with a column that may name media of a folder without their suffix, as "0a1b" for 0a1b.jpg."""
+    """Return the contents with a column that may name media of a folder without suffix, as "0a1b" for 0a1b.jpg."""
     if split.media_folder is None:
         return contents
     values = {str(value) for value in column.slice(0, _TEXTS).to_pylist() if value is not None}
@@ -243,7 +243,7 @@ def _flat(column: pa.ChunkedArray) -> Any:
 
 
 def _lengths(column: pa.ChunkedArray) -> np.ndarray:
-    """The length of each list, −1 of a cell that holds none."""
+    """Return the length of each list; −1 for an empty cell."""
     import pyarrow.compute as pc
 
     return np.asarray(pc.fill_null(pc.list_value_length(column), -1))
@@ -254,7 +254,7 @@ def _are_word_tags(names: list[str]) -> bool:
 
 
 def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int | None:
-    """How long lists are that hold zeros and ones alone, and are no lists of the classes 0 and 1; None for others."""
+    """Return the length of lists of zeros and ones that are no lists of the classes 0 and 1; None for other lists."""
     column = column.drop_null()
     lengths = np.unique(_lengths(column))
     if len(lengths) != 1 or lengths[0] < _MIN_FLAGS or (class_names and len(class_names) != lengths[0]):
@@ -263,13 +263,13 @@ def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int |
     if values.null_count or not set(values.unique().to_pylist()) <= {0, 1}:
         return None
     ones = np.asarray(values).reshape(-1, lengths[0]).sum(axis=1)
-    # A list of ids names none twice.
+    # The ids in a list are unique.
     are_flags = lengths[0] > _MIN_FLAGS or bool((ones != 1).any())
     return int(lengths[0]) if are_flags else None
 
 
 def are_lists(column: pa.ChunkedArray) -> bool:
-    """Whether texts hold several classes each: some have "|" between two words, or all are in brackets."""
+    """Return whether texts hold several classes each: some have "|" between two words, or all are in brackets."""
     import pyarrow.compute as pc
 
     texts = pc.utf8_trim_whitespace(column.drop_null())
@@ -281,7 +281,7 @@ def are_lists(column: pa.ChunkedArray) -> bool:
 
 
 def flag_count_in_texts(column: pa.ChunkedArray) -> int | None:
-    """The same as `_flag_count` of lists that are written as texts."""
+    """Return the length of lists of zeros and ones that are written as texts; None for other texts."""
     import pyarrow as pa
 
     texts = column.drop_null().to_pylist()
@@ -290,7 +290,7 @@ def flag_count_in_texts(column: pa.ChunkedArray) -> int | None:
 
 
 def split_classes(text: str) -> list[str]:
-    """The classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
+    """Return the classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return [part.strip() for part in text.split("|") if part.strip()]
@@ -303,14 +303,14 @@ def split_classes(text: str) -> list[str]:
 
 
 def _are_whole(column: pa.ChunkedArray) -> bool:
-    """Whether floats are whole numbers, as a column of integers becomes where a cell of it is empty."""
+    """Return whether floats are whole numbers, as integers become in a column with an empty cell."""
     values = np.asarray(column.drop_null(), dtype=np.float64)
     values = values[~np.isnan(values)]
     return len(values) > 0 and bool(np.array_equal(values, np.round(values))) and bool(np.isfinite(values).all())
 
 
 def _aligned_tags(contents: ColumnContents) -> frozenset[str]:
-    """Lists of classes or numbers that are as long as the list of words beside them, row by row."""
+    """Return the columns whose lists of classes or numbers are as long as the lists of words in each row."""
     types = contents.types
     lengths = {
         name: _lengths(column.slice(0, _TEXTS))

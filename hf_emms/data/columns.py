@@ -1,4 +1,4 @@
-"""Which columns of a dataset are read, and as what: from column names and types to a task and its columns."""
+"""The choice of a task and its columns by the names and types of a dataset's columns."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
-# How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
+# How a column may be recognised, surest first: by name (images by type), classes by type, any column by type.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
 _MAX_NAMED = 6
-# The label that losses leave out, as torch and transformers write it.
+# The label that losses ignore, as in torch and transformers.
 _IGNORED = -100
 
 
 class SeveralTasksError(EmmsError):
-    """Several tasks fit, and one has to be named."""
+    """Raised where several tasks fit, so that the user has to name the task."""
 
 
 @dataclass(frozen=True)
 class RowSchema:
-    """How the rows of one dataset are read for a task.
+    """The columns of a dataset for a task, and their forms.
 
     Attributes:
         columns: the task's column → the dataset's, inputs first; several are joined by commas.
@@ -72,8 +72,8 @@ class RowSchema:
         flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
             where they hold something else.
         lists_in_texts: whether a label's text holds several classes: "a|b" or "['a', 'b']".
-        group_column: the column whose rows of one value are one group; None where rows of one content are.
-        notes: what was chosen.
+        group_column: the column whose values are the groups of rows; None where rows of equal content are groups.
+        notes: choices in words.
     """
 
     task: Task
@@ -111,12 +111,12 @@ class RowSchema:
 
     @property
     def position_column(self) -> str | None:
-        """The column or field that says at which character of the input each label starts, as in SQuAD."""
+        """The column or field with the character of the input at which each label starts, as in SQuAD."""
         return self._beside_label(self.task.label_position)
 
     @property
     def end_column(self) -> str | None:
-        """The same of where it ends."""
+        """The column or field with the character of the input at which each label ends."""
         return self._beside_label(self.task.label_end)
 
     def _beside_label(self, field: str | None) -> str | None:
@@ -128,7 +128,7 @@ class RowSchema:
 
     @property
     def list_columns(self) -> tuple[Column, ...]:
-        """The task's columns of which a row holds a list: each element is an input of its own."""
+        """The task's columns with a list in each row, whose elements are separate inputs."""
         return tuple(
             column
             for column in self.task.inputs
@@ -137,7 +137,7 @@ class RowSchema:
 
     @property
     def has_parallel_labels(self) -> bool:
-        """Whether a list of labels goes along with the list of inputs, and is not one label's several texts."""
+        """Whether a list of labels goes along with the list of inputs; else its texts are a single label."""
         return bool(self.list_columns) and all(self.types[name] == "strings" for name in self.label_columns)
 
     @property
@@ -150,7 +150,7 @@ class RowSchema:
         return self.task.categorical and not self.multi_label
 
     def label_name(self, value: Any) -> str | None:
-        """A raw class or other value as text; None where it stands for no label."""
+        """Return a raw class or other value as text; None where it means that there is no label."""
         if value is None:
             return None
         if isinstance(value, float) and self.label_type == "integer":
@@ -166,7 +166,7 @@ class RowSchema:
 
 
 def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOptions) -> RowSchema:
-    """The task and its columns: as the options name them, else as the preset does, else by names and types.
+    """Return the task and its columns: those of the options, else of the preset, else by names and types.
 
     Raises:
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
@@ -197,7 +197,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     schema = _with_label_form(schema, features, contents)
     group = checked_group_column(options.group_column, contents.types)
     if group is not None:
-        note = f"rows of one {group} are one group: never on both sides of a split"
+        note = f"rows of the same {group} are a group: never on both sides of a split"
         schema = replace(schema, group_column=group, notes=(*schema.notes, note))
     schema = replace(schema, unused=tuple(_unused(features, schema)))
     _check_options(options, schema)
@@ -205,7 +205,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
 
 
 def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
-    """The columns that are not read, and the fields that are not where others of their column are."""
+    """Yield the columns that are not read, and the unread fields of columns that are read in part."""
     names = {name for joined in schema.columns.values() for name in joined.split(",")}
     names.update(filter(None, (schema.position_column, schema.end_column, schema.group_column)))
     for column in features:
@@ -216,10 +216,10 @@ def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
 
 
 def _inferred(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str], list[str]]:
-    """The task that the columns are of, and the columns.
+    """Return the task that fits the columns, the columns by role, and notes.
 
     Raises:
-        EmmsError: none fits, several do, or what fits would leave out what the dataset is about.
+        EmmsError: no task or several fit, or the task that fits would leave out essential columns.
     """
     try:
         task, columns = find_task(contents, named)
@@ -257,7 +257,7 @@ def _named_or_found(task: Task, contents: ColumnContents, named: Mapping[str, st
 
 
 def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
-    """The only task whose columns can all be filled, those that the user named included, and with what.
+    """Return the only task whose columns can all be filled, with the named columns, and its columns by role.
 
     A task that reads all columns of another and more is preferred: with images, a question and an answer are no
     captions.
@@ -265,7 +265,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
     types = contents.types
     tasks = _tasks_to_infer(types)
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
-        # Of several texts, types alone do not say which is which.
+        # Types alone do not tell several texts apart.
         candidates = [
             task
             for task in tasks.values()
@@ -293,7 +293,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
 
 
 def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
-    """The error that no task fits, with the columns that could be meant."""
+    """Return the error that no task fits, which suggests columns."""
     types = contents.types
     usable = {name: type for name, type in types.items() if "." not in name and not is_id_like(name, type)}
     media = {kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognised_by_type}
@@ -335,7 +335,7 @@ def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
 
 
 def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
-    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some."""
+    """Return the dataset's column for every column of a task, inputs first; `named` are those of user and preset."""
     types = contents.types
     named = {role: check_column(task, role, names, types) for role, names in named.items()}
     # Two texts cannot be distinguished by type.
@@ -354,7 +354,7 @@ def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str])
 
 
 def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
-    """Of our tasks those that read the dataset's images, if it has any; texts beside them are rarely ranked alone."""
+    """Return the tasks to choose from: where a dataset has images, those that read them."""
     kinds = {
         kind.name
         for kind in INPUT_KINDS.values()
@@ -365,7 +365,7 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
 
 
 def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]], contents: ColumnContents) -> bool:
-    """Whether a task reads all columns of another and more; of the same columns, classes come before numbers.
+    """Return whether a task reads all columns of another and more; of the same columns, classes come before numbers.
 
     Texts that repeat are classes before they are captions, and never before they are answers to a question on a text.
     """
@@ -385,7 +385,7 @@ def _pairs(columns: Mapping[str, str]) -> str:
 
 
 def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str] | None:
-    """Every column of a task filled, inputs first, or None."""
+    """Return every column of a task filled, inputs first, or None."""
     if not set(named) <= set(task.columns):
         return None
     filled = _filled(task, contents, named, how)
@@ -395,14 +395,14 @@ def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: i
         contents.types.get(name) in task.columns[role].types for role in filled for name in filled[role].split(",")
     )
     if task.label_end is not None:
-        # Labels of spans are none without the places of the spans.
+        # Span labels need positions.
         column, dot, _ = filled[task.label.name].partition(".")
         fits = fits and (f"{column}.{task.label_end}" if dot else task.label_end) in contents.types
     return {role: filled[role] for role in task.columns} if fits else None
 
 
 def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str]:
-    """The columns that can be filled. The label goes first where its type is the more distinctive one."""
+    """Return the columns that can be filled; the label is filled first where its type is more distinctive."""
     filled = dict(named)
     for column in (*task.inputs, task.label) if task.is_text_to_text else (task.label, *task.inputs):
         if column.name not in filled:
@@ -420,7 +420,7 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
 
 
 def _flag_columns(task: Task, free: Mapping[str, str], contents: ColumnContents) -> str | None:
-    """Columns of zeros and ones where no other can be the label: two classes, or a class each of several columns."""
+    """Return the columns of zeros and ones if they are the label: two classes, or a class for each column."""
     usable = [name for name, type in free.items() if "." not in name and not is_id_like(name, type)]
     flags = [name for name in usable if name in contents.zero_one]
     differ = any(len(contents.cells[name].drop_null().unique()) > 1 for name in flags)
@@ -429,7 +429,7 @@ def _flag_columns(task: Task, free: Mapping[str, str], contents: ColumnContents)
 
 
 def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) -> str | None:
-    """Of the columns that fit: the one of an expected name, a series of such names, or the only one of its type."""
+    """Return the column that fits by an expected name, a series of such names, or the only column of a type."""
     by_spelling = {column.spelling(name): name for name in reversed(list(free))}
     for candidate in column.candidates:
         names = candidate.split(",")  # several texts that are joined
@@ -452,7 +452,7 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
 
 
 def _with_label_form(schema: RowSchema, features: Mapping[str, Any], contents: ColumnContents) -> RowSchema:
-    """The schema with the names of its classes, and how a label's cell holds them, which is said in the notes."""
+    """Return the schema with the names of its classes and the form of a label's cell, which the notes tell."""
     names, task = schema.label_columns, schema.task
     column, _, field = names[0].partition(".")
     feature = element_of(as_struct(features[column]))

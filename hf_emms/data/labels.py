@@ -14,7 +14,7 @@ from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
 
-# The texts that a label is the weighted mean of, in order; most labels are one text of weight 1.
+# The texts, with weights, whose mean a label is, in order; most labels are a single text of weight 1.
 WeightedTexts = tuple[tuple[str, float], ...]
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class SoftLabels:
     count: int
 
     def mean_of(self, embedded: np.ndarray) -> np.ndarray:
-        """Embeddings of the texts, float32 (T, D2), to those of the labels, float32 (U, D2)."""
+        """Return the embeddings of the labels, float32 (U, D2), from those of the texts, float32 (T, D2)."""
         means = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
         np.add.at(means, self.labels, embedded[self.texts] * self.weights[:, None])
         return means
@@ -50,11 +50,11 @@ class Labels:
         inputs: uint64, shape (N,): the hash of each row's input, a key of `DrawnRows.inputs`.
         codes: int64, shape (N,): the label of each row.
         spans: int64, shape (N, 2): the span of its input that a row is about; None where rows are about inputs.
-        soft: which texts each label is the mean of; None where label u is text u.
-        form: which F-labels the labels make.
-        numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
+        soft: the texts whose mean each label is; None where label u is text u.
+        form: of the F-labels, see `Sample`.
+        numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
-        notes: what was decided.
+        notes: decisions in words.
     """
 
     inputs: np.ndarray
@@ -69,7 +69,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, *, training: bool = False) -> Labels:
-    """The labels of the drawn rows, or of the items that the task makes of them."""
+    """Return the labels of the drawn rows, or of the items that the task makes of them."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items
     items, notes = itemize(drawn.examples(), options) if itemize is not None else (None, ())
@@ -121,14 +121,14 @@ def _text_labels(inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], 
 
 
 def _distinct(values: Sequence[T]) -> tuple[list[T], np.ndarray]:
-    """The U distinct values, sorted, and which one each of the N is, int64 (N,)."""
+    """Return the U distinct values, sorted, and the number of each of N values among them, int64 (N,)."""
     distinct = sorted(set(values))  # type: ignore[type-var]
     code_of = {value: code for code, value in enumerate(distinct)}
     return distinct, np.array([code_of[value] for value in values], dtype=np.int64)
 
 
 def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], SoftLabels]:
-    """The distinct texts of labels, sorted, and the labels as means of them."""
+    """Return the distinct texts of labels, sorted, and the labels as means of them."""
     texts = tuple(sorted({text for label in labels for text, _ in label}))
     number_of = {text: number for number, text in enumerate(texts)}
     entries = [(code, number_of[text], weight) for code, label in enumerate(labels) for text, weight in label]
@@ -138,7 +138,7 @@ def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], Soft
 
 
 def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Raw label → text. Classes that cleaning would merge keep their raw names."""
+    """Return raw label → text, and notes; classes that cleaning would merge keep their raw names."""
     text_of = {raw: task.label_text(raw) for raw in raws}
     if not task.categorical:
         return text_of, ()

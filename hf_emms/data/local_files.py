@@ -1,4 +1,4 @@
-"""A folder or file of data on this machine, checked before ``datasets`` reads it, which leaves things out silently."""
+"""Checks of a folder or file of data on this machine before ``datasets`` reads it, which leaves things out silently."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "cs
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _SEPARATORS = ";\t|"
 _PATTERN = "*?["
-# Folders that no one means as a class.
+# Folders that are no classes.
 _EXPECTED = ("__pycache__", "__MACOSX")
 _MAX_NAMED = 3
-# Lines of a table that show what it is about.
+# Lines of a table by which its media are recognised.
 _FIRST_LINES = 20
 
 
 def format_of(path: Path) -> str | None:
-    """The format of a file by its name, whether it is compressed or not; None for one that is not read."""
+    """Return the format of a file by its name, with or without a suffix of compression; None if it is not read."""
     suffixes = path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]
     return FORMATS.get(suffixes[0].lower()) if suffixes else None
 
 
 def check_readable(path: Path) -> None:
-    """Refuses what ``datasets`` cannot read or see below a path: no permission, odd names, patterns in its own."""
+    """Refuse paths with files that ``datasets`` cannot read or see: no permission, odd names, patterns as names."""
     if path.is_dir() and (odd := set(str(path.resolve())) & set(_PATTERN)):
         raise EmmsError(
             f"the path {str(path)!r} holds {' and '.join(map(repr, sorted(odd)))}, which the library datasets reads as "
@@ -60,10 +60,10 @@ def check_readable(path: Path) -> None:
 
 
 def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
-    """What of a folder is not read, in words: data of another format than most, folders that count as hidden."""
+    """Return notes on the unread files of a folder: of another format than most, or in folders that count as hidden."""
     readme = folder / "README.md"
     if readme.is_file() and "data_files" in readme.read_text("utf-8", "replace"):
-        return []  # which files are read is said there
+        return []  # the card says which files are read
     suffixes = {*FORMATS, *_media_suffixes()}
     read = {os.path.realpath(file) for file in used}
     notes: list[str] = []
@@ -87,7 +87,7 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
 
 
 def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
-    """How many images or sounds are left out, in words, because the metadata beside them does not name them."""
+    """Return a note on how many images or sounds are left out because their metadata file does not name them."""
     from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
     media = sum(Path(file).suffix.lower() in _media_suffixes() for file in files)
@@ -98,7 +98,7 @@ def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
 
 
 def separator_of(file: str, expected: str) -> str:
-    """What separates the columns of a file: what is expected if the first line holds it, or else ; or | or a tab."""
+    """Return the separator of a file's columns: the expected if the first line holds it, else ; or | or a tab."""
     line = _first_line(file)
     if expected in line:
         return expected
@@ -106,7 +106,7 @@ def separator_of(file: str, expected: str) -> str:
 
 
 def csv_settings(files: Iterable[str], expected: str) -> dict[str, Any]:
-    """Settings of the CSV reader: the separator, and what is a missing value.
+    """Return the settings of the CSV reader: the separator, and the texts of missing values.
 
     NA, None and null are texts in columns of texts, and missing in those of numbers.
 
@@ -123,7 +123,7 @@ def csv_settings(files: Iterable[str], expected: str) -> dict[str, Any]:
         separator = separator_of(file, expected)
         head = pd.read_csv(file, sep=separator, nrows=10_000)
     except (OSError, ValueError):
-        return {}  # whoever reads it says why
+        return {}  # the reader reports why
     _check_header(Path(file), head)
     numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
     missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
@@ -136,7 +136,7 @@ def _check_header(file: Path, head: Any) -> None:
     if any(name.lower() in usual for name in names):
         return
     values = [name for name in names if (head[name].astype(str) == name).any()]
-    # A line of names may occur again inside a file that was put together from several.
+    # A line of names may occur again inside a file that was joined from several.
     if values and not (head.astype(str) == names).all(axis=1).any():
         line = " ".join(",".join(names).split())[:100]
         raise EmmsError(
@@ -154,7 +154,7 @@ def _first_line(file: str) -> str:
 
 
 def first_columns(table: Path) -> list[list[str]]:
-    """The first cells of each column of a table, its name left out."""
+    """Return the first cells of each column of a table, without its name."""
     import fsspec
 
     with fsspec.open(str(table), "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
@@ -164,7 +164,7 @@ def first_columns(table: Path) -> list[list[str]]:
 
 
 def broken_file(folder: Path) -> str | None:
-    """Which file of a folder is probably why it cannot be read, in words."""
+    """Return in words which file of a folder is probably broken; None if none seems to be."""
     readme = folder / "README.md"
     if readme.is_file() and (problem := _readme_problem(readme)):
         return f"the block between --- and --- in its README.md: {problem}"
@@ -173,7 +173,7 @@ def broken_file(folder: Path) -> str | None:
 
 
 def _readme_problem(readme: Path) -> str | None:
-    """What ``datasets`` would raise about the metadata of a dataset's card."""
+    """Return the error that ``datasets`` would raise for the metadata of a dataset's card, or None."""
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
@@ -188,14 +188,14 @@ def _readme_problem(readme: Path) -> str | None:
 
 
 def _media_suffixes() -> set[str]:
-    """Of the files that ``datasets`` reads one a row: images, sounds."""
+    """Return the suffixes of the media that ``datasets`` reads as a row each: images, sounds."""
     from datasets.packaged_modules import _EXTENSION_TO_MODULE
 
     return {suffix for suffix, (module, _) in _EXTENSION_TO_MODULE.items() if module.endswith("folder")}
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Everything below a folder in order, but hidden files; what cannot be listed is left to the reader of its name."""
+    """Yield everything below a folder in order, but hidden files; a folder that cannot be listed appears as a path."""
     for top, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in (*folders, *sorted(files)):

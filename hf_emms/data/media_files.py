@@ -1,4 +1,4 @@
-"""Columns of texts that are paths of pictures or sounds: which files they mean, and which ones they may not mean."""
+"""Columns of paths of pictures or sounds, and the files that these paths may name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, UnusableError
 
-# Of media that no kind of input reads.
+# Suffixes of media that no kind of input reads.
 _OTHER_SUFFIXES = {"video": (".mp4", ".avi", ".mov", ".mkv", ".webm")}
-# What `hf download --local-dir` and the Hub's cache leave in a folder.
+# Names that `hf download --local-dir` and the Hub's cache leave in a folder.
 _DOWNLOADED = Path(".cache", "huggingface", "download")
 _HUB_CACHE = "snapshots"
 
 
 def media_type(value: str) -> str | None:
-    """The type of the column whose cells are paths such as this one: "image", "audio", "video"; None for a text."""
+    """Return the type of a column of paths such as this: "image", "audio", "video"; None for other texts."""
     suffix = PurePosixPath(value.rpartition("\\")[2]).suffix.lower()
     if not suffix or "\n" in value:
         return None
@@ -32,16 +32,16 @@ def media_type(value: str) -> str | None:
 
 
 def is_readable(type: str) -> bool:
-    """Whether a kind of input reads media of this type."""
+    """Return whether a kind of input reads media of this type."""
     return any(kind.suffixes and kind.column_types[0] == type for kind in INPUT_KINDS.values())
 
 
 @dataclass(frozen=True)
 class MediaFiles:
-    """The files behind paths in a column, relative to folders or absolute; a mapping of path → cell with that path.
+    """A mapping from the paths in a column, relative to folders or absolute, to cells with the files' paths.
 
     Attributes:
-        root: the folder that no path may leave; None where all of this machine may be read.
+        root: the folder that no path may leave; None where any file of this machine may be read.
         by_name: name of a file, with and without its suffix → the file, where a table describes a folder.
     """
 
@@ -56,7 +56,7 @@ class MediaFiles:
         return {"bytes": None, "path": str(path)}
 
     def find(self, value: str) -> Path | None:
-        """The file that a cell means; None where there is none. Raises an UnusableError where it may not be read."""
+        """Return the file that a cell names, or None; an UnusableError where it may not be read."""
         if value in self.by_name:
             return self.by_name[value]
         for path in self.tried(value):
@@ -67,19 +67,19 @@ class MediaFiles:
         return None
 
     def tried(self, value: str) -> list[Path]:
-        """Where the file of a cell is looked for, in this order."""
+        """Return the paths that are tried for a cell, in order."""
         plain = value.replace("\\", "/")
         return [Path(os.path.normpath(folder.absolute() / plain)) for folder in self.folders]
 
 
 def media_files(repo: Repo, folders: Sequence[Path], media_folder: Path | None) -> MediaFiles:
-    """The files that paths in a dataset may mean: beside its files, or anywhere unless it was downloaded."""
+    """Return the files that paths in a dataset may name: beside its files, or anywhere unless it was downloaded."""
     by_name = {} if media_folder is None else files_by_name(media_folder)
     return MediaFiles(tuple(dict.fromkeys(folders)) or (Path(),), _downloaded_root(repo), by_name)
 
 
 def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
-    """Refuses a column of paths whose first one cannot be read.
+    """Refuse a column of paths whose first path cannot be read.
 
     Raises:
         EmmsError: it is an address, or there is no such file; the message names the path that was tried.
@@ -107,7 +107,7 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
 
 
 def table_of_media(folder: Path) -> Path | None:
-    """The table that describes the media in the folders beside it, as Kaggle's train.csv does; None where none does."""
+    """Return the table that describes the media in the folders beside it, as Kaggle's train.csv does, or None."""
     tables = sorted(path for path in folder.iterdir() if format_of(path) == "csv")
     if not tables or any(path.name.startswith(("metadata.", "README.md")) for path in folder.iterdir()):
         return None
@@ -119,7 +119,7 @@ def table_of_media(folder: Path) -> Path | None:
 
 
 def files_by_name(folder: Path) -> dict[str, Path]:
-    """Name, with and without its suffix → file, of the media below a folder; names that occur twice are left out."""
+    """Return the media below a folder by name, with and without suffix; names that occur twice are left out."""
     paths = [path for path in walk(folder) if (type := media_type(path.name)) is not None and is_readable(type)]
     times = Counter(name for path in paths for name in (path.name, path.stem))
     return {name: path for path in paths for name in (path.name, path.stem) if times[name] == 1}

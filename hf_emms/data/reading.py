@@ -1,4 +1,4 @@
-"""Opens a split of a dataset with ``datasets``: from the Hub, a folder, a file or memory; or as a stream."""
+"""Opening a split of a dataset with ``datasets``: from the Hub, a folder, a file or memory; or as a stream."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind 
 
 
 class NoReadableFileError(EmmsError):
-    """The repository holds a loading script, or no data at all."""
+    """Raised for a repository that holds a loading script, or no data at all."""
 
 
 @dataclass(frozen=True)
 class OpenSplit:
-    """One split of a dataset, open.
+    """An open split of a dataset.
 
     Attributes:
         name: the dataset as the user typed it.
         repo: the repository; its revision is still empty for a dataset in memory.
         rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
-        total: rows of the split, where known.
+        total: rows of the split; None where the number is unknown.
         splits: the names of all splits.
-        builder: what ``datasets`` reads a stream with.
+        builder: the builder of ``datasets`` that reads a stream.
         file: the name of the only file of the split; None where there are several.
         joined: column of ids → the images of another configuration.
-        folders: where relative paths in its columns may count from.
-        media_folder: a folder of pictures that the rows of a table beside them are about.
+        folders: that relative paths in its columns may start from.
+        media_folder: a folder of pictures that a table beside it describes.
     """
 
     name: str
@@ -73,7 +73,7 @@ class OpenSplit:
         return not hasattr(self.rows, "num_rows")
 
     def select(self, columns: Sequence[str]) -> Any:
-        """The rows with these columns alone, media encoded, no format set; of streamed parquet no other is read."""
+        """Return the rows with only these columns, media encoded, no format set; streamed parquet reads no others."""
         rows = self.rows
         if self.builder is not None and hasattr(self.builder.config, "columns"):
             self.builder.config.columns = list(columns)
@@ -87,7 +87,7 @@ class OpenSplit:
 
 
 class JoinedImages:
-    """The encoded images of a split that is no stream, by the ids in its column `key`; read by row, none is copied."""
+    """A mapping from the ids in column `key` to the encoded images of a split that is no stream, read row by row."""
 
     def __init__(self, split: OpenSplit, key: str, image: str) -> None:
         names = split.rows.column_names
@@ -108,7 +108,7 @@ class JoinedImages:
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """The files of one configuration, found once; its splits are opened from them.
+    """The files of a configuration, from which its splits are opened.
 
     Attributes:
         media_folder: the folder of pictures that the only file describes.
@@ -122,7 +122,7 @@ class DatasetFiles:
     media_folder: Path | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Opens a split; training splits come first where none is named."""
+        """Return the open split; where none is named, a training split if there is one."""
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
             _keep_audio_encoded(builder)
@@ -137,7 +137,7 @@ class DatasetFiles:
                 folders = tuple(folder for folder in folders if folder.is_dir())
                 opened = replace(opened, folders=folders, media_folder=self.media_folder)
             if streaming:
-                # Each stream has settings of its own: which columns are read is one of them.
+                # Streams must not share settings, such as the columns that are read.
                 builder = copy.copy(builder)
                 builder.config = copy.copy(builder.config)
                 _limit_read_ahead(builder)
@@ -154,7 +154,7 @@ class DatasetFiles:
 
 
 def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
-    """Finds the files of a Hub dataset, a folder or a file; the Hub's `converted` copy has a folder for each `config`.
+    """Return the files of a Hub dataset, a folder or a file; the Hub's `converted` copy has a folder for each `config`.
 
     Raises:
         NoReadableFileError: it holds a loading script or nothing.
@@ -172,7 +172,7 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries."""
+    """Return the open split of a Dataset, DatasetDict, their streams, a pandas DataFrame, or a list of dictionaries."""
     import datasets
 
     notes, splits = list[str](), tuple[str, ...]()
@@ -202,7 +202,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
 
 
 def _choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, list[str]]:
-    """The split that was asked for, or the one that a checkpoint would be fine-tuned on."""
+    """Return the named split, or the split that a checkpoint would be fine-tuned on, and all splits."""
     if asked is not None:
         if asked not in splits:
             raise EmmsError(f"{dataset!r} has no split {asked!r}", use("split", *splits))
@@ -213,7 +213,7 @@ def _choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tup
 
 @contextmanager
 def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
-    """Turns what ``datasets`` and the Hub raise into one line that says what to do."""
+    """Turn errors of ``datasets`` and the Hub inside the block into an EmmsError that tells the way out."""
     import datasets
     from datasets.data_files import EmptyDatasetError
 
@@ -267,7 +267,7 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
 
 
 def _cache_problem(error: BaseException | None) -> EmmsError | None:
-    """The error of a cache folder of ``datasets`` or the Hub that is full or cannot be written; None for another."""
+    """Return the error of a full or read-only cache folder of ``datasets`` or the Hub; None for other errors."""
     from datasets import config
     from huggingface_hub import constants
 
@@ -311,7 +311,7 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
         arguments = {"path": format, "data_files": {"train": glob.escape(str(repo.folder))}}
         arguments |= {"sep": "\t"} if ".tsv" in repo.folder.name.lower() else {}
     elif config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
-        # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
+        # A folder in the Hub's layout may have a folder for each configuration, without a README that says so.
         arguments = {"path": str(repo.folder / config)}
     else:
         arguments = {"path": str(repo.folder), "name": config}
@@ -334,7 +334,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
             raise
     if latest is not None and latest.hash == repo.revision:
         return latest
-    # Whatever went wrong, ``datasets`` has looked into its cache and taken the latest copy, whatever its revision.
+    # After any failure, ``datasets`` takes the latest copy in its cache, whatever its revision.
     if latest is not None:
         pinned = type(latest)(
             dataset_name=latest.dataset_name,
@@ -354,7 +354,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
 
 
 def _limit_read_ahead(builder: Any) -> None:
-    """Lets a stream of parquet read the columns it needs, and not the columns that lie after them in the file."""
+    """Make a stream of parquet read only the columns that it needs, and not those that lie after them in the file."""
     if not hasattr(builder.config, "fragment_scan_options"):
         return
     import pyarrow
@@ -368,7 +368,7 @@ def _limit_read_ahead(builder: Any) -> None:
 
 
 def _with_features(name: str, rows: Any) -> Any:
-    """A stream that knows its column types; those of json, csv and generators show in their first rows only."""
+    """Return a stream with column types, which for json, csv and generators are taken from the first rows."""
     if rows.features is not None:
         return rows
     import datasets
@@ -381,7 +381,7 @@ def _with_features(name: str, rows: Any) -> Any:
 
 @cache
 def _encoded_audio() -> type:
-    """The type of sounds that are kept as they are encoded: that of ``datasets`` asks for a package that decodes."""
+    """Return a type for encoded sounds: the type of ``datasets`` needs a package that decodes."""
     import datasets
 
     class EncodedAudio(datasets.Audio):
@@ -396,7 +396,7 @@ def _encoded_audio() -> type:
 
 
 def _keep_audio_encoded(builder: Any) -> None:
-    """Has a builder of a folder of sounds write them as they are."""
+    """Make the builder of a folder of sounds write them encoded as they are."""
     import datasets
 
     if getattr(builder, "BASE_FEATURE", None) == datasets.Audio:
@@ -407,7 +407,7 @@ def _keep_audio_encoded(builder: Any) -> None:
 
 
 def _undecoded(feature: Any) -> Any:
-    """The same type with its images and sounds as they are encoded."""
+    """Return the type with images and sounds left encoded."""
     import datasets
 
     if isinstance(feature, datasets.Audio):

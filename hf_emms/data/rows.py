@@ -14,24 +14,24 @@ from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
 
-# Of the rows that are read, and in any case so many: of eight rows a single one would be more.
+# At most max(2, 5 %) of the rows may be skipped.
 MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
 ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
 
-# The label of a row that has none of several classes.
+# The label of a row that has no class of several.
 NO_CLASS = "none"
-# A raw label, and where in its input it starts and ends, as far as the dataset says.
+# A raw label with its start and end in the input, where the dataset has them.
 PlacedLabel = tuple[Any, int | None, int | None]
 
 
 def too_many(left_out: int, total: int) -> bool:
-    """Whether so many rows are left out that the others cannot represent all."""
+    """Return whether too many rows are left out for the others to represent all."""
     return left_out > max(FEW_SKIPPED, MAX_SKIPPED * total) or left_out == total > 0
 
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column or field: of a list of structs, the list of that field; of joined columns a list of all."""
+    """Return the value of a column or field; for a list of structs and for joined columns, a list of values."""
     if name not in row and "," in name:
         return [value_of(row, part) for part in name.split(",")]
     column, _, field = name.partition(".")
@@ -42,10 +42,10 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
 
 
 def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
-    """The contents of a row's input of this index, one for each of the task's input columns: texts, media encoded.
+    """Return the contents (texts, encoded media) of a row's input of this index, for each of the task's input columns.
 
     Raises:
-        UnusableError: one of them is missing.
+        UnusableError: a content is missing.
     """
     lists = schema.list_columns
     if len({len(value_of(row, schema.columns[column.name]) or ()) for column in lists}) > 1:
@@ -56,10 +56,10 @@ def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[A
 
 
 def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[PlacedLabel]:
-    """The raw labels of an input, in the dataset's order: texts, or values that `Task.numbers` measures.
+    """Return the raw labels of an input, in the dataset's order: texts, or values that `Task.numbers` measures.
 
     Raises:
-        UnusableError: there is none, and the task has no text for that.
+        UnusableError: there is no label, and the task has no text for that.
     """
     task, values = schema.task, _label_values(schema, row, index)
     places = [_places(row, column, len(values)) for column in (schema.position_column, schema.end_column)]
@@ -71,7 +71,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int | None]:
-    """What a column or field says of each of a row's labels."""
+    """Return the places of a row's labels in a column or field; None each where it has none."""
     places = value_of(row, column) if column else None
     places = places if isinstance(places, list) else [places]
     return places if len(places) == count else [None] * count
@@ -91,12 +91,12 @@ def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, ind
 
 
 def classes_of(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
-    """The names of the classes that a row has."""
+    """Return the names of the classes that a row has."""
     return [name for value in _label_values(schema, row, 0) if (name := schema.label_name(value)) is not None]
 
 
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
-    """What the label columns hold for an input, empty values included."""
+    """Return the values of the label columns for an input, empty values included."""
     if schema.flag_names is not None:
         return _flagged_classes(schema, row)
     values: list[Any] = []
@@ -117,7 +117,7 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
 
 
 def _flagged_classes(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
-    """The names of the classes whose 0 or 1 is a 1; of a row with zeros alone, the name of no class."""
+    """Return the names of the classes that are flagged by a 1; for a row of zeros, the label of no class."""
     names = schema.flag_names or ()
     columns = schema.label_columns
     flags = [value_of(row, name) for name in columns] if len(columns) > 1 else value_of(row, columns[0])
@@ -139,7 +139,7 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 class DrawnInput:
     """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them.
 
-    `group` is a hash of what the first of its rows has in the column of groups; None without such a column.
+    `group` is a hash of the group of its first row; None without a column of groups.
     """
 
     hashes: tuple[int, ...]
@@ -157,10 +157,10 @@ class DrawnRows:
         unlabelled: rows that were not drawn because they hold no label or no input.
         contents: for each of the task's input columns, hash → content.
         inputs: by their hashes.
-        rows: (hash of the input, raw labels), one a row of the sample.
+        rows: (hash of the input, raw labels) of each row of the sample.
         n_read, skipped: inputs read, and left out.
         notes: how a stream was read.
-        reasons: where the first ones are that were left out, and why.
+        reasons: places of the first inputs that were left out, and why.
     """
 
     schema: RowSchema
@@ -180,7 +180,7 @@ class DrawnRows:
 
     @property
     def is_full(self) -> bool:
-        """Whether the sample has all its rows. More texts of its last input may still come."""
+        """Whether the sample has all its rows; further texts of its last input may still come."""
         limit = self.options.max_samples
         return limit is not None and len(self.rows) >= limit
 
@@ -190,7 +190,7 @@ class DrawnRows:
         return one_label or self.options.references == "all"
 
     def examples(self) -> list[Example]:
-        """The inputs with all their labels, in the order of their hashes."""
+        """Return the inputs with all their labels, in the order of their hashes."""
         return [
             Example(
                 id,
@@ -201,7 +201,7 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words."""
+        """Add a row's input of this index, or count why not; `where` is the row's file and number, in words."""
         self.n_read += 1
         task = self.schema.task
         try:
@@ -235,7 +235,7 @@ class DrawnRows:
                 self.rows.append((input, several))
 
     def check(self) -> None:
-        """Refuses a sample that is empty, or of which more than 5 % (and more than two) were left out."""
+        """Refuse an empty sample, and a sample where more than max(2, 5 %) of the rows were left out."""
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "name another: " + use("split", ...))
         if too_many(self.skipped, self.n_read):
@@ -245,7 +245,7 @@ class DrawnRows:
                 hint += ", or " + use("box_format", *task.numbers.formats)
             raise EmmsError(
                 f"{self.skipped} of {pluralize(self.n_read, 'row')} could not be read, and {ALLOWED}; "
-                f"the first one: {self.reasons[0]}",
+                f"the first: {self.reasons[0]}",
                 hint,
             )
 
@@ -275,7 +275,7 @@ class DrawnRows:
             paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
             places = [place for place in (where, *paths) if place]
             self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
-        # Past this point even a sample whose other rows are all good would be refused.
+        # With more, even a sample whose other rows are all good would be refused.
         limit = self.options.max_samples
         if limit is not None and too_many(self.skipped, limit + self.skipped):
             self.check()

@@ -1,4 +1,4 @@
-"""The sample of a dataset that checkpoints are ranked on, made from the rows that were drawn and their labels."""
+"""The sample of a dataset that checkpoints are ranked on, made from the drawn rows and their labels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_version, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
 
-# Part of the key of every stored sample: raise it when the same options would draw another one.
+# Part of the key of every stored sample: raise it when the same options would draw another sample.
 SAMPLE_VERSION = 9
 
 _FEW = 5
-# So many rows of as many classes are enough where the dataset says that they are classes.
+# Enough rows and classes where the dataset says that labels are classes.
 _MANY = 20
 _REFERENCES = {
     "all": "a row for each {label}",
@@ -53,23 +53,22 @@ class Sample:
         repo: the repository at its pinned state.
         columns: the task's column → the dataset's, several joined by commas: as `SampleOptions.columns` takes them.
         unused_columns: the dataset's columns that were not read.
-        no_class: the label text of rows that have none of several classes; None where every row has one.
+        no_class: the label text of rows that have no class of several; None where every row has a class.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
-        codes: int64, shape (N,): which of the U distinct labels each row has.
+        codes: int64, shape (N,): the number of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
         total_rows: rows of the split; None where a stream does not have the number.
-        fingerprint: 32 hex digits over everything that makes the sample what it is.
+        fingerprint: 32 hex digits of a hash of the whole sample.
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
-        soft_labels: which texts each label is the mean of; None where label u is text u.
-        label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
+        soft_labels: the texts whose mean each label is; None where label u is text u.
+        label_numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
         label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.NumericLabels`.
-        form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are items of
-            the task, spans of an input.
-        available: the most rows that a sample of the split can have, N where this one is all of it (of items, the
-            inputs); None where that is not known.
+        form: of the F-labels: "text", "numbers" or "both"; "spans" where rows are items of the task, spans of an input.
+        available: the most rows that a sample of the split can have, N where this sample is all of it (for items, the
+            inputs); None where the number is unknown.
     """
 
     dataset: str
@@ -106,16 +105,16 @@ class Sample:
 
     @property
     def n_read(self) -> int:
-        """How many inputs a checkpoint reads: spans of one input are read together."""
+        """How many inputs a checkpoint reads: spans of an input are read together."""
         return len(self.inputs.inputs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
     def numbers_name(self) -> str:
-        """What the F-label of numbers is called among those of the encoders."""
+        """The name of the F-label of numbers among those of the encoders."""
         return f"{self.task.label.name} (numbers)"
 
     def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:
-        """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
+        """Return the embeddings of the labels, (U, D2), from those of the texts, (T, D2)."""
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
     @property
@@ -135,7 +134,7 @@ class Sample:
         return list(map(tuple, weighted))
 
     def texts_of(self, label: int) -> list[str]:
-        """The texts that a label is the mean of."""
+        """Return the texts whose mean a label is."""
         soft = self.soft_labels
         if soft is None:
             return [self.label_texts[label]]
@@ -144,7 +143,7 @@ class Sample:
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
-    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
+    """Return the sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
     grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
@@ -155,7 +154,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     spans = labels.spans if labels.spans is not None else np.zeros((len(groups), 2), dtype=np.int64)
     order = np.lexsort((labels.codes, *spans.T[::-1], labels.inputs, groups))
     hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
-    # Whether a row's input, and its span of it, are others than those of the row before.
+    # Whether a row's input or its span differs from that of the row before.
     new_input = np.append(True, hashes[1:] != hashes[:-1])
     new_span = new_input | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
     inputs = _collect(drawn, hashes[new_input].tolist())
@@ -178,7 +177,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     ]
     skipped, total = drawn.skipped + drawn.unlabelled, split.total
     usable = len(drawn.inputs) if task.counts_items else n_inputs
-    # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
+    # A row of the split makes at most a row of the sample, but for lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or options.references == "all"
     most = None if makes_several or total is None else total - skipped
     return Sample(
@@ -216,7 +215,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
 
 
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """The contents of inputs in this order; of several parts each distinct content once."""
+    """Return the contents of inputs in this order; inputs of several parts have each distinct content once."""
     task = drawn.schema.task
     if len(task.inputs) == 1:
         contents = drawn.contents[0]
@@ -269,7 +268,7 @@ def _digest(content: bytes) -> str:
 def _notes(
     drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
 ) -> list[str]:
-    """What is said of rows, texts and what was left out; of items the task has said it."""
+    """Return notes on rows, texts and omissions; the notes on items are the task's."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
     if task.instruction is not None:
@@ -334,7 +333,7 @@ def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
 
 
 def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool = False) -> dict[str, Any]:
-    """The cache key of a sample: everything that changes it."""
+    """Return the cache key of a sample: everything that changes it."""
     preset = source.preset
     return {
         "id": source.repo.id,
@@ -345,7 +344,7 @@ def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool 
         "options": options.in_keys(),
         "training": training,
         "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
-        # A task of another package cleans labels as its version does.
+        # The version of another package decides how its task cleans labels.
         "versions": {"datasets": installed_version("datasets"), **plugin_versions()},
         "code": SAMPLE_VERSION,
     }
@@ -354,7 +353,7 @@ def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool 
 def store_sample(
     cache: Cache | None, source: DatasetSource, options: SampleOptions, sample: Sample, *, training: bool = False
 ) -> None:
-    """Stores the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
+    """Store the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
     if cache is None or not source.is_streamed(options):
         return
     values = {field.name: getattr(sample, field.name) for field in fields(Sample) if field.name not in _RECORDS}
@@ -380,7 +379,7 @@ def store_sample(
 def stored_sample(
     cache: Cache | None, source: DatasetSource, options: SampleOptions, *, training: bool = False
 ) -> Sample | None:
-    """The sample of a stream that was stored for the same options, or None."""
+    """Return the sample of a stream that was stored for the same options, or None."""
     if cache is None or not source.is_streamed(options):
         return None
     return cache.get("samples", sample_key(source, options, training=training), lambda stored: _unpack(source, stored))

@@ -1,6 +1,6 @@
-"""Which rows are drawn: a sample of N rows is the first N that can be read, in an order that depends on their content.
+"""The draw of a sample: its N rows are the first N that can be read, in an order that depends on their content.
 
-Every row of a split is looked at cheaply, to decide which ones are worth reading; of a stream, its first rows.
+A cheap look at every row of a split, or at the first rows of a stream, decides which rows are read.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _HEAD = 4096
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # images, and for small samples.
 _BUFFER_PER_ROW = 20
-# How many rows are read for one of the sample, before a class that did not come is given up.
+# Rows that are read for each row of the sample before a missing class is given up.
 _PATIENCE = 10
-# A row of ten questions on one image counts as no more than these: a sample should not be of few images.
+# The most rows that a row of ten questions on an image counts as: a sample should not be of few images.
 _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full."""
+    """Return the rows of a sample, read in their order of drawing until it is full."""
     rows, notes = split.select(schema.columns_read), tuple[str, ...]()
     if split.streaming:
         rows, notes = _start_of_stream(rows, split, schema, options)
@@ -53,7 +53,7 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     if schema.task.categorical:
         order, unlabelled = _order_by_class(rows, split, schema, options, keys, n_empty)
     else:
-        # Inputs of the same key are the same, and stay together.
+        # Inputs of the same key are equal, and stay together.
         order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
     drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled), notes)
     if not split.streaming:
@@ -71,7 +71,7 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
 
 
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Row numbers, int64 (N,): one of every class, then a second of every class, and so on.
+    """Return row numbers, int64 (N,): a first of every class, then a second of every class, and so on.
 
     A prefix holds every class equally often as far as its rows reach. Random keys, uint64 (N,), decide within classes,
     int64 (N,).
@@ -81,19 +81,19 @@ def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def proportional_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """As `balanced_order`, but a prefix holds the classes in the dataset's proportions, to within a row or so."""
+    """Return row numbers, int64 (N,), of which any prefix has about the dataset's proportions of classes."""
     rank, count = _rank_within_class(keys, classes)
     return np.lexsort((keys, (rank + 0.5) / count))
 
 
 def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """A random number per input that depends on the seed and the input's content, not on where it is.
+    """Return a random number per input that depends on the seed and the input's content, not on its place.
 
     Contents held as bytes are hashed by length and first 4 KiB, those held as files by the last two parts of their
     path: reading all of a large dataset to draw a few rows of it would take longer than ranking does.
 
     Returns:
-        Of I inputs their keys, uint64 (I,), and rows, int64 (I,), increasing; how many rows hold none.
+        The keys of I inputs, uint64 (I,), their rows, int64 (I,), increasing; and how many rows hold no input.
     """
     salt = str(seed).encode()
     names = [schema.columns[column.name] for column in schema.task.inputs]
@@ -120,7 +120,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
 
 
 def _place(split: OpenSplit, number: int) -> str:
-    """Where a row is, in words. A stream is shuffled, so that the number of a row in it says nothing."""
+    """Return the place of a row in words; empty for a stream, which is shuffled."""
     if split.streaming:
         return ""
     return f"row {number + 1:,}" + (f" of {split.file}" if split.file else "")
@@ -129,7 +129,7 @@ def _place(split: OpenSplit, number: int) -> str:
 def _order_by_class(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions, keys: np.ndarray, n_empty: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of the rows that have a class, and which ones have none."""
+    """Return the order of the rows that have a class, and the rows without a class."""
     classes = _classes(rows, schema)
     unlabelled = np.flatnonzero(classes < 0)
     n_unlabelled = n_empty + len(unlabelled)
@@ -150,7 +150,7 @@ def _order_by_class(
 
 
 def _are_normalized(rows: Any, schema: RowSchema) -> bool:
-    """Whether labels are fractions of their inputs, which the whole column shows and one row does not."""
+    """Return whether labels are fractions of their inputs, which only the whole column shows."""
     numbers = schema.task.numbers
     if numbers is None or numbers.are_normalized is None:
         return False
@@ -158,7 +158,7 @@ def _are_normalized(rows: Any, schema: RowSchema) -> bool:
 
 
 def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's rank among its class by key, and the size of its class."""
+    """Return each row's rank among its class by key, and the size of its class."""
     by_class = np.lexsort((keys, classes))
     _, start, count = np.unique(classes[by_class], return_index=True, return_counts=True)
     rank = np.empty(len(keys), dtype=np.int64)
@@ -169,7 +169,7 @@ def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
 
 
 def _classes(rows: Any, schema: RowSchema) -> np.ndarray:
-    """The class that each row is drawn by, int64 (N,); −1 without one. Of several classes it is the rarest."""
+    """Return the class that each row is drawn by, int64 (N,): its rarest class; −1 without a class."""
     columns = list(dict.fromkeys(map(column_of, schema.label_columns)))
     names_of_rows = [
         _classes_or_none(schema, row) for row in rows.select_columns(columns).with_format("arrow")[:].to_pylist()
@@ -188,7 +188,7 @@ def _classes_or_none(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
 
 
 def _values(rows: Any, name: str) -> list[Any]:
-    """All values of one small column or field, as plain Python values."""
+    """Return all values of a small column or field, as plain Python values."""
     column = column_of(name)
     values = rows.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
     return [value_of({column: value}, name) for value in values]
@@ -202,7 +202,7 @@ def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str,
 
 
 def _head(value: Any) -> tuple[bytes, ...]:
-    """What identifies a text, an id or a medium, as Arrow scalar or plain, without copying more than its head."""
+    """Return bytes that identify a text, an id or a medium (Arrow scalar or plain), copying only its head."""
     if value is None:
         return ()
     if isinstance(value, (str, int, bytes)):
@@ -236,7 +236,7 @@ def _path_head(path: str | None) -> tuple[bytes, ...]:
 def _start_of_stream(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions
 ) -> tuple[Any, tuple[str, ...]]:
-    """Reads enough of a stream into memory to draw a sample from; balanced sampling waits for all classes."""
+    """Return enough rows of a stream to draw a sample from, and notes; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
         raise EmmsError(
@@ -265,7 +265,7 @@ def _start_of_stream(
 def _first(
     rows: Iterable[Mapping[str, Any]], enough: int, count: Callable[[Mapping[str, Any]], int]
 ) -> tuple[list[Mapping[str, Any]], int]:
-    """Rows until their counts add up to enough, and how many were read."""
+    """Return rows until their counts add up to enough, and how many were read."""
     taken: list[Mapping[str, Any]] = []
     total = 0
     for row in rows:
@@ -277,7 +277,7 @@ def _first(
 
 
 def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOptions, seen: set[int]) -> int:
-    """How many rows of the sample one row of the dataset makes; `seen` holds the hashes of inputs so far."""
+    """Return how many rows of the sample a row of the dataset makes; `seen` holds the hashes of inputs so far."""
     if schema.list_columns:
         return min(len(value_of(row, schema.columns[schema.list_columns[0].name]) or ()), _MAX_OF_A_ROW)
     try:
@@ -292,7 +292,7 @@ def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOption
 
 
 def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) -> tuple[list[Mapping[str, Any]], int]:
-    """Rows until each class has its share or patience runs out, some beyond their share, and how many were read."""
+    """Return rows until each class has its share or patience runs out, and how many were read."""
     n_classes = len(schema.class_names) if schema.class_names else None
     share = -(-limit // n_classes) if n_classes else max(1, limit // 2)
     enough = share * n_classes if n_classes else limit
@@ -312,5 +312,5 @@ def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) ->
             reserve.append(row)
         if len(taken) >= enough or n_read >= _PATIENCE * limit:
             break
-    # A few are left out; where there are many, whoever draws from these rows has to see them.
+    # A few unusable rows are left out; where there are many, the draw has to see them.
     return taken + reserve + unlabelled * too_many(len(unlabelled), n_read), n_read

@@ -1,4 +1,4 @@
-"""Finds and pins the dataset that a user names: a preset, a Hub id, a folder, a file, or one in memory."""
+"""Finding and pinning the dataset that a user names: a preset, a Hub id, a folder, a file, or data in memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _IN_MEMORY = "in-memory dataset"
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """A dataset, found and pinned. Its files are looked for when a split is opened for the first time, and once.
+    """A pinned dataset. Its files are looked for once, when a split is opened for the first time.
 
     Attributes:
         name: as the user typed it.
         repo: the repository; its revision is empty for a dataset in memory.
-        pinned: whether a revision was asked for.
+        pinned: whether the user named a revision.
         preset: the preset of that name, as its repository has it.
         data: the dataset itself where it is in memory.
     """
@@ -41,15 +41,15 @@ class DatasetSource:
     data: Any = None
 
     def split(self, options: SampleOptions) -> str | None:
-        """The split to open; None leaves the choice."""
+        """Return the split of the options or the preset; None where neither names a split."""
         return options.split or (self.preset.split if self.preset else None)
 
     def is_streamed(self, options: SampleOptions) -> bool:
-        """Whether rows are read over the network as they are needed; a preset says so of large datasets."""
+        """Return whether rows are read over the network as they are needed, as presets do with large datasets."""
         return options.streaming or self._is_large(options)
 
     def open(self, options: SampleOptions) -> OpenSplit:
-        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy."""
+        """Return the open split; for a repository with a loading script, that of the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
             return open_memory(self.name, self.repo, self.data, split)
@@ -70,7 +70,7 @@ class DatasetSource:
 
     @property
     def _name_on_hub(self) -> str:
-        """What messages about files name: the repository, not the preset."""
+        """The name for messages about files: that of the repository, not of the preset."""
         return self.repo.id if self.preset else self.name
 
     @cached_property
@@ -90,7 +90,7 @@ class DatasetSource:
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:
-    """Finds and pins the dataset that the options name; a preset fills in what the user left open.
+    """Return the pinned dataset that the options name; a preset fills in options that the user left open.
 
     Raises:
         EmmsError: there is no such preset, dataset, folder or file, or it cannot be used.
@@ -121,7 +121,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
 
 
 def _only_config(dataset: str, copy: Repo) -> str | None:
-    """The configuration of a parquet copy, which has a folder for each."""
+    """Return the configuration of a parquet copy, which has a folder for each."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
         raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", use("config", *names))
@@ -139,7 +139,7 @@ def _check_local(dataset: str) -> None:
                 f"{before!r} is on this machine and has no revisions: @{revision}",
                 "leave it out: " + use("dataset", before),
             )
-    except (OSError, RuntimeError) as error:  # a RuntimeError: the home of ~NAME is not known
+    except (OSError, RuntimeError) as error:  # a RuntimeError: ~NAME has no home folder
         reason = getattr(error, "strerror", None) or error
         raise EmmsError(
             f"{dataset[:120]!r} cannot be read: {reason}", use("dataset", "ORG/NAME", "./FOLDER")
@@ -151,7 +151,7 @@ def _resolved(dataset: str) -> Repo:
     try:
         return resolve(dataset, "dataset")
     except EmmsError as error:
-        # One word was probably meant as a preset: the Hub's ids have an owner.
+        # A single word was probably meant as a preset: the Hub's ids have an owner.
         if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
             raise
         close = difflib.get_close_matches(dataset.lower(), dataset_presets(), n=3)

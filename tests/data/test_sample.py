@@ -186,7 +186,7 @@ def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
     assert (len(sample), sample.skipped) == (7, 1)
     encoded[4] = encoded[5] = b"broken"
     error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 4)))
-    assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first one: " in error.message
+    assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first: " in error.message
     unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
     assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)
     stream = unlabelled.to_iterable_dataset()
