@@ -55,7 +55,7 @@ class AsrModel:
         return [" ".join(filter(None, parts)) for parts in texts]
 
     def _write(self, batch: list[tuple[int, Any]], texts: list[list[str]]) -> None:
-        """Adds what is said in the parts of a batch to the texts of their sounds, and empties it."""
+        """Add what is said in the parts of a batch to the texts of their sounds, and empty the batch."""
         if not batch:
             return
         numbers, parts = zip(*batch, strict=True)

@@ -1,4 +1,4 @@
-"""How good predictions are: the metrics of each task, as its benchmarks define them. Heavy libraries load on use."""
+"""Metrics of predictions, as the benchmarks of each task define them. Heavy libraries load on use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_emms.errors import EmmsError, install_command
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
+    """A named score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
 
     name: str
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
@@ -44,7 +44,7 @@ Box = tuple[float, float, float, float]
 
 
 def tokenize_caption(caption: str) -> list[str]:
-    """The words and the punctuation of a caption, in small letters."""
+    """Return the words and the punctuation of a caption, in lower case."""
     return re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", caption.lower())
 
 
@@ -52,7 +52,7 @@ def tokenize_caption(caption: str) -> list[str]:
 
 
 def accuracy(predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """Share of right rows; of several classes a row, of rows where all are right."""
+    """Return the share of right rows; where rows have several classes, all must be right."""
     from sklearn.metrics import accuracy_score  # type: ignore[import-untyped]
 
     first, second = _comparable(predictions, references)
@@ -60,17 +60,17 @@ def accuracy(predictions: Sequence[Any], references: Sequence[Any]) -> float:
 
 
 def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """Mean of the F1 of each class that occurs among predictions or references."""
+    """Return the mean F1 of the classes that occur among predictions or references."""
     return _f1(predictions, references, "macro")
 
 
 def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """F1 over all classes of all rows together."""
+    """Return the F1 over all classes of all rows together."""
     return _f1(predictions, references, "micro")
 
 
 def class_f1(name: str) -> Metric:
-    """F1 of one class."""
+    """Return the metric of one class's F1."""
 
     def compute(predictions: Sequence[Any], references: Sequence[Any]) -> float:
         from sklearn.metrics import f1_score
@@ -89,7 +89,7 @@ def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> 
 
 
 def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Class names as they are; sets of them as 0 and 1, (n, C)."""
+    """Return two arrays of class names, (n,); of tuples of names, of 0 and 1, (n, C)."""
     if not isinstance(references[0], tuple):
         return np.array(predictions), np.array(references)
     from sklearn.preprocessing import MultiLabelBinarizer  # type: ignore[import-untyped]
@@ -102,14 +102,14 @@ def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[
 
 
 def r2(predictions: Sequence[float], references: Sequence[float]) -> float:
-    """Coefficient of determination; 0 of a single row."""
+    """Return the coefficient of determination; 0 for a single row."""
     from sklearn.metrics import r2_score
 
     return float(r2_score(references, predictions)) if len(references) > 1 else 0.0
 
 
 def spearman(predictions: Sequence[float], references: Sequence[float]) -> float:
-    """Correlation of ranks; 0 where all predictions are equal."""
+    """Return the correlation of ranks; 0 where all predictions, or all references, are equal."""
     from scipy.stats import spearmanr
 
     if len(set(predictions)) == 1 or len(set(references)) == 1:
@@ -121,7 +121,9 @@ def spearman(predictions: Sequence[float], references: Sequence[float]) -> float
 
 
 def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """How many of three annotators out of ten gave each answer, at most all; of one annotator, the share of right ones.
+    """Return the mean accuracy of answers, each of which is right in full if 3 of 10 annotators gave it.
+
+    With one annotator it is the share of right answers.
 
     Source: VQA (arXiv 1505.00468), without its average over subsets of nine annotators.
     """
@@ -151,7 +153,7 @@ def _best_of_answers(
 
 
 def _plain_words(text: str) -> list[str]:
-    """Words without case, punctuation and articles."""
+    """Return the words of a text in lower case, without punctuation and articles."""
     letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
     return _ARTICLES.sub(" ", letters).split()
 
@@ -170,7 +172,7 @@ _TAG = re.compile(r"([BIESLU])(?:[-_](.+))?")
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """What a tag says of an entity's course (B, I, E or S), and its type; ("", tag) where it is no such tag."""
+    """Return where a tag is in an entity (B, I, E or S), and the entity's type; ("", tag) where it is no such tag."""
     match = _TAG.fullmatch(tag)
     return (match[1].translate(_BIOES), match[2] or "") if match else ("", tag)
 
@@ -179,7 +181,7 @@ _BIOES = str.maketrans("LU", "ES")
 
 
 def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """From which word to which the entities of a text are, and of which type, as CoNLL's script and seqeval read them.
+    """Return first word, word behind the last and type of each entity of a text, as CoNLL's script and seqeval do.
 
     An entity also begins where the tag before it is of no entity, of another type, or ends one.
     """
@@ -200,7 +202,7 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
 
 
 def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """F1 of entities of all texts together: right where first word, last word and type are."""
+    """Return the F1 of the entities of all texts together; first word, last word and type must be right."""
     counts = np.zeros(3)  # predicted, right, both
     for tags, reference in zip(predictions, references, strict=True):
         predicted, right = entities(tags), entities(reference.tags)
@@ -209,7 +211,7 @@ def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -
 
 
 def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """The same of tags that are types alone: neighbouring words of one type are one entity."""
+    """Return the F1 of entities whose tags are types alone: neighbouring words of a type are one entity."""
     marked = [_TaggedWords(_marked(reference.tags)) for reference in references]
     return entity_f1([_marked(tags) for tags in predictions], marked)
 
@@ -220,12 +222,12 @@ class _TaggedWords:
 
 
 def _marked(tags: Sequence[str]) -> tuple[str, ...]:
-    """PER as I-PER."""
+    """Return tags with the mark of an entity: I-PER for PER."""
     return tuple(tag if tag == "O" else f"I-{tag}" for tag in tags)
 
 
 def word_accuracy(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Share of the words of all texts whose tag is right."""
+    """Return the share of the words of all texts whose tag is right."""
     right = [
         tag == other
         for tags, reference in zip(predictions, references, strict=True)
@@ -238,17 +240,17 @@ def word_accuracy(predictions: Sequence[Sequence[str]], references: Sequence[Any
 
 
 def iou(predictions: Sequence[Box], references: Sequence[Box]) -> float:
-    """Mean intersection over union."""
+    """Return the mean intersection over union."""
     return float(_ious(predictions, references).mean())
 
 
 def accuracy_at_half(predictions: Sequence[Box], references: Sequence[Box]) -> float:
-    """Share of boxes whose intersection over union is above 0.5, as RefCOCO counts them."""
+    """Return the share of boxes whose intersection over union is above 0.5, as RefCOCO counts them."""
     return float((_ious(predictions, references) > 0.5).mean())
 
 
 def _ious(predictions: Sequence[Box], references: Sequence[Box]) -> np.ndarray:
-    """Of each row, float64 (n,)."""
+    """Return the intersection over union of each row, float64 (n,)."""
     import torch
     from torchvision.ops import box_convert, box_iou
 
@@ -263,7 +265,7 @@ def _ious(predictions: Sequence[Box], references: Sequence[Box]) -> np.ndarray:
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Corpus BLEU-4 (sacrebleu) over words and punctuation in small letters."""
+    """Return corpus BLEU-4 (sacrebleu) over words and punctuation in lower case."""
     from sacrebleu.metrics import BLEU
 
     most = max(len(captions) for captions in references)
@@ -276,7 +278,7 @@ def bleu(predictions: Sequence[str], references: Sequence[Any]) -> float:
 
 
 def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """CIDEr-D (arXiv 1411.5726): tf-idf cosine of n-grams up to 4, with counts clipped and lengths compared; 0 to 10.
+    """Return CIDEr-D (arXiv 1411.5726), 0 to 10: tf-idf cosine of n-grams up to 4, counts clipped, lengths compared.
 
     Document frequencies are those of the references, without stemming.
     """
@@ -310,7 +312,7 @@ def _length(grams: Counter[tuple[str, ...]]) -> int:
 
 
 def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> float:
-    """Mean over the sizes of n-grams of the cosine with clipped counts, times a Gaussian of the lengths' difference."""
+    """Return the cosine with clipped counts, the mean over sizes of n-grams, times a Gaussian of the difference."""
     total = 0.0
     for size in range(1, _MAX_NGRAM + 1):
         a = {gram: value for gram, value in first.items() if len(gram) == size}
@@ -334,26 +336,26 @@ class WrittenResponse:
 
 
 def byte_likelihood(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """2 to the minus bits per byte: the probability of a byte of the responses, as the geometric mean over bytes."""
+    """Return the geometric mean over bytes of their probability in the responses: 2 to the minus bits per byte."""
     return float(2 ** -(sum(p.bits for p in predictions) / max(1.0, sum(p.n_bytes for p in predictions))))
 
 
 def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
+    """Return chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
     from sacrebleu.metrics import CHRF
 
     return _corpus_score(CHRF(), predictions, references)
 
 
 def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Corpus BLEU-4 of the texts that were written, by sacrebleu's defaults: case counts, words as 13a divides them."""
+    """Return corpus BLEU-4 of the texts that were written, by sacrebleu's defaults: with case, in words of 13a."""
     from sacrebleu.metrics import BLEU
 
     return _corpus_score(BLEU(force=True), predictions, references)
 
 
 def _corpus_score(metric: Any, predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """What a metric of sacrebleu gives, as a share."""
+    """Return the score of a metric of sacrebleu, as a share."""
     rows = _written_rows(predictions, references)
     if not rows:
         return 0.0
@@ -363,7 +365,7 @@ def _corpus_score(metric: Any, predictions: Sequence[WrittenResponse], reference
 
 
 def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
-    """The texts that were written, empty ones too, with their references."""
+    """Return the texts that were written, empty ones too, with their references."""
     return [
         (prediction.text, [text for text, _ in texts])
         for prediction, texts in zip(predictions, references, strict=True)
@@ -372,7 +374,7 @@ def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[A
 
 
 def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """ROUGE-L: F1 of the longest common subsequence of words with the best reference, the mean of what was written.
+    """Return ROUGE-L of the texts that were written: the F1 of the longest common subsequence with the best reference.
 
     As rouge-score has it without stems, but words may be of any script.
     """
@@ -389,7 +391,7 @@ def _words(text: str) -> list[str]:
 
 
 def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """The length of the longest common subsequence."""
+    """Return the length of the longest common subsequence."""
     lengths = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0
@@ -401,7 +403,7 @@ def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def final_answers(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Share of the written texts with the right final answer, which follows "####" as in GSM8K."""
+    """Return the share of the written texts with the right final answer, which follows "####" as in GSM8K."""
     rows = [
         _final_answer(p.text) in {_final_answer(text) for text, _ in texts}
         for p, texts in zip(predictions, references, strict=True)
@@ -422,7 +424,7 @@ def _final_answer(text: str) -> str | None:
 
 
 def spoken_words(text: str) -> list[str]:
-    """Words as transcripts are compared: letters and digits in small letters, without punctuation and symbols.
+    """Return the words of a text as transcripts are compared: in lower case, without punctuation and symbols.
 
     Apostrophes within words go, other marks divide them. Numbers stay as they are written.
     """
@@ -432,24 +434,24 @@ def spoken_words(text: str) -> list[str]:
 
 
 def word_errors(text: str, reference: str) -> tuple[int, int]:
-    """Words of a transcript that are wrong, missing or too many, and words of its reference."""
+    """Return how many words of a transcript are wrong, missing or too many, and how many its reference has."""
     words = spoken_words(reference)
     return _distance(load_jiwer().process_words, spoken_words(text), words), len(words)
 
 
 def character_errors(text: str, reference: str) -> tuple[int, int]:
-    """The same of characters, a space between words being one."""
+    """Return the same counts of characters; a space between words is one."""
     plain = " ".join(spoken_words(reference))
     return _distance(load_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
 
 
 def word_accuracy_of_texts(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """1 minus the word error rate of all rows together, each compared with its first transcript."""
+    """Return 1 minus the word error rate of all rows together, each compared with its first transcript."""
     return _share_right(word_errors, predictions, references)
 
 
 def character_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """1 minus the character error rate, in the same way."""
+    """Return 1 minus the character error rate of all rows together, each compared with its first transcript."""
     return _share_right(character_errors, predictions, references)
 
 
@@ -466,7 +468,11 @@ def _distance(process: Callable[[str, str], Any], words: Sequence[str], referenc
 
 
 def load_jiwer() -> ModuleType:
-    """What compares words; an EmmsError where it is not installed."""
+    """Return jiwer, which compares words.
+
+    Raises:
+        EmmsError: it is not installed.
+    """
     try:
         import jiwer
     except ImportError as error:

@@ -189,7 +189,7 @@ def _letters_of(tokenizer: Any) -> Tokenize:
 
 
 def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[str]]:
-    """Return how transcripts become tokens, behind those that the checkpoint is configured to start with."""
+    """Return how transcripts become tokens, behind those that the checkpoint is configured to start with; and notes."""
     from hf_emms.heads.asr_model import max_new_tokens
 
     model, tokenizer = asr.model, asr.tokenizer

@@ -23,7 +23,7 @@ from tests import ROOT
 from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
-from tests.helpers.sound import encoded, recogniser, sound_checkpoint, tone
+from tests.helpers.sound import asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_writers import writer
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
@@ -221,7 +221,7 @@ def put_on_the_hub(hub: Hub, home: Path) -> None:
     folders = {id: demo.folder_of(f"emms-demo/{name}") for id, name in MODELS.items()}
     folders |= {id: writer(home / "writers", family) for id, family in WRITERS.items()}
     for id, family in SOUND_FAMILIES.items():
-        folders[id] = (recogniser if id in TRANSCRIBE else sound_checkpoint)(home / "sound-models", family)
+        folders[id] = (asr_model if id in TRANSCRIBE else sound_checkpoint)(home / "sound-models", family)
     for id, folder in folders.items():
         assert folder is not None
         hub.store.put_files(id, {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()})

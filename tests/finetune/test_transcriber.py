@@ -18,16 +18,16 @@ from hf_emms.inputs import AUDIO
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
-from tests.helpers.sound import RATE, RECOGNISERS, encoded, recogniser, sound_checkpoint, tone
+from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
 
 SECONDS = (1.0, 0.3, 1.7, 0.3)
 SOUNDS = [encoded(tone(200 + 300 * i, seconds, seed=i)) for i, seconds in enumerate(SECONDS)]
 
 
-@pytest.mark.parametrize("name", RECOGNISERS)
+@pytest.mark.parametrize("name", ASR_MODELS)
 def test_texts_are_those_of_the_pipeline_of_transformers(name: str, zoo: Path) -> None:
-    folder = recogniser(zoo, name)
+    folder = asr_model(zoo, name)
     texts = load_asr_model(plan_extraction(repo_of(folder), AUDIO, "asr")).transcribe(SOUNDS)
     pipeline = transformers.pipeline("automatic-speech-recognition", str(folder))
     settings = {} if name.startswith("wav2vec2") else {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 16}}
@@ -53,7 +53,7 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path, emms
         "text": [f"{'ab'[i % 2]} {'cdefgh'[i % 6]}" for i in range(24)],
     }
     data = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio())
-    transcribing = recogniser(zoo, "wav2vec2-layer-norm")
+    transcribing = asr_model(zoo, "wav2vec2-layer-norm")
     folders = [transcribing, sound_checkpoint(zoo, "wav2vec2"), sound_checkpoint(zoo, "audio-spectrogram-transformer")]
     ranking = hf_emms.rank(data, [str(folder) for folder in folders], encoders="demo", device="cpu")
     assert ranking.task == "automatic-speech-recognition"
@@ -74,7 +74,7 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path, emms
 
 
 def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: Path) -> None:
-    folder = recogniser(zoo, "wav2vec2-layer-norm")
+    folder = asr_model(zoo, "wav2vec2-layer-norm")
     base = transformers.Wav2Vec2Model.from_pretrained(folder)
     for name in ("vocab.json", "tokenizer_config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
@@ -84,7 +84,7 @@ def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: P
 
 
 def test_long_clips_are_read_in_parts(zoo: Path) -> None:
-    model = load_asr_model(plan_extraction(repo_of(recogniser(zoo, "whisper")), AUDIO, "asr"))
+    model = load_asr_model(plan_extraction(repo_of(asr_model(zoo, "whisper")), AUDIO, "asr"))
     long = tone(300, 3.0, seed=5)
     halves = model.transcribe([encoded(half) for half in np.array_split(long, 2)])
     assert model.transcribe([encoded(long), SOUNDS[0]])[0] == " ".join(filter(None, halves))

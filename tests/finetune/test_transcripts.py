@@ -13,7 +13,7 @@ import transformers
 import hf_emms
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT
 from tests.finetune.make import FAST, ranking, save
-from tests.helpers.sound import RATE, RECOGNISERS, encoded, recogniser, sound_checkpoint, tone
+from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 
 WORDS = ["Do!", "mi"]
 
@@ -42,9 +42,9 @@ def confirmed(folders: list[Path], tmp_path: Path, **options: Any) -> list[Any]:
     return [row.fine_tuned for row in result.rows]
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", *RECOGNISERS])
+@pytest.mark.parametrize("name", ["wav2vec2", *ASR_MODELS])
 def test_pipeline_gets_the_reported_score(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
-    folder = recogniser(zoo, name) if name in RECOGNISERS else sound_checkpoint(zoo, name)
+    folder = asr_model(zoo, name) if name in ASR_MODELS else sound_checkpoint(zoo, name)
     (result,) = confirmed([folder], tmp_path)
     assert result.error is None
     assert result.metric == "1 - WER"

@@ -146,7 +146,7 @@ def sound_checkpoint(root: Path, name: str) -> Path:
 
 # Families with a head that transcribes, and the marks and letters that a tiny checkpoint of each writes.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-RECOGNISERS = {
+ASR_MODELS = {
     "wav2vec2-layer-norm": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
     "whisper": [
         *("<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTERS, *"012345678"),
@@ -155,13 +155,13 @@ RECOGNISERS = {
 }
 
 
-def recogniser(root: Path, name: str) -> Path:
+def asr_model(root: Path, name: str) -> Path:
     """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters."""
-    folder = root / f"recogniser-{name}"
+    folder = root / f"asr-{name}"
     if folder.exists():
         return folder
     shutil.copytree(sound_checkpoint(root, name), folder)
-    numbers = {mark: number for number, mark in enumerate(RECOGNISERS[name])}
+    numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
     if name == "whisper":
         marks = ["<|startoftranscript|>", "<|notimestamps|>"]
         T.WhisperTokenizer(numbers, [], pad_token="<pad>", additional_special_tokens=marks).save_pretrained(folder)
