@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hf_emms import Ranking
 from hf_emms.publish.card_text import card
 from tests import ROOT
 from tests.helpers.command_line import CommandLine
-from tests.helpers.environments import fresh_environment, run
+from tests.helpers.quick_python import python
 from tests.helpers.space import snapshot_of, write
 
 EXAMPLE = ROOT / "tests" / "example_package"
@@ -29,13 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed_example(folder: Path) -> Iterator[CommandLine]:
-    """Commands in an environment of their own that has the example package, and two checkpoints that need it."""
-    python = fresh_environment(folder / "venv", with_pip=True) / "python"
-    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps", str(EXAMPLE)]
-    for command in (install, [str(EXAMPLE / "make_checkpoints.py")]):
-        done = run([str(python), *command], folder, PYTHONPATH=str(ROOT))
+    """Commands that find the example package as pip has installed it, and two checkpoints that need it."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
+    installed = environment(folder, folder / "installed")
+    for command in (
+        [*pip, "--target", str(folder / "installed"), str(EXAMPLE)],
+        [*python(), str(EXAMPLE / "make_checkpoints.py")],
+    ):
+        done = subprocess.run(command, cwd=folder, env=installed, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    cli = CommandLine(environment(folder), folder, [python])
+    cli = CommandLine(installed, folder)
     yield cli
     cli.close()
 

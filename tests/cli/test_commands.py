@@ -17,7 +17,7 @@ import pytest
 
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
-from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, Result, best_first, cli, encoder, rank
+from tests.helpers.cli import GOOD, POOR, Cli, Result, best_first, cli, encoder, program, rank
 
 __all__ = ["cli", "encoder", "rank"]
 
@@ -216,7 +216,7 @@ def in_terminal(words: list[str], emms_cache: Path, **environment: str) -> str:
     """What a command shows on a terminal of 60 columns, stdout and stderr."""
     leader, follower = pty.openpty()
     environment = os.environ | {"COLUMNS": "60", "TERM": "xterm", "HF_EMMS_CACHE": str(emms_cache)} | environment
-    process = subprocess.Popen([*PROGRAM, *words], stdout=follower, stderr=follower, env=environment)
+    process = subprocess.Popen(program(*words), stdout=follower, stderr=follower, env=environment)
     os.close(follower)
     shown = b""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.ranking import Ranking
-from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, cli, encoder
+from tests.helpers.cli import GOOD, POOR, Cli, cli, encoder, program
 from tests.helpers.waiting import eventually
 
 __all__ = ["cli", "encoder"]
@@ -18,9 +18,7 @@ __all__ = ["cli", "encoder"]
 
 def _started(words: list[str], emms_cache: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"HF_EMMS_CACHE": str(emms_cache)}
-    return subprocess.Popen(
-        [*PROGRAM, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(program(*words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def _wait_for_a_row(process: subprocess.Popen[str], emms_cache: Path) -> None:
@@ -31,7 +29,7 @@ def _wait_for_a_row(process: subprocess.Popen[str], emms_cache: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_a_killed_run_goes_on_where_it_stopped(cli: Cli, encoder: Path, emms_cache: Path, how: signal.Signals) -> None:
     # Slow enough to be hit in the middle: one picture a batch.
-    words = ["rank", "--dataset", "demo_captions", "--max-samples", "200", "--batch-size", "1"]
+    words = ["rank", "--dataset", "demo_captions", "--max-samples", "120", "--batch-size", "1"]
     words += ["-e", str(encoder), "--estimator", "emms"]
     for checkpoint in (POOR, "emms-demo/regnet-random", GOOD, "emms-demo/resnet-fashion"):
         words += ["-c", checkpoint]

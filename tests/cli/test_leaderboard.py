@@ -6,17 +6,17 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 
 import pytest
 
-from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE, eventually
 
 
 def command(*arguments):
-    return [*python(), "-m", "hf_emms", "leaderboard", *arguments]
+    return [sys.executable, "-m", "hf_emms", "leaderboard", *arguments]
 
 
 def free_port():

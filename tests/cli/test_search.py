@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from hf_emms.presets import demo
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
+from tests.helpers.quick_python import python
 from tests.helpers.space import of_rows, scored
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment
@@ -126,10 +126,10 @@ def test_filters_order_and_limit(cli: CommandLine) -> None:
 
 def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
     rank = "rank --dataset demo_captions --max-samples 40 -e emms-demo/encoder-minilm-static --dry-run -q"
-    emms = f"emms() {{ {sys.executable} -c 'from hf_emms.cli import main; main()' \"$@\"; }}"
+    emms = f'emms() {{ {" ".join(python())} -m hf_emms "$@"; }}'
     command = f"{emms}; emms search --task image-classification --limit 2 | emms {rank} --checkpoints-file -"
     environment = client_environment(hub, home)
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["ada/vit", "ada/backbone"], done.stderr
 
 

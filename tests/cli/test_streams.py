@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from hf_emms.ranking import Ranking
+from tests.helpers.cli import program
 
-PROGRAM = f"{sys.executable} -m hf_emms"
+FRESH = f"{sys.executable} -m hf_emms"
 RANK = (
     "rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static --estimator emms "
     "-c emms-demo/vit-random -c emms-demo/resnet-distilled"
@@ -35,8 +37,11 @@ Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of this file: the first run computes, the others find its rows."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache with the rows of `RANK`."""
+    folder = tmp_path_factory.mktemp("cache")
+    environment = os.environ | {"HF_EMMS_CACHE": str(folder)}
+    subprocess.run(program(*RANK.split()), env=environment, capture_output=True, check=True)
+    return folder
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def shell(cache: Path, tmp_path: Path) -> Shell:
 def test_an_output_that_cannot_be_written_to_loses_no_file(
     shell: Shell, tmp_path: Path, streams: str, code: int
 ) -> None:
-    done = shell(f"{PROGRAM} {RANK} -o ranking.json {streams}")
+    done = shell(f"{FRESH} {RANK} -o ranking.json {streams}")
     ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
     assert [row.error for row in ranking.rows] == [None, None]
     assert done.returncode == code
@@ -77,7 +82,7 @@ def test_an_output_that_cannot_be_written_to_loses_no_file(
 def test_a_ranking_that_cannot_be_written_is_still_printed_and_kept(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     # The file system refuses the file after the run only: the limit is on the size of files.
-    done = shell(f"(ulimit -f 1; {PROGRAM} {RANK} -o folder/ranking.json --format tsv)")
+    done = shell(f"(ulimit -f 1; {FRESH} {RANK} -o folder/ranking.json --format tsv)")
     assert done.returncode == 1
     assert "emms-demo/resnet-distilled" in done.stdout
     assert "cannot write folder/ranking.json" in done.stderr
@@ -95,7 +100,7 @@ def test_an_output_that_cannot_be_or_is_the_dataset_is_refused_before_the_work(
     content = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(20))
     (tmp_path / "data.csv").write_text(content)
     (tmp_path / "linked.csv").symlink_to("data.csv")
-    done = shell(f"{PROGRAM} rank --dataset data.csv -e emms-demo/encoder-minilm-static -o {output}")
+    done = shell(f"{shlex.join(program())} rank --dataset data.csv -e emms-demo/encoder-minilm-static -o {output}")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"--output {output}" in done.stderr
     assert "[1/" not in done.stderr
@@ -150,6 +155,6 @@ program.main()
     ],
 )
 def test_a_token_in_an_argument_is_never_printed(shell: Shell, words: str) -> None:
-    done = shell(f"{PROGRAM} --debug {words}")
+    done = shell(f"{shlex.join(program())} --debug {words}")
     assert TOKEN not in done.stdout + done.stderr
     assert "pass1word" not in done.stdout + done.stderr

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from hf_emms.cli import main
+from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import build
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
-PROGRAM = [sys.executable, "-m", "hf_emms"]
 
 
 class Result(NamedTuple):
@@ -23,6 +23,11 @@ class Result(NamedTuple):
 
 
 Cli = Callable[..., Result]
+
+
+def program(*words: object) -> list[str]:
+    """The command line of a process of its own."""
+    return [*python(), "-m", "hf_emms", *map(str, words)]
 
 
 @pytest.fixture

@@ -109,6 +109,10 @@ def _serve(listener: socket.socket) -> tuple[list[str], dict[str, str], str, lis
             if connection in ready:  # who started it was killed
                 os.kill(pid, signal.SIGKILL)
         if 0 in ready:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                _answer(running[pid], -signal.SIGKILL)
             return None
         if listener in ready:
             connection, _ = listener.accept()

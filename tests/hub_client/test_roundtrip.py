@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hf_emms.presets import demo
 from hf_emms.ranking import Ranking
+from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -41,9 +41,8 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
     outputs = []
 
     def run(*arguments: str, **extra: str) -> str:
-        command = [str(Path(sys.executable).with_name("hf-emms")), *arguments]
         done = subprocess.run(
-            command, env={**environment, **extra}, cwd=tmp_path, capture_output=True, text=True, timeout=300
+            program(*arguments), env={**environment, **extra}, cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.append(done.stdout + done.stderr)

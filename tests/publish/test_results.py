@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.merge import merged, path_of
 from hf_emms.ranking.text import table_cells
 from hf_emms.scoring import Score
+from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.rankings import example
@@ -273,7 +273,7 @@ def test_load_dataset_reads_all_rankings_as_one_table(lab: Hub, cli: CommandLine
 def test_eight_publishers_at_once_lose_nothing(lab: Hub, token: str, tmp_path: Path) -> None:
     """Four add to one ranking, four publish rankings of their own; the dataset is not there yet."""
     environment = client_environment(lab, tmp_path / "many", HF_TOKEN=token)
-    command = [str(Path(sys.executable).with_name("hf-emms")), "publish", "results", "--repo-id", ID, "--ranking"]
+    command = program("publish", "results", "--repo-id", ID, "--ranking")
     rankings = [with_rows(scored(f"org/c{number}", number / 10), created=f"202{number}") for number in range(4)]
     rankings += [with_rows(scored("org/x", 0.5), seed=number) for number in range(4, 8)]
     files = [write(tmp_path, one, f"{number}.json") for number, one in enumerate(rankings)]

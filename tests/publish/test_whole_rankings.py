@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.cards import README, cli, commits, org, pulls, ranking_of, readme, told
+from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import home, hub
 from tests.helpers.waiting import eventually
@@ -76,12 +76,12 @@ def test_a_killed_run_goes_on_where_it_was(
     mine, file = mixed
     token = hub.token(user=mine)
     hub.fail(f"GET */{org}/close/*", "slow", None, seconds=300)
-    command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
-    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
+    command = program("card", "--ranking", file, "--all", "--create-pr")
+    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.PIPE)
     eventually(lambda: hub.count(f"GET */{org}/close/*") or running.poll() is not None)
     assert running.poll() is None
     running.kill()
-    running.wait()
+    running.communicate()
     hub.faults.clear()
     done_before = commits(hub, f"{mine}/best")
     assert b"hf-emms:start" in readme(hub, f"{mine}/best")

@@ -12,7 +12,10 @@ import transformers
 
 from tests.helpers.tiny_checkpoints import tokenizer
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc"),
+]
 
 # Prints JSON: MB resident at most while each of several things is done, all in one process that imports once.
 # Not the system's ru_maxrss, which starts at the memory of the process that started this one.

@@ -153,12 +153,13 @@ class TestOnACluster:
             on_ray(encoder, [GOOD], device="cuda")
 
 
+@pytest.mark.slow
 def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -> None:
     mark = f"MARK={uuid.uuid4()}"
     # The checkpoints are several, so that one of them runs for as long as looking for it takes.
     candidates = [word for name in (GOOD, POOR, "emms-demo/swin-distilled") for word in ("-c", name)]
     words = ["rank", "--dataset", "demo_captions", *candidates, "-e", encoder, "--engine", "ray", "--estimator", "emms"]
-    program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *words]
+    program = [sys.executable, "-m", "hf_emms", *words]
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     errors = tmp_path / "stderr"
     with errors.open("w") as stderr, subprocess.Popen(program, env=environment, stderr=stderr) as process:
