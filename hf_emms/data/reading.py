@@ -325,7 +325,8 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     import datasets
 
-    part = {"data_dir": config} if converted and config else {"name": config}
+    part: dict[str, Any] = {"data_dir": config} if converted and config else {"name": config}
+    part["storage_options"] = {"hf": {"block_size": _BLOCK}}  # of what a stream reads ahead
     latest = None
     try:
         latest = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
@@ -359,12 +360,9 @@ def _limit_read_ahead(builder: Any) -> None:
         return
     import pyarrow
     import pyarrow.dataset
-    from datasets.streaming import extend_dataset_builder_for_streaming
 
     cache = pyarrow.CacheOptions(lazy=True, hole_size_limit=_HOLE, range_size_limit=_RANGE)
     builder.config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
-    builder.storage_options = {**builder.storage_options, "hf": {"block_size": _BLOCK}}
-    extend_dataset_builder_for_streaming(builder)
 
 
 def _with_features(name: str, rows: Any) -> Any:
