@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -85,6 +86,15 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 def installed_version(package: str) -> str:
     """Return the version of an installed package, read once."""
     return metadata.version(package)
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Return package → version of those packages that are installed."""
+    installed: dict[str, str] = {}
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            installed[package] = installed_version(package)
+    return installed
 
 
 def plugin_versions() -> dict[str, str]:

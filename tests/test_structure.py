@@ -41,7 +41,7 @@ FOLDERS = (
     "files",
     "errors",
 )
-MAX_LOOSE_MODULES = 7
+MAX_LOOSE_MODULES = 5
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn")
 # Words that say nothing about what a variable holds.
 VAGUE_NAMES = ("one", "found", "given", "known", "wanted")

@@ -245,13 +245,13 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
 
 def cached_file(ranking: Ranking) -> Path:
     """Return the file of a ranking in the cache: the same for the same settings."""
-    from hf_emms.cache import default_root, digest_of
+    from hf_emms.cache import cache_key, default_root, digest_of
     from hf_emms.ranking.merge import path_of
 
-    settings = {"path": path_of(ranking), "race": ranking.settings.get("race")}
-    settings["checkpoints"] = sorted(row.checkpoint for row in ranking.rows)
+    checkpoints, race = sorted(row.checkpoint for row in ranking.rows), ranking.settings.get("race")
+    key = cache_key("rankings", ranking.dataset_id, path=path_of(ranking), race=race, checkpoints=checkpoints)
     name = re.sub(r"[^\w.-]+", "-", Path(ranking.dataset).name) or "dataset"
-    return default_root() / "rankings" / f"{name}-{digest_of(settings)[:12]}.json"
+    return default_root() / "rankings" / f"{name}-{digest_of(key)[:12]}.json"
 
 
 def output_format(path: Path) -> str:

@@ -101,7 +101,7 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
     if job is None:
         from hf_emms.finetune.saving import push_best
 
-        push_best(options, out.message)
+        push_best(options.training, out.message)
     if strict and any(row.error is not None for row in ranking.rows):
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
@@ -330,4 +330,4 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     else:
         out.ranking(ranking)
     out.message(summary(ranking, target))
-    push_best(options, out.message)
+    push_best(options.training, out.message)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache
+from hf_emms.cache import Cache, Key, cache_key
 from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import NO_CLASS, DrawnRows
@@ -21,7 +21,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LabelForm, SampleOptions
-from hf_emms.registry import installed_version, plugin_versions
+from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
 
 # Part of the key of every stored sample: raise it when the same options would draw another sample.
@@ -332,22 +332,23 @@ def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
 # ---- stored samples of streams ---------------------------------------------------------------------------------------
 
 
-def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool = False) -> dict[str, Any]:
-    """Return the cache key of a sample: everything that changes it."""
+def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool = False) -> Key:
+    """Return the cache key of a sample."""
     preset = source.preset
-    return {
-        "id": source.repo.id,
-        "revision": source.repo.revision,
-        "dataset": source.name,
-        "config": source.config,
-        "split": source.split(options),
-        "options": options.in_keys(),
-        "training": training,
-        "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
+    return cache_key(
+        "samples",
+        source.repo.id,
+        source.repo.revision,
+        options,
         # The version of another package decides how its task cleans labels.
-        "versions": {"datasets": installed_version("datasets"), **plugin_versions()},
-        "code": SAMPLE_VERSION,
-    }
+        versions=installed_versions("datasets") | plugin_versions(),
+        code=SAMPLE_VERSION,
+        dataset=source.name,
+        config=source.config,
+        split=source.split(options),
+        training=training,
+        preset={"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
+    )
 
 
 def store_sample(
@@ -373,7 +374,7 @@ def store_sample(
     if sample.soft_labels is not None:
         arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-    cache.put("samples", sample_key(source, options, training=training), arrays)
+    cache.put(sample_key(source, options, training=training), arrays)
 
 
 def stored_sample(
@@ -382,7 +383,7 @@ def stored_sample(
     """Return the sample of a stream that was stored for the same options, or None."""
     if cache is None or not source.is_streamed(options):
         return None
-    return cache.get("samples", sample_key(source, options, training=training), lambda stored: _unpack(source, stored))
+    return cache.get(sample_key(source, options, training=training), lambda stored: _unpack(source, stored))
 
 
 def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hf_emms.cache import NO_CACHE, Cache
+from hf_emms.cache import NO_CACHE, Cache, cache_key, digest_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, conversions, fetch, listing
@@ -60,7 +60,7 @@ _OTHER_LAYOUTS = {
 }
 _LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
-_checked: set[tuple[Any, ...]] = set()  # keys of the files that this process has checked
+_checked: set[str] = set()  # digests of the files that this process has checked
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LOG = logging.getLogger(__name__)
 
@@ -165,8 +165,8 @@ def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
     """
     if repo.folder is not None:
         return None
-    key = {"id": repo.id, "revision": repo.revision}
-    cached = cache.get_json("conversions", key, partial(msgspec.convert, type=tuple[str, str]))
+    key = cache_key("conversions", repo.id, repo.revision)
+    cached = cache.get_json(key, partial(msgspec.convert, type=tuple[str, str]))
     if cached is not None:
         return cached[0], replace(repo, revision=cached[1])
     if _has_pickled(repo):
@@ -179,7 +179,7 @@ def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
             if original.items() <= _converted_from(files).items() and any(
                 name.endswith(".safetensors") for name in weight_files(files)
             ):
-                cache.put_json("conversions", key, [ref, conversion.revision])
+                cache.put_json(key, [ref, conversion.revision])
                 return ref, conversion
     except EmmsError as error:  # no discussions, or offline: the pickled weights can be read without risk too
         _LOG.debug("no conversion of %s: %s", repo.id, error.message)
@@ -261,9 +261,9 @@ def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
     if repo.folder is not None or not _SHA256.fullmatch(blob.name):
         return
     status = blob.stat()
-    key = {"id": repo.id, "blob": blob.name, "size": status.st_size, "modified": status.st_mtime_ns}
-    checked = tuple(key.values())
-    if checked in _checked or cache.get_json("checked", key, bool):
+    key = cache_key("checked", repo.id, blob=blob.name, size=status.st_size, modified=status.st_mtime_ns)
+    checked = digest_of(key)
+    if checked in _checked or cache.get_json(key, bool):
         return
     with blob.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -271,7 +271,7 @@ def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
         expected = f"its SHA-256 begins with {digest[:12]}, that of the Hub's file with {blob.name[:12]}"
         raise EmmsError(f"{path.name} of {repo.id} is damaged: {expected}", hint)
     _checked.add(checked)
-    cache.put_json("checked", key, True)
+    cache.put_json(key, True)
 
 
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:

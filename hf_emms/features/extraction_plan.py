@@ -20,7 +20,8 @@ from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
-from hf_emms.registry import installed_version
+from hf_emms.options import RunOptions
+from hf_emms.registry import installed_version, installed_versions
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 6
@@ -83,10 +84,9 @@ class ExtractionPlan:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever the features of the same revision would change."""
+        """16 hex digits that change with how features are made, but for the device and `versions`."""
         settings = {
             "version": FEATURES_VERSION,
-            "transformers": installed_version("transformers"),
             "loader": self.architecture.loader,
             "pooling": self.pooling,
             "package": self.architecture.package,
@@ -99,10 +99,25 @@ class ExtractionPlan:
             settings["dense"] = self.dense
         if self.base is not None:
             settings["base"] = f"{self.base.id}@{self.base.revision}"
-            settings["peft"] = installed_version("peft")
-        if self.architecture.requires:
-            settings[self.architecture.requires] = installed_version(self.architecture.requires)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Package → version, of the packages that compute its features."""
+        adapter = ("peft",) if self.base is not None else ()
+        return installed_versions("torch", "transformers", *adapter, *filter(None, [self.architecture.requires]))
+
+
+def device_in_keys(options: RunOptions) -> str:
+    """Return the kind of device that results are made on, which their cache keys hold: "cpu", "cuda" or "mps".
+
+    On a Ray cluster it is the setting as it is: the devices of its nodes are not known here.
+    """
+    if options.device != "auto" or options.engine == "ray":
+        return options.device.partition(":")[0]
+    from hf_emms.features.device import choose_device
+
+    return choose_device(options.device).type
 
 
 def plan_extraction(

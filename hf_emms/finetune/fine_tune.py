@@ -14,15 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, digest_of
+from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line
-from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import (
     check_training,
     memory_in_words,
@@ -43,11 +42,11 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_points
 from hf_emms.ranking.progress import Progress
-from hf_emms.registry import installed_version, versions
+from hf_emms.registry import installed_versions, versions
 from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
@@ -93,12 +92,13 @@ class FineTuning:
         return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
 
     def recipe(self, row: Row) -> Recipe:
-        return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
+        options, method = self.options, self.methods[row.checkpoint]
+        return recipe_for(options.training, head_of(self.splits.task), row.parameters, method, options.batch_size)
 
     def plan(self, row: Row) -> ExtractionPlan:
         """See `_ranked_plan`; a checkpoint is resolved once."""
         if row.checkpoint not in self.plans:
-            self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options)
+            self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options.running)
         return self.plans[row.checkpoint]
 
     def check_memory(self, row: Row) -> None:
@@ -107,23 +107,8 @@ class FineTuning:
             activations = self.activations[row.checkpoint]
             check_training(self.methods[row.checkpoint], row.parameters, activations, self.options.device)
 
-    def key(self, job: TrainingJob) -> dict[str, Any]:
-        """The cache key of a run: everything that changes the result."""
-        recipe = job.recipe.as_json()
-        packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()))
-        return {
-            "id": job.plan.repo.id,
-            "revision": job.plan.repo.revision,
-            "rows": self.splits.fingerprint,
-            "task": self.splits.task.id,
-            "recipe": {name: recipe[name] for name in recipe if name not in ("learning_rates", "seeds", "budget")},
-            "learning_rate": job.learning_rate,
-            "seed": job.seed,
-            "device": self.options.device,
-            "trust_remote_code": self.options.trust_remote_code,
-            "versions": {**versions(), **{name: installed_version(name) for name in packages}},
-            "code": FINETUNE_VERSION,
-        }
+    def key(self, job: TrainingJob) -> Key:
+        return run_key(job, self.splits, self.options.running)
 
     def digest(self, job: TrainingJob) -> str:
         """What the files of a run are named by."""
@@ -133,15 +118,35 @@ class FineTuning:
         """The result of a run in the cache, where it is to be used."""
         if not self.options.resume:
             return None
-        return self.cache.get_json("finetunings", self.key(job), partial(msgspec.convert, type=TrainingRun))
+        return self.cache.get_json(self.key(job), partial(msgspec.convert, type=TrainingRun))
 
     def model_folder(self, job: TrainingJob) -> Path | None:
         """Where the model of a run is written; None where it is not kept."""
         return self.keeper.path(self.digest(job)) if self.keeper is not None else None
 
 
-def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
-    """How a checkpoint is loaded, at the revision that was ranked; refuses a folder whose content has changed."""
+def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
+    """Return the cache key of a run."""
+    recipe = job.recipe.as_json()
+    packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()))
+    return cache_key(
+        "finetunings",
+        job.plan.repo.id,
+        job.plan.repo.revision,
+        options,
+        versions=versions() | job.plan.versions | installed_versions(*packages),
+        code=FINETUNE_VERSION,
+        rows=splits.fingerprint,
+        task=splits.task.id,
+        recipe={name: recipe[name] for name in recipe if name not in ("learning_rates", "seeds", "budget")},
+        learning_rate=job.learning_rate,
+        seed=job.seed,
+        device=device_in_keys(options),
+    )
+
+
+def _ranked_plan(row: Row, task: Task, options: RunOptions) -> ExtractionPlan:
+    """Return how a checkpoint is loaded, at the revision that was ranked; refuses a folder that has changed since."""
     if is_commit(row.revision):
         repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
     else:
@@ -151,7 +156,7 @@ def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
     return plan_for(repo, task, options)
 
 
-def plan_for(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
+def plan_for(repo: Repo, task: Task, options: RunOptions) -> ExtractionPlan:
     return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
 
 
@@ -163,11 +168,11 @@ TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[Trainin
 
 
 def check_settings(options: Options) -> None:
-    """Refuses a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
-    check_recipe(options)
+    """Refuse a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
+    check_recipe(options.training)
     if options.save_model or options.push_to_hub:
         keeper_for(options)
-        check_push(options)
+        check_push(options.push_to_hub)
     if options.time_limit:
         parse_duration(options.time_limit)
     extra = "lora" if options.method == "lora" else "finetune"
@@ -204,17 +209,17 @@ def prepare(
             )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
     methods, plans, activations = dict[str, str](), dict[str, ExtractionPlan](), dict[str, int]()
-    tokens = tokens_of_batch(splits, options)
+    tokens = tokens_of_batch(splits, options.batch_size)
     for row in shortlist:
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
             methods[row.checkpoint] = options.method or "full"
             continue
         if tokens is not None:
             with suppress(EmmsError):  # why it cannot be loaded is said when it is
-                plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options)
+                plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options.running)
                 activations[row.checkpoint] = response_activation_bytes(plan, row.parameters, tokens, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
-        methods[row.checkpoint], why = choose_method(options, row.parameters, device, kept)
+        methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)
         notes += [f"{row.checkpoint}: {why}"] if why else []
     return FineTuning(
         ranking,
@@ -233,11 +238,11 @@ def prepare(
     )
 
 
-def tokens_of_batch(splits: Splits, options: Options) -> int | None:
+def tokens_of_batch(splits: Splits, batch_size: int | None) -> int | None:
     """Return about how many tokens a batch of the longest rows has; None where that does not decide its memory."""
     head = head_of(splits.task)
     longest = head.longest_row(splits.task.input, splits.train)
-    return None if longest is None else longest * (options.batch_size or head.batch_size)
+    return None if longest is None else longest * (batch_size or head.batch_size)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
@@ -278,10 +283,10 @@ def forecast(work: FineTuning) -> str:
         )
         for row in work.shortlist
     ]
-    return forecast_of(planned, work.splits, work.options)
+    return forecast_of(planned, work.splits, work.options.engine)
 
 
-def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, options: Options) -> str:
+def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
     """See `forecast`."""
     seconds, runs = 0.0, 0
     for each in planned:
@@ -296,7 +301,7 @@ def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, options: Options
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
     quick = " (a quick budget: who is best at it may not be best at yours)" if recipe.budget else ""
-    where = " of computing, side by side on the cluster" if options.engine == "ray" else ""
+    where = " of computing, side by side on the cluster" if engine == "ray" else ""
     return (
         f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
         f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}, {memory}; {sizes}"
@@ -390,7 +395,7 @@ def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: Trai
         for job, result in finished:
             # A run that the time limit ended is no result of the recipe.
             if result.validation is not None and result.unfinished is None:
-                work.cache.put_json("finetunings", work.key(job), msgspec.to_builtins(result))
+                work.cache.put_json(work.key(job), msgspec.to_builtins(result))
             if work.keeper is not None:
                 work.keeper.finished(work.digest(job), result)
             for line in (_in_words(work, result), *result.notes):
@@ -417,8 +422,9 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                         result = run_job(
                             job,
                             splits,
-                            work.options,
+                            work.options.running,
                             folder,
+                            keep_adapter=work.options.keep_adapter,
                             save_to=work.model_folder(job),
                             deadline=work.deadline,
                             progress=work.progress,

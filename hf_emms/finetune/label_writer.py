@@ -10,7 +10,7 @@ from hf_emms.cache import Cache
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.finetune.transcriber import Transcriber
-from hf_emms.options import Options
+from hf_emms.options import RunOptions
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class CheckpointWriter:
     """A `LabelWriter` that loads the checkpoint as a language model, or as an ASR model, for the first measurement."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self.groups = sample.groups
-        self._responses = ResponseWriter(plan, sample, options, cache)
+        self._responses = ResponseWriter(plan, sample, options, seed, cache)
         self._transcriber = Transcriber(plan, sample, options.device, cache)
 
     @property

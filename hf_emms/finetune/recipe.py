@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
-from hf_emms.options import Options, TrainingOptions
+from hf_emms.options import TrainingOptions
 from hf_emms.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -94,8 +94,10 @@ class TrainingJob:
         return f"{self.checkpoint}, learning rate {self.learning_rate:g}{seed}"
 
 
-def recipe_for(options: Options, head: Head, parameters: int | None, method: str = "full") -> Recipe:
-    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method."""
+def recipe_for(
+    options: TrainingOptions, head: Head, parameters: int | None, method: str = "full", batch_size: int | None = None
+) -> Recipe:
+    """Return the recipe of a checkpoint: what is asked for, and for the rest what suits its task, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
@@ -105,7 +107,7 @@ def recipe_for(options: Options, head: Head, parameters: int | None, method: str
         rates,
         tuple(options.seed + i for i in range(options.seeds or 1)),
         patience=PATIENCE if options.steps else -(-epochs // 2),
-        batch_size=options.batch_size or head.batch_size,
+        batch_size=batch_size or head.batch_size,
         budget=options.budget,
     )
 
@@ -119,9 +121,9 @@ def default_rates(parameters: int | None, method: str = "full") -> tuple[float, 
 
 
 def choose_method(
-    options: Options, parameters: int | None, device: torch.device, activations: int | None = None
+    options: TrainingOptions, parameters: int | None, device: torch.device, activations: int | None = None
 ) -> tuple[str, str | None]:
-    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not.
+    """Return the method that is asked for, else full fine-tuning where it fits; and why, where it does not.
 
     `activations` are their bytes, where these are known.
     """
@@ -142,8 +144,8 @@ def max_rows(options: TrainingOptions) -> int | None:
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
-def check_recipe(options: Options) -> None:
-    """Refuses settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
+def check_recipe(options: TrainingOptions) -> None:
+    """Refuse settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
     if not 0 <= options.seed <= _MAX_SEED - (options.seeds or 1):
@@ -160,8 +162,8 @@ def check_recipe(options: Options) -> None:
         raise EmmsError("--keep-adapter says how a model is saved, and none is", "--save-model DIR")
 
 
-def check_head(task: Task, options: Options) -> None:
-    """Refuses a task without a head, and an adapter that is to be kept beside a new head, which it would lack."""
+def check_head(task: Task, options: TrainingOptions) -> None:
+    """Refuse a task without a head, and an adapter that is to be kept beside a new head, which it would lack."""
     head = head_of(task)
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(

@@ -20,7 +20,7 @@ from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
 from hf_emms.inputs.prompt import PromptReader, Response
-from hf_emms.options import Options
+from hf_emms.options import RunOptions
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -37,8 +37,8 @@ _NO_END = "no token ends its responses: it is measured on fewer tokens than othe
 class ResponseWriter:
     """A checkpoint with the prompts and responses of a sample; it is loaded when it is asked for something."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
-        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
+        self._plan, self._sample, self._options, self._seed, self._cache = plan, sample, options, seed, cache
         self._model: Any = None
         self._reader: PromptReader | None = None
         self._is_trained = False
@@ -158,14 +158,14 @@ class ResponseWriter:
         peak = _LORA_RATE if lora else next(rate for most, rate in _RATES if parameters <= most)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=_WEIGHT_DECAY)
-        generator = np.random.default_rng(self._options.seed)
+        generator = np.random.default_rng(self._seed)
         steps = [
             order[start : start + SHORT_RUN_BATCH]
             for order in (generator.permutation(len(responses)) for _ in range(_EPOCHS))
             for start in range(0, len(order), SHORT_RUN_BATCH)
         ]
         warmup = max(1, round(_WARMUP * len(steps)))
-        torch.manual_seed(self._options.seed)
+        torch.manual_seed(self._seed)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         model.train()

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hf_emms.cache import default_root, digest_of
+from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of
@@ -21,7 +21,7 @@ from hf_emms.finetune.unfinished import storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import OWN_HEAD
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.tasks import get_task, hub_tag
@@ -141,39 +141,39 @@ class ModelKeeper:
 
 
 def keeper_for(options: Options) -> ModelKeeper | None:
-    """Keeps the best model where the options ask for it: in their folder, or in the cache until it is uploaded.
+    """Return what keeps the best model, in the folder that is named, or in the cache until it is uploaded; else None.
 
     Raises:
         EmmsError: the folder holds other files, is none or cannot be written.
     """
-    folder = _folder(options)
+    folder = _folder(options.training)
     if folder is None:
         return None
+    changed = {name: str(value) for name, value in options.changed().items()}
     try:
-        return ModelKeeper(folder, digest_of({name: str(value) for name, value in options.changed().items()}))
+        return ModelKeeper(folder, digest_of(cache_key("fine-tuned", str(folder), settings=changed)))
     except EmmsError as error:
         if options.save_model is not None or not folder.is_dir():
             raise
-        command = _upload_command(options, folder)
+        command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"{folder} holds a model that was not uploaded yet", f"{command}; then remove it") from error
 
 
-def _folder(options: Options) -> Path | None:
+def _folder(options: TrainingOptions) -> Path | None:
     if options.save_model is not None:
         return Path(options.save_model)
     return default_root() / "fine-tuned" / options.push_to_hub.replace("/", "--") if options.push_to_hub else None
 
 
-def check_push(options: Options) -> None:
-    """Checks before anything runs that the best model may be uploaded: the account, its rights, the connection."""
-    id = options.push_to_hub
+def check_push(id: str | None) -> None:
+    """Check before anything runs that a model may be uploaded: the account, its rights, the connection."""
     if id is not None:
         account = who_am_i()
         require_push(account, id, "model", instead=f"--push-to-hub {account.name}/{id.rpartition('/')[2]}")
 
 
-def push_best(options: Options, on_note: Callable[[str], None]) -> None:
-    """Uploads the model that was kept, where the options ask for it; it stays on this machine where that fails."""
+def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
+    """Upload the model that was kept, where the options ask for it; it stays on this machine where that fails."""
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
@@ -181,15 +181,15 @@ def push_best(options: Options, on_note: Callable[[str], None]) -> None:
     try:
         url = upload_model(options.push_to_hub, folder, title="Add a model fine-tuned with hf-emms")
     except EmmsError as error:
-        command = _upload_command(options, folder)
+        command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
     if options.save_model is None:
         shutil.rmtree(folder)
     on_note(f"uploaded: {url}")
 
 
-def _upload_command(options: Options, folder: Path) -> str:
-    return f"hf upload {options.push_to_hub} {shlex.quote(str(folder))} . --private"
+def _upload_command(id: str | None, folder: Path) -> str:
+    return f"hf upload {id} {shlex.quote(str(folder))} . --private"
 
 
 # ---- what is written beside the model --------------------------------------------------------------------------------
@@ -257,6 +257,7 @@ def model_card(
     """
     result = row.fine_tuned
     assert result is not None
+    place = options.push_to_hub or options.save_model
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
@@ -267,8 +268,8 @@ def model_card(
         ranking=ranking,
         row=row,
         run=run,
-        opening=_opening(ranking, options) if own_head else None,
-        adapter=_opening_of_adapter(adapter_class, options) if adapter_class else None,
+        opening=_opening(ranking, place) if own_head else None,
+        adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
@@ -276,16 +277,14 @@ def model_card(
     )
 
 
-def _opening(ranking: Ranking, options: Options) -> str:
+def _opening(ranking: Ranking, place: str | None) -> str:
     """What opens a model with a head of ours, in Python."""
     names = [column.name for column in get_task(ranking.task).inputs]
     row = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    place = options.push_to_hub or options.save_model
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"
 
 
-def _opening_of_adapter(adapter_class: str, options: Options) -> str:
-    place = options.push_to_hub or options.save_model
+def _opening_of_adapter(adapter_class: str, place: str | None) -> str:
     return f"from peft import {adapter_class}\n\nmodel = {adapter_class}.from_pretrained({place!r})"
 
 
@@ -327,19 +326,31 @@ def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: Lab
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
     checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
-    again = replace(
-        options,
-        dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
-        checkpoints=(checkpoint,),
-        race=None,
+    training = TrainingOptions(
+        seed=options.seed,
         confirm=1,
         method=result.recipe["method"],
+        budget=options.budget,
         epochs=result.recipe.get("epochs"),
+        steps=options.steps,
         learning_rates=(f"{run.learning_rate:g}",),
+        seeds=options.seeds,
+        confirm_samples=options.confirm_samples,
         time_limit=options.time_limit if run.unfinished else None,
-        push_to_hub=None,
+        save_model=options.save_model,
         keep_adapter=options.keep_adapter and options.save_model is not None,
-        resume=True,
-        cache=True,
+    )
+    again = Options.of_parts(
+        replace(options.sample, dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset),
+        replace(options.features, checkpoints=(checkpoint,)),
+        ScoringOptions(seed=options.seed, estimators=options.estimators, folds=options.folds, results=options.results),
+        training,
+        RunOptions(
+            device=options.device,
+            dtype=options.dtype,
+            batch_size=options.batch_size,
+            allow_pickle=options.allow_pickle,
+            trust_remote_code=options.trust_remote_code,
+        ),
     )
     return shlex.join(["hf-emms", "rank", *again.to_argv()])

@@ -88,13 +88,18 @@ def load_splits(
         EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
     """
     limit = max_rows or (options.max_samples if options.streaming else None)
-    reading = replace(
-        options,
+    reading = SampleOptions(  # the rows and labels as they are
+        options.dataset,
+        task=options.task,
+        config=options.config,
+        split=options.split,
+        columns=options.columns,
         max_samples=limit,
         sampling="proportional",
-        references="mean",
-        prompt=None,
-        label_form=None,
+        box_format=options.box_format,
+        group_column=options.group_column,
+        streaming=options.streaming,
+        seed=options.seed,
     )
     source = source or open_dataset(reading)
     sample = load_sample(reading, cache, source, training=True)

@@ -50,7 +50,7 @@ from hf_emms.finetune.unfinished import (
 from hf_emms.heads import LabeledSplit, Metric
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import collate
-from hf_emms.options import Options
+from hf_emms.options import RunOptions
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.scoring.arrays import assign_folds
@@ -84,9 +84,10 @@ class UnsavedModelError(StorageError):
 def run_job(
     job: TrainingJob,
     splits: Splits,
-    options: Options,
+    options: RunOptions,
     folder: Path,
     *,
+    keep_adapter: bool = False,
     save_to: Path | None = None,
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -107,7 +108,7 @@ def run_job(
         save_to=save_to,
         deadline=deadline,
         progress=progress,
-        keep_adapter=options.keep_adapter,
+        keep_adapter=keep_adapter,
     )
     try:
         with isolated(), checkpoint_errors():
@@ -116,7 +117,7 @@ def run_job(
                     job.plan,
                     splits,
                     job.recipe.method,
-                    keep_adapter=options.keep_adapter,
+                    keep_adapter=keep_adapter,
                     allow_pickle=options.allow_pickle,
                 )
             )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms.cache import Cache, default_root
+from hf_emms.cache import Cache, cache_key, default_root
 from hf_emms.errors import EmmsError, interruptions
 from hf_emms.hub.client import Kind, page, request
 from hf_emms.hub.compat import resolve_with_info
@@ -231,14 +231,14 @@ def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...
 def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     from huggingface_hub import constants
 
-    memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
+    memory, key = Cache(default_root(), _LOG.debug), cache_key("names", name, repo_type=kind)
     offline = constants.HF_HUB_OFFLINE
     sha, info = request(lambda api: resolve_with_info(api, name, kind, revision, offline=offline), name, kind, revision)
     if info is None:
-        present_name = memory.get_json("names", key, functools.partial(msgspec.convert, type=str))
+        present_name = memory.get_json(key, functools.partial(msgspec.convert, type=str))
         return Repo(present_name or name, kind, sha)
     if info.id != name:
-        memory.put_json("names", key, info.id)
+        memory.put_json(key, info.id)
     facts = HubFacts(info.downloads, getattr(info, "library_name", None), license_of(info.tags))
     return Repo(info.id, kind, sha, facts=facts)
 

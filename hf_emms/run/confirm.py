@@ -123,7 +123,7 @@ def confirm(
     )
     progress = or_silent(progress)
     result = confirmed(ranking, start_session(ranking, options, progress))
-    push_best(options, progress.noted)
+    push_best(options.training, progress.noted)
     return result
 
 
@@ -158,14 +158,14 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
     session = Session.start(options, progress)
     check_settings(options)
-    check_head(get_task(ranking.task), session.options)
+    check_head(get_task(ranking.task), options.training)
     return session
 
 
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
     """What `confirmed` would train."""
-    options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
-    with noted_while(session.progress, reading_note(options)):
+    options, seconds = session.options, rate(session.options.device, get_task(ranking.task).input).seconds
+    with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
         return prepare(ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds)
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_emms.cache import NO_CACHE, Cache
+from hf_emms.cache import NO_CACHE, Cache, Key, cache_key
 from hf_emms.errors import EmmsError, Text, checkpoint_errors, use
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.extraction_plan import device_in_keys, plan_extraction
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import TEXT
+from hf_emms.options import RunOptions
 from hf_emms.presets.demo import DEMO_PREFIX
-from hf_emms.registry import versions
+from hf_emms.registry import installed_versions, versions
 from hf_emms.run.plan import Plan
 from hf_emms.scoring.labels import LabelTable
 
@@ -39,7 +40,7 @@ def embed_texts(
     on_note: Callable[[str], None] = lambda note: None,
     pool: ExtractorPool | None = None,
 ) -> np.ndarray:
-    """Embeds label texts with one encoder: the label embeddings (F-labels) of one encoder.
+    """Return the embeddings of label texts by one encoder: its F-labels.
 
     The mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or what a
     sentence-transformers repository defines. A row depends on its text alone, not on its batch.
@@ -65,7 +66,7 @@ def embed_texts(
 
 
 def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
-    """F-labels of the sample's rows; numbers are one more F-label.
+    """Return the F-labels of the sample's rows; numbers are one more F-label.
 
     The embeddings are what each encoder makes of the distinct label texts; by default they are made here.
     """
@@ -87,21 +88,14 @@ def label_names(plan: Plan) -> tuple[str, ...]:
 
 
 def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = None) -> np.ndarray:
-    """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
+    """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), from the cache if it can.
 
     The encoder stays loaded in the pool; without one it is loaded for this call.
     """
-    texts, options, cache, progress = plan.sample.label_texts, plan.options, plan.session.cache, plan.session.progress
-    key = {
-        "id": encoder.id,
-        "revision": encoder.revision,
-        "texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-        "device": options.device,
-        "trust_remote_code": options.trust_remote_code,
-        "versions": versions(),
-        "code": LABELS_VERSION,
-    }
-    stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
+    texts, options = plan.sample.label_texts, plan.options.running
+    cache, progress = plan.session.cache, plan.session.progress
+    key = labels_key(encoder, texts, options)
+    stored = cache.get(key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
@@ -120,12 +114,26 @@ def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = No
     except EmmsError as error:
         raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
     _check_embeddings(encoder.id, table)
-    cache.put("labels", key, {"table": table})
+    cache.put(key, {"table": table})
     return table
 
 
+def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
+    """Return the cache key of an encoder's embeddings of label texts."""
+    return cache_key(
+        "labels",
+        encoder.id,
+        encoder.revision,
+        options,
+        versions=versions() | installed_versions("peft"),
+        code=LABELS_VERSION,
+        texts=hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        device=device_in_keys(options),
+    )
+
+
 def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Label embeddings from the cache; raises a `ValueError` if they are not one row of numbers a text."""
+    """Return label embeddings from the cache; raises a `ValueError` if they are not one row of numbers a text."""
     if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
         raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
     return table

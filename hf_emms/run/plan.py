@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, default_cache
+from hf_emms.cache import Cache, Key, cache_key, default_cache
 from hf_emms.errors import EmmsError, install_command, printable, redacted, use
-from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.memory import check_short_run
 from hf_emms.finetune.recipe import TrainingJob
@@ -22,7 +22,15 @@ from hf_emms.formatting import pluralize
 from hf_emms.heads.response import longest_tokens
 from hf_emms.hub import Repo, resolve
 from hf_emms.inputs.prompt import MAX_TOKENS
-from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, Options
+from hf_emms.options import (
+    DEFAULT_ENCODERS,
+    DEFAULT_ESTIMATORS,
+    FeatureOptions,
+    Options,
+    RunOptions,
+    SampleOptions,
+    ScoringOptions,
+)
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
@@ -53,15 +61,33 @@ class Session:
     progress: Progress
     cache: Cache
     engine: Engine
+    rankings: KnownRankings | None = None
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
-        """A session; raises if the engine's package is not installed, or it does not support the other options."""
-        return cls(options, progress, default_cache(options.cache, progress.noted), _engine_for(options))
+        """Return a session, with the known rankings pinned.
+
+        Raises:
+            EmmsError: the engine is not installed, or does not support the other options; rankings cannot be read.
+        """
+        engine, cache, rankings = _engine_for(options), default_cache(options.cache, progress.noted), None
+        if options.results is not None:
+            rankings = KnownRankings.read(options.results)
+            options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
+        return cls(options, progress, cache, engine, rankings)
+
+    def with_options(self, **changes: Any) -> Self:
+        return replace(self, options=replace(self.options, **changes))
+
+    @property
+    def preset(self) -> DatasetPreset | None:
+        """The preset that the dataset is named by."""
+        name = self.options.dataset
+        return dataset_preset(name) if isinstance(name, str) else None
 
     @cached_property
     def source(self) -> DatasetSource:
-        """The dataset, found and pinned once."""
+        """The dataset of the options, found and pinned once."""
         from hf_emms.data import open_dataset
 
         return open_dataset(self.options.sample)
@@ -81,6 +107,11 @@ def _engine_for(options: Options) -> Engine:
     if options.engine != "ray" and options.ray_address is not None:
         problem = use("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
         raise EmmsError(problem, use("engine", "ray"))
+    for name in options.estimators:
+        if get_estimator(name).folds and options.folds < 2:
+            raise EmmsError(
+                f"{name} holds rows out, which takes two folds or more, not {options.folds}", use("folds", 5)
+            )
     if options.race is not None:
         if options.engine != "local":
             problem = use("race") + " runs in this process, not on " + use("engine", options.engine)
@@ -142,44 +173,36 @@ ModelResolver = Callable[[str], Repo]
 
 
 def find_model(id: str) -> Repo:
-    """The model repository or folder of a name, at its exact revision."""
+    """Return the model repository or folder of a name, at its exact revision."""
     return resolve(id, "model")
 
 
 def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> Plan:
-    """Reads the dataset and resolves every checkpoint and encoder, in several threads; runs none of them.
+    """Return what a ranking will run on: the sample, and every checkpoint and encoder resolved, in several threads.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
     """
     from hf_emms.data import load_sample
 
-    for name in options.estimators:
-        if get_estimator(name).folds and options.folds < 2:
-            raise EmmsError(
-                f"{name} holds rows out, which takes two folds or more, not {options.folds}", use("folds", 5)
-            )
     session = Session.start(options, progress)
-    rankings = KnownRankings.read(options.results) if options.results is not None else None
-    if rankings is not None:
-        options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
-        session = replace(session, options=options)
-    preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
+    options, preset = session.options, session.preset
     if preset is not None:
         preset.check_usable()
     # If it is clear already that label texts will be embedded, a wrong encoder fails before a long download.
-    embeds = needs_label_embeddings(options)
-    encoders = _resolve_encoders(options, preset, resolver) if embeds and _surely_texts(options, preset) else ()
-    with noted_while(progress, reading_note(options)):
+    embeds = needs_label_embeddings(options.scoring)
+    at_once = embeds and _surely_texts(options.sample, preset)
+    encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
+    with noted_while(progress, reading_note(options.sample)):
         sample = load_sample(options.sample, session.cache, session.source)
     check_folds(sample, options)
-    options = _with_task_estimators(options, sample.task)
-    session = replace(session, options=options)
+    session = session.with_options(estimators=_estimators_for(sample.task, options.scoring))
+    options = session.options
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
-        encoders = _resolve_encoders(options, preset, resolver)
-    ids, missing = checkpoint_names(options, preset, sample.task.id)
+        encoders = _resolve_encoders(options.features, preset, resolver)
+    ids, missing = checkpoint_names(options.features, preset, sample.task.id)
     notes = [*sample.notes, *missing]
     if options.encoders and not embeds:
         notes.append(
@@ -192,9 +215,9 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     if len(names) < len(ids):
         notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(names), 'checkpoint')}")
     candidates = _candidates(names, session, sample, encoders, resolver)
-    if rankings is None:
+    if session.rankings is None:
         return Plan(session, sample, encoders, candidates, tuple(notes))
-    ranks, from_where = rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
+    ranks, from_where = session.rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
     return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 
@@ -211,17 +234,18 @@ def check_folds(sample: Sample, options: Options) -> None:
         )
 
 
-def _with_task_estimators(options: Options, task: Task) -> Options:
-    """The options with the task's own estimators where the user names none.
+def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
+    """Return the estimators that are asked for, or those of the task where that is the default.
 
     Raises:
         EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
     """
-    if task.estimators and options.estimators == DEFAULT_ESTIMATORS:
+    estimators = options.estimators
+    if task.estimators and estimators == DEFAULT_ESTIMATORS:
         first, *others = task.estimators
         beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
-        options = replace(options, estimators=(first, *beside))
-    names = [name for name in options.estimators if get_estimator(name).needs_model]
+        estimators = (first, *beside)
+    names = [name for name in estimators if get_estimator(name).needs_model]
     unfit = next((name for name in names if name not in task.estimators), None)
     if unfit is not None:
         fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
@@ -234,40 +258,43 @@ def _with_task_estimators(options: Options, task: Task) -> Options:
             use("race") + f" stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
             "leave " + use("race") + " out, or race by EMMS: " + use("estimators", "emms_knn"),
         )
-    return options
+    return estimators
 
 
-def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
-    """The cache key of a finished row: everything that changes it."""
-    return {
-        "id": extraction.repo.id,
-        "revision": extraction.repo.revision,
-        "extractor": extraction.fingerprint,
-        "sample": sample.fingerprint,
-        "task": sample.task.id,
-        "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "options": options.features.in_keys() | options.scoring.in_keys() | options.running.in_keys(),
-        "device": options.device,
-        "versions": versions(),
-        "code": ROW_VERSION,
-    }
+def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
+    """Return the cache key of a finished row."""
+    return cache_key(
+        "rows",
+        extraction.repo.id,
+        extraction.repo.revision,
+        options.features,
+        options.scoring,
+        options.running,
+        versions=versions() | extraction.versions,
+        code=ROW_VERSION,
+        extractor=extraction.fingerprint,
+        sample=sample.fingerprint,
+        task=sample.task.id,
+        encoders=[[encoder.id, encoder.revision] for encoder in encoders],
+        device=device_in_keys(options.running),
+    )
 
 
-def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
-    """Whether it is clear before the dataset is read that labels become texts, which encoders embed."""
+def _surely_texts(options: SampleOptions, preset: DatasetPreset | None) -> bool:
+    """Return whether it is clear before the dataset is read that labels become texts, which encoders embed."""
     task = options.task or (preset.task if preset else None)
     return task is not None and (options.label_form or get_task(task).label_form) != "numbers"
 
 
-def encoder_names(options: Options, preset: DatasetPreset | None) -> tuple[str, ...]:
-    """The ids of the label encoders: those asked for, the dataset preset's, or the default."""
+def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:
+    """Return the ids of the label encoders: those asked for, the dataset preset's, or the default."""
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
 
 
 def checkpoint_names(
-    options: Options, preset: DatasetPreset | None, task_id: str
+    options: FeatureOptions, preset: DatasetPreset | None, task_id: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
+    """Return the ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
 
     Raises:
         EmmsError: none is asked for, and the task has no list.
@@ -276,13 +303,15 @@ def checkpoint_names(
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
-def reading_note(options: Options) -> str:
-    """What is said while rows are read."""
+def reading_note(options: SampleOptions) -> str:
+    """Return what is said while rows are read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
     return f"reading {name}" + ("" if options.streaming else f" ({use('streaming', True)} reads only a part)")
 
 
-def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: ModelResolver) -> tuple[Repo, ...]:
+def _resolve_encoders(
+    options: FeatureOptions, preset: DatasetPreset | None, resolver: ModelResolver
+) -> tuple[Repo, ...]:
     try:
         return tuple(map(resolver, encoder_names(options, preset)))
     except EmmsError as error:
@@ -294,8 +323,8 @@ def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: 
 def _candidates(
     ids: Sequence[str], session: Session, sample: Sample, encoders: tuple[Repo, ...], resolver: ModelResolver
 ) -> tuple[Candidate, ...]:
-    """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
-    resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
+    """Return the checkpoints, resolved several at a time: the Hub takes long to answer, and folders are read whole."""
+    resolve_it = partial(_resolved, options=session.options.running, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
         resolved = pool.map(resolve_it, ids, 1)
@@ -303,8 +332,8 @@ def _candidates(
     for candidate in resolved:
         if candidate.extraction is not None and session.options.resume:
             key = row_key(candidate.extraction, session.options, sample, encoders)
-            made_of = partial(_finished_row, candidate.id, session.options, len(encoders))
-            candidate = replace(candidate, row=session.cache.get_json("rows", key, made_of))
+            made_of = partial(_finished_row, candidate.id, session.options.estimators, len(encoders))
+            candidate = replace(candidate, row=session.cache.get_json(key, made_of))
         if candidate.extraction is not None and candidate.row is None and session.options.engine == "local":
             candidate = replace(candidate, row=_too_large(candidate, session, sample))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
@@ -312,25 +341,25 @@ def _candidates(
 
 
 def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
-    """The failed row of a checkpoint whose short run does not fit into memory; its weights are not downloaded."""
-    plan, options = candidate.extraction, session.options
-    if plan is None or not trains(options):
+    """Return the failed row of a checkpoint whose short run does not fit into memory, without downloading weights."""
+    plan = candidate.extraction
+    if plan is None or not trains(session.options.scoring):
         return None
     try:
         of_weights = weight_bytes(plan.weights_repo, session.cache)
     except EmmsError:
         return None  # which is said when it is loaded
-    check = partial(check_short_run, plan, of_weights, longest_row(sample), options.device)
+    check = partial(check_short_run, plan, of_weights, longest_row(sample), session.options.device)
     failed = or_failed_row(candidate.id, plan.repo.revision, check)
     return failed if isinstance(failed, Row) else None
 
 
 def longest_row(sample: Sample) -> int:
-    """About how many tokens the longest prompt with the longest response has."""
+    """Return about how many tokens the longest prompt with the longest response has."""
     return longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
 
 
-def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
+def _resolved(id: str, options: RunOptions, task: Task, resolver: ModelResolver) -> Candidate:
     name = printable(redacted(id))  # which every file can hold
     repo = or_failed_row(name, None, lambda: resolver(id))
     if isinstance(repo, Row):
@@ -343,15 +372,15 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
     return Candidate(name, repo, None, extraction)
 
 
-def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPlan:
-    """How the features of a checkpoint are made for a task."""
+def planned_extraction(repo: Repo, options: RunOptions, task: Task) -> ExtractionPlan:
+    """Return how the features of a checkpoint are made for a task."""
     return plan_extraction(repo, task.input, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code)
 
 
-def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, Any]) -> Row:
-    """The row that is stored; raises a `ValueError` if it is not one of these options, or its numbers are none."""
+def _finished_row(id: str, estimators: Sequence[str], encoders: int, stored: dict[str, Any]) -> Row:
+    """Return a stored row; raises a `ValueError` if it is of other estimators, or its numbers are none."""
     row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row)
-    if row.error is not None or options.estimators[0] not in row.scores or not set(row.scores) <= {*options.estimators}:
+    if row.error is not None or estimators[0] not in row.scores or not set(row.scores) <= {*estimators}:
         raise ValueError("its scores are those of other estimators")
     for name in EMMS:
         weights = row.scores[name].details["weights"] if name in row.scores else ()

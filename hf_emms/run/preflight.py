@@ -23,7 +23,7 @@ from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.inputs import TEXT, InputKind
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions
 from hf_emms.presets import dataset_preset
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
@@ -78,24 +78,24 @@ class Rate:
     source: str
 
 
-def rate(options: Options, kind: InputKind) -> Rate:
-    """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
+def rate(device: str, kind: InputKind) -> Rate:
+    """Return how fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
     measured = [
         row.seconds.features / (row.parameters * max(1, ranking.n_inputs))
         for ranking in _earlier_rankings()
-        if ranking.settings.get("device") == options.device and _kind_of(ranking) is kind
+        if ranking.settings.get("device") == device and _kind_of(ranking) is kind
         for row in ranking.rows
         if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
     ]
     if measured:
         return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
-    gpu = options.device.startswith(("cuda", "mps"))
+    gpu = device.startswith(("cuda", "mps"))
     seconds = kind.cpu_seconds / (_GPU_SPEEDUP if gpu else 1)
     return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {kind.plural}")
 
 
-def cost_of(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
-    """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
+def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> Cost:
+    """Return what a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
     try:
         files = listing(repo)
         memory = default_cache(options.cache)
@@ -114,13 +114,13 @@ def cost_of(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cos
 
 def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.options, plan.sample.task.input)
-    costs = {encoder: cost_of(encoder, plan.options, None, speed) for encoder in plan.encoders}
+    speed = rate(plan.options.device, plan.sample.task.input)
+    costs = {encoder: cost_of(encoder, plan.options.running, None, speed) for encoder in plan.encoders}
     forwards = sum(get_estimator(name).forwards for name in plan.options.estimators)
     rows = plan.sample.n_read + forwards
-    longest = longest_row(plan.sample) if trains(plan.options) else None
+    longest = longest_row(plan.sample) if trains(plan.options.scoring) else None
     for extraction in plan.to_run.values():
-        cost = cost_of(extraction.weights_repo, plan.options, rows, speed)
+        cost = cost_of(extraction.weights_repo, plan.options.running, rows, speed)
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
@@ -242,7 +242,7 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
 
 def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
     yield from _problem_if_raises("fine-tuning", partial(check_settings, planned.options))
-    yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options))
+    yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options.training))
 
 
 def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
@@ -250,9 +250,9 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
     from hf_emms.features.device import choose_device
 
     options, session, task = planned.options, planned.session, planned.sample.task
-    with noted_while(session.progress, reading_note(options)):
+    with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
-    tokens = tokens_of_batch(splits, options)
+    tokens = tokens_of_batch(splits, options.batch_size)
     sized = list[tuple[int, ExtractionPlan]]()
     for candidate in planned.candidates:
         extraction, row = candidate.extraction, candidate.row
@@ -264,12 +264,12 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
         kept = None
         if tokens is not None:
             kept = response_activation_bytes(extraction, parameters, tokens, options.device)
-        method, _ = choose_method(options, parameters, choose_device(options.device), kept)
-        recipe = recipe_for(options, head_of(task), parameters, method)
+        method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
+        recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters, kept))
     if not shortlist:
         raise EmmsError("there is no checkpoint to fine-tune", use("checkpoints", "ORG/NAME"))
-    return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options)}"
+    return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"
 
 
 def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
@@ -321,14 +321,14 @@ def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
         problems += _problem_if_raises("results", partial(KnownRankings.read, options.results))
     problems += _problem_if_raises("dataset", lambda: samples.append(_checked_sample(options, cache)))
     encoders: list[str] = []
-    problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
+    problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options.features, preset)))
     for id in encoders:
-        problems += _problem_if_raises(f"label encoder {id}", partial(_check_files, id, options))
+        problems += _problem_if_raises(f"label encoder {id}", partial(_check_files, id, options.running))
     task = samples[0].task.id if samples else options.task or (preset.task if preset else None)
     if options.checkpoints or task:
-        ids, _ = checkpoint_names(options, preset, task or "")
+        ids, _ = checkpoint_names(options.features, preset, task or "")
         for id in ids:
-            problems += _problem_if_raises(f"checkpoint {id}", partial(_check_files, id, options), fatal=False)
+            problems += _problem_if_raises(f"checkpoint {id}", partial(_check_files, id, options.running), fatal=False)
     if not any(problem.fatal for problem in problems):
         yield Problem("settings", error.message, error.hint)
     yield from problems
@@ -342,7 +342,7 @@ def _checked_sample(options: Options, cache: Cache) -> Sample:
     return sample
 
 
-def _check_files(id: str, options: Options) -> None:
+def _check_files(id: str, options: RunOptions) -> None:
     repo = resolve(id, "model")
     needed_files(repo, listing(repo), default_cache(options.cache), code=options.trust_remote_code)
 

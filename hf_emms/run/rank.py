@@ -225,7 +225,7 @@ def rank(
             ranking = error.ranking
             return renamed(msgspec.structs.replace(ranking, notes=(*ranking.notes, error.message)), names)
         if job is None and ranking.best is not None:
-            push_best(options, progress.noted)
+            push_best(options.training, progress.noted)
         return renamed(ranking, names)
 
 
@@ -247,9 +247,9 @@ def rank_with(
         check_settings(options)
     planned = plan(options, progress)
     if options.confirm is not None:
-        check_head(planned.sample.task, options)  # before any checkpoint runs
+        check_head(planned.sample.task, options.training)  # before any checkpoint runs
     progress.expect(len(planned.candidates), "checkpoints")
-    if trains(planned.options) and planned.to_run:
+    if trains(planned.options.scoring) and planned.to_run:
         progress.noted(f"short runs and features: {costs_in_words(*plan_costs(planned))}")
     ranking = run(planned)
     on_ranking(ranking)
@@ -281,7 +281,17 @@ def run(plan: Plan) -> Ranking:
 
 def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
     session = plan.session
-    return EngineInput(plan.to_run, plan.sample, labels, session.options, session.cache, session.progress)
+    options = session.options
+    return EngineInput(
+        plan.to_run,
+        plan.sample,
+        labels,
+        options.features,
+        options.scoring,
+        options.running,
+        session.cache,
+        session.progress,
+    )
 
 
 def store_row(row: Row, plan: Plan) -> None:
@@ -289,7 +299,7 @@ def store_row(row: Row, plan: Plan) -> None:
     if row.error is not None or row.n is not None:
         return
     extraction, cache = plan.to_run[row.checkpoint], plan.session.cache
-    cache.put_json("rows", row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
+    cache.put_json(row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
 
 
 def path_in_results(plan: Plan) -> str:

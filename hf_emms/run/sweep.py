@@ -20,7 +20,7 @@ from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo
-from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, unknown_setting, with_role_columns
+from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.progress import Progress, Silent, or_silent
@@ -335,16 +335,16 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     """What each checkpoint and encoder costs over all datasets, and how many cells of a checkpoint run."""
     seconds: dict[Repo, float] = {}
     cells: dict[Repo, int] = {}
-    options: dict[Repo, Options] = {}
+    options: dict[Repo, RunOptions] = {}
     for of_dataset in planned.plans.values():
         sample, to_run = of_dataset.sample, of_dataset.to_run
-        speed = rate(of_dataset.options, sample.task.input)
+        speed = rate(of_dataset.options.device, sample.task.input)
         for extraction in to_run.values():
             seconds[extraction.repo] = seconds.get(extraction.repo, 0.0) + speed.seconds * sample.n_read
             cells[extraction.repo] = cells.get(extraction.repo, 0) + 1
-            options[extraction.repo] = of_dataset.options
+            options[extraction.repo] = of_dataset.options.running
         if to_run:
-            options |= dict.fromkeys(of_dataset.encoders, of_dataset.options)
+            options |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
     costs = {
         repo: cost_of(repo, own, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
         for repo, own in options.items()

@@ -23,7 +23,7 @@ from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.hub import resolve
-from hf_emms.options import Options
+from hf_emms.options import RunOptions, SampleOptions
 from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
 
 RATE = 5e-4
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 def probe(who: str, name: str, epochs: int) -> dict[str, float]:
     """CPU seconds, MB and test accuracy of one run, loading the model included and the rows not."""
     dataset, checkpoint = PROBLEMS[name]
-    splits = load_splits(Options.of(dataset, max_samples=None))
+    splits = load_splits(SampleOptions(dataset, max_samples=None, sampling="proportional"))
     with tempfile.TemporaryDirectory() as folder:
         before, started = reset_peak(), time.process_time()
         accuracy = (_ours if who == "hf_emms" else _script)(checkpoint, splits, epochs, Path(folder))
@@ -70,7 +70,7 @@ def _ours(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float:
     from hf_emms.finetune.training import run_job
 
     recipe = Recipe("full", epochs, None, (RATE,), (0,), patience=epochs)
-    options = Options("bench", device="cpu")
+    options = RunOptions(device="cpu")
     plan = plan_for(resolve(checkpoint, "model"), splits.task, options)
     job = TrainingJob(checkpoint, plan, None, recipe, RATE, 0)
     return run_job(job, splits, options, folder / "run").scores["accuracy"]

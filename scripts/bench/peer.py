@@ -30,7 +30,7 @@ from transformers import AutoTokenizer
 
 from hf_emms.data import load_sample
 from hf_emms.hub import resolve
-from hf_emms.options import Options
+from hf_emms.options import SampleOptions
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
 from scripts.demo import sources
 
@@ -56,7 +56,7 @@ def contestant(side: str, columns: dict[str, str], file: Path, checkpoints: Sequ
 
 def glosses(count: int) -> datasets.Dataset:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
-    texts = list(load_sample(Options("demo_glosses", max_samples=None)).inputs)
+    texts = list(load_sample(SampleOptions("demo_glosses", max_samples=None)).inputs)
     if count > len(texts):
         others = dict.fromkeys(synset.gloss for synset in sources.wordnet())
         # Every 20th: the file goes from nouns to adverbs.

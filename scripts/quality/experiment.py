@@ -21,6 +21,8 @@ from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.labels import LabelTable
@@ -178,15 +180,17 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     options = Options(
         str(folder_of(target)), task=target.task, split="train", columns=target.columns, max_samples=None, device="cpu"
     )
-    sample = load_sample(options)
+    sample, running = load_sample(options.sample), options.running
     embedded = hf_emms.embed_labels(sample.label_texts, label_sets()[pool.labels]).embeddings
     labels = _labels(sample, [*embedded] if sample.label_numbers is None else [*embedded, sample.label_numbers])
     shape = (len(sample.label_texts), RANDOM_WIDTH)
     random = _labels(sample, [np.random.default_rng(0).normal(size=shape).astype(np.float32)])
+    parts, cache = (options.features, options.scoring, running), Cache(default_root())
+    engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Silent())
     scores: dict[str, list[float]] = {}
     for id in checkpoints:
-        plan = planned_extraction(resolve(id, "model"), options, sample.task)
-        features = extract(plan, sample, labels, options, Cache(default_root())).features["spread"]
+        plan = planned_extraction(resolve(id, "model"), running, sample.task)
+        features = extract(plan, engine_input, labels).features["spread"]
         features = features[sample.input_of_row]
         for name in ON_OTHER_LABELS:
             value = hf_emms.score(features, random, estimator=name, groups=sample.groups).value

@@ -22,7 +22,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.inputs import PROMPT
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
@@ -43,7 +43,7 @@ def rows(count: int = 60) -> datasets.Dataset:
 def response_writer(folder: Path, data: Any = None, **options: Any) -> ResponseWriter:
     sample = load_sample(rows() if data is None else data)
     extraction = plan_extraction(repo_of(folder), PROMPT, "text-generation")
-    return ResponseWriter(extraction, sample, Options("d", device="cpu", **options), NO_CACHE)
+    return ResponseWriter(extraction, sample, RunOptions(device="cpu", **options), 0, NO_CACHE)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])

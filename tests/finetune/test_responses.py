@@ -29,7 +29,7 @@ from hf_emms.heads.metrics import (
     translation_bleu,
 )
 from hf_emms.inputs import PROMPT
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.run.preflight import preflight
@@ -69,7 +69,7 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
     again = data.filter(lambda row: row["question"] in texts)
     sample = load_sample(again)
     reloaded = ResponseWriter(
-        plan_extraction(repo_of(folder), PROMPT, "text-generation"), sample, Options("d", device="cpu"), NO_CACHE
+        plan_extraction(repo_of(folder), PROMPT, "text-generation"), sample, RunOptions(device="cpu"), 0, NO_CACHE
     )
     bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
     assert len(sample) == len(test)
@@ -179,7 +179,7 @@ def test_an_adapter_is_kept_alone_where_that_is_asked_for(
     texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
     sample = load_sample(data.filter(lambda row: row["question"] in texts))
     extraction = plan_extraction(repo_of(tmp_path / "merged"), PROMPT, "text-generation")
-    reloaded = ResponseWriter(extraction, sample, Options("d", device="cpu"), NO_CACHE)
+    reloaded = ResponseWriter(extraction, sample, RunOptions(device="cpu"), 0, NO_CACHE)
     bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
     assert bits / n_bytes == pytest.approx(result.runs[0].loss, rel=1e-3)
 

@@ -62,8 +62,8 @@ def test_a_row_of_another_form_is_computed_again(emms_cache: Path, change: Calla
     expected, _ = ranked()
     cache = Cache(emms_cache)
     (entry,) = (one for one in cache.entries() if one.kind == "rows")
-    stored = cache.get_json("rows", entry.key, lambda value: value)
-    cache.put_json("rows", entry.key, change(stored))
+    stored = cache.get_json(entry.key, lambda value: value)
+    cache.put_json(entry.key, change(stored))
     again, notes = ranked()
     assert "damaged" in notes
     assert again.rows[0].cached == "features"
@@ -88,11 +88,11 @@ def test_arrays_of_another_form_are_computed_again(
     expected, _ = ranked(layers="last")
     cache = Cache(emms_cache)
     (entry,) = (one for one in cache.entries() if one.kind == kind)
-    stored = cache.get(kind, entry.key, dict)
+    stored = cache.get(entry.key, dict)
     assert stored is not None
     name = {"features": "features", "labels": "table"}[kind]
     changed = change(stored.pop(name))
-    cache.put(kind, entry.key, stored | ({} if changed is None else {name: changed}))
+    cache.put(entry.key, stored | ({} if changed is None else {name: changed}))
     again, notes = ranked(layers="last", resume=False)
     assert "damaged" in notes
     assert again.rows[0].scores == expected.rows[0].scores

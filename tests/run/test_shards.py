@@ -10,14 +10,14 @@ import pytest
 from hf_emms import emms
 from hf_emms.data import Sample
 from hf_emms.hub import Repo
-from hf_emms.options import Options
+from hf_emms.options import ScoringOptions
 from hf_emms.run.engines.extraction import full_shard, moments_of, shard_of, streamed_moments
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import get_task
 
 INPUTS, ROWS, WIDTH = 90, 220, 6
-SETTINGS = Options("unused", estimators=("emms",), seed=3, folds=4)
+SETTINGS = ScoringOptions(estimators=("emms",), seed=3, folds=4)
 
 
 @pytest.fixture(scope="module")

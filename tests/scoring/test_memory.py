@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hf_emms.options import Options
+from hf_emms.options import ScoringOptions
 from hf_emms.run.engines.extraction import memory_note
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import needed_bytes
@@ -46,6 +46,6 @@ def test_the_estimate_is_near_the_peak(rows: int, width: int) -> None:
 
 def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
-    assert memory_note(20_000, 512, labels, Options("unused", estimators=("emms",))) is None
-    told = memory_note(20_000, 8192, labels, Options("unused", estimators=("emms",)))
+    assert memory_note(20_000, 512, labels, ScoringOptions(estimators=("emms",))) is None
+    told = memory_note(20_000, 8192, labels, ScoringOptions(estimators=("emms",)))
     assert told == "scoring 8,192 features takes about 5.9 GB of memory"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.options import Options
+from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
 from hf_emms.scoring.labels import LabelTable
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EngineInput:
-    """Checkpoints and the sample that they run on.
+    """Checkpoints, the sample that they run on, and how.
 
     Attributes:
         checkpoints: name in the ranking → how the checkpoint's features are made, in the order of the plan.
@@ -35,7 +35,9 @@ class EngineInput:
     checkpoints: dict[str, ExtractionPlan]
     sample: Sample
     labels: Callable[[], LabelTable]
-    options: Options
+    features: FeatureOptions
+    scoring: ScoringOptions
+    running: RunOptions
     cache: Cache
     progress: Progress
 
@@ -54,7 +56,7 @@ class Engine(Protocol):
 
 
 def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
-    """The result of a call, or a failed row if the checkpoint it loads, runs or scores raises an error."""
+    """Return a call's result, or a failed row if the checkpoint that it loads, runs or scores raises an error."""
     try:
         with checkpoint_errors():
             return call()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
-from hf_emms.options import Options
+from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
 from hf_emms.ranking.estimators import get_estimator
+from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
@@ -39,15 +40,15 @@ def scored_row(
     repo: Repo,
     extraction: Extraction,
     scores: LayerScores,
-    options: Options,
+    engine_input: EngineInput,
     n: int | None = None,
     notes: Iterable[str] = (),
 ) -> Row:
-    """The row of a checkpoint, without a rank, with more notes; `n` rows were scored, if not all.
+    """Return the row of a checkpoint, without a rank, with more notes; `n` rows were scored, if not all.
 
     The first estimator chooses the layer, which the row names only if layers were asked for.
     """
-    first = options.estimators[0]
+    first, asked_layers = engine_input.scoring.estimators[0], engine_input.features.layers
     best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
     info, failed = extraction.info[best], extraction.refused | scores.failed
     values = {
@@ -71,13 +72,15 @@ def scored_row(
             *notes,
             *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
         ),
-        layer=best if options.layers else None,
-        layers=values if options.layers else {},
+        layer=best if asked_layers else None,
+        layers=values if asked_layers else {},
     )
 
 
-def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], options: Options) -> LayerScores:
-    """Scores every layer with every estimator of the options; what they need of it is in memory for one at a time.
+def score_layers(
+    layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], estimators: Sequence[str]
+) -> LayerScores:
+    """Return the scores of every layer by every estimator; what these read is in memory for one layer at a time.
 
     Raises:
         EmmsError: no layer has a score by the first estimator.
@@ -88,7 +91,7 @@ def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs
     failed: dict[str, str] = {}
     for layer in layers:
         try:
-            scores[layer], notes[layer] = score_estimators(inputs_of(layer), options)
+            scores[layer], notes[layer] = score_estimators(inputs_of(layer), estimators)
         except EmmsError as error:
             failed[layer] = one_line(error)
     if not scores:
@@ -101,10 +104,10 @@ def scoring_inputs(
     moments: Moments | None,
     shard: Shard,
     labels: LabelTable,
-    options: Options,
+    options: ScoringOptions,
     writer: LabelWriter | None = None,
 ) -> ScoringInputs:
-    """What estimators need of a shard's rows; the labels are those of all rows of the sample, as is the writer.
+    """Return what estimators read of a shard's rows; the labels are those of all rows of the sample, as is the writer.
 
     Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
     """
@@ -119,15 +122,15 @@ def scoring_inputs(
 
 
 def score_estimators(
-    inputs: ScoringInputs, options: Options, computed: Mapping[str, Score] | None = None
+    inputs: ScoringInputs, estimators: Sequence[str], computed: Mapping[str, Score] | None = None
 ) -> EstimatorScores:
-    """Scores of the options' estimators; one after the first that cannot score these rows becomes a note.
+    """Return the estimators' scores, and notes; one after the first that cannot score these rows becomes a note.
 
     `computed` are scores of the same inputs that need not be computed again.
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []
-    for name in options.estimators:
+    for name in estimators:
         try:
             scores[name] = computed[name] if computed and name in computed else _plain_score(name, inputs)
         except EmmsError as error:

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache
+from hf_emms.cache import Cache, Key, cache_key
 from hf_emms.errors import EmmsError, one_line, use
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
-from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
+from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, device_in_keys
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
-from hf_emms.options import LAST, Options
+from hf_emms.options import RunOptions, ScoringOptions
 from hf_emms.ranking.estimators import get_estimator
+from hf_emms.run.engines import EngineInput
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
     from hf_emms.features.extractor import Extractor
-    from hf_emms.tasks import Task
 
 # Rows that are added to the moments at once: enough for fast products, few enough to need little memory.
 CHUNK_ROWS = 2048
@@ -105,30 +105,26 @@ class Extraction:
 
 def extract(
     plan: ExtractionPlan,
-    sample: Sample,
+    engine_input: EngineInput,
     labels: LabelTable,
-    options: Options,
-    cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
     pool: ExtractorPool | None = None,
 ) -> Extraction:
-    """What a checkpoint gives for all inputs of a sample. It is loaded only if the cache lacks some of its features.
+    """Return the features or moments of a sample's inputs. The checkpoint is loaded only if the cache lacks some.
 
     Where no estimator needs features, and the cache does not keep them, moments are accumulated batch by batch, and no
     array of all features exists. `on_inputs` is called with the number of inputs after each batch. The pool is one of
     this checkpoint alone, which stays loaded there.
     """
     started = time.perf_counter()
-    store = FeatureCache(plan, sample, options, cache)
+    store, layers = FeatureCache(plan, engine_input), engine_input.features.read_layers
     cached = store.load()
-    missing = tuple(layer for layer in options.read_layers if layer not in cached.info)
+    missing = tuple(layer for layer in layers if layer not in cached.info)
     if not missing:
-        on_inputs(len(sample.inputs))
+        on_inputs(len(engine_input.sample.inputs))
         return replace(cached, seconds=time.perf_counter() - started)
     try:
-        computed = _run(
-            plan, sample, labels, options, cache, missing, on_inputs, pool, keep=needs_rows(options) or cache.enabled
-        )
+        computed = _run(plan, engine_input, labels, missing, on_inputs, pool)
     except LayerError as error:
         if not cached.info:
             raise
@@ -137,7 +133,7 @@ def extract(
         store.save(layer, features, computed.info[layer])
     info = cached.info | computed.info
     return Extraction(
-        {layer: info[layer] for layer in options.read_layers if layer in info},
+        {layer: info[layer] for layer in layers if layer in info},
         cached.features | computed.features,
         computed.moments,
         computed.refused,
@@ -148,30 +144,27 @@ def extract(
 
 def _run(
     plan: ExtractionPlan,
-    sample: Sample,
+    engine_input: EngineInput,
     labels: LabelTable,
-    options: Options,
-    cache: Cache,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
     pool: ExtractorPool | None,
-    *,
-    keep: bool,
 ) -> Extraction:
     """Runs a checkpoint once for all layers."""
+    sample, scoring, running = engine_input.sample, engine_input.scoring, engine_input.running
     shard = full_shard(sample)
     spans = isinstance(sample.inputs, Spans)
-    loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, options.allow_pickle, options.device)
-    load_it = partial(load, plan, sample.task, options, shard.inputs, cache, layers)
+    loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
+    load_it = partial(load, plan, engine_input, layers)
     features, moments = {}, {}
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
-        if keep:
-            side_by_side = read_features(extractor, shard, options, on_inputs)
+        if needs_rows(scoring) or engine_input.cache.enabled:
+            side_by_side = read_features(extractor, shard, running, on_inputs)
             features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
         else:
-            batches = _batches(extractor, shard, options, on_inputs)
-            moments = streamed_moments(batches, extractor.layer_slices, shard, labels, options)
+            batches = _batches(extractor, shard, running, on_inputs)
+            moments = streamed_moments(batches, extractor.layer_slices, shard, labels, scoring)
     return Extraction(
         {layer: extractor.info(layer) for layer in extractor.layer_slices},
         features,
@@ -180,29 +173,23 @@ def _run(
     )
 
 
-def load(
-    plan: ExtractionPlan,
-    task: Task,
-    options: Options,
-    inputs: Sequence[Any],
-    cache: Cache,
-    layers: tuple[str, ...] | None = None,
-) -> Extractor:
-    """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options."""
-    return task.input.load_extractor(
+def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
+    """Return the loaded checkpoint, which gives features of a sample's inputs at these layers, by default at all."""
+    sample, running = engine_input.sample, engine_input.running
+    return sample.task.input.load_extractor(
         plan,
-        device=options.device,
-        allow_pickle=options.allow_pickle,
-        layers=layers or options.read_layers,
-        spans=isinstance(inputs, Spans),
-        cache=cache,
+        device=running.device,
+        allow_pickle=running.allow_pickle,
+        layers=layers or engine_input.features.read_layers,
+        spans=isinstance(sample.inputs, Spans),
+        cache=engine_input.cache,
     )
 
 
 def read_features(
-    extractor: Extractor, shard: Shard, options: Options, on_inputs: Callable[[int], None] = lambda count: None
+    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None] = lambda count: None
 ) -> np.ndarray:
-    """The features of a shard's inputs in their order, float32 (m, width of the extractor)."""
+    """Return the features of a shard's inputs in their order, float32 (m, width of the extractor)."""
     features = np.empty((len(shard.inputs), extractor.width), np.float32)
     for positions, batch in _batches(extractor, shard, options, on_inputs):
         features[positions] = batch
@@ -210,7 +197,7 @@ def read_features(
 
 
 def _batches(
-    extractor: Extractor, shard: Shard, options: Options, on_inputs: Callable[[int], None]
+    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for positions, features in extractor.batches(shard.inputs, batch_size=options.batch_size):
         yield positions, features
@@ -220,15 +207,18 @@ def _batches(
 class FeatureCache:
     """The entries of a cache with one checkpoint's features of one sample."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
-        self._cache, self._inputs = cache, len(sample.inputs)
-        self._keys = {layer: features_key(plan, sample, layer) for layer in options.read_layers}
+    def __init__(self, plan: ExtractionPlan, engine_input: EngineInput) -> None:
+        self._cache, self._inputs = engine_input.cache, len(engine_input.sample.inputs)
+        self._keys = {
+            layer: features_key(plan, engine_input.sample, layer, engine_input.running)
+            for layer in engine_input.features.read_layers
+        }
 
     def load(self) -> Extraction:
-        """What is cached of the layers of the options, perhaps none."""
+        """Return what is cached of the layers, perhaps none."""
         info, features = {}, {}
         for layer, key in self._keys.items():
-            stored = self._cache.get("features", key, self._features_of)
+            stored = self._cache.get(key, self._features_of)
             if stored is not None:
                 features[layer], info[layer] = stored
         return Extraction(info, features, cached=True)
@@ -241,62 +231,70 @@ class FeatureCache:
 
     def save(self, layer: str, features: np.ndarray, info: FeatureInfo) -> None:
         encoded = np.frombuffer(msgspec.json.encode(info), np.uint8)
-        self._cache.put("features", self._keys[layer], {"features": features, "info": encoded})
+        self._cache.put(self._keys[layer], {"features": features, "info": encoded})
+
+    def is_complete(self) -> bool:
+        """Return whether the features of all layers are cached, without reading them."""
+        return all(map(self._cache.holds, self._keys.values()))
 
 
-def prefetch_weights(plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
-    """Downloads what `extract` will load; nothing if the cache has all features."""
-    if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
-        fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
+def prefetch_weights(plan: ExtractionPlan, engine_input: EngineInput) -> None:
+    """Download what `extract` will load; nothing if the cache has all features."""
+    if not FeatureCache(plan, engine_input).is_complete():
+        fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder, code=plan.code)
 
 
-def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:
-    """The cache key of a checkpoint's features: everything that changes them."""
-    key = {
-        "id": plan.repo.id,
-        "revision": plan.repo.revision,
-        "inputs": sample.inputs_fingerprint,
-        "task": sample.task.id,
-        "extractor": plan.fingerprint,
-    }
-    return key if layer == LAST else {**key, "layer": layer}
+def features_key(plan: ExtractionPlan, sample: Sample, layer: str, options: RunOptions) -> Key:
+    """Return the cache key of a checkpoint's features at one layer."""
+    return cache_key(
+        "features",
+        plan.repo.id,
+        plan.repo.revision,
+        options,
+        versions=plan.versions,
+        extractor=plan.fingerprint,
+        inputs=sample.inputs_fingerprint,
+        task=sample.task.id,
+        layer=layer,
+        device=device_in_keys(options),
+    )
 
 
 def weight_bytes(repo: Repo, cache: Cache) -> int:
-    """Bytes of the files of a checkpoint's weights; raises if it has none, or its files cannot be listed."""
+    """Return the bytes of the files of a checkpoint's weights; raises if it has none, or its files cannot be listed."""
     return sum(file.bytes for file in needed_weights(repo, listing(repo), cache))
 
 
 # ---- moments ---------------------------------------------------------------------------------------------------
 
 
-def needs_rows(options: Options) -> bool:
-    """Whether an estimator needs features of all rows, not moments alone."""
+def needs_rows(options: ScoringOptions) -> bool:
+    """Return whether an estimator needs features of all rows, not moments alone."""
     return any(get_estimator(name).needs_rows for name in options.estimators)
 
 
-def needs_model(options: Options) -> bool:
-    """Whether an estimator needs the checkpoint itself, not its features alone."""
+def needs_model(options: ScoringOptions) -> bool:
+    """Return whether an estimator needs the checkpoint itself, not its features alone."""
     return any(get_estimator(name).needs_model for name in options.estimators)
 
 
-def needs_label_embeddings(options: Options) -> bool:
-    """Whether an estimator reads label embeddings; those of the checkpoint itself read the labels as they are."""
+def needs_label_embeddings(options: ScoringOptions) -> bool:
+    """Return whether an estimator reads label embeddings; those that need the model read the labels as they are."""
     return not all(get_estimator(name).needs_model for name in options.estimators)
 
 
-def trains(options: Options) -> bool:
-    """Whether an estimator trains the checkpoint."""
+def trains(options: ScoringOptions) -> bool:
+    """Return whether an estimator trains the checkpoint."""
     return any(get_estimator(name).trains for name in options.estimators)
 
 
-def samples_rows(options: Options) -> bool:
-    """Whether an estimator needs a sample of the rows."""
+def samples_rows(options: ScoringOptions) -> bool:
+    """Return whether an estimator needs a sample of the rows."""
     return any(get_estimator(name).samples_rows for name in options.estimators)
 
 
-def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
-    """Moments of the rows of a shard whose inputs have these features, float32 (m, D1); these must be finite."""
+def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: ScoringOptions) -> Moments:
+    """Return the moments of a shard's rows; its inputs have these features, float32 (m, D1), which must be finite."""
     _check_finite(features)
     moments = _empty_moments(labels, features.shape[1], options)
     for start in range(0, len(shard.rows), CHUNK_ROWS):
@@ -310,9 +308,9 @@ def streamed_moments(
     columns: Mapping[str, slice],
     shard: Shard,
     labels: LabelTable,
-    options: Options,
+    options: ScoringOptions,
 ) -> dict[str, Moments]:
-    """Moments of each layer straight from batches, so that no array of all features exists; with a sample of the rows.
+    """Return the moments of each layer straight from batches: no array of all features exists; with a sample of rows.
 
     Batches have every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1), of
     which each layer has its columns. The labels are those of all rows of the sample.
@@ -331,7 +329,7 @@ def streamed_moments(
     return moments
 
 
-def _empty_moments(labels: LabelTable, d1: int, options: Options, sample_rows: int = 0) -> Moments:
+def _empty_moments(labels: LabelTable, d1: int, options: ScoringOptions, sample_rows: int = 0) -> Moments:
     return Moments.like(labels, d1, folds=options.folds, seed=options.seed, sample_rows=sample_rows)
 
 
@@ -354,7 +352,7 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
     return rows_of
 
 
-def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
-    """A note for the user if scoring takes a lot of memory, else None."""
+def memory_note(rows: int, width: int, labels: LabelTable, options: ScoringOptions) -> str | None:
+    """Return a note for the user if scoring takes a lot of memory, else None."""
     needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=samples_rows(options))
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

@@ -70,7 +70,7 @@ def _run_block(
 
 
 def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
-    """The checkpoints in blocks of those that stay loaded together; those of one sample are closed after use."""
+    """Yield the checkpoints in blocks of those that stay loaded together; those of one sample are closed after use."""
     repos = list(dict.fromkeys(plan.repo for engine_input in inputs for plan in engine_input.checkpoints.values()))
     if len(inputs) < 2:
         yield repos
@@ -99,30 +99,30 @@ def _row(
     prefetch: Prefetch,
     pool: ExtractorPool,
 ) -> Row:
-    options, sample, progress = engine_input.options, engine_input.sample, engine_input.progress
+    scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
     shard = full_shard(sample)
     prefetch.wait_for(plan.repo)
-    extraction = extract(plan, sample, labels, options, engine_input.cache, partial(progress.advanced, name), pool)
+    extraction = extract(plan, engine_input, labels, partial(progress.advanced, name), pool)
     for info in extraction.info.values():
-        if note := memory_note(len(sample), info.width, labels, options):
+        if note := memory_note(len(sample), info.width, labels, scoring):
             progress.noted(f"{name}: {note}")
     features, moments = extraction.features, extraction.moments
     writer = None
-    if needs_model(options):
+    if needs_model(scoring):
         from hf_emms.finetune.label_writer import CheckpointWriter
 
         pool.close()  # the checkpoint is loaded again, with its head
-        writer = CheckpointWriter(plan, sample, options, engine_input.cache)
+        writer = CheckpointWriter(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
     scores = score_layers(
         extraction.info,
-        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, options, writer),
-        options,
+        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, scoring, writer),
+        scoring.estimators,
     )
-    return scored_row(name, plan.repo, extraction, scores, options, notes=writer.notes if writer else ())
+    return scored_row(name, plan.repo, extraction, scores, engine_input, notes=writer.notes if writer else ())
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
-    """The same input; images are decoded and resized once for all checkpoints with the same image processor."""
+    """Return the input with images that are decoded and resized once for all checkpoints of one image processor."""
     if len(engine_input.checkpoints) < 2:
         return engine_input
     sample = engine_input.sample
@@ -176,7 +176,7 @@ class Prefetch:
 
 
 def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
-    """Downloads what an engine's checkpoints will load, in their order."""
+    """Return a `Prefetch` of what an engine's checkpoints will load, in their order."""
     uses: dict[Repo, list[tuple[ExtractionPlan, EngineInput]]] = {}
     for engine_input in inputs:
         for plan in engine_input.checkpoints.values():
@@ -184,6 +184,6 @@ def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
 
     def download(repo: Repo) -> None:
         for plan, engine_input in uses[repo]:
-            prefetch_weights(plan, engine_input.sample, engine_input.options, engine_input.cache)
+            prefetch_weights(plan, engine_input)
 
     return Prefetch(uses, download, lambda id: inputs[0].progress.noted(f"waiting for the download of {id}"))

@@ -150,11 +150,11 @@ class _Race:
 
     def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
         """Scores a candidate at each stop. It is loaded only if neither cache nor pool has its features."""
-        options, sample, progress = self.engine_input.options, self.engine_input.sample, self.engine_input.progress
+        sample, progress = self.engine_input.sample, self.engine_input.progress
         self.prefetch.wait_for(candidate.plan.repo)
         started = time.perf_counter()
-        (layer,) = options.read_layers
-        store = FeatureCache(candidate.plan, sample, options, self.engine_input.cache)
+        (layer,) = self.engine_input.features.read_layers
+        store = FeatureCache(candidate.plan, self.engine_input)
         candidate.extraction = earlier = store.load() if candidate.extraction is None else candidate.extraction
         first = candidate.inputs
         report = partial(progress.advanced, candidate.name)
@@ -165,14 +165,14 @@ class _Race:
             shard = shard_of(sample, slice(first, stops[-1]))
             with self.pool.use(
                 candidate.name,
-                partial(load, candidate.plan, sample.task, options, sample.inputs, self.engine_input.cache),
+                partial(load, candidate.plan, self.engine_input),
             ) as extractor:
                 extractor.reset_counts()
-                features = read_features(extractor, shard, options, report)
+                features = read_features(extractor, shard, self.engine_input.running, report)
                 info = {layer: extractor.info(layer)}
             extraction = Extraction(info, seconds=time.perf_counter() - started)
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
-        if first == 0 and (note := memory_note(len(sample), features.shape[1], self.labels, options)):
+        if first == 0 and (note := memory_note(len(sample), features.shape[1], self.labels, self.engine_input.scoring)):
             progress.noted(f"{candidate.name}: {note}")
         for stop in stops:
             self._add(candidate, features[candidate.inputs - first : stop - first])
@@ -183,7 +183,7 @@ class _Race:
         """Accumulates the features (m, D1) of the next inputs, and scores the candidate on all rows so far."""
         started = time.perf_counter()
         shard = shard_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
-        moments = moments_of(features, shard, self.labels, self.engine_input.options)
+        moments = moments_of(features, shard, self.labels, self.engine_input.scoring)
         candidate.moments = moments if candidate.moments is None else candidate.moments.merge(moments)
         candidate.features.append(features)
         candidate.inputs += len(features)
@@ -192,7 +192,7 @@ class _Race:
         candidate.scoring_seconds += time.perf_counter() - started
 
     def _score(self, candidate: RaceCandidate) -> None:
-        first, *_ = estimators = self.engine_input.options.estimators
+        first, *_ = estimators = self.engine_input.scoring.estimators
         if candidate.inputs == len(self.engine_input.sample.inputs):
             # All estimators at once: they share expensive steps.
             candidate.final = self._scores(candidate, estimators)
@@ -205,25 +205,24 @@ class _Race:
         candidate.history.append((candidate.rows, scores[first]))
 
     def _scores(self, candidate: RaceCandidate, estimators: tuple[str, ...]) -> EstimatorScores:
-        options = replace(self.engine_input.options, estimators=estimators)
+        options = replace(self.engine_input.scoring, estimators=estimators)
         shard = shard_of(self.engine_input.sample, slice(0, candidate.inputs))
         rows_used = needs_rows(options) or samples_rows(options)
         features = np.concatenate(candidate.features) if rows_used else None
         rows, score = candidate.history[-1] if candidate.history else (0, None)
         computed = {estimators[0]: score} if score is not None and rows == candidate.rows else {}
         inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
-        return score_estimators(inputs, options, computed)
+        return score_estimators(inputs, estimators, computed)
 
     def _row(self, candidate: RaceCandidate) -> Row:
-        options = self.engine_input.options
         started = time.perf_counter()
-        scores, notes = candidate.final or self._scores(candidate, options.estimators)
+        scores, notes = candidate.final or self._scores(candidate, self.engine_input.scoring.estimators)
         seconds = candidate.scoring_seconds + time.perf_counter() - started
-        (layer,) = options.read_layers
+        (layer,) = self.engine_input.features.read_layers
         assert candidate.extraction is not None
         n = candidate.rows if candidate.rows < len(self.engine_input.sample) else None
         layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
-        return scored_row(candidate.name, candidate.plan.repo, candidate.extraction, layer_scores, options, n)
+        return scored_row(candidate.name, candidate.plan.repo, candidate.extraction, layer_scores, self.engine_input, n)
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:

@@ -29,7 +29,7 @@ from hf_emms.finetune.training import UnsavedModelError, run_job
 from hf_emms.finetune.unfinished import StorageError, unfinished_folder
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
-from hf_emms.options import Options
+from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Silent
@@ -225,9 +225,9 @@ def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
     return partial(ray.remote(_in_words).options(**options).remote, words_here(), function)
 
 
-def _in_words(words: Words, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+def _in_words(words: Words, function: Callable[..., Iterator[Any]], *arguments: Any, **named: Any) -> Iterator[Any]:
     with speaking(words):
-        yield from function(*arguments)
+        yield from function(*arguments, **named)
 
 
 def _here(repo: Repo) -> Repo:
@@ -259,15 +259,17 @@ class RayEngine:
         if not plans:
             return
         with connected(self._address) as cluster:
-            gpu = [_on_gpu(engine_input.options.device, cluster) for engine_input in inputs]
-            samples = [ray.put((each.sample, each.labels(), each.options)) for each in inputs]
+            gpu = [_on_gpu(engine_input.running.device, cluster) for engine_input in inputs]
+            samples = [
+                ray.put((each.sample, each.labels(), each.features, each.scoring, each.running)) for each in inputs
+            ]
 
             def submit(repo: Repo) -> Any:
                 places = list(plans[repo])
                 for place, (name, _) in plans[repo].items():
                     inputs[place].progress.started(name, len(inputs[place].sample.inputs))
                 cache = inputs[places[0]].cache
-                factor = _TRAINED_FACTOR if any(trains(inputs[place].options) for place in places) else LOADED_FACTOR
+                factor = _TRAINED_FACTOR if any(trains(inputs[place].scoring) for place in places) else LOADED_FACTOR
                 needs = _scoring_resources(repo, cluster, cache, factor, gpu=any(gpu[place] for place in places))
                 return _task(run_checkpoint, needs)(
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)
@@ -313,7 +315,7 @@ def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, factor: int, 
 def run_checkpoint(
     plans: dict[int, tuple[str, ExtractionPlan]],
     root: Path | None,
-    *samples: tuple[Sample, LabelTable, Options],
+    *samples: tuple[Sample, LabelTable, FeatureOptions, ScoringOptions, RunOptions],
 ) -> Iterator[tuple[int, Row]]:
     """A task: yields the rows of a checkpoint on several samples, each with the sample's place.
 
@@ -322,8 +324,17 @@ def run_checkpoint(
     """
     with checkpoint_errors():
         inputs = [
-            EngineInput({name: _plan_here(plan)}, sample, partial(_same, labels), options, Cache(root), Silent())
-            for (name, plan), (sample, labels, options) in zip(plans.values(), samples, strict=True)
+            EngineInput(
+                {name: _plan_here(plan)},
+                sample,
+                partial(_same, labels),
+                features,
+                scoring,
+                replace(running, engine="local"),  # features are cached under the device of this node
+                Cache(root),
+                Silent(),
+            )
+            for (name, plan), (sample, labels, features, scoring, running) in zip(plans.values(), samples, strict=True)
         ]
         places = list(plans)
         for place, row in LocalEngine().rows(inputs):
@@ -372,12 +383,19 @@ def _train_on_cluster(
     work: FineTuning, jobs: Sequence[TrainingJob]
 ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
     with connected(work.options.ray_address) as cluster:
-        splits, options = ray.put(work.splits), ray.put(work.options)
+        splits, running = ray.put(work.splits), work.options.running
 
         def submit(job: TrainingJob) -> Any:
             work.progress.started(job.name, job.recipe.total_steps(work.splits.training_rows))
-            return _task(train_checkpoint, _training_resources(job, work.options, cluster, len(jobs)))(
-                job, splits, options, work.cache.root, work.digest(job), work.deadline, work.keeper is not None
+            return _task(train_checkpoint, _training_resources(job, running.device, cluster, len(jobs)))(
+                job,
+                splits,
+                running,
+                work.cache.root,
+                work.digest(job),
+                work.deadline,
+                keep=work.keeper is not None,
+                keep_adapter=work.options.keep_adapter,
             )
 
         with closing(_results([(job, partial(submit, job)) for job in jobs], len(jobs))) as results:
@@ -393,10 +411,10 @@ def _train_on_cluster(
                 yield job, result
 
 
-def _training_resources(job: TrainingJob, options: Options, cluster: Cluster, jobs: int) -> dict[str, float]:
-    """What one of so many runs takes."""
+def _training_resources(job: TrainingJob, device: str, cluster: Cluster, jobs: int) -> dict[str, float]:
+    """Return the CPUs, GPUs and memory of one training run, of so many side by side."""
     memory = min(BYTES_PER_PARAMETER * (job.parameters or 0) + _TASK_BYTES, cluster.memory)
-    gpu = _on_gpu(options.device, cluster)
+    gpu = _on_gpu(device, cluster)
     side_by_side = min(jobs, cluster.gpus) if gpu else jobs
     cores = max(1, min(cluster.cpus // side_by_side, cluster.cores))
     return {"num_cpus": cores, "num_gpus": float(gpu), "memory": memory}
@@ -405,11 +423,13 @@ def _training_resources(job: TrainingJob, options: Options, cluster: Cluster, jo
 def train_checkpoint(
     job: TrainingJob,
     splits: Splits,
-    options: Options,
+    options: RunOptions,
     root: Path | None,
     digest: str,
     deadline: float | None,
+    *,
     keep: bool,
+    keep_adapter: bool,
 ) -> Iterator[tuple[TrainingRun, ModelFiles]]:
     """A task: yields the result of one run, and the files of its model where they are wanted."""
     import torch
@@ -419,7 +439,10 @@ def train_checkpoint(
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary, "model")
         try:
-            result = run_job(job, splits, options, folder, save_to=model if keep else None, deadline=deadline)
+            save_to = model if keep else None
+            result = run_job(
+                job, splits, options, folder, keep_adapter=keep_adapter, save_to=save_to, deadline=deadline
+            )
         except UnsavedModelError as error:
             result = error.run
         paths = [path for path in model.rglob("*") if path.is_file()]

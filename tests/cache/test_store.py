@@ -15,7 +15,7 @@ import pytest
 from hf_emms.cache import Cache, default_root, digest_of
 from hf_emms.errors import EmmsError
 
-KEY = {"id": "org/model", "revision": "a" * 40, "seed": 0}
+KEY = {"kind": "rows", "id": "org/model", "revision": "a" * 40, "seed": 0}
 
 
 def as_it_is(value: Any) -> Any:
@@ -38,8 +38,8 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
         "rows": np.arange(7),
         "nothing": np.empty((0, 3), np.float16),
     }
-    cache.put("features", KEY, arrays)
-    stored = cache.get("features", KEY, dict)
+    cache.put(KEY, arrays)
+    stored = cache.get(KEY, dict)
     assert stored is not None
     assert set(stored) == set(arrays)
     for name, array in arrays.items():
@@ -48,28 +48,29 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
 
 
 def test_any_change_of_the_key_is_another_entry(cache: Cache) -> None:
-    cache.put_json("rows", KEY, 1)
+    cache.put_json(KEY, 1)
     for change in ({"seed": 1}, {"revision": "b" * 40}, {"extra": None}):
-        assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
-    assert cache.get_json("rows", dict(reversed(KEY.items())), as_it_is) == 1
+        assert cache.get_json({**KEY, **change}, as_it_is) is None
+    assert cache.get_json(dict(reversed(KEY.items())), as_it_is) == 1
 
 
 def test_a_disabled_cache_keeps_nothing() -> None:
     cache = Cache(None)
-    cache.put("features", KEY, {"x": np.zeros(1)})
-    cache.put_json("rows", KEY, 1)
-    assert cache.get("features", KEY, dict) is None
-    assert cache.get_json("rows", KEY, as_it_is) is None
+    cache.put(KEY, {"x": np.zeros(1)})
+    cache.put_json(KEY, 1)
+    assert cache.get(KEY, dict) is None
+    assert cache.get_json(KEY, as_it_is) is None
     assert cache.entries() == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 @pytest.mark.parametrize("kind", ["features", "rows"])
 def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], kind: str, damage: str) -> None:
+    key = {**KEY, "kind": kind}
     if kind == "features":
-        cache.put(kind, KEY, {"x": np.arange(64, dtype=np.float32)})
+        cache.put(key, {"x": np.arange(64, dtype=np.float32)})
     else:
-        cache.put_json(kind, KEY, {"value": 123456})
+        cache.put_json(key, {"value": 123456})
     path = cache.entries()[0].path
     content = path.read_bytes()
     # The last bytes of either file are its data.
@@ -77,7 +78,7 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
     flipped[-4] ^= 1
     path.write_bytes({"truncated": content[:-3], "flipped": bytes(flipped), "empty": b""}[damage])
 
-    stored = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
+    stored = cache.get(key, dict) if kind == "features" else cache.get_json(key, as_it_is)
 
     assert stored is None
     assert not path.exists()
@@ -88,15 +89,16 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
 @pytest.mark.parametrize("kind", ["features", "rows"])
 def test_a_flipped_bit_of_any_byte_is_found(cache: Cache, problems: list[str], kind: str) -> None:
     """In the header too, of which nothing but the key is beside the arrays."""
+    key = {**KEY, "kind": kind}
     if kind == "features":
-        cache.put(kind, KEY, {"x": np.arange(4, dtype=np.float32)})
+        cache.put(key, {"x": np.arange(4, dtype=np.float32)})
     else:
-        cache.put_json(kind, KEY, {"value": 123456})
+        cache.put_json(key, {"value": 123456})
     path = cache.entries()[0].path
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        stored = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
+        stored = cache.get(key, dict) if kind == "features" else cache.get_json(key, as_it_is)
         assert stored is None, place
     assert len(problems) == len(content) > 100
 
@@ -104,17 +106,17 @@ def test_a_flipped_bit_of_any_byte_is_found(cache: Cache, problems: list[str], k
 def test_an_unwritable_folder_is_said_and_does_not_fail(tmp_path: Path, problems: list[str]) -> None:
     (tmp_path / "file").write_text("not a folder")
     cache = Cache(tmp_path / "file", problems.append)
-    cache.put_json("rows", KEY, 1)
+    cache.put_json(KEY, 1)
     assert "HF_EMMS_CACHE" in problems[0]
 
 
 def test_remove_takes_an_id_or_the_beginning_of_a_digest(cache: Cache) -> None:
-    for name in ("a", "b", "c"):
-        cache.put_json("rows", {**KEY, "id": name}, 1)
-    assert [entry.key["id"] for entry in cache.remove("a")] == ["a"]
-    digest = digest_of({**KEY, "id": "b"})
-    assert [entry.key["id"] for entry in cache.remove(digest[:12])] == ["b"]
-    assert [entry.key["id"] for entry in cache.entries()] == ["c"]
+    for name in ("org/a", "org/b", "org/c"):
+        cache.put_json({**KEY, "id": name}, 1)
+    assert [entry.key["id"] for entry in cache.remove("org/a")] == ["org/a"]
+    digest = digest_of({**KEY, "id": "org/b"})
+    assert [entry.key["id"] for entry in cache.remove(digest[:12])] == ["org/b"]
+    assert [entry.key["id"] for entry in cache.entries()] == ["org/c"]
     for unknown in ("zzz", ""):
         with pytest.raises(EmmsError, match="holds nothing"):
             cache.remove(unknown)
@@ -122,11 +124,11 @@ def test_remove_takes_an_id_or_the_beginning_of_a_digest(cache: Cache) -> None:
 
 def test_prune_drops_what_was_not_used_for_longest(cache: Cache) -> None:
     for age, name in enumerate(["new", "middle", "old"]):
-        cache.put_json("rows", {**KEY, "id": name}, 1)
+        cache.put_json({**KEY, "id": name}, 1)
         entry = next(entry for entry in cache.entries() if entry.key["id"] == name)
         os.utime(entry.path, (time.time() - 1000 * age,) * 2)
     size = cache.entries()[0].bytes
-    cache.get_json("rows", {**KEY, "id": "old"}, as_it_is)  # being read makes it the newest
+    cache.get_json({**KEY, "id": "old"}, as_it_is)  # being read makes it the newest
 
     gone = cache.prune(max_bytes=2 * size + 10)
     assert [entry.key["id"] for entry in gone] == ["middle"]
@@ -136,7 +138,7 @@ def test_prune_drops_what_was_not_used_for_longest(cache: Cache) -> None:
 
 
 def test_prune_and_clear_leave_strange_files_alone(cache: Cache) -> None:
-    cache.put_json("rows", KEY, 1)
+    cache.put_json(KEY, 1)
     assert cache.root is not None
     (cache.root / "rows" / "mine.json").write_text("{}")
     leftover = cache.root / "rows" / ".writing-1"
@@ -156,17 +158,17 @@ def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
 ) -> None:
     assert cache.root is not None
     outside = Cache(tmp_path / "outside")
-    outside.put_json("rows", KEY, 1)
+    outside.put_json(KEY, 1)
     (entry,) = outside.entries()
     leftover = entry.path.with_name(".writing-1")
     leftover.touch()
     os.utime(leftover, (0, 0))
-    cache.put_json("rows", {"id": "mine"}, 1)
+    cache.put_json({"kind": "rows", "id": "mine"}, 1)
     (cache.root / "linked").symlink_to(tmp_path / "outside" / "rows")
     (cache.root / "rows" / entry.path.name).symlink_to(entry.path)
     os.mkfifo(cache.root / "rows" / f"{'a' * 64}.json")
     (cache.root / "rows" / f"{'b' * 64}.json").symlink_to("/dev/zero")
-    assert [entry.key for entry in cache.entries()] == [{"id": "mine"}]
+    assert [entry.key for entry in cache.entries()] == [{"kind": "rows", "id": "mine"}]
     cache.prune(max_bytes=0)
     cache.clear()
     assert entry.path.exists()
@@ -177,15 +179,15 @@ def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
 def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
     cache: Cache, problems: list[str], make: Callable[[Path], None]
 ) -> None:
-    cache.put("features", KEY, {"x": np.arange(3)})
+    cache.put(KEY, {"x": np.arange(3)})
     (entry,) = cache.entries()
     entry.path.unlink()
     make(entry.path)
-    assert not cache.holds("features", KEY)
-    assert cache.get("features", KEY, dict) is None
+    assert not cache.holds(KEY)
+    assert cache.get(KEY, dict) is None
     assert "it is no file" in problems[0]
-    cache.put("features", KEY, {"x": np.arange(3)})
-    assert cache.holds("features", KEY) == (make is not Path.mkdir)
+    cache.put(KEY, {"x": np.arange(3)})
+    assert cache.holds(KEY) == (make is not Path.mkdir)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RecursionError()])
@@ -193,8 +195,8 @@ def test_an_entry_of_another_form_is_said_and_removed(cache: Cache, problems: li
     def made_of(stored: Any) -> None:
         raise error
 
-    cache.put_json("rows", KEY, {})
-    assert cache.get_json("rows", KEY, made_of) is None
+    cache.put_json(KEY, {})
+    assert cache.get_json(KEY, made_of) is None
     assert "damaged" in problems[0]
     assert cache.entries() == []
 
@@ -202,7 +204,7 @@ def test_an_entry_of_another_form_is_said_and_removed(cache: Cache, problems: li
 def _write_often(root: Path, value: int) -> None:
     cache = Cache(root)
     for _ in range(50):
-        cache.put("features", KEY, {"x": np.full(5000, value)})
+        cache.put(KEY, {"x": np.full(5000, value)})
 
 
 def test_readers_never_see_half_of_an_entry(tmp_path: Path, problems: list[str]) -> None:
@@ -212,7 +214,7 @@ def test_readers_never_see_half_of_an_entry(tmp_path: Path, problems: list[str])
         writer.start()
     cache, seen = Cache(tmp_path, problems.append), 0
     while any(writer.is_alive() for writer in writers):
-        stored = cache.get("features", KEY, dict)
+        stored = cache.get(KEY, dict)
         if stored is not None:
             seen += 1
             assert stored["x"].shape == (5000,)

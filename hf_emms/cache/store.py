@@ -1,4 +1,4 @@
-"""A cache of results on disk, under keys of everything that changes them.
+"""Results in files of a folder.
 
 An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key and
 a checksum; a damaged entry, or an entry of another form than its reader expects, is removed and computed again.
@@ -22,18 +22,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from hf_emms.cache.key import Key, digest_of
 from hf_emms.errors import EmmsError
 from hf_emms.files import UNFINISHED, atomic_file
 
 if TYPE_CHECKING:
     import numpy as np
 
-Key = Mapping[str, Any]
-
-# Part of every key; raise it when the content of entries changes.
-LAYOUT_VERSION = 1
-
-# Errors of reading a file of any content, and of converting the content.
+# What reading a file of any content, or making something of it, raises.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
 _LEFTOVER_SECONDS = 3600.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
@@ -76,32 +72,32 @@ class Cache:
     def enabled(self) -> bool:
         return self.root is not None
 
-    def get(self, kind: str, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """Return the arrays (by name) of a key as `made_of` converts them; None where they are missing or damaged.
+    def get(self, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
+        """Return what `made_of` makes of the arrays stored under a key, by name; None for absent or damaged ones.
 
         Where `made_of` raises, they are not of the expected form.
         """
-        return self._load(self._path(kind, key, "safetensors"), lambda path: made_of(_read_arrays(path)))
+        return self._load(self._path(key, "safetensors"), lambda path: made_of(_read_arrays(path)))
 
-    def holds(self, kind: str, key: Key) -> bool:
+    def holds(self, key: Key) -> bool:
         """Return whether arrays are stored under a key, without reading them."""
-        path = self._path(kind, key, "safetensors")
+        path = self._path(key, "safetensors")
         return path is not None and _is_file(path)
 
-    def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store arrays (by name) under a key; a full or read-only disk is reported, not raised."""
-        self._store(self._path(kind, key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
+    def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store arrays by name under a key; a full or read-only disk is reported, not raised."""
+        self._store(self._path(key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
-    def get_json(self, kind: str, key: Key, made_of: Callable[[Any], T]) -> T | None:
-        """Return the plain value of a key as `made_of` converts it, see `get`."""
-        return self._load(self._path(kind, key, "json"), lambda path: made_of(_read_json(path)))
+    def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
+        """Return what `made_of` makes of the plain value stored under a key, see `get`."""
+        return self._load(self._path(key, "json"), lambda path: made_of(_read_json(path)))
 
-    def put_json(self, kind: str, key: Key, value: Any) -> None:
-        """Store a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
-        self._store(self._path(kind, key, "json"), lambda path: _write_json(path, key, value))
+    def put_json(self, key: Key, value: Any) -> None:
+        """Store a plain value, which JSON can hold, under a key; write problems are reported, not raised."""
+        self._store(self._path(key, "json"), lambda path: _write_json(path, key, value))
 
     def entries(self) -> list[CacheEntry]:
-        """Return all entries, last used first."""
+        """Return the entries, last used first."""
         entries = []
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
@@ -113,7 +109,7 @@ class Cache:
         return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[CacheEntry]:
-        """Remove the entries of a checkpoint or encoder id, or whose digest begins with a prefix, and return them."""
+        """Delete the entries of a checkpoint or encoder id, or whose digest begins with a prefix, and return them."""
         matching = [
             entry
             for entry in self.entries()
@@ -126,13 +122,13 @@ class Cache:
         return matching
 
     def clear(self) -> list[CacheEntry]:
-        """Remove every entry and the unfinished files of killed runs, and return the entries; other files stay."""
+        """Delete every entry and unfinished files of killed runs, no other file; return the entries."""
         return self.prune(older_than=-math.inf)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Remove and return entries unused for `older_than` seconds, and the oldest beyond `max_bytes`.
+        """Delete entries unused for `older_than` seconds, old ones beyond `max_bytes`, and files of killed runs.
 
-        Unfinished files of killed runs are removed, too.
+        Returns the deleted entries.
         """
         now, size, removed = time.time(), 0, []
         for path in self._files():
@@ -150,13 +146,13 @@ class Cache:
         return removed
 
     def _files(self) -> list[Path]:
-        """Return the regular files in the folders of all kinds; links are not followed."""
+        """Return the files in the folders of all kinds; links, pipes and devices are left out."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
         return [path for folder in folders for path in folder.iterdir() if _is_file(path)]
 
-    def _path(self, kind: str, key: Key, suffix: str) -> Path | None:
-        return self.root / kind / f"{digest_of(key)}.{suffix}" if self.root else None
+    def _path(self, key: Key, suffix: str) -> Path | None:
+        return self.root / key["kind"] / f"{digest_of(key)}.{suffix}" if self.root else None
 
     def _load(self, path: Path | None, read: Callable[[Path], T]) -> T | None:
         from safetensors import SafetensorError
@@ -195,22 +191,16 @@ class Cache:
             )
 
 
-def digest_of(key: Key) -> str:
-    """Return the SHA-256 of a key in canonical JSON, 64 hex digits."""
-    text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 NO_CACHE = Cache(None)
 
 
 def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
-    """Return the cache in `default_root`, or if not `enabled` a cache that stores nothing."""
+    """Return the cache in `default_root`, or one that stores and finds nothing."""
     return Cache(default_root() if enabled else None, on_problem)
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file itself: links could lead out of the cache, and pipes and devices could block."""
+    """Return whether a path is a file itself: links could lead out of the cache, pipes and devices could block."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -264,7 +254,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _check_key(path: Path, key: Key) -> None:
-    """Raise a ValueError for an entry that holds another key than the key of its name."""
+    """Raise a `ValueError` if an entry's name was not made of its key."""
     if digest_of(key) != path.stem:
         raise ValueError("its key differs")
 
@@ -274,7 +264,7 @@ def _json_checksum(value: Any) -> str:
 
 
 def _read_key(path: Path) -> dict[str, Any]:
-    """Return the key inside an entry, for listings; empty for a damaged file, which the next use reports."""
+    """Return the key inside an entry, for listings; it is empty for a damaged file, which the next use reports."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,0 +1,47 @@
+"""The keys of cached results: everything that changes a result is in its key, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hf_emms.options import OptionsPart
+
+# What `cache_key` returns, as JSON holds it.
+Key = Mapping[str, Any]
+
+# Part of every digest; raise it when the content of entries changes.
+LAYOUT_VERSION = 1
+
+
+def cache_key(
+    kind: str,
+    id: str,
+    revision: str | None = None,
+    *parts: OptionsPart,
+    versions: Mapping[str, str] | None = None,
+    code: int | None = None,
+    **inputs: Any,
+) -> Key:
+    """Return the key that a result is cached under.
+
+    Args:
+        kind: the folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
+        id: the repository that the result is of; ``hf-emms cache`` lists and removes entries by it.
+        revision: its commit, or the digest of a folder.
+        parts: the options that the work takes; their settings that change results enter, see `Setting.in_key`.
+        versions: package → version, of the packages whose version changes the result.
+        code: a number that is raised when the same inputs give another result.
+        inputs: name → what else changes the result: digests of data, and plain values that JSON can hold.
+    """
+    key: dict[str, Any] = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
+    settings = {name: value for part in parts for name, value in part.in_keys().items()}
+    return {name: value for name, value in {**key, "settings": settings}.items() if value not in (None, {})}
+
+
+def digest_of(key: Key) -> str:
+    """Return the SHA-256 of a key in canonical JSON, 64 hex digits."""
+    text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

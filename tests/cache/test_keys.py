@@ -1,0 +1,233 @@
+"""What is in a cache key: a setting or a version moves the keys of the results that it changes, and no others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import pytest
+
+from hf_emms import registry
+from hf_emms.cache import digest_of
+from hf_emms.data import load_sample, open_dataset
+from hf_emms.data import sample as samples
+from hf_emms.features import extraction_plan
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.finetune import fine_tune, splits
+from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
+from hf_emms.hub import resolve
+from hf_emms.options import SETTINGS, Options
+from hf_emms.run import label_embeddings, plan
+from hf_emms.run.engines.extraction import features_key
+from tests.helpers.rows import image_rows, pictures, texts
+
+KINDS = ("samples", "features", "labels", "rows", "finetunings")
+MADE_ON_A_DEVICE = set(KINDS) - {"samples"}
+BERT, ENCODER = "emms-demo/bert-distilled", "emms-demo/encoder-minilm-static"
+README = """---
+configs:
+- {config_name: one, data_files: [{split: train, path: train.csv}, {split: test, path: test.csv}]}
+- {config_name: two, data_files: [{split: train, path: train.csv}, {split: test, path: test.csv}]}
+---
+"""
+
+Plan = Callable[[ExtractionPlan], ExtractionPlan]
+
+
+def as_it_is(extraction: ExtractionPlan) -> ExtractionPlan:
+    return extraction
+
+
+def keys(options: Options, change: Plan = as_it_is) -> dict[str, set[str]]:
+    """Kind → the digests of the keys that the results of a ranking and of its confirmation are cached under."""
+    source, encoder = open_dataset(options.sample), resolve(options.encoders[0], "model")
+    sample, rows = (
+        load_sample(options.sample),
+        splits.load_splits(options.sample, max_rows=max_rows(options.training)),
+    )
+    repo = resolve(options.checkpoints[0], "model")
+    extraction = change(plan.planned_extraction(repo, options.running, sample.task))
+    trained = change(fine_tune.plan_for(repo, sample.task, options.running))
+    recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
+    runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
+    jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]
+    made = {
+        "samples": [samples.sample_key(source, options.sample)],
+        "features": [features_key(extraction, sample, layer, options.running) for layer in options.read_layers],
+        "labels": [label_embeddings.labels_key(encoder, sample.label_texts, options.running)],
+        "rows": [plan.row_key(extraction, options, sample, (encoder,))],
+        "finetunings": [fine_tune.run_key(job, rows, options.running) for job in jobs],
+    }
+    return {kind: set(map(digest_of, of_kind)) for kind, of_kind in made.items()}
+
+
+def moved(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:
+    return {kind for kind in KINDS if not before[kind] <= after[kind]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Options]:
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "README.md").write_text(README)
+    for split, count in (("train", 80), ("test", 40)):
+        lines = [f"the {split} text {number},{('calm', 'glad')[number % 2]},{number % 30}" for number in range(count)]
+        (folder / f"{split}.csv").write_text("\n".join(("text,label,speaker", *lines)))
+    return lambda **changes: Options(
+        **{
+            "dataset": str(folder),
+            "config": "one",
+            "split": "train",
+            "checkpoints": (BERT,),
+            "encoders": (ENCODER,),
+            "max_samples": 60,
+            "device": "cpu",
+            "confirm": 2,
+            **changes,
+        }
+    )
+
+
+# Setting → a new value, and the kinds of results that have other keys then.
+CHANGES: dict[str, tuple[Any, set[str]]] = {
+    # What is read. The configuration and the split are resolved first; explicit names of what is inferred change how a
+    # sample is stored, and not what it is.
+    "task": ("text-classification", {"samples"}),
+    "config": ("two", {"samples", "rows"}),
+    "split": ("test", {"samples", "features", "rows", "finetunings"}),
+    "columns": ({"text": "text"}, {"samples"}),
+    "max_samples": (40, {"samples", "features", "rows"}),
+    "sampling": ("proportional", {"samples", "rows"}),
+    "prompt": ("about {}", {"samples", "labels", "rows"}),
+    "group_column": ("speaker", {"samples", "features", "rows", "finetunings"}),
+    "streaming": (True, {"features", "rows", "finetunings"}),  # only the first rows of a stream are read
+    "seed": (7, {"samples", "features", "rows", "finetunings"}),
+    # Which features are made, and how they are scored.
+    "checkpoints": (("emms-demo/bert-random",), {"features", "rows", "finetunings"}),
+    "encoders": (("emms-demo/encoder-wordnet-gpt2",), {"labels", "rows"}),
+    "layers": (("last",), {"features", "rows"}),
+    "race": (2, set()),
+    "estimators": (("emms",), {"rows"}),
+    "folds": (4, {"rows"}),
+    "results": ("org/results", set()),
+    # How is trained. A run at one rate with one seed is the same in a larger search.
+    "confirm": (3, set()),
+    "method": ("lora", {"finetunings"}),
+    "budget": ("quick", {"finetunings"}),
+    "epochs": (3, {"finetunings"}),
+    "steps": (5, {"finetunings"}),
+    "learning_rates": (("0.1",), {"finetunings"}),
+    "seeds": (2, set()),
+    "confirm_samples": (40, {"finetunings"}),
+    "time_limit": ("2h", set()),
+    "save_model": ("best", set()),
+    "keep_adapter": (True, set()),
+    "push_to_hub": ("org/best", set()),
+    # Where it runs.
+    "device": ("cuda", MADE_ON_A_DEVICE),
+    "dtype": ("bfloat16", {"features", "rows"}),
+    "batch_size": (7, {"finetunings"}),
+    "resume": (False, set()),
+    "cache": (False, set()),
+    "allow_pickle": (True, set()),
+    "trust_remote_code": (True, MADE_ON_A_DEVICE),
+    "engine": ("ray", set()),
+    "ray_address": ("auto", set()),
+}
+# Of datasets of their own, since these settings are not for classes of texts.
+OF_OTHER_DATA = ("dataset", "references", "label_form", "box_format")
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - set(OF_OTHER_DATA)))
+def test_a_setting_moves_the_keys_of_what_it_changes(base: Callable[..., Options], name: str) -> None:
+    value, kinds = CHANGES[name]
+    assert moved(keys(base()), keys(base(**{name: value}))) == kinds
+
+
+@pytest.mark.parametrize("name", OF_OTHER_DATA)
+def test_a_setting_of_other_data_moves_the_keys_of_what_it_changes(base: Callable[..., Options], name: str) -> None:
+    images = {"checkpoints": ("emms-demo/resnet-distilled",)}
+    things, places = [f"the {n}" for n in range(60)], [[1, 1, 2 + n % 5, 3] for n in range(60)]
+    captions = [[f"a {n}", f"the {n % 9}"] for n in range(60)]
+    scores = texts(60, ["0.5", "2", "3.25"]).cast_column("label", datasets.Value("float64"))
+    value, kinds, data, settings = {
+        # Features of the same inputs are those of other labels, too.
+        "dataset": (texts(60, ["c", "d"]), {"labels", "rows", "finetunings"}, texts(60, ["a", "b"]), {}),
+        "references": ("first", {"samples", "labels", "rows"}, image_rows(pictures(60), captions=captions), images),
+        "label_form": ("text", {"samples", "rows"}, scores, {}),
+        "box_format": (
+            "xyxy",
+            {"samples", "labels", "rows", "finetunings"},
+            image_rows(pictures(60), expression=things, bbox=places),
+            {"checkpoints": ("emms-demo/owlvit-random",)},
+        ),
+    }[name]
+    settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
+    assert moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
+
+
+PACKAGES = {
+    "torch": MADE_ON_A_DEVICE,
+    "transformers": MADE_ON_A_DEVICE,
+    "datasets": {"samples", "labels", "rows", "finetunings"},
+    "numpy": {"labels", "rows", "finetunings"},
+    "accelerate": {"finetunings"},
+    "peft": {"labels"},
+    "timm": set(),
+    "hf_emms": {"labels", "rows", "finetunings"},
+}
+
+
+def as_adapter(extraction: ExtractionPlan) -> ExtractionPlan:
+    return dataclasses.replace(extraction, base=extraction.repo)
+
+
+def of_timm(extraction: ExtractionPlan) -> ExtractionPlan:
+    return dataclasses.replace(extraction, architecture=dataclasses.replace(extraction.architecture, requires="timm"))
+
+
+@pytest.mark.parametrize(
+    ("package", "change", "settings", "kinds"),
+    [
+        *((package, as_it_is, {}, kinds) for package, kinds in PACKAGES.items()),
+        ("peft", as_it_is, {"method": "lora"}, {"labels", "finetunings"}),
+        ("peft", as_adapter, {}, {"features", "labels", "rows", "finetunings"}),
+        ("timm", of_timm, {}, {"features", "rows", "finetunings"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or (value if isinstance(value, str) else ""),
+)
+def test_a_version_moves_the_keys_of_what_it_changes(
+    base: Callable[..., Options],
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    change: Plan,
+    settings: dict[str, Any],
+    kinds: set[str],
+) -> None:
+    before = keys(base(**settings), change)
+    installed = registry.installed_version
+    monkeypatch.setattr(registry, "installed_version", lambda name: "0" if name == package else installed(name))
+    if package == "hf_emms":
+        monkeypatch.setattr(registry, "__version__", "0")
+    assert moved(before, keys(base(**settings), change)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("module", "constant", "kinds"),
+    [
+        (samples, "SAMPLE_VERSION", {"samples"}),
+        (extraction_plan, "FEATURES_VERSION", {"features", "rows"}),
+        (label_embeddings, "LABELS_VERSION", {"labels"}),
+        (plan, "ROW_VERSION", {"rows"}),
+        (fine_tune, "FINETUNE_VERSION", {"finetunings"}),
+        (splits, "SPLITS_VERSION", {"finetunings"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_version_of_our_code_moves_the_keys_of_what_it_makes(
+    base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch, module: Any, constant: str, kinds: set[str]
+) -> None:
+    before = keys(base())
+    monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
+    assert moved(before, keys(base())) == kinds
