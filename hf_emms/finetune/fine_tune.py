@@ -497,10 +497,10 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
                 raise EmmsError(f"{job.name}: {best.error}", "run the same command again: what is finished is kept")
             keeper.keep(work.digest(job))
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
-    own_head = keeper.has_own_head(work.digest(job))
+    head_of_ours = keeper.has_head_of_ours(work.digest(job))
     adapter_class = keeper.adapter_class(work.digest(job))
     card = model_card(
-        trained_on, row, best, work.splits.test, work.options, own_head=own_head, adapter_class=adapter_class
+        trained_on, row, best, work.splits.test, work.options, head_of_ours=head_of_ours, adapter_class=adapter_class
     )
     results = evaluation_results(trained_on, row, best, work.splits.test, work.progress.noted)
     keeper.finish(work.digest(job), {"README.md": card, **results})

@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, OWN_HEAD
+from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
 from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
@@ -55,10 +55,10 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         task, references = get_task(about["task"]), _as_tuples(about["references"])
-        weights = load_file(folder / OWN_HEAD)
+        weights = load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError) as error:
         hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
-        raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {OWN_HEAD})", hint) from error
+        raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
     plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(plan, repo=replace(repo, folder=folder))

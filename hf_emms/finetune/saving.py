@@ -19,7 +19,7 @@ from hf_emms.files import check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.unfinished import storage_error
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.saved import OWN_HEAD
+from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
@@ -70,9 +70,9 @@ class ModelKeeper:
         """Where the model of a run is written."""
         return self._runs / name
 
-    def has_own_head(self, name: str) -> bool:
+    def has_head_of_ours(self, name: str) -> bool:
         """Whether the model of a run has a head that transformers does not know."""
-        return (self.path(name) / OWN_HEAD).is_file()
+        return (self.path(name) / HEAD_WEIGHTS).is_file()
 
     def adapter_class(self, name: str) -> str | None:
         """The class of PEFT that opens the model of a run; None where that is no adapter."""
@@ -248,12 +248,12 @@ def model_card(
     test: LabeledSplit,
     options: Options,
     *,
-    own_head: bool,
+    head_of_ours: bool,
     adapter_class: str | None,
 ) -> str:
     """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
 
-    It has an `own_head` where transformers has no class for it, and a class of PEFT where it is an adapter alone.
+    It has an `head_of_ours` where transformers has no class for it, and a class of PEFT where it is an adapter alone.
     """
     result = row.fine_tuned
     assert result is not None
@@ -261,14 +261,14 @@ def model_card(
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
-    metadata = _metadata(name, ranking, row, run, test, _library(own_head, adapter_class))
+    metadata = _metadata(name, ranking, row, run, test, _library(head_of_ours, adapter_class))
     return rendered_template(
         "fine_tuned_card.md.jinja",
         metadata=redacted(metadata),
         ranking=ranking,
         row=row,
         run=run,
-        opening=_opening(ranking, place) if own_head else None,
+        opening=_opening(ranking, place) if head_of_ours else None,
         adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
         rows=result.rows,
         compared=len(ranking.fine_tuned),
@@ -288,8 +288,8 @@ def _opening_of_adapter(adapter_class: str, place: str | None) -> str:
     return f"from peft import {adapter_class}\n\nmodel = {adapter_class}.from_pretrained({place!r})"
 
 
-def _library(own_head: bool, adapter_class: str | None) -> str:
-    return "hf-emms" if own_head else "peft" if adapter_class else "transformers"
+def _library(head_of_ours: bool, adapter_class: str | None) -> str:
+    return "hf-emms" if head_of_ours else "peft" if adapter_class else "transformers"
 
 
 def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, library: str) -> str:

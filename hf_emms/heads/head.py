@@ -173,9 +173,9 @@ class FeatureNetwork(Network):
         self._has_layers = False
 
     def read(self, reader: TrainingReader, split: LabeledSplit) -> BatchReader:
-        """Return what makes batches of a split's inputs; its notes become the network's."""
+        """Return what makes batches of a split's inputs; its notes become the network's, once for all splits."""
         batches, notes = reader.read(split.inputs, split.input_of_row)
-        self.notes += notes
+        self.notes += [note for note in notes if note not in self.notes]
         return batches
 
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:

@@ -15,7 +15,7 @@ from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import load_model, load_options
-from hf_emms.heads.saved import OWN_HEAD
+from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.inputs.kind import BatchReader, InputKind
 
 # Rows whose features give the mean and deviation that layers of ours remove.
@@ -142,7 +142,7 @@ class ModelWithHead(nn.Module):
 
         self.base.save_pretrained(folder)
         tensors = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
-        save_file(tensors, folder / OWN_HEAD)
+        save_file(tensors, folder / HEAD_WEIGHTS)
 
 
 def load_base(plan: ExtractionPlan, kind: InputKind, *, allow_pickle: bool = False) -> tuple[Any, Features]:

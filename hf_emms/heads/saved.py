@@ -13,7 +13,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 
 # The weights of the head, beside those of the checkpoint; what they are for; and the folder with the descriptions of
 # the checkpoint that was fine-tuned, which say how its feature is made.
-OWN_HEAD, ABOUT, CHECKPOINT = "head.safetensors", "head.json", "checkpoint"
+HEAD_WEIGHTS, ABOUT, CHECKPOINT = "head.safetensors", "head.json", "checkpoint"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,12 @@ def test_a_head_of_ours_is_saved_beside_the_checkpoint(root: Path, tmp_path: Pat
     assert "library_name: hf-emms" in card
     assert f"hf_emms.load_finetuned({str(tmp_path / 'best')!r})" in card
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "best")("the cat")["input_ids"]
+
+
+def test_a_note_on_how_rows_are_read_is_made_once_for_all_splits(root: Path) -> None:
+    lines = [f"{text} {'and the cat ' * 60}" for text in texts(40)]
+    splits = load_splits(Options.of(datasets.Dataset.from_dict({"text": lines, "label": ["cat", "dog"] * 20})))
+    network = loaded(build(root, "bert"), splits)
+    for split in splits.parts.values():
+        network.rows(split, True)
+    assert [bool(re.fullmatch(r"texts are cut at \d+ tokens", note)) for note in network.notes].count(True) == 1
