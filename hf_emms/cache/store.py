@@ -7,7 +7,6 @@ entry that cannot be read, or is of another form than its reader expects, is rem
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import math
