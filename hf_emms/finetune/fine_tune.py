@@ -20,7 +20,7 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import EmmsError, install_command, one_line
+from hf_emms.errors import EmmsError, install_command, one_line, use
 from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import (
     check_training,
@@ -257,7 +257,7 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
         return tuple(chosen), []
     return tuple(chosen), [
         f"{pluralize(len(tied), 'checkpoint')} share the ranks of the best {top}; the first {len(chosen)} by score are "
-        f"fine-tuned, --confirm {len(tied)} takes all"
+        f"fine-tuned, {use('confirm', len(tied))} takes all"
     ]
 
 
@@ -335,7 +335,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
     if not ranking.fine_tuned:
         raise EmmsError(
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
-            "the first error is the one to look at; --debug shows its traceback",
+            "the first error is the one to look at",
         )
     if work.keeper is not None:
         _keep_best(work, work.keeper, ranking, train_all)

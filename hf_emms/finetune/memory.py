@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text, use
 from hf_emms.features.extraction_plan import ExtractionPlan, transformers_config
 from hf_emms.features.main_memory import free_main_memory
 from hf_emms.formatting import format_bytes
@@ -72,7 +72,7 @@ def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, devic
         EmmsError: it needs more than is free.
     """
     method, needed = short_run_memory(plan, weight_bytes, longest)
-    _check("its short run", needed, method, device, "rank without training: --estimator emms_knn")
+    _check("its short run", needed, method, device, "rank without training: " + use("estimators", "emms_knn"))
 
 
 def response_activation_bytes(plan: ExtractionPlan, parameters: int | None, tokens: int, device: str) -> int:
@@ -91,10 +91,10 @@ def check_training(method: str, parameters: int | None, activations: int, device
         EmmsError: it needs more than is free.
     """
     needed = training_bytes(method, parameters) + activations
-    _check("its training", needed, method, device, "--method lora, or a smaller --batch-size")
+    _check("its training", needed, method, device, use("method", "lora") + ", or a smaller " + use("batch_size"))
 
 
-def _check(what: str, needed: int, method: str, device: str, remedy: str) -> None:
+def _check(what: str, needed: int, method: str, device: str, remedy: Text) -> None:
     from hf_emms.features.device import choose_device
 
     free = free_bytes(choose_device(device))
@@ -102,7 +102,7 @@ def _check(what: str, needed: int, method: str, device: str, remedy: str) -> Non
         parts = "weights, gradients, optimizer and activations" if method == "full" else "weights and activations"
         raise EmmsError(
             f"{what} would take about {format_bytes(needed)} ({parts}), and {format_bytes(free)} are free",
-            f"{remedy}, or a larger machine (--engine jobs)",
+            remedy + ", or a larger machine (" + use("engine", "jobs") + ")",
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.adapters import place_adapter, save_adapter
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -35,7 +35,7 @@ def load_network(
     if keep_adapter and plan.base is not None:
         raise EmmsError(
             f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
-            "leave --keep-adapter out, or fine-tune its base",
+            "leave " + use("keep_adapter") + " out, or fine-tune its base",
         )
     keep_freed_memory()
     with quiet_transformers():
@@ -92,7 +92,7 @@ def apply_method(network: Network, method: str) -> None:
     """Leave trainable what a method trains, "full", "lora" or "head"; the parameters of the head always are."""
     head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
     if method == "head" and not head:
-        raise EmmsError("it has no head that could be trained alone", "--method full or lora")
+        raise EmmsError("it has no head that could be trained alone", use("method", "full", "lora"))
     if method == "lora":
         network.adapter = place_adapter(network.saved, head)
     elif method == "head":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, together, use
 from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
@@ -135,7 +135,7 @@ def choose_method(
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
         f"full fine-tuning would need {memory_in_words('full', parameters, activations)}, and {format_bytes(free)} are "
-        f"free: --method {method}"
+        f"free: {use('method', method)}"
     )
 
 
@@ -147,19 +147,25 @@ def max_rows(options: TrainingOptions) -> int | None:
 def check_recipe(options: TrainingOptions) -> None:
     """Refuse settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
     if options.epochs and options.steps:
-        raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
+        raise EmmsError("both epochs and steps are given", "leave " + use("epochs") + " or " + use("steps") + " out")
     if not 0 <= options.seed <= _MAX_SEED - (options.seeds or 1):
         raise EmmsError(
-            f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: --seed {options.seed}, --seeds {options.seeds or 1}",
-            "--seed 0",
+            f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: "
+            + together(use("seed", options.seed), use("seeds", options.seeds or 1)),
+            use("seed", 0),
         )
     if (options.seeds or 1) > _MAX_SEEDS:
-        raise EmmsError(f"{options.seeds:,} runs of each checkpoint are too many", f"--seeds 3, {_MAX_SEEDS} at most")
+        raise EmmsError(
+            f"{options.seeds:,} runs of each checkpoint are too many", use("seeds", 3) + f", {_MAX_SEEDS} at most"
+        )
     _rates(options.learning_rates)
     if options.keep_adapter and options.method != "lora":
-        raise EmmsError("no adapter is trained that could be kept", "--method lora, or leave --keep-adapter out")
+        raise EmmsError(
+            "no adapter is trained that could be kept",
+            use("method", "lora") + ", or leave " + use("keep_adapter") + " out",
+        )
     if options.keep_adapter and not (options.save_model or options.push_to_hub):
-        raise EmmsError("--keep-adapter says how a model is saved, and none is", "--save-model DIR")
+        raise EmmsError(use("keep_adapter") + " says how a model is saved, and none is", use("save_model", ...))
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
@@ -168,7 +174,7 @@ def check_head(task: Task, options: TrainingOptions) -> None:
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
             f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
-            "leave --keep-adapter out",
+            "leave " + use("keep_adapter") + " out",
         )
 
 
@@ -177,7 +183,7 @@ def head_of(task: Task) -> Head:
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(
-            f"fine-tuning for the task {task.id} is not supported: it has no head", f"--confirm is for {names}"
+            f"fine-tuning for the task {task.id} is not supported: it has no head", use("confirm") + f" is for {names}"
         )
     return task.head
 
@@ -190,6 +196,6 @@ def _rates(texts: Sequence[Any]) -> tuple[float, ...]:
         except ValueError:
             rate = 0.0
         if not 0 < rate < 1:
-            raise EmmsError(f"the learning rate {text!r} is no number between 0 and 1", "--learning-rate 1e-4")
+            raise EmmsError(f"the learning rate {text!r} is no number between 0 and 1", use("learning_rates", "1e-4"))
         rates.append(rate)
     return tuple(dict.fromkeys(rates))

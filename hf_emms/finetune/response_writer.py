@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError, install_command, use
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -77,7 +77,7 @@ class ResponseWriter:
                 raise
             raise EmmsError(
                 f"memory ran out while {self._plan.repo.id} wrote responses",
-                "a device with more memory, or rank without training: --estimator emms_knn",
+                "a device with more memory, or rank without training: " + use("estimators", "emms_knn"),
             ) from error
 
     # --- loading ------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class ResponseWriter:
         if not np.isfinite(bits).all():
             raise EmmsError(
                 f"{self._plan.repo.id}: the loss of a response is no number",
-                "--dtype float32; if it runs in that already, its weights are damaged",
+                use("dtype", "float32") + "; if it runs in that already, its weights are damaged",
             )
         return bits
 

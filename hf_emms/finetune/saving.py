@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from hf_emms.cache import cache_key, default_root, digest_of
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.errors import EmmsError, redacted, use
 from hf_emms.files import check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.unfinished import storage_error
@@ -53,7 +53,7 @@ class ModelKeeper:
         self.folder = folder
         self._runs, self._request = folder / _UNFINISHED, request
         self._scores: dict[str, float] = {}
-        other_place = "--save-model NEW_FOLDER"
+        other_place = use("save_model", "NEW_FOLDER")
         try:
             check_writable(folder)
         except NotADirectoryError:
@@ -110,7 +110,7 @@ class ModelKeeper:
         saved = self._saved()
         try:
             if saved.get("run", name) != name:
-                raise EmmsError(f"{self.folder} holds the model of another run", "--save-model NEW_FOLDER")
+                raise EmmsError(f"{self.folder} holds the model of another run", use("save_model", "NEW_FOLDER"))
             if self.path(name).is_dir():
                 for file, content in files.items():
                     write_atomic(self.path(name) / file, content)
@@ -169,7 +169,7 @@ def check_push(id: str | None) -> None:
     """Check before anything runs that a model may be uploaded: the account, its rights, the connection."""
     if id is not None:
         account = who_am_i()
-        require_push(account, id, "model", instead=f"--push-to-hub {account.name}/{id.rpartition('/')[2]}")
+        require_push(account, id, "model", instead=use("push_to_hub", f"{account.name}/{id.rpartition('/')[2]}"))
 
 
 def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:

@@ -120,7 +120,7 @@ def load_splits(
                 )
         except EmmsError as error:
             if error.__cause__ is not None:  # the network or a file failed: other rows would be another test
-                raise EmmsError(f"the split {split} cannot be read: {error.message}", error.hint) from error
+                raise EmmsError(f"the split {split} cannot be read: " + error.problem, error.remedy) from error
             notes.append(f"split {split} is not used for {name}: {error.message}")
     if "validation" in evaluated and "test" not in evaluated:
         # Its rows were held out by the dataset's authors: they are the better test.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
@@ -54,6 +54,6 @@ class Transcriber:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise EmmsError(f"memory ran out while {self._plan.repo.id} transcribed", "--device cpu") from error
+            raise EmmsError(f"memory ran out while {self._plan.repo.id} transcribed", use("device", "cpu")) from error
         counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
         return np.array(counts, np.float64)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.files import locked
 
 _SEAL = "digest.json"
@@ -31,7 +31,9 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return StorageError(
         f"{path} cannot be written: {reason}",
-        "free some space, or name another folder (HF_EMMS_CACHE=/FOLDER, --save-model FOLDER); finished runs are kept",
+        "free some space, or name another folder (HF_EMMS_CACHE=/FOLDER, "
+        + use("save_model", ...)
+        + "); finished runs are kept",
     )
 
 

@@ -56,7 +56,7 @@ def check(text: Text, *, names_flags: bool = False) -> None:
         if isinstance(part, tuple):
             for use in part:
                 check_use(use)
-        elif not (names_flags or _COMMAND.search(part) or True):
+        elif not (names_flags or _COMMAND.search(part)):
             assert not _FLAG.search(part), f"{part!r} spells a flag; `use` refers to a setting"
 
 
