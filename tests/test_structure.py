@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
+import hf_emms.heads
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.tasks import TASKS
 from tests import ROOT
@@ -142,6 +143,19 @@ def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
         if by_task.search(line) or by_kind.search(line)
     ]
     assert asking == []
+
+
+def test_only_tasks_and_heads_name_a_head():
+    heads = "|".join(name for name in vars(hf_emms.heads) if name.endswith("Head") and name != "Head")
+    asking = re.compile(rf"\b({heads})\b|isinstance\(.*\bHead\b|IGNORED = -100")
+    naming = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in modules()
+        if folder_of(path) not in ("tasks", "heads")
+        for line in path.read_text().splitlines()
+        if asking.search(line)
+    ]
+    assert naming == []
 
 
 def test_names_say_what_they_hold():

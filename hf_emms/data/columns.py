@@ -40,6 +40,7 @@ from hf_emms.data.column_types import (
 from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError, together, use
+from hf_emms.heads.split import IGNORED
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
@@ -50,8 +51,6 @@ _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by name (images by type), classes by type, any column by type.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
 _MAX_NAMED = 6
-# The label that losses ignore, as in torch and transformers.
-_IGNORED = -100
 
 
 class SeveralTasksError(EmmsError):
@@ -155,7 +154,7 @@ class RowSchema:
             return None
         if isinstance(value, float) and self.label_type == "integer":
             value = int(value) if value == value else ""  # an empty cell among numbers
-        if value == _IGNORED and self.label_type in ("integer", "integers"):
+        if value == IGNORED and self.label_type in ("integer", "integers"):
             return None
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
