@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, install_command, redacted
+from hf_emms.errors import EmmsError, install_command, redacted, use
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
@@ -64,7 +64,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     """
     check_ranking(ranking)
     if leaderboard is not None and not isinstance(leaderboard, str):
-        raise EmmsError(f"leaderboard is {leaderboard!r:.80}; it must be a Space", 'leaderboard="ORG/NAME"')
+        raise EmmsError(f"leaderboard is {leaderboard!r:.80}; it must be a Space", use("leaderboard", "ORG/NAME"))
     if checkpoint is None:
         return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)])
     return card_section("model", [checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)])

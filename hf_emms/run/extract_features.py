@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, use
 from hf_emms.features.device import in_order
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import INPUT_KINDS, InputKind, UnusableError
@@ -57,7 +57,7 @@ def extract_features(
     with saved_models(checkpoint) as (saved, _):
         ids = saved if isinstance(saved, list) else [saved]
         if len(ids) != 1:
-            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", 'checkpoint="ORG/NAME"')
+            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", use("checkpoint", "ORG/NAME"))
         repo = hub.resolve(str(ids[0]), "model")
         plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
         extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=(layer,))

@@ -145,7 +145,7 @@ def embed_labels(
     check_type("device", device, str)
     names = names_of("encoders", encoders)
     if not names:
-        raise EmmsError("no label encoder was named", 'encoders="demo" takes those that ship with hf-emms')
+        raise EmmsError("no label encoder was named", use("encoders", "demo") + " takes those that ship with hf-emms")
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
     if not len(array) or not all(isinstance(text, str) for text in array):
         raise EmmsError("embed_labels needs texts, one a row", "texts=[names[id] for id in class_ids]")
