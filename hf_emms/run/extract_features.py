@@ -1,4 +1,4 @@
-"""The features of a checkpoint as an array, for scores of one's own."""
+"""The features of a checkpoint as an array, for scores of the user's."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def extract_features(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> np.ndarray:
-    """The features that a checkpoint gives for inputs, as rankings see them at one layer.
+    """Return a checkpoint's features of inputs, as rankings use them at a layer.
 
     Args:
         checkpoint: a Hub model id (``ORG/NAME[@REVISION]``), a folder or a model in memory, as in `rank`.
         inputs: N texts or pictures of PIL.
-        layer: "last" (what the table of architectures names), "mean" over all hidden layers, or the number of one.
+        layer: "last" (the pooling of the table of architectures), "mean" over all hidden layers, or a layer's number.
         device: as for `rank`, like the arguments that follow.
         dtype: precision of the checkpoint.
         batch_size: inputs a batch; chosen by default.
@@ -43,7 +43,7 @@ def extract_features(
         trust_remote_code: run code from the checkpoint's repository.
 
     Returns:
-        float32 (N, D1), a row an input, in their order.
+        float32 (N, D1), a row for each input, in order.
 
     Raises:
         EmmsError: inputs of no kind that checkpoints read, or a checkpoint that cannot be used.
@@ -69,7 +69,7 @@ def extract_features(
 
 
 def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
-    """The kind of the inputs, and their contents."""
+    """Return the kind of the inputs, and their contents."""
     import datasets
 
     hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'

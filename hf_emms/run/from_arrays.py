@@ -26,10 +26,10 @@ from hf_emms.scoring.moments import Moments
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# What rankings are ordered by, and of moments, which have no rows to find neighbours among.
+# The estimator that orders rankings, and the estimator of moments, which have no rows to find neighbours among.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
 _OF_MOMENTS = "emms"
-# Of files of moments.
+# The format of files of moments.
 _FORMAT = 1
 
 _NAMES_HINT = 'class_names=dataset.features["label"].names says what the ids mean'
@@ -45,21 +45,21 @@ def emms(
     folds: int = 5,
     seed: int = 0,
 ) -> EmmsResult:
-    """EMMS of one set of features: how well they explain the labels. Higher is better, 0 is perfect.
+    """Return the EMMS of a set of features: how well they explain the labels. Higher is better, 0 is perfect.
 
     With standardised features X (N, D1) and F-labels Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over
     W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3; the default and "emms" take the
     residual of rows that were held out.
 
     Args:
-        features: (N, D1), numpy or torch, one row a sample; or `Moments`, which hold labels and folds already.
+        features: (N, D1), numpy or torch, a row for each sample; or `Moments`, which hold labels and folds already.
         label_embeddings: the F-labels: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; or class
             ids or texts, see `score`.
         method: "emms_knn" (held out, ridge and 3 nearest rows; the default), "emms" (the ridge alone; the default of
             moments), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the official function
             without its factor D2²) or "emms_alternating" (the paper's Algorithm 1).
-        encoders: what embeds texts, see `embed_labels`.
-        groups: (N,) ids; rows of one group share a fold (five captions of one image). None: rows of equal features do.
+        encoders: of texts, see `embed_labels`.
+        groups: (N,) ids; rows of a group share a fold (five captions of an image). None: rows of equal features do.
             Give every checkpoint the same ids to compare all of them on the same folds, if only range(N).
         folds: folds of the held-out score, at least 2 (ignored by the other methods).
         seed: seed of the assignment of groups to folds.
@@ -91,7 +91,7 @@ def score(
     folds: int = 5,
     seed: int = 0,
 ) -> Score:
-    """The score of one set of features by any estimator, by EMMS an `EmmsResult`; higher is better.
+    """Return the score of a set of features by any estimator, by EMMS an `EmmsResult`; higher is better.
 
     Args:
         features: as for `emms`; moments are for estimators that need sums only.
@@ -100,7 +100,7 @@ def score(
             the one-hot code.
         estimator: a name: "emms_knn" (the default), "emms" (the default of moments), "emms_exact", "emms_one_pass",
             "emms_alternating", "logme", "logme_flabels", "logme_common", "hscore", "knn", or that of a plugin.
-        encoders: what embeds texts, see `embed_labels`.
+        encoders: of texts, see `embed_labels`.
         groups: as for `emms`.
         folds: as for `emms`.
         seed: as for `emms`.
@@ -122,7 +122,7 @@ def score(
 def embed_labels(
     texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
 ) -> LabelTable:
-    """The F-labels of label texts: each encoder embeds each distinct text once.
+    """Return the F-labels of label texts: each encoder embeds each distinct text once.
 
     Args:
         texts: N texts: class names, captions, answers.
@@ -148,12 +148,12 @@ def embed_labels(
         raise EmmsError("no label encoder was named", use("encoders", "demo") + " takes those that ship with hf-emms")
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
     if not len(array) or not all(isinstance(text, str) for text in array):
-        raise EmmsError("embed_labels needs texts, one a row", "texts=[names[id] for id in class_ids]")
+        raise EmmsError("embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]")
     return table_for(array, encoders=names, device=device)
 
 
 def save_moments(moments: Moments, path: str | Path) -> None:
-    """Writes moments to one .npz file, whole or not at all.
+    """Write moments to an .npz file, whole or not at all.
 
     Raises:
         EmmsError: the file cannot be written.
@@ -169,7 +169,7 @@ def save_moments(moments: Moments, path: str | Path) -> None:
 
 
 def load_moments(path: str | Path) -> Moments:
-    """Reads what `save_moments` wrote, which runs no code.
+    """Return the moments of a file that `save_moments` wrote; no code is run.
 
     Raises:
         EmmsError: not such a file, or written by another version.
@@ -202,7 +202,7 @@ def _score(
 
 
 def names_of(argument: str, value: Any) -> tuple[str, ...]:
-    """What an argument names: nothing, one thing or several."""
+    """Return the names in an argument, which may be None, a name or several."""
     several = (value,) if isinstance(value, str) else value or ()
     names: tuple[Any, ...] = tuple(several) if isinstance(several, Iterable) else (None,)
     if not all(isinstance(name, str) for name in names):
@@ -224,7 +224,7 @@ def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:
 
 
 def _ids_or_texts(labels: Any) -> np.ndarray | None:
-    """Class ids, int64 (N,), or texts, object (N,); None of anything else."""
+    """Return class ids as int64 (N,), or texts as object (N,); None for other labels."""
     try:
         array = as_numpy(labels)
     except ValueError:  # F-labels of different widths
@@ -246,11 +246,11 @@ def table_for(
     device: str = "auto",
     name: str = "labels",
 ) -> LabelTable:
-    """One code a row and one embedding a distinct label; without encoders and table, the one-hot code of its class.
+    """Return the table of labels by encoders, or by a table at hand; without either the one-hot codes of classes.
 
     Args:
         labels: class ids, int64 (N,), or texts, object (N,).
-        encoders: presets or ids of text encoders, each of which makes one F-label.
+        encoders: presets or ids of text encoders, each of which makes an F-label.
         label_table: embeddings at hand: a `LabelTable`, a mapping from text to (D2,) or (K, D2), an array (U, D2) or
             (U, K, D2), or a list of K arrays (U, D2_k).
         class_names: the text of every class id.
@@ -327,7 +327,7 @@ def _embed(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
 
 
 def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
-    """K tables (U, D2_k), and the U texts where they are known."""
+    """Return K tables (U, D2_k), and the U texts, or () without texts."""
     texts = tuple(class_names or ())
     if isinstance(value, LabelTable):
         return value.tables, value.texts or texts
@@ -344,7 +344,7 @@ def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tu
     try:
         array = f_labels(as_numpy(value))
     except ValueError:
-        raise EmmsError("label_table is ragged: its rows differ in length", "every text needs one width") from None
+        raise EmmsError("label_table is ragged: its rows differ in length", "every text needs the same width") from None
     if array.ndim not in (2, 3):
         raise EmmsError(
             f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",

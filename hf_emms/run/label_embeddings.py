@@ -1,4 +1,4 @@
-"""Label embeddings (F-labels): label texts through the same forward that makes features of texts."""
+"""Label embeddings (F-labels): label texts through the same forward pass as texts for features."""
 
 from __future__ import annotations
 
@@ -42,12 +42,11 @@ def embed_texts(
 ) -> np.ndarray:
     """Return the embeddings of label texts by one encoder: its F-labels.
 
-    The mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or what a
-    sentence-transformers repository defines. A row depends on its text alone, not on its batch.
+    They are the mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or as a
+    sentence-transformers repository defines them. A row depends on its text alone, not on its batch.
 
-    Of U texts the embeddings are float32 (U, D2), in their order. `on_note` is called with what a user should know,
-    e.g. how many texts were cut at the encoder's limit. Without a pool, where encoders stay loaded by their id, device
-    and dtype, it is loaded for this call.
+    `on_note` is called with notes for the user, e.g. how many texts were cut at the encoder's limit. In a pool encoders
+    stay loaded by their id, device and dtype; without a pool the encoder is loaded for this call.
     """
     if not texts:
         raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
@@ -68,7 +67,7 @@ def embed_texts(
 def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
     """Return the F-labels of the sample's rows; numbers are one more F-label.
 
-    The embeddings are what each encoder makes of the distinct label texts; by default they are made here.
+    `embeddings` are those of the distinct label texts by each encoder; by default they are computed here.
     """
     sample = plan.sample
     if embeddings is None:
@@ -90,7 +89,7 @@ def label_names(plan: Plan) -> tuple[str, ...]:
 def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = None) -> np.ndarray:
     """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), from the cache if it can.
 
-    The encoder stays loaded in the pool; without one it is loaded for this call.
+    The encoder stays loaded in the pool; without a pool it is loaded for this call.
     """
     texts, options = plan.sample.label_texts, plan.options.running
     cache, progress = plan.session.cache, plan.session.progress
@@ -140,7 +139,7 @@ def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
 
 
 def _check_embeddings(encoder: str, table: np.ndarray) -> None:
-    """Refuses label embeddings (U, D2) that cannot tell labels apart."""
+    """Refuse label embeddings (U, D2) that cannot tell labels apart."""
     problem = None
     if not np.isfinite(table).all():
         problem = "gives NaN or infinite label embeddings; its weights may be damaged"

@@ -1,4 +1,4 @@
-"""Models in memory, ranked as what they are saved as: a folder that any engine can load."""
+"""Models in memory, which are saved and ranked as folders that any engine can load."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking
 
-# Of an image processor or a tokenizer.
+# Files of an image processor or a tokenizer.
 _PROCESSOR_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
 @contextmanager
 def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """The checkpoints that `hf_emms.rank` takes, with folders, deleted at the end, in place of models in memory.
+    """Give the block checkpoints with folders in place of models in memory, and folder → the model's name.
 
-    Also yields folder → the model's name in the ranking. A dictionary names the models.
+    The folders are deleted when the block ends. A dictionary names the models.
 
     Raises:
-        EmmsError: a model that does not say what it reads with, or a dictionary of anything but models.
+        EmmsError: a model without its tokenizer or processor, or a dictionary with other values than models.
     """
     titles: dict[int, str] = {}
     if isinstance(checkpoints, Mapping):
@@ -60,7 +60,7 @@ def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def renamed(ranking: Ranking, names: Mapping[str, str]) -> Ranking:
-    """The ranking with models by their names instead of their folders."""
+    """Return the ranking with models by their names instead of their folders."""
     rows = tuple(
         msgspec.structs.replace(row, checkpoint=names.get(row.checkpoint, row.checkpoint)) for row in ranking.rows
     )
@@ -68,7 +68,7 @@ def renamed(ranking: Ranking, names: Mapping[str, str]) -> Ranking:
 
 
 def _is_model(checkpoint: Any) -> bool:
-    """Whether it is a model in memory, recognised without importing the library that it is of."""
+    """Return whether a checkpoint is a model in memory, without importing its library."""
     if isinstance(checkpoint, tuple):
         return len(checkpoint) > 1 and _is_model(checkpoint[0]) and all(map(_is_processor, checkpoint[1:]))
     if not hasattr(checkpoint, "save_pretrained"):
@@ -85,7 +85,7 @@ def _is_sentence_transformer(checkpoint: Any) -> bool:
 
 
 def _model(checkpoint: Any) -> Any:
-    """The model itself: of a pipeline, a tuple with processors, or a model of sentence-transformers it is a part."""
+    """Return the model in a pipeline, a tuple with processors, or a model of sentence-transformers."""
     if isinstance(checkpoint, tuple):
         return checkpoint[0]
     if _is_sentence_transformer(checkpoint):

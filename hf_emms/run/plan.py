@@ -1,4 +1,4 @@
-"""What a ranking will run on, resolved and pinned before anything runs."""
+"""The plan of a ranking: its data, checkpoints and encoders, resolved and pinned before anything runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from hf_emms.tasks import TASKS, Task, get_task
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
-# Part of the key of every finished row: raise it when the same inputs give another row.
+# Part of the key of every finished row: raise it when the same inputs give a different row.
 ROW_VERSION = 9
 
 # Checkpoints that are looked up at the same time.
@@ -55,7 +55,7 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class Session:
-    """What a ranking and the fine-tuning of its best checkpoints share."""
+    """The options, dataset, cache and engine that a ranking and the fine-tuning of its best checkpoints share."""
 
     options: Options
     progress: Progress
@@ -95,7 +95,7 @@ class Session:
     def train_all(
         self, work: FineTuning, jobs: Sequence[TrainingJob]
     ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-        """A `TrainAll`: where the options say."""
+        """Yield each job with its finished run, trained by the engine of the options."""
         if self.options.engine != "ray":
             return train_here(work, jobs)
         from hf_emms.run.engines.ray import train_on_ray
@@ -150,7 +150,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a ranking will run on, everything resolved; for `elsewhere` see `KnownRankings.elsewhere`."""
+    """The resolved plan of a ranking; for `elsewhere` see `KnownRankings.elsewhere`."""
 
     session: Session
     sample: Sample
@@ -165,7 +165,7 @@ class Plan:
 
     @property
     def to_run(self) -> dict[str, ExtractionPlan]:
-        """Name → how features are made, of the checkpoints that have no row yet."""
+        """Name → plan of the features, for the checkpoints that have no row yet."""
         return {each.id: each.extraction for each in self.candidates if each.extraction and each.row is None}
 
 
@@ -238,7 +238,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     """Return the estimators that are asked for, or those of the task where that is the default.
 
     Raises:
-        EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
+        EmmsError: an estimator needs the checkpoint itself, which the task does not offer.
     """
     estimators = options.estimators
     if task.estimators and estimators == DEFAULT_ESTIMATORS:
@@ -297,7 +297,7 @@ def checkpoint_names(
     """Return the ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
 
     Raises:
-        EmmsError: none is asked for, and the task has no list.
+        EmmsError: the options name none, and the task has no list.
     """
     of_preset = preset.checkpoints if preset is not None and preset.task == task_id else ()
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))

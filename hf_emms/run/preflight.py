@@ -1,4 +1,4 @@
-"""What a run costs and what it will meet, found before it starts: nothing is run, and no weights are downloaded."""
+"""The costs and problems of a run before it starts: nothing is run, and no weights are downloaded."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 _GPU_SPEEDUP = 100
-# What a row takes in small batches besides arithmetic: of a small model nearly all.
+# Seconds for a row in small batches besides arithmetic: for a small model nearly all of its time.
 _ROW_SECONDS = 0.005
-# The time of shorter runs is mostly that of loading.
+# Shorter runs are dominated by the time of loading, and measure no rate.
 _MIN_SECONDS = 5.0
 _MAX_RANKINGS = 50
 _BYTES_PER_PARAMETER = 4
 
 
-# ---- what it costs ---------------------------------------------------------------------------------------------
+# ---- costs -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one checkpoint or encoder costs.
+    """The cost of a checkpoint or encoder.
 
     Attributes:
-        files: number of files that are needed.
-        bytes: to download; `cached` ones are on this machine already.
+        files: number of needed files.
+        bytes: to download; `cached` bytes are on this machine already.
         seconds: of computing features, by the `Rate`; None for an encoder.
-        problem: why the rest cannot be told.
+        problem: why the other fields are unknown.
         weights: bytes of the weights.
         memory: bytes that its short run takes, by its configuration; None where there is none.
     """
@@ -72,7 +72,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds for one input and one parameter, and where the number comes from."""
+    """Seconds per input and parameter, and the source of the number in words."""
 
     seconds: float
     source: str
@@ -131,7 +131,7 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
 
 
 def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
-    """About how long checkpoints take, and how much memory their short runs."""
+    """Return in words about how long checkpoints take, and how much memory their short runs."""
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     memory = max((cost.memory for cost in costs.values() if cost.memory is not None), default=None)
     of_memory = "" if memory is None else f"; a short run takes up to {format_bytes(memory)} of memory"
@@ -150,7 +150,7 @@ def _total(files: Iterable[RepoFile]) -> int:
 
 
 def _earlier_rankings() -> list[Ranking]:
-    """The latest rankings that the command line has saved."""
+    """Return the latest rankings that the command line has saved."""
     paths = sorted((default_root() / "rankings").glob("*.json"), key=lambda path: path.stat().st_mtime)
     rankings = []
     for path in paths[-_MAX_RANKINGS:]:
@@ -161,15 +161,15 @@ def _earlier_rankings() -> list[Ranking]:
     return rankings
 
 
-# ---- what it will meet -----------------------------------------------------------------------------------------
+# ---- problems --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a run will meet.
+    """A problem of a run.
 
     Attributes:
-        what: which part of the run: "results", "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or
+        what: the part of the run: "results", "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or
             "settings".
         fatal: whether the run could not start; otherwise a checkpoint will be a failed row.
     """
@@ -185,7 +185,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Machine:
-    """Free bytes on the disk of the Hub's cache, the bytes of memory in all, and where that cache is."""
+    """Free bytes on the disk of the Hub's cache, all bytes of memory, and the cache's folder."""
 
     disk: int
     memory: int
@@ -202,9 +202,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Preflight:
-    """A plan with its costs, and every problem; without a plan where none could be made.
+    """A plan with its costs and problems; the plan is None where it could not be made.
 
-    `fine_tuning` is what confirming will take at most, in words.
+    `fine_tuning` is the most time and memory that confirming will take, in words.
     """
 
     plan: Plan | None
@@ -219,7 +219,7 @@ class Preflight:
 
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:
-    """Plans a run and lists what it will meet: of the dataset, every encoder and checkpoint, disk and memory."""
+    """Return the plan of a run with the problems of dataset, encoders, checkpoints, disk and memory."""
     try:
         planned = plan(options, progress)
     except EmmsError as error:
@@ -246,7 +246,7 @@ def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
 
 
 def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
-    """What confirming will take if the largest checkpoints are the best."""
+    """Return in words what confirming will take if the largest checkpoints are the best."""
     from hf_emms.features.device import choose_device
 
     options, session, task = planned.options, planned.session, planned.sample.task
@@ -306,13 +306,13 @@ def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) 
             yield Problem(
                 f"{kind} {repo.id}",
                 f"its weights are {format_bytes(cost.weights)}, more than the {format_bytes(machine.memory)} of memory",
-                f"choose a smaller one, or {use('engine', 'jobs')} with larger hardware",
+                f"choose a smaller checkpoint, or {use('engine', 'jobs')} with larger hardware",
                 fatal=kind == "label encoder",
             )
 
 
 def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
-    """Every part of a plan by itself, where the first problem of the plan hides the others."""
+    """Yield the problems of a plan's parts, each made by itself: the first problem of a plan hides the others."""
     problems: list[Problem] = []
     samples: list[Sample] = []
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None

@@ -24,24 +24,24 @@ from hf_emms.ranking.progress import Progress
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
-# What hf-emms jobs lists.
+# The label of the jobs that hf-emms jobs lists.
 LABELS = {"app": "hf-emms"}
-# Where a bucket is mounted.
+# The folder in which a bucket is mounted.
 _CACHE = "/hf-emms-cache"
-# What a job needs besides hf-emms to fine-tune the best checkpoints.
+# Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("accelerate", "peft", "sacrebleu")
 
 
 @dataclass(frozen=True)
 class JobSettings:
-    """How a job is run.
+    """The settings of a Hugging Face Job.
 
     Attributes:
         results_repo: "ORG/emms-results": the dataset that the ranking is published in and read from; created if needed.
         flavor: of the hardware.
         timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
-        package: what the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
-        bucket: "ORG/NAME" of a bucket that keeps the cache, features above all, for later jobs; None: none is kept.
+        package: that the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
+        bucket: "ORG/NAME" of a bucket that keeps the cache, features above all, for later jobs; None keeps no cache.
     """
 
     results_repo: str
@@ -59,7 +59,7 @@ class JobSettings:
 
 
 def check_job(engine: str, job: JobSettings | None) -> None:
-    """Raises unless a job has settings, and only a job."""
+    """Raise unless a job has settings, and only a job."""
     if engine == "jobs" and job is None:
         raise EmmsError(
             use("engine", "jobs") + " needs to know where results come back", "job=JobSettings('ORG/emms-results')"
@@ -69,7 +69,7 @@ def check_job(engine: str, job: JobSettings | None) -> None:
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
-    """The job that does what the options ask for."""
+    """Return the job that makes the ranking of these options."""
     if options.save_model is not None:
         raise EmmsError(
             "a job's folders are gone when it ends", use("push_to_hub", "ORG/NAME") + " instead of " + use("save_model")
@@ -81,7 +81,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
 def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
-    """The job of a command that publishes its results, of words after ``hf-emms``; it needs these packages, too."""
+    """Return the job of a command (words after ``hf-emms``) that publishes its results, with further packages."""
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", *words)
@@ -104,7 +104,7 @@ def command_spec(
 
 
 def price(settings: JobSettings) -> tuple[Hardware, float]:
-    """The hardware, and what the job costs at most, in USD."""
+    """Return the hardware, and what the job costs at most, in USD."""
     flavors = hub.hardware()
     if settings.flavor not in flavors:
         raise EmmsError(
@@ -115,7 +115,7 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
 
 
 def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
-    """Starts a job, once everything has been checked that can be, and waits for it.
+    """Check everything that can be checked, start a job, wait for it, and return its rankings.
 
     `progress` receives the lines of its log; `pushes_to` is the model repository that it writes, if any. The rankings
     are as they were published: with the checkpoints that others ranked under the same settings.
@@ -176,13 +176,13 @@ def _read(published: PublishedRanking) -> Ranking:
 
 
 def publish(ranking: Ranking, results_repo: str) -> str:
-    """Publishes a ranking; returns the line that says where, in a job as a record."""
+    """Publish a ranking and return a line with its address; in a job it is a record."""
     results.publish([ranking], results_repo)
     return PublishedRanking.of(results_repo, ranking).line
 
 
 def rank_argv(options: Options) -> list[str]:
-    """The words after ``hf-emms rank``; raises where they name something that only this machine has."""
+    """Return the words after ``hf-emms rank``; an EmmsError where they name something that only this machine has."""
     for kind, id in _names(options):
         if not isinstance(id, str) or hub.on_this_machine(id):
             named = id if isinstance(id, str) else "a Dataset in memory"

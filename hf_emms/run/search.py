@@ -25,11 +25,11 @@ from hf_emms.hub import (
 )
 from hf_emms.tasks import Task
 
-# A list is read no further than this, however few of it can be used.
+# The most models of a list that are looked at, however few of them can be ranked.
 MAX_LISTED = 2000
-# Of how many times as many as are asked for the first of each architecture are taken.
+# LOOKED_AT × limit models are scanned to find one for each architecture.
 LOOKED_AT = 3
-# What a forward pass takes beside the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
+# Memory of a forward pass in that of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
 _OVERHEAD = 1.2
 
 
@@ -39,8 +39,8 @@ class ModelSearch:
 
     Attributes:
         task: to rank them for.
-        pipeline_tag: the task they are tagged with; `Task.pipeline_tags` by default.
-        author, text: a user or organisation, and what the id contains.
+        pipeline_tag: their task on the Hub; `Task.pipeline_tags` by default.
+        author, text: a user or organisation, and a part of the id.
         tags: tags that all of them have: libraries, languages, licenses, "base_model:…".
         source: ids to take in this order, in place of what the Hub lists for the task; the other filters hold for them
             as well, `sort` does not.
@@ -48,9 +48,9 @@ class ModelSearch:
         max_memory: bytes that a forward pass may take: the weights in the precision of their files, and a fifth more.
         min_downloads: the fewest downloads in the last 30 days.
         sort, limit: the order, and how many.
-        fold: whether checkpoints of one base model, and copies of the same weights, are one: the first.
-        diverse: whether the first checkpoint of each architecture goes before a second one.
-        on_dropped: called with the id of each that is left out, and the reason.
+        fold: whether only the first of the checkpoints of a base model, and of copies of the same weights, is taken.
+        diverse: whether the first checkpoint of each architecture goes before all second ones.
+        on_dropped: called with the id of each checkpoint that is left out, and the reason.
     """
 
     task: Task
@@ -69,7 +69,7 @@ class ModelSearch:
     on_dropped: Callable[[str, str], None] = lambda id, reason: None
 
     def models(self) -> list[HubModel]:
-        """Checkpoints with their architecture and, where a header names it, their size."""
+        """Yield checkpoints with their architecture and, where a header names it, their size."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
@@ -112,7 +112,7 @@ class ModelSearch:
                 return
             if model.downloads < self.min_downloads:
                 if self.sort == "downloads" and self.source is None:
-                    return  # the next ones have still fewer
+                    return  # the next have still fewer
                 self.on_dropped(model.id, pluralize(model.downloads, "download"))
                 continue
             try:
@@ -135,7 +135,7 @@ class ModelSearch:
                 self.on_dropped(candidate.id, f"near-duplicate of {first}")
 
     def _described(self, model: HubModel) -> HubModel:
-        """The checkpoint with its architecture and size; raises, with the reason, if it cannot be ranked."""
+        """Return the checkpoint with its architecture and size; an error with the reason if it cannot be ranked."""
         if not weight_files(model.files):
             raise EmmsError("no weights for PyTorch")
         if model.gated and not logged_in():
@@ -154,7 +154,7 @@ class ModelSearch:
 
 
 def _same_weights(model: HubModel, other: HubModel) -> bool:
-    """Whether they are copies as far as the Hub says."""
+    """Return whether two models have the same weights as far as the Hub tells."""
     try:
         first, second = (weight_hashes(copy, weight_files(copy.files)) for copy in (model, other))
     except EmmsError:

@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
 _PLAN_SUFFIXES = (".yaml", ".yml", ".json")
-# That of libyaml, where PyYAML has it, is fast and refuses what is nested too deep.
+# The loader of libyaml, where PyYAML has it, is fast and refuses deep nesting.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep found.
+    """The results of a sweep.
 
     Attributes:
-        rankings: dataset → its ranking of the checkpoints that were asked for; stored ones may hold others besides.
-        failed: dataset → why it has no ranking, or no new rows, in one line.
+        rankings: dataset → its ranking of the sweep's checkpoints; the stored ranking may hold others besides.
+        failed: dataset → why it has no ranking, or no new rows, in a line.
     """
 
     rankings: dict[str, Ranking]
     failed: dict[str, str]
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Header and lines: a checkpoint's rank on every dataset; = shared, "failed", or nothing.
+        """Return header and lines with a checkpoint's rank on every dataset: "=2" if shared, "failed", or empty.
 
-        Those that are among the best on most datasets come first, then by their mean share of checkpoints above them.
+        The checkpoints among the best on most datasets come first, then by their mean share of checkpoints above them.
         """
         rows = {name: {row.checkpoint: row for row in ranking.rows} for name, ranking in self.rankings.items()}
         checkpoints = dict.fromkeys(row.checkpoint for ranking in self.rankings.values() for row in ranking.rows)
@@ -95,19 +95,19 @@ def sweep(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Ranks checkpoints on many datasets. A checkpoint is loaded once; what has a result already does not run.
+    """Rank checkpoints on many datasets; a checkpoint is loaded once, and cells with a result do not run again.
 
     Each row is stored as soon as it is finished, so that a killed sweep continues where it was. A checkpoint that fails
-    on a dataset is a failed row of it; it runs again in the next sweep. A row is outdated when the checkpoint has a new
-    revision; all rows of a dataset are when that has one.
+    on a dataset is a failed row of it; it runs again in the next sweep. Rows are outdated when their checkpoint or
+    dataset has a new revision.
 
     Args:
-        datasets: names, or dictionaries of a ``dataset`` and settings of its own; or a plan, a YAML file with
-            ``datasets`` and settings for all of them.
+        datasets: names, or dictionaries of a ``dataset`` and its settings; or a plan, a YAML file with ``datasets`` and
+            settings for all of them.
         checkpoints: as for `rank`; by default each dataset's or task's list.
-        output: a folder for the rankings, one JSON file each.
+        output: a folder for the rankings, a JSON file each.
         results_repo: "ORG/emms-results": a results dataset in place of the folder.
-        engine: "local", "ray" (a checkpoint is a task) or "jobs" (the sweep as one Hugging Face Job).
+        engine: "local", "ray" (a checkpoint is a task) or "jobs" (the sweep is a Hugging Face Job).
         ray_address: as for `rank`.
         job: hardware of the job; its results dataset is that of the sweep.
         progress: receives events; the name of a cell is "CHECKPOINT on DATASET".
@@ -132,20 +132,20 @@ def sweep(
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
-    """The results dataset, or without one the folder."""
+    """Return the results dataset, or without one the folder."""
     if not isinstance(output, str | os.PathLike):
         raise EmmsError(f"output is {output!r:.80}; it must be a folder", use("output", DEFAULT_RESULTS))
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------------
+# ---- options ---------------------------------------------------------------------------------------------------
 
 
 def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[str, Options]:
-    """The options of each dataset, by the dataset's name in the sweep: with its config and split, where these are set.
+    """Return the options of each dataset by its name in the sweep, which has its config and split where these are set.
 
-    A text that begins with "{" is a plan itself. The settings win over those of a plan for all datasets, and not over a
-    dataset's own.
+    A text that begins with "{" is a plan itself. The settings win over those of a plan for all datasets, but not over
+    those of a dataset.
     """
     if isinstance(datasets, str | os.PathLike):
         of_plan = _read_plan(os.fspath(datasets))
@@ -156,9 +156,11 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
         raise EmmsError(f"datasets is {datasets!r}; it must be names or a plan", use("datasets", ["NAME", "NAME"]))
     options_of: dict[str, Options] = {}
     for entry in entries:
-        own = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
-        _check_names(own, settings)
-        options = Options.of(**{name: _none_for_zero(name, value) for name, value in {**settings, **own}.items()})
+        entry_settings = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
+        _check_names(entry_settings, settings)
+        options = Options.of(
+            **{name: _none_for_zero(name, value) for name, value in {**settings, **entry_settings}.items()}
+        )
         name = " ".join(filter(None, (str(options.dataset), options.config, options.split)))
         if name in options_of:
             raise EmmsError(f"{name} is listed twice", "list it once, or tell them apart by config or split")
@@ -171,12 +173,12 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
 
 
 def _none_for_zero(name: str, value: Any) -> Any:
-    """A plan has 0 where the command line has it: for all rows."""
+    """Return a value of a plan with None in place of 0, which there and on the command line means all rows."""
     return None if SETTINGS[name].zero_is_none and value == 0 and value is not False else value
 
 
 def _columns_gathered(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with ``text_column`` and its like in `columns`."""
+    """Return the settings, with ``text_column`` and similar settings in `columns`."""
     by_role = {name: value for name, value in settings.items() if str(name).endswith("_column")}
     others = {name: value for name, value in settings.items() if name not in by_role}
     return others | {"columns": with_role_columns(others.get("columns"), by_role)} if by_role else others
@@ -197,26 +199,28 @@ def _read_plan(source: str) -> dict[str, Any]:
     return content
 
 
-def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
-    if not isinstance(own.get("dataset"), str | os.PathLike):
-        fields = ", ".join(f"{name}: {value!r}" for name, value in own.items() if isinstance(value, str | int | float))
+def _check_names(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    if not isinstance(entry.get("dataset"), str | os.PathLike):
+        fields = ", ".join(
+            f"{name}: {value!r}" for name, value in entry.items() if isinstance(value, str | int | float)
+        )
         raise EmmsError(f"a dataset of the sweep has no name: {{{fields:.200}}}", "- dataset: NAME")
-    for name in {**own, **shared}:
+    for name in {**entry, **shared}:
         setting = SETTINGS.get(str(name))
         if setting is None:
             hint = unknown_setting(str(name)).remedy
-            raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", hint)
+            raise EmmsError(f"{entry['dataset']}: there is no setting {name!r}", hint)
         if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
-        if setting.sweep == "whole" and name in own:
-            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", use(name))
+        if setting.sweep == "whole" and name in entry:
+            raise EmmsError(f"{entry['dataset']}: {name} is for the whole sweep", use(name))
 
 
 # ---- as a job --------------------------------------------------------------------------------------------------
 
 
 def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpec:
-    """The job that does the whole sweep, its plan among the words of its command."""
+    """Return the job that does the whole sweep, its plan among the words of its command."""
     for options in options_of.values():
         ranking_job.rank_argv(options)
     entries = [
@@ -226,12 +230,12 @@ def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpe
     first, *others = entries
     shared = {name: value for name, value in first.items() if all(entry.get(name) == value for entry in others)}
     shared.pop("dataset", None)
-    own = [{name: value for name, value in entry.items() if name not in shared} for entry in entries]
-    return ranking_job.command_spec(("sweep", json.dumps({**shared, "datasets": own})), settings)
+    entries = [{name: value for name, value in entry.items() if name not in shared} for entry in entries]
+    return ranking_job.command_spec(("sweep", json.dumps({**shared, "datasets": entries})), settings)
 
 
 def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progress: Progress) -> Sweep:
-    """Sweeps in a Hugging Face Job and waits for it."""
+    """Run a sweep as a Hugging Face Job, wait for it, and return its results."""
     rankings = {}
     for ranking in ranking_job.run(job_spec(options_of, settings), settings, progress):
         names = [
@@ -252,13 +256,13 @@ def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progr
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep will run, everything resolved.
+    """The resolved plan of a sweep.
 
     Attributes:
-        plans: dataset → what its ranking needs; checkpoints that have a result are not among its candidates.
-        checkpoints: dataset → those that were asked for.
+        plans: dataset → the plan of its ranking, whose candidates are the checkpoints without a result.
+        checkpoints: dataset → all of its checkpoints.
         stored: dataset → its ranking so far.
-        failed: dataset → why it cannot be used, in one line.
+        failed: dataset → why it cannot be used, in a line.
         done: how many cells have a result already.
     """
 
@@ -270,12 +274,12 @@ class SweepPlan:
 
     @property
     def cells(self) -> int:
-        """How many checkpoints run on how many datasets, in all."""
+        """How many cells, pairs of a checkpoint and a dataset, will run."""
         return sum(len(plan.to_run) for plan in self.plans.values())
 
 
 class _DatasetProgress(Silent):
-    """The progress of one dataset's cells, which are named after both."""
+    """The progress of the cells of a dataset, which are named after checkpoint and dataset."""
 
     def __init__(self, progress: Progress, dataset: str) -> None:
         self._progress = progress
@@ -298,7 +302,7 @@ class _DatasetProgress(Silent):
 
 
 def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
-    """Reads every dataset, and finds out what of it has a result."""
+    """Return the plan of a sweep: every dataset is read, and the cells with a result are left out."""
     plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
     checkpoints = dict[str, tuple[str, ...]]()
     resolver = functools.cache(find_model)
@@ -332,7 +336,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
 
 
 def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
-    """What each checkpoint and encoder costs over all datasets, and how many cells of a checkpoint run."""
+    """Return the cost of each checkpoint and encoder over all datasets, and the number of cells of each checkpoint."""
     seconds: dict[Repo, float] = {}
     cells: dict[Repo, int] = {}
     options: dict[Repo, RunOptions] = {}
@@ -346,8 +350,8 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
         if to_run:
             options |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
     costs = {
-        repo: cost_of(repo, own, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
-        for repo, own in options.items()
+        repo: cost_of(repo, options, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
+        for repo, options in options_by_repo.items()
     }
     return costs, cells
 
@@ -356,7 +360,7 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
 
 
 def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> Sweep:
-    """Runs what a sweep lacks; every finished row is stored before the next cell starts."""
+    """Run the cells of a plan and return the results; every finished row is stored before the next cell starts."""
     rankings, failed = dict(planned.stored), dict(planned.failed)
     plans = {name: each for name, each in planned.plans.items() if each.candidates}
     progress.expect(planned.cells, "cells")
@@ -386,13 +390,13 @@ def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> S
 
 
 def _only(ranking: Ranking, checkpoints: Collection[str]) -> Ranking:
-    """The ranking of some of its checkpoints."""
+    """Return the ranking with only some of its checkpoints."""
     rows = [row for row in ranking.rows if row.checkpoint in checkpoints]
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
 def _label_tables(plans: Mapping[str, Plan], failed: dict[str, str], progress: Progress) -> dict[str, LabelTable]:
-    """The F-labels of each dataset; an encoder is loaded once for all. Datasets without them are added to `failed`."""
+    """Return the F-labels of each dataset, loading encoders once; datasets without them are added to `failed`."""
     embeddings: dict[tuple[str, Repo], np.ndarray] = {}
     for encoder in dict.fromkeys(encoder for each in plans.values() for encoder in each.encoders):
         with closing(ExtractorPool()) as pool:
@@ -412,7 +416,7 @@ def _label_tables(plans: Mapping[str, Plan], failed: dict[str, str], progress: P
 
 
 def summary(result: Sweep, planned: SweepPlan) -> str:
-    """What a sweep did, in one sentence."""
+    """Return the outcome of a sweep in a sentence."""
     bad = sum(row.error is not None for ranking in result.rankings.values() for row in ranking.rows)
     parts = [
         f"{pluralize(planned.cells, 'cell')} run",

@@ -192,7 +192,7 @@ def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path)
         ("datasets: [{dataset: a, colour: red}]", "a: there is no setting 'colour'"),
         ("{datasets: [a], race: 3}", "race is no setting of a sweep"),
         ("{datasets: [a], confirm: 3}", "confirm is no setting of a sweep"),
-        ("datasets: [{dataset: a, engine: ray}]", "engine is one for the whole sweep"),
+        ("datasets: [{dataset: a, engine: ray}]", "engine is for the whole sweep"),
         ("{datasets: [a], folds: many}", "folds is 'many'"),
     ],
 )

@@ -28,7 +28,7 @@ class EngineInput:
     """Checkpoints, the sample that they run on, and how.
 
     Attributes:
-        checkpoints: name in the ranking → how the checkpoint's features are made, in the order of the plan.
+        checkpoints: name in the ranking → plan of the features, in the order of the ranking's plan.
         labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
     """
 
@@ -43,13 +43,13 @@ class EngineInput:
 
 
 class Engine(Protocol):
-    """Runs checkpoints."""
+    """A way to run checkpoints, here or elsewhere."""
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
-        """Yields one row for each checkpoint of each input, without a rank, as soon as it is finished, in any order.
+        """Yield a row for each checkpoint of each input, without a rank, as soon as it is finished, in any order.
 
-        The caller stores a row before it asks for the next one. A checkpoint that cannot be loaded, run or scored
-        gives a row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
+        The caller stores a row before it asks for the next. A checkpoint that cannot be loaded, run or scored gives a
+        row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
         With each row comes the place of its input. Raises an `EmmsError` if no checkpoint can be run at all.
         """
         ...

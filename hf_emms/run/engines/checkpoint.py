@@ -1,4 +1,4 @@
-"""One checkpoint: from features or moments to scores, and to its row."""
+"""A checkpoint's features or moments become scores, and its row."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Shard:
 
     Attributes:
         inputs: the m inputs, as `InputKind.collect` makes them.
-        rows: int64 (n,): which rows of the sample use them.
-        input_of_row: int64 (n,): which of the m inputs each of them uses.
+        rows: int64 (n,): the rows of the sample that use them.
+        input_of_row: int64 (n,): the number of each of these rows' input among the m inputs.
         groups: uint64 (n,): as in the sample.
     """
 
@@ -66,7 +66,7 @@ def full_shard(sample: Sample) -> Shard:
 
 
 def shard_of(sample: Sample, inputs: slice) -> Shard:
-    """Consecutive inputs of a sample; they are in the order of a hash, so that the first m are a random sample."""
+    """Return consecutive inputs of a sample; in the order of a hash, so that the first m are a random sample."""
     start, stop, _ = inputs.indices(len(sample.inputs))
     rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
     return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
@@ -77,12 +77,12 @@ def shard_of(sample: Sample, inputs: slice) -> Shard:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What a checkpoint gives for m inputs, by layer.
+    """The features of a checkpoint for m inputs, or their moments, by layer.
 
     Attributes:
         features: layer → float32 (m, D1); empty if only moments are needed.
         moments: layer → moments of the rows of these inputs; empty if there are features.
-        refused: layer → why the checkpoint cannot give it, in one line.
+        refused: layer → why the checkpoint lacks it, in a line.
         seconds: wall time, loading included.
         cached: whether all of it came from the cache.
     """
@@ -95,7 +95,7 @@ class Extraction:
     cached: bool = False
 
     def merge(self, other: Extraction) -> Extraction:
-        """Information and seconds of two shards of inputs of one checkpoint, without features and moments."""
+        """Return the information and seconds of two shards of inputs together, without features and moments."""
         return Extraction(
             {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
             refused=self.refused | other.refused,
@@ -113,8 +113,8 @@ def extract(
     """Return the features or moments of a sample's inputs. The checkpoint is loaded only if the cache lacks some.
 
     Where no estimator needs features, and the cache does not keep them, moments are accumulated batch by batch, and no
-    array of all features exists. `on_inputs` is called with the number of inputs after each batch. The pool is one of
-    this checkpoint alone, which stays loaded there.
+    array of all features exists. `on_inputs` is called with the number of inputs after each batch. The pool holds only
+    this checkpoint, which stays loaded there.
     """
     started = time.perf_counter()
     store, layers = FeatureCache(plan, engine_input), engine_input.features.read_layers
@@ -205,7 +205,7 @@ def _batches(
 
 
 class FeatureCache:
-    """The entries of a cache with one checkpoint's features of one sample."""
+    """The entries of a cache with a checkpoint's features of a sample."""
 
     def __init__(self, plan: ExtractionPlan, engine_input: EngineInput) -> None:
         self._cache, self._inputs = engine_input.cache, len(engine_input.sample.inputs)

@@ -1,4 +1,4 @@
-"""One checkpoint after the other, in this process, while the weights of the next ones are downloaded."""
+"""The engine of this process: checkpoints run one after the other, while the next weights are downloaded."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from hf_emms.run.engines.extraction import (
 )
 from hf_emms.scoring.labels import LabelTable
 
-# Checkpoints that may be downloaded before they are needed: a slow one delays none, and an interrupted run leaves
-# little on the disk that nothing uses.
+# Checkpoints that may be downloaded before they are needed: a slow download delays none, and an interrupted run leaves
+# few unused files.
 AHEAD = 2
 _NOTED_SECONDS = 1.0
 
 
 class LocalEngine:
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
-        """See `Engine.rows`.
+        """Yield the rows of checkpoints, see `Engine.rows`.
 
-        A checkpoint is loaded once for all samples of one kind of input. Checkpoints that fit into memory together run
-        on one sample after the other, so that they share its images.
+        A checkpoint is loaded once for all samples of a kind of input. Checkpoints that fit into memory together run on
+        a sample in turn, so that they share its images.
         """
         with prefetch_checkpoints(inputs) as prefetch:
             labels = [engine_input.labels() for engine_input in inputs]
@@ -130,7 +130,7 @@ def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
 
 
 class Prefetch:
-    """Downloads repositories of the Hub in order, one at a time in another thread, at most `AHEAD` before that in use.
+    """A thread that downloads repositories of the Hub in order, at most `AHEAD` before the repository in use.
 
     `on_wait` is called with the id of a repository that has to be waited for.
     """
@@ -158,7 +158,7 @@ class Prefetch:
         self._pool.terminate()
 
     def wait_for(self, repo: Repo) -> None:
-        """Waits until a repository is downloaded, and starts with those after it; raises what `download` raised."""
+        """Wait until a repository is downloaded, and start the next; an error of its `download` is raised here."""
         result = self._running.pop(repo, None)
         if result is None:
             return

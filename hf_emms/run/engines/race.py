@@ -39,18 +39,18 @@ from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
-# Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.
+# Inputs of the first score: with fewer, folds have a few rows, whose scores mean nothing.
 FEWEST_INPUTS = 50
 # Confidence, over folds, that a checkpoint is below on the rows so far, and on all rows as projected. The latter
 # follows from two scores and varies twice as much, but only has to confirm the former.
 CONFIDENCE, CONFIRMED = 0.95, 0.9
 
-# Number of rows and score after each round, the latest one last.
+# Number of rows and score after each round, the latest last.
 History = Sequence[tuple[int, Score]]
 
 
 class RaceEngine:
-    """Runs checkpoints in this process, in rounds, until the best K (`top`) are distinguished on all rows."""
+    """An engine that runs checkpoints here in rounds, until the best K (`top`) are distinguished on all rows."""
 
     def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
         if not estimator.folds:
@@ -66,7 +66,7 @@ class RaceEngine:
         self._top = top
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
-        """See `Engine.rows`; of one sample. Rows of eliminated checkpoints have `Row.n`."""
+        """Yield the rows of checkpoints on a single sample, see `Engine.rows`; eliminated ones have `Row.n`."""
         (engine_input,) = inputs
         for row in self._race(with_shared_pixels(engine_input)):
             yield 0, row
@@ -102,12 +102,12 @@ class RaceEngine:
 
 @dataclass
 class RaceCandidate:
-    """A checkpoint in the race, and what it has shown so far.
+    """A checkpoint in the race with its scores so far.
 
     Attributes:
         inputs: how many inputs have been run.
         rows: how many rows use them.
-        features: float32 (m, D1), one array for each round.
+        features: float32 (m, D1), an array for each round.
         moments: of all rows so far.
         final: the scores of all estimators and notes, once it has seen all rows.
     """
@@ -132,10 +132,10 @@ class _Race:
     pool: ExtractorPool
 
     def advance(self, candidate: RaceCandidate, size: int) -> Row | None:
-        """Runs a candidate on its next inputs, up to so many in all; its row if it has seen all of them or failed."""
+        """Run a candidate up to `size` inputs in all; return its row if it has seen all inputs or failed, else None."""
         inputs = len(self.engine_input.sample.inputs)
         self.engine_input.progress.started(candidate.name, size - candidate.inputs)
-        # A projection needs two scores: the first round has one half way.
+        # A projection needs two scores: the first round has a score half way.
         stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
         failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, stops))
         if failed is not None:
@@ -180,7 +180,7 @@ class _Race:
             store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
 
     def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
-        """Accumulates the features (m, D1) of the next inputs, and scores the candidate on all rows so far."""
+        """Add the features (m, D1) of the next inputs, and score the candidate on all rows so far."""
         started = time.perf_counter()
         shard = shard_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
         moments = moments_of(features, shard, self.labels, self.engine_input.scoring)
@@ -201,7 +201,7 @@ class _Race:
         try:
             scores, _ = self._scores(candidate, (first,))
         except EmmsError:
-            return  # the rows so far may have one label only
+            return  # the rows so far may have a single label
         candidate.history.append((candidate.rows, scores[first]))
 
     def _scores(self, candidate: RaceCandidate, estimators: tuple[str, ...]) -> EstimatorScores:
@@ -226,7 +226,7 @@ class _Race:
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
-    """Inputs in each round: doubling up to all, from the smallest number whose half is still enough for a score."""
+    """Return the inputs of each round: doubling up to all, from the smallest number whose half suffices for a score."""
     sizes = [inputs]
     while sizes[-1] >= 4 * fewest:
         sizes.append(sizes[-1] // 2)
@@ -242,18 +242,17 @@ class ProjectedScore:
 
 
 def is_eliminated(history: History, best: History, n: int) -> bool:
-    """Whether a checkpoint is clearly below one of the best, now and as projected on all N rows."""
+    """Return whether a checkpoint is clearly below the K-th best, now and as projected on all N rows."""
     return clearly_below(_latest(history), _latest(best), CONFIDENCE) and clearly_below(
         projected_score(history, n), projected_score(best, n), CONFIRMED
     )
 
 
 def projected_score(history: History, n: int) -> ProjectedScore:
-    """What a score will be on all N rows.
+    """Return the projection of a score on all N rows.
 
-    The excess error of a fitted regression falls as 1/n: what the score gained in the last round times
-    (1/n₂ − 1/N) / (1/n₁ − 1/n₂) is still to come. So a wide checkpoint, whose regression needs more rows, isn't
-    eliminated for that.
+    The excess error of a fitted regression falls as 1/n, so the score will rise by its gain of the last round times
+    (1/n₂ − 1/N) / (1/n₁ − 1/n₂). A wide checkpoint, whose regression needs more rows, isn't eliminated for that.
     """
     rows, _ = history[-1]
     now = _latest(history)
@@ -266,7 +265,7 @@ def projected_score(history: History, n: int) -> ProjectedScore:
 
 
 def clearly_below(score: ProjectedScore, other: ProjectedScore, confidence: float) -> bool:
-    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
+    """Return whether the paired difference over folds is below zero, by a one-sided t-test."""
     if len(score.folds) != len(other.folds) or len(score.folds) < 2:
         return False
     differences = other.folds - score.folds
@@ -281,7 +280,7 @@ def _latest(history: History) -> ProjectedScore:
 
 
 def _best_first(running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
-    """Candidates by projected score, those without a score last."""
+    """Return the candidates by projected score, those without a score last."""
 
     def projected(candidate: RaceCandidate) -> float:
         return projected_score(candidate.history, n).value if candidate.history else -math.inf

@@ -1,4 +1,4 @@
-"""Checkpoints on a Ray cluster: a task runs one checkpoint on its samples, or fine-tunes it once."""
+"""Checkpoints on a Ray cluster: a task runs a checkpoint on its samples, or fine-tunes it once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # There is one task for each core: more threads would compete for cores.
+    # Each core has a task: more threads would compete for cores.
     "OMP_NUM_THREADS": "1",
 }
 _QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -56,9 +56,9 @@ _WHERE = "ray status, run on the cluster, shows whether it is up: " + use("ray_a
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
-# What a training takes, in the bytes of its weights.
+# Memory of a training, in that of its weights.
 _TRAINED_FACTOR = BYTES_PER_PARAMETER // BYTES_OF_WEIGHT
-# How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
+# How often Ray restarts a task whose worker is lost. Errors of a checkpoint would come again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 
 # Path in the folder of a model → content.
@@ -80,7 +80,7 @@ class Cluster:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
-    """Connects to a cluster, or starts one on this machine that ends with the block.
+    """Connect the block to a cluster, or to a new cluster on this machine that ends with the block.
 
     Where this process is connected already (`ray.init`), that cluster is used, and left running. The address is
     "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
@@ -109,7 +109,7 @@ def _connect(address: str | None) -> None:
             start_local()
         else:
             ray.init(address=address, **_QUIET)
-    except Exception as error:  # a node that starts too late raises one of no class of its own
+    except Exception as error:  # a node that starts too late raises a plain Exception
         what = f"the Ray cluster at {address} cannot be used" if address else "no Ray cluster can be started here"
         raise EmmsError(f"{what}: {' '.join(str(error).split())[:300]}", _WHERE if address else None) from error
     finally:
@@ -121,7 +121,7 @@ def _connect(address: str | None) -> None:
 
 
 def start_local(**options: Any) -> None:
-    """Starts a cluster here, again where the machine was too busy for the seconds that Ray gives its processes.
+    """Start a cluster here, and try again if the machine is too busy for the seconds that Ray gives its processes.
 
     `options` are those of `ray.init` that differ from its defaults.
     """
@@ -134,7 +134,7 @@ def start_local(**options: Any) -> None:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Fails soon where Ray itself would try for minutes."""
+    """Raise an EmmsError soon for an address that does not answer; Ray itself would try for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return
@@ -145,7 +145,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _check_versions() -> None:
-    """Rows are cached under this machine's versions, so the workers must have the same."""
+    """Raise an EmmsError unless workers have this machine's versions, under which rows are cached."""
     here = versions()
     try:
         theirs = ray.get(ray.remote(versions).options(num_cpus=0).remote())
@@ -161,7 +161,7 @@ def _check_versions() -> None:
 
 
 def _on_gpu(device: str, cluster: Cluster) -> bool:
-    """Whether checkpoints run on GPUs of the cluster; raises if the device asks for one that it does not offer."""
+    """Return whether checkpoints run on GPUs of the cluster; an EmmsError for a device that it does not offer."""
     if device.startswith("cuda") and not cluster.gpus:
         problem = use("device", device) + ", but the Ray cluster has no GPU"
         raise EmmsError(problem, use("device", "auto") + ", or add GPU nodes to it")
@@ -173,10 +173,10 @@ def _on_gpu(device: str, cluster: Cluster) -> bool:
 def _results(
     submissions: Sequence[tuple[T, Callable[[], Any]]], limit: int
 ) -> Generator[tuple[T, Any | EmmsError], None, None]:
-    """What tasks yield, as they yield it; an `EmmsError` for one that fails. Closing it ends what is running.
+    """Yield the results of tasks as they come, or an `EmmsError` for a task that fails; closing it ends the tasks.
 
-    A submission is a key, and a function that starts the task and returns its stream. At most `limit` of them run or
-    wait in Ray at a time, so that its object store stays small.
+    A submission is a key, and a function that starts the task and returns its stream. At most `limit` tasks run or wait
+    in Ray at a time, so that its object store stays small.
     """
     waiting = deque(submissions)
     running: dict[Any, T] = {}
@@ -205,7 +205,7 @@ def _results(
 
 
 def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
-    """What a task has yielded, or in one line why it has failed."""
+    """Return the result of a task, or the error with which it failed."""
     try:
         return ray.get(ref)
     except ray.exceptions.RayError as error:
@@ -220,7 +220,7 @@ def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
 
 
 def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
-    """A function that yields results, as a task of Ray, which names settings as this process does."""
+    """Return a function that yields results, as a task of Ray, which names settings as this process does."""
     options = {"name": function.__name__, "num_returns": "streaming", **_RETRIES, **resources}
     return partial(ray.remote(_in_words).options(**options).remote, words_here(), function)
 
@@ -231,7 +231,7 @@ def _in_words(words: Words, function: Callable[..., Iterator[Any]], *arguments: 
 
 
 def _here(repo: Repo) -> Repo:
-    """The checkpoint with its folder on this node; demo checkpoints are in the installed package."""
+    """Return the checkpoint with its folder on this node; demo checkpoints are in the installed package."""
     folder = demo.folder_of(repo.id) or repo.folder
     if folder is not None and not folder.exists():
         raise EmmsError(
@@ -245,13 +245,13 @@ def _here(repo: Repo) -> Repo:
 
 
 class RayEngine:
-    """Runs each checkpoint as one task, which loads it once for all samples, on the cluster at an address."""
+    """An engine that runs each checkpoint as a task, loaded once for all samples, on the cluster at an address."""
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
-        """See `Engine.rows`. Features are in the cache's folder on the node of a task."""
+        """Yield the rows of checkpoints, see `Engine.rows`; features are cached on the node of a task."""
         plans: dict[Repo, dict[int, tuple[str, ExtractionPlan]]] = {}
         for place, engine_input in enumerate(inputs):
             for name, plan in engine_input.checkpoints.items():
@@ -289,14 +289,14 @@ class RayEngine:
 def _rows_of(
     outcome: tuple[int, Row] | EmmsError, repo: Repo, running: dict[int, tuple[str, ExtractionPlan]]
 ) -> list[tuple[int, Row]]:
-    """The row that a task has yielded; of one that failed, a row for each sample that it has not run on."""
+    """Return the row of a task; for a failed task, a failed row for each sample that it has not run on."""
     if not isinstance(outcome, EmmsError):
         return [outcome]
     return [(place, Row(name, repo.revision, error=one_line(outcome))) for place, (name, _) in running.items()]
 
 
 def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, factor: int, *, gpu: bool) -> dict[str, float]:
-    """What a task asks for that takes the bytes of a checkpoint's weights `factor` times.
+    """Return CPUs, GPUs and memory of a task that takes `factor` times the bytes of a checkpoint's weights.
 
     Raises:
         EmmsError: the weights are larger than any node's memory.
@@ -317,9 +317,9 @@ def run_checkpoint(
     root: Path | None,
     *samples: tuple[Sample, LabelTable, FeatureOptions, ScoringOptions, RunOptions],
 ) -> Iterator[tuple[int, Row]]:
-    """A task: yields the rows of a checkpoint on several samples, each with the sample's place.
+    """Yield, in a task, the rows of a checkpoint on several samples, each with the sample's place.
 
-    `plans` are by place: the checkpoint's name in the ranking and how its features are made; `samples` are in their
+    `plans` are by place: the checkpoint's name in the ranking and the plan of its features; `samples` are in their
     order. `root` is that of the cache on this node.
     """
     with checkpoint_errors():
@@ -356,7 +356,7 @@ def _same(labels: LabelTable) -> LabelTable:
 def train_on_ray(
     work: FineTuning, jobs: Sequence[TrainingJob]
 ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-    """A `TrainAll`: each run is a task with a GPU or its share of the cores.
+    """Yield each job with its finished run, which is a task with a GPU or its share of the cores.
 
     A task whose worker is lost goes on from its last whole state, where the cache is on storage that its node sees.
     """
@@ -364,7 +364,7 @@ def train_on_ray(
         return
     with ExitStack() as locks:
         to_train = []
-        for job in sorted(jobs, key=work.digest):  # in one order, so that no two calls wait for each other
+        for job in sorted(jobs, key=work.digest):  # in a fixed order, so that no two calls wait for each other
             try:
                 locks.enter_context(run_lock(work, job))
             except TimeoutError:
@@ -431,7 +431,7 @@ def train_checkpoint(
     keep: bool,
     keep_adapter: bool,
 ) -> Iterator[tuple[TrainingRun, ModelFiles]]:
-    """A task: yields the result of one run, and the files of its model where they are wanted."""
+    """Yield, in a task, the result of a training run, and with `keep` the files of its model."""
     import torch
 
     torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
