@@ -339,16 +339,16 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     """Return the cost of each checkpoint and encoder over all datasets, and the number of cells of each checkpoint."""
     seconds: dict[Repo, float] = {}
     cells: dict[Repo, int] = {}
-    options: dict[Repo, RunOptions] = {}
+    options_by_repo: dict[Repo, RunOptions] = {}
     for of_dataset in planned.plans.values():
         sample, to_run = of_dataset.sample, of_dataset.to_run
         speed = rate(of_dataset.options.device, sample.task.input)
         for extraction in to_run.values():
             seconds[extraction.repo] = seconds.get(extraction.repo, 0.0) + speed.seconds * sample.n_read
             cells[extraction.repo] = cells.get(extraction.repo, 0) + 1
-            options[extraction.repo] = of_dataset.options.running
+            options_by_repo[extraction.repo] = of_dataset.options.running
         if to_run:
-            options |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
+            options_by_repo |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
     costs = {
         repo: cost_of(repo, options, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
         for repo, options in options_by_repo.items()
