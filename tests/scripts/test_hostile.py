@@ -1,4 +1,4 @@
-"""Hostile inputs, mutated checkpoints, kills and bad days, as `make hostile` tries them: here the short form."""
+"""Hostile inputs, mutated checkpoints and bad days, as `make hostile` tries them: here the short form."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ def test_a_mutated_checkpoint_is_one_row_and_costs_no_other() -> None:
 @pytest.mark.slow
 def test_every_hostile_input_is_answered_in_words() -> None:
     run("inputs")
-
-
-@pytest.mark.slow
-def test_a_killed_run_loses_nothing_and_does_nothing_twice() -> None:
-    run("kills", "-n", "15")
 
 
 @pytest.mark.slow
