@@ -24,21 +24,15 @@ from types import ModuleType
 
 BENCHES = {
     "peer": "features and rankings against transformer-ranker",
-    "extraction": "features against a bare forward loop",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
-    "memory": "peak memory that scoring adds",
     "race": "a race for the best checkpoints against a full run",
-    "finetuning": "one fine-tuning run against a plain script with Trainer",
     "space": "the leaderboard in a browser",
     "sequences": "random sequences of what a user does on the leaderboard",
 }
 # With options that keep each of them short; the page ends with what they took.
 OF_THE_PAGE = {
     "peer": "minilm mpnet --rows 2000 --rounds 2",
-    "extraction": "--texts 600 --images 24 --rounds 2",
-    "finetuning": "--rounds 1",
     "scoring": "--rounds 2",
-    "memory": "--rounds 1",
     "race": "--rounds 1 --rows 2000",
     "space": "",
 }

@@ -60,11 +60,11 @@ class Ours(Side):
 
     def features(self, count: int) -> None:
         """Features of the first rows, by three layers as rankings take them by default."""
-        from scripts.bench.extraction import all_words, features_of
+        from hf_emms.features.device import in_order
 
-        inputs = all_words(self.inputs(count)) if self.are_words else self.inputs(count)
+        inputs = _all_words(self.inputs(count)) if self.are_words else self.inputs(count)
         for extractor in self.extractors:
-            features_of(extractor, inputs)
+            in_order(extractor.batches(inputs), len(inputs))
 
     def ranking(self) -> None:
         """A ranking with the defaults, and the first checkpoint as the label encoder."""
@@ -73,6 +73,19 @@ class Ours(Side):
         settings = {"encoders": self.checkpoints[0], "max_samples": None, "dtype": self.dtype, "cache": False}
         ranking = hf_emms.rank(self.rows, self.checkpoints, device="cpu", **settings)
         assert [row.error for row in ranking] == [None] * len(self.checkpoints), ranking
+
+
+def _all_words(sentences: list[list[str]]) -> Any:
+    """Every word of sentences, as our checkpoints read them."""
+    import numpy as np
+
+    from hf_emms.inputs import Spans
+
+    bounds = []
+    for number, words in enumerate(sentences):
+        stops = np.cumsum([len(word) + 1 for word in words]) - 1
+        bounds += [(number, stop - len(word), stop) for word, stop in zip(words, stops.tolist(), strict=True)]
+    return Spans([" ".join(words) for words in sentences], np.array(bounds))
 
 
 class Peer(Side):

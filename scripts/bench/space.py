@@ -4,13 +4,12 @@
 
 As a user sees it: from navigation to the first row, on a desktop and on a phone over slow 4G; from a letter of the
 search to the table; how long each of fifty clients at once waits. The fastest, which other work on the machine slows
-least, the median and the slowest; the server's growth in memory; how large the files of a page without a server are.
+least, the median and the slowest.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -41,7 +40,6 @@ TABS = {
 }
 # As Chromium's own developer tools define it: bytes a second, and milliseconds.
 SLOW_4G = {"offline": False, "downloadThroughput": 180_000, "uploadThroughput": 84_375, "latency": 562.5}
-VISITS = 2_000
 
 
 def fill(folder: Path) -> None:
@@ -110,25 +108,6 @@ def on_a_phone(page: Any, address: str) -> tuple[float, int]:
     return seconds, int(sum(received))
 
 
-def memory_growth(url: str, visits: int) -> float:
-    """Megabytes that the server's process grows by over visits of different views, after a few to warm up."""
-    for number in range(visits // 10):
-        _fetch(f"{url}/?q={number}")
-    before = _resident()
-    for number in range(visits):
-        _fetch(f"{url}/?q={visits + number}")
-    return _resident() - before
-
-
-def _resident() -> float:
-    """Megabytes in memory of this process's children that run the app; Linux only."""
-    me = os.getpid()
-    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    apps = [pid for pid in children if b"app.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    fields = [Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0] for pid in apps]
-    return sum(map(int, fields)) / 1000
-
-
 def filtered(page: Any, words: str) -> float:
     """Seconds from the last letter in the search box to the table that follows from it, measured in the page."""
     return page.evaluate(
@@ -165,15 +144,6 @@ def crowd(url: str, clients: int, seconds: float) -> list[float]:
         return [wait for waits in pool.map(visit, range(clients)) for wait in waits]
 
 
-def files_without_a_server(folder: Path) -> tuple[float, dict[str, int]]:
-    """Seconds that drawing the static files takes, and the bytes of each."""
-    from hf_emms.publish.space import static_files
-
-    start = time.perf_counter()
-    files = static_files(folder, "org/results")
-    return time.perf_counter() - start, {name: len(content) for name, content in files.items()}
-
-
 def _fetch(target: Any) -> bytes:
     request = urllib.request.Request(target, headers={"accept-encoding": "gzip"})
     with urllib.request.urlopen(request, timeout=120) as answer:
@@ -190,7 +160,6 @@ def run(options: argparse.Namespace) -> None:
     repeat = options.repeat
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder))
-        drawn, sizes = files_without_a_server(Path(folder))
         start = time.perf_counter()
         with served(ROOT / "spaces_app" / "app.py", EMMS_RESULTS=folder) as url, opened(url) as page:
             started = time.perf_counter() - start
@@ -202,7 +171,6 @@ def run(options: argparse.Namespace) -> None:
             phone = [on_a_phone(page, url) for _ in range(repeat)]
             figures["phone on slow 4G, navigation to the first row"] = [seconds for seconds, _ in phone]
             waits = crowd(url, CLIENTS, options.seconds)
-            growth = memory_growth(url, VISITS)
     print("\n### The leaderboard in a browser\n")
     print(f"- {RANKINGS} rankings, {RANKINGS * ROWS:,} rows; the server starts and reads them in {started:.1f} s")
     for name, times in figures.items():
@@ -212,12 +180,6 @@ def run(options: argparse.Namespace) -> None:
     print(
         f"- {CLIENTS} clients at once for {options.seconds:g} s: {len(waits):,} pages, median "
         f"{statistics.median(waits):.3f} s, longest {max(waits):.2f} s, no error"
-    )
-    print(f"- memory after {VISITS:,} visits: {growth:+.1f} MB")
-    views = [size for name, size in sizes.items() if name != "index.html"]
-    print(
-        f"- without a server: {len(sizes):,} files, drawn in {drawn:.1f} s; uncompressed the page has "
-        f"{sizes['index.html'] / 1000:,.0f} kB, a view at most {max(views) / 1000:,.0f} kB"
     )
     over = [name for name, most in BUDGETS.items() if min(figures[name]) > most]
     if over:

@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,21 +111,3 @@ def in_turn(contestants: Sequence[Contestant], request: object, rounds: int) -> 
         spent = {side: Seconds(*side.answer(request)) for side in contestants[:: 1 if current % 2 else -1]}
         rows.append([spent[side] for side in contestants])
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def memory_mb(field: Literal["VmRSS", "VmHWM"]) -> float:
-    """MB of this process as Linux counts them: now (VmRSS), or the most since the last reset (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def reset_peak() -> float:
-    """Let the peak (VmHWM) begin anew; returns the MB of now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return memory_mb("VmRSS")
-
-
-def fresh_process(module: str, *arguments: object) -> Any:
-    """What `python -m scripts.bench.MODULE …` prints, as JSON: a measurement that needs a process of its own."""
-    command = [sys.executable, "-m", f"scripts.bench.{module}", *map(str, arguments)]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig, ViTImageProcessor
+from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-from scripts.demo import pictures, sources, texts
-from scripts.demo.model_cards import Card, write_model_card
-from scripts.demo.training import store, train
+from scripts.demo import pictures, texts
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, NO_DROPOUT, train, write
 
 NAME = "vit-gpt2-captions"
 WIDTH = 32
@@ -32,24 +31,16 @@ def make() -> None:
         return model(pixel_values=pictures.to_input(pixels[rows]), labels=labels[rows, :longest]).loss
 
     seconds = train([model], loss_of, SCENES, steps=STEPS, rate=2e-3, seed=SEED)
-    folder = sources.DEMO / "checkpoints" / NAME
-    store(model, folder)
-    side = {"height": pictures.SIDE, "width": pictures.SIDE}
-    ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
-    texts.save_tokenizer(folder)
-    write_model_card(
-        folder,
-        Card(
-            name=NAME,
-            pipeline="image-to-text",
-            architecture=model.config.model_type,
-            parameters=sum(p.numel() for p in model.parameters()),
-            how=f"Trained on {SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
-            steps=STEPS,
-            seconds=seconds,
-            datasets=("Noto Emoji",),
-            language="en",
-        ),
+    write(
+        NAME,
+        model,
+        lambda folder: (pictures.processor().save_pretrained(folder), texts.save_tokenizer(folder)),
+        pipeline="image-to-text",
+        how=f"Trained on {SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
+        steps=STEPS,
+        seconds=seconds,
+        data=("Noto Emoji",),
+        language="en",
     )
 
 
@@ -61,8 +52,7 @@ def _build() -> VisionEncoderDecoderModel:
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=2 * WIDTH,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        **NO_DROPOUT,
     )
     decoder = GPT2Config(
         vocab_size=texts.VOCABULARY,
@@ -71,9 +61,7 @@ def _build() -> VisionEncoderDecoderModel:
         n_layer=1,
         n_head=4,
         n_inner=2 * WIDTH,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        **GPT2_WITHOUT_DROPOUT,
         bos_token_id=BOS,
         eos_token_id=EOS,
     )

@@ -6,6 +6,7 @@ import torch
 from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor
 
 from scripts.demo import noto, pair_training, pictures, words
+from scripts.demo.training import RANDOM as RANDOM_WEIGHTS
 from scripts.demo.training import train
 
 TRAINED, RANDOM = "owlvit-scenes", "owlvit-random"
@@ -29,26 +30,13 @@ def make_trained() -> None:
 def make_random() -> None:
     """An OWL-ViT of random weights."""
     torch.manual_seed(322)
-    _write(RANDOM, _owl(32, 1), "Random weights, as a control: never trained.")
+    _write(RANDOM, _owl(32, 1), RANDOM_WEIGHTS)
 
 
 def _owl(width: int, layers: int) -> OwlViTForObjectDetection:
-    tower = {
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_attention_heads": 4,
-        "num_hidden_layers": layers,
-    }
-    pairs = words.byte_pairs()
-    text = tower | {
-        "num_hidden_layers": 1,
-        "vocab_size": len(pairs),
-        "max_position_embeddings": words.LENGTH,
-        "bos_token_id": pairs.bos_token_id,
-        "eos_token_id": pairs.eos_token_id,
-        "pad_token_id": pairs.pad_token_id,
-    }
-    vision = tower | {"image_size": pictures.SIDE, "patch_size": pictures.SIDE // GRID}
+    text = pair_training.byte_pair_tower(width, 1)
+    side = {"image_size": pictures.SIDE, "patch_size": pictures.SIDE // GRID}
+    vision = pair_training.tower(width, num_hidden_layers=layers, **side)
     model = OwlViTForObjectDetection(OwlViTConfig(text_config=text, vision_config=vision, projection_dim=width))
     # transformers draws the heads seven times as large as a layer of this width should be: every box is saturated
     for head in (model.class_head, model.box_head):
@@ -128,7 +116,7 @@ def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torc
     for i, one in enumerate(placements):
         for at in range(OWN):
             alone = noto.Placement(one.numbers[at : at + 1], one.boxes[at : at + 1])
-            inside[i, :, at] = torch.from_numpy(noto.cells((alone,), GRID, GRID)[0] > 0)
+            inside[i, :, at] = pair_training.cells_of((alone,), GRID, GRID)[0] > 0
             left, top, width, height = one.boxes[at]
             boxes[i][inside[i, :, at] > 0] = torch.tensor([left + width / 2, top + height / 2, width, height])
     return inside, boxes

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from transformers import (
@@ -20,37 +17,13 @@ from transformers import (
     SwinConfig,
     SwinModel,
     ViTConfig,
-    ViTImageProcessor,
     ViTModel,
 )
 
 from scripts.demo import pictures, sources
-from scripts.demo.model_cards import Card, write_model_card
-from scripts.demo.training import store, train
+from scripts.demo.training import NO_DROPOUT, RANDOM, Recipe, train, write
 
 FASHION_ROWS = 12_000
-
-Batch = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one checkpoint is made.
-
-    Attributes:
-        name: folder name.
-        build: makes the untrained model.
-        goal: "lite0" (distillation), "drawings" (classes of Noto emoji and Open Clipart), "fashion"
-            (FashionMNIST training rows) or "none" (random weights).
-        steps: optimiser steps of 64 pictures.
-        rate: peak learning rate.
-    """
-
-    name: str
-    build: Callable[[], PreTrainedModel]
-    goal: str
-    steps: int = 0
-    rate: float = 3e-3
 
 
 def _resnet(width: int = 96) -> PreTrainedModel:
@@ -92,8 +65,7 @@ def _vit(width: int = 64, layers: int = 4) -> PreTrainedModel:
             num_hidden_layers=layers,
             num_attention_heads=4,
             intermediate_size=2 * width,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
+            **NO_DROPOUT,
         ),
         add_pooling_layer=False,
     )
@@ -127,7 +99,7 @@ _HOW = {
     "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
     "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
     "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
-    "none": "Random weights, as a control: never trained.",
+    "none": RANDOM,
 }
 _DATA = {
     "lite0": ["Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"],
@@ -150,23 +122,15 @@ def make(recipe: Recipe, seed: int) -> None:
     torch.manual_seed(seed)
     model = recipe.build()
     seconds = fit(model, recipe, seed) if recipe.steps else 0.0
-    parameters = sum(p.numel() for p in model.parameters())
-    folder = sources.DEMO / "checkpoints" / recipe.name
-    store(model, folder)
-    side = {"height": pictures.SIDE, "width": pictures.SIDE}
-    ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
-    write_model_card(
-        folder,
-        Card(
-            name=recipe.name,
-            pipeline="image-feature-extraction",
-            architecture=model.config.model_type,
-            parameters=parameters,
-            how=_HOW[recipe.goal],
-            steps=recipe.steps,
-            seconds=seconds,
-            datasets=tuple(_DATA[recipe.goal]),
-        ),
+    write(
+        recipe.name,
+        model,
+        pictures.processor().save_pretrained,
+        pipeline="image-feature-extraction",
+        how=_HOW[recipe.goal],
+        steps=recipe.steps,
+        seconds=seconds,
+        data=tuple(_DATA[recipe.goal]),
     )
 
 

@@ -19,9 +19,9 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from scripts.demo import sounds, sources
-from scripts.demo.model_cards import Card, write_model_card
-from scripts.demo.training import store, train
+from scripts.demo import sounds
+from scripts.demo.training import RANDOM, store, train
+from scripts.demo.training import write as write_checkpoint
 
 # None is a word of the demo's dataset, a digit, or said by one of the dataset's voices.
 WORDS = (
@@ -75,41 +75,38 @@ _HOW = {
     "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
     "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
     "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
-    "none": "Random weights, as a control: never trained.",
+    "none": RANDOM,
 }
 
 
 def make(recipe: Recipe, seed: int) -> None:
     """Train one checkpoint of the demo and write its folder."""
-    folder = sources.DEMO / "checkpoints" / recipe.name
-    model, seconds = write(recipe, seed, folder)
-    write_model_card(
-        folder,
-        Card(
-            name=recipe.name,
-            pipeline="feature-extraction",
-            architecture=model.config.model_type,
-            parameters=sum(p.numel() for p in model.parameters()),
-            how=_HOW[recipe.source],
-            steps=recipe.steps,
-            seconds=seconds,
-            datasets={"none": (), "sounds": ("synthetic sounds",)}.get(recipe.source, ("words spoken by espeak-ng",)),
-        ),
+    model, extractor, seconds = _trained(recipe, seed)
+    write_checkpoint(
+        recipe.name,
+        model,
+        extractor.save_pretrained,
+        pipeline="feature-extraction",
+        how=_HOW[recipe.source],
+        steps=recipe.steps,
+        seconds=seconds,
+        data={"none": (), "sounds": ("synthetic sounds",)}.get(recipe.source, ("words spoken by espeak-ng",)),
     )
 
 
-def write(recipe: Recipe, seed: int, folder: Path) -> tuple[PreTrainedModel, float]:
-    """Train a checkpoint and write its weights and its feature extractor.
-
-    Returns:
-        The model, and the seconds of training.
-    """
-    torch.manual_seed(seed)
-    model, extractor = {"ast": _ast, "wav2vec2": _wav2vec2}[recipe.family](recipe.width, recipe.layers)
-    seconds = _train(model, extractor, recipe, seed) if recipe.steps else 0.0
+def write(recipe: Recipe, seed: int, folder: Path) -> None:
+    """Train a checkpoint and write its weights and its feature extractor."""
+    model, extractor, _ = _trained(recipe, seed)
     store(model, folder)
     extractor.save_pretrained(folder)
-    return model, seconds
+
+
+def _trained(
+    recipe: Recipe, seed: int
+) -> tuple[PreTrainedModel, ASTFeatureExtractor | Wav2Vec2FeatureExtractor, float]:
+    torch.manual_seed(seed)
+    model, extractor = {"ast": _ast, "wav2vec2": _wav2vec2}[recipe.family](recipe.width, recipe.layers)
+    return model, extractor, _train(model, extractor, recipe, seed) if recipe.steps else 0.0
 
 
 def _ast(width: int, layers: int) -> tuple[PreTrainedModel, ASTFeatureExtractor]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 from transformers import (
     AlbertConfig,
@@ -19,52 +16,33 @@ from transformers import (
     PreTrainedModel,
 )
 
-from scripts.demo import sources, texts
-from scripts.demo.model_cards import Card, write_model_card
-from scripts.demo.training import store, train
+from scripts.demo import texts
+from scripts.demo.training import NO_DROPOUT, RANDOM, Recipe, train, write
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one checkpoint is made.
-
-    Attributes:
-        name: folder name.
-        build: makes the untrained model.
-        goal: "minilm" (distillation), "masked" (masked-LM) or "none" (random weights).
-        steps: optimiser steps of 64 texts.
-    """
-
-    name: str
-    build: Callable[[], PreTrainedModel]
-    goal: str
-    steps: int = 0
-
-
 _COMMON = {"vocab_size": texts.VOCABULARY, "max_position_embeddings": 64, "pad_token_id": 0}
-_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def bert(width: int, layers: int) -> PreTrainedModel:
     """A BERT without pooler."""
     shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
-    config = BertConfig(**_COMMON, **_NO_DROPOUT, **shape, num_attention_heads=4)
+    config = BertConfig(**_COMMON, **NO_DROPOUT, **shape, num_attention_heads=4)
     return BertModel(config, add_pooling_layer=False)
 
 
 def albert(width: int = 96, layers: int = 3) -> PreTrainedModel:
     """An ALBERT: one block used `layers` times, 32-wide embeddings."""
     shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 3 * width}
-    config = AlbertConfig(**_COMMON, **_NO_DROPOUT, **shape, embedding_size=32, num_attention_heads=4)
+    config = AlbertConfig(**_COMMON, **NO_DROPOUT, **shape, embedding_size=32, num_attention_heads=4)
     return AlbertModel(config, add_pooling_layer=False)
 
 
 def _electra() -> PreTrainedModel:
     shape = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "embedding_size": 40}
-    return ElectraModel(ElectraConfig(**_COMMON, **_NO_DROPOUT, **shape, num_attention_heads=4))
+    return ElectraModel(ElectraConfig(**_COMMON, **NO_DROPOUT, **shape, num_attention_heads=4))
 
 
 def _distilbert() -> PreTrainedModel:
@@ -84,7 +62,7 @@ RECIPES = (
 _HOW = {
     "minilm": "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
     "masked": "Pretrained as a masked language model on WordNet glosses.",
-    "none": "Random weights, as a control: never trained.",
+    "none": RANDOM,
 }
 
 
@@ -92,28 +70,18 @@ def make(recipe: Recipe, seed: int) -> None:
     """Train one checkpoint and write its folder."""
     torch.manual_seed(seed)
     model = recipe.build()
-    seconds = {"minilm": distil, "masked": _masked, "none": _untrained}[recipe.goal](model, recipe.steps, seed)
-    folder = sources.DEMO / "checkpoints" / recipe.name
-    store(model, folder)
-    texts.save_tokenizer(folder)
-    write_model_card(
-        folder,
-        Card(
-            name=recipe.name,
-            pipeline="feature-extraction",
-            architecture=model.config.model_type,
-            parameters=sum(p.numel() for p in model.parameters()),
-            how=_HOW[recipe.goal],
-            steps=recipe.steps,
-            seconds=seconds,
-            datasets=("WordNet 3.0 glosses",) if recipe.steps else (),
-            language="en",
-        ),
+    seconds = {"minilm": distil, "masked": _masked}[recipe.goal](model, recipe.steps, seed) if recipe.steps else 0.0
+    write(
+        recipe.name,
+        model,
+        texts.save_tokenizer,
+        pipeline="feature-extraction",
+        how=_HOW[recipe.goal],
+        steps=recipe.steps,
+        seconds=seconds,
+        data=("WordNet 3.0 glosses",) if recipe.steps else (),
+        language="en",
     )
-
-
-def _untrained(model: PreTrainedModel, steps: int, seed: int) -> float:
-    return 0.0
 
 
 def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
@@ -127,8 +95,7 @@ def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
     head = torch.nn.Linear(model.config.hidden_size, target.shape[1])
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        longest = int(mask[rows].sum(1).max())
-        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        ids, attended = texts.batch(tokens, mask, rows)
         guess = head(texts.mean_pool(model(input_ids=ids, attention_mask=attended).last_hidden_state, attended))
         guess, wanted = torch.nn.functional.normalize(guess), target[rows]
         # besides the angle, which other text of the batch is near
@@ -146,8 +113,7 @@ def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
     draw = torch.Generator().manual_seed(seed)
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        longest = int(mask[rows].sum(1).max())
-        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        ids, attended = texts.batch(tokens, mask, rows)
         hidden = (torch.rand(ids.shape, generator=draw) < MASKED) & attended.bool()
         labels = ids.masked_fill(~hidden, -100)
         return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=attended, labels=labels).loss

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from scripts.demo import checkpoints_image, noto, pair_training, pictures, sources, words
-from scripts.demo.training import train
+from scripts.demo.training import NO_DROPOUT, train
+from scripts.demo.training import RANDOM as RANDOM_WEIGHTS
 
 DISTILLED, SHORT, RANDOM = "twotower-distilled", "twotower-short", "clip-random"
 SHARED = 48  # width of the space of the two distilled towers
@@ -47,8 +48,7 @@ def make_distilled() -> None:
             num_hidden_layers=3,
             num_attention_heads=4,
             intermediate_size=96,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
+            **NO_DROPOUT,
         )
     )
     goal = checkpoints_image.Recipe(DISTILLED, lambda: vision, "lite0", DISTILLATION_STEPS)
@@ -85,22 +85,14 @@ def make_short() -> None:
 def make_random() -> None:
     """A CLIP of random weights."""
     torch.manual_seed(303)
-    _write_clip(RANDOM, clip(32, layers=1), "Random weights, as a control: never trained.")
+    _write_clip(RANDOM, clip(32, layers=1), RANDOM_WEIGHTS)
 
 
 def clip(width: int, layers: int) -> CLIPModel:
     """A CLIP of random weights that reads 8 × 8 patches."""
-    tower = {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": 4}
-    pairs = words.byte_pairs()
-    text = tower | {
-        "num_hidden_layers": layers,
-        "vocab_size": len(pairs),
-        "max_position_embeddings": words.LENGTH,
-        "bos_token_id": pairs.bos_token_id,
-        "eos_token_id": pairs.eos_token_id,
-        "pad_token_id": pairs.pad_token_id,
-    }
-    vision = tower | {"num_hidden_layers": layers, "image_size": pictures.SIDE, "patch_size": 8}
+    side = {"image_size": pictures.SIDE, "patch_size": 8}
+    vision = pair_training.tower(width, num_hidden_layers=layers, **side)
+    text = pair_training.byte_pair_tower(width, layers)
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
 
 

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from scripts.demo import noto, pair_training, pictures, questions, shapes, words
-from scripts.demo.training import train
+from scripts.demo.training import NO_DROPOUT, RANDOM, train
 
 VILT, VILT_RANDOM, BLIP = "vilt-vqa", "vilt-random", "blip-vqa"
 STEPS = {VILT: 1_000, BLIP: 800}
@@ -42,7 +42,7 @@ def make_vilt() -> None:
 def make_random() -> None:
     """A ViLT of random weights."""
     torch.manual_seed(312)
-    _write_vilt(VILT_RANDOM, _vilt(32, 2), "Random weights, as a control: never trained.")
+    _write_vilt(VILT_RANDOM, _vilt(32, 2), RANDOM)
 
 
 def _vilt(width: int, layers: int) -> ViltForQuestionAnswering:
@@ -136,8 +136,7 @@ def make_blip() -> None:
 
 def _blip(width: int) -> BlipForQuestionAnswering:
     pieces = words.word_pieces()
-    tower = {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": 4}
-    text = tower | {
+    text = pair_training.tower(width) | {
         "encoder_hidden_size": width,
         "num_hidden_layers": 2,
         "vocab_size": len(words.kept_pieces()),
@@ -147,10 +146,9 @@ def _blip(width: int) -> BlipForQuestionAnswering:
         "bos_token_id": pieces.cls_token_id,
         "eos_token_id": pieces.sep_token_id,
         "sep_token_id": pieces.sep_token_id,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        **NO_DROPOUT,
     }
-    vision = tower | {"num_hidden_layers": 2, "image_size": pictures.SIDE, "patch_size": PATCH}
+    vision = pair_training.tower(width, num_hidden_layers=2, image_size=pictures.SIDE, patch_size=PATCH)
     config = BlipConfig(text_config=text, vision_config=vision, projection_dim=width, image_text_hidden_size=width)
     return BlipForQuestionAnswering(config)
 

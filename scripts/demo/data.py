@@ -25,16 +25,7 @@ FASHION_ROWS = 1_000
 GLOSSES_PER_CLASS = 200
 
 FASHION_CLASSES = (
-    "t-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
+    *("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
 # lexicographer file number → class name
 GLOSS_CLASSES = {

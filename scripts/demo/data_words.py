@@ -1,4 +1,4 @@
-"""Make the demo's datasets of pairs of texts and of tagged words, from the definitions of its other datasets."""
+"""Make the demo's datasets of pairs, of tagged words and of prompts, from the definitions of its other datasets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from scripts.demo import sources
+from scripts.demo import data, data_spans, sources
 from scripts.demo.tables import write_dataset
 
 PAIRS = 600
+PROMPTS = 200
+_LONGEST = 100  # characters of a definition that answers a prompt: a demo should take seconds
 TAGS = ("O", "B-defined", "I-defined", "B-kind", "I-kind")
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
 _TERMS = "WordNet 3.0 Copyright 2006 by Princeton University; its licence stands in hf_emms' NOTICE."
@@ -61,6 +63,32 @@ def words() -> None:
         text=(
             f"{len(rows)} definitions from WordNet 3.0 (Princeton University), whose words are tagged as those of the "
             f"noun that is defined and of its hypernym, in the columns of CoNLL-2003. {_TERMS}"
+        ),
+    )
+
+
+def definitions() -> None:
+    """Prompts for the definition of a noun; no checkpoint of the demo has seen these definitions."""
+    by_noun = {
+        synset.words[0]: synset.gloss
+        for synset in data.target_synsets()
+        if len(synset.gloss) <= _LONGEST and data_spans.is_askable(synset.words[0])
+    }
+    nouns = list(by_noun)[:PROMPTS]
+    rows = {
+        "prompt": [f'Define the word "{noun}".' for noun in nouns],
+        "completion": [by_noun[noun] for noun in nouns],
+    }
+    write_dataset(
+        "wordnet-definitions",
+        Dataset.from_dict(rows, features=Features({name: Value("string") for name in rows})),
+        title="WordNet definitions",
+        license="other",
+        task="text-generation",
+        origin="extended|other-wordnet",
+        text=(
+            f"{PROMPTS} prompts for the definition of a noun, and the definition in WordNet 3.0 (Princeton University) "
+            f"as the response. {_TERMS}"
         ),
     )
 

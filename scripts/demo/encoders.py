@@ -9,9 +9,8 @@ import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedModel
 
 from scripts.demo import checkpoints_text, sources, texts
-from scripts.demo.model_cards import Card, write_model_card
 from scripts.demo.scenes import compose
-from scripts.demo.training import store, train
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, train, write
 
 STATIC = "encoder-minilm-static"
 SMALL = "encoder-minilm-albert"
@@ -69,9 +68,7 @@ def make_wordnet() -> None:
         n_layer=1,
         n_head=4,
         n_inner=128,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        **GPT2_WITHOUT_DROPOUT,
         bos_token_id=2,
         eos_token_id=3,
     )
@@ -120,8 +117,7 @@ def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
     target = torch.from_numpy(components / components.std())
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        longest = int(mask[rows].sum(1).max())
-        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        ids, attended = texts.batch(tokens, mask, rows)
         guess = texts.mean_pool(model(input_ids=ids, attention_mask=attended).last_hidden_state, attended)
         angles = [torch.nn.functional.normalize(side) for side in (guess, target[rows])]
         agree = (angles[0] @ angles[0].T - angles[1] @ angles[1].T).square().mean()
@@ -134,9 +130,7 @@ def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
     left, right = (texts.encode(side, framed=False) for side in _pairs(seed))
 
     def embed(side: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-        ids, mask = side[0][rows], side[1][rows]
-        longest = int(mask.sum(1).max())
-        ids, mask = ids[:, :longest], mask[:, :longest]
+        ids, mask = texts.batch(*side, rows)
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
         return torch.nn.functional.normalize(texts.mean_pool(hidden, mask))
 
@@ -150,22 +144,17 @@ def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
 
 
 def _write(model: PreTrainedModel, name: str, how: str, steps: int, seconds: float) -> None:
-    folder = sources.DEMO / "encoders" / name
-    store(model, folder)
-    texts.save_tokenizer(folder, framed=False)
-    write_model_card(
-        folder,
-        Card(
-            name=name,
-            pipeline="feature-extraction",
-            architecture=model.config.model_type,
-            parameters=sum(p.numel() for p in model.parameters()),
-            how=how,
-            steps=steps,
-            seconds=seconds,
-            datasets=("WordNet 3.0",),
-            language="en",
-        ),
+    write(
+        name,
+        model,
+        lambda folder: texts.save_tokenizer(folder, framed=False),
+        pipeline="feature-extraction",
+        how=how,
+        steps=steps,
+        seconds=seconds,
+        data=("WordNet 3.0",),
+        language="en",
+        folder=sources.DEMO / "encoders" / name,
     )
 
 

@@ -12,19 +12,8 @@ from scripts.demo.questions import KINDS
 from scripts.demo.scenes import BACKGROUNDS, CANVAS, Thing
 
 OTHERS = (
-    "telescope",
-    "umbrella",
-    "alarm clock",
-    "key",
-    "teapot",
-    "mushroom",
-    "cactus",
-    "hamburger",
-    "rocket",
-    "bell",
-    "crown",
-    "top hat",
-    "necktie",
+    *("telescope", "umbrella", "alarm clock", "key", "teapot", "mushroom", "cactus", "hamburger", "rocket"),
+    *("bell", "crown", "top hat", "necktie"),
 )
 NAMES = (*(name for names in KINDS.values() for name in names), *OTHERS)
 

@@ -17,13 +17,12 @@ from scripts.demo import (
     captioner,
     checkpoints_boxes,
     checkpoints_image,
+    checkpoints_language,
     checkpoints_sounds,
     checkpoints_text,
     checkpoints_towers,
     checkpoints_vqa,
-    checkpoints_writers,
     data,
-    data_definitions,
     data_scenes,
     data_sounds,
     data_spans,
@@ -38,7 +37,7 @@ def jobs() -> dict[str, Callable[[], None]]:
     image = {r.name: partial(checkpoints_image.make, r, i) for i, r in enumerate(checkpoints_image.RECIPES)}
     text = {r.name: partial(checkpoints_text.make, r, i) for i, r in enumerate(checkpoints_text.RECIPES)}
     sound = {r.name: partial(checkpoints_sounds.make, r, i) for i, r in enumerate(checkpoints_sounds.RECIPES)}
-    writers = {r.name: partial(checkpoints_writers.make, r, i) for i, r in enumerate(checkpoints_writers.RECIPES)}
+    language = {r.name: partial(checkpoints_language.make, r, i) for i, r in enumerate(checkpoints_language.RECIPES)}
     return {
         "emoji-captions": data.captions,
         "fashion-mnist": data.fashion,
@@ -50,7 +49,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-pairs": data_words.pairs,
         "wordnet-words": data_words.words,
         "spoken-words": data_sounds.spoken_words,
-        data_definitions.NAME: data_definitions.definitions,
+        "wordnet-definitions": data_words.definitions,
         **text,
         **encoders.MAKERS,
         **image,
@@ -59,7 +58,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         **checkpoints_vqa.MAKERS,
         **checkpoints_boxes.MAKERS,
         **sound,
-        **writers,
+        **language,
     }
 
 

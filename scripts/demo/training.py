@@ -1,16 +1,35 @@
-"""The training loop that every demo checkpoint goes through, and how it is stored."""
+"""What every demo checkpoint goes through: a training loop, and a folder with weights, readers and a model card."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
+
+from scripts.demo import sources
+from scripts.demo.tables import write_card
 
 BATCH = 64
 WEIGHT_DECAY = 0.02
 WARM_UP = 0.1  # share of the steps
+RANDOM = "Random weights, as a control: never trained."
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+GPT2_WITHOUT_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one checkpoint is made: its untrained model, what it learns, steps of 64 rows, peak learning rate."""
+
+    name: str
+    build: Callable[[], PreTrainedModel]
+    goal: str = "none"
+    steps: int = 0
+    rate: float = 3e-3
 
 
 def train(
@@ -57,13 +76,61 @@ def train(
 
 
 def store(model: torch.nn.Module, folder: Path) -> None:
-    """Save a transformers model as fp16 safetensors into an emptied folder.
-
-    Args:
-        model: a PreTrainedModel.
-        folder: made if it does not exist.
-    """
+    """Save a transformers model as fp16 safetensors into an emptied folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
     model.half().save_pretrained(folder)
+
+
+def write(
+    name: str,
+    model: PreTrainedModel,
+    readers: Callable[[Path], object],
+    *,
+    pipeline: str,
+    how: str,
+    steps: int = 0,
+    seconds: float = 0.0,
+    data: tuple[str, ...] = (),
+    language: str | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Write a checkpoint's folder.
+
+    Args:
+        name: repository name below emms-demo/.
+        model: the trained model.
+        readers: writes tokenizer and processor into the folder.
+        pipeline: the Hub's pipeline tag.
+        how: one or two sentences on how the weights came about.
+        steps: optimiser steps of 64 examples.
+        seconds: of training on one CPU core.
+        data: what it was trained on.
+        language: of its texts, for text models.
+        folder: where, if not among the demo's checkpoints.
+    """
+    folder = folder or sources.DEMO / "checkpoints" / name
+    architecture, parameters = model.config.model_type, sum(p.numel() for p in model.parameters())
+    store(model, folder)
+    readers(folder)
+    head = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": pipeline}
+    head |= {"tags": ["hf-emms-demo", architecture]} | ({} if language is None else {"language": [language]})
+    trained = f"{steps:,} steps of 64 in {seconds:.0f} s on one CPU core" if steps else "none"
+    body = f"""# emms-demo/{name}
+
+A demo checkpoint of hf_emms, made to be ranked in seconds. Not for use.
+
+{how}
+
+| | |
+|---|---|
+| architecture | {architecture} |
+| parameters | {parameters:,} |
+| training | {trained} |
+| data | {", ".join(data) or "none"} |
+| weights | fp16 safetensors |
+
+Made by `scripts/demo/make.py`; sources and licences stand in hf_emms' NOTICE.
+"""
+    write_card(folder, head, body)

@@ -6,7 +6,6 @@ import json
 import string
 from functools import cache
 
-import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
@@ -59,9 +58,3 @@ def byte_pairs() -> CLIPTokenizer:
     vocabulary = {piece: i for i, piece in enumerate([*learned, _START, _END])}
     merges = [tuple(merge) for merge in json.loads(pieces.to_str())["model"]["merges"]]
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
-
-
-def encode(words: PreTrainedTokenizerFast, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, int64 (N, LENGTH) each."""
-    batch = words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
-    return batch["input_ids"], batch["attention_mask"]

@@ -39,16 +39,17 @@ DATASETS = (
     *cases(
         f"{RANK} --dataset '",
         """utf16.csv | latin1.csv | twice.csv | unclosed.csv | ragged.csv | steering.csv | bytes.csv | header.csv
-        | key.csv | two.csv | four.csv | one_class.csv | same.csv | distinct.csv | unlabelled.csv | file | data.xyz
-        | empty.csv | empty.tsv | empty.json | empty.jsonl | empty.parquet | broken.jsonl | deep.json | list.json
-        | cut.parquet | flipped.parquet | readme | tagged | script | a[1] | two files | cut pictures | line break | colons | bytes
-        | one class | no class | nothing | loop | ends | nowhere/at/all | ./nowhere.csv | /dev/null | ~nobodys/data |
-        | $STEERING | $LONG | $BYTES | $TOKEN | a b/c d | org/absent | demo_glosse | good.csv@v1
-        | emms-demo/wordnet-glosses@v1 | emms-demo/absent | labels_nan.parquet | labels_times.parquet
-        | labels_null.parquet | labels_lists.parquet | blank.parquet | no_texts.parquet | no_pictures.parquet
-        | null_pictures.parquet | many.parquet | boxes_outside.parquet | boxes_nan.parquet | boxes_three.parquet
-        | boxes_flat.parquet | boxes_huge.parquet | answers_none.parquet | answers_absent.parquet
-        | described without files | described outside | described blank | described by nothing""",
+        | key.csv | two.csv | four.csv | one_class.csv | same.csv | distinct.csv | unlabelled.csv | file
+        | data.xyz | empty.csv | empty.tsv | empty.json | empty.jsonl | empty.parquet | broken.jsonl | deep.json
+        | list.json | cut.parquet | flipped.parquet | readme | tagged | script | a[1] | two files | cut pictures
+        | line break | colons | bytes | one class | no class | nothing | loop | ends | nowhere/at/all
+        | ./nowhere.csv | /dev/null | ~nobodys/data | | $STEERING | $LONG | $BYTES | $TOKEN | a b/c d
+        | org/absent | demo_glosse | good.csv@v1 | emms-demo/wordnet-glosses@v1 | emms-demo/absent
+        | labels_nan.parquet | labels_times.parquet | labels_null.parquet | labels_lists.parquet | blank.parquet
+        | no_texts.parquet | no_pictures.parquet | null_pictures.parquet | many.parquet | boxes_outside.parquet
+        | boxes_nan.parquet | boxes_three.parquet | boxes_flat.parquet | boxes_huge.parquet
+        | answers_none.parquet | answers_absent.parquet | described without files | described outside
+        | described blank | described by nothing""",
         "'",
     ),
     *cases(

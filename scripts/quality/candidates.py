@@ -16,7 +16,7 @@ import transformers
 from torch import nn
 
 from hf_emms.hub import resolve
-from scripts.demo import checkpoints_sounds, checkpoints_writers, sources
+from scripts.demo import checkpoints_language, checkpoints_sounds, sources
 from scripts.quality.pools import DUALS, SIDE, made, work
 from scripts.quality.rows import hub_columns
 
@@ -97,16 +97,16 @@ def _sounds() -> dict[str, Make]:
 
 
 def _causal_lms() -> dict[str, Make]:
-    english = checkpoints_writers.Corpus(lambda: _passages("en"), "Trained on sentences of Wikipedia.", "XQuAD")
-    german = checkpoints_writers.Corpus(_german, "Trained on German sentences.", "PUD, XQuAD")
-    code = checkpoints_writers.Corpus(_code, "Trained on Python's library.", "Python")
+    english = checkpoints_language.Corpus(lambda: _passages("en"), "Trained on sentences of Wikipedia.", "XQuAD")
+    german = checkpoints_language.Corpus(_german, "Trained on German sentences.", "PUD, XQuAD")
+    code = checkpoints_language.Corpus(_code, "Trained on Python's library.", "Python")
     recipes = (
-        checkpoints_writers.Recipe("llama-passages", checkpoints_writers.llama, english, TRAINED_STEPS),
-        checkpoints_writers.Recipe("llama-german", checkpoints_writers.llama, german, TRAINED_STEPS),
-        checkpoints_writers.Recipe("llama-code", checkpoints_writers.llama, code, TRAINED_STEPS),
-        checkpoints_writers.Recipe("llama-random", checkpoints_writers.llama),
+        checkpoints_language.Recipe("llama-passages", checkpoints_language.llama, english, TRAINED_STEPS),
+        checkpoints_language.Recipe("llama-german", checkpoints_language.llama, german, TRAINED_STEPS),
+        checkpoints_language.Recipe("llama-code", checkpoints_language.llama, code, TRAINED_STEPS),
+        checkpoints_language.Recipe("llama-random", checkpoints_language.llama),
     )
-    return {r.name: partial(checkpoints_writers.write, r, seed=100 + number) for number, r in enumerate(recipes)}
+    return {r.name: partial(checkpoints_language.make, r, 100 + number) for number, r in enumerate(recipes)}
 
 
 def _passages(language: str) -> list[str]:

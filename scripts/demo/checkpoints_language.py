@@ -14,10 +14,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import PreTrainedModel as Model
 
-from scripts.demo import sources, texts
-from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo import texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import store, train
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, RANDOM, train
+from scripts.demo.training import write as write_checkpoint
 
 VOCABULARY = 512
 PADDING, END = "<|padding|>", "<|endoftext|>"
@@ -74,7 +74,6 @@ def captions() -> Sequence[str]:
 
 GLOSSES = Corpus(glosses, "Trained to write entries of a dictionary, WordNet's.")
 CAPTIONS = Corpus(captions, "Trained to write captions of made-up scenes of WordNet's nouns.")
-_RANDOM = "Random weights, as a control: never trained."
 _TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
 
 
@@ -97,8 +96,7 @@ def llama(width: int = 64, layers: int = 2) -> Model:
 def gpt2(width: int = 64, layers: int = 2) -> Model:
     """A GPT-2 without dropout."""
     shape = {"n_embd": width, "n_layer": layers, "n_inner": 2 * width, "n_head": 4, "n_positions": LONGEST}
-    none = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **shape, **none, **_TOKENS))
+    return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **shape, **GPT2_WITHOUT_DROPOUT, **_TOKENS))
 
 
 RECIPES = (
@@ -130,33 +128,23 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make(recipe: Recipe, seed: int) -> None:
-    """Train one checkpoint and write its folder."""
-    write(recipe, sources.DEMO / "checkpoints" / recipe.name, seed)
-
-
-def write(recipe: Recipe, folder: Path, seed: int) -> None:
-    """Train a checkpoint, and write it with its tokenizer and a card."""
+def make(recipe: Recipe, seed: int, folder: Path | None = None) -> None:
+    """Train a checkpoint, and write it with its tokenizer and a card, by default among the demo's."""
     torch.manual_seed(SEED + seed)
     model = recipe.build()
     corpus = recipe.corpus
     seconds = fit(model, corpus.texts(), recipe.steps, SEED + seed) if corpus else 0.0
-    parameters = sum(p.numel() for p in model.parameters())
-    store(model, folder)
-    texts.write_tokenizer(tokenizer(), folder)
-    write_model_card(
-        folder,
-        Card(
-            name=recipe.name,
-            pipeline="text-generation",
-            architecture=model.config.model_type,
-            parameters=parameters,
-            how=corpus.how if corpus else _RANDOM,
-            steps=recipe.steps,
-            seconds=seconds,
-            datasets=(corpus.origin,) if corpus else (),
-            language="en",
-        ),
+    write_checkpoint(
+        recipe.name,
+        model,
+        lambda folder: texts.write_tokenizer(tokenizer(), folder),
+        pipeline="text-generation",
+        how=corpus.how if corpus else RANDOM,
+        steps=recipe.steps,
+        seconds=seconds,
+        data=(corpus.origin,) if corpus else (),
+        language="en",
+        folder=folder,
     )
 
 
@@ -167,8 +155,7 @@ def fit(model: Model, corpus: Sequence[str], steps: int, seed: int, rate: float 
     tokens, mask = torch.tensor(rows["input_ids"]), torch.tensor(rows["attention_mask"])
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        longest = int(mask[rows].sum(1).max())
-        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        ids, attended = texts.batch(tokens, mask, rows)
         return model(input_ids=ids, attention_mask=attended, labels=ids.masked_fill(attended == 0, -100)).loss
 
     return train([model], loss_of, len(tokens), steps=steps, rate=rate, seed=seed)
