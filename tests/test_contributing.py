@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -30,8 +31,25 @@ COLUMN = """
         lambda ranking, row: len(row.checkpoint),
         type=int,
     ),"""
+DATA_COLUMN = """
+    TableColumn("bytes", ("text", "file", "results", "model card", "dataset card", "page"), type=int),"""
+KIND = """from hf_emms.inputs.text import TEXT
+
+
+class _Mirrored(type(TEXT)):
+    '''Texts that are read from behind.'''
+
+    def feature_reader(self, loaded, processors, layers, *, spans):
+        reader = super().feature_reader(loaded, processors, layers, spans=spans)
+        forward = reader.batches
+        reader.batches = lambda texts, batch_size: forward([text[::-1] for text in texts], batch_size)
+        return reader
+
+
+MIRRORED = _Mirrored("mirrored", "mirrored text", "mirrored texts", sentence_settings=TEXT.sentence_settings)
+"""
 TASK = """from hf_emms.heads import Metric, RowHead, RowOutputs
-from hf_emms.inputs import TEXT
+from hf_emms.inputs import MIRRORED, TEXT
 from hf_emms.tasks.task import Column, Task
 
 
@@ -64,7 +82,7 @@ class StepHead(RowHead):
 TONES = ("calm", "glad")
 TONE = Task(
     id="tone-classification",
-    input=TEXT,
+    input=MIRRORED,
     inputs=(Column("line", ("line",), ("string",), TEXT),),
     label=Column("tone", ("tone",), ("string",)),
     categorical=True,
@@ -72,29 +90,76 @@ TONE = Task(
     head=StepHead(None, epochs=3),
 )
 """
-# File, what it holds once, and what takes the place of that.
-EDITS = (
-    ("options.py", "    results: str | None = setting(", f"{OPTION}    results: str | None = setting("),
-    ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n    results: str | None = None,"),
-    ("run/rank.py", "            results=results,", "            warmup=warmup,\n            results=results,"),
-    (
-        "scoring/estimators.py",
-        "ESTIMATORS: tuple[Estimator, ...] = (",
-        f"{FUNCTION}ESTIMATORS: tuple[Estimator, ...] = ({ESTIMATOR}",
+# What is added → file, what it holds once and what takes the place of that; a new file holds nothing.
+EDITS = {
+    "an option of a ranking": (
+        ("options.py", "    results: str | None = setting(", f"{OPTION}    results: str | None = setting("),
+        ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n    results: str | None = None,"),
+        (
+            "run/rank.py",
+            "        results: a results",
+            "        warmup: rows that are left out.\n        results: a results",
+        ),
+        ("run/rank.py", "            results=results,", "            warmup=warmup,\n            results=results,"),
+        (
+            "run/engines/checkpoint.py",
+            "            *info.notes,",
+            '            f"{engine_input.scoring.warmup} rows are left out",\n            *info.notes,',
+        ),
     ),
-    ("ranking/columns.py", "\nCOLUMNS: tuple[TableColumn, ...] = (", f"\nCOLUMNS: tuple[TableColumn, ...] = ({COLUMN}"),
-    (
-        "tasks/__init__.py",
-        "from hf_emms.tasks.visual",
-        "from hf_emms.tasks.tone import TONE\nfrom hf_emms.tasks.visual",
+    "an estimator": (
+        (
+            "scoring/estimators.py",
+            "ESTIMATORS: tuple[Estimator, ...] = (",
+            f"{FUNCTION}ESTIMATORS: tuple[Estimator, ...] = ({ESTIMATOR}",
+        ),
     ),
-    ("tasks/__init__.py", "    REGRESSION,\n", "    REGRESSION,\n    TONE,\n"),
-)
+    "a column of the tables": (
+        (
+            "ranking/columns.py",
+            "\nCOLUMNS: tuple[TableColumn, ...] = (",
+            f"\nCOLUMNS: tuple[TableColumn, ...] = ({COLUMN}",
+        ),
+    ),
+    "a column with new data": (
+        ("ranking/records.py", "    layer: str | None = None\n", "    layer: str | None = None\n    bytes: int = 0\n"),
+        (
+            "run/engines/checkpoint.py",
+            "        width=info.width,",
+            "        width=info.width,\n        bytes=4 * info.width,",
+        ),
+        (
+            "ranking/columns.py",
+            "\nCOLUMNS: tuple[TableColumn, ...] = (",
+            f"\nCOLUMNS: tuple[TableColumn, ...] = ({DATA_COLUMN}",
+        ),
+    ),
+    "a task": (
+        ("tasks/tone.py", "", TASK),
+        (
+            "tasks/__init__.py",
+            "from hf_emms.tasks.visual",
+            "from hf_emms.tasks.tone import TONE\nfrom hf_emms.tasks.visual",
+        ),
+        ("tasks/__init__.py", "    REGRESSION,\n", "    REGRESSION,\n    TONE,\n"),
+    ),
+    "a kind of input": (
+        ("inputs/mirrored.py", "", KIND),
+        (
+            "inputs/__init__.py",
+            "from hf_emms.inputs.prompt",
+            "from hf_emms.inputs.mirrored import MIRRORED\nfrom hf_emms.inputs.prompt",
+        ),
+        ("inputs/__init__.py", "PROMPT, AUDIO)", "PROMPT, AUDIO, MIRRORED)"),
+        ("features/architectures.py", '"words": "words"}', '"words": "words", "mirrored": "mirrored"}'),
+    ),
+}
 RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square
 --warmup 7 -c emms-demo/bert-distilled -c emms-demo/bert-random -o ranking.json"""
 CONFIRM = "confirm --ranking ranking.json --top 1 --epochs 3 --learning-rate 1e-2 --batch-size 8 --save-model best"
 # Prints what the copy makes of the ranking, as JSON.
 PROBE = """
+import csv
 import json
 from pathlib import Path
 
@@ -117,6 +182,12 @@ ranking.save("results/lines.json")
 store = Store(lambda: Path("results"), "results")
 store.refresh()
 (entry,) = store.snapshot.entries.values()
+lines = [row["line"] for row in csv.DictReader(Path("lines.csv").open())]
+inputs = [text for line in lines for text in (line, line[::-1])]
+mean_squares = {
+    row.checkpoint: (hf_emms.extract_features(row.checkpoint, inputs, layer="spread", device="cpu") ** 2).mean(axis=1)
+    for row in ranking
+}
 sweep = sweep_options([{"dataset": "a", "warmup": 5}, "b"], {"warmup": 9})
 print(json.dumps({
     "rank --help": CliRunner().invoke(app, ["rank", "--help"]).output,
@@ -127,27 +198,28 @@ print(json.dumps({
     "cache key": Options("org/data").scoring.in_keys(),
     "sweep": [options.warmup for options in sweep.values()],
     "text": str(ranking),
+    "mean squares": {name: values.reshape(-1, 2).tolist() for name, values in mean_squares.items()},
     "csv": to_csv(ranking),
     "parquet": pq.read_table("ranking.parquet").to_pylist(),
     "model card": hf_emms.card(ranking, "emms-demo/bert-distilled"),
     "dataset card": hf_emms.card(ranking),
     "predicted": hf_emms.load_finetuned("best").predict(["what a day 200", "what no day 201"]),
-    "leaderboard": table.table(View(columns=("other", "letters")), entry.ranking, store.snapshot),
+    "leaderboard": table.table(View(columns=("other", "letters", "bytes")), entry.ranking, store.snapshot),
 }))
 """
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy with an option, an estimator, a column and a task more makes of a ranking."""
+    """What a copy with an option, an estimator, two columns, a kind of input and a task more makes of a ranking."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("hf_emms", "spaces_app", "templates"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, anchor, text in EDITS:
+    for name, anchor, text in (edit for edits in EDITS.values() for edit in edits):
         file = folder / "hf_emms" / name
-        assert file.read_text().count(anchor) == 1, (name, anchor)
-        file.write_text(file.read_text().replace(anchor, text))
-    (folder / "hf_emms" / "tasks" / "tone.py").write_text(TASK)
+        content = file.read_text() if anchor else ""
+        assert not anchor or content.count(anchor) == 1, (name, anchor)
+        file.write_text(content.replace(anchor, text) if anchor else text)
     with (folder / "lines.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("line", "tone"))
@@ -167,10 +239,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(run("-c", PROBE)) | {"ranking": json.loads((folder / "ranking.json").read_text())}
 
 
+@pytest.mark.parametrize("thing", EDITS)
+def test_the_table_names_each_file_that_is_touched(thing: str) -> None:
+    (row,) = (line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith(f"| {thing} |"))
+    _, _, count, places, _ = row.split("|")
+    touched = {f"hf_emms/{name}" for name, _, _ in EDITS[thing]}
+    assert int(count) == len(touched)
+    named = re.findall("`(hf_emms/[^`]*)`", places)
+    unnamed = {file for file in touched if file not in named and f"{file.rpartition('/')[0]}/" not in named}
+    assert unnamed == ({"hf_emms/run/engines/checkpoint.py"} if "where it acts" in places else set())
+
+
 def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: dict[str, Any]) -> None:
     assert "--warmup N" in made["rank --help"]
     assert "--warmup N" in made["sweep --help"]
     assert made["ranking"]["settings"]["warmup"] == 7
+    assert all("7 rows are left out" in row["notes"] for row in made["ranking"]["rows"])
     assert made["cache key"]["warmup"] == 3
     assert "--warmup 7" in made["command"]
     assert made["job"] == ["--dataset", "org/data", "--warmup", "9"]
@@ -191,6 +275,24 @@ def test_a_column_is_in_every_table(made: dict[str, Any]) -> None:
     assert [row["letters"] for row in made["parquet"]] == [len(row["checkpoint"]) for row in made["parquet"]]
     for name in ("text", "model card", "dataset card", "leaderboard"):
         assert "letters" in made[name].lower(), name
+
+
+def test_a_column_with_new_data_is_in_every_table(made: dict[str, Any]) -> None:
+    rows = made["ranking"]["rows"]
+    assert (
+        [row["bytes"] for row in made["parquet"]]
+        == [row["bytes"] for row in rows]
+        == [4 * row["width"] for row in rows]
+    )
+    for name in ("text", "csv", "model card", "dataset card", "leaderboard"):
+        assert "bytes" in made[name].lower(), name
+
+
+def test_a_kind_of_input_is_read_as_it_says(made: dict[str, Any]) -> None:
+    for row in made["ranking"]["rows"]:
+        of_lines, value = made["mean squares"][row["checkpoint"]], row["scores"]["mean_square"]["value"]
+        assert any(value == pytest.approx(from_behind, rel=1e-2) for _, from_behind in of_lines)
+        assert not any(value == pytest.approx(from_front, rel=1e-3) for from_front, _ in of_lines)
 
 
 def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) -> None:
