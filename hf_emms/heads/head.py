@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.metrics import Metric
-from hf_emms.heads.saved import write_description
+from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import InputKind
 from hf_emms.inputs.kind import BatchReader, TrainingReader
@@ -199,12 +199,21 @@ class FeatureNetwork(Network):
         self.head = self.model.head_names
 
     def load_layers(self, features: Features, weights: dict[str, Tensor]) -> None:
-        """Put layers that were saved on the features of the model."""
+        """Put layers that were saved on the features of the model.
+
+        Raises:
+            EmmsError: the weights are not of such layers.
+        """
         from hf_emms.heads.modules import Standardize
 
-        width = next(tensor.shape[-1] for name, tensor in weights.items() if name.endswith("mean"))
+        width = next((tensor.shape[-1] for name, tensor in weights.items() if name.endswith("mean")), 1)
         layers = self.layers(Standardize(width), width)
-        layers.load_state_dict(weights)
+        try:
+            layers.load_state_dict(weights)
+        except RuntimeError as error:
+            raise EmmsError(
+                f"{HEAD_WEIGHTS} of {self._plan.repo.id} is not of the head that {ABOUT} describes"
+            ) from error
         self._put_on(features, layers)
 
     def _put_on(self, features: Features, layers: nn.Module) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import datasets
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 import hf_emms
 from hf_emms import EmmsError
@@ -24,6 +27,7 @@ from tests.finetune.make import FAST, colours, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import CORPUS, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
 from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
+from tests.helpers.tiny_writers import writer
 
 ROWS = range(40)
 IMAGE, STRING = datasets.Image(), datasets.Value("string")
@@ -146,6 +150,26 @@ def test_a_head_of_ours_gets_its_score_again(
     metrics = head_of(get_task(task)).metrics(test.references)
     scores = {metric.name: metric.compute(answers, test.references) for metric in metrics}
     assert scores == pytest.approx(run.scores, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "references", "tensors", "said"),
+    [
+        ("text-classification", ["cat", "dog"], {"0.mean": torch.zeros(8)}, "is not of the head that head.json"),
+        ("text-classification", ["cat", "dog"], {"weight": torch.zeros(8)}, "is not of the head that head.json"),
+        ("text-generation", [], {"0.mean": torch.zeros(8)}, "was saved with a head that transformers opens"),
+    ],
+)
+def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
+    task: str, references: list[str], tensors: dict[str, torch.Tensor], said: str, zoo: Path, tmp_path: Path
+) -> None:
+    checkpoint = writer(zoo, "gpt2")
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    shutil.copytree(checkpoint, folder / "checkpoint")
+    (folder / "head.json").write_text(json.dumps({"task": task, "references": references}))
+    save_file(tensors, folder / "head.safetensors")
+    with pytest.raises(EmmsError, match=said):
+        hf_emms.load_finetuned(folder)
 
 
 def test_a_classifier_of_pairs_opens_with_transformers(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:

@@ -133,6 +133,12 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     assert len({response.text for response in written}) > 1
 
 
+def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_counts() -> None:
+    several = rows(80).map(lambda row: {"answer": [row["answer"], f"{row['answer']} again"]})
+    splits = load_splits(Options.of(several, columns={"prompt": "question", "response": "answer"}))
+    assert splits.training_rows == 2 * len(splits.train)
+
+
 def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     few = rows(80)
     long = few.map(lambda row, place: {"answer": "red cat " * (600 if place < 20 else 1)}, with_indices=True)
