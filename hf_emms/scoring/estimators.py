@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hf_emms.scoring.cross_validation import RidgeFit
+    from hf_emms.scoring.generative import GenerativeModel
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Examples
-    from hf_emms.scoring.written import LabelWriter
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
@@ -38,7 +38,7 @@ class ScoringInputs:
         moments: sums over all rows.
         features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
-        writer: the checkpoint itself, where it writes the labels; for estimators that need it.
+        model: the checkpoint itself, where it writes the labels; for estimators that need it.
     """
 
     moments: Moments
@@ -46,7 +46,7 @@ class ScoringInputs:
     labels: LabelTable | None = None
     groups: np.ndarray | None = None
     keep_fits: bool = True
-    writer: LabelWriter | None = None
+    model: GenerativeModel | None = None
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -81,11 +81,11 @@ class ScoringInputs:
         return kept
 
     @property
-    def checkpoint(self) -> LabelWriter:
+    def checkpoint(self) -> GenerativeModel:
         """The checkpoint that writes the labels; an `EmmsError` where there are features alone."""
-        if self.writer is None:
+        if self.model is None:
             raise EmmsError("features alone cannot write labels: the checkpoint itself is needed", "hf-emms rank")
-        return self.writer
+        return self.model
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,11 @@ def _knn(inputs: ScoringInputs) -> Score:
     return Score(*knn(*inputs.rows))
 
 
-def _written(name: str) -> Callable[[ScoringInputs], Score]:
+def _generative(name: str) -> Callable[[ScoringInputs], Score]:
     def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import written
+        from hf_emms.scoring import generative
 
-        result: Score = getattr(written, name)(inputs.checkpoint)
+        result: Score = getattr(generative, name)(inputs.checkpoint)
         return result
 
     return function
@@ -275,7 +275,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "short_run",
         "minus the bits per byte of held-out responses after fine-tuning on 200 rows",
-        _written("short_run"),
+        _generative("short_run"),
         needs_model=True,
         trains=True,
         forwards=2056,  # 256 rows held out, and three epochs of 200
@@ -289,7 +289,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "zero_shot",
         "minus the bits per byte of held-out responses before any fine-tuning",
-        _written("zero_shot"),
+        _generative("zero_shot"),
         needs_model=True,
         forwards=256,
         higher_is_better=False,
@@ -298,7 +298,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         "word_error_rate",
         "minus the word error rate of checkpoints that transcribe, before any fine-tuning",
-        _written("word_error_rate"),
+        _generative("word_error_rate"),
         needs_model=True,
         forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
         higher_is_better=False,

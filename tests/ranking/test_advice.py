@@ -19,7 +19,7 @@ from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.advice import advice
 from hf_emms.ranking.merge import merged
 from hf_emms.scoring import Score
-from hf_emms.scoring.written import ratio
+from hf_emms.scoring.generative import ratio
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 

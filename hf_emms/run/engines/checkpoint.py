@@ -17,9 +17,9 @@ from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
+from hf_emms.scoring.generative import GenerativeModel
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.written import LabelWriter
 
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
@@ -105,20 +105,20 @@ def scoring_inputs(
     shard: Shard,
     labels: LabelTable,
     options: ScoringOptions,
-    writer: LabelWriter | None = None,
+    model: GenerativeModel | None = None,
 ) -> ScoringInputs:
-    """Return what estimators read of a shard's rows; the labels are those of all rows of the sample, as is the writer.
+    """Return what estimators read of a shard's rows; the labels are those of all rows of the sample, as is the model.
 
     Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
     """
     sampled = samples_rows(options)
     if features is None:
         assert moments is not None
-        return ScoringInputs(moments, keep_fits=sampled, writer=writer)
+        return ScoringInputs(moments, keep_fits=sampled, model=model)
     if moments is None:
         moments = moments_of(features, shard, labels, options)
     rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
-    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled, writer=writer)
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled, model=model)
 
 
 def score_estimators(

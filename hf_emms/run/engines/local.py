@@ -107,18 +107,18 @@ def _row(
         if note := memory_note(len(sample), info.width, labels, scoring):
             progress.noted(f"{name}: {note}")
     features, moments = extraction.features, extraction.moments
-    writer = None
+    model = None
     if needs_model(scoring):
-        from hf_emms.finetune.label_writer import CheckpointWriter
+        from hf_emms.finetune.generative_checkpoint import GenerativeCheckpoint
 
         pool.close()  # the checkpoint is loaded again, with its head
-        writer = CheckpointWriter(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
+        model = GenerativeCheckpoint(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
     scores = score_layers(
         extraction.info,
-        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, scoring, writer),
+        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, scoring, model),
         scoring.estimators,
     )
-    return scored_row(name, plan.repo, extraction, scores, engine_input, notes=writer.notes if writer else ())
+    return scored_row(name, plan.repo, extraction, scores, engine_input, notes=model.notes if model else ())
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:

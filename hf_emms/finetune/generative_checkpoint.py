@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 
-class CheckpointWriter:
-    """A `LabelWriter` that loads the checkpoint as a language model, or as an ASR model, for the first measurement."""
+class GenerativeCheckpoint:
+    """A `GenerativeModel` that loads a language model, or an ASR model, for the first measurement."""
 
     def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self.groups = sample.groups

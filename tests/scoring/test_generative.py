@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.written import HELD_OUT_ROWS, TRAINING_ROWS, ratio, short_run, split_rows, zero_shot
+from hf_emms.scoring.generative import HELD_OUT_ROWS, TRAINING_ROWS, ratio, short_run, split_rows, zero_shot
 
 
 class Half:

@@ -19,7 +19,7 @@ TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
 _FOLDS = 5
 
 
-class LabelWriter(Protocol):
+class GenerativeModel(Protocol):
     """A checkpoint that can write the labels of N rows, whose groups are uint64 (N,)."""
 
     @property
@@ -47,25 +47,25 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
 
-def zero_shot(writer: LabelWriter) -> Score:
+def zero_shot(model: GenerativeModel) -> Score:
     """Return the bits per byte of the held-out rows without any training."""
-    _, held_out = split_rows(writer.groups)
-    return ratio(writer.bits(held_out), writer.groups[held_out])
+    _, held_out = split_rows(model.groups)
+    return ratio(model.bits(held_out), model.groups[held_out])
 
 
-def short_run(writer: LabelWriter) -> Score:
+def short_run(model: GenerativeModel) -> Score:
     """Return the bits per byte of the held-out rows after the short training."""
-    training, held_out = split_rows(writer.groups)
-    return ratio(writer.bits(held_out, training), writer.groups[held_out])
+    training, held_out = split_rows(model.groups)
+    return ratio(model.bits(held_out, training), model.groups[held_out])
 
 
-def word_error_rate(writer: LabelWriter) -> Score:
+def word_error_rate(model: GenerativeModel) -> Score:
     """Return the word error rate of at most `HELD_OUT_ROWS` rows, without any training."""
-    rows = np.argsort(writer.groups, kind="stable")[:HELD_OUT_ROWS]
-    counts = writer.word_errors(rows)
+    rows = np.argsort(model.groups, kind="stable")[:HELD_OUT_ROWS]
+    counts = model.word_errors(rows)
     if not counts[:, 1].any():
         raise EmmsError("no label of the rows has a word", use("label_column") + " names the column of the transcripts")
-    return ratio(counts, writer.groups[rows])
+    return ratio(counts, model.groups[rows])
 
 
 def ratio(counts: np.ndarray, groups: np.ndarray) -> Score:
