@@ -188,8 +188,7 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
         return
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         checked = preflight(options, progress)
-    if checked.plan is not None and checked.rate is not None:
-        _print_plan(checked.plan, checked.costs, checked.rate)
+    _print_plan(checked.plan, checked.costs, checked.rate)
     if checked.fine_tuning is not None:
         out.message(checked.fine_tuning)
     if checked.problems:

@@ -9,9 +9,9 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hf_emms.cache import Cache, default_cache, default_root
+from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
@@ -21,20 +21,15 @@ from hf_emms.finetune.memory import response_activation_bytes, short_run_memory
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.hub import Repo, RepoFile, listing, resolve
+from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options, RunOptions
-from hf_emms.presets import dataset_preset
-from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.engines.extraction import trains
-from hf_emms.run.plan import Plan, check_folds, checkpoint_names, encoder_names, longest_row, plan, reading_note
+from hf_emms.run.plan import Plan, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
-
-if TYPE_CHECKING:
-    from hf_emms.data import Sample
 
 _GPU_SPEEDUP = 100
 # Seconds for a row in small batches besides arithmetic: for a small model nearly all of its time.
@@ -169,8 +164,7 @@ class Problem:
     """A problem of a run.
 
     Attributes:
-        what: the part of the run: "results", "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or
-            "settings".
+        what: the part of the run: "fine-tuning", "label encoder ID", "checkpoint ID", "checkpoints" or "disk".
         fatal: whether the run could not start; otherwise a checkpoint will be a failed row.
     """
 
@@ -202,28 +196,25 @@ class Machine:
 
 @dataclass(frozen=True)
 class Preflight:
-    """A plan with its costs and problems; the plan is None where it could not be made.
+    """A plan with its costs, and every problem that it will meet.
 
     `fine_tuning` is the most time and memory that confirming will take, in words.
     """
 
-    plan: Plan | None
+    plan: Plan
     costs: Mapping[Repo, Cost]
-    rate: Rate | None
+    rate: Rate
     problems: tuple[Problem, ...]
     fine_tuning: str | None = None
 
-    @property
-    def can_start(self) -> bool:
-        return not any(problem.fatal for problem in self.problems)
-
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:
-    """Return the plan of a run with the problems of dataset, encoders, checkpoints, disk and memory."""
-    try:
-        planned = plan(options, progress)
-    except EmmsError as error:
-        return Preflight(None, {}, None, tuple(_without_plan(options, error)))
+    """Return the plan of a run, and the problems that its encoders, its checkpoints, disk and memory will make.
+
+    Raises:
+        EmmsError: no plan can be made.
+    """
+    planned = plan(options, progress)
     costs, rate = plan_costs(planned)
     problems = list[Problem]()
     fine_tuning = list[str]()
@@ -311,44 +302,8 @@ def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) 
             )
 
 
-def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
-    """Yield the problems of a plan's parts, each made by itself: the first problem of a plan hides the others."""
-    problems: list[Problem] = []
-    samples: list[Sample] = []
-    preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
-    cache = default_cache(options.cache)
-    if options.results is not None:
-        problems += _problem_if_raises("results", partial(KnownRankings.read, options.results))
-    problems += _problem_if_raises("dataset", lambda: samples.append(_checked_sample(options, cache)))
-    encoders: list[str] = []
-    problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options.features, preset)))
-    for id in encoders:
-        problems += _problem_if_raises(f"label encoder {id}", partial(_check_files, id, options.running))
-    task = samples[0].task.id if samples else options.task or (preset.task if preset else None)
-    if options.checkpoints or task:
-        ids, _ = checkpoint_names(options.features, preset, task or "")
-        for id in ids:
-            problems += _problem_if_raises(f"checkpoint {id}", partial(_check_files, id, options.running), fatal=False)
-    if not any(problem.fatal for problem in problems):
-        yield Problem("settings", error.message, error.hint)
-    yield from problems
-
-
-def _checked_sample(options: Options, cache: Cache) -> Sample:
-    from hf_emms.data import load_sample
-
-    sample = load_sample(options.sample, cache)
-    check_folds(sample, options)
-    return sample
-
-
-def _check_files(id: str, options: RunOptions) -> None:
-    repo = resolve(id, "model")
-    needed_files(repo, listing(repo), default_cache(options.cache), code=options.trust_remote_code)
-
-
-def _problem_if_raises(what: str, check: Callable[[], Any], *, fatal: bool = True) -> Iterator[Problem]:
+def _problem_if_raises(what: str, check: Callable[[], Any]) -> Iterator[Problem]:
     try:
         check()
     except EmmsError as error:
-        yield Problem(what, error.message, error.hint, fatal)
+        yield Problem(what, error.message, error.hint)
