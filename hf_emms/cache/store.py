@@ -1,7 +1,7 @@
 """Results in files of a folder.
 
-An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key; an
-entry that cannot be read, or is of another form than its reader expects, is removed and computed again.
+An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key and
+a checksum; a damaged entry, or an entry of another form than its reader expects, is removed and computed again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Cache:
     def holds(self, key: Key) -> bool:
         """Return whether arrays are stored under a key, without reading them."""
         path = self._path(key, "safetensors")
-        return path is not None and path.is_file()
+        return path is not None and _is_file(path)
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Store arrays by name under a key; a full or read-only disk is reported, not raised."""
@@ -144,7 +145,10 @@ class Cache:
         return removed
 
     def _files(self) -> list[Path]:
-        return [path for path in self.root.glob("*/*") if path.is_file()] if self.root is not None else []
+        """Return the files in the folders of all kinds; links, pipes and devices are left out."""
+        kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
+        folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
+        return [path for folder in folders for path in folder.iterdir() if _is_file(path)]
 
     def _path(self, key: Key, suffix: str) -> Path | None:
         return self.root / key["kind"] / f"{digest_of(key)}.{suffix}" if self.root else None
@@ -155,6 +159,9 @@ class Cache:
         if path is None:
             return None
         try:
+            path.lstat()  # raises FileNotFoundError
+            if not _is_file(path):
+                raise ValueError("it is no file, but a link, a pipe or a device")
             value = read(path)
             os.utime(path)
         except FileNotFoundError:
@@ -191,6 +198,14 @@ def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug)
     return Cache(default_root() if enabled else None, on_problem)
 
 
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file itself: links could lead out of the cache, pipes and devices could block."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -200,22 +215,51 @@ def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> Non
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, {"key": json.dumps(dict(key), sort_keys=True)})
+    save_file(contiguous, path, {"key": json.dumps(dict(key), sort_keys=True), "checksum": _checksum(contiguous)})
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        metadata = file.metadata() or {}
+        _check_key(path, json.loads(metadata["key"]))
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata.get("checksum") != _checksum(arrays):
+        raise ValueError("its checksum differs")
+    return arrays
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.reshape(-1).view("uint8").data)
+    return digest.hexdigest()
 
 
 def _write_json(path: Path, key: Key, value: Any) -> None:
-    path.write_text(json.dumps({"key": dict(key), "value": value}, allow_nan=False))
+    content = {"key": dict(key), "checksum": _json_checksum(value), "value": value}
+    path.write_text(json.dumps(content, allow_nan=False))
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())["value"]
+    content = json.loads(path.read_text())
+    _check_key(path, content["key"])
+    if content["checksum"] != _json_checksum(content["value"]):
+        raise ValueError("its checksum differs")
+    return content["value"]
+
+
+def _check_key(path: Path, key: Key) -> None:
+    """Raise a `ValueError` if an entry's name was not made of its key."""
+    if digest_of(key) != path.stem:
+        raise ValueError("its key differs")
+
+
+def _json_checksum(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, allow_nan=False).encode(), digest_size=16).hexdigest()
 
 
 def _read_key(path: Path) -> dict[str, Any]:

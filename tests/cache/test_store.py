@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_a_disabled_cache_keeps_nothing() -> None:
     assert cache.entries() == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "zeros", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 @pytest.mark.parametrize("kind", ["features", "rows"])
 def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], kind: str, damage: str) -> None:
     key = {**KEY, "kind": kind}
@@ -72,7 +73,10 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
         cache.put_json(key, {"value": 123456})
     path = cache.entries()[0].path
     content = path.read_bytes()
-    path.write_bytes({"truncated": content[:-3], "zeros": bytes(len(content)), "empty": b""}[damage])
+    # The last bytes of either file are its data.
+    flipped = bytearray(content)
+    flipped[-4] ^= 1
+    path.write_bytes({"truncated": content[:-3], "flipped": bytes(flipped), "empty": b""}[damage])
 
     stored = cache.get(key, dict) if kind == "features" else cache.get_json(key, as_it_is)
 
@@ -80,6 +84,23 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
     assert not path.exists()
     assert len(problems) == 1
     assert str(path) in problems[0]
+
+
+@pytest.mark.parametrize("kind", ["features", "rows"])
+def test_a_flipped_bit_of_any_byte_is_found(cache: Cache, problems: list[str], kind: str) -> None:
+    """In the header too, of which nothing but the key is beside the arrays."""
+    key = {**KEY, "kind": kind}
+    if kind == "features":
+        cache.put(key, {"x": np.arange(4, dtype=np.float32)})
+    else:
+        cache.put_json(key, {"value": 123456})
+    path = cache.entries()[0].path
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        stored = cache.get(key, dict) if kind == "features" else cache.get_json(key, as_it_is)
+        assert stored is None, place
+    assert len(problems) == len(content) > 100
 
 
 def test_an_unwritable_folder_is_said_and_does_not_fail(tmp_path: Path, problems: list[str]) -> None:
@@ -130,6 +151,43 @@ def test_prune_and_clear_leave_strange_files_alone(cache: Cache) -> None:
     assert (cache.root / "rows" / "mine.json").exists()
     assert not leftover.exists()
     assert fresh.exists()
+
+
+def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
+    cache: Cache, problems: list[str], tmp_path: Path
+) -> None:
+    assert cache.root is not None
+    outside = Cache(tmp_path / "outside")
+    outside.put_json(KEY, 1)
+    (entry,) = outside.entries()
+    leftover = entry.path.with_name(".writing-1")
+    leftover.touch()
+    os.utime(leftover, (0, 0))
+    cache.put_json({"kind": "rows", "id": "mine"}, 1)
+    (cache.root / "linked").symlink_to(tmp_path / "outside" / "rows")
+    (cache.root / "rows" / entry.path.name).symlink_to(entry.path)
+    os.mkfifo(cache.root / "rows" / f"{'a' * 64}.json")
+    (cache.root / "rows" / f"{'b' * 64}.json").symlink_to("/dev/zero")
+    assert [entry.key for entry in cache.entries()] == [{"kind": "rows", "id": "mine"}]
+    cache.prune(max_bytes=0)
+    cache.clear()
+    assert entry.path.exists()
+    assert leftover.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
+    cache: Cache, problems: list[str], make: Callable[[Path], None]
+) -> None:
+    cache.put(KEY, {"x": np.arange(3)})
+    (entry,) = cache.entries()
+    entry.path.unlink()
+    make(entry.path)
+    assert not cache.holds(KEY)
+    assert cache.get(KEY, dict) is None
+    assert "it is no file" in problems[0]
+    cache.put(KEY, {"x": np.arange(3)})
+    assert cache.holds(KEY) == (make is not Path.mkdir)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RecursionError()])
