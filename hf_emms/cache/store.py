@@ -7,6 +7,7 @@ a checksum; a damaged entry, or an entry of another form than its reader expects
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
