@@ -22,12 +22,7 @@ from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line, use
 from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
-from hf_emms.finetune.memory import (
-    check_training,
-    memory_in_words,
-    response_activation_bytes,
-    training_bytes,
-)
+from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_words, training_bytes
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
@@ -57,7 +52,7 @@ _MAX_TIED = 2
 # Divides the lowest learning rate where training diverges at every one.
 _LOWER = 10
 # By extra: a module that it installs → the package that has it.
-_FINETUNE = {"accelerate": "accelerate", "sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
+_FINETUNE = {"sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
 _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
 # A step costs three forwards: one, and a backward that is twice as long.
 _STEP_FORWARDS = 3
@@ -104,8 +99,10 @@ class FineTuning:
     def check_memory(self, row: Row) -> None:
         """Refuses a checkpoint whose training does not fit into this machine, where its activations are known."""
         if row.checkpoint in self.activations:
-            activations = self.activations[row.checkpoint]
-            check_training(self.methods[row.checkpoint], row.parameters, activations, self.options.device)
+            method = self.methods[row.checkpoint]
+            needed = training_bytes(method, row.parameters) + self.activations[row.checkpoint]
+            remedy = use("method", "lora") + ", or a smaller " + use("batch_size")
+            check_memory("its training", method, needed, self.options.device, remedy)
 
     def key(self, job: TrainingJob) -> Key:
         return run_key(job, self.splits, self.options.running)
@@ -209,15 +206,15 @@ def prepare(
             )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
     methods, plans, activations = dict[str, str](), dict[str, ExtractionPlan](), dict[str, int]()
-    tokens = tokens_of_batch(splits, options.batch_size)
+    step = step_shape(splits, options.batch_size)
     for row in shortlist:
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
             methods[row.checkpoint] = options.method or "full"
             continue
-        if tokens is not None:
+        if step is not None:
             with suppress(EmmsError):  # why it cannot be loaded is said when it is
                 plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options.running)
-                activations[row.checkpoint] = response_activation_bytes(plan, row.parameters, tokens, options.device)
+                activations[row.checkpoint] = activation_bytes(plan, row.parameters, *step, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
         methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)
         notes += [f"{row.checkpoint}: {why}"] if why else []
@@ -238,11 +235,11 @@ def prepare(
     )
 
 
-def tokens_of_batch(splits: Splits, batch_size: int | None) -> int | None:
-    """Return about how many tokens a batch of the longest rows has; None where that does not decide its memory."""
+def step_shape(splits: Splits, batch_size: int | None) -> tuple[int, int] | None:
+    """Return the rows of a step and about the tokens of the longest; None where these do not decide its memory."""
     head = head_of(splits.task)
     longest = head.longest_row(splits.task.input, splits.train)
-    return None if longest is None else longest * (batch_size or head.batch_size)
+    return None if longest is None else (batch_size or head.batch_size, longest)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:

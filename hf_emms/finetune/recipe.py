@@ -1,4 +1,4 @@
-"""How a checkpoint is fine-tuned: everything that changes what a run measures, and what is chosen where users don't."""
+"""Recipes of trainings, of short runs and of confirmations: all that changes their results, with defaults by size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hf_emms.errors import EmmsError, together, use
-from hf_emms.finetune.memory import free_bytes, memory_in_words, training_bytes
+from hf_emms.finetune.memory import (
+    activation_bytes,
+    bytes_of_number,
+    check_memory,
+    free_bytes,
+    memory_in_words,
+    stored_parameters,
+    training_bytes,
+)
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
 from hf_emms.options import TrainingOptions
@@ -22,28 +30,37 @@ if TYPE_CHECKING:
     from hf_emms.features.extraction_plan import ExtractionPlan
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
-# Of NumPy's global state; and runs of a checkpoint that nobody would wait for.
+# The largest seed that NumPy takes, plus one, and the most seeds of a checkpoint.
 _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
-# Evaluations without a better score that end a run; of one in epochs, half of these.
+# Evaluations without a better score that end a run of a number of steps; a run in epochs ends after half of its epochs.
 PATIENCE = 5
-# Most parameters of a checkpoint, and its two peak learning rates for AdamW: small ones need larger rates.
+# The most parameters of a checkpoint that a short run trains in full; larger ones get an adapter.
+_FULL_PARAMETERS = 300_000_000
+# The most parameters of a checkpoint, AdamW's peak learning rates for all its weights, and that of its short run, which
+# is an adapter's in the last row: smaller checkpoints need larger rates.
 _RATES = (
-    (10_000_000, (5e-4, 2e-3)),
-    (50_000_000, (1e-4, 4e-4)),
-    (float("inf"), (2e-5, 1e-4)),
+    (10_000_000, (5e-4, 2e-3), 1e-3),
+    (50_000_000, (1e-4, 4e-4), 3e-4),
+    (_FULL_PARAMETERS, (2e-5, 1e-4), 5e-5),
+    (float("inf"), (2e-5, 1e-4), 2e-4),
 )
 _LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
 _HEAD_RATES = (1e-3, 1e-2)
-# Of free memory, what weights, gradients and the optimizer may take where the activations are not known.
+_SHORT_EPOCHS, _SHORT_BATCH = 3, 8
+# The share of free memory that weights, gradients and the optimizer may take where activations are not known.
 _MEMORY_SHARE = 0.7
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """How the runs of one checkpoint are done.
+    """The settings of all runs of one checkpoint.
 
-    The method is "full", "lora" or "head". All peak learning rates are tried with the first seed; the other seeds run
-    at the best one. The rate rises in the share `warmup` of the steps, then falls linearly to 0. A run ends after
-    `patience` evaluations without a better validation score. The budget is "quick" where it is shorter than a user's.
+    Attributes:
+        method: what is trained: "full", "lora" or "head".
+        learning_rates: peaks, all tried with the first seed; the other seeds run at the best one.
+        batch_size: rows a step.
+        warmup: the share of the steps in which the rate rises; then it falls linearly to 0.
+        patience: evaluations without a better validation score that end a run.
+        budget: "quick" where the recipe is shorter than a user's own would be.
     """
 
     method: str
@@ -59,7 +76,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     @property
     def runs(self) -> int:
-        """How many runs a checkpoint takes."""
+        """Return how many runs a checkpoint takes."""
         return len(self.learning_rates) + len(self.seeds) - 1
 
     def as_json(self) -> dict[str, Any]:
@@ -67,11 +84,11 @@ class Recipe(msgspec.Struct, frozen=True):
         return settings
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps of a run that is not stopped early."""
+        """Return the optimizer steps of a run that is not ended early."""
         return self.steps or (self.epochs or 1) * -(-rows // self.batch_size)
 
     def in_words(self) -> str:
-        """The budget: what a result holds for."""
+        """Return the length of a run as text, for which its result holds."""
         if self.steps:
             return f"{self.steps:,} steps of {self.batch_size} rows"
         return f"up to {pluralize(self.epochs or 1, 'epoch')}"
@@ -79,7 +96,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One run of a checkpoint that is to be done, at one of its recipe's learning rates or a lower one."""
+    """A run of a checkpoint by its recipe: with a seed, and at one of its learning rates or a lower one."""
 
     checkpoint: str
     plan: ExtractionPlan = field(compare=False)
@@ -97,7 +114,7 @@ class TrainingJob:
 def recipe_for(
     options: TrainingOptions, head: Head, parameters: int | None, method: str = "full", batch_size: int | None = None
 ) -> Recipe:
-    """Return the recipe of a checkpoint: what is asked for, and for the rest what suits its task, size and method."""
+    """Return the recipe of a confirmation: what is asked for, else what suits the head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
@@ -113,17 +130,49 @@ def recipe_for(
 
 
 def default_rates(parameters: int | None, method: str = "full") -> tuple[float, ...]:
-    """Two peak learning rates for a checkpoint of so many parameters."""
+    """Return the two peak learning rates that a confirmation tries with a checkpoint of a size."""
     if method == "head":
         return _HEAD_RATES
-    rates = next(rates for most, rates in _RATES if (parameters or 0) <= most)
+    rates = next(rates for most, rates, _ in _RATES if (parameters or 0) <= most)
     return tuple(float(f"{rate * _LORA_FACTOR:g}") for rate in rates) if method == "lora" else rates
+
+
+def short_recipe(parameters: int, seed: int = 0) -> Recipe:
+    """Return the recipe of a short run, which is the same for all checkpoints of a size."""
+    rate = next(rate for most, _, rate in _RATES if parameters <= most)
+    method = "full" if parameters <= _FULL_PARAMETERS else "lora"
+    return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
+
+
+def short_run_memory(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
+    """Return the method of a short run and about how many bytes it takes.
+
+    Args:
+        plan: of the checkpoint.
+        weight_bytes: of its files.
+        longest: tokens of the longest row.
+        device: as the options name it.
+    """
+    parameters = stored_parameters(plan, weight_bytes)
+    recipe = short_recipe(parameters)
+    activations = activation_bytes(plan, parameters, recipe.batch_size, longest, device)
+    return recipe.method, training_bytes(recipe.method, parameters, bytes_of_number(plan)) + activations
+
+
+def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> None:
+    """Refuse a short run that does not fit into free memory; see `short_run_memory`.
+
+    Raises:
+        EmmsError: it needs more than is free.
+    """
+    method, needed = short_run_memory(plan, weight_bytes, longest, device)
+    check_memory("its short run", method, needed, device, "rank without training: " + use("estimators", "emms_knn"))
 
 
 def choose_method(
     options: TrainingOptions, parameters: int | None, device: torch.device, activations: int | None = None
 ) -> tuple[str, str | None]:
-    """Return the method that is asked for, else full fine-tuning where it fits; and why, where it does not.
+    """Return the method that is asked for, else "full" where it fits, and a reason where it does not.
 
     `activations` are their bytes, where these are known.
     """
@@ -169,7 +218,7 @@ def check_recipe(options: TrainingOptions) -> None:
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
-    """Refuse a task without a head, and an adapter that is to be kept beside a new head, which it would lack."""
+    """Refuse a task without a head, and to keep an adapter alone that would lack the new head beside it."""
     head = head_of(task)
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
@@ -179,7 +228,7 @@ def check_head(task: Task, options: TrainingOptions) -> None:
 
 
 def head_of(task: Task) -> Head:
-    """How checkpoints are fine-tuned for a task; refuses one of another package that does not say."""
+    """Return the head of a task; refuse a task of another package that has none."""
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(

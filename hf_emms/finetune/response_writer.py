@@ -12,25 +12,22 @@ from torch import Tensor
 
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, install_command, use
-from hf_emms.features.adapters import place_adapter
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
-from hf_emms.finetune.memory import LORA_PARAMETERS, MAX_LOGITS, SHORT_RUN_BATCH, held_bytes
-from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.finetune.network import repaired
+from hf_emms.finetune.recipe import TrainingJob, short_recipe
+from hf_emms.formatting import pluralize
 from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
+from hf_emms.heads.response import ResponseNetwork, rows_at_a_time
 from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.options import RunOptions
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
-# The short fine-tuning: the same for every checkpoint.
-_EPOCHS = 3
-_WARMUP, _WEIGHT_DECAY, _MAX_NORM = 0.1, 0.01, 1.0
-# Most parameters of a checkpoint, and its peak learning rate; adapters start at zero and learn at larger ones.
-_RATES = ((10_000_000, 1e-3), (50_000_000, 3e-4), (float("inf"), 5e-5))
-_LORA_RATE = 2e-4
+# The most responses whose losses are computed together.
+_BATCH = 32
 _NO_END = "no token ends its responses: it is measured on fewer tokens than others, and its bits per byte are too few"
 
 
@@ -130,8 +127,7 @@ class ResponseWriter:
         vocabulary = self._model.get_input_embeddings().num_embeddings
         start = 0
         while start < len(order):
-            longest = _length(responses[order[start]])
-            size = int(np.clip(MAX_LOGITS // (vocabulary * longest), 1, 4 * SHORT_RUN_BATCH))
+            size = min(_BATCH, rows_at_a_time(_length(responses[order[start]]), vocabulary))
             yield np.asarray(order[start : start + size])
             start += size
 
@@ -145,49 +141,25 @@ class ResponseWriter:
     # --- training -----------------------------------------------------------------------------------------
 
     def _train(self, rows: np.ndarray) -> None:
-        responses = self._responses(rows)
-        self._is_trained = True
-        model, parameters = self._model, sum(parameter.numel() for parameter in self._model.parameters())
-        lora = parameters >= LORA_PARAMETERS
-        if lora and find_spec("peft") is None:
+        from hf_emms.finetune.training import train_once
+
+        assert self._reader is not None
+        plan, model, responses = self._plan, self._model, self._responses(rows)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        recipe = short_recipe(parameters, self._seed)
+        job = TrainingJob(plan.repo.id, plan, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
+        if recipe.method == "lora" and find_spec("peft") is None:
             raise EmmsError("a checkpoint of this size is trained with LoRA: peft is missing", install_command("lora"))
-        for parameter in model.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
-        if lora:
-            place_adapter(model)
-        peak = _LORA_RATE if lora else next(rate for most, rate in _RATES if parameters <= most)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=_WEIGHT_DECAY)
-        generator = np.random.default_rng(self._seed)
-        steps = [
-            order[start : start + SHORT_RUN_BATCH]
-            for order in (generator.permutation(len(responses)) for _ in range(_EPOCHS))
-            for start in range(0, len(order), SHORT_RUN_BATCH)
-        ]
-        warmup = max(1, round(_WARMUP * len(steps)))
-        torch.manual_seed(self._seed)
-        if model.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(model.device)
-        model.train()
-        held = 0
-        with torch.enable_grad():
-            for number, step in enumerate(steps):
-                rate = min((number + 1) / warmup, (len(steps) - number) / (len(steps) - warmup + 1))
-                optimizer.param_groups[0]["lr"] = peak * rate
-                tokens = sum(len(responses[i].response) for i in step)
-                for batch in self._batches(step[np.argsort([-_length(responses[i]) for i in step])], responses):
-                    loss = self._losses([responses[i] for i in batch]).sum() / tokens
-                    held = max(held, held_bytes(model.device))
-                    loss.backward()
-                held = max(held, held_bytes(model.device))
-                torch.nn.utils.clip_grad_norm_(trained, _MAX_NORM)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-        method = "an adapter (LoRA)" if lora else "all weights"
-        self._notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
-        if held:
-            of_what = "the GPU's memory" if model.device.type == "cuda" else "memory"
-            self._notes.append(f"during the short run the process held at most {format_bytes(held)} of {of_what}")
+        self._is_trained = True
+        network = ResponseNetwork(model, self._reader, [])
+        self._notes += repaired(network.model)
+        memory = train_once(network, network.labeled(responses), job, model.device)
+        steps = recipe.total_steps(len(rows))
+        weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
+        self._notes.append(
+            f"short run: {len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
+        )
+        self._notes += memory
 
 
 def _length(response: Response) -> int:

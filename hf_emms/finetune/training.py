@@ -35,7 +35,8 @@ from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.files import UNFINISHED
-from hf_emms.finetune.network import load_network, save_network
+from hf_emms.finetune.memory import held_bytes
+from hf_emms.finetune.network import apply_method, load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.unfinished import (
@@ -47,9 +48,10 @@ from hf_emms.finetune.unfinished import (
     seal,
     storage_error,
 )
+from hf_emms.formatting import format_bytes
 from hf_emms.heads import LabeledSplit, Metric
 from hf_emms.heads.head import Network
-from hf_emms.heads.split import collate
+from hf_emms.heads.split import LabeledRows, collate
 from hf_emms.options import RunOptions
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
@@ -196,37 +198,37 @@ class Training:
             DivergedError: the loss is no number, with half the batch too.
             RuntimeError: memory ran out twice, or another failure of the checkpoint's code.
         """
-        batch_size, accumulation = self._job.recipe.batch_size, 1
+        batch_size, parts = self._job.recipe.batch_size, 1
         first, second = self._folder / "first", self._folder / "second"
         try:
-            return self._attempt(load, first, batch_size, accumulation, ())
+            return self._attempt(load, first, batch_size, parts, ())
         except DivergedError as error:
-            note = f"{error}; trained again with half the batch"
+            batch_size, note = max(1, batch_size // 2), f"{error}; trained again with half the batch"
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            accumulation, note = 2, "memory ran out; trained again with two half batches a step"
+            parts, note = 2, "memory ran out; trained again with two half batches a step"
         # Outside the except block: the traceback would keep the failed run's tensors alive.
         shutil.rmtree(first, ignore_errors=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self._attempt(load, second, max(1, batch_size // 2), accumulation, (note,))
+        return self._attempt(load, second, batch_size, parts, (note,))
 
     def _attempt(
-        self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
+        self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[str, ...]
     ) -> TrainingRun:
         """Train in a folder; where another process has removed the best state from it, again in a temporary one.
 
         Only machines whose locks do not reach each other share a folder, as jobs with one bucket do.
         """
         try:
-            return self._train(load, folder, batch_size, accumulation, notes)
+            return self._train(load, folder, batch_size, parts, notes)
         except LostStateError:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-                return self._train(load, Path(temporary), batch_size, accumulation, notes)
+                return self._train(load, Path(temporary), batch_size, parts, notes)
 
     def _train(
-        self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
+        self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[str, ...]
     ) -> TrainingRun:
         started, job, splits, metric = time.perf_counter(), self._job, self._splits, self._metrics[0]
         try:
@@ -236,14 +238,17 @@ class Training:
         set_seed(job.seed)
         network = load()
         watch = _Watch(job.name, self._deadline, self._progress, f"eval_{metric.name}", job.recipe.patience)
+        memory = PeakMemory(self._device)
         with quiet_transformers():
-            trainer = self._trainer(network, folder, batch_size, accumulation, watch)
+            trainer = self._trainer(network, folder, batch_size, parts, [watch, memory])
             _fit(trainer, network, folder, watch)
             outputs = _outputs(trainer, network, splits.validation)
             validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
             outputs = _outputs(trainer, network, splits.test)
             save_error = self._save(network)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
+        for note in memory.notes:  # of this process, not of the result
+            self._progress.noted(f"{job.name}: {note}")
         predictions, references = network.test_predictions(outputs, splits.test), splits.test.references
         losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         run = TrainingRun(
@@ -253,7 +258,7 @@ class Training:
             scores=self._scores(predictions, references),
             stderr=standard_error(metric, predictions, references, splits.test.groups),
             steps=trainer.state.global_step,
-            batch_size=batch_size * accumulation,
+            batch_size=batch_size,
             seconds=time.perf_counter() - started,
             curve=tuple(watch.curve(trainer.state.log_history)),
             loss=network.loss(outputs, splits.test),
@@ -286,59 +291,51 @@ class Training:
     def _scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         return {metric.name: metric.compute(predictions, references) for metric in self._metrics}
 
-    def _trainer(self, network: Network, folder: Path, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
-        recipe, device, validation = self._job.recipe, self._device, self._splits.validation
+    def _trainer(
+        self, network: Network, folder: Path, batch_size: int, parts: int, callbacks: list[TrainerCallback]
+    ) -> NetworkTrainer:
+        job, validation = self._job, self._splits.validation
         train = network.rows(self._splits.train, True)
-        total = recipe.total_steps(len(train))
-        evaluations = max(1, round(total / -(-len(train) // recipe.batch_size)))
+        total = job.recipe.total_steps(len(train))
+        evaluations = max(1, round(total / -(-len(train) // job.recipe.batch_size)))
         every = max(1, total // evaluations)
-        # Otherwise a step of two half batches would sum their losses.
-        network.model.accepts_loss_kwargs = False
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            max_steps=total,
-            per_device_train_batch_size=batch_size,
-            per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size,
-            gradient_accumulation_steps=accumulation,
-            learning_rate=self._job.learning_rate,
-            weight_decay=recipe.weight_decay,
-            warmup_steps=math.ceil(recipe.warmup * total),
-            lr_scheduler_type="linear",
-            seed=self._job.seed,
-            eval_strategy="steps",
-            eval_steps=every,
-            save_strategy="steps",
-            save_steps=every,
-            metric_for_best_model=self._metrics[0].name,
-            greater_is_better=True,
-            logging_steps=max(1, total // _LOGS),
-            logging_first_step=True,
-            logging_nan_inf_filter=False,
-            bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type == "cuda",
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            report_to="none",
-        )
-        if device.type == "cuda":
-            arguments._n_gpu = 1  # one of several GPUs, not a copy of the model on each
+        evaluated = {
+            "eval_strategy": "steps",
+            "eval_steps": every,
+            "save_strategy": "steps",
+            "save_steps": every,
+            "metric_for_best_model": self._metrics[0].name,
+            "greater_is_better": True,
+            "logging_steps": max(1, total // _LOGS),
+            "logging_first_step": True,
+        }
 
         def scores(evaluation: Any) -> dict[str, float]:
             return self._scores(network.predictions(evaluation.predictions, validation), validation.references)
 
-        trainer = _NetworkTrainer(
+        return NetworkTrainer(
             network,
-            arguments,
-            data_collator=collate,
-            train_dataset=train,
+            train,
+            job,
+            self._device,
+            folder,
+            batch_size=batch_size,
+            parts=parts,
+            arguments=evaluated,
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
-            callbacks=[watch, _States()],
-            optimizers=(_optimizer(network, recipe.weight_decay, self._job.learning_rate), None),
+            callbacks=[*callbacks, _States()],
         )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
+
+
+def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: torch.device) -> list[str]:
+    """Train a network without evaluations or states, and return notes."""
+    memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
+    with isolated(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        set_seed(job.seed)
+        apply_method(network, job.recipe.method)
+        NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[memory]).train()
+    return memory.notes
 
 
 def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
@@ -417,23 +414,66 @@ def _ends(losses: Sequence[float]) -> tuple[float, float]:
     return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)
 
 
-def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> torch.optim.Optimizer:
-    """Return AdamW; new weights of a head learn at a rate of their own where that of the rest is low."""
-    parts: list[list[Any]] = [[], []]
-    for name, parameter in network.model.named_parameters():
-        if parameter.requires_grad:
-            parts[name in network.head].append(parameter)
-    rates = learning_rate, max(learning_rate, network.head_rate)
-    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
-    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
+class NetworkTrainer(Trainer):
+    """`Trainer` of a network by a recipe, which predicts rows without labels, and writes all weights by their names.
 
+    A step of `batch_size` rows, else the recipe's, is done in equal parts: at least `parts`, and as many as memory
+    needs. `arguments` are those of `TrainingArguments` about evaluations, states and logs.
+    """
 
-class _NetworkTrainer(Trainer):
-    """Predicts as a network does, from rows without labels, and writes all weights of its model by their names."""
-
-    def __init__(self, network: Network, arguments: TrainingArguments, **others: Any) -> None:
-        super().__init__(network.model, arguments, **others)
+    def __init__(
+        self,
+        network: Network,
+        rows: LabeledRows,
+        job: TrainingJob,
+        device: torch.device,
+        folder: Path,
+        *,
+        batch_size: int | None = None,
+        parts: int = 1,
+        arguments: dict[str, Any],
+        callbacks: list[TrainerCallback],
+        **others: Any,
+    ) -> None:
+        recipe = job.recipe
+        total, batch_size = recipe.total_steps(len(rows)), batch_size or recipe.batch_size
+        most = rows.max_batch or batch_size
+        divisors = (count for count in range(parts, batch_size) if batch_size % count == 0)
+        parts = next((count for count in divisors if batch_size // count <= most), batch_size)
+        # Models of transformers would sum the losses of the parts of a step.
+        network.model.accepts_loss_kwargs = getattr(network.model, "accepts_loss_kwargs", False)
+        settings = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=total,
+            per_device_train_batch_size=batch_size // parts,
+            per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size // parts,
+            gradient_accumulation_steps=parts,
+            learning_rate=job.learning_rate,
+            warmup_steps=math.ceil(recipe.warmup * total),
+            lr_scheduler_type="linear",
+            seed=job.seed,
+            logging_nan_inf_filter=False,
+            bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type == "cuda",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            report_to="none",
+            **arguments,
+        )
+        if device.type == "cuda":
+            settings._n_gpu = 1  # one of several GPUs, not a copy of the model on each
+        super().__init__(
+            network.model,
+            settings,
+            collate,
+            train_dataset=rows,
+            optimizers=(_optimizer(network, recipe.weight_decay, job.learning_rate), None),
+            callbacks=[*callbacks, _Interrupts()],
+            **others,
+        )
         self._network = network
+        self.remove_callback(PrinterCallback)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -454,6 +494,60 @@ class _NetworkTrainer(Trainer):
             addresses.add(address)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file(tensors, Path(output_dir, SAFE_WEIGHTS_NAME))
+
+
+def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> torch.optim.Optimizer:
+    """Return AdamW, one kernel a step; new weights of a head learn at a rate of their own where others' is low."""
+    parts: list[list[Any]] = [[], []]
+    for name, parameter in network.model.named_parameters():
+        if parameter.requires_grad:
+            parts[name in network.head].append(parameter)
+    rates = learning_rate, max(learning_rate, network.head_rate)
+    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+# ---- callbacks -------------------------------------------------------------------------------------------------------
+
+
+class PeakMemory(TrainerCallback):
+    """Measures how much memory is held: after forwards, which keep activations, and before steps, with gradients."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._held = device, 0
+
+    @property
+    def notes(self) -> list[str]:
+        memory = "the GPU's memory" if self._device.type == "cuda" else "memory"
+        return [f"in training the process held at most {format_bytes(self._held)} of {memory}"] if self._held else []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        self._hook = model.register_forward_hook(self._measure)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._measure()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._hook.remove()
+
+    def _measure(self, *forward: Any) -> None:
+        self._held = max(self._held, held_bytes(self._device))
+
+
+class _Interrupts(TrainerCallback):
+    """Ends a training that was interrupted where Python has dropped the exception."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._check()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if interruptions:
+            raise interruptions[0]
 
 
 class _States(TrainerCallback):
@@ -513,20 +607,11 @@ class _Watch(TrainerCallback):
         if self.has_stopped_improving(state.log_history):
             control.should_training_stop = True
 
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        _check_interrupts()
-
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise DivergedError(f"the loss was no number after {state.global_step:,} steps")
 
     def _advance(self, step: int) -> None:
-        _check_interrupts()
         self._progress.advanced(self._name, step - self.steps)
         self.steps = step
-
-
-def _check_interrupts() -> None:
-    if interruptions:
-        raise interruptions[0]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # From so many parameters a full training computes activations again.
 CHECKPOINTED_PARAMETERS = 1_000_000_000
+# Logits that memory holds together.
+MAX_LOGITS = 2**26
 # Test rows for which the trained model writes, a batch of them, and tokens of a response that it writes.
 _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
 # What PEFT calls the tasks of decoders, and of an encoder with a decoder.
@@ -67,11 +69,12 @@ class ResponseHead(Head):
         reader = replace(reader, max_length=min(reader.max_length, MAX_TRAINING_TOKENS))
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
-        if sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTED_PARAMETERS:
-            # Before 5.24 transformers had the second alone, which goes in 6.
-            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-            enable()
-        return _ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
+        return ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
+
+
+def rows_at_a_time(longest: int, vocabulary: int | None) -> int:
+    """Return how many rows of at most `longest` tokens have logits that memory holds together."""
+    return max(1, MAX_LOGITS // (longest * (vocabulary or 1)))
 
 
 def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
@@ -81,14 +84,19 @@ def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) 
     return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
 
 
-class _ResponseNetwork(Network):
+class ResponseNetwork(Network):
     """A language model whose loss is the mean over the tokens of responses: prompts are read, but not learnt."""
 
     def __init__(self, model: Any, reader: PromptReader, notes: list[str]) -> None:
         from hf_emms.heads.modules import ModelWithLoss
 
         super().__init__(ModelWithLoss(model, self._mean_loss), (reader.tokenizer,), notes)
+        self.model.accepts_loss_kwargs = True  # the tokens of a step, whose parts sum their losses
         self._reader = reader
+        if sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTED_PARAMETERS:
+            # Before 5.24 transformers had the second alone, which goes in 6.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable()
         self.adapter_task = _ADAPTER_TASKS[reader.is_encoder]
 
     @property
@@ -97,13 +105,26 @@ class _ResponseNetwork(Network):
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         """Return a row for each response."""
-        return self._responses(split).labeled()
+        return self.labeled(self._responses(split).responses)
+
+    def labeled(self, responses: Sequence[Response]) -> LabeledRows:
+        """Return responses as rows for `Trainer`."""
+        from hf_emms.heads.language_model import response_batch
+
+        longest = max((len(response.prompt) + len(response.response) for response in responses), default=1)
+        return LabeledRows(
+            lambda rows: response_batch(self._reader, [responses[row] for row in rows.tolist()]),
+            {},
+            len(responses),
+            rows_at_a_time(longest, self.saved.get_input_embeddings().num_embeddings),
+        )
 
     def predict(self, model: Any, batch: Inputs) -> Any:
         return self._losses(model.model, batch)[:, None]
 
     def _mean_loss(self, model: Any, batch: Inputs) -> Tensor:
-        return self._losses(model, batch).sum() / (batch["labels"] != IGNORED).sum()
+        tokens = batch.pop("num_items_in_batch", None)
+        return self._losses(model, batch).sum() / ((batch["labels"] != IGNORED).sum() if tokens is None else tokens)
 
     def _losses(self, model: Any, batch: Inputs) -> Tensor:
         from hf_emms.heads.language_model import response_losses
@@ -161,7 +182,7 @@ class _ResponseRows:
         self._rows = np.array([row for row, _ in texts])
         self._n_rows, self._reader = len(split), reader
         inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
-        self._responses, cut = reader.read_responses(inputs, [text for _, text in texts])
+        self.responses, cut = reader.read_responses(inputs, [text for _, text in texts])
         example = next(iter(inputs), None)
         instruction = reader.instruction(example) if example else None
         asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
@@ -170,22 +191,14 @@ class _ResponseRows:
         if cut:
             notes.append(f"{cut:,} of {pluralize(len(texts), 'response')} cut at {reader.max_response:,} tokens")
 
-    def labeled(self) -> LabeledRows:
-        from hf_emms.heads.language_model import response_batch
-
-        return LabeledRows(lambda rows: response_batch(self._reader, self._at(rows)), {}, len(self._responses))
-
     def bits(self, outputs: np.ndarray) -> np.ndarray:
         """Return bits and bytes of each row of the split, float64 (n, 2), from the losses of its responses, (m, 1)."""
         sums = np.zeros((self._n_rows, 2))
         np.add.at(sums[:, 0], self._rows, np.asarray(outputs, np.float64)[:, 0] / np.log(2))
-        np.add.at(sums[:, 1], self._rows, [response.n_bytes for response in self._responses])
+        np.add.at(sums[:, 1], self._rows, [response.n_bytes for response in self.responses])
         return sums
 
     def prompts(self, count: int) -> list[list[int]]:
         """Return the tokens of the first rows' prompts."""
         _, first = np.unique(self._rows, return_index=True)
-        return [response.prompt for response in self._at(first[:count])]
-
-    def _at(self, rows: np.ndarray) -> Sequence[Response]:
-        return [self._responses[row] for row in rows.tolist()]
+        return [self.responses[row].prompt for row in first[:count]]

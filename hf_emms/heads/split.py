@@ -118,10 +118,14 @@ class LabeledRows:
     """Rows for `Trainer`: an item is this object and a row's number, which `collate` makes batches of.
 
     The labels of all rows, (n, …) each, are by the names of the model's arguments; there are none for rows to predict.
+
+    Attributes:
+        max_batch: the most rows that memory holds together; None where nothing limits them.
     """
 
-    def __init__(self, read: BatchReader, labels: Inputs, count: int) -> None:
+    def __init__(self, read: BatchReader, labels: Inputs, count: int, max_batch: int | None = None) -> None:
         self._read, self._labels, self._count = read, labels, count
+        self.max_batch = max_batch
 
     def __len__(self) -> int:
         return self._count

@@ -16,8 +16,7 @@ from hf_emms.cache import Cache, Key, cache_key, default_cache
 from hf_emms.errors import EmmsError, install_command, printable, redacted, use
 from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
-from hf_emms.finetune.memory import check_short_run
-from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.recipe import TrainingJob, check_short_run
 from hf_emms.formatting import pluralize
 from hf_emms.heads.response import longest_tokens
 from hf_emms.hub import Repo, resolve
@@ -36,7 +35,7 @@ from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.registry import versions
+from hf_emms.registry import installed_versions, versions
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import needs_label_embeddings, trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
 # Part of the key of every finished row: raise it when the same inputs give a different row.
-ROW_VERSION = 9
+ROW_VERSION = 10
 
 # Checkpoints that are looked up at the same time.
 _THREADS = 4
@@ -263,6 +262,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
 
 def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
+    packages = ("accelerate", "peft") if trains(options.scoring) else ()
     return cache_key(
         "rows",
         extraction.repo.id,
@@ -270,7 +270,7 @@ def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encode
         options.features,
         options.scoring,
         options.running,
-        versions=versions() | extraction.versions,
+        versions=versions() | extraction.versions | installed_versions(*packages),
         code=ROW_VERSION,
         extractor=extraction.fingerprint,
         sample=sample.fingerprint,

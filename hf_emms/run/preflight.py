@@ -16,9 +16,9 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
-from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, tokens_of_batch
-from hf_emms.finetune.memory import response_activation_bytes, short_run_memory
-from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for
+from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, step_shape
+from hf_emms.finetune.memory import activation_bytes
+from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
@@ -119,7 +119,7 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
-            _, memory = short_run_memory(extraction, cost.weights, longest)
+            _, memory = short_run_memory(extraction, cost.weights, longest, plan.options.device)
             cost = replace(cost, memory=memory)
         costs[extraction.repo] = cost
     return costs, speed
@@ -243,7 +243,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
     options, session, task = planned.options, planned.session, planned.sample.task
     with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
-    tokens = tokens_of_batch(splits, options.batch_size)
+    step = step_shape(splits, options.batch_size)
     sized = list[tuple[int, ExtractionPlan]]()
     for candidate in planned.candidates:
         extraction, row = candidate.extraction, candidate.row
@@ -252,9 +252,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
             sized.append((weights or 0, extraction))
     shortlist = []
     for parameters, extraction in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
-        kept = None
-        if tokens is not None:
-            kept = response_activation_bytes(extraction, parameters, tokens, options.device)
+        kept = None if step is None else activation_bytes(extraction, parameters, *step, options.device)
         method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters, kept))

@@ -29,7 +29,7 @@ LABELS = {"app": "hf-emms"}
 # The folder in which a bucket is mounted.
 _CACHE = "/hf-emms-cache"
 # Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
-_FINE_TUNING = ("accelerate", "peft", "sacrebleu")
+_FINE_TUNING = ("peft", "sacrebleu", "scikit-learn")
 
 
 @dataclass(frozen=True)

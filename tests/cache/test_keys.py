@@ -191,6 +191,7 @@ def of_timm(extraction: ExtractionPlan) -> ExtractionPlan:
     ("package", "change", "settings", "kinds"),
     [
         *((package, as_it_is, {}, kinds) for package, kinds in PACKAGES.items()),
+        ("accelerate", as_it_is, {"estimators": ("short_run",)}, {"rows", "finetunings"}),
         ("peft", as_it_is, {"method": "lora"}, {"labels", "finetunings"}),
         ("peft", as_adapter, {}, {"features", "labels", "rows", "finetunings"}),
         ("timm", of_timm, {}, {"features", "rows", "finetunings"}),

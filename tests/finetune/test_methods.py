@@ -15,8 +15,9 @@ import yaml
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.errors import use
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.memory import check_training
+from hf_emms.finetune.memory import check_memory
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
@@ -117,9 +118,9 @@ def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
     assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
     # Where activations are known they count, and weights may take all that they leave.
     assert choose_method(Options("d"), 1000, cpu, 10**15)[0] == "lora"
-    check_training("full", 1000, 10**6, "cpu")
+    check_memory("its training", "full", 10**6, "cpu", use("method", "lora"))
     with pytest.raises(EmmsError, match="its training would take about 1"):
-        check_training("lora", 1000, 10**15, "cpu")
+        check_memory("its training", "lora", 10**15, "cpu", use("method", "head"))
 
 
 @pytest.fixture

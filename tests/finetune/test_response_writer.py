@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,34 @@ def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) 
     assert any("150 rows, 57 steps of all weights" in note for note in checkpoint.notes)
     # Once trained, it is asked again as it is.
     np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
+
+
+def test_a_step_in_parts_and_activations_that_are_computed_again_change_no_training(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, held_out = np.arange(40), np.arange(40, 60)
+
+    def trained(**limits: int) -> np.ndarray:
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*gradient_checkpointing_enable")
+            for name, limit in limits.items():
+                patch.setattr(f"hf_emms.heads.response.{name}", limit)
+            return response_writer(writer(zoo, "llama")).bits(held_out, training)
+
+    whole = trained()
+    # Three rows of 400 logits for each of 20 tokens: parts of two rows each.
+    np.testing.assert_allclose(trained(MAX_LOGITS=3 * 400 * 20), whole, rtol=1e-4)
+    np.testing.assert_allclose(trained(CHECKPOINTED_PARAMETERS=1), whole, rtol=1e-4)
+
+
+def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_emms.finetune.recipe._FULL_PARAMETERS", 0)
+    monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", 1)
+    checkpoint = response_writer(writer(zoo, "llama"), rows(200))
+    held_out = np.arange(150, 200)
+    before = checkpoint.bits(held_out)
+    assert checkpoint.bits(held_out, np.arange(150))[:, 0].sum() < 0.99 * before[:, 0].sum()
+    assert any("57 steps of an adapter (LoRA)" in note for note in checkpoint.notes)
 
 
 def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_of_rows(zoo: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hf_emms.finetune.network import repaired
-from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
+from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for, short_recipe
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, Training, has_risen, remembered_interrupts, standard_error
@@ -332,6 +332,13 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     small, medium, large = (5e-4, 2e-3), (1e-4, 4e-4), (2e-5, 1e-4)
     assert [*rates.values()] == [small, small, small, medium, medium, large, large]
     assert default_rates(10_000_001, "lora") == (1e-3, 4e-3)
+    short = [short_recipe(size) for size in (10**7, 5 * 10**7, 3 * 10**8, 3 * 10**8 + 1)]
+    assert [(recipe.method, *recipe.learning_rates) for recipe in short] == [
+        ("full", 1e-3),
+        ("full", 3e-4),
+        ("full", 5e-5),
+        ("lora", 2e-4),
+    ]
     assert default_rates(None, "head") == default_rates(10**12, "head") == (1e-3, 1e-2)
     recipe = recipe_for(
         Options("d", confirm=1, budget="quick", seeds=2, seed=5), get_task("image-classification").head, 10**8
