@@ -43,6 +43,7 @@ FOLDERS = (
     "errors",
 )
 MAX_LOOSE_MODULES = 5
+MAX_SEEING_OPTIONS = 12
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn")
 # Words that say nothing about what a variable holds.
 VAGUE_NAMES = ("one", "found", "given", "known", "wanted")
@@ -120,6 +121,18 @@ def test_no_files_import_each_other_in_a_circle():
 def test_few_modules_lie_outside_of_folders():
     loose = [path.name for path in PACKAGE.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     assert len(loose) <= MAX_LOOSE_MODULES, loose
+
+
+def test_few_files_see_the_whole_of_the_options():
+    seeing = [
+        path
+        for path in modules()
+        if any(getattr(node, "id", None) == "Options" for node in ast.walk(syntax_tree(path)))
+        and path.name != "options.py"
+    ]
+    assert len(seeing) <= MAX_SEEING_OPTIONS, seeing
+    assert {folder_of(path) for path in seeing} <= {"cli", "run", "finetune"}
+    assert not [path for path in seeing if path.parent.name == "engines"]
 
 
 def test_scoring_needs_nothing_but_errors():

@@ -258,7 +258,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
 
 
 def _digest(content: bytes) -> str:
-    """32 hex digits."""
+    """Return 32 hex digits of a hash."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

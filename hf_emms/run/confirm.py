@@ -1,4 +1,4 @@
-"""From a ranking to a decision: its best checkpoints are fine-tuned, here or on a cluster."""
+"""The best checkpoints of a ranking are fine-tuned, in this process or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def confirm(
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Ranking:
-    """Fine-tunes the best checkpoints of a ranking and reports what that measures.
+    """Fine-tune the best checkpoints of a ranking, and return the ranking with their test scores.
 
-    What is measured is who is best at this budget. Every finished run is on disk before the next one starts, so that
-    the same call continues where it was interrupted.
+    The scores hold for this budget. Every finished run is on disk before the next run starts, so that the same call
+    continues where it was interrupted.
 
     Args:
         ranking: whose best checkpoints are fine-tuned.
@@ -128,7 +128,7 @@ def confirm(
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
-    """The options with which a ranking's dataset is read again; raises for one that was in memory."""
+    """Return the options that read a ranking's dataset again; raises for a dataset that was in memory."""
     check_ranking(ranking)
     if dataset is None:
         dataset = ranking.dataset
@@ -153,7 +153,7 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
 
 
 def start_session(ranking: Ranking, options: Options, progress: Progress) -> Session:
-    """A session in which a kept ranking is confirmed; raises if a setting is not usable, or the task has no head."""
+    """Return a session that confirms a kept ranking; raises if a setting is not usable, or the task has no head."""
     if options.engine == "jobs":
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
     session = Session.start(options, progress)
@@ -163,7 +163,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 
 
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
-    """What `confirmed` would train."""
+    """Return what `confirmed` would train."""
     options, seconds = session.options, rate(session.options.device, get_task(ranking.task).input).seconds
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
@@ -171,7 +171,7 @@ def prepared(ranking: Ranking, session: Session) -> FineTuning:
 
 
 def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
-    """The dataset of a preset at the revision that was ranked, which the preset does not name."""
+    """Return the dataset at the revision that was ranked, where a preset names the dataset without one."""
     revision = ranking.dataset_revision
     if source.repo.id != ranking.dataset_id or source.repo.revision == revision or not is_commit(revision):
         return source
@@ -185,5 +185,5 @@ class NotConfirmedError(EmmsError):
 
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:
-    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is."""
+    """Return a ranking with its shortlist, of `TrainingOptions.confirm` checkpoints, fine-tuned."""
     return fine_tune(prepared(ranking, session), session.train_all)

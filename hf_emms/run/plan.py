@@ -165,7 +165,8 @@ class Plan:
     @property
     def to_run(self) -> dict[str, ExtractionPlan]:
         """Name → plan of the features, for the checkpoints that have no row yet."""
-        return {each.id: each.extraction for each in self.candidates if each.extraction and each.row is None}
+        waiting = (candidate for candidate in self.candidates if candidate.row is None)
+        return {candidate.id: candidate.extraction for candidate in waiting if candidate.extraction}
 
 
 ModelResolver = Callable[[str], Repo]

@@ -108,7 +108,7 @@ def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> 
 
 
 def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
-    """The cost of everything in a plan that is still to be done, encoders included."""
+    """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
     speed = rate(plan.options.device, plan.sample.task.input)
     costs = {encoder: cost_of(encoder, plan.options.running, None, speed) for encoder in plan.encoders}
     forwards = sum(get_estimator(name).forwards for name in plan.options.estimators)

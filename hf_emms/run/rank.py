@@ -100,7 +100,7 @@ def rank(
     progress: Progress | None = None,
     **role_columns: str | None,
 ) -> Ranking:
-    """Ranks checkpoints for a dataset without fine-tuning any of them.
+    """Rank checkpoints for a dataset without fine-tuning any of them.
 
     Args:
         dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a pandas
@@ -235,7 +235,7 @@ def rank_with(
     job: JobSettings | None = None,
     on_ranking: Callable[[Ranking], None] = lambda ranking: None,
 ) -> Ranking:
-    """What `rank` does once its arguments are options; the best fine-tuned model is not uploaded yet.
+    """Return the ranking of `rank`, by options; the best fine-tuned model is not uploaded yet.
 
     `on_ranking` is called before the best checkpoints are fine-tuned, which may fail; not for a job.
     """
@@ -264,7 +264,7 @@ def rank_with(
 
 
 def run(plan: Plan) -> Ranking:
-    """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
+    """Run the checkpoints of a plan, and return the ranking. Each row is on disk before the next checkpoint starts."""
     labels = functools.cache(lambda: label_table(plan))
     rows = []
     for candidate in plan.candidates:
@@ -295,7 +295,7 @@ def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
 
 
 def store_row(row: Row, plan: Plan) -> None:
-    """Caches the row of a checkpoint that was scored on all of the sample."""
+    """Cache the row of a checkpoint that was scored on all rows of the sample."""
     if row.error is not None or row.n is not None:
         return
     extraction, cache = plan.to_run[row.checkpoint], plan.session.cache
@@ -303,7 +303,7 @@ def store_row(row: Row, plan: Plan) -> None:
 
 
 def path_in_results(plan: Plan) -> str:
-    """The path of a plan's ranking, see `path_of`."""
+    """Return the path of a plan's ranking in a results dataset, see `path_of`."""
     sample, revisions = plan.sample, _revisions(plan)
     return results_path(
         task=sample.task.id,
@@ -330,7 +330,7 @@ def _revisions(plan: Plan) -> dict[str, str]:
 
 
 def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
-    """The ranking of finished rows, in any order."""
+    """Return the ranking of finished rows, which come in any order."""
     options, sample = plan.options, plan.sample
     facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
     described = [
@@ -364,7 +364,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
 
 
 def _described(row: Row, facts: HubFacts | None, elsewhere: float | None) -> Row:
-    """The row with what the Hub tells of the checkpoint, and its mean rank on other datasets."""
+    """Return the row with the Hub's facts about the checkpoint, and its mean rank on other datasets."""
     row = msgspec.structs.replace(row, elsewhere=elsewhere)
     if facts is None:
         return row

@@ -150,7 +150,7 @@ def _run(
     on_inputs: Callable[[int], None],
     pool: ExtractorPool | None,
 ) -> Extraction:
-    """Runs a checkpoint once for all layers."""
+    """Return features or moments of all layers from one run of the checkpoint."""
     sample, scoring, running = engine_input.sample, engine_input.scoring, engine_input.running
     shard = full_shard(sample)
     spans = isinstance(sample.inputs, Spans)

@@ -149,7 +149,7 @@ class _Race:
         return row
 
     def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
-        """Scores a candidate at each stop. It is loaded only if neither cache nor pool has its features."""
+        """Score a candidate at each stop; it is loaded only if neither cache nor pool has its features."""
         sample, progress = self.engine_input.sample, self.engine_input.progress
         self.prefetch.wait_for(candidate.plan.repo)
         started = time.perf_counter()

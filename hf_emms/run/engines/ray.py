@@ -33,7 +33,7 @@ from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Silent
-from hf_emms.registry import versions
+from hf_emms.registry import installed_versions, versions
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import LOADED_FACTOR, trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
@@ -49,6 +49,8 @@ _SETTINGS = {
     # Each core has a task: more threads would compete for cores.
     "OMP_NUM_THREADS": "1",
 }
+# Packages that only some checkpoints and trainings need.
+_OPTIONAL = ("accelerate", "peft", "timm", "torchvision")
 _QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
 _STARTS = 3
 _CONNECT_SECONDS = 10.0
@@ -146,18 +148,25 @@ def _check_reachable(address: str | None) -> None:
 
 def _check_versions() -> None:
     """Raise an EmmsError unless workers have this machine's versions, under which rows are cached."""
-    here = versions()
+    here = _versions()
     try:
-        theirs = ray.get(ray.remote(versions).options(num_cpus=0).remote())
+        theirs = ray.get(ray.remote(_versions).options(num_cpus=0).remote())
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         hint = _INSTALL.format(f"hf-emms=={here['hf_emms']}")
         raise EmmsError(f"the workers of the Ray cluster cannot run hf_emms: {reason}", hint) from error
-    other = {name: version for name, version in here.items() if theirs.get(name) != version}
+    needed = {name: version for name, version in here.items() if name in theirs or name not in _OPTIONAL}
+    other = {name: version for name, version in needed.items() if theirs.get(name) != version}
     if other:
-        differences = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {own})" for name, own in other.items())
+        differences = ", ".join(
+            f"{name} {theirs.get(name, 'missing')} (here {version})" for name, version in other.items()
+        )
         packages = " ".join(f"{name.replace('_', '-')}=={version}" for name, version in other.items())
         raise EmmsError(f"the workers of the Ray cluster have other versions: {differences}", _INSTALL.format(packages))
+
+
+def _versions() -> dict[str, str]:
+    return versions() | installed_versions(*_OPTIONAL)
 
 
 def _on_gpu(device: str, cluster: Cluster) -> bool:
