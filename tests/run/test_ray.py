@@ -15,7 +15,8 @@ import pytest
 import ray
 
 import hf_emms
-from hf_emms.errors import EmmsError
+from hf_emms.cli.option_flags import FLAGS
+from hf_emms.errors import EmmsError, speaking
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from tests.finetune.test_response_writer import rows
@@ -74,6 +75,11 @@ class TestOnACluster:
         assert set(good.scores) == {"emms_knn", "emms", "logme", "knn"}
         assert len(failed) == 2
         assert all(row.seconds.features > 0 for row in (good, poor))
+
+    def test_a_failure_names_settings_as_the_process_does_that_started_it(self, encoder: str) -> None:
+        with speaking(FLAGS):
+            (row,) = on_ray(encoder, [GOOD], layers="mean")
+        assert "→ --layer last" in str(row.error)
 
     def test_a_sweep_gives_what_rankings_on_this_machine_give(
         self, encoder: str, truncated: str, tmp_path: Path
