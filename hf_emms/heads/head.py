@@ -161,9 +161,11 @@ class FeatureNetwork(Network):
 
     Attributes:
         references: JSON of which `FeatureHead.network` makes a network with the same outputs: classes, words.
+        count: outputs of layers of ours, where these are one linear layer.
     """
 
     references: Sequence[Any] = ()
+    count: int = 1
 
     def __init__(
         self, plan: ExtractionPlan, model: Any, processors: Sequence[Any] = (), notes: list[str] | None = None
@@ -180,7 +182,9 @@ class FeatureNetwork(Network):
 
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:
         """Return layers of ours for features of a width, (b, D1) or (b, T, D1), which `standardize` scales first."""
-        raise NotImplementedError(type(self).__name__)
+        from torch import nn
+
+        return nn.Sequential(standardize, nn.Linear(width, self.count))
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         """Return the loss of layers of ours for a batch, or without labels what `predict` reads."""

@@ -206,7 +206,7 @@ class _RowNetwork(FeatureNetwork):
         super().__init__(plan, model)
         self._reader, self._outputs = kind.training_reader(plan, model), outputs
         self.notes += self._reader.notes
-        self.processors, self.references = self._reader.processors, outputs.references
+        self.processors, self.references, self.count = self._reader.processors, outputs.references, outputs.count
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
@@ -224,10 +224,10 @@ class _RowNetwork(FeatureNetwork):
     def layers(self, standardize: nn.Module, width: int) -> nn.Module:
         from torch import nn
 
-        count, hidden = self._outputs.count, self._outputs.hidden
+        hidden = self._outputs.hidden
         if hidden is None:
-            return nn.Sequential(standardize, nn.Linear(width, count))
-        return nn.Sequential(standardize, nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, count))
+            return super().layers(standardize, width)
+        return nn.Sequential(standardize, nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, self.count))
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         outputs = layers(features)

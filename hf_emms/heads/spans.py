@@ -90,6 +90,8 @@ class _SpansNetwork(FeatureNetwork):
     It points at the first token where a window has no answer. It `may_decline` to answer where questions had none.
     """
 
+    count = 2
+
     def __init__(self, plan: ExtractionPlan, model: Any, *, may_decline: bool) -> None:
         texts = load_training_texts(plan, model, max_length=_MAX_TOKENS)
         super().__init__(plan, model, (texts.tokenizer,))
@@ -174,11 +176,6 @@ class _SpansNetwork(FeatureNetwork):
     def _tokens_before(self, window: Window) -> int:
         """Return how many tokens of the sequence are before the second text's."""
         return len(self._reader.before) + len(window.first) + len(self._reader.between)
-
-    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
-        from torch import nn
-
-        return nn.Sequential(standardize, nn.Linear(width, 2))
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         from torch.nn.functional import cross_entropy

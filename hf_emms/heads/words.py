@@ -83,7 +83,7 @@ class _WordsNetwork(FeatureNetwork):
         texts = replace(load_training_texts(plan, model), pads_left=False)
         super().__init__(plan, model, (texts.tokenizer,))
         self._reader, self._tags = word_reader(texts, plan.repo.id), tags
-        self.references = [TaggedText((), tuple(tags))]
+        self.references, self.count = [TaggedText((), tuple(tags))], len(tags)
 
     def predict(self, model: Any, batch: Inputs) -> Any:
         # Classes, not scores of all: those of thousands of texts would not fit into memory.
@@ -122,11 +122,6 @@ class _WordsNetwork(FeatureNetwork):
     def _windows(self, split: LabeledSplit) -> list[WordWindow]:
         texts = [split.inputs[number] for number in split.input_of_row.tolist()]
         return self._reader.windows(texts, [reference.words for reference in split.references])
-
-    def layers(self, standardize: nn.Module, width: int) -> nn.Module:
-        from torch import nn
-
-        return nn.Sequential(standardize, nn.Linear(width, len(self._tags)))
 
     def forward(self, layers: nn.Module, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         from torch.nn.functional import cross_entropy
