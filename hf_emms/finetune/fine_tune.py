@@ -1,4 +1,4 @@
-"""From a ranking to a decision: its first checkpoints are fine-tuned, and what that measures is put beside scores.
+"""Fine-tune the first checkpoints of a ranking, and put the measured scores beside the estimated ones.
 
 A finished run is in the cache before the next one starts.
 """
@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -47,11 +48,11 @@ from hf_emms.tasks import Task
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
 FINETUNE_VERSION = 8
-# Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
+# Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
 # Divides the lowest learning rate where training diverges at every one.
 _LOWER = 10
-# By extra: a module that it installs → the package that has it.
+# Extra → module that it installs → package of the module.
 _FINETUNE = {"sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
 _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
 # A step costs three forwards: one, and a backward that is twice as long.
@@ -60,11 +61,14 @@ _STEP_FORWARDS = 3
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A shortlist, best first, and what all runs of its checkpoints share.
+    """A shortlist, best first, and the settings of all its runs.
 
-    `methods` holds what of each checkpoint is trained, `plans` how those are loaded that were resolved already, and
-    `activations` the bytes that a batch keeps of those where that is known; `seconds_per_parameter` is what an input
-    takes of one that was not timed when it was ranked; `deadline` is one of `time.time`.
+    Attributes:
+        methods: checkpoint → "full", "lora" or "head".
+        plans: checkpoint → how it is loaded, of those that were resolved already.
+        activations: checkpoint → bytes that a step keeps, where that is known.
+        seconds_per_parameter: time of an input by size, for checkpoints that were not timed when they were ranked.
+        deadline: a `time.time`.
     """
 
     ranking: Ranking
@@ -83,7 +87,7 @@ class FineTuning:
 
     @property
     def metric(self) -> str:
-        """The name of the score by which checkpoints are compared."""
+        """Return the name of the score by which checkpoints are compared."""
         return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
 
     def recipe(self, row: Row) -> Recipe:
@@ -91,13 +95,13 @@ class FineTuning:
         return recipe_for(options.training, head_of(self.splits.task), row.parameters, method, options.batch_size)
 
     def plan(self, row: Row) -> ExtractionPlan:
-        """See `_ranked_plan`; a checkpoint is resolved once."""
+        """Return how a checkpoint is loaded, at the revision that was ranked; it is resolved once."""
         if row.checkpoint not in self.plans:
             self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options.running)
         return self.plans[row.checkpoint]
 
     def check_memory(self, row: Row) -> None:
-        """Refuses a checkpoint whose training does not fit into this machine, where its activations are known."""
+        """Refuse a checkpoint whose training does not fit into this machine, where its activations are known."""
         if row.checkpoint in self.activations:
             method = self.methods[row.checkpoint]
             needed = training_bytes(method, row.parameters) + self.activations[row.checkpoint]
@@ -108,17 +112,17 @@ class FineTuning:
         return run_key(job, self.splits, self.options.running)
 
     def digest(self, job: TrainingJob) -> str:
-        """What the files of a run are named by."""
+        """Return the name of the files of a run."""
         return digest_of(self.key(job))
 
     def stored(self, job: TrainingJob) -> TrainingRun | None:
-        """The result of a run in the cache, where it is to be used."""
+        """Return the result of a run from the cache; None where it has none, or results are not resumed."""
         if not self.options.resume:
             return None
         return self.cache.get_json(self.key(job), partial(msgspec.convert, type=TrainingRun))
 
     def model_folder(self, job: TrainingJob) -> Path | None:
-        """Where the model of a run is written; None where it is not kept."""
+        """Return the folder for the model of a run; None where it is not kept."""
         return self.keeper.path(self.digest(job)) if self.keeper is not None else None
 
 
@@ -158,7 +162,7 @@ def plan_for(repo: Repo, task: Task, options: RunOptions) -> ExtractionPlan:
 
 
 TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
-"""Trains runs, and yields each as soon as it is finished, its model written to `FineTuning.model_folder`."""
+"""Trains runs, and yields each as soon as it is finished; its model is in `FineTuning.model_folder`."""
 
 
 # ---- what will be done -----------------------------------------------------------------------------------------------
@@ -187,7 +191,7 @@ def prepare(
     *,
     seconds_per_parameter: float,
 ) -> FineTuning:
-    """Chooses the shortlist, of `options.confirm` checkpoints, and reads the rows; trains nothing."""
+    """Return a shortlist of `options.confirm` checkpoints with the rows to train on; nothing is trained yet."""
     from hf_emms.features.device import choose_device
 
     keeper = keeper_for(options)
@@ -243,7 +247,7 @@ def step_shape(splits: Splits, batch_size: int | None) -> tuple[int, int] | None
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
-    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many."""
+    """Return the first rows of a ranking with those that share the last rank, and a note where these are too many."""
     scored = [row for row in rows if row.error is None]
     if not scored:
         raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")
@@ -260,7 +264,7 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
 
 @dataclass(frozen=True)
 class PlannedRuns:
-    """The runs of one checkpoint, seconds of one input, and its size and the bytes of activations where known."""
+    """The planned runs of a checkpoint, with its size and the bytes of a step's activations where these are known."""
 
     recipe: Recipe
     seconds_per_forward: float
@@ -273,7 +277,7 @@ class PlannedRuns:
 
 
 def forecast(work: FineTuning) -> str:
-    """How many runs there will be, of what, and about how long they take."""
+    """Return the number of runs, their length, about how long they take, and their memory as text."""
     planned = [
         PlannedRuns(
             work.recipe(row), _seconds_per_forward(work, row), row.parameters, work.activations.get(row.checkpoint)
@@ -284,16 +288,16 @@ def forecast(work: FineTuning) -> str:
 
 
 def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
-    """See `forecast`."""
+    """Return the `forecast` of planned runs."""
     seconds, runs = 0.0, 0
-    for each in planned:
-        recipe = each.recipe
+    for checkpoint in planned:
+        recipe = checkpoint.recipe
         trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
         epochs = max(1, round(trained / splits.training_rows))
         forwards = _STEP_FORWARDS * trained + (epochs + 1) * len(splits.validation) + len(splits.test)
-        seconds += recipe.runs * forwards * each.seconds_per_forward
+        seconds += recipe.runs * forwards * checkpoint.seconds_per_forward
         runs += recipe.runs
-    largest = max(planned, key=lambda each: each.bytes)
+    largest = max(planned, key=attrgetter("bytes"))
     memory = memory_in_words(largest.recipe.method, largest.parameters, largest.activations)
     recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
@@ -306,7 +310,7 @@ def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> 
 
 
 def _seconds_per_forward(work: FineTuning, row: Row) -> float:
-    """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
+    """Return the seconds of an input, as measured when the checkpoint was scored, or by its size."""
     if row.seconds.features and row.n is None:
         return row.seconds.features / max(1, work.ranking.n_inputs)
     return work.seconds_per_parameter * (row.parameters or 0)
@@ -316,7 +320,7 @@ def _seconds_per_forward(work: FineTuning, row: Row) -> float:
 
 
 def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
-    """Fine-tunes the shortlist of `prepare`; the ranking with `Row.fine_tuned`.
+    """Fine-tune the shortlist of `prepare`, and return the ranking with `Row.fine_tuned`.
 
     Raises:
         EmmsError: no checkpoint could be fine-tuned.
@@ -340,7 +344,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
 
 
 def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
-    """Every checkpoint at its learning rates, then the other seeds at the best rate of each.
+    """Train every checkpoint at its learning rates, then with the other seeds at the best rate of each.
 
     A checkpoint that diverges at each of its default rates is also trained at a lower one.
     """
@@ -382,7 +386,7 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
 
 
 def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: TrainAll) -> dict[TrainingJob, TrainingRun]:
-    """The results of runs: from the cache, or trained and stored there before anything else is."""
+    """Return the results of runs, from the cache or trained; each is stored before the next starts."""
     results = {job: stored for job in jobs if (stored := work.stored(job)) is not None}
     for job, stored in results.items():
         if work.keeper is not None:
@@ -402,7 +406,7 @@ def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: Trai
 
 
 def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-    """A `TrainAll`: in this process, one run after the other."""
+    """Train in this process, a run after the other; a `TrainAll`."""
     from hf_emms.finetune.training import UnsavedModelError, run_job
 
     splits = work.splits.with_images_in_memory()
@@ -438,7 +442,7 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
 
 
 def run_lock(work: FineTuning, job: TrainingJob) -> AbstractContextManager[None]:
-    """See `locked_run`; who has it looks first whether the run was finished meanwhile."""
+    """Return the lock of a run, see `locked_run`; its holder first looks for a result that another has stored."""
     note = f"{job.name}: another process trains it; waiting for its result"
     return locked_run(work.cache.root, work.digest(job), work.deadline, partial(work.progress.noted, note))
 
@@ -451,7 +455,7 @@ def not_started(job: TrainingJob) -> TrainingRun:
 
 
 def _best(runs: Iterable[TrainingRun]) -> TrainingRun | None:
-    """The first run with the highest validation score; None where all failed."""
+    """Return the first run with the highest validation score; None where all failed."""
     return max((run for run in runs if run.validation is not None), key=_validation, default=None)
 
 

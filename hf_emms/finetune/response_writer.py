@@ -1,4 +1,4 @@
-"""A checkpoint that writes responses to prompts: what they cost it in bits, before and after a short fine-tuning."""
+"""Measure the bits that responses to prompts cost a language model, before and after a short run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_END = "no token ends its responses: it is measured on fewer tokens than othe
 
 
 class ResponseWriter:
-    """A checkpoint with the prompts and responses of a sample; it is loaded when it is asked for something."""
+    """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
     def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self._plan, self._sample, self._options, self._seed, self._cache = plan, sample, options, seed, cache
@@ -55,7 +55,7 @@ class ResponseWriter:
         return self._sample.groups
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        """Bits and bytes of the responses of n rows, float64 (n, 2); of a row with several, of one of them.
+        """Return the bits and bytes of a response of each of n rows, float64 (n, 2), as it is or after a short run.
 
         Raises:
             EmmsError: the checkpoint cannot be loaded or trained, or its losses are no numbers.
@@ -80,7 +80,7 @@ class ResponseWriter:
     # --- loading ------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """The checkpoint with the weights of its repository, and the reader of its prompts."""
+        """Load the model with the weights of its repository, and the reader of its prompts."""
         if self._model is not None and not self._is_trained:
             return
         plan, options = self._plan, self._options
@@ -93,7 +93,7 @@ class ResponseWriter:
     # --- rows ---------------------------------------------------------------------------------------------
 
     def _responses(self, rows: np.ndarray) -> list[Response]:
-        """A response of each of the rows: what a short run costs does not depend on how many a row has."""
+        """Return one response of each row, so that the cost of a short run does not depend on how many there are."""
         assert self._reader is not None
         sample = self._sample
         inputs = [sample.inputs[input] for input in sample.input_of_row[rows].tolist()]
@@ -123,7 +123,7 @@ class ResponseWriter:
         return bits
 
     def _batches(self, order: Sequence[int] | np.ndarray, responses: Sequence[Response]) -> Iterator[np.ndarray]:
-        """Parts of an order whose logits fit into memory."""
+        """Yield parts of an order of responses whose logits fit into memory."""
         vocabulary = self._model.get_input_embeddings().num_embeddings
         start = 0
         while start < len(order):
@@ -132,7 +132,7 @@ class ResponseWriter:
             start += size
 
     def _losses(self, responses: Sequence[Response]) -> Tensor:
-        """Nats of each response given its prompt, (b,)."""
+        """Return the nats of each response given its prompt, (b,)."""
         assert self._reader is not None
         device = self._model.device
         inputs = {name: tensor.to(device) for name, tensor in response_batch(self._reader, responses).items()}

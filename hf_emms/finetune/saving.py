@@ -1,4 +1,4 @@
-"""The best fine-tuned model is kept as a folder with a card and results that the Hub reads, and uploaded."""
+"""Keep the best fine-tuned model as a folder, with a card and results that the Hub reads, and upload it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.tasks import get_task, hub_tag
 
-# Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
+# Folder for the models of finished runs, inside the requested one, where the best is left at the end.
 _UNFINISHED = ".unfinished"
-# Marks such a model as whole; and what says which run a folder holds the model of.
+# File that marks such a model as whole, and file that names the run whose model a folder holds.
 _WHOLE, _SAVED = ".whole", ".hf-emms.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
-# What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
+# File that makes a dataset a benchmark, and folder of results: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 # The pipelines that open models with a number a row, which the Hub has no task for.
 _PIPELINES = {
@@ -43,7 +43,7 @@ _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far in a folder, which may hold no other files but those of an equal request.
+    """Keeps the model of the best run so far in a folder, which holds nothing else, or files of the same request.
 
     Raises:
         EmmsError: the folder holds other files, is no folder or cannot be written.
@@ -67,15 +67,15 @@ class ModelKeeper:
             raise EmmsError(f"the folder {folder} is not empty: it holds {other[0]}", other_place)
 
     def path(self, name: str) -> Path:
-        """Where the model of a run is written."""
+        """Return the folder for the model of a run."""
         return self._runs / name
 
     def has_head_of_ours(self, name: str) -> bool:
-        """Whether the model of a run has a head that transformers does not know."""
+        """Return whether the model of a run has a head that transformers does not know."""
         return (self.path(name) / HEAD_WEIGHTS).is_file()
 
     def adapter_class(self, name: str) -> str | None:
-        """The class of PEFT that opens the model of a run; None where that is no adapter."""
+        """Return the class of PEFT that opens the model of a run; None where that is no adapter."""
         for folder in (self.path(name), self.folder):
             if (folder / _ADAPTER_CONFIG).is_file():
                 config = json.loads((folder / _ADAPTER_CONFIG).read_text())
@@ -83,14 +83,14 @@ class ModelKeeper:
         return None
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keeps the model of a run if no other one of this call has as good a validation score, and removes theirs."""
+        """Keep the model of a run if it has the best validation score of this call, and delete the others."""
         if run.validation is None or not self.path(name).is_dir():
             return
         self._scores[name] = run.validation
-        self.keep(max(self._scores, key=lambda each: (self._scores[each], each != name)))
+        self.keep(max(self._scores, key=lambda other: (self._scores[other], other != name)))
 
     def keep(self, name: str) -> None:
-        """Keeps the model of a run, and removes all others of this call: those that validated as well, too."""
+        """Keep the model of a run, and delete those of all other runs of this call, ties included."""
         if self.path(name).is_dir():
             (self.path(name) / _WHOLE).touch()
         for other in self._scores.keys() - {name}:
@@ -98,11 +98,11 @@ class ModelKeeper:
             del self._scores[other]
 
     def has(self, name: str) -> bool:
-        """Whether the model of a run is kept, or in its place already."""
+        """Return whether the model of a run is kept, or in its place already."""
         return (self.path(name) / _WHOLE).is_file() or self._saved().get("run") == name
 
     def finish(self, name: str, files: Mapping[str, str]) -> None:
-        """Leaves the model of one run in the folder, with other files, path → content.
+        """Move the model of a run into the folder, with other files, path → content.
 
         Raises:
             EmmsError: the folder cannot be written, or holds the model of another run.
@@ -132,7 +132,7 @@ class ModelKeeper:
             raise storage_error(self.folder, error) from error
 
     def _saved(self) -> dict[str, Any]:
-        """What was put into the folder: the request, the run and the names of its files."""
+        """Return the request, the run and the file names that were saved in the folder; empty if there are none."""
         try:
             saved = json.loads((self.folder / _SAVED).read_text())
             return saved if isinstance(saved["files"], list) else {}
@@ -198,7 +198,7 @@ def _upload_command(id: str | None, folder: Path) -> str:
 def evaluation_results(
     ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, on_note: Callable[[str], None]
 ) -> dict[str, str]:
-    """What the Hub lists as a model's evaluation result: path → content; nothing where no benchmark has the test rows.
+    """Return the evaluation result that the Hub lists, path → content; empty where no benchmark has the test rows.
 
     `on_note` receives why the benchmark could not be looked up.
     """
@@ -229,7 +229,7 @@ def evaluation_results(
 
 
 def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
-    """The tasks that a dataset's eval.yaml lists; none where it has none or is of another form."""
+    """Return the tasks of a dataset's eval.yaml; none where it has another form."""
     try:
         tasks = yaml.safe_load(content or b"")["tasks"]
         return [task for task in tasks if isinstance(task, dict) and task.get("id")]
@@ -251,7 +251,7 @@ def model_card(
     head_of_ours: bool,
     adapter_class: str | None,
 ) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
+    """Return README.md of a fine-tuned model, with its origin, its scores as model-index and its recipe.
 
     It has an `head_of_ours` where transformers has no class for it, and a class of PEFT where it is an adapter alone.
     """
@@ -278,7 +278,7 @@ def model_card(
 
 
 def _opening(ranking: Ranking, place: str | None) -> str:
-    """What opens a model with a head of ours, in Python."""
+    """Return the Python code that opens a model with a head of ours."""
     names = [column.name for column in get_task(ranking.task).inputs]
     row = names[0] if len(names) == 1 else f"({', '.join(names)})"
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"

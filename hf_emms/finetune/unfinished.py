@@ -1,4 +1,4 @@
-"""What unfinished runs leave on disk: states that are whole or not used, and locks: one process trains a run."""
+"""Files of unfinished runs: states, of which only whole ones are used, and locks, so that one process trains a run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _STATE = "trainer_state.json"
 
 
 class StorageError(EmmsError):
-    """A state or a model of a run could not be written: the disk's failure, not the checkpoint's."""
+    """A state or a model of a run could not be written, which is a failure of the disk, not of the checkpoint."""
 
 
 class LostStateError(EmmsError):
-    """A state of a run has gone, or was changed, while it ran."""
+    """A state of a run was removed or changed while the run went on."""
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
@@ -39,7 +39,7 @@ def storage_error(path: Path, error: Exception) -> StorageError:
 
 @contextmanager
 def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
-    """Where the states of an unfinished run are: in the cache, so that the next process finds them.
+    """Yield the folder for the states of an unfinished run: in the cache, where the next process finds them.
 
     Raises:
         StorageError: the folder cannot be made.
@@ -58,7 +58,7 @@ def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
 
 @contextmanager
 def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Keeps a run to this process and thread; whoever comes second waits, and then finds its result in the cache.
+    """Hold the lock of a run; another process or thread waits, and then finds the result in the cache.
 
     Raises:
         TimeoutError: the deadline, of `time.time`, has passed.
@@ -80,30 +80,30 @@ def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: 
 
 
 def seal(state: Path) -> None:
-    """Marks a state as whole: with the digests of its files."""
+    """Mark a state as whole, by the digests of its files."""
     unfinished = state / f"{_SEAL}.unfinished"
     unfinished.write_text(json.dumps(_digests(state)))
     unfinished.replace(state / _SEAL)
 
 
 def check_whole(state: Path) -> None:
-    """Refuses a state that has been changed since it was sealed.
+    """Refuse a state that has been changed since it was sealed.
 
     Raises:
-        LostStateError: it has, or is gone.
+        LostStateError: it was changed, or is gone.
     """
     if not _is_whole(state):
         raise LostStateError(f"{state} was changed by another process", "run the same command again")
 
 
 def remove_state(state: Path) -> None:
-    """Removes a state, which is no whole one at any moment of it."""
+    """Delete a state so that no reader takes a part of it for the whole."""
     (state / _SEAL).unlink(missing_ok=True)
     shutil.rmtree(state, ignore_errors=True)
 
 
 def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The last whole state in a folder and what it says of the run; None where there is none that can be used."""
+    """Return the path and the content of the last state in a folder; None if any state in it is damaged."""
     states = sorted(folder.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     sealed = [path for path in states if (path / _SEAL).is_file()]
     if not sealed or not all(map(_is_whole, sealed)):
