@@ -20,7 +20,7 @@ _STATES = {
     "pushed": "committed to",
     "opened": "opened a pull request at",
     "updated": "updated the pull request at",
-    "declined": "its owner has closed our pull request; --ask-again opens another one for",
+    "declined": "its owner has closed our pull request; --ask-again opens a new request for",
 }
 
 
@@ -44,7 +44,7 @@ _STATES = {
 @cloup.option_group(
     "Publishing",
     cloup.option("--push", is_flag=True, help="Commit to the repository instead of showing the change."),
-    cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update the one that you opened before."),
+    cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update yours."),
     cloup.option("--ask-again", is_flag=True, help="Open a pull request even where its owner closed an earlier one."),
     cloup.option("--dry-run", is_flag=True, help="With --all: only show what would change."),
 )
@@ -65,7 +65,7 @@ def card(
     Prints the change as a unified diff. Only the lines between our markers are touched; those of other datasets stay.
     """
     if [repo_id is not None, dataset_id is not None, every].count(True) != 1:
-        raise click.UsageError("Pass one of --repo-id, --dataset-id and --all.")
+        raise click.UsageError("Pass --repo-id, --dataset-id or --all.")
     if push and create_pr and not every:
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:

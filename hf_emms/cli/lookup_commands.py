@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hf_emms.cache import Cache, CacheEntry
     from hf_emms.presets import CheckpointPreset
 
-_task_option = cloup.option("--task", metavar="ID", help="Only those of one task.")
+_task_option = cloup.option("--task", metavar="ID", help="Only those of a task.")
 
 # Column → the format of its values for people.
 _IN_WORDS: Mapping[str, Callable[[Any], str]] = {

@@ -32,7 +32,7 @@ JOB_FLAGS = [
         "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
     ),
 ]
-checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="File with one checkpoint a line.")
+checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="File with a checkpoint a line.")
 
 
 # Arguments of a job whose flags are not their names with hyphens.
@@ -185,7 +185,7 @@ def _listed(file: str) -> list[str]:
         text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
-        hint = "--checkpoints-file FILE with one checkpoint a line, in UTF-8"
+        hint = "--checkpoints-file FILE with a checkpoint a line, in UTF-8"
         raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
     ids = [id for line in text.splitlines() if (id := line.partition("#")[0].strip())]
     if not ids:

@@ -159,7 +159,7 @@ def stdout_for_data_only() -> Iterator[None]:
 
 
 def rendered(ranking: Ranking, format: str) -> str:
-    """Return a ranking in one of `FORMATS`, without access tokens; the table is plain text."""
+    """Return a ranking in a format of `FORMATS`, without access tokens; the table is plain text."""
     from hf_emms.ranking import text as views
 
     render: dict[str, Callable[[Ranking], str]] = {
@@ -261,7 +261,7 @@ def output_format(path: Path) -> str:
     if suffix not in formats:
         raise EmmsError(
             f"--output {path}: {path.suffix!r} is not the suffix of a format that hf-emms writes",
-            "use one of: " + ", ".join(f".{name}" for name in formats),
+            "use " + ", ".join(f".{name}" for name in formats),
         )
     return formats[suffix]
 

@@ -98,10 +98,10 @@ def publish_metric_space(repo_id: str, hardware: str | None, private: bool, pack
 @cloup.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
 @cloup.option("--dry-run", is_flag=True, help="List the files and write nothing.")
 def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, **options: Any) -> None:
-    """Publish the leaderboard as a Space in one commit; prints its address.
+    """Publish the leaderboard as a Space in a single commit; prints its address.
 
-    A Gradio Space follows the results dataset by itself and needs a paid plan, or one of the two ZeroGPU Spaces of a
-    free account. A --static one is free and shows what the dataset holds when it is published.
+    A Gradio Space follows the results dataset by itself and needs a paid plan, or a free account's ZeroGPU Space, of
+    which it has two. A --static Space is free and shows what the dataset holds when it is published.
 
     An existing Space is updated. Secrets are set through the Hub's settings and are in no file.
     """
@@ -179,7 +179,7 @@ def pull() -> None:
 
 @pull.command("results")
 @cloup.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
-@results_folder_option("Where the rankings go, one JSON file each.")
+@results_folder_option("Where the rankings go, a JSON file each.")
 @format_option()
 def pull_results(repo_id: str, folder: Path) -> None:
     """Fetch published rankings; prints a line for each file."""
@@ -227,7 +227,7 @@ def _cached_rankings() -> list[Ranking]:
 
 @cloup.command(short_help="Browse rankings in the browser.")
 @cloup.option("--results", metavar="DIR|REPO", help="Ranking files, or a results dataset [default: those of the demo].")
-@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860 on]")
+@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free port from 7860 on]")
 def leaderboard(results: str | None, port: int | None) -> None:
     """Serve the leaderboard here: tables, comparisons, a shortlist, and the same for programs (API and MCP).
 

@@ -75,7 +75,7 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
     if target is not None and dry_run:
-        raise click.UsageError("--dry-run makes no ranking that --output could hold; leave one of them out.")
+        raise click.UsageError("--dry-run makes no ranking that --output could hold; leave either out.")
     if target is not None:
         check_output(target, filter(None, (parameters["dataset"], parameters["checkpoints_file"])))
     job = job_settings(parameters, results_repo)
@@ -208,7 +208,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
     try:
         hardware, max_price = ranking_job.price(job)
     except EmmsError as error:
-        out.message(f"the price is not known: {error}")
+        out.message(f"the price is unknown: {error}")
     else:
         out.message(
             f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD a minute, "

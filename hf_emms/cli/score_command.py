@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         help="Array (N, D2) or (N, K, D2); repeat for F-labels of different widths.  [default: label_embeddings]",
     ),
     cloup.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table."),
-    cloup.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]"),
-    cloup.option("--groups-key", help="Array (N,): rows of one group share a fold.  [default: groups, if it is there]"),
+    cloup.option("--table-key", "table_keys", multiple=True, help="Array (U, D2) of an F-label.  [default: table]"),
+    cloup.option("--groups-key", help="Array (N,): rows of a group share a fold.  [default: groups, if it is there]"),
 )
 @cloup.option_group(
     "Scoring",
@@ -88,7 +88,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is no .npz archive")
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array without a name")
+            raise ValueError("it holds a single array without a name")
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:

@@ -79,7 +79,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
     cloup.option(
         "--fold/--no-fold",
         default=True,
-        help="List one checkpoint of each base model and each set of weights [default].",
+        help="List a single checkpoint of each base model and each set of weights [default].",
     ),
     cloup.option("--diverse/--no-diverse", default=True, help="List different architectures first [default]."),
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     cloup.option(
         "--datasets",
         metavar="NAME,NAME",
-        help='Datasets without settings of their own, in place of a plan; "A,B" in quotes is one.',
+        help='Datasets without further settings, in place of a plan; "A,B" in quotes is a single dataset.',
     ),
     checkpoints_file_option,
     results_folder_option("Where rankings go, and are read from."),
@@ -65,7 +65,7 @@ def sweep(
     from hf_emms.run.sweep import sweep_options
 
     if (plan is None) == (datasets is None):
-        raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
+        raise click.UsageError("Name either a plan or --datasets: hf-emms sweep plan.yaml")
     job = job_settings(parameters, results_repo)
     names = plan or [name for line in csv.reader([datasets or ""], skipinitialspace=True) for name in line if name]
     options_of = sweep_options(names, typed_settings(parameters))

@@ -20,7 +20,7 @@ from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 _ID_LIKE = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
 )
-# Types whose only column in a dataset must be the one for a role.
+# Types whose only column in a dataset must be the role's.
 CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)
 # More different numbers than these may be classes or values.
 _MAX_NUMBERED_CLASSES = 20
@@ -178,7 +178,7 @@ def check_inferred_text(
 
 
 def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
-    """Refuse a dataset of an unsupported task, and a task that reads only one text of a pair.
+    """Refuse a dataset of an unsupported task, and a task that reads a single text of a pair.
 
     `task` is None where none fits. A label of an expected name is trusted, whatever else the dataset holds.
     """

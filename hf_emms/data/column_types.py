@@ -24,7 +24,7 @@ PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
 }
 # Types of columns that may hold both input and label: a conversation ends with the response.
 SHARED_TYPES = ("messages",)
-# Lists of a zero or a one for each class, which say which classes a row has.
+# Lists of 0 or 1 for each class, which say which classes a row has.
 FLAGS = "flags"
 # Paths whose files cannot be opened.
 PATH = "path"

@@ -122,7 +122,7 @@ class DatasetFiles:
     media_folder: Path | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Return the open split; where none is named, a training split if there is one."""
+        """Return the open split; where none is named, preferably a training split."""
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
             _keep_audio_encoded(builder)

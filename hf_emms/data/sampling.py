@@ -38,7 +38,7 @@ _HEAD = 4096
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # images, and for small samples.
 _BUFFER_PER_ROW = 20
-# Rows that are read for each row of the sample before a missing class is given up.
+# Rows that are read for each row of the sample before the wait for a missing class ends.
 _PATIENCE = 10
 # The most rows that a row of ten questions on an image counts as: a sample should not be of few images.
 _MAX_OF_A_ROW = 4

@@ -235,7 +235,7 @@ _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in ro
 
 
 def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
-    """Return the row of a `model_type` for a kind of input, or None; an EmmsError if several packages have one."""
+    """Return the row of a `model_type` for a kind of input, or None; an EmmsError if packages disagree."""
     built_in = _BUILT_IN.get((input_kind, model_type))
     added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
     check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
@@ -317,6 +317,6 @@ def _plugin_rows(model_type: str) -> list[tuple[Plugin, Architecture]]:
     for plugin in plugins("hf_emms.architectures").get(model_type, ()):
         for row in plugin.load(Architecture):
             if model_type not in row.model_types:
-                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs one of these names")
+                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs such a name")
             rows.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
     return rows

@@ -234,7 +234,7 @@ class BatchedForward:
                 raise
             if rows == 1:
                 raise EmmsError(
-                    f"one input of {elements:,} elements does not fit into memory ({str(error).splitlines()[0]})",
+                    f"an input of {elements:,} elements does not fit into memory ({str(error).splitlines()[0]})",
                     use("device", "cpu") + ", or " + use("dtype", "bfloat16"),
                 ) from None
         # Outside the except block: the traceback would keep the failed batch's tensors alive.

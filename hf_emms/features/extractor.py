@@ -162,7 +162,7 @@ class Extractor:
 
 
 class ExtractorPool:
-    """Checkpoints by name that stay loaded from one use to the next."""
+    """Checkpoints by name that stay loaded between uses."""
 
     def __init__(self, max_idle_bytes: int = MAX_IDLE_BYTES) -> None:
         self._max_idle_bytes = max_idle_bytes

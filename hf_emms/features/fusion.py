@@ -23,7 +23,7 @@ from hf_emms.registry import entry_or_reference
 
 GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer map is averaged
 # Detectors' logits are weighted by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would
-# together outweigh the one that fits.
+# together outweigh the best.
 SHARPNESS = 4
 _MAX_PREFIX = 8  # tokens before the patches: CLS and registers
 

@@ -76,7 +76,7 @@ def _call_clap_audio(model: Any, inputs: Inputs, **options: Any) -> Any:
 
 
 def _call_sound(model: Any, inputs: Inputs, **options: Any) -> Any:
-    """Return the outputs of a reader of sound, called with a mask only if it takes one and the batch has padding."""
+    """Return the outputs of a reader of sound, called with a mask only if it takes masks and the batch has padding."""
     reader = model.get_encoder() if model.config.is_encoder_decoder else model
     mask, tensors = inputs.get("attention_mask"), _without_mask(inputs)
     if mask is not None and not bool(mask.all()) and "attention_mask" in signature(reader.forward).parameters:
@@ -152,9 +152,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         if hasattr(model, tower) or pooling.layers is None:
-            raise LayerError(
-                f"{type(model).__name__} does not show the hidden layers of one tower", use("layers", LAST)
-            )
+            raise LayerError(f"{type(model).__name__} does not show the hidden layers of a tower", use("layers", LAST))
         return pooling.layers(model, inputs)
 
     return Pooling(pooling.summary, features, layers, pooling.layer_summary, run=pooling.run)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
-# A shorter sound has no frame in most families; a single label says little about a longer one.
+# A shorter sound has no frame in most families; a single label says little about a longer sound.
 _MIN_SECONDS, _MAX_SECONDS = 0.05, 3_600
 # Frames that are decoded at a time: a minute at 16 kHz.
 _BLOCK = 2**20
@@ -134,7 +134,7 @@ class SoundReader:
     elements: float
 
     def process(self, parts: Sequence[np.ndarray]) -> Inputs:
-        """Return the tensors of a batch of samples (T,), with an attention mask if the family has one."""
+        """Return the tensors of a batch of samples (T,), with an attention mask if the family has masks."""
         shortest = int(_MIN_PART_SECONDS * self.rate)
         filled = [np.pad(part, (0, max(0, shortest - len(part)))) for part in parts]
         return process_sounds(self.extractor, filled, self.rate)

@@ -167,7 +167,7 @@ class InputKind:
 
         Args:
             plan: of the checkpoint for this kind of input.
-            device: "auto" (cuda, else mps, else cpu), or one of these; "cuda:1" is the second GPU.
+            device: "auto" (cuda, else mps, else cpu), "cuda", "mps" or "cpu"; "cuda:1" is the second GPU.
             allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
             layers: which layers become features, as `options.layer_names` writes them.
             spans: inputs will be `Spans` of pairs of texts, not `Pairs`.

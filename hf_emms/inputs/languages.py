@@ -46,7 +46,7 @@ def language_name(code: str) -> str:
 
 
 def set_languages(tokenizer: Any, source: str, target: str) -> bool:
-    """Set a tokenizer's source and target language, and return True; False where it lacks one of them."""
+    """Set a tokenizer's source and target language, and return True; False where it lacks either."""
     codes = [_code_of(tokenizer, language) for language in (source, target)]
     if not hasattr(tokenizer, "src_lang") or None in codes:
         return False

@@ -112,7 +112,7 @@ class Response:
 
     Attributes:
         prompt: token ids that the model reads first.
-        response: token ids that it should write, with the end token, if the tokenizer has one.
+        response: token ids that it should write, with the end token, if any.
         n_bytes: bytes in UTF-8 of the response, without the part that was cut.
     """
 
@@ -194,7 +194,7 @@ class PromptReader(TextReader):
         return {"decoder_start_token_id": last}  # of mBART, which moves the last label to the first place
 
     def instruction(self, conversation: Conversation) -> str | None:
-        """Return the request of the task, if there is one and the checkpoint reads requests."""
+        """Return the request of the task, if any, where the checkpoint reads requests."""
         return _said(conversation, _INSTRUCTION) if self.is_instructed else None
 
     def _with_instruction(self, conversation: Conversation) -> Conversation:
@@ -270,7 +270,7 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
 
 
 def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
-    """Return the tokenizer's end-of-text token, else that of the model; None if neither has one."""
+    """Return the tokenizer's end-of-text token, else that of the model, or None."""
     if tokenizer.eos_token_id is not None:
         return int(tokenizer.eos_token_id)
     end = getattr(config, "eos_token_id", None)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _CHUNK = 16_384  # words whose texts are tokenised and sorted at a time: memory does not grow with the dataset
 
 Span = tuple[int, int]
-"""The first character of a word, and the one behind its last."""
+"""The first character of a word, and the character behind its last."""
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def table_for(
     device: str = "auto",
     name: str = "labels",
 ) -> LabelTable:
-    """Return the table of labels by encoders, or by a table at hand; without either the one-hot codes of classes.
+    """Return the table of labels by encoders, or by a table at hand; else by the one-hot codes of classes.
 
     Args:
         labels: class ids, int64 (N,), or texts, object (N,).

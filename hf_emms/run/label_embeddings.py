@@ -40,7 +40,7 @@ def embed_texts(
     on_note: Callable[[str], None] = lambda note: None,
     pool: ExtractorPool | None = None,
 ) -> np.ndarray:
-    """Return the embeddings of label texts by one encoder: its F-labels.
+    """Return the embeddings of label texts by an encoder: its F-labels.
 
     They are the mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or as a
     sentence-transformers repository defines them. A row depends on its text alone, not on its batch.
@@ -65,7 +65,7 @@ def embed_texts(
 
 
 def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
-    """Return the F-labels of the sample's rows; numbers are one more F-label.
+    """Return the F-labels of the sample's rows; numbers are a further F-label.
 
     `embeddings` are those of the distinct label texts by each encoder; by default they are computed here.
     """
@@ -132,7 +132,7 @@ def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
 
 
 def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Return label embeddings from the cache; raises a `ValueError` if they are not one row of numbers a text."""
+    """Return label embeddings from the cache; raises a `ValueError` unless they are a row of numbers for each text."""
     if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
         raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
     return table

@@ -64,7 +64,7 @@ class Session:
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
-        """Return a session, with the known rankings pinned.
+        """Return a session, with the rankings of other datasets pinned.
 
         Raises:
             EmmsError: the engine is not installed, or does not support the other options; rankings cannot be read.
@@ -86,7 +86,7 @@ class Session:
 
     @cached_property
     def source(self) -> DatasetSource:
-        """The dataset of the options, found and pinned once."""
+        """The dataset of the options, pinned on first use."""
         from hf_emms.data import open_dataset
 
         return open_dataset(self.options.sample)

@@ -27,7 +27,7 @@ from hf_emms.tasks import Task
 
 # The most models of a list that are looked at, however few of them can be ranked.
 MAX_LISTED = 2000
-# LOOKED_AT × limit models are scanned to find one for each architecture.
+# LOOKED_AT × limit models are scanned to find a checkpoint for each architecture.
 LOOKED_AT = 3
 # Memory of a forward pass in that of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
 _OVERHEAD = 1.2

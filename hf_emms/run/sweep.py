@@ -132,7 +132,7 @@ def sweep(
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
-    """Return the results dataset, or without one the folder."""
+    """Return the results dataset, or the folder where none is named."""
     if not isinstance(output, str | os.PathLike):
         raise EmmsError(f"output is {output!r:.80}; it must be a folder", use("output", DEFAULT_RESULTS))
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))

@@ -176,7 +176,7 @@ def get_method(name: str) -> Estimator:
     """Return the estimator of this name; an EmmsError where it is no method of EMMS."""
     check_type("method", name, str)
     if name not in EMMS_METHODS:
-        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(EMMS_METHODS)}")
+        raise EmmsError(f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 

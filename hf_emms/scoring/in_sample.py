@@ -19,8 +19,8 @@ from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm,
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
 
-# An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
-# is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
+# An eigenvalue of XᵀX below this many rounding errors of the largest is rounding noise: the noise of D x D products is
+# a matrix of random signs, whose norm stays below a rounding error of the largest eigenvalue.
 ROUNDINGS = 2.0
 
 # Gradient steps on W before each step on t in the alternating method.
@@ -66,8 +66,8 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
     at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any
-    number of gradient steps at one t is a geometric series in each of them. Those of large eigenvalues have arrived at
-    their optimum for this t whenever t moves, so one K x K matrix stands for all of them.
+    number of gradient steps at the same t is a geometric series in each of them. Those of large eigenvalues have
+    arrived at their optimum for this t whenever t moves, so a single K x K matrix stands for all of them.
     """
     basis, zz = statistics.basis, statistics.zz
     values, vectors = _spectrum(statistics)

@@ -80,7 +80,7 @@ def scored_row(
 def score_layers(
     layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], estimators: Sequence[str]
 ) -> LayerScores:
-    """Return the scores of every layer by every estimator; what these read is in memory for one layer at a time.
+    """Return the scores of every layer by every estimator; only a layer at a time is in memory.
 
     Raises:
         EmmsError: no layer has a score by the first estimator.
@@ -124,7 +124,7 @@ def scoring_inputs(
 def score_estimators(
     inputs: ScoringInputs, estimators: Sequence[str], computed: Mapping[str, Score] | None = None
 ) -> EstimatorScores:
-    """Return the estimators' scores, and notes; one after the first that cannot score these rows becomes a note.
+    """Return the estimators' scores, and notes; a failure of any but the first becomes a note.
 
     `computed` are scores of the same inputs that need not be computed again.
     """

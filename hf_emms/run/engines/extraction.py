@@ -245,7 +245,7 @@ def prefetch_weights(plan: ExtractionPlan, engine_input: EngineInput) -> None:
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str, options: RunOptions) -> Key:
-    """Return the cache key of a checkpoint's features at one layer."""
+    """Return the cache key of a checkpoint's features at a layer."""
     return cache_key(
         "features",
         plan.repo.id,

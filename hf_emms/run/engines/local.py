@@ -1,4 +1,4 @@
-"""The engine of this process: checkpoints run one after the other, while the next weights are downloaded."""
+"""The engine of this process: checkpoints run in turn, while the next weights are downloaded."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _run_block(
 
 
 def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
-    """Yield the checkpoints in blocks of those that stay loaded together; those of one sample are closed after use."""
+    """Yield the checkpoints in blocks that stay loaded together; those of a single sample are closed after use."""
     repos = list(dict.fromkeys(plan.repo for engine_input in inputs for plan in engine_input.checkpoints.values()))
     if len(inputs) < 2:
         yield repos
@@ -122,7 +122,7 @@ def _row(
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
-    """Return the input with images that are decoded and resized once for all checkpoints of one image processor."""
+    """Return the input with images that are decoded and resized once for all checkpoints with the same processor."""
     if len(engine_input.checkpoints) < 2:
         return engine_input
     sample = engine_input.sample

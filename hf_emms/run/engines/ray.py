@@ -421,7 +421,7 @@ def _train_on_cluster(
 
 
 def _training_resources(job: TrainingJob, device: str, cluster: Cluster, jobs: int) -> dict[str, float]:
-    """Return the CPUs, GPUs and memory of one training run, of so many side by side."""
+    """Return the CPUs, GPUs and memory of a training run, of this many side by side."""
     memory = min(BYTES_PER_PARAMETER * (job.parameters or 0) + _TASK_BYTES, cluster.memory)
     gpu = _on_gpu(device, cluster)
     side_by_side = min(jobs, cluster.gpus) if gpu else jobs
