@@ -7,18 +7,15 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from hf_emms.cache import NO_CACHE, Cache, cache_key, digest_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, conversions, fetch, listing
+from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, fetch, listing
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 # Names of weights: the name of a single file, of the index of several files, and of those files.
@@ -95,21 +92,16 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return folder
 
 
-def needed_files(repo: Repo, files: Mapping[str, RepoFile], cache: Cache, *, code: bool = False) -> list[RepoFile]:
+def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool = False) -> list[RepoFile]:
     """Return the files of a checkpoint that are downloaded: descriptions, with `code` Python files, and weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
-    return described + needed_weights(repo, files, cache)
+    return described + needed_weights(repo, files)
 
 
-def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> list[RepoFile]:
+def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
     """Return the files of the weights that `fetch_weights` takes; an EmmsError if there are none."""
     paths = weight_files(files)
-    if any(_matches(_name(path), _PICKLED) for path in paths):
-        conversion = find_conversion(repo, cache)
-        if conversion is not None:
-            files = listing(conversion[1])
-            paths = weight_files(files)
     if not paths and ADAPTER in files:
         paths = [path for path in files if _matches(path, ADAPTER_WEIGHTS)]
     if not paths:
@@ -132,11 +124,10 @@ def weight_files(paths: Collection[str]) -> list[str]:
     return []
 
 
-def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", code: bool = False) -> Weights:
+def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "") -> Weights:
     """Download a checkpoint's weights where they are missing, check that they are whole, and return their folder.
 
-    In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickles.
-    The cache records which weights were checked, and which the Hub has converted.
+    They are safetensors, or without these pickles. The cache records which weights were checked.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
@@ -144,46 +135,10 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", c
     folder = _fetch_format(repo, subfolder, _SAFETENSORS, cache)
     if folder is not None:
         return Weights(folder)
-    if pull := find_conversion(repo, cache):
-        ref, conversion = pull
-        fetch(conversion, ("*config.json", "*.py") if code else ("*config.json",))
-        folder = _fetch_format(conversion, subfolder, _SAFETENSORS, cache)
-        if folder is not None:
-            made = "safetensors that the Hub's SFconvertbot made of this revision's pickled weights"
-            return Weights(folder, note=f"{made}, {ref} at {conversion.revision}")
     folder = _fetch_format(repo, subfolder, _PICKLED, cache)
     if folder is None:
         raise _without_weights(repo, listing(repo))
     return Weights(folder, True, "pickled weights (pytorch_model.bin), read by torch's loader that runs no code")
-
-
-def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
-    """Return the pull request in which the Hub's bot converted pickled weights to safetensors: its ref, and its commit.
-
-    Its other weights and its config.json must be those of the checkpoint's revision. The answer is cached; a cached
-    answer, and a checkpoint whose pickled weights are on this machine, need no request.
-    """
-    if repo.folder is not None:
-        return None
-    key = cache_key("conversions", repo.id, repo.revision)
-    cached = cache.get_json(key, partial(msgspec.convert, type=tuple[str, str]))
-    if cached is not None:
-        return cached[0], replace(repo, revision=cached[1])
-    if _has_pickled(repo):
-        return None
-    try:
-        pulls = conversions(repo)
-        original = _converted_from(listing(repo)) if pulls else {}
-        for ref, conversion in pulls.items():
-            files = listing(conversion)
-            if original.items() <= _converted_from(files).items() and any(
-                name.endswith(".safetensors") for name in weight_files(files)
-            ):
-                cache.put_json(key, [ref, conversion.revision])
-                return ref, conversion
-    except EmmsError as error:  # no discussions, or offline: the pickled weights can be read without risk too
-        _LOG.debug("no conversion of %s: %s", repo.id, error.message)
-    return None
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
@@ -305,20 +260,6 @@ def _inner_hint(repo: Repo, inner: str) -> str:
     if repo.folder is not None:
         return f"name that folder: {repo.folder / inner}"
     return f"download it and name its folder: hf download {repo.id} --include '{inner}/*' --local-dir FOLDER"
-
-
-def _converted_from(files: Mapping[str, RepoFile]) -> dict[str, str]:
-    """Return the hash by path of the pickled weights and config.json, which a conversion must leave unchanged."""
-    patterns = (*_PICKLED, "config.json", "*.py")
-    return {path: file.hash for path, file in files.items() if file.hash and _matches(_name(path), patterns)}
-
-
-def _has_pickled(repo: Repo) -> bool:
-    """Return whether pickled weights of a Hub's checkpoint are on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    paths = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])
-    return any(isinstance(path, str) for path in paths)
 
 
 def _name(path: str) -> str:

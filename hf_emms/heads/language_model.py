@@ -30,7 +30,7 @@ def load_language_model(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
     import transformers
 
     loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
+    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
     try:
         check_size(plan, weights)
         model, report = loader.from_pretrained(

@@ -147,7 +147,7 @@ class ModelWithHead(nn.Module):
 
 def load_base(plan: ExtractionPlan, kind: InputKind, *, allow_pickle: bool = False) -> tuple[Any, Features]:
     """Return the checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
-    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder, code=plan.code)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     loaded = load_model(plan, weights, allow_pickle=allow_pickle)
     return loaded.model, kind.trained_features(loaded)
 

@@ -34,7 +34,6 @@ from hf_emms.hub.repos import (
     Repo,
     RepoFile,
     content_revision,
-    conversions,
     fetch,
     listing,
     looks_like_path,

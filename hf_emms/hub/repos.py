@@ -40,10 +40,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
-# The author and the title of pull requests by https://huggingface.co/spaces/safetensors/convert.
-_CONVERSION_BOT = "SFconvertbot"
-_CONVERSION_TITLE = "Adding `safetensors` variant of this model"
-_CONVERSION_TRIES = 3
 _LOG = logging.getLogger(__name__)
 
 
@@ -73,7 +69,6 @@ class RepoFile:
 
     bytes: int
     cached: bool  # whether it is on this machine
-    hash: str = ""  # of its content, as git names it; empty where it is unknown
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -151,7 +146,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     for entry in entries:
         if isinstance(entry, HubFile):
             cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-            files[entry.path] = RepoFile(entry.size, isinstance(cached, str), entry.blob_id)
+            files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
     return files
 
 
@@ -170,24 +165,6 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
         )
     return Path(folder)
-
-
-def conversions(repo: Repo) -> dict[str, Repo]:
-    """Return ref → repository of each open pull request in which the Hub's bot adds weights as safetensors."""
-    pulls = request(
-        lambda api: list(api.get_repo_discussions(repo.id, repo_type=repo.kind, author=_CONVERSION_BOT)),
-        repo.id,
-        repo.kind,
-        tries=_CONVERSION_TRIES,
-    )
-    # The server may ignore the filter, and anybody may open a pull request of this title.
-    refs = [
-        pull.git_reference
-        for pull in pulls
-        if (pull.author, pull.title, pull.status) == (_CONVERSION_BOT, _CONVERSION_TITLE, "open")
-        if pull.git_reference is not None
-    ]
-    return {ref: resolve(repo.id, repo.kind, revision=ref) for ref in refs}
 
 
 def on_this_machine(id: str) -> bool:

@@ -182,7 +182,7 @@ class InputKind:
         from hf_emms.features.load import is_tested, load_model, quiet_transformers
 
         torch_device = choose_device(device)
-        weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
+        weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
         with quiet_transformers():
             processors = self.load_processors(plan, torch_device)
             loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)

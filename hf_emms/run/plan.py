@@ -347,7 +347,7 @@ def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | 
     if plan is None or not trains(session.options.scoring):
         return None
     try:
-        of_weights = weight_bytes(plan.weights_repo, session.cache)
+        of_weights = weight_bytes(plan.weights_repo)
     except EmmsError:
         return None  # which is said when it is loaded
     check = partial(check_short_run, plan, of_weights, longest_row(sample), session.options.device)

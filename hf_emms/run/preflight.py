@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hf_emms.cache import default_cache, default_root
+from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
@@ -93,9 +93,8 @@ def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> 
     """Return what a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
     try:
         files = listing(repo)
-        memory = default_cache(options.cache)
-        needed = needed_files(repo, files, memory, code=options.trust_remote_code)
-        weights = _total(needed_weights(repo, files, memory))
+        needed = needed_files(repo, files, code=options.trust_remote_code)
+        weights = _total(needed_weights(repo, files))
     except EmmsError as error:
         return Cost(problem=error.message)
     return Cost(

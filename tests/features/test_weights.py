@@ -1,4 +1,4 @@
-"""Which weights are loaded: safetensors, their conversion on the Hub, pickled tensors; and what is refused."""
+"""Which weights are loaded: safetensors, pickled tensors; and what is refused."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from hf_emms.errors import EmmsError
 from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import build
 from tests.hub import Hub
-from tests.hub.seed import BOT, CONVERSION, pickled
-from tests.hub.store import Store
 
 FETCH = """
     import json, sys
@@ -72,11 +70,6 @@ def folder(vit: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def files(vit: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in vit.iterdir()}
-
-
-def convert(store: Store, files: dict[str, bytes], author: str = BOT) -> str:
-    weights = {"model.safetensors": files["model.safetensors"]}
-    return store.put_files("org/tiny", weights, ref="refs/pr/3", message=CONVERSION, author=author)
 
 
 # ---- pickled weights ------------------------------------------------------------------------------------------
@@ -147,52 +140,6 @@ def test_weights_for_something_else_are_named(folder: Path, name: str, what: str
 
 
 # ---- on the Hub -----------------------------------------------------------------------------------------------
-
-
-def test_the_conversion_by_the_hubs_bot_is_taken_and_remembered(
-    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
-) -> None:
-    hub.store.put_files("org/tiny", pickled(files))
-    pull = convert(hub.store, files)
-    hub.store.put_files("org/tiny", {"README.md": b"# Changed since"})
-    code = f"{FETCH}\n    print(json.dumps(fetched()))"
-    found = client(code)
-    assert (found["folder"], found["pickled"]) == (pull, False)
-    assert f"SFconvertbot made of this revision's pickled weights, refs/pr/3 at {pull}" in found["note"]
-    assert not hub.count("* /org/tiny/resolve/*/pytorch_model.bin")
-    assert client(code, HF_HUB_OFFLINE="1") == {**found, "hashed": 0}
-
-
-@pytest.mark.parametrize("problem", ["author", "weights", "no discussions"])
-def test_a_conversion_by_others_or_of_other_weights_is_not_taken(
-    hub: Hub, client: Callable[..., Any], files: dict[str, bytes], problem: str
-) -> None:
-    main = hub.store.put_files("org/tiny", pickled(files))
-    convert(hub.store, files, author="mallory" if problem == "author" else BOT)
-    if problem == "weights":
-        main = hub.store.put_files("org/tiny", {"pytorch_model.bin": b"trained further"})
-    if problem == "no discussions":
-        hub.fail("GET */discussions*", 403)
-    found = client(f"{FETCH}\n    print(json.dumps(fetched()))")
-    assert (found["folder"], found["pickled"]) == (main, True)
-
-
-def test_the_hub_is_asked_for_a_conversion_once_and_without_a_cache_nothing_is_written(
-    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
-) -> None:
-    main = hub.store.put_files("org/tiny", pickled(files))
-    found = client(
-        f"""{FETCH}
-    from hf_emms.cache import default_root
-    repo = resolve("org/tiny", "model")
-    fetch(repo, ["config.json"])
-    fetch_weights(repo)
-    written = default_root().exists()
-    print(json.dumps([fetched(), written]))
-    """
-    )
-    assert (found[0]["folder"], found[0]["pickled"], found[1]) == (main, True, False)
-    assert hub.count("GET */discussions*") == 1
 
 
 def test_a_changed_byte_is_noticed_and_a_whole_file_is_hashed_once(

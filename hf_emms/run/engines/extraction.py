@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, Key, cache_key
+from hf_emms.cache import Key, cache_key
 from hf_emms.errors import EmmsError, one_line, use
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, device_in_keys
@@ -241,7 +241,7 @@ class FeatureCache:
 def prefetch_weights(plan: ExtractionPlan, engine_input: EngineInput) -> None:
     """Download what `extract` will load; nothing if the cache has all features."""
     if not FeatureCache(plan, engine_input).is_complete():
-        fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder, code=plan.code)
+        fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str, options: RunOptions) -> Key:
@@ -260,9 +260,9 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str, options: RunO
     )
 
 
-def weight_bytes(repo: Repo, cache: Cache) -> int:
+def weight_bytes(repo: Repo) -> int:
     """Return the bytes of the files of a checkpoint's weights; raises if it has none, or its files cannot be listed."""
-    return sum(file.bytes for file in needed_weights(repo, listing(repo), cache))
+    return sum(file.bytes for file in needed_weights(repo, listing(repo)))
 
 
 # ---- moments ---------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
     used = 0
     for repo in repos:
         try:
-            loaded = LOADED_FACTOR * weight_bytes(repo, inputs[0].cache)
+            loaded = LOADED_FACTOR * weight_bytes(repo)
         except EmmsError:
             loaded = MAX_IDLE_BYTES
         if block and used + loaded > MAX_IDLE_BYTES:

@@ -279,7 +279,7 @@ class RayEngine:
                     inputs[place].progress.started(name, len(inputs[place].sample.inputs))
                 cache = inputs[places[0]].cache
                 factor = _TRAINED_FACTOR if any(trains(inputs[place].scoring) for place in places) else LOADED_FACTOR
-                needs = _scoring_resources(repo, cluster, cache, factor, gpu=any(gpu[place] for place in places))
+                needs = _scoring_resources(repo, cluster, factor, gpu=any(gpu[place] for place in places))
                 return _task(run_checkpoint, needs)(
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)
                 )
@@ -304,13 +304,13 @@ def _rows_of(
     return [(place, Row(name, repo.revision, error=one_line(outcome))) for place, (name, _) in running.items()]
 
 
-def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, factor: int, *, gpu: bool) -> dict[str, float]:
+def _scoring_resources(repo: Repo, cluster: Cluster, factor: int, *, gpu: bool) -> dict[str, float]:
     """Return CPUs, GPUs and memory of a task that takes `factor` times the bytes of a checkpoint's weights.
 
     Raises:
         EmmsError: the weights are larger than any node's memory.
     """
-    weights = weight_bytes(repo, cache)
+    weights = weight_bytes(repo)
     if weights > cluster.memory:
         raise EmmsError(
             f"the weights take {format_bytes(weights)}, but no node offers more than "
