@@ -241,7 +241,7 @@ def parquet_of(name: str) -> pa.Table:
 
 
 def prepare(cli: CommandLine, home: Path) -> None:
-    """Rankings that the pages have made before: of a dataset of the Hub, and of the demo."""
+    """What the pages have made before: rankings of a dataset of the Hub and of the demo, a results dataset, a Space."""
     for name, dataset, checkpoints in (
         ("lab.json", "lab/texts", ("lab/texts", "google-bert/bert-base-uncased")),
         (
@@ -253,6 +253,20 @@ def prepare(cli: CommandLine, home: Path) -> None:
     ):
         named = [word for id in checkpoints for word in ("-c", id)]
         done = cli.run("rank", "--dataset", dataset, *named, *FEW, "-e", "demo", "-o", name)
+        assert done.code == 0, done.err
+    published = (
+        "publish",
+        "results",
+        "--repo-id",
+        "lab/emms-results",
+        "--ranking",
+        "lab.json",
+        "--ranking",
+        "demo.json",
+    )
+    board = ("publish", "space", "--repo-id", "lab/emms-leaderboard", "--results", "lab/emms-results")
+    for words in (published, board, ("pull", "results", "--repo-id", "lab/emms-results", "--output", "results")):
+        done = cli.run(*words)
         assert done.code == 0, done.err
     ranking = Ranking.load(home / "demo.json")
     measured = [

@@ -36,6 +36,7 @@ def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
     return [result(run) for row in confirmed.rows if row.fine_tuned for run in row.fine_tuned.runs]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lost(
     two: Ranking, tmp_path: Path, emms_cache: Path

@@ -70,3 +70,13 @@ def open_page(browser: Any) -> Iterator[Any]:
     for page in pages:
         page.context.close()
     assert not problems, problems
+
+
+def violations(page: Any, scheme: str) -> list[tuple[str, str, str]]:
+    """What axe complains about on a page; in the dark only the colours are others, and only contrasts are looked at."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if scheme == "dark":
+        options |= {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+    found = axe.run(page, options=options).response["violations"]
+    return [(each["id"], each["nodes"][0]["target"], each["nodes"][0]["failureSummary"]) for each in found]

@@ -153,7 +153,8 @@ def _run(words: list[str], environment: dict[str, str], folder: str, streams: li
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", 1 if os.isatty(1) else -1, closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
-    sys.path[:0] = ["", *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    here = [] if environment.get("PYTHONSAFEPATH") else [""]
+    sys.path[:0] = [*here, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     if words[0] == "-c":
         sys.argv[:] = ["-c", *words[2:]]
         sys.modules["__main__"] = program = types.ModuleType("__main__")

@@ -31,9 +31,9 @@ def package_of(cache):
     return cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
 
 
-def run(code, cache, **environment):
-    settings = {"HF_MODULES_CACHE": str(cache), "HF_EVALUATE_OFFLINE": "1", **environment}
-    command = [sys.executable, "-P", "-c", code]
+def run(code, cache, interpreter=None, **environment):
+    settings = {"HF_MODULES_CACHE": str(cache), "HF_EVALUATE_OFFLINE": "1", "PYTHONSAFEPATH": "1", **environment}
+    command = [*(interpreter or python()), "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=False)
 
 
@@ -77,7 +77,7 @@ import hf_emms
 print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names - {"__mp_main__"})
 """
     for _ in range(2):
-        assert run(code, cache).stdout == "{'hf_emms'}\n"
+        assert run(code, cache, [sys.executable]).stdout == "{'hf_emms'}\n"
 
 
 def test_the_name_of_its_folder_is_the_hash_of_the_module():
