@@ -75,8 +75,11 @@ class Session:
             options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
         return cls(options, progress, cache, engine, rankings)
 
-    def with_options(self, **changes: Any) -> Self:
-        return replace(self, options=replace(self.options, **changes))
+    def with_estimators(self, names: tuple[str, ...]) -> Self:
+        """Return the same session, its dataset found, with other estimators."""
+        session = replace(self, options=replace(self.options, estimators=names))
+        vars(session).update({name: value for name, value in vars(self).items() if name == "source"})
+        return session
 
     @property
     def preset(self) -> DatasetPreset | None:
@@ -196,7 +199,7 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     with noted_while(progress, reading_note(options.sample)):
         sample = load_sample(options.sample, session.cache, session.source)
     check_folds(sample, options)
-    session = session.with_options(estimators=_estimators_for(sample.task, options.scoring))
+    session = session.with_estimators(_estimators_for(sample.task, options.scoring))
     options = session.options
     if sample.form == "numbers":
         encoders = ()

@@ -12,10 +12,11 @@ import pytest
 
 import hf_emms
 from hf_emms.cache import Cache
+from hf_emms.data import DatasetSource, open_dataset
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features import extraction_plan
 from hf_emms.hub import Repo, resolve
-from hf_emms.options import Options
+from hf_emms.options import Options, SampleOptions
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
@@ -240,3 +241,16 @@ def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
 def test_no_token_gets_into_a_failed_row() -> None:
     secret = f"hf_{'a' * 34}"
     assert one_line(RuntimeError(f"401 for\nBearer {secret}")) == "RuntimeError: 401 for Bearer hf_…"
+
+
+def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SampleOptions] = []
+
+    def counted(options: SampleOptions) -> DatasetSource:
+        asked.append(options)
+        return open_dataset(options)
+
+    monkeypatch.setattr("hf_emms.data.open_dataset", counted)
+    options = Options("demo_glosses", ("emms-demo/bert-random",), max_samples=40, encoders=("demo",), cache=False)
+    assert plan(options, Silent()).session.source.repo.id == "emms-demo/wordnet-glosses"
+    assert len(asked) == 1
