@@ -147,7 +147,17 @@ class ResponseNetwork(Network):
         return float(total / n_bytes)
 
     def _responses(self, split: LabeledSplit) -> _ResponseRows:
-        rows: _ResponseRows = self.once("responses", split, lambda part: _ResponseRows(self._reader, part, self.notes))
+        rows: _ResponseRows = self.once("responses", split, self._read)
+        return rows
+
+    def _read(self, split: LabeledSplit) -> _ResponseRows:
+        rows, reader = _ResponseRows(self._reader, split), self._reader
+        instruction = reader.instruction(split.inputs[int(split.input_of_row[0])])
+        asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
+        self.notes += [asked] if instruction and asked not in self.notes else []
+        if rows.cut:
+            count = pluralize(len(rows.responses), "response")
+            self.notes.append(f"{rows.cut:,} of {count} cut at {reader.max_response:,} tokens")
         return rows
 
     def _write(self, prompts: Sequence[list[int]]) -> list[str]:
@@ -175,21 +185,14 @@ class ResponseNetwork(Network):
 
 
 class _ResponseRows:
-    """The responses of a split, a row of training each; a row of the split may have several."""
+    """The responses of a split, a row of training each, `cut` of which are shortened; a row may have several."""
 
-    def __init__(self, reader: PromptReader, split: LabeledSplit, notes: list[str]) -> None:
+    def __init__(self, reader: PromptReader, split: LabeledSplit) -> None:
         texts = [(row, text) for row, responses in enumerate(split.references) for text, _ in responses]
         self._rows = np.array([row for row, _ in texts])
-        self._n_rows, self._reader = len(split), reader
+        self._n_rows = len(split)
         inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
-        self.responses, cut = reader.read_responses(inputs, [text for _, text in texts])
-        example = next(iter(inputs), None)
-        instruction = reader.instruction(example) if example else None
-        asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
-        if instruction and asked not in notes:
-            notes.append(asked)
-        if cut:
-            notes.append(f"{cut:,} of {pluralize(len(texts), 'response')} cut at {reader.max_response:,} tokens")
+        self.responses, self.cut = reader.read_responses(inputs, [text for _, text in texts])
 
     def bits(self, outputs: np.ndarray) -> np.ndarray:
         """Return bits and bytes of each row of the split, float64 (n, 2), from the losses of its responses, (m, 1)."""
