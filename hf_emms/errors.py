@@ -66,7 +66,7 @@ def _literal(value: Any) -> str:
 
 
 class Words(NamedTuple):
-    """How an interface says one reference, and what is between several settings that are set together."""
+    """How an interface says a reference, and the separator of several settings that are set together."""
 
     say: Callable[[Use], str]
     between: str
@@ -123,7 +123,7 @@ class Text:
 
 
 def use(setting: str, *values: Any) -> Text:
-    """Return a text that names a setting, or tells to set it to one of some values.
+    """Return a text that names a setting, or tells to set it to any of some values.
 
     `setting` is an argument's name; that of a task's column is ``ROLE_column``.
     """
@@ -131,12 +131,12 @@ def use(setting: str, *values: Any) -> Text:
 
 
 def together(*uses: Text) -> Text:
-    """Return the references of several `use` as settings of one call: ``task="x", label_column="y"``."""
+    """Return the references of several `use` as settings of a call: ``task="x", label_column="y"``."""
     return Text((tuple(use for text in uses for part in text.parts if isinstance(part, tuple) for use in part),))
 
 
 def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:
-    """Return several texts as one, with the references of each."""
+    """Return several texts joined, with the references of each."""
     return Text(tuple(part for text in texts for part in (separator, *_parts(text)))[1:])
 
 

@@ -195,7 +195,7 @@ NO_CACHE = Cache(None)
 
 
 def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
-    """Return the cache in `default_root`, or one that stores and finds nothing."""
+    """Return the cache in `default_root`, or if not `enabled` a cache that stores nothing."""
     return Cache(default_root() if enabled else None, on_problem)
 
 

@@ -24,7 +24,7 @@ _COMPARABLE = ("dataset_id", "config", "split", "task")
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A checkpoint that both rankings have scored, by its name in the first one.
+    """A checkpoint that both rankings have scored, by its name in the first.
 
     Attributes:
         first, second: its rank in each, among the checkpoints that both have.
@@ -47,14 +47,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """How two rankings differ.
 
     Attributes:
-        estimators: what orders the first and the second one.
+        estimators: the estimators that order the first and the second ranking.
         settings: name, first and second value of those that differ.
-        moves: of the checkpoints that both have scored, in the order of the first one.
+        moves: of the checkpoints that both have scored, in the order of the first.
         agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None where
             fewer than three checkpoints are common or nothing has an order.
         picks: the best checkpoint of each, among those that both have scored.
         same_pick: "yes", "within ties" where either ranking has both picks on its first rank, or "no".
-        only_first, only_second: checkpoints that one ranking has scored, and the other one does not hold.
+        only_first, only_second: checkpoints that only the first, or only the second ranking has scored.
         failed_first, failed_second: checkpoints that failed.
         warnings: why the rankings should not be compared.
     """
@@ -77,9 +77,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(first: Ranking, second: Ranking) -> Comparison:
-    """Return how the second ranking differs from the first one.
+    """Return how the second ranking differs from the first.
 
-    Ranks are counted anew among the checkpoints that both have scored, so that one more checkpoint moves no other.
+    Ranks are counted anew among the checkpoints that both have scored, so that a further checkpoint moves no other.
     """
     # A name means a row whatever became of it; only then the failed ones go.
     pairs = matched(first.rows, [row.checkpoint for row in second.rows])
@@ -242,7 +242,7 @@ def _fine_tuned(comparison: Comparison) -> bool:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """Return the comparison in words, one sentence a line."""
+    """Return the comparison in words, a sentence a line."""
     moved = [move for move in comparison.moves if move.up]
     count = len(comparison.moves)
     lines = [f"{len(moved)} of {count} common checkpoints moved beyond what their ranks share"]

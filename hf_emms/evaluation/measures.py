@@ -32,7 +32,7 @@ def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
     """Return the weighted Kendall tau, the measure of the EMMS paper: swaps among the best count most.
 
     A pair's weight is 1/(r+1) + 1/(s+1) with the ranks r, s of its two members, the best being 0. Whose ranks? With
-    those of one list the value changes when the lists change places. The paper's evaluation calls
+    those of a list the value changes when the lists change places. The paper's evaluation calls
     ``scipy.stats.weightedtau(scores, truth)`` and leaves ``rank=True``: the mean of both choices, which is symmetric.
     So is this.
 
@@ -98,7 +98,7 @@ def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
 def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
     """Return the share of the first `top` checkpoints by score that are among the truly best.
 
-    A truth that equals the last of the best counts as one of them. Arguments and errors as in `weighted_tau`.
+    A truth that equals the last of the best counts among them. Arguments and errors as in `weighted_tau`.
     """
     x, y = checked(scores, truth)
     top = min(top, x.size)
@@ -151,15 +151,17 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
-    """Return both as float64 vectors of one length; errors as in `weighted_tau`."""
+    """Return both as float64 vectors of equal length; errors as in `weighted_tau`."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     for name, values in zip(("scores", "truth"), pair, strict=True):
         if values.ndim != 1:
-            raise EmmsError(f"{name} have shape {values.shape}", "pass one number for each checkpoint")
+            raise EmmsError(f"{name} have shape {values.shape}", "pass a number for each checkpoint")
         if not np.isfinite(values).all():
             raise EmmsError(f"{name} have a value that is not finite", "leave those checkpoints out on both sides")
     if pair[0].size != pair[1].size:
-        raise EmmsError(f"there are {pair[0].size} scores and {pair[1].size} truths", "pass one of each a checkpoint")
+        raise EmmsError(
+            f"there are {pair[0].size} scores and {pair[1].size} truths", "pass a score and a truth for each checkpoint"
+        )
     if pair[0].size < FEWEST:
         raise EmmsError(
             f"agreement needs at least {FEWEST} checkpoints with a score and a truth, not {pair[0].size}",
@@ -175,7 +177,7 @@ def _true_ranks(truth: Vector) -> NDArray[np.int64]:
 def over_checkpoints(
     scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return the intervals of a target's measures: what other checkpoints of the same kind would have given.
+    """Return the intervals of a target's measures under resampling of its checkpoints.
 
     Thousands of resamples are computed at once, from how often each checkpoint was drawn: a hundred times faster than
     calling scipy for each.
@@ -200,7 +202,7 @@ def over_checkpoints(
 def over_targets(
     values: Sequence[float], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Return the interval of a mean over targets: what other targets of the same kind would have given.
+    """Return the interval of a mean over targets under resampling of the targets.
 
     Arguments as in `over_checkpoints`; `values` has a measure on each target, those that are NaN are left out.
     """

@@ -47,7 +47,7 @@ class Truth:
     notes: tuple[str, ...] = ()
 
     def higher_is_better(self, dataset: str | None) -> dict[str, float]:
-        """Return the values of a dataset, negated where a small one is good."""
+        """Return the values of a dataset, negated where small values are good."""
         sign = -1.0 if self.lower_is_better else 1.0
         return {name: sign * value for name, value in self.scores[dataset].items()}
 
@@ -68,7 +68,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     """
     rows = _rows(path)
     if not rows:
-        raise EmmsError(f"{path} has no rows", "write one line for each checkpoint below a header: checkpoint,score")
+        raise EmmsError(f"{path} has no rows", "write a line for each checkpoint below a header: checkpoint,score")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     checkpoint = _named(columns, _CHECKPOINT)
     if checkpoint is None:
@@ -89,7 +89,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
     """Return the scores that fine-tuning measured of the rankings' checkpoints, in points; see `Row.fine_tuned`.
 
     Raises:
-        EmmsError: nothing was fine-tuned in one of them, or they measured different things.
+        EmmsError: a ranking has no fine-tuned checkpoint, or they have different metrics.
     """
     scores: dict[str | None, dict[str, float]] = {}
     metrics = set()

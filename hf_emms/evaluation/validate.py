@@ -23,7 +23,7 @@ RANDOM = "random"
 
 
 class EstimatorResult(msgspec.Struct, frozen=True):
-    """How one list of scores agrees with the truth.
+    """How a list of scores agrees with the truth.
 
     Attributes:
         control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
@@ -32,7 +32,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
         n: checkpoints compared; targets, in a mean.
         values: measure → value; None where it is not defined, e.g. without any order.
         intervals: measure → the ends of its interval.
-        picks: the checkpoints with the best score; more than one where they are equal.
+        picks: the checkpoints with the best score, several where scores are equal.
         unscored: checkpoints with a truth but without this score.
     """
 
@@ -81,7 +81,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source, metric, lower_is_better: of the truth; regret is in its points.
         resamples, seed: of the intervals.
-        targets: one for each ranking.
+        targets: of the rankings, in their order.
         means: over the targets, where there are several.
     """
 
@@ -100,7 +100,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MEANS = "mean"
-# Columns that a narrow terminal leaves out, the first one first.
+# Columns that a narrow terminal leaves out, in this order.
 DISPENSABLE = ("n", "τ", "Pearson", "95 % of regret")
 
 # Measures that make sense as a mean over targets: a rank depends on how many were ranked.
@@ -115,10 +115,10 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Return how far the rankings, one for each target, agree with the truth.
+    """Return how far the rankings of several targets agree with the truth.
 
     Args:
-        rankings: one for each target.
+        rankings: of each target.
         truth: for all targets.
         estimators: those to look at; all of each ranking where there are none.
         resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
@@ -347,7 +347,7 @@ def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
 
 
 def format_regret(value: float | None) -> str:
-    """Return a regret as text: two decimals, more digits where the truth is a share of one."""
+    """Return a regret as text: two decimals, more digits where the truth is a share."""
     if value is None:
         return MISSING
     return f"{value:.2f}" if value == 0 or value >= 1 else f"{value:.3g}" if value < 0.095 else f"{value:.2f}"

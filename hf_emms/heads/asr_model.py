@@ -18,7 +18,7 @@ from hf_emms.inputs.audio import SoundReader, decode, load_sound_reader
 from hf_emms.inputs.text import load_tokenizer
 
 _CTC, _SEQUENCES = "AutoModelForCTC", "AutoModelForSpeechSeq2Seq"
-# Clips of one length that are read together, and how many tokens are written of one, by its seconds: speech takes
+# Clips of equal length that are read together, and how many tokens are written for a clip, by its seconds: speech takes
 # fewer, and a decoder that repeats itself would go on.
 _BATCH, _FIRST_TOKENS, _TOKENS_A_SECOND = 8, 16, 25
 # What a decoder starts with at most: a start, a language, a task, and that times are not written.
@@ -40,7 +40,7 @@ class AsrModel:
 
     @torch.no_grad()
     def transcribe(self, sounds: Sequence[bytes]) -> list[str]:
-        """Return what is said in each sound; the parts of long ones are read one after the other."""
+        """Return the transcript of each sound; the parts of long sounds are read in turn."""
         self.model.eval()
         # Parts of several lengths would fill each other up, which not every family ignores.
         size = _BATCH if self.reader.fixed_length else 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.heads.modules import Features, ModelWithHead
 
-# The lowest peak learning rates of new layers: of one, and of several.
+# The lowest peak learning rates of new layers: of a single layer, and of several.
 HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
 
 
@@ -108,7 +108,7 @@ class Head(ABC):
 
     @abstractmethod
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        """Return the metrics for training rows with these references; the first one compares checkpoints."""
+        """Return the metrics for training rows with these references; the first compares checkpoints."""
 
     def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
         """Return the rows of a sample with their right answers; `several` says that training rows have several classes.
@@ -157,11 +157,11 @@ class Head(ABC):
 
 
 class FeatureNetwork(Network):
-    """A network whose head is one of transformers, or layers of ours on the checkpoint's features.
+    """A network whose head is from transformers, or layers of ours on the checkpoint's features.
 
     Attributes:
         references: JSON of which `FeatureHead.network` makes a network with the same outputs: classes, words.
-        count: outputs of layers of ours, where these are one linear layer.
+        count: outputs of layers of ours, where these are a linear layer.
     """
 
     references: Sequence[Any] = ()
@@ -233,7 +233,7 @@ class FeatureNetwork(Network):
 
 
 class FeatureHead(Head):
-    """A head that is a class of transformers where the family has one, and layers of ours on features elsewhere.
+    """A head that is a class of transformers where the family has it, and layers of ours on features elsewhere.
 
     Attributes:
         layers_note: what is noted of layers of ours.
@@ -247,7 +247,7 @@ class FeatureHead(Head):
     ) -> FeatureNetwork:
         """Return the network of a loaded checkpoint for training rows with these references.
 
-        Its model `has_head`, which is one of transformers, or gets layers of ours.
+        Its model `has_head`, which is from transformers, or gets layers of ours.
         """
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def response_batch(reader: PromptReader, responses: Sequence[Response]) -> Input
 
 
 def response_losses(model: Any, inputs: Inputs, *, is_encoder: bool) -> Tensor:
-    """Return the nats of each of b responses given its prompt, float32 (b,)."""
+    """Return the nats of each of b responses behind its prompt, float32 (b,)."""
     labels = inputs["labels"]
     others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
     if is_encoder:

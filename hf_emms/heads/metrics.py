@@ -70,7 +70,7 @@ def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
 
 
 def class_f1(name: str) -> Metric:
-    """Return the metric of one class's F1."""
+    """Return the metric of a class's F1."""
 
     def compute(predictions: Sequence[Any], references: Sequence[Any]) -> float:
         from sklearn.metrics import f1_score
@@ -123,7 +123,7 @@ def spearman(predictions: Sequence[float], references: Sequence[float]) -> float
 def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
     """Return the mean accuracy of answers, each of which is right in full if 3 of 10 annotators gave it.
 
-    With one annotator it is the share of right answers.
+    With a single annotator it is the share of right answers.
 
     Source: VQA (arXiv 1505.00468), without its average over subsets of nine annotators.
     """
@@ -132,7 +132,7 @@ def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return the share of answers with the words of a right one, as SQuAD compares them (arXiv 1806.03822)."""
+    """Return the share of answers with the words of a right answer, as SQuAD compares them (arXiv 1806.03822)."""
     return _best_of_answers(lambda first, second: float(first == second), predictions, references)
 
 
@@ -144,7 +144,7 @@ def word_f1(predictions: Sequence[str], references: Sequence[Any]) -> float:
 def _best_of_answers(
     score: Callable[[list[str], list[str]], float], predictions: Sequence[str], references: Sequence[Any]
 ) -> float:
-    """Return the mean over rows of the score with the best right answer; without one the empty answer is right."""
+    """Return the mean over rows of the score with the best right answer, which is empty where there is none."""
     scores = []
     for prediction, answers in zip(predictions, references, strict=True):
         right = [words for answer in answers if (words := _plain_words(answer.text))] or [[]]
@@ -183,7 +183,7 @@ _BIOES = str.maketrans("LU", "ES")
 def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
     """Return first word, word behind the last and type of each entity of a text, as CoNLL's script and seqeval do.
 
-    An entity also begins where the tag before it is of no entity, of another type, or ends one.
+    An entity also begins where the tag before it is of no entity, of another type, or ends an entity.
     """
     spans, start, current = set(), 0, ""
     is_open = False
@@ -211,7 +211,7 @@ def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -
 
 
 def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Return the F1 of entities whose tags are types alone: neighbouring words of a type are one entity."""
+    """Return the F1 of entities whose tags are types alone: neighbouring words of a type are an entity."""
     marked = [_TaggedWords(_marked(reference.tags)) for reference in references]
     return entity_f1([_marked(tags) for tags in predictions], marked)
 

@@ -59,11 +59,11 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
     )
     if plan.base is not None:
         merge_adapter(plan.repo, model)
-    # In one order in every process: each layer takes its random numbers from the same stream.
+    # In the same order in every process: each layer takes its random numbers from the same stream.
     for name in sorted({name.rpartition(".")[0] for name in report["missing_keys"]}):
         module = model.get_submodule(name)
         if isinstance(module, nn.Linear):
-            # By its width: a deviation of 0.02 for all widths lets little through a narrow one.
+            # By its width: a deviation of 0.02 for all widths lets little through a narrow layer.
             module.reset_parameters()
     fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     # A head for as many classes is loaded with its weights, but belongs to other labels.
@@ -89,7 +89,7 @@ class ModelWithLoss(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Takes a mean and a deviation out of features, (…, D1), so that one learning rate suits all."""
+    """A layer that removes a mean and a deviation from features, (…, D1), so that a learning rate suits all."""
 
     mean: Tensor
     scale: Tensor

@@ -28,14 +28,14 @@ _POOLER_SCALE = 0.3
 
 @dataclass(frozen=True)
 class RowOutputs:
-    """What the `count` outputs of a head, C, mean: one prediction a row.
+    """The meaning of the `count` outputs of a head, C, which predict for each row.
 
     Attributes:
         labels: n references to the labels that the loss takes, (n, …).
         loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
         predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
         config: arguments for a class of transformers with such a head.
-        hidden: the width of a layer before the last one; None where layers of ours are one linear layer.
+        hidden: the width of a layer before the last; None where layers of ours are a linear layer.
         removed: mean and deviation of the references, which training takes out of them; None where it does not.
         references: of which the head makes outputs that read those of a saved head as they are, as JSON has them.
     """
@@ -97,7 +97,7 @@ class ClassHead(RowHead):
         return [tuple(text for text, _ in texts if text != sample.no_class) for texts in sample.weighted_texts]
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return one output for each class of the training rows."""
+        """Return an output for each class of the training rows."""
         return _several_classes(references) if isinstance(references[0], tuple) else _one_class(references)
 
 
@@ -112,7 +112,7 @@ class NumberHead(RowHead):
         return [row[0] for row in numbers_of(sample)]
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return one output, trained with the mean and deviation of training rows removed."""
+        """Return a single output, trained with the mean and deviation of training rows removed."""
         import torch
         from torch.nn.functional import mse_loss
 
@@ -132,7 +132,7 @@ class NumberHead(RowHead):
 
 
 def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return the metrics of one class a row, or of several, which are tuples."""
+    """Return the metrics of a class for each row, or of several, which are tuples."""
     return (MICRO_F1, MACRO_F1, ACCURACY) if isinstance(references[0], tuple) else (ACCURACY, MACRO_F1)
 
 
@@ -200,7 +200,7 @@ def numbers_of(sample: LabeledSample) -> list[list[float]]:
 
 
 class _RowNetwork(FeatureNetwork):
-    """A network with one prediction a row."""
+    """A network with a prediction for each row."""
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, outputs: RowOutputs) -> None:
         super().__init__(plan, model)

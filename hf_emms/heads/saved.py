@@ -24,7 +24,7 @@ def write_description(folder: Path, plan: ExtractionPlan, task: str, references:
         folder: of the model.
         plan: of the checkpoint that was fine-tuned.
         task: the id of the task that it was fine-tuned for.
-        references: of which the task's head makes one with the same outputs, see `FeatureNetwork.references`.
+        references: from which the task's head gets the same outputs, see `FeatureNetwork.references`.
     """
     for path in sorted(plan.folder.rglob("*")):
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in DESCRIPTIONS):

@@ -1,4 +1,4 @@
-"""Answers that are spans of a context: a start and an end among its tokens, over windows of a long one."""
+"""Answers that are spans of a context: a start and an end among its tokens, over windows of a long context."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_TOKENS, _MAX_ANSWER_TOKENS = 384, 30
 
 
 class AnswerSpan(NamedTuple):
-    """An answer within the second text of a pair, from its first character to behind its last one."""
+    """An answer within the second text of a pair, from its first character to behind its last."""
 
     start: int
     stop: int
@@ -85,7 +85,7 @@ class _Windows:
 
 
 class _SpansNetwork(FeatureNetwork):
-    """A network that points at a start and an end; it reads the rows of a split one window after the other.
+    """A network that points at a start and an end; it reads the rows of a split window by window.
 
     It points at the first token where a window has no answer. It `may_decline` to answer where questions had none.
     """

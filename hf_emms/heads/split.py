@@ -58,7 +58,7 @@ class LabeledSplit:
         held_out: whether they were taken out of it for an evaluation, so that the rest can be trained on.
         whole: whether they are all of its rows.
         references: n right answers, as the task's head has them: a class, a number, texts with their weights, tags.
-        groups: uint64, shape (n,): rows of one group are never in two splits.
+        groups: uint64, shape (n,): rows of a group are never in two splits.
     """
 
     split: str
@@ -139,5 +139,5 @@ class LabeledRows:
 
 
 def collate(items: Sequence[tuple[LabeledRows, int]]) -> Inputs:
-    """Return a batch of items of one split."""
+    """Return a batch of items of a split."""
     return items[0][0].batch(np.array([row for _, row in items]))

@@ -69,7 +69,7 @@ class _TranscriptNetwork(Network):
         return LabeledRows(lambda rows: {"row": torch.from_numpy(rows)}, {}, len(split))
 
     def predict(self, model: Any, batch: Inputs) -> Any:
-        # Sounds are read where they are transcribed, one after the other, as `pipeline()` does.
+        # Sounds are read where they are transcribed, in turn, as `pipeline()` does.
         return batch["row"][:, None].float()
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
@@ -115,7 +115,7 @@ def _transcript(reference: Sequence[tuple[str, float]]) -> str:
 
 
 def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str]) -> Network:
-    """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new one."""
+    """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new head."""
     import transformers
 
     from hf_emms.heads.asr_model import AsrModel

@@ -27,7 +27,7 @@ _WORD = re.compile("[^ ]+")
 
 
 class TaggedText(NamedTuple):
-    """The words of a text, each from its first character to behind its last one, and their tags."""
+    """The words of a text, each from its first character to behind its last, and their tags."""
 
     words: tuple[tuple[int, int], ...]
     tags: tuple[str, ...]
@@ -77,7 +77,7 @@ def _tags(references: Sequence[Any]) -> list[str]:
 
 
 class _WordsNetwork(FeatureNetwork):
-    """A network that gives each token a tag; it reads the texts of a split one window after the other."""
+    """A network that gives each token a tag; it reads the texts of a split window by window."""
 
     def __init__(self, plan: ExtractionPlan, model: Any, tags: list[str]) -> None:
         texts = replace(load_training_texts(plan, model), pads_left=False)
@@ -104,7 +104,7 @@ class _WordsNetwork(FeatureNetwork):
             labels = torch.full_like(padded["input_ids"], IGNORED)
             for row, window in enumerate(batch):
                 tags = split.references[window.text].tags
-                # Of words with one first token the first one is learnt.
+                # Of words that share a first token the first is learnt.
                 for word, place in zip(reversed(window.words), reversed(window.places), strict=True):
                     labels[row, place] = number_of.get(tags[word], IGNORED)
             return {**padded, "labels": labels}

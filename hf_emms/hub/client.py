@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["model", "dataset", "space"]
 Hints = Mapping[int | None, str | Text]
-"""HTTP status → hint, in place of the usual one; None: for any other status."""
+"""HTTP status → hint, in place of the usual hint; None: for any other status."""
 T = TypeVar("T")
 
 RETRY_HINT = "run the same command again later: what is finished is not done twice"
@@ -27,7 +27,7 @@ RETRY_LATER_HINT = f"{RETRY_HINT}; HF_EMMS_DEADLINE=SECONDS waits longer"
 
 _PUBLIC = "https://huggingface.co"
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
-# The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within one.
+# The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within five minutes.
 _DEADLINE_SECONDS = 420.0
 _TIMEOUTS = {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -54,7 +54,7 @@ class TooSlowError(EmmsError):
 
 
 def deadline() -> float:
-    """Return the seconds without an answer after which the Hub is given up: HF_EMMS_DEADLINE, or 420."""
+    """Return after how many seconds without an answer the Hub counts as down: HF_EMMS_DEADLINE, or 420."""
     text = os.environ.get("HF_EMMS_DEADLINE", "")
     try:
         return float(text) if text else _DEADLINE_SECONDS
@@ -90,7 +90,7 @@ def request(
 ) -> T:
     """Return the result of a call of huggingface_hub, which is repeated after failures that may pass.
 
-    The call must have no effect, or the same one each time. Errors are about the repository `id`, or what it says in
+    The call must have no effect, or the same effect each time. Errors are about the repository `id`, or what it says in
     words where `kind` is None. Without `tries`, the deadline ends the repetition.
 
     Raises:
@@ -365,12 +365,12 @@ def _is_expired(response: Any) -> bool:
 
 
 def _is_incomplete(error: BaseException) -> bool:
-    """Return whether a file has arrived whose size is not the one that the Hub has named."""
+    """Return whether a file has arrived whose size differs from the size that the Hub has named."""
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether huggingface_hub or `hf_emms.hub` raised an error, not code that they were given to call."""
+    """Return whether huggingface_hub or `hf_emms.hub` raised an error, not code that they call."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     readers = [name for name in modules if name.startswith(("hf_emms.", "huggingface_hub")) and name != __name__]
     return bool(readers) and readers[-1].startswith(("hf_emms.hub.", "huggingface_hub"))

@@ -82,7 +82,7 @@ def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES
 def propose(
     id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool = False
 ) -> Outcome:
-    """Open a pull request, or commit to the one of this title that the account has opened before.
+    """Open a pull request, or commit to the account's open pull request of this title.
 
     One that the owner has closed is not opened again, unless `again`.
     """
@@ -184,7 +184,7 @@ class _Repository:
             ) from error
 
     def pull_request(self, account: Account, title: str) -> tuple[int | None, str | None]:
-        """Return number and status of the newest pull request of this title, an open one first."""
+        """Return number and status of the newest pull request of this title, preferably an open pull request."""
         discussions = self.api.get_repo_discussions(
             self.id, repo_type=self.kind, author=account.name, discussion_type="pull_request"
         )

@@ -42,7 +42,7 @@ class HubModel:
     library: str | None  # e.g. "transformers", "timm"
     gated: bool
     tags: tuple[str, ...] = ()
-    # The family in `features.architectures`, "NAME (fallback)" for one that has no row there; None: nobody has looked.
+    # The family in `features.architectures`, "NAME (fallback)" for a family without a row there; None before a look.
     architecture: str | None = None
 
     @property
@@ -114,7 +114,7 @@ def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
 
 
 def weight_dtypes(model: HubModel) -> dict[str, int]:
-    """Return type → parameters, from the headers of a checkpoint's safetensors files; empty where one has none."""
+    """Return type → parameters, from the headers of a checkpoint's safetensors files; empty where a file has none."""
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:

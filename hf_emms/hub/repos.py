@@ -54,7 +54,7 @@ class HubFacts:
 
 @dataclass(frozen=True)
 class Repo:
-    """A checkpoint or a dataset at one exact state."""
+    """A checkpoint or a dataset at an exact state."""
 
     id: str  # "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it
     kind: Kind
@@ -125,7 +125,7 @@ def license_of(tags: Sequence[str] | None) -> str | None:
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
-    """Return the files of a repository by path, with one request; offline the cached ones, with none."""
+    """Return the files of a repository by path, with a single request; offline the cached files, without requests."""
     if repo.folder is not None:
         return _on_disk(repo.folder)
     from huggingface_hub import constants, try_to_load_from_cache
@@ -181,7 +181,7 @@ def looks_like_path(id: str) -> bool:
 def content_revision(path: Path) -> str:
     """Return "local-" and 16 hex digits: the hash of a file, or of a folder's visible files and their names.
 
-    A process reads them again only where the file system shows that one has changed since.
+    A process reads them again only where the file system shows a change.
     """
     files = [path] if path.is_file() else _visible_files(path)
     base = path.parent if path.is_file() else path

@@ -76,7 +76,7 @@ def publish_space(
         api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=chosen, private=private, exist_ok=True)
         if hardware is not None and not is_new:
             api.request_space_hardware(id, hardware)  # type: ignore[arg-type]
-        # Before the commit: the build that it starts is then the only one.
+        # Before the commit: then only the commit starts a build.
         for name, value in (variables or {}).items():
             api.add_space_variable(id, name, value)
         for name, value in (secrets or {}).items():

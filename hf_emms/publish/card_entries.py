@@ -41,7 +41,7 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     }
     command = "hf-emms rank"
     for flag, value in to_flags(settings):
-        # Each value on one line, so that none can end the code block.
+        # Each value on a line, so that none can end the code block.
         words = [flag] if value is None else [flag, shlex.quote(single_line(value))]
         command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str | None, str, str]:
-        """Return dataset, config, split and task: a newer ranking with the same replaces this one."""
+        """Return dataset, config, split and task: a newer ranking with the same replaces this entry."""
         ranking = self.ranking
         return ranking.dataset_id, ranking.config, ranking.split, ranking.task
 
@@ -133,11 +133,11 @@ def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
 
 
 def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
-    """Return the entries with a new one, which replaces its predecessor or follows the others."""
+    """Return the entries with a new entry, which replaces its predecessor or follows the others."""
     old = next((entry for entry in entries if entry.key == new.key), None)
     if old is None:
         return (*entries, new)
-    # A leaderboard that was named once stays until another one is named.
+    # A leaderboard that was named stays until another is named.
     new = msgspec.structs.replace(new, leaderboard=new.leaderboard or old.leaderboard)
     return tuple(new if entry is old else entry for entry in entries)
 

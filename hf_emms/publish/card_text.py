@@ -56,7 +56,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 
     Args:
         ranking: what it shows.
-        checkpoint: one of the ranking.
+        checkpoint: of the ranking.
         leaderboard: the Space (ORG/NAME) that shows the whole ranking.
 
     Raises:

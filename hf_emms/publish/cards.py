@@ -119,7 +119,7 @@ def push(card: Card) -> hub.Outcome:
 
 
 def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Outcome:
-    """Open a pull request, or update the account's earlier one; `again` even where the owner has closed that."""
+    """Open a pull request, or update the account's; `again` even where the owner has closed an earlier one."""
     return hub.propose(
         card.repo_id,
         card.kind,

@@ -16,7 +16,7 @@ from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
-# The Hub takes some hundred commits an hour of one user.
+# The Hub takes some hundred commits an hour from a user.
 COMMIT_SECONDS = 60.0
 # In a folder of rankings.
 _LOCK = ".lock"
@@ -72,7 +72,7 @@ class ResultsFolder:
             ) from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Write a ranking, merged with the one at its path, and return both in one.
+        """Write a ranking, merged with the ranking at its path, and return the merged ranking.
 
         Other processes and threads that add to the folder wait meanwhile.
         """
@@ -117,7 +117,7 @@ class ResultsDataset:
         return ranking
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Merge a ranking with the one at its path, and return both; a commit that fails is repeated with the next."""
+        """Return a ranking merged with the ranking at its path; a commit that fails is repeated with the next."""
         path = path_of(ranking)
         whole = self._rankings[path] = merged(self._rankings.get(path), ranking)
         self._waiting.setdefault(path, []).append(ranking)

@@ -1,6 +1,6 @@
 """One section and single fields of somebody's README: replaced, every other byte left as it is.
 
-Bytes in, bytes out. The section is found by its markers. It begins with a comment with its data as JSON, so that one
+Bytes in, bytes out. The section is located by its markers. It begins with a comment with its data as JSON, so that one
 entry can be updated later without making the others again.
 """
 
@@ -61,7 +61,7 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
 
 
 def put_section(readme: bytes, section: str) -> bytes:
-    """Return the README with the section in the place of its earlier one, or at its end.
+    """Return the README with the section in place of the earlier section, or at its end.
 
     Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
     of the section, the README is what it was before; its line breaks are those of the section too.

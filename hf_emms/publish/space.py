@@ -131,7 +131,7 @@ def publish(
 ) -> Published:
     """Create or update the Space of a results dataset in a commit.
 
-    A static one shows what the dataset holds now, without a server. `secrets` are the names of environment
+    A static Space shows what the dataset holds now, without a server. `secrets` are the names of environment
     variables whose values become its secrets; `progress` is called with every new stage.
 
     Raises:

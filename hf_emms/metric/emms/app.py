@@ -47,7 +47,7 @@ WAITING = "The score appears here."
 
 
 def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, D1), and two F-labels (N, 2, D2) of the same hidden cause, one of them noisier."""
+    """Return features (N, D1), and two F-labels (N, 2, D2) of the same hidden cause, the second noisier."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(rows, 8))
     features = hidden @ rng.normal(size=(8, width)) + rng.normal(size=(rows, width))
@@ -79,7 +79,7 @@ def _read_table(text: str, name: str) -> np.ndarray:
     """Return the numbers (N, D) of comma-separated lines, or their only column of texts (N,)."""
     lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
     if not lines:
-        raise ValueError(f"{name} is empty; give one line a sample")
+        raise ValueError(f"{name} is empty; write a line for each sample")
     if len(lines[0]) == 1 and (not _are_numbers(lines[-1]) or all(line[0].strip().isdigit() for line in lines)):
         return np.array([line[0].strip() for line in lines], dtype=object)
     body = lines if _are_numbers(lines[0]) else lines[1:]
@@ -103,7 +103,7 @@ def _are_numbers(values: list[str]) -> bool:
 def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
     """Return the result in words, and the weights."""
     if features.dtype == object:
-        raise ValueError("the file with features holds texts; features are numbers, one row a sample")
+        raise ValueError("the file with features holds texts; features are numbers, a row for each sample")
     options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
     if labels.ndim == 1:
         options["encoders"] = "demo"
@@ -156,7 +156,7 @@ def build() -> gr.Blocks:
             with gr.Column():
                 with gr.Tabs():
                     with gr.Tab("Example"):
-                        gr.Markdown("300 samples, features of width 16, and two F-labels, the second one noisier.")
+                        gr.Markdown("300 samples, features of width 16, and two F-labels, the second noisier.")
                         run_example = gr.Button("Score the example", variant="primary")
                     with gr.Tab("Upload"):
                         gr.Markdown(FORMS)

@@ -156,7 +156,7 @@ class Emms(evaluate.Metric):
         )
 
     def add(self, *, prediction: Any = None, reference: Any = None, **others: Any) -> None:
-        """Add one row."""
+        """Add a row."""
         # evaluate.combine passes the plural names on to add().
         prediction, reference = others.pop("predictions", prediction), others.pop("references", reference)
         self.add_batch(predictions=[prediction], references=[reference], **others)
