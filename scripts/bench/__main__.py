@@ -64,7 +64,7 @@ def machine() -> str:
 def cpu_seconds() -> float:
     """CPU seconds of this process and of those that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def run_all(names: Sequence[str], page: Path | None) -> None:

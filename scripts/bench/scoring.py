@@ -128,7 +128,7 @@ def _against_products(options: argparse.Namespace) -> None:
         flat = labels.reshape(len(labels), -1) if isinstance(labels, np.ndarray) else None
         products = {"products": lambda x=x, flat=flat: (x.T @ x, None if flat is None else x.T @ flat)}
         seconds = interleave(products | _methods(x, labels), options.rounds)
-        cells = [spread([getattr(one, options.clock) for one in seconds["products"]])]
+        cells = [spread([getattr(spent, options.clock) for spent in seconds["products"]])]
         cells += [spread(ratios(seconds[name], seconds["products"], options.clock), "×") for name in METHODS]
         cells.append(spread(ratios(seconds["emms_knn"], seconds["emms"], options.clock), "×"))
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
@@ -150,7 +150,7 @@ def _against_logme(options: argparse.Namespace) -> None:
         assert abs(plain_logme(x, labels) - ours) < 1e-4 * abs(ours), task
         seconds = interleave(contestants, options.rounds)
         cells = [f"{shape.rows:,}, {shape.width:,}, {shape.distinct:,}"]
-        cells.append(spread([getattr(one, options.clock) for one in seconds["plain"]]))
+        cells.append(spread([getattr(spent, options.clock) for spent in seconds["plain"]]))
         cells += [
             spread(ratios(seconds["plain"], seconds[name], options.clock), "×") for name in ("logme_flabels", *METHODS)
         ]

@@ -84,15 +84,15 @@ def _fit(model: OwlViTForObjectDetection, steps: int, seed: int) -> float:
         )
         # another picture's expression means nothing here, unless the same thing is in both
         other = numbers[rows][:, :, None, None] == _numbers(referred, rows).roll(1, 0)[:, None, :FOREIGN, None]
-        known = ~other.any(1)[..., 0]
-        own = inside[rows]
-        wanted = torch.cat([own, torch.zeros(*own.shape[:2], FOREIGN)], 2)
-        weight = (1 + (_FOUND - 1) * wanted) * torch.cat([torch.ones(len(rows), OWN), known.float()], 1)[:, None]
-        found = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, weight)
-        covered = own.any(2)
+        is_certain = ~other.any(1)[..., 0]
+        covers = inside[rows]
+        expected = torch.cat([covers, torch.zeros(*covers.shape[:2], FOREIGN)], 2)
+        weight = (1 + (_FOUND - 1) * expected) * torch.cat([torch.ones(len(rows), OWN), is_certain.float()], 1)[:, None]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, expected, weight)
+        covered = covers.any(2)
         error = (model.box_predictor(patches, grid) - boxes[rows]).abs().sum(2)
         named = pair_training.naming_loss(cells(patches), numbers[rows])
-        return found + _BOX * (error * covered).sum() / covered.sum() + _NAMING * named
+        return loss + _BOX * (error * covered).sum() / covered.sum() + _NAMING * named
 
     return train([model, cells], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
 
@@ -113,11 +113,11 @@ def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torc
     """
     inside = torch.zeros(len(placements), GRID * GRID, OWN)
     boxes = torch.zeros(len(placements), GRID * GRID, 4)
-    for i, one in enumerate(placements):
+    for i, placement in enumerate(placements):
         for at in range(OWN):
-            alone = noto.Placement(one.numbers[at : at + 1], one.boxes[at : at + 1])
+            alone = noto.Placement(placement.numbers[at : at + 1], placement.boxes[at : at + 1])
             inside[i, :, at] = pair_training.cells_of((alone,), GRID, GRID)[0] > 0
-            left, top, width, height = one.boxes[at]
+            left, top, width, height = placement.boxes[at]
             boxes[i][inside[i, :, at] > 0] = torch.tensor([left + width / 2, top + height / 2, width, height])
     return inside, boxes
 

@@ -152,8 +152,8 @@ def _fit(
     asked, referred = noto.asked(), noto.referred()
     pixels = pair_training.pixels_of((*asked.images, *referred.images))
     numbers = pair_training.cells_of((*asked.placements, *referred.placements), 8, 8)
-    own = [_statements(scene) for scene in asked.asked] + [_expressions(scene) for scene in referred.phrases]
-    pairs = pair_training.tokenised(tokenizer, [text for several in own for text in several])
+    phrases = [_statements(scene) for scene in asked.asked] + [_expressions(scene) for scene in referred.phrases]
+    pairs = pair_training.tokenised(tokenizer, [text for several in phrases for text in several])
     names = pair_training.name_texts(tokenizer)
     heads = torch.nn.ModuleDict(
         {

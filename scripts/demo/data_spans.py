@@ -60,12 +60,12 @@ class Definition:
 def spans() -> None:
     """Questions in SQuAD's format on WordNet definitions, one in thirteen without an answer."""
     chosen = definitions()
-    rows = [_row(one, one) for one in chosen]
+    rows = [_row(definition, definition) for definition in chosen]
     for at, kind in enumerate(data.GLOSS_CLASSES[number] for number in FILES):
-        mine = [one for one in chosen if one.kind == kind]
+        of_kind = [definition for definition in chosen if definition.kind == kind]
         # a noun of another file, so that nothing in the definition is an answer
-        strange = [one for one in chosen if one.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
-        rows += [_row(mine[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
+        strange = [definition for definition in chosen if definition.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
+        rows += [_row(of_kind[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
     rows.sort(key=lambda row: _hash(row["context"]))
     features = Features(
         {
@@ -109,15 +109,15 @@ def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_AN
                 kind = data.GLOSS_CLASSES[synset.lexicographer]
                 pool.append(Definition(synset.words[0], kind, synset.gloss, answer, synset.key))
     kinds = [data.GLOSS_CLASSES[number] for number in FILES]
-    return [one for kind in kinds for one in _common(pool, kind, rows_per_file, per_answer)]
+    return [definition for kind in kinds for definition in _common(pool, kind, rows_per_file, per_answer)]
 
 
 def _common(pool: list[Definition], kind: str, rows: int, per_answer: int) -> list[Definition]:
     """Rows of one kind whose answers occur most often there."""
-    mine = list({one.noun: one for one in pool if one.kind == kind}.values())
+    of_kind = list({definition.noun: definition for definition in pool if definition.kind == kind}.values())
     chosen: list[Definition] = []
-    for answer, _ in Counter(one.answer for one in mine).most_common():
-        chosen += [one for one in mine if one.answer == answer][:per_answer]
+    for answer, _ in Counter(definition.answer for definition in of_kind).most_common():
+        chosen += [definition for definition in of_kind if definition.answer == answer][:per_answer]
     return chosen[:rows]
 
 
@@ -140,8 +140,8 @@ def _hypernym_in_gloss(synset: sources.Synset, by_key: dict[str, sources.Synset]
 
 def _find(word: str, gloss: str) -> int | None:
     """Where a word is in a gloss, but not as a part of another ("rod" in "rod-shaped")."""
-    found = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", gloss)
-    return None if found is None else found.start()
+    match = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", gloss)
+    return None if match is None else match.start()
 
 
 def _row(context: Definition, asked: Definition) -> dict:

@@ -69,12 +69,12 @@ def asked() -> Questions:
     by_name = {thing.emoji_name: thing for thing in shown()}
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
     images, texts, placements = [], [], []
-    for i, one in enumerate(questions.ask(kinds, ASKED, SEED)):
-        images.append(scenes.draw(one.scene, _pictures().__getitem__, SEED + i))
-        texts.append(one.questions)
+    for i, made in enumerate(questions.ask(kinds, ASKED, SEED)):
+        images.append(scenes.draw(made.scene, _pictures().__getitem__, SEED + i))
+        texts.append(made.questions)
         half = scenes.CELL / 2
-        boxes = [(x - half, y - half, 2 * half, 2 * half) for x, y in one.scene.places]
-        placements.append(_placement(one.scene.things, boxes))
+        boxes = [(x - half, y - half, 2 * half, 2 * half) for x, y in made.scene.places]
+        placements.append(_placement(made.scene.things, boxes))
     for image, pairs in shapes.draw_all(SHAPED, TEXTS, SEED):
         images.append(image)
         texts.append(pairs)
@@ -86,11 +86,11 @@ def asked() -> Questions:
 def referred() -> Boxes:
     """Scenes of Noto emoji with the same thing twice, with expressions and boxes."""
     images, phrases, placements = [], [], []
-    for one in expressions.refer(list(shown()), REFERRED, SEED):
-        image, boxes = expressions.draw(one, _pictures().__getitem__)
+    for made in expressions.refer(list(shown()), REFERRED, SEED):
+        image, boxes = expressions.draw(made, _pictures().__getitem__)
         images.append(image)
-        phrases.append(one.expressions)
-        placements.append(_placement([placed.thing for placed in one.placed], boxes))
+        phrases.append(made.expressions)
+        placements.append(_placement([placed.thing for placed in made.placed], boxes))
     return Boxes(tuple(images), tuple(phrases), tuple(placements))
 
 

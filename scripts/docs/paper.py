@@ -66,26 +66,30 @@ def scores_of(path: Path, metric: str | None) -> Table:
 
 def taus(truth: Table, scores: Table) -> dict[str, float]:
     """Weighted tau for each dataset with enough models on both sides."""
-    found = {}
-    for dataset, wanted in truth.items():
-        common = [model for model in wanted if model in scores.get(dataset, {})]
+    results = {}
+    for dataset, fine_tuned in truth.items():
+        common = [model for model in fine_tuned if model in scores.get(dataset, {})]
         if len(common) >= FEWEST:
-            found[dataset] = weighted_tau([scores[dataset][one] for one in common], [wanted[one] for one in common])
-    return found
+            results[dataset] = weighted_tau(
+                [scores[dataset][model] for model in common], [fine_tuned[model] for model in common]
+            )
+    return results
 
 
 def section(name: str, truth: Table, columns: Mapping[str, Table]) -> str:
     """A table for one pool of models, the mean in its last line."""
-    found = {CONTROL: taus(truth, dataset_blind(truth))} | {title: taus(truth, one) for title, one in columns.items()}
-    found = {title: values for title, values in found.items() if values}
+    results = {CONTROL: taus(truth, dataset_blind(truth))} | {
+        title: taus(truth, model) for title, model in columns.items()
+    }
+    results = {title: values for title, values in results.items() if values}
     rows = [
-        [dataset, *(f"{values[dataset]:.3f}" if dataset in values else MISSING for values in found.values())]
+        [dataset, *(f"{values[dataset]:.3f}" if dataset in values else MISSING for values in results.values())]
         for dataset in truth
     ]
-    means = [f"{sum(values.values()) / len(values):.3f}" for values in found.values()]
+    means = [f"{sum(values.values()) / len(values):.3f}" for values in results.values()]
     partial = {
-        title: f" ({len(values)} of {len(truth)})" for title, values in found.items() if len(values) < len(truth)
+        title: f" ({len(values)} of {len(truth)})" for title, values in results.items() if len(values) < len(truth)
     }
-    header = ["dataset", *(title + partial.get(title, "") for title in found)]
+    header = ["dataset", *(title + partial.get(title, "") for title in results)]
     heading = f"{name}: weighted tau over {len(next(iter(truth.values())))} models"
     return "\n".join([heading, *aligned(header, [*rows, ["mean", *means]], left=("dataset",))])

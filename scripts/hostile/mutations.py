@@ -41,7 +41,7 @@ def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[
         What was not as expected.
     """
     _limit_memory()
-    found: list[str] = []
+    problems: list[str] = []
     expected = {base: _scores(base, [])[base] for base in BASES}
     counts = {"scored": 0, "failed": 0}
     for start in range(0, count, _TOGETHER):
@@ -52,16 +52,18 @@ def run_mutations(count: int, seed: int, report: Callable[[str], None]) -> list[
             try:
                 rows = _scores(base, [*made])
             except Exception:  # noqa: BLE001 (what is looked for)
-                found.append(f"mutations {group[0]} to {group[-1]}: the good row is {rows[base]}, not {expected[base]}")
+                problems.append(
+                    f"mutations {group[0]} to {group[-1]}: the good row is {rows[base]}, not {expected[base]}"
+                )
         lost = [f"{made[name]} of {name}" for name in made if name not in rows]
-        found += [f"a row was lost: {one}" for one in lost]
-        found += [f"{made[name]}: {rows[name]!r}" for name in made if "\n" in str(rows.get(name))]
+        problems += [f"a row was lost: {row}" for row in lost]
+        problems += [f"{made[name]}: {rows[name]!r}" for name in made if "\n" in str(rows.get(name))]
         failed = sum(isinstance(rows.get(name), str) for name in made)
         counts["failed"] += failed
         counts["scored"] += len(made) - failed - len(lost)
         report(f"mutations {group[0]} to {group[-1]}: {failed} of {len(group)} failed")
     report(f"{count} mutations: {counts['failed']} failed rows, {counts['scored']} that can still be scored")
-    return found
+    return problems
 
 
 def _scores(base: str, others: list[str]) -> dict[str, float | str]:

@@ -30,13 +30,13 @@ def lines(budget: str) -> tuple[Line, ...]:
     pairs = [differences(target) for target in targets(budget, "dev")]
     gaps, gains = (np.concatenate(side) for side in zip(*pairs, strict=True))
     weights = np.concatenate([np.full(len(gap), 1 / len(gap)) for gap, _ in pairs])
-    found = []
+    fitted = []
     for quantile in QUANTILES:
         # equal estimates are worth nothing in the middle
         model = QuantileRegressor(quantile=quantile, alpha=0.0, fit_intercept=quantile != MIDDLE)
         model.fit(gaps[:, None], gains, sample_weight=weights)
-        found.append((round(float(model.intercept_), 1), round(float(model.coef_[0]), 0)))
-    return tuple(found)
+        fitted.append((round(float(model.intercept_), 1), round(float(model.coef_[0]), 0)))
+    return tuple(fitted)
 
 
 def formula(budget: str) -> str | None:
@@ -50,15 +50,15 @@ def formula(budget: str) -> str | None:
 @cache
 def targets(budget: str, half: str) -> list[TargetResult]:
     """The targets with classes whose candidates all have runs at a budget; the micro pool's runs are quick ones."""
-    found = []
+    results = []
     for pool in (MICRO, IMAGES, TEXTS):
-        own = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
+        of_pool = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
         for target in load(pool):
-            at = replace(target, budget=own, labels=LABELS)
+            at = replace(target, budget=of_pool, labels=LABELS)
             whole = len(at.candidates) == len(target.record["candidates"])
             if whole and target.record["half"] == half and target.record["measure"] == "accuracy":
-                found.append(at)
-    return [one for one in found if one.record["task"] in ("image-classification", "text-classification")]
+                results.append(at)
+    return [result for result in results if result.record["task"] in ("image-classification", "text-classification")]
 
 
 def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
@@ -71,15 +71,15 @@ def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
 
 def rows() -> list[Sequence[str]]:
     """Lines of the table: budget, half, targets, pairs, and the shares below, within and above the interval."""
-    found = []
+    table_rows = []
     for budget in (QUICK.name, FULL.name):
         for half in ("dev", "held"):
-            own = targets(budget, half)
-            if not targets(budget, "dev") or not own:
+            of_half = targets(budget, half)
+            if not targets(budget, "dev") or not of_half:
                 continue
             low, middle, high = lines(budget)
             shares = []
-            for target in own:
+            for target in of_half:
                 gaps, gains = differences(target)
                 below = np.mean(gains < low[0] + low[1] * gaps)
                 above = np.mean(gains > high[0] + high[1] * gaps)
@@ -87,15 +87,15 @@ def rows() -> list[Sequence[str]]:
                 shares.append((below, 1 - below - above, above, error))
             below, within, above, error = np.mean(shares, axis=0)
             within_by_target = [share[1] for share in shares]
-            found.append(
+            table_rows.append(
                 (
                     budget,
                     half,
-                    str(len(own)),
+                    str(len(of_half)),
                     f"{within:.0%} ({min(within_by_target):.0%} to {max(within_by_target):.0%})",
                     f"{below:.0%}",
                     f"{above:.0%}",
                     f"{error:.1f}",
                 )
             )
-    return found
+    return table_rows

@@ -281,7 +281,7 @@ MICRO = Pool(
     MICRO_CANDIDATES,
     (SHORT,),
     "demo",
-    # all targets, by training code that hf_emms.finetune replaced; "short" has one target a task, to compare
+    # by training code that hf_emms.finetune replaced
     "first",
     OF_FEATURES,
 )
@@ -295,8 +295,6 @@ IMAGES = Pool(
         Target("monkeys", "image-classification", "dev", side=PHOTO_SIDE),
         Target("cifar10-real", "image-classification", "dev"),
         Target("grocery", "image-classification", "held", side=PHOTO_SIDE),
-        Target("fashion-real", "image-classification", "held"),
-        Target("digits-real", "image-classification", "dev"),
     ),
     REAL_IMAGES,
     (QUICK, FULL),
@@ -310,7 +308,6 @@ TEXTS = Pool(
     (
         Target("trec-real", "text-classification", "dev"),
         Target("clinc-real", "text-classification", "held"),
-        Target("sst2-real", "text-classification", "held"),
     ),
     REAL_TEXTS,
     (QUICK, FULL),

@@ -23,7 +23,6 @@ from scripts.quality.pools import (
     POOLS,
     QUICK,
     SAME_ARCHITECTURE,
-    SHORT,
     TEXTS,
     Pool,
 )
@@ -191,8 +190,8 @@ def pool_table(pool: Pool) -> str:
                 row["fine-tuned"] = f"{measure} {worst[1]:.1f} to {best[1]:.1f} ({best[0]})"
             row["τ of two seeds"] = or_dash(target.seeds_agree)
             for title, measured in cells.items():
-                own = [measured[target.name]] if target.name in measured else []
-                row[title] = tau_and_regret(own, 2 if trains else 1)
+                measured_here = [measured[target.name]] if target.name in measured else []
+                row[title] = tau_and_regret(measured_here, 2 if trains else 1)
             if trains:
                 seconds = sum(run[4] or 0.0 for runs in target.runs.values() for run in runs)
                 row["cost of `short_run`"] = f"{sum(target.record['seconds'].values()) / seconds:.0%}"
@@ -462,7 +461,6 @@ def micro_tables() -> Tables:
     yield "Label encoders by task", _labels_by_task(targets, tasks)
     yield "Layers", _layers(targets)
     yield "Confirming a shortlist", _confirming(targets)
-    yield "Trained again", _again(targets)
     names = dict.fromkeys(name for target in targets for name in target.candidates)
     rows = [(name, *(_truth_of(target, name) for target in targets)) for name in names]
     yield "What fine-tuning gave", markdown(("candidate", *(target.name for target in targets)), rows)
@@ -589,35 +587,6 @@ def _confirming(targets: Sequence[TargetResult]) -> str:
         )
     head = ("decided by", "regret", "regret, held", "worst target", "runs a target", "CPU hours, all targets")
     return markdown(head, rows)
-
-
-def _again(targets: Sequence[TargetResult]) -> str:
-    """Targets that hf_emms.finetune trained anew with one seed, against the runs that the other tables have."""
-    rows = []
-    for target in targets:
-        again = target.at(SHORT.name)
-        if again is None or len(again.candidates) < len(target.candidates):
-            continue
-        seeds = [truth for seed in (0, 1) if (truth := target.by_seed(seed)) is not None]
-        agreed = [weighted_tau(list(again.truth.values()), list(truth.values())) for truth in seeds]
-        best = max(target.truth.values())
-        # the shortlist's validation scores are the new ones, regret is of the older runs' means
-        order = [target.candidates[i] for i in np.argsort(-np.mean(target.scores("emms_knn"), axis=0), kind="stable")]
-        validation = {name: max(run[2] for run in runs) for name, runs in again.runs.items()}
-        regrets = [best - target.truth[max(order[:k], key=lambda name: validation[name])] for k in (1, 3)]
-        rows.append(
-            (
-                target.name,
-                target.record["task"],
-                f"{np.mean(agreed):.2f}",
-                or_dash(target.seeds_agree),
-                f"{np.mean([again.truth[name] - target.truth[name] for name in target.candidates]):+.1f}",
-                f"{again.agreement(np.mean(again.scores('emms_knn'), axis=0))['weighted_tau']:.2f}",
-                *(f"{regret:.1f}" for regret in regrets),
-            )
-        )
-    head = ("target", "task", "weighted τ with one older seed", "of two older seeds", "mean difference, points")
-    return markdown((*head, "weighted τ of EMMS + k-NN", "regret, estimate", "regret, confirm 3 by new runs"), rows)
 
 
 # ---- R² and score ----------------------------------------------------------------------------------------------------

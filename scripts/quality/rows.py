@@ -117,8 +117,8 @@ def write(folder: Path, table: Table) -> None:
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name, split in table.items():
         labels = ClassLabel(names=list(split.classes)) if split.classes else Value("string")
-        known = {**_FEATURES, "label": labels, "tags": List(labels)}
-        features = Features({column: known.get(column, Value("string")) for column in split.columns})
+        kinds = {**_FEATURES, "label": labels, "tags": List(labels)}
+        features = Features({column: kinds.get(column, Value("string")) for column in split.columns})
         dataset = Dataset.from_dict(split.columns, features=features)
         if "audio" in split.columns:
             # Given as a feature, it would decode every clip, which needs torchcodec.

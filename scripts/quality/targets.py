@@ -47,17 +47,9 @@ def png(image: Image.Image) -> dict[str, bytes]:
 
 def fashion() -> Table:
     """FashionMNIST's test split, which no candidate has seen."""
-    return split_rows(_fashion_rows(), classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
-
-
-def fashion_real() -> Table:
-    """The same with more rows."""
-    return split_rows(_fashion_rows(), classes=data.FASHION_CLASSES, seed=REAL_SEED, counts=REAL_IMAGE_ROWS)
-
-
-def _fashion_rows() -> dict[str, list]:
     images, labels = sources.fashion_mnist("t10k")
-    return {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
+    rows = {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
+    return split_rows(rows, classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
 
 
 def cifar10(seed: int, counts: tuple[int, int, int]) -> Table:
@@ -216,10 +208,10 @@ def trec(seed: int, counts: tuple[int, int, int]) -> Table:
     return split_rows(rows, classes=TREC_CLASSES, seed=seed, counts=counts)
 
 
-def sst2(seed: int, counts: tuple[int, int, int]) -> Table:
+def sst2() -> Table:
     """SST-2 sentences and their sentiment."""
     rows = hub_columns("nyu-mll/glue", "sst2", ("train", "validation"), {"text": "sentence", "label": "label"})
-    return split_rows(rows, classes=("negative", "positive"), seed=seed, counts=counts)
+    return split_rows(rows, classes=("negative", "positive"), seed=TEXT_SEED)
 
 
 def clinc() -> Table:
@@ -357,7 +349,7 @@ MAKERS: dict[str, Make] = {
     "garment-scenes": garment_scenes,
     "glosses": glosses,
     "trec": partial(trec, TEXT_SEED, _MICRO_ROWS),
-    "sst2": partial(sst2, TEXT_SEED, _MICRO_ROWS),
+    "sst2": sst2,
     "wordnet-spans": wordnet_spans,
     "xquad": xquad,
     "easy-vqa": easy_vqa,
@@ -369,11 +361,8 @@ MAKERS: dict[str, Make] = {
     "grocery": photos.grocery,
     "cifar10-real": partial(cifar10, REAL_SEED, REAL_IMAGE_ROWS),
     "emoji-groups-real": emoji_groups,
-    "fashion-real": fashion_real,
-    "digits-real": digits,
     "trec-real": partial(trec, REAL_SEED, REAL_TEXT_ROWS),
     "clinc-real": clinc,
-    "sst2-real": partial(sst2, REAL_SEED, REAL_TEXT_ROWS),
     "med": med,
     "sts-images": sts_images,
     "covid": covid,
