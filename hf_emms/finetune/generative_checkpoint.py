@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.finetune.response_writer import ResponseWriter
+from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.options import RunOptions
 
@@ -21,7 +21,7 @@ class GenerativeCheckpoint:
 
     def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self.groups = sample.groups
-        self._responses = ResponseWriter(plan, sample, options, seed, cache)
+        self._responses = ResponseScorer(plan, sample, options, seed, cache)
         self._transcriber = Transcriber(plan, sample, options.device, cache)
 
     @property

@@ -15,7 +15,7 @@ import pytest
 from hf_emms.ranking import Ranking
 from tests import ROOT
 from tests.finetune.make import colours, ranking, save
-from tests.finetune.test_response_writer import rows as prompts
+from tests.finetune.test_response_scorer import rows as prompts
 from tests.finetune.test_transcripts import rows as transcripts
 from tests.helpers.sound import sound_checkpoint
 from tests.helpers.tiny_checkpoints import build

@@ -18,7 +18,7 @@ from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.response_writer import ResponseWriter
+from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import (
     WrittenResponse,
@@ -35,7 +35,7 @@ from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
 from tests.finetune.make import ranking, save
-from tests.finetune.test_response_writer import rows
+from tests.finetune.test_response_scorer import rows
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import DECODERS, writer
@@ -68,7 +68,7 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
     texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
     again = data.filter(lambda row: row["question"] in texts)
     sample = load_sample(again)
-    reloaded = ResponseWriter(
+    reloaded = ResponseScorer(
         plan_extraction(repo_of(folder), PROMPT, "text-generation"), sample, RunOptions(device="cpu"), 0, NO_CACHE
     )
     bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
@@ -185,7 +185,7 @@ def test_an_adapter_is_kept_alone_where_that_is_asked_for(
     texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
     sample = load_sample(data.filter(lambda row: row["question"] in texts))
     extraction = plan_extraction(repo_of(tmp_path / "merged"), PROMPT, "text-generation")
-    reloaded = ResponseWriter(extraction, sample, RunOptions(device="cpu"), 0, NO_CACHE)
+    reloaded = ResponseScorer(extraction, sample, RunOptions(device="cpu"), 0, NO_CACHE)
     bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
     assert bits / n_bytes == pytest.approx(result.runs[0].loss, rel=1e-3)
 

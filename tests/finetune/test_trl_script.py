@@ -10,7 +10,7 @@ import pytest
 
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.test_response_writer import rows
+from tests.finetune.test_response_scorer import rows
 from tests.helpers.tiny_writers import writer
 
 

@@ -19,7 +19,7 @@ from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import EmmsError, speaking
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from tests.finetune.test_response_writer import rows
+from tests.finetune.test_response_scorer import rows
 from tests.helpers.processes import descendants, marked
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer

@@ -31,7 +31,7 @@ _BATCH = 32
 _NO_END = "no token ends its responses: it is measured on fewer tokens than others, and its bits per byte are too few"
 
 
-class ResponseWriter:
+class ResponseScorer:
     """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
     def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:

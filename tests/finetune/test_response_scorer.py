@@ -21,7 +21,7 @@ import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.response_writer import ResponseWriter
+from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
@@ -41,16 +41,16 @@ def rows(count: int = 60) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"question": questions, "answer": ["red " + q.split()[0] for q in questions]})
 
 
-def response_writer(folder: Path, data: Any = None, **options: Any) -> ResponseWriter:
+def response_scorer(folder: Path, data: Any = None, **options: Any) -> ResponseScorer:
     sample = load_sample(rows() if data is None else data)
     extraction = plan_extraction(repo_of(folder), PROMPT, "text-generation")
-    return ResponseWriter(extraction, sample, RunOptions(device="cpu", **options), 0, NO_CACHE)
+    return ResponseScorer(extraction, sample, RunOptions(device="cpu", **options), 0, NO_CACHE)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
 def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, name: str) -> None:
     folder = writer(zoo, name)
-    checkpoint = response_writer(folder)
+    checkpoint = response_scorer(folder)
     together = checkpoint.bits(np.arange(20))
     np.testing.assert_allclose(np.concatenate([checkpoint.bits(np.array([i])) for i in range(5)]), together[:5], 1e-4)
     sample = checkpoint._sample
@@ -76,7 +76,7 @@ def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])
 def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) -> None:
-    checkpoint = response_writer(writer(zoo, name), rows(200))
+    checkpoint = response_scorer(writer(zoo, name), rows(200))
     training, held_out = np.arange(150), np.arange(150, 200)
     before = checkpoint.bits(held_out)
     after = checkpoint.bits(held_out, training)
@@ -91,16 +91,18 @@ def test_a_step_in_parts_and_activations_that_are_computed_again_change_no_train
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training, held_out = np.arange(40), np.arange(40, 60)
+    answers = [" ".join(WORDS[: 1 + row % 5]) for row in range(60)]  # of several lengths
+    data = rows().remove_columns("answer").add_column("answer", answers)
 
     def trained(**limits: int) -> np.ndarray:
         with monkeypatch.context() as patch, warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*gradient_checkpointing_enable")
             for name, limit in limits.items():
                 patch.setattr(f"hf_emms.heads.response.{name}", limit)
-            return response_writer(writer(zoo, "llama")).bits(held_out, training)
+            return response_scorer(writer(zoo, "llama"), data).bits(held_out, training)
 
     whole = trained()
-    # Three rows of 400 logits for each of 20 tokens: parts of two rows each.
+    # Not enough for the eight rows of a step.
     np.testing.assert_allclose(trained(MAX_LOGITS=3 * 400 * 20), whole, rtol=1e-4)
     np.testing.assert_allclose(trained(CHECKPOINTED_PARAMETERS=1), whole, rtol=1e-4)
 
@@ -108,7 +110,7 @@ def test_a_step_in_parts_and_activations_that_are_computed_again_change_no_train
 def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_emms.finetune.recipe._FULL_PARAMETERS", 0)
     monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", 1)
-    checkpoint = response_writer(writer(zoo, "llama"), rows(200))
+    checkpoint = response_scorer(writer(zoo, "llama"), rows(200))
     held_out = np.arange(150, 200)
     before = checkpoint.bits(held_out)
     assert checkpoint.bits(held_out, np.arange(150))[:, 0].sum() < 0.99 * before[:, 0].sum()
@@ -118,7 +120,7 @@ def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypa
 def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_of_rows(zoo: Path) -> None:
     once = rows(48)
     others = once.map(lambda row: {"answer": f"{row['answer']} or more than that"})
-    checkpoint = response_writer(writer(zoo, "gpt2"), datasets.concatenate_datasets([once, others]))
+    checkpoint = response_scorer(writer(zoo, "gpt2"), datasets.concatenate_datasets([once, others]))
     sample = checkpoint._sample
     assert len(sample) == 48
     bits = checkpoint.bits(np.arange(32, 48), np.arange(32))
@@ -130,7 +132,7 @@ def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_o
 
 def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) -> None:
     long = rows().add_item({"question": "the cat", "answer": " ".join(["the small dog sits on a mat"] * 20)})
-    checkpoint = response_writer(writer(zoo, "gpt2"), long)
+    checkpoint = response_scorer(writer(zoo, "gpt2"), long)
     bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
     assert bits[:, 1].max() < 300
     # A decoder of 40 positions leaves a quarter of them to the prompt.
@@ -145,7 +147,7 @@ def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, t
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink(missing_ok=True)
     transformers.PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(folder)
-    checkpoint = response_writer(folder)
+    checkpoint = response_scorer(folder)
     bits = checkpoint.bits(np.arange(40, 60), np.arange(30))
     assert np.isfinite(bits).all()
     sample = checkpoint._sample
@@ -160,7 +162,7 @@ def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_n
     tokenizer.eos_token = None
     tokenizer.save_pretrained(bare)
     rows_measured = np.arange(9)
-    np.testing.assert_allclose(response_writer(bare).bits(rows_measured), response_writer(whole).bits(rows_measured))
+    np.testing.assert_allclose(response_scorer(bare).bits(rows_measured), response_scorer(whole).bits(rows_measured))
 
 
 def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> N
     model.save_pretrained(tmp_path / "broken")
     transformers.AutoTokenizer.from_pretrained(writer(zoo, "gpt2")).save_pretrained(tmp_path / "broken")
     with pytest.raises(EmmsError, match="loss of a response is no number"):
-        response_writer(tmp_path / "broken").bits(np.arange(5))
+        response_scorer(tmp_path / "broken").bits(np.arange(5))
 
 
 def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
