@@ -118,10 +118,9 @@ def test_an_interval_holds_the_value_and_its_seed_repeats_it():
     assert ends != evaluation.over_checkpoints(scores, truth, seed=5)
     many = evaluation.over_checkpoints(scores[:5], truth[:5], seed=4, resamples=10_000)
     assert all(low < high for low, high in many.values())
-    for name in TAUS:
-        assert ends[name][0] < evaluation.MEASURES[name](scores, truth) < ends[name][1]
-    narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]
-    assert ends["pearson"][0] < narrow[0] < narrow[1] < ends["pearson"][1]
+    assert ends["weighted_tau"][0] < evaluation.weighted_tau(scores, truth) < ends["weighted_tau"][1]
+    narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["weighted_tau"]
+    assert ends["weighted_tau"][0] < narrow[0] < narrow[1] < ends["weighted_tau"][1]
 
 
 def test_the_interval_of_a_mean_over_targets():

@@ -83,7 +83,7 @@ def test_json_keeps_everything_and_has_no_nan(cli: CommandLine, kept: Path, tmp_
     done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", same, "--format", "json")
     target = json.loads(done.out)["targets"][0]
     assert target["lines"][0]["values"]["weighted_tau"] is None
-    assert target["lines"][0]["intervals"]["pearson"] == [None, None]
+    assert target["lines"][0]["intervals"]["weighted_tau"] == [None, None]
     assert target["points"][0]["scores"]["emms"] == pytest.approx(-0.1)
     assert "equal values only" in done.err
 
