@@ -76,9 +76,9 @@ class Session:
         return cls(options, progress, cache, engine, rankings)
 
     def with_estimators(self, names: tuple[str, ...]) -> Self:
-        """Return the same session, its dataset found, with other estimators."""
+        """Return the same session, its dataset found and read, with other estimators."""
         session = replace(self, options=replace(self.options, estimators=names))
-        vars(session).update({name: value for name, value in vars(self).items() if name == "source"})
+        vars(session).update(source=self.source, sample=self.sample)
         return session
 
     @property
@@ -93,6 +93,16 @@ class Session:
         from hf_emms.data import open_dataset
 
         return open_dataset(self.options.sample)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The rows that checkpoints are ranked on, read once."""
+        from hf_emms.data import load_sample
+
+        with noted_while(self.progress, reading_note(self.options.sample)):
+            sample = load_sample(self.options.sample, self.cache, self.source)
+        _check_groups(sample, self.options)
+        return sample
 
     def train_all(
         self, work: FineTuning, jobs: Sequence[TrainingJob]
@@ -186,8 +196,6 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
     """
-    from hf_emms.data import load_sample
-
     session = Session.start(options, progress)
     options, preset = session.options, session.preset
     if preset is not None:
@@ -196,9 +204,7 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     embeds = needs_label_embeddings(options.scoring)
     at_once = embeds and _surely_texts(options.sample, preset)
     encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
-    with noted_while(progress, reading_note(options.sample)):
-        sample = load_sample(options.sample, session.cache, session.source)
-    check_folds(sample, options)
+    sample = session.sample
     session = session.with_estimators(_estimators_for(sample.task, options.scoring))
     options = session.options
     if sample.form == "numbers":
@@ -224,7 +230,7 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 
-def check_folds(sample: Sample, options: Options) -> None:
+def _check_groups(sample: Sample, options: Options) -> None:
     """Raise an `EmmsError` if a sample has fewer groups of rows than there are folds."""
     n_groups = len(np.unique(sample.groups))
     if n_groups < options.folds:
