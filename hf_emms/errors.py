@@ -58,11 +58,9 @@ def _as_plain_words(use: Use) -> str:
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
-    return "..." if value is ... else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return "..." if value is ... else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 class Words(NamedTuple):
@@ -90,12 +88,12 @@ def speaking(words: Words) -> Iterator[None]:
         _words = before
 
 
-Part = str | tuple[Use, ...]
-
-
 def words_here() -> Words:
     """Return the words of this process, for another process that works for it."""
     return _words
+
+
+Part = str | tuple[Use, ...]
 
 
 @dataclass(frozen=True)
