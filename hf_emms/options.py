@@ -63,7 +63,7 @@ class Setting:
     help: str
     group: Group  # heading in the help
     # Whether results that the part's functions make are cached under its value, because it changes them; False for
-    # one that is resolved first, as a split is, and for one that changes none.
+    # a value that is resolved first, as a split is, and for a value that changes none.
     in_key: bool = True
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings
@@ -87,7 +87,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
-    """Return a field of one of the parts of `Options`; the arguments are those of `Setting`."""
+    """Return a field of a part of `Options`; the arguments are those of `Setting`."""
     metadata = {"setting": Setting(default, help, group, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
@@ -112,7 +112,7 @@ def _seed() -> Any:
 
 
 class OptionsPart:
-    """Some of the settings of a ranking: those that one kind of work needs. Each value is checked when it is made."""
+    """The settings of a ranking that a kind of work needs; each value is checked when it is made."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every part is a dataclass
@@ -415,7 +415,7 @@ class RunOptions(OptionsPart):
 class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, SampleOptions):
     """All settings of a ranking: the sum of its parts. The arguments of `hf_emms.rank` explain them.
 
-    Who does one kind of work takes the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
+    A function takes the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
 
     Raises:
         EmmsError: a value that is not allowed.
@@ -423,7 +423,7 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
-        """Options from what users pass: one name or several, None for the default."""
+        """Return options from the arguments of users, where a name may stand for a list, and None for the default."""
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
@@ -473,7 +473,7 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
         return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
 
     def to_argv(self) -> list[str]:
-        """The words after ``hf-emms rank`` that do the same on another machine."""
+        """Return the words after ``hf-emms rank`` that make the same ranking on another machine."""
         return [word for flag in to_flags(self.changed()) for word in flag if word is not None]
 
 
@@ -487,7 +487,7 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """The flags of ``hf-emms rank`` for settings, each with its value; None after a flag that takes none.
+    """Yield the flags of ``hf-emms rank`` for settings, each with its value; None after a flag without a value.
 
     Settings without a value, and those that stay on one machine, are left out.
     """
@@ -515,7 +515,7 @@ _SYNONYMS = {"checkpoints": ("model", "models", "candidates"), "max_samples": ("
 
 
 def unknown_setting(name: str) -> EmmsError:
-    """The error for an argument that there is none of; it names the one that was probably meant."""
+    """Return the error for an unknown argument, which suggests a similar name."""
     names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
     close = [right for right, others in _SYNONYMS.items() if name in others] or difflib.get_close_matches(
         name, names, 1
@@ -525,7 +525,7 @@ def unknown_setting(name: str) -> EmmsError:
 
 
 def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
-    """The columns by role, with those of arguments such as ``text_column``; an EmmsError for any other argument."""
+    """Return the columns by role, with those of arguments such as ``text_column``; an EmmsError for other arguments."""
     roles = {name: name.removesuffix("_column") for name in others}
     for name, role in roles.items():
         if role == name:
@@ -537,7 +537,7 @@ _LAYERS = use("layers", SPREAD, LAST, MEAN) + " or a number"
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
-    """Layers as they are written in keys and tables, each once; "spread", "last", "mean" and whole numbers."""
+    """Return distinct layers as they are written in keys and tables: "spread", "last", "mean" and whole numbers."""
     layers = _several(names)
     if not layers:
         raise EmmsError("no layer was named", _LAYERS)
@@ -565,7 +565,7 @@ def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _as_text(value: Any) -> Any:
-    """A path or a float as its text; anything else as it is."""
+    """Return a path or a float as its text; other values unchanged."""
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value) if isinstance(value, float) else value
 
 
@@ -589,7 +589,7 @@ def _check_value(name: str, value: Any) -> None:
 
 
 def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:
-    """The check of a value's type, and the type in words; they follow from the default and the minimum."""
+    """Return the check of a setting's type, and the type in words; they follow from the default and the minimum."""
     default = setting.default
     if isinstance(default, bool):
         return lambda value: isinstance(value, bool), "True or False"

@@ -23,7 +23,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
     @spaces.GPU
     def unused() -> None:
-        """ZeroGPU ends a Space that has no function for it; this page needs none."""
+        """Do nothing: ZeroGPU ends a Space that has no function for it, and this page needs none."""
 
 
 HERE = Path(__file__).parent

@@ -124,7 +124,7 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
 
 
 def _delete_empty(api: HfApi, id: str) -> None:
-    """Deletes a Space without an app: what failed may have been the answer to a commit that was made."""
+    """Delete a Space without an app: the failure may have been the answer to a commit that was made."""
     if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
         api.delete_repo(id, repo_type="space", missing_ok=True)
 

@@ -185,7 +185,7 @@ class PromptReader(TextReader):
         return responses, cut
 
     def starts(self) -> dict[str, int]:
-        """Arguments of `generate` that start a response in the tokenizer's target language."""
+        """Return arguments of `generate` that start a response in the tokenizer's target language."""
         if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
             return {}
         first, *_, last = self.tokenizer(text_target="a")["input_ids"]

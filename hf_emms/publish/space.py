@@ -83,7 +83,7 @@ def files() -> dict[str, bytes]:
 
 
 def write_files(folder: Path) -> None:
-    """Writes `files` to a folder, which is a whole Space then."""
+    """Write `files` to a folder, which then is a whole Space."""
     for name, content in files().items():
         write_atomic(folder / name, content)
 
