@@ -48,7 +48,7 @@ class Splits:
 
     @property
     def training_rows(self) -> int:
-        """How many rows an epoch has; of a row with several texts to learn each makes one."""
+        """How many rows an epoch has: a row with several texts to learn makes one for each text."""
         return head_of(self.task).count_rows(self.train)
 
     @property
@@ -57,7 +57,7 @@ class Splits:
 
     @property
     def in_words(self) -> dict[str, str]:
-        """Purpose → how many rows a split has, and the split of the dataset that they are from."""
+        """Purpose → the size of a split, and the split of the dataset that it is from, in words."""
         return {name: part.in_words for name, part in self.parts.items()}
 
     def with_images_in_memory(self) -> Splits:

@@ -31,7 +31,7 @@ _PAD, _START, _END, _UNKNOWN = range(4)
 
 
 class CaptionHead(FeatureHead):
-    """A text about an input, which may have several right ones."""
+    """A head that writes a text about each input, which may have several right ones."""
 
     auto_class = "AutoModelForImageTextToText"
     epochs = 10
@@ -79,7 +79,7 @@ def _text_per_row(split: LabeledSplit) -> LabeledSplit:
 
 
 class _ModelNetwork(_CaptionNetwork):
-    """A model of transformers that writes."""
+    """A class of transformers that writes."""
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
         super().__init__(plan, model)

@@ -90,7 +90,7 @@ class Network(ABC):
 
 
 class Head(ABC):
-    """What checkpoints learn to give for a task. A task names an instance; `FeatureHead` is the usual base.
+    """What checkpoints learn to give for a task, which names an instance; `FeatureHead` is the usual base.
 
     Attributes:
         auto_class: the class of transformers with such a head; None where there is none.

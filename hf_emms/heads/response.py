@@ -34,7 +34,7 @@ _BYTES_OF_TOKEN = 3
 
 
 class ResponseHead(Head):
-    """A response to a prompt; a row may have several right ones.
+    """A head that responds to prompts; a row may have several right responses.
 
     What is written is also measured by metrics of the task.
     """

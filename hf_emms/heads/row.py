@@ -51,7 +51,7 @@ class RowOutputs:
 
 
 class RowHead(FeatureHead):
-    """One vector a row, whose meaning a subclass says."""
+    """A head that predicts from one vector for each row, whose meaning a subclass says."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class RowHead(FeatureHead):
 
 
 class ClassHead(RowHead):
-    """One class a row, or several."""
+    """A head that predicts a class for each row, or several."""
 
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return class_metrics(references)
@@ -102,7 +102,7 @@ class ClassHead(RowHead):
 
 
 class NumberHead(RowHead):
-    """A number a row."""
+    """A head that predicts a number for each row."""
 
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return R2, SPEARMAN

@@ -37,7 +37,7 @@ class AnswerSpan(NamedTuple):
 
 
 class SpansHead(FeatureHead):
-    """A start and an end among the tokens of the second text of a pair."""
+    """A head that finds the answer to a question, the first text of a pair, in the second text."""
 
     auto_class = "AutoModelForQuestionAnswering"
     layers_note = "transformers has no class with a head for it: a linear layer on its token states"

@@ -34,7 +34,7 @@ Tokenize = Callable[[str], list[int]]
 
 
 class TranscriptHead(Head):
-    """What is said in a sound."""
+    """A head that transcribes sounds."""
 
     epochs = 20
     batch_size = 8

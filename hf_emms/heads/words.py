@@ -34,7 +34,7 @@ class TaggedText(NamedTuple):
 
 
 class WordsHead(FeatureHead):
-    """A tag for each word of a text; a word has that of its first token."""
+    """A head that tags the words of a text; a word has the tag of its first token."""
 
     auto_class = "AutoModelForTokenClassification"
     layers_note = "transformers has no class with a head for it: a linear layer on its token states"

@@ -137,7 +137,7 @@ BOXES = NumericLabels(
 
 
 class BoxHead(RowHead):
-    """A box: its centre, width and height as fractions of the image."""
+    """A head that predicts a box: its centre, width and height as fractions of the image."""
 
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return IOU, ACCURACY_AT_HALF
