@@ -67,12 +67,12 @@ def publish_space(
     the variables, nobody the secrets: they are in no file.
     """
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
-    of_new = hardware
+    new_hardware = hardware
     if hardware is None and sdk != "static" and id.partition("/")[0] == account.name and not account.is_pro:
-        of_new = ZERO_GPU  # for the Hub's default, users pay a plan
+        new_hardware = ZERO_GPU  # for the Hub's default, users pay a plan
 
     def publish(api: HfApi) -> str:
-        chosen: Any = of_new if is_new else None
+        chosen: Any = new_hardware if is_new else None
         api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=chosen, private=private, exist_ok=True)
         if hardware is not None and not is_new:
             api.request_space_hardware(id, hardware)  # type: ignore[arg-type]

@@ -76,16 +76,16 @@ def files() -> dict[str, bytes]:
     """Return path → content of the published files: the Space's own, and the modules of hf_emms that it uses."""
     folder, package = source_folder(), Path(str(resources.files("hf_emms")))
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
-    sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
+    app_files = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
+    sources = app_files | {f"hf_emms/{name}": package / name for name in _SHIPPED}
     title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
     return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
 
 
-def write_files(folder: Path) -> None:
-    """Write `files` to a folder, which then is a whole Space."""
-    for name, content in files().items():
-        write_atomic(folder / name, content)
+def write_files(folder: Path, content_by_path: Mapping[str, bytes]) -> None:
+    """Write files, by their paths, to a folder."""
+    for path, content in content_by_path.items():
+        write_atomic(folder / path, content)
 
 
 def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
@@ -147,8 +147,7 @@ def publish(
     content = {_README: files()[_README]} | static_files(data, results) if static else files()
     content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings.values(), results))
     with tempfile.TemporaryDirectory() as folder:
-        for name, written in content.items():
-            write_atomic(Path(folder) / name, written)
+        write_files(Path(folder), content)
         commit = hub.publish_space(
             account,
             repo_id,

@@ -185,7 +185,7 @@ def test_what_cannot_be_published_is_told_before_anything_is_written(hub, comman
 
 
 def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
-    write_files(tmp_path)
+    write_files(tmp_path, files())
     script = """
         import json, sys
         import app, hf_emms
