@@ -12,7 +12,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PLAIN, EmmsError, Use, one_line, speaking, together, use
+from hf_emms.errors import PLAIN, EmmsError, Text, Use, one_line, speaking, together, use
 from hf_emms.evaluation import read_truth, validate
 from hf_emms.metric.install import publish_metric
 from hf_emms.publish.space import publish
@@ -20,7 +20,7 @@ from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings
 from tests import ROOT
 from tests.helpers.cli import Cli, cli
-from tests.helpers.hints import Raised, check, check_use
+from tests.helpers.hints import FLAG, Raised, check, check_use
 
 __all__ = ["cli"]
 
@@ -126,3 +126,23 @@ def test_every_setting_that_the_code_refers_to_is_an_argument_and_a_flag() -> No
         check_use(reference)
         is_column = reference.setting.endswith("_column")
         assert is_column or reference.setting in arguments, f"{place}: no function takes {reference.setting}"
+
+
+def _spelled(tree: ast.Module) -> Iterator[str]:
+    """Every text in the code but docstrings; of a formatted one what is fixed."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    parts = {id(part) for node in formatted for part in node.values}
+    for node in formatted:
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs | parts:
+            yield node.value
+
+
+def test_no_text_outside_the_command_line_spells_a_flag() -> None:
+    for path in sorted((ROOT / "hf_emms").rglob("*.py")):
+        if path.parent.name != "cli":
+            for text in _spelled(ast.parse(path.read_text())):
+                if not FLAG.fullmatch(text):  # a word of a command that is started or shown
+                    check(Text((text,)))

@@ -18,7 +18,7 @@ from hf_emms.errors import PYTHON, EmmsError, Text, Use
 
 # Commands of a shell, which have flags wherever they are printed.
 _COMMAND = re.compile(r"\b(hf|hf-emms|pip|git|ray) \S")
-_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
 class Raised(list[tuple[str, EmmsError]]):
@@ -57,7 +57,7 @@ def check(text: Text, *, names_flags: bool = False) -> None:
             for use in part:
                 check_use(use)
         elif not (names_flags or _COMMAND.search(part)):
-            assert not _FLAG.search(part), f"{part!r} spells a flag; `use` refers to a setting"
+            assert not FLAG.search(part), f"{part!r} spells a flag; `use` refers to a setting"
 
 
 def check_use(use: Use) -> None:
@@ -66,7 +66,7 @@ def check_use(use: Use) -> None:
     assert isinstance(call.value, ast.Call)
     if use.values:
         assert [argument.arg for argument in call.value.keywords] == [use.setting]
-    flags = [word for word in shlex.split(FLAGS.say(use).replace("|", " ")) if _FLAG.match(word)]
+    flags = [word for word in shlex.split(FLAGS.say(use).replace("|", " ")) if FLAG.match(word)]
     assert flags
     assert set(flags) <= _flags(app), f"no command has {flags}"
 
