@@ -89,20 +89,23 @@ class Pages:
         return f"emms-{name}.{kind}", text
 
 
-def serve(pages: Pages) -> Server:
-    """Return the server; `launch` starts it."""
-    server = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None)
-    endpoints = Endpoints(pages.store)
-    for name in ENDPOINTS:
-        server.api(getattr(endpoints, name), name=name)
-    if pages.sign_in:
-        attach_oauth(server)
+class _Routes:
+    """The answers to requests for pages and files."""
 
-    async def view(request: Request, kind: str) -> Response:
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    async def whole_page(self, request: Request) -> Response:
+        return await self._view(request, "page")
+
+    async def part_of_page(self, request: Request) -> Response:
+        return await self._view(request, "part")
+
+    async def _view(self, request: Request, kind: str) -> Response:
         query = request.url.query
         if from_query(query).tab == "submit":
-            return HTMLResponse(pages.with_form(_user(request), kind=kind))
-        drawn = pages.drawn(kind, query)
+            return HTMLResponse(self._pages.with_form(_user(request), kind=kind))
+        drawn = self._pages.drawn(kind, query)
         if not isinstance(drawn, bytes):
             drawn = await run_in_threadpool(drawn)
         headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
@@ -110,30 +113,20 @@ def serve(pages: Pages) -> Server:
             drawn, headers = gzip.decompress(drawn), {}
         return Response(drawn, headers=headers | {"cache-control": "no-cache"}, media_type=_HTML)
 
-    @server.get("/")
-    async def whole_page(request: Request) -> Response:
-        return await view(request, "page")
+    async def version(self) -> Response:
+        return PlainTextResponse(str(self._pages.store.snapshot.version), headers={"cache-control": "no-store"})
 
-    @server.get("/view")
-    async def part_of_page(request: Request) -> Response:
-        return await view(request, "part")
-
-    @server.get("/version")
-    async def version() -> Response:
-        return PlainTextResponse(str(pages.store.snapshot.version), headers={"cache-control": "no-store"})
-
-    @server.get("/export")
-    def export(request: Request) -> Response:
+    def export(self, request: Request) -> Response:
         kind = request.query_params.get("kind", "csv")
-        file = pages.export(request.url.query, kind)
+        file = self._pages.export(request.url.query, kind)
         if file is None:
             return PlainTextResponse("There is no such ranking here.", 404)
         name, text = file
         headers = {"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
         return Response(text, headers=headers, media_type=_MEDIA[kind])
 
-    @server.post("/")
-    async def submitted(request: Request) -> Response:
+    async def submitted(self, request: Request) -> Response:
+        pages = self._pages
         if int(request.headers.get("content-length") or 0) > _MAX_BODY:
             result = submit_page.message(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
             return HTMLResponse(pages.with_form(_user(request), result=result), 413)
@@ -147,11 +140,25 @@ def serve(pages: Pages) -> Server:
             work = (submit_page.checked_in_words, content, pages.store.snapshot, pages.repo_id)
         else:
             # Other sites must not open pull requests in the name of a user who is signed in here.
-            own = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
-            work = (submit_page.proposed, content, pages.repo_id, _token(request) if own else None)
+            is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+            work = (submit_page.proposed, content, pages.repo_id, _token(request) if is_ours else None)
         result = await run_in_threadpool(*work)
         return HTMLResponse(pages.with_form(_user(request), pasted, result))
 
+
+def serve(pages: Pages) -> Server:
+    """Return the server; `launch` starts it."""
+    server, routes = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None), _Routes(pages)
+    endpoints = Endpoints(pages.store)
+    for name in ENDPOINTS:
+        server.api(getattr(endpoints, name), name=name)
+    if pages.sign_in:
+        attach_oauth(server)
+    server.get("/")(routes.whole_page)
+    server.get("/view")(routes.part_of_page)
+    server.get("/version")(routes.version)
+    server.get("/export")(routes.export)
+    server.post("/")(routes.submitted)
     return server
 
 
