@@ -62,8 +62,8 @@ class Setting:
     default: Any  # `MISSING` if it has none
     help: str
     group: Group  # heading in the help
-    # Whether results that the part's functions make are cached under its value, because it changes them; False for
-    # a value that is resolved first, as a split is, and for a value that changes none.
+    # Whether cache keys hold its value; False where it changes no result, and where they hold what it stands for, such
+    # as a commit.
     in_key: bool = True
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings

@@ -115,6 +115,8 @@ def device_in_keys(options: RunOptions) -> str:
     """
     if options.device != "auto" or options.engine == "ray":
         return options.device.partition(":")[0]
+    if installed_version("torch").endswith("+cpu"):
+        return "cpu"  # without importing torch, which takes longer than a ranking that is cached
     from hf_emms.features.device import choose_device
 
     return choose_device(options.device).type

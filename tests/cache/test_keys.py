@@ -14,6 +14,7 @@ from hf_emms.cache import digest_of
 from hf_emms.data import load_sample, open_dataset
 from hf_emms.data import sample as samples
 from hf_emms.features import extraction_plan
+from hf_emms.features.device import choose_device
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.finetune import fine_tune, splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
@@ -165,6 +166,16 @@ def test_a_setting_of_other_data_moves_the_keys_of_what_it_changes(base: Callabl
     }[name]
     settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
     assert moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
+
+
+def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
+    base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, auto = keys(base(device=choose_device("auto").type)), base(device="auto")
+    assert moved(before, keys(auto)) == set()
+    monkeypatch.setattr(extraction_plan, "installed_version", lambda name: "2.13.0+cu130")
+    assert moved(before, keys(auto)) == set()
+    assert moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
 
 
 PACKAGES = {
