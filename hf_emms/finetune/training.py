@@ -59,8 +59,8 @@ from hf_emms.scoring.arrays import assign_folds
 
 # Losses that a run logs.
 _LOGS = 50
-# A loss that ends above this share of its start has not fallen. It has risen where it ends above the other share, and
-# by more standard errors than losses scatter by.
+# A loss has not fallen where it ends above the first share of its start. It has risen where it ends above the second,
+# by more than two standard errors.
 _FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
 _PARTS = 5  # of the losses: the first is compared with the last
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
