@@ -265,7 +265,8 @@ def prepare(cli: CommandLine, home: Path) -> None:
         "demo.json",
     )
     board = ("publish", "space", "--repo-id", "lab/emms-leaderboard", "--results", "lab/emms-results")
-    for words in (published, board, ("pull", "results", "--repo-id", "lab/emms-results", "--output", "results")):
+    kept = ("rank", "--dataset", "lab/texts", "-c", "lab/texts", *FEW, "-e", "demo")
+    for words in (kept, published, board, ("pull", "results", "--repo-id", "lab/emms-results", "--output", "results")):
         done = cli.run(*words)
         assert done.code == 0, done.err
     ranking = Ranking.load(home / "demo.json")
