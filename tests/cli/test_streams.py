@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from hf_emms.ranking import Ranking
-from tests.helpers.cli import program
+from tests.helpers.cli import Cli, cli, program
+
+__all__ = ["cli"]
 
 FRESH = f"{sys.executable} -m hf_emms"
 RANK = (
@@ -91,19 +92,18 @@ def test_a_ranking_that_cannot_be_written_is_still_printed_and_kept(shell: Shell
 
 @pytest.mark.parametrize("output", ["folder.json", "file/ranking.json", "data.csv", "linked.csv", "/proc/ranking.csv"])
 def test_an_output_that_cannot_be_or_is_the_dataset_is_refused_before_the_work(
-    shell: Shell,
-    tmp_path: Path,
-    output: str,
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "file").touch()
     content = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(20))
     (tmp_path / "data.csv").write_text(content)
     (tmp_path / "linked.csv").symlink_to("data.csv")
-    done = shell(f"{shlex.join(program())} rank --dataset data.csv -e emms-demo/encoder-minilm-static -o {output}")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert f"--output {output}" in done.stderr
-    assert "[1/" not in done.stderr
+    done = cli("rank", "--dataset", "data.csv", "-e", "emms-demo/encoder-minilm-static", "-o", output)
+    assert (done.code, done.out) == (1, "")
+    assert f"--output {output}" in done.err
+    assert "[1/" not in done.err
     assert (tmp_path / "data.csv").read_text() == content
 
 
@@ -154,7 +154,7 @@ program.main()
         f"{TOKEN}",
     ],
 )
-def test_a_token_in_an_argument_is_never_printed(shell: Shell, words: str) -> None:
-    done = shell(f"{shlex.join(program())} --debug {words}")
-    assert TOKEN not in done.stdout + done.stderr
-    assert "pass1word" not in done.stdout + done.stderr
+def test_a_token_in_an_argument_is_never_printed(cli: Cli, words: str) -> None:
+    done = cli("--debug", *words.split())
+    assert TOKEN not in done.out + done.err
+    assert "pass1word" not in done.out + done.err

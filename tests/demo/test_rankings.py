@@ -38,7 +38,9 @@ def test_json_and_card_of_sounds_say_how_long_they_last(emms_cache: Path) -> Non
     assert f"60 distinct inputs that last {seconds:.0f} seconds in all, 10 distinct" in card(ranking, checkpoint)
 
 
-@pytest.mark.parametrize("preset", BEST)
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=[] if name == "demo_vqa" else pytest.mark.slow) for name in BEST]
+)
 def test_what_was_trained_for_longest_comes_first_and_random_weights_last(preset: str, emms_cache: Path) -> None:
     ranking = hf_emms.rank(preset, estimators=["emms"])
     assert not [row.error for row in ranking.rows if row.error]

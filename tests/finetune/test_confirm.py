@@ -315,6 +315,7 @@ def _confirm(text: str, cache: str, at: int, started: str, result: str, settings
     Path(result).write_text(confirmed.to_json())
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
     """Two runs of 20 steps, with a state every 5, are killed before a state, behind one, and in the second run."""
     runs, kills = 2, (3, 13, 23)

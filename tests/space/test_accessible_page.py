@@ -16,7 +16,7 @@ VIEWS = (
 )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_to_complain_about(show, space, scheme):
     page = show("", color_scheme=scheme, bypass_csp=True)
     for view in VIEWS:

@@ -203,6 +203,7 @@ def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", [SPACE / "app.py", source_folder() / "app.py"], ids=["leaderboard", "metric"])
 def test_zero_gpu_finds_a_function_for_it_and_other_hardware_none(tmp_path, app):
     (tmp_path / "spaces.py").write_text("found = []\ndef GPU(function):\n    found.append(function.__name__)\n")

@@ -14,7 +14,8 @@ def has_query(page, text):
     expect(page).to_have_url(re.compile(re.escape(text)))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
 def test_what_is_shown_agrees_with_the_address_after_any_sequence(browser, space, seed):
     some = [each for each in CONDITIONS if each.slowdown == 1 and each.name.partition(",")[0] in ("100 ms", "300 ms")]
     assert not sequence(browser, space.url, some[seed % len(some)], seed)
