@@ -62,7 +62,7 @@ def _of_the_tab(view: View) -> str:
     if view.tab == "cost":
         return _select("cost", "Cost", view.cost, COSTS)
     if view.tab == "choose":
-        return _text("own", "Your dataset", view.own, "./my-dataset or ORG/NAME")
+        return _text("data", "Your dataset", view.data, "./my-dataset or ORG/NAME")
     return ""
 
 

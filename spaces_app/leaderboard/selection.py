@@ -84,7 +84,7 @@ class View:
         rows: how many rows are drawn.
         scope: which datasets are compared, of SCOPES.
         cost: the axis that the score is drawn over, of COSTS.
-        own: the user's own dataset, for the command.
+        data: the dataset of the user, for the command.
     """
 
     tab: str = "rankings"
@@ -106,7 +106,7 @@ class View:
     rows: int = ROWS_AT_ONCE
     scope: str = "task"
     cost: str = "parameters"
-    own: str = ""
+    data: str = ""
 
 
 # Field of a view → its name in addresses, where that differs.
@@ -114,7 +114,6 @@ PARAMETERS = {
     "at_least": "min",
     "at_most": "max",
     "license": "license",
-    "own": "data",
     "compare": "with",
     "ticked": "tick",
 }
@@ -176,7 +175,7 @@ def from_query(query: str) -> View:
         rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
         scope=choice("scope", SCOPES),
         cost=choice("cost", COSTS),
-        own=text("own")[:_LONGEST_TEXT],
+        data=text("data")[:_LONGEST_TEXT],
     )
 
 

@@ -71,7 +71,7 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
 
 def command(view: View, candidates: Sequence[Candidate]) -> str:
     """Return the command that ranks the candidates with ids of the Hub on the user's dataset."""
-    parts = ["hf-emms", "rank", "--dataset", view.own or _OWN, "--task", view.task]
+    parts = ["hf-emms", "rank", "--dataset", view.data or _OWN, "--task", view.task]
     names = [candidate.row.checkpoint for candidate in candidates if markup.is_id(candidate.row.checkpoint)]
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
 

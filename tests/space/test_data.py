@@ -143,7 +143,7 @@ VIEWS = st.builds(
     rows=st.integers(1, 999_999),
     scope=st.sampled_from(list(selection.SCOPES)),
     cost=st.sampled_from(list(selection.COSTS)),
-    own=TEXT,
+    data=TEXT,
 )
 
 

@@ -291,7 +291,7 @@ def test_the_shortlist_weighs_the_number_of_rankings(shown):
 
 
 def test_no_hostile_name_gets_into_the_command(shown):
-    view = View(task="feature-extraction", own="x; rm -rf ~")
+    view = View(task="feature-extraction", data="x; rm -rf ~")
     found = shortlist.shortlist(view, shown, length=20)
     assert len(found) == len(HOSTILE)
     command = shortlist.command(view, found)
