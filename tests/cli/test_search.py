@@ -139,6 +139,8 @@ def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
     assert "'much' is no number\n  → write 22000, 22K, 100M or 1.5B" in done.err
     done = cli.run("search", "--task", "image-clasification")
     assert done.code == 1
+    assert "did you mean --task image-classification?" in done.err
+    done = cli.run("search", "--task", "juggling")
     assert all(task in done.err for task in TASKS)
 
 

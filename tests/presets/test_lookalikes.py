@@ -167,7 +167,7 @@ def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(
     assert f"the preset {name!r} expects" in found["error"]
     assert label_column(name) in found["error"]
     assert "surprise" in found["error"]
-    assert "-column" in found["hint"]
+    assert "_column=" in found["hint"]
 
 
 @pytest.fixture(scope="module")
