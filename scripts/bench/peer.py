@@ -1,6 +1,7 @@
 """Seconds of hf_emms against transformer-ranker 0.2, on the same rows with the same checkpoints.
 
     python -m scripts.bench peer [minilm|mpnet|words …] [--rows 2000 4000] [--rounds 5] [--threads 2]
+    python -m scripts.bench peer scores     what it says of the fine-tuned candidates of pairs and words
 
 Each side has a process of its own that has loaded and warmed up the models; the peer's environment is made by this
 script (build/peer). "minilm" is the embedding of WordNet glosses by all-MiniLM-L6-v2, "mpnet" that of a tenth of them
@@ -9,6 +10,7 @@ embedding of all words of a quarter as many sentences of WNUT-17 by all-MiniLM-L
 what users call: `TransformerRanker(…).run(…)` with its defaults (H-score, mean over layers), and `hf_emms.rank` with
 its own (EMMS + k-NN of three layers; LogME and k-NN beside it), with all-MiniLM-L6-v2 as the label encoder. Models come
 from PyPI, glosses beyond the embedded ones from Debian's wordnet-base, sentences as for scripts.quality.
+"scores" writes results/transformer-ranker.json of scripts.quality: scores and seconds on the same rows, one thread.
 """
 
 from __future__ import annotations
@@ -19,25 +21,33 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import venv
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import datasets
 from transformers import AutoTokenizer
 
+import hf_emms
 from hf_emms.data import load_sample
 from hf_emms.hub import resolve
 from hf_emms.options import SampleOptions
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
 from scripts.demo import sources
 
+if TYPE_CHECKING:
+    from scripts.quality.pools import Target
+
 PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
 SIDE = Path(__file__).with_name("peer_side.py")
 WHAT = ("minilm", "mpnet", "words")
+SENTENCES, PAIRS = 100, 1_000  # rows that fine-tuned candidates are ranked on, at most
+WORDS = 25  # of a sentence, at most
 EMBEDDED = "emms-demo/bert-distilled"
 
 
@@ -75,7 +85,7 @@ def sentences(count: int, checkpoint: str) -> datasets.Dataset:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)}; all by default")
+    parser.add_argument("what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)}; all by default; or scores")
     parser.add_argument("--rows", type=int, nargs="+", default=[2_000, 4_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -84,6 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print a table for each comparison, and the versions of both sides."""
     for what in options.what:
+        if what == "scores":
+            rank_fine_tuned()
+            continue
         if what == "words":
             checkpoints = [str(sources.minilm()), str(resolve(EMBEDDED, "model").folder)]
             count = max(options.rows) // 4
@@ -128,3 +141,45 @@ def _compare(
                 print(f"| {phase} | {word} | {' | '.join(cells)} |", flush=True)
         libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2])
     print(f"\n{options.threads} threads, {options.rounds} rounds; {libraries}")
+
+
+def rank_fine_tuned() -> None:
+    """Rank the candidates of each target of pairs and words by both, where the results lack it."""
+    from scripts.quality import results
+    from scripts.quality.pools import FEWEST, PAIRS_AND_WORDS
+
+    encoder = str(sources.minilm())
+    hf_emms.rank("demo_pairs", ["emms-demo/bert-random"], max_samples=20, encoders=encoder)  # imports, loads
+    file, records = results.PEER_RESULTS, results.read(PAIRS_AND_WORDS)
+    rankings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for target in (target for target in PAIRS_AND_WORDS.targets if target.name in records):
+        names = records[target.name]["candidates"]
+        if len(names) >= FEWEST and rankings.get(target.name, {}).get("candidates") != names:
+            rankings[target.name] = _by_both(target, names, encoder)
+            file.write_text(json.dumps(rankings) + "\n", encoding="utf-8")
+            print(target.name, rankings[target.name], flush=True)
+
+
+def _by_both(target: Target, names: list[str], encoder: str) -> dict[str, Any]:
+    from scripts.quality.candidates import checkpoint
+    from scripts.quality.experiment import folder_of
+
+    places = [str(resolve(checkpoint(name), "model").folder) for name in names]
+    titles = {"text": "text_column", "tokens": "text_column", "text_pair": "text_pair_column"}
+    columns = {titles.get(role, "label_column"): column for role, column in target.columns.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        files = {"train": str(folder_of(target) / "data" / "train*.parquet")}
+        rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=folder)
+        if "tokens" in rows.features:  # it fails on sentences that are longer than a checkpoint reads
+            rows = rows.filter(lambda row: len(row["tokens"]) <= WORDS)
+        most = SENTENCES if "tokens" in rows.features else PAIRS
+        rows = rows.shuffle(seed=0).select(range(min(len(rows), most)))
+        rows.to_parquet(file)
+        with contestant("peer", columns, file, places, threads=1) as peer:
+            answer = peer.answer("scores")
+        started = time.process_time()
+        settings = {"max_samples": None, "encoders": encoder, "cache": False}
+        hf_emms.rank(str(file), places, task=target.task, columns=target.columns, **settings)
+        seconds = {"transformer-ranker": answer["seconds"], "hf_emms": time.process_time() - started}
+    return {"candidates": names, "rows": len(rows), "scores": answer["scores"], "seconds": seconds}

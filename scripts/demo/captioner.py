@@ -7,21 +7,16 @@ import torch
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
 from scripts.demo import pictures, texts
-from scripts.demo.training import GPT2_WITHOUT_DROPOUT, NO_DROPOUT, train, write
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, NO_DROPOUT, Checkpoint, train
 
-NAME = "vit-gpt2-captions"
 WIDTH = 32
 SCENES = 2_400
-STEPS = 400
-SEED = 200
 BOS, EOS, PAD = 2, 3, 0
 
 
-def make() -> None:
-    """Train it on scenes of Noto emoji, another drawing style than the demo's, and write its folder."""
-    torch.manual_seed(SEED)
-    model = _build()
-    images, captions = pictures.noto_scenes(SCENES, SEED)
+def _fit(model: VisionEncoderDecoderModel, steps: int, seed: int) -> float:
+    """Train it on scenes of Noto emoji, another drawing style than the demo's."""
+    images, captions = pictures.noto_scenes(SCENES, seed)
     pixels = torch.from_numpy(np.stack([pictures.shrink(image) for image in images]))
     tokens, mask = texts.encode(captions)
     labels = tokens.masked_fill(mask == 0, -100)[:, 1:]  # the model itself puts [CLS] in front
@@ -30,18 +25,7 @@ def make() -> None:
         longest = int(mask[rows].sum(1).max()) - 1
         return model(pixel_values=pictures.to_input(pixels[rows]), labels=labels[rows, :longest]).loss
 
-    seconds = train([model], loss_of, SCENES, steps=STEPS, rate=2e-3, seed=SEED)
-    write(
-        NAME,
-        model,
-        lambda folder: (pictures.processor().save_pretrained(folder), texts.save_tokenizer(folder)),
-        pipeline="image-to-text",
-        how=f"Trained on {SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
-        steps=STEPS,
-        seconds=seconds,
-        data=("Noto Emoji",),
-        language="en",
-    )
+    return train([model], loss_of, SCENES, steps=steps, rate=2e-3, seed=seed)
 
 
 def _build() -> VisionEncoderDecoderModel:
@@ -68,3 +52,17 @@ def _build() -> VisionEncoderDecoderModel:
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = BOS, EOS, PAD
     return VisionEncoderDecoderModel(config)
+
+
+CAPTIONER = Checkpoint(
+    "vit-gpt2-captions",
+    200,
+    _build,
+    lambda folder: (pictures.save_processor(folder), texts.save_tokenizer(folder)),
+    "image-to-text",
+    f"Trained on {SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
+    _fit,
+    400,
+    ("Noto Emoji",),
+    "en",
+)

@@ -6,31 +6,13 @@ import torch
 from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor
 
 from scripts.demo import noto, pair_training, pictures, words
-from scripts.demo.training import RANDOM as RANDOM_WEIGHTS
 from scripts.demo.training import train
 
-TRAINED, RANDOM = "owlvit-scenes", "owlvit-random"
-STEPS = 1_200
 GRID = 8  # patches a side
 OWN, FOREIGN = 3, 3  # expressions a picture is asked for: of its own things, of other pictures'
 _FOUND = 4.0  # weight of a cell that an expression means; about one in thirty is
 _NAMING = 0.5  # weight of what is in a cell
 _BOX = 2.0  # weight of the boxes, relative to the expressions
-
-
-def make_trained() -> None:
-    """An OWL-ViT that learned where expressions point."""
-    torch.manual_seed(321)
-    model = _owl(48, 3)
-    seconds = _fit(model, STEPS, 321)
-    how = "A small OWL-ViT trained, from random weights, to find what referring expressions mean and to box it."
-    _write(TRAINED, model, how, STEPS, seconds)
-
-
-def make_random() -> None:
-    """An OWL-ViT of random weights."""
-    torch.manual_seed(322)
-    _write(RANDOM, _owl(32, 1), RANDOM_WEIGHTS)
 
 
 def _owl(width: int, layers: int) -> OwlViTForObjectDetection:
@@ -44,22 +26,6 @@ def _owl(width: int, layers: int) -> OwlViTForObjectDetection:
             if isinstance(layer, torch.nn.Linear):
                 torch.nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
     return model
-
-
-def _write(name: str, model: OwlViTForObjectDetection, how: str, steps: int = 0, seconds: float = 0.0) -> None:
-    side = {"height": pictures.SIDE, "width": pictures.SIDE}
-    processor = OwlViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    pair_training.write(
-        name,
-        model,
-        words.byte_pairs(),
-        processor,
-        pipeline="zero-shot-object-detection",
-        how=how,
-        steps=steps,
-        seconds=seconds,
-        data=("Noto Emoji",),
-    )
 
 
 def _fit(model: OwlViTForObjectDetection, steps: int, seed: int) -> float:
@@ -122,4 +88,12 @@ def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torc
     return inside, boxes
 
 
-MAKERS = {TRAINED: make_trained, RANDOM: make_random}
+_READERS = (words.byte_pairs, lambda: OwlViTImageProcessor(**pictures.SQUARE))
+_PIPELINE = "zero-shot-object-detection"
+_HOW = "A small OWL-ViT trained, from random weights, to find what referring expressions mean and to box it."
+CHECKPOINTS = (
+    pair_training.checkpoint(
+        "owlvit-scenes", 321, lambda: _owl(48, 3), _READERS, _PIPELINE, _HOW, _fit, 1_200, data=("Noto Emoji",)
+    ),
+    pair_training.checkpoint("owlvit-random", 322, lambda: _owl(32, 1), _READERS, _PIPELINE),
+)

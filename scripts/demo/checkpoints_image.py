@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import torch
 from transformers import (
@@ -21,7 +25,7 @@ from transformers import (
 )
 
 from scripts.demo import pictures, sources
-from scripts.demo.training import NO_DROPOUT, RANDOM, Recipe, train, write
+from scripts.demo.training import NO_DROPOUT, Checkpoint, train
 
 FASHION_ROWS = 12_000
 
@@ -81,34 +85,6 @@ def _mobilenet() -> PreTrainedModel:
     return model
 
 
-RECIPES = (
-    Recipe("resnet-distilled", lambda: _resnet(112), "lite0", 2_000),
-    Recipe("swin-distilled", _swin, "lite0", 1_000),
-    Recipe("resnet-drawings", _resnet, "drawings", 1_600),
-    Recipe("resnet-fashion", _resnet, "fashion", 700),
-    Recipe("resnet-drawings-short", _resnet, "drawings", 60),
-    Recipe("convnext-distilled-short", _convnext, "lite0", 250, 2e-3),
-    Recipe("vit-drawings", lambda: _vit(), "drawings", 600, 1e-3),
-    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 250, 5e-4),
-    Recipe("regnet-random", _regnet, "none"),
-    Recipe("vit-random", lambda: _vit(48, 2), "none"),
-)
-
-_HOW = {
-    "lite0": "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
-    "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
-    "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
-    "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
-    "none": RANDOM,
-}
-_DATA = {
-    "lite0": ["Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"],
-    "drawings": ["Noto Emoji", "Open Clipart"],
-    "fashion": ["zalando-datasets/fashion_mnist"],
-    "none": [],
-}
-
-
 def pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
     """The checkpoint's feature of each picture, float32 (B, D1): its pooler's output, or the class token."""
     output = model(pixel_values=pixels)
@@ -117,28 +93,11 @@ def pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
     return output.last_hidden_state[:, 0]
 
 
-def make(recipe: Recipe, seed: int) -> None:
-    """Train one checkpoint and write its folder."""
-    torch.manual_seed(seed)
-    model = recipe.build()
-    seconds = fit(model, recipe, seed) if recipe.steps else 0.0
-    write(
-        recipe.name,
-        model,
-        pictures.processor().save_pretrained,
-        pipeline="image-feature-extraction",
-        how=_HOW[recipe.goal],
-        steps=recipe.steps,
-        seconds=seconds,
-        data=tuple(_DATA[recipe.goal]),
-    )
-
-
-def fit(model: PreTrainedModel, recipe: Recipe, seed: int) -> float:
-    """Train a model towards its recipe's goal; returns the seconds."""
+def fit(model: PreTrainedModel, steps: int, seed: int, goal: str, rate: float = 3e-3) -> float:
+    """Train a model towards a goal; returns the seconds."""
     with torch.no_grad():
         width = pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
-    images, targets = _goal(recipe.goal)
+    images, targets = _goal(goal)
     regression = targets.ndim == 2
     head = torch.nn.Linear(width, targets.shape[1] if regression else int(targets.max()) + 1)
     loss = torch.nn.MSELoss() if regression else torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -148,7 +107,7 @@ def fit(model: PreTrainedModel, recipe: Recipe, seed: int) -> float:
         batch = _augment(pictures.to_input(images[rows]), augment)
         return loss(head(pooled(model, batch)), targets[rows])
 
-    return train([model, head], loss_of, len(images), steps=recipe.steps, rate=recipe.rate, seed=seed)
+    return train([model, head], loss_of, len(images), steps=steps, rate=rate, seed=seed)
 
 
 def _goal(goal: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,3 +133,40 @@ def _augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         batch = batch.flip(3)
     dx, dy = (int(v) for v in torch.randint(-4, 5, (2,), generator=generator))
     return batch.roll((dy, dx), (2, 3))
+
+
+_HOW = {
+    "lite0": "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
+    "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
+    "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
+    "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
+}
+_DATA = {
+    "lite0": ("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"),
+    "drawings": ("Noto Emoji", "Open Clipart"),
+    "fashion": ("zalando-datasets/fashion_mnist",),
+}
+
+
+def _checkpoint(
+    name: str, seed: int, build: Callable[[], PreTrainedModel], goal: str = "", steps: int = 0, rate: float = 3e-3
+) -> Checkpoint:
+    trained: dict[str, Any] = {}
+    if goal:
+        learn = partial(fit, goal=goal, rate=rate)
+        trained = {"how": _HOW[goal], "fit": learn, "steps": steps, "data": _DATA[goal]}
+    return Checkpoint(name, seed, build, pictures.save_processor, "image-feature-extraction", **trained)
+
+
+CHECKPOINTS = (
+    _checkpoint("resnet-distilled", 0, lambda: _resnet(112), "lite0", 2_000),
+    _checkpoint("swin-distilled", 1, _swin, "lite0", 1_000),
+    _checkpoint("resnet-drawings", 2, _resnet, "drawings", 1_600),
+    _checkpoint("resnet-fashion", 3, _resnet, "fashion", 700),
+    _checkpoint("resnet-drawings-short", 4, _resnet, "drawings", 60),
+    _checkpoint("convnext-distilled-short", 5, _convnext, "lite0", 250, 2e-3),
+    _checkpoint("vit-drawings", 6, _vit, "drawings", 600, 1e-3),
+    _checkpoint("mobilenet-drawings-short", 7, _mobilenet, "drawings", 250, 5e-4),
+    _checkpoint("regnet-random", 8, _regnet),
+    _checkpoint("vit-random", 9, lambda: _vit(48, 2)),
+)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,7 @@ from transformers import PreTrainedModel as Model
 
 from scripts.demo import texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import GPT2_WITHOUT_DROPOUT, RANDOM, train
-from scripts.demo.training import write as write_checkpoint
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, Checkpoint, train
 
 VOCABULARY = 512
 PADDING, END = "<|padding|>", "<|endoftext|>"
@@ -40,23 +40,6 @@ class Corpus:
     texts: Callable[[], Sequence[str]]
     how: str
     origin: str = "WordNet 3.0"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one checkpoint is made.
-
-    Attributes:
-        name: folder name.
-        build: makes the untrained model.
-        corpus: None for random weights.
-        steps: optimiser steps of 64 texts.
-    """
-
-    name: str
-    build: Callable[[], Model]
-    corpus: Corpus | None = None
-    steps: int = 0
 
 
 @cache
@@ -99,14 +82,6 @@ def gpt2(width: int = 64, layers: int = 2) -> Model:
     return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **shape, **GPT2_WITHOUT_DROPOUT, **_TOKENS))
 
 
-RECIPES = (
-    Recipe("llama-glosses", llama, GLOSSES, 800),
-    Recipe("llama-glosses-short", lambda: llama(48), GLOSSES, 80),
-    Recipe("gpt2-captions", gpt2, CAPTIONS, 400),
-    Recipe("gpt2-random", lambda: gpt2(32, 1)),
-)
-
-
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer of GPT-2's kind, whose pieces are those of a dictionary; it writes any text without loss."""
@@ -128,30 +103,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make(recipe: Recipe, seed: int, folder: Path | None = None) -> None:
-    """Train a checkpoint, and write it with its tokenizer and a card, by default among the demo's."""
-    torch.manual_seed(SEED + seed)
-    model = recipe.build()
-    corpus = recipe.corpus
-    seconds = fit(model, corpus.texts(), recipe.steps, SEED + seed) if corpus else 0.0
-    write_checkpoint(
-        recipe.name,
-        model,
-        lambda folder: texts.write_tokenizer(tokenizer(), folder),
-        pipeline="text-generation",
-        how=corpus.how if corpus else RANDOM,
-        steps=recipe.steps,
-        seconds=seconds,
-        data=(corpus.origin,) if corpus else (),
-        language="en",
-        folder=folder,
-    )
+def checkpoint(
+    name: str, seed: int, build: Callable[[], Model] = llama, corpus: Corpus | None = None, steps: int = 0
+) -> Checkpoint:
+    """Describe a language model that learns a corpus; without one its weights are random."""
+    trained: dict[str, Any] = {}
+    if corpus:
+        trained = {"how": corpus.how, "fit": partial(fit, corpus=corpus), "steps": steps, "data": (corpus.origin,)}
+    return Checkpoint(name, SEED + seed, build, _save_tokenizer, "text-generation", language="en", **trained)
 
 
-def fit(model: Model, corpus: Sequence[str], steps: int, seed: int, rate: float = 3e-3) -> float:
+def _save_tokenizer(folder: Path) -> None:
+    texts.write_tokenizer(tokenizer(), folder)
+
+
+def fit(model: Model, steps: int, seed: int, corpus: Corpus, rate: float = 3e-3) -> float:
     """Train a model to write the texts of a corpus; returns the seconds."""
     words = tokenizer()
-    rows = words([text + END for text in corpus], truncation=True, max_length=LENGTH, padding="max_length")
+    rows = words([text + END for text in corpus.texts()], truncation=True, max_length=LENGTH, padding="max_length")
     tokens, mask = torch.tensor(rows["input_ids"]), torch.tensor(rows["attention_mask"])
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
@@ -159,3 +128,11 @@ def fit(model: Model, corpus: Sequence[str], steps: int, seed: int, rate: float 
         return model(input_ids=ids, attention_mask=attended, labels=ids.masked_fill(attended == 0, -100)).loss
 
     return train([model], loss_of, len(tokens), steps=steps, rate=rate, seed=seed)
+
+
+CHECKPOINTS = (
+    checkpoint("llama-glosses", 0, llama, GLOSSES, 800),
+    checkpoint("llama-glosses-short", 1, lambda: llama(48), GLOSSES, 80),
+    checkpoint("gpt2-captions", 2, gpt2, CAPTIONS, 400),
+    checkpoint("gpt2-random", 3, lambda: gpt2(32, 1)),
+)

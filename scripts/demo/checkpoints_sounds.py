@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +12,13 @@ from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     ASTModel,
-    PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
 )
 
 from scripts.demo import sounds
-from scripts.demo.training import RANDOM, store, train
-from scripts.demo.training import write as write_checkpoint
+from scripts.demo.training import Checkpoint, train
 
 # None is a word of the demo's dataset, a digit, or said by one of the dataset's voices.
 WORDS = (
@@ -44,72 +41,42 @@ _LOUDNESS = 2.0  # how far the logarithm of a clip's power is moved in training
 _NOISE_FLOOR = (-14.0, -5.0)  # logarithm of the power of a band
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one checkpoint is made.
-
-    Attributes:
-        name: folder name.
-        family: "ast" or "wav2vec2".
-        source: what it learns to tell apart: "words", "voices" or "sounds"; "none" for random weights.
-        steps: optimiser steps of 64 clips.
-        width: of its states.
-        layers: of its transformer.
-    """
-
-    name: str
-    family: str
-    source: str
-    steps: int = 0
-    width: int = 64
-    layers: int = 3
-
-
-RECIPES = (
-    Recipe("ast-words", "ast", "words", 240),
-    Recipe("ast-sounds", "ast", "sounds", 240),
-    Recipe("ast-random", "ast", "none"),
-)
-
 _HOW = {
     "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
     "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
     "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
-    "none": RANDOM,
 }
 
 
-def make(recipe: Recipe, seed: int) -> None:
-    """Train one checkpoint of the demo and write its folder."""
-    model, extractor, seconds = _trained(recipe, seed)
-    write_checkpoint(
-        recipe.name,
-        model,
-        extractor.save_pretrained,
-        pipeline="feature-extraction",
-        how=_HOW[recipe.source],
-        steps=recipe.steps,
-        seconds=seconds,
-        data={"none": (), "sounds": ("synthetic sounds",)}.get(recipe.source, ("words spoken by espeak-ng",)),
-    )
+def checkpoint(
+    name: str, seed: int, family: str, source: str = "", steps: int = 0, width: int = 64, layers: int = 3
+) -> Checkpoint:
+    """Describe a sound checkpoint.
+
+    Args:
+        name: folder name.
+        seed: of its weights and its training.
+        family: "ast" or "wav2vec2".
+        source: what it learns to tell apart: "words", "voices" or "sounds"; none for random weights.
+        steps: optimiser steps of 64 clips.
+        width: of its states.
+        layers: of its transformer.
+    """
+    build = partial({"ast": _ast, "wav2vec2": _wav2vec2}[family], width, layers)
+    trained: dict[str, Any] = {}
+    if source:
+        data = ("synthetic sounds" if source == "sounds" else "words spoken by espeak-ng",)
+        trained = {"how": _HOW[source], "fit": partial(_train, source=source), "steps": steps, "data": data}
+    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, "feature-extraction", **trained)
 
 
-def write(recipe: Recipe, seed: int, folder: Path) -> None:
-    """Train a checkpoint and write its weights and its feature extractor."""
-    model, extractor, _ = _trained(recipe, seed)
-    store(model, folder)
-    extractor.save_pretrained(folder)
+def _extractor(family: str) -> ASTFeatureExtractor | Wav2Vec2FeatureExtractor:
+    if family == "ast":
+        return ASTFeatureExtractor(num_mel_bins=BANDS, max_length=FRAMES, sampling_rate=sounds.RATE)
+    return Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=sounds.RATE)
 
 
-def _trained(
-    recipe: Recipe, seed: int
-) -> tuple[PreTrainedModel, ASTFeatureExtractor | Wav2Vec2FeatureExtractor, float]:
-    torch.manual_seed(seed)
-    model, extractor = {"ast": _ast, "wav2vec2": _wav2vec2}[recipe.family](recipe.width, recipe.layers)
-    return model, extractor, _train(model, extractor, recipe, seed) if recipe.steps else 0.0
-
-
-def _ast(width: int, layers: int) -> tuple[PreTrainedModel, ASTFeatureExtractor]:
+def _ast(width: int, layers: int) -> ASTModel:
     shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
     config = ASTConfig(
         **shape,
@@ -120,10 +87,10 @@ def _ast(width: int, layers: int) -> tuple[PreTrainedModel, ASTFeatureExtractor]
         max_length=FRAMES,
         num_mel_bins=BANDS,
     )
-    return ASTModel(config), ASTFeatureExtractor(num_mel_bins=BANDS, max_length=FRAMES, sampling_rate=sounds.RATE)
+    return ASTModel(config)
 
 
-def _wav2vec2(width: int, layers: int) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+def _wav2vec2(width: int, layers: int) -> Wav2Vec2Model:
     config = Wav2Vec2Config(
         hidden_size=width,
         num_hidden_layers=layers,
@@ -142,7 +109,7 @@ def _wav2vec2(width: int, layers: int) -> tuple[PreTrainedModel, Wav2Vec2Feature
         layerdrop=0.0,
         apply_spec_augment=False,
     )
-    return Wav2Vec2Model(config), Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=sounds.RATE)
+    return Wav2Vec2Model(config)
 
 
 @cache
@@ -157,30 +124,26 @@ def _clips(source: str) -> tuple[list[np.ndarray], np.ndarray]:
     return clips, np.array(classes)
 
 
-def _train(
-    model: PreTrainedModel, extractor: ASTFeatureExtractor | Wav2Vec2FeatureExtractor, recipe: Recipe, seed: int
-) -> float:
-    clips, classes = _clips(recipe.source)
+def _train(model: ASTModel | Wav2Vec2Model, steps: int, seed: int, source: str) -> float:
+    clips, classes = _clips(source)
     labels = torch.from_numpy(classes)
-    head = torch.nn.Linear(recipe.width, int(labels.max()) + 1)
-    features = {"ast": _ast_features, "wav2vec2": _wav2vec2_features}[recipe.family](model, extractor, clips, seed)
+    head = torch.nn.Linear(model.config.hidden_size, int(labels.max()) + 1)
+    features = (_ast_features if isinstance(model, ASTModel) else _wav2vec2_features)(model, clips, seed)
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(head(features(rows)), labels[rows])
 
-    return train([model, head], loss_of, len(clips), steps=recipe.steps, rate=3e-3, seed=seed)
+    return train([model, head], loss_of, len(clips), steps=steps, rate=3e-3, seed=seed)
 
 
 Features = Callable[[torch.Tensor], torch.Tensor]
 
 
-def _ast_features(
-    model: PreTrainedModel, extractor: ASTFeatureExtractor, clips: list[np.ndarray], seed: int
-) -> Features:
+def _ast_features(model: ASTModel, clips: list[np.ndarray], seed: int) -> Features:
     """The pooled states of rows, of spectrograms whose loudness and noise differ each time."""
+    extractor = _extractor("ast")
     extractor.do_normalize = False
     spectrograms = extractor(clips, sampling_rate=sounds.RATE, return_tensors="pt")["input_values"].float()
-    extractor.do_normalize = True
     draw = torch.Generator().manual_seed(seed)
 
     def uniform(rows: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -195,12 +158,10 @@ def _ast_features(
     return features
 
 
-def _wav2vec2_features(
-    model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, clips: list[np.ndarray], seed: int
-) -> Features:
+def _wav2vec2_features(model: Wav2Vec2Model, clips: list[np.ndarray], seed: int) -> Features:
     """The mean states of rows, of samples with noise that differs each time."""
     draw = torch.Generator().manual_seed(seed)
-    inputs = extractor(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")
+    inputs = _extractor("wav2vec2")(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")
 
     def features(rows: torch.Tensor) -> torch.Tensor:
         longest = int(inputs["attention_mask"][rows].sum(1).max())
@@ -211,3 +172,10 @@ def _wav2vec2_features(
         return (states * frames).sum(1) / frames.sum(1)
 
     return features
+
+
+CHECKPOINTS = (
+    checkpoint("ast-words", 0, "ast", "words", 240),
+    checkpoint("ast-sounds", 1, "ast", "sounds", 240),
+    checkpoint("ast-random", 2, "ast"),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from transformers import (
     AlbertConfig,
@@ -17,7 +19,7 @@ from transformers import (
 )
 
 from scripts.demo import texts
-from scripts.demo.training import NO_DROPOUT, RANDOM, Recipe, train, write
+from scripts.demo.training import NO_DROPOUT, Checkpoint, train
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4
@@ -48,40 +50,6 @@ def _electra() -> PreTrainedModel:
 def _distilbert() -> PreTrainedModel:
     shape = {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}
     return DistilBertModel(DistilBertConfig(**_COMMON, **shape, dropout=0.0, attention_dropout=0.0))
-
-
-RECIPES = (
-    Recipe("bert-distilled", lambda: bert(64, 2), "minilm", 2_000),
-    Recipe("albert-distilled", albert, "minilm", 900),
-    Recipe("electra-distilled", _electra, "minilm", 500),
-    Recipe("distilbert-distilled-short", _distilbert, "minilm", 120),
-    Recipe("bert-masked-short", lambda: bert(40, 2), "masked", 300),
-    Recipe("bert-random", lambda: bert(32, 1), "none"),
-)
-
-_HOW = {
-    "minilm": "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
-    "masked": "Pretrained as a masked language model on WordNet glosses.",
-    "none": RANDOM,
-}
-
-
-def make(recipe: Recipe, seed: int) -> None:
-    """Train one checkpoint and write its folder."""
-    torch.manual_seed(seed)
-    model = recipe.build()
-    seconds = {"minilm": distil, "masked": _masked}[recipe.goal](model, recipe.steps, seed) if recipe.steps else 0.0
-    write(
-        recipe.name,
-        model,
-        texts.save_tokenizer,
-        pipeline="feature-extraction",
-        how=_HOW[recipe.goal],
-        steps=recipe.steps,
-        seconds=seconds,
-        data=("WordNet 3.0 glosses",) if recipe.steps else (),
-        language="en",
-    )
 
 
 def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
@@ -119,3 +87,29 @@ def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
         return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=attended, labels=labels).loss
 
     return train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)
+
+
+_HOW = {
+    "minilm": "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
+    "masked": "Pretrained as a masked language model on WordNet glosses.",
+}
+
+
+def _checkpoint(
+    name: str, seed: int, build: Callable[[], PreTrainedModel], goal: str = "", steps: int = 0
+) -> Checkpoint:
+    trained = {"how": _HOW[goal], "fit": distil if goal == "minilm" else _masked, "steps": steps} if goal else {}
+    data = ("WordNet 3.0 glosses",) if goal else ()
+    return Checkpoint(
+        name, seed, build, texts.save_tokenizer, "feature-extraction", data=data, language="en", **trained
+    )
+
+
+CHECKPOINTS = (
+    _checkpoint("bert-distilled", 0, lambda: bert(64, 2), "minilm", 2_000),
+    _checkpoint("albert-distilled", 1, albert, "minilm", 900),
+    _checkpoint("electra-distilled", 2, _electra, "minilm", 500),
+    _checkpoint("distilbert-distilled-short", 3, _distilbert, "minilm", 120),
+    _checkpoint("bert-masked-short", 4, lambda: bert(40, 2), "masked", 300),
+    _checkpoint("bert-random", 5, lambda: bert(32, 1)),
+)

@@ -23,23 +23,17 @@ from transformers import (
 
 from scripts.demo import checkpoints_image, noto, pair_training, pictures, sources, words
 from scripts.demo.training import NO_DROPOUT, train
-from scripts.demo.training import RANDOM as RANDOM_WEIGHTS
 
-DISTILLED, SHORT, RANDOM = "twotower-distilled", "twotower-short", "clip-random"
 SHARED = 48  # width of the space of the two distilled towers
-STEPS = {DISTILLED: 900, SHORT: 250}
 DISTILLATION_STEPS = 300
 _NAMING = 0.5  # weight of the places of things, relative to the contrast of whole pictures
 _WORDS = 30.0  # weight of the words of a text, of which a contrast with pictures would forget all that show nothing
 _THINGS = 10.0  # weight of what is in a picture, predicted from its one embedding
 _TEXTS = 2 * noto.TEXTS  # texts of a picture
-_SIDE = {"height": pictures.SIDE, "width": pictures.SIDE}
-_PLAIN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
-def make_distilled() -> None:
-    """A ViT that learned from EfficientNet-Lite0 and a BERT that learned from MiniLM, then trained together."""
-    torch.manual_seed(301)
+def _dual() -> VisionTextDualEncoderModel:
+    """A ViT that learned from EfficientNet-Lite0 and a BERT that learned from MiniLM, in one space."""
     vision = ViTModel(
         ViTConfig(
             image_size=pictures.SIDE,
@@ -51,41 +45,22 @@ def make_distilled() -> None:
             **NO_DROPOUT,
         )
     )
-    goal = checkpoints_image.Recipe(DISTILLED, lambda: vision, "lite0", DISTILLATION_STEPS)
-    before = checkpoints_image.fit(vision, goal, seed=301)
+    before = checkpoints_image.fit(vision, DISTILLATION_STEPS, 301, "lite0")
     bert = _bert()
     config = VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, bert.config, projection_dim=SHARED)
     model = VisionTextDualEncoderModel(config, vision_model=vision, text_model=bert)
-    tokenizer = words.word_pieces()
-    seconds = before + _fit(model, tokenizer, _vit_cells(model), STEPS[DISTILLED], 301)
-    pair_training.write(
-        DISTILLED,
-        model,
-        tokenizer,
-        ViTImageProcessor(size=_SIDE, **_PLAIN),
-        pipeline="zero-shot-image-classification",
-        how=f"A ViT distilled from EfficientNet-Lite0 (ImageNet weights, Apache-2.0) in {DISTILLATION_STEPS} steps "
-        "and the text encoder of bert-distilled, which learned from all-MiniLM-L6-v2 (Apache-2.0), trained together to "
-        "tell which text belongs to which scene.",
-        steps=STEPS[DISTILLED] + DISTILLATION_STEPS,
-        seconds=seconds,
-        data=("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist", "drawn shapes", "WordNet 3.0 glosses"),
-    )
+    model.seconds_before = before
+    return model
 
 
-def make_short() -> None:
-    """A small CLIP from random weights, trained briefly."""
-    torch.manual_seed(302)
-    model = clip(40, layers=2)
-    seconds = _fit(model, words.byte_pairs(), _clip_cells(model), STEPS[SHORT], 302)
-    how = "A small CLIP trained briefly, from random weights, to tell which text belongs to which scene."
-    _write_clip(SHORT, model, how, steps=STEPS[SHORT], seconds=seconds)
+def _fit_dual(model: VisionTextDualEncoderModel, steps: int, seed: int) -> float:
+    """Train both towers together; the steps are those of the distillation, too."""
+    steps -= DISTILLATION_STEPS
+    return model.seconds_before + _fit(model, words.word_pieces(), _vit_cells(model), steps, seed)
 
 
-def make_random() -> None:
-    """A CLIP of random weights."""
-    torch.manual_seed(303)
-    _write_clip(RANDOM, clip(32, layers=1), RANDOM_WEIGHTS)
+def _fit_clip(model: CLIPModel, steps: int, seed: int) -> float:
+    return _fit(model, words.byte_pairs(), _clip_cells(model), steps, seed)
 
 
 def clip(width: int, layers: int) -> CLIPModel:
@@ -94,14 +69,6 @@ def clip(width: int, layers: int) -> CLIPModel:
     vision = pair_training.tower(width, num_hidden_layers=layers, **side)
     text = pair_training.byte_pair_tower(width, layers)
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
-
-
-def _write_clip(name: str, model: CLIPModel, how: str, steps: int = 0, seconds: float = 0.0) -> None:
-    processor = CLIPImageProcessor(size=_SIDE, do_center_crop=False, **_PLAIN)
-    pipeline = "zero-shot-image-classification"
-    pair_training.write(
-        name, model, words.byte_pairs(), processor, pipeline=pipeline, how=how, steps=steps, seconds=seconds
-    )
 
 
 def _bert() -> BertModel:
@@ -207,4 +174,34 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(rows, dim=-1)
 
 
-MAKERS = {DISTILLED: make_distilled, SHORT: make_short, RANDOM: make_random}
+_PIPELINE = "zero-shot-image-classification"
+_CLIP_READERS = (
+    words.byte_pairs,
+    lambda: CLIPImageProcessor(do_center_crop=False, **pictures.SQUARE),
+)
+CHECKPOINTS = (
+    pair_training.checkpoint(
+        "twotower-distilled",
+        301,
+        _dual,
+        (words.word_pieces, lambda: ViTImageProcessor(**pictures.SQUARE)),
+        _PIPELINE,
+        f"A ViT distilled from EfficientNet-Lite0 (ImageNet weights, Apache-2.0) in {DISTILLATION_STEPS} steps "
+        "and the text encoder of bert-distilled, which learned from all-MiniLM-L6-v2 (Apache-2.0), trained together to "
+        "tell which text belongs to which scene.",
+        _fit_dual,
+        900 + DISTILLATION_STEPS,
+        data=("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist", "drawn shapes", "WordNet 3.0 glosses"),
+    ),
+    pair_training.checkpoint(
+        "twotower-short",
+        302,
+        lambda: clip(40, layers=2),
+        _CLIP_READERS,
+        _PIPELINE,
+        "A small CLIP trained briefly, from random weights, to tell which text belongs to which scene.",
+        _fit_clip,
+        250,
+    ),
+    pair_training.checkpoint("clip-random", 303, lambda: clip(32, layers=1), _CLIP_READERS, _PIPELINE),
+)

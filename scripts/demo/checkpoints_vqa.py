@@ -13,14 +13,11 @@ from transformers import (
 )
 
 from scripts.demo import noto, pair_training, pictures, questions, shapes, words
-from scripts.demo.training import NO_DROPOUT, RANDOM, train
+from scripts.demo.training import NO_DROPOUT, train
 
-VILT, VILT_RANDOM, BLIP = "vilt-vqa", "vilt-random", "blip-vqa"
-STEPS = {VILT: 1_000, BLIP: 800}
 PATCH = 8
 WIDE, HIGH = 64, 48  # pixels: a scene as ViLT sees it, in its own shape
 _NAMING = 0.5  # weight of the places of things, relative to the answers
-_PLAIN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
 def answers() -> list[str]:
@@ -28,21 +25,6 @@ def answers() -> list[str]:
     by_name = {thing.emoji_name: thing.one for thing in noto.shown()}
     things = [by_name[name] for names in questions.KINDS.values() for name in names]
     return ["yes", "no", *questions.COUNTS, *questions.KINDS, *things, *shapes.NAMES, *shapes.COLOURS]
-
-
-def make_vilt() -> None:
-    """A small ViLT trained on questions."""
-    torch.manual_seed(311)
-    model = _vilt(48, 3)
-    seconds = _fit_vilt(model, STEPS[VILT], 311)
-    how = f"A small ViLT trained to answer questions on scenes and drawn shapes with one of {len(answers())} answers."
-    _write_vilt(VILT, model, how, STEPS[VILT], seconds)
-
-
-def make_random() -> None:
-    """A ViLT of random weights."""
-    torch.manual_seed(312)
-    _write_vilt(VILT_RANDOM, _vilt(32, 2), RANDOM)
 
 
 def _vilt(width: int, layers: int) -> ViltForQuestionAnswering:
@@ -60,20 +42,6 @@ def _vilt(width: int, layers: int) -> ViltForQuestionAnswering:
         label2id={answer: i for i, answer in enumerate(answers())},
     )
     return ViltForQuestionAnswering(config)
-
-
-def _write_vilt(name: str, model: ViltForQuestionAnswering, how: str, steps: int = 0, seconds: float = 0.0) -> None:
-    processor = ViltImageProcessor(size={"shortest_edge": HIGH}, size_divisor=PATCH, **_PLAIN)
-    pair_training.write(
-        name,
-        model,
-        words.word_pieces(),
-        processor,
-        pipeline="visual-question-answering",
-        how=how,
-        steps=steps,
-        seconds=seconds,
-    )
 
 
 def _fit_vilt(model: ViltForQuestionAnswering, steps: int, seed: int) -> float:
@@ -114,24 +82,6 @@ def _asked(asked: noto.Questions) -> tuple[pair_training.Texts, torch.Tensor]:
     number = {answer: i for i, answer in enumerate(answers())}
     texts = pair_training.tokenised(words.word_pieces(), [question for question, _ in several])
     return texts, torch.tensor([number[answer] for _, answer in several])
-
-
-def make_blip() -> None:
-    """A small BLIP trained to write the answer."""
-    torch.manual_seed(313)
-    model = _blip(32)
-    seconds = _fit_blip(model, STEPS[BLIP], 313)
-    side = {"height": pictures.SIDE, "width": pictures.SIDE}
-    pair_training.write(
-        BLIP,
-        model,
-        words.word_pieces(),
-        BlipImageProcessor(size=side, **_PLAIN),
-        pipeline="visual-question-answering",
-        how="A small BLIP trained to write the answers to questions on scenes and on drawn shapes.",
-        steps=STEPS[BLIP],
-        seconds=seconds,
-    )
 
 
 def _blip(width: int) -> BlipForQuestionAnswering:
@@ -183,4 +133,31 @@ def _fit_blip(model: BlipForQuestionAnswering, steps: int, seed: int) -> float:
     return train([model, head], loss_of, len(pixels), steps=steps, rate=1.5e-3, seed=seed)
 
 
-MAKERS = {VILT: make_vilt, BLIP: make_blip, VILT_RANDOM: make_random}
+_PIPELINE = "visual-question-answering"
+_VILT_READERS = (
+    words.word_pieces,
+    lambda: ViltImageProcessor(size={"shortest_edge": HIGH}, size_divisor=PATCH, **pictures.PLAIN),
+)
+CHECKPOINTS = (
+    pair_training.checkpoint(
+        "vilt-vqa",
+        311,
+        lambda: _vilt(48, 3),
+        _VILT_READERS,
+        _PIPELINE,
+        f"A small ViLT trained to answer questions on scenes and drawn shapes with one of {len(answers())} answers.",
+        _fit_vilt,
+        1_000,
+    ),
+    pair_training.checkpoint(
+        "blip-vqa",
+        313,
+        lambda: _blip(32),
+        (words.word_pieces, lambda: BlipImageProcessor(**pictures.SQUARE)),
+        _PIPELINE,
+        "A small BLIP trained to write the answers to questions on scenes and on drawn shapes.",
+        _fit_blip,
+        800,
+    ),
+    pair_training.checkpoint("vilt-random", 312, lambda: _vilt(32, 2), _VILT_READERS, _PIPELINE),
+)

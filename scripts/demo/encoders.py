@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedModel
 
-from scripts.demo import checkpoints_text, sources, texts
+from scripts.demo import checkpoints_text, texts
 from scripts.demo.scenes import compose
-from scripts.demo.training import GPT2_WITHOUT_DROPOUT, train, write
+from scripts.demo.training import GPT2_WITHOUT_DROPOUT, Checkpoint, train
 
-STATIC = "encoder-minilm-static"
-SMALL = "encoder-minilm-albert"
-WORDNET = "encoder-wordnet-gpt2"
 TEMPERATURE = 0.07
 PAIRS, CAPTIONS = 60_000, 10_000
 WIDTH = 64
@@ -25,9 +22,8 @@ _DISTILLED = (
 )
 
 
-def make_static() -> None:
-    """A table of token vectors: a BERT without layers, distilled from MiniLM."""
-    torch.manual_seed(101)
+def _static() -> BertModel:
+    """A table of token vectors: a BERT without layers."""
     config = BertConfig(
         vocab_size=texts.VOCABULARY,
         hidden_size=WIDTH,
@@ -43,43 +39,13 @@ def make_static() -> None:
         model.embeddings.position_embeddings.weight.zero_()
     # a table that knew positions would not be static
     model.embeddings.position_embeddings.weight.requires_grad_(False)
-    steps = 4_000
-    seconds = _copy_minilm(model, steps, seed=101)
-    how = f"Token vectors, averaged: a BERT with no layers. {_DISTILLED}"
-    _write(model, STATIC, how, steps, seconds)
+    return model
 
 
-def make_small() -> None:
-    """A small ALBERT distilled from MiniLM."""
-    torch.manual_seed(102)
-    model = checkpoints_text.albert(width=WIDTH, layers=2)
-    steps = 1_200
-    seconds = _copy_minilm(model, steps, seed=102)
-    _write(model, SMALL, f"{_DISTILLED} Pool by the mean over tokens.", steps, seconds)
-
-
-def make_wordnet() -> None:
-    """A one-layer GPT-2 that learned from WordNet alone which words, glosses and hypernyms belong together."""
-    torch.manual_seed(103)
-    config = GPT2Config(
-        vocab_size=texts.VOCABULARY,
-        n_positions=64,
-        n_embd=WIDTH,
-        n_layer=1,
-        n_head=4,
-        n_inner=128,
-        **GPT2_WITHOUT_DROPOUT,
-        bos_token_id=2,
-        eos_token_id=3,
-    )
-    model = GPT2Model(config)
-    steps = 2_000
-    seconds = _contrast(model, steps, seed=103)
-    how = (
-        "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
-        "hypernym's words, and a made-up caption near the nouns in it. Pool by the mean over tokens."
-    )
-    _write(model, WORDNET, how, steps, seconds)
+def _gpt2() -> GPT2Model:
+    shape = {"n_positions": 64, "n_embd": WIDTH, "n_layer": 1, "n_head": 4, "n_inner": 128}
+    tokens = {"vocab_size": texts.VOCABULARY, "bos_token_id": 2, "eos_token_id": 3}
+    return GPT2Model(GPT2Config(**shape, **tokens, **GPT2_WITHOUT_DROPOUT))
 
 
 def _pairs(seed: int) -> tuple[list[str], list[str]]:
@@ -143,19 +109,46 @@ def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
     return train([model], loss_of, len(left[0]), steps=steps, rate=3e-3, seed=seed)
 
 
-def _write(model: PreTrainedModel, name: str, how: str, steps: int, seconds: float) -> None:
-    write(
+def _encoder(name: str, seed: int, build: Any, how: str, fit: Any, steps: int) -> Checkpoint:
+    return Checkpoint(
         name,
-        model,
+        seed,
+        build,
         lambda folder: texts.save_tokenizer(folder, framed=False),
-        pipeline="feature-extraction",
-        how=how,
-        steps=steps,
-        seconds=seconds,
-        data=("WordNet 3.0",),
-        language="en",
-        folder=sources.DEMO / "encoders" / name,
+        "feature-extraction",
+        how,
+        fit,
+        steps,
+        ("WordNet 3.0",),
+        "en",
+        "encoders",
     )
 
 
-MAKERS: dict[str, Callable[[], None]] = {STATIC: make_static, SMALL: make_small, WORDNET: make_wordnet}
+ENCODERS = (
+    _encoder(
+        "encoder-minilm-static",
+        101,
+        _static,
+        f"Token vectors, averaged: a BERT with no layers. {_DISTILLED}",
+        _copy_minilm,
+        4_000,
+    ),
+    _encoder(
+        "encoder-minilm-albert",
+        102,
+        lambda: checkpoints_text.albert(width=WIDTH, layers=2),
+        f"{_DISTILLED} Pool by the mean over tokens.",
+        _copy_minilm,
+        1_200,
+    ),
+    _encoder(
+        "encoder-wordnet-gpt2",
+        103,
+        _gpt2,
+        "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
+        "hypernym's words, and a made-up caption near the nouns in it. Pool by the mean over tokens.",
+        _contrast,
+        2_000,
+    ),
+)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
@@ -34,10 +33,11 @@ from scripts.demo import (
 
 def jobs() -> dict[str, Callable[[], None]]:
     """What can be made, by name, in the order in which everything is made."""
-    image = {r.name: partial(checkpoints_image.make, r, i) for i, r in enumerate(checkpoints_image.RECIPES)}
-    text = {r.name: partial(checkpoints_text.make, r, i) for i, r in enumerate(checkpoints_text.RECIPES)}
-    sound = {r.name: partial(checkpoints_sounds.make, r, i) for i, r in enumerate(checkpoints_sounds.RECIPES)}
-    language = {r.name: partial(checkpoints_language.make, r, i) for i, r in enumerate(checkpoints_language.RECIPES)}
+    checkpoints = [
+        *(*checkpoints_text.CHECKPOINTS, *encoders.ENCODERS, *checkpoints_image.CHECKPOINTS, captioner.CAPTIONER),
+        *(*checkpoints_towers.CHECKPOINTS, *checkpoints_vqa.CHECKPOINTS, *checkpoints_boxes.CHECKPOINTS),
+        *(*checkpoints_sounds.CHECKPOINTS, *checkpoints_language.CHECKPOINTS),
+    ]
     return {
         "emoji-captions": data.captions,
         "fashion-mnist": data.fashion,
@@ -50,15 +50,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-words": data_words.words,
         "spoken-words": data_sounds.spoken_words,
         "wordnet-definitions": data_words.definitions,
-        **text,
-        **encoders.MAKERS,
-        **image,
-        captioner.NAME: captioner.make,
-        **checkpoints_towers.MAKERS,
-        **checkpoints_vqa.MAKERS,
-        **checkpoints_boxes.MAKERS,
-        **sound,
-        **language,
+        **{checkpoint.name: checkpoint.make for checkpoint in checkpoints},
     }
 
 

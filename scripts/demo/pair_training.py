@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,10 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
-from scripts.demo import noto, pictures, texts, training, words
+from scripts.demo import noto, pictures, texts, words
+from scripts.demo.training import Checkpoint
 
 NOTHING_WEIGHT = 0.2  # three cells out of four are empty
-_DATA = ("Noto Emoji", "drawn shapes")
 
 
 @dataclass(frozen=True)
@@ -87,27 +89,30 @@ def byte_pair_tower(width: int, layers: int) -> dict[str, Any]:
     return tower(width, **shape, **tokens)
 
 
-def write(
+def checkpoint(
     name: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    processor: BaseImageProcessor,
-    *,
+    seed: int,
+    build: Callable[[], PreTrainedModel],
+    readers: tuple[Callable[[], PreTrainedTokenizerFast], Callable[[], BaseImageProcessor]],
     pipeline: str,
-    how: str,
-    steps: int = 0,
-    seconds: float = 0.0,
-    data: tuple[str, ...] = _DATA,
-) -> None:
-    """Write a checkpoint's folder: weights, image processor, tokenizer, model card."""
-    training.write(
-        name,
-        model,
-        lambda folder: (processor.save_pretrained(folder), texts.write_tokenizer(tokenizer, folder)),
-        pipeline=pipeline,
-        how=how,
-        steps=steps,
-        seconds=seconds,
-        data=data if steps else (),
-        language="en",
-    )
+    *trained: Any,
+    data: tuple[str, ...] = ("Noto Emoji", "drawn shapes"),
+) -> Checkpoint:
+    """Describe a checkpoint of pictures with texts.
+
+    Args:
+        name: repository name below emms-demo/.
+        seed: of its weights and its training.
+        build: makes the untrained model.
+        readers: make its tokenizer and its image processor.
+        pipeline: the Hub's pipeline tag.
+        trained: how it came about, its training and the number of steps; nothing for random weights.
+        data: what it was trained on.
+    """
+
+    def save(folder: Path) -> None:
+        tokenizer, processor = (reader() for reader in readers)
+        processor.save_pretrained(folder)
+        texts.write_tokenizer(tokenizer, folder)
+
+    return Checkpoint(name, seed, build, save, pipeline, *trained, data=data if trained else (), language="en")

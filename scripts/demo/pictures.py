@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from scripts.demo import sources
 from scripts.demo.scenes import Thing, compose, draw
 
 SIDE = 64  # pixels: input of every demo checkpoint
+PLAIN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+SQUARE = {"size": {"height": SIDE, "width": SIDE}, **PLAIN}  # of image processors
 TEACHER_SIDE = 160  # pixels: 1.4 × cheaper than EfficientNet-Lite0's own 224 with the same classes on top
 SCENES = 1_600
 GARMENTS = 2_000  # rows of FashionMNIST's training split, none of which is in the demo's table
@@ -125,10 +128,9 @@ def _teach(images: list[Image.Image]) -> np.ndarray:
     return np.concatenate(features)
 
 
-def processor() -> ViTImageProcessor:
-    """Return the image processor of all demo checkpoints that read single pictures."""
-    size = {"height": SIDE, "width": SIDE}
-    return ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+def save_processor(folder: Path) -> None:
+    """Write the image processor of all demo checkpoints that read single pictures."""
+    ViTImageProcessor(**SQUARE).save_pretrained(folder)
 
 
 def to_input(images: torch.Tensor) -> torch.Tensor:

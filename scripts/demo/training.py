@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -19,17 +20,6 @@ WARM_UP = 0.1  # share of the steps
 RANDOM = "Random weights, as a control: never trained."
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 GPT2_WITHOUT_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one checkpoint is made: its untrained model, what it learns, steps of 64 rows, peak learning rate."""
-
-    name: str
-    build: Callable[[], PreTrainedModel]
-    goal: str = "none"
-    steps: int = 0
-    rate: float = 3e-3
 
 
 def train(
@@ -83,54 +73,62 @@ def store(model: torch.nn.Module, folder: Path) -> None:
     model.half().save_pretrained(folder)
 
 
-def write(
-    name: str,
-    model: PreTrainedModel,
-    readers: Callable[[Path], object],
-    *,
-    pipeline: str,
-    how: str,
-    steps: int = 0,
-    seconds: float = 0.0,
-    data: tuple[str, ...] = (),
-    language: str | None = None,
-    folder: Path | None = None,
-) -> None:
-    """Write a checkpoint's folder.
+@dataclass(frozen=True)
+class Checkpoint:
+    """How a demo checkpoint comes about, and what its card says.
 
-    Args:
+    Attributes:
         name: repository name below emms-demo/.
-        model: the trained model.
-        readers: writes tokenizer and processor into the folder.
+        seed: of the untrained weights and of the batches.
+        build: makes the untrained model.
+        readers: writes tokenizer and processor into a folder.
         pipeline: the Hub's pipeline tag.
         how: one or two sentences on how the weights came about.
+        fit: trains a model for so many steps with a seed and returns the seconds; None for random weights.
         steps: optimiser steps of 64 examples.
-        seconds: of training on one CPU core.
         data: what it was trained on.
         language: of its texts, for text models.
-        folder: where, if not among the demo's checkpoints.
+        kind: the demo's folder that it lies in.
     """
-    folder = folder or sources.DEMO / "checkpoints" / name
-    architecture, parameters = model.config.model_type, sum(p.numel() for p in model.parameters())
-    store(model, folder)
-    readers(folder)
-    head = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": pipeline}
-    head |= {"tags": ["hf-emms-demo", architecture]} | ({} if language is None else {"language": [language]})
-    trained = f"{steps:,} steps of 64 in {seconds:.0f} s on one CPU core" if steps else "none"
-    body = f"""# emms-demo/{name}
+
+    name: str
+    seed: int
+    build: Callable[[], PreTrainedModel]
+    readers: Callable[[Path], object]
+    pipeline: str
+    how: str = RANDOM
+    fit: Callable[[Any, int, int], float] | None = None
+    steps: int = 0
+    data: tuple[str, ...] = ()
+    language: str | None = None
+    kind: str = "checkpoints"
+
+    def make(self, folder: Path | None = None) -> None:
+        """Train the checkpoint and write its folder, by default that of the demo."""
+        torch.manual_seed(self.seed)
+        model = self.build()
+        seconds = self.fit(model, self.steps, self.seed) if self.fit else 0.0
+        folder = folder or sources.DEMO / self.kind / self.name
+        architecture, parameters = model.config.model_type, sum(p.numel() for p in model.parameters())
+        store(model, folder)
+        self.readers(folder)
+        head = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": self.pipeline}
+        head |= {"tags": ["hf-emms-demo", architecture]} | ({"language": [self.language]} if self.language else {})
+        trained = f"{self.steps:,} steps of 64 in {seconds:.0f} s on one CPU core" if self.steps else "none"
+        body = f"""# emms-demo/{self.name}
 
 A demo checkpoint of hf_emms, made to be ranked in seconds. Not for use.
 
-{how}
+{self.how}
 
 | | |
 |---|---|
 | architecture | {architecture} |
 | parameters | {parameters:,} |
 | training | {trained} |
-| data | {", ".join(data) or "none"} |
+| data | {", ".join(self.data) or "none"} |
 | weights | fp16 safetensors |
 
 Made by `scripts/demo/make.py`; sources and licences stand in hf_emms' NOTICE.
 """
-    write_card(folder, head, body)
+        write_card(folder, head, body)

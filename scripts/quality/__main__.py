@@ -2,7 +2,6 @@
 
     python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
     python -m scripts.quality truth --pool images          fine-tune what was scored (hours; continues where it ended)
-    python -m scripts.quality peer                         have transformer-ranker rank pairs and words, too
     python -m scripts.quality replays FOLDER               replay rules on published losses of language models
     python -m scripts.quality report --write               print the tables, or put them into their pages
 
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "peer", "replays", "report")
+STEPS = ("scores", "truth", "replays", "report")
 
 
 def main() -> None:
@@ -38,7 +37,6 @@ def main() -> None:
             step.add_argument("--candidate", action="append", default=[], help="a candidate's name, likewise")
             step.add_argument("--budget", action="append", default=[], help="a budget's name, likewise")
             step.add_argument("--again", action="store_true", help="also what the results have")
-    steps.add_parser("peer", help="have transformer-ranker rank pairs and words")
     steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -53,10 +51,6 @@ def main() -> None:
                 experiment.score(pool, options.target)
             else:
                 experiment.fine_tune(pool, options.target, options.budget, options.candidate, options.again)
-    elif options.step == "peer":
-        from scripts.quality import transformer_ranker
-
-        transformer_ranker.run()
     elif options.step == "replays":
         from scripts.quality import published_losses
 

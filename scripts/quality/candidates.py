@@ -39,14 +39,11 @@ CONVERTED = {
     "paraphrase-minilm-3-layers": "paraphrase-MiniLM-L3-v2",
 }
 # Sound checkpoints besides those of the demo.
-SOUNDS = tuple(
-    checkpoints_sounds.Recipe(*recipe)
-    for recipe in (
-        ("ast-words-short", "ast", "words", 60),
-        ("ast-words-narrow", "ast", "words", 300, 32, 2),
-        ("ast-voices", "ast", "voices", 300),
-        ("wav2vec2-random", "wav2vec2", "none"),
-    )
+SOUNDS = (
+    checkpoints_sounds.checkpoint("ast-words-short", 100, "ast", "words", 60),
+    checkpoints_sounds.checkpoint("ast-words-narrow", 101, "ast", "words", 300, 32, 2),
+    checkpoints_sounds.checkpoint("ast-voices", 102, "ast", "voices", 300),
+    checkpoints_sounds.checkpoint("wav2vec2-random", 103, "wav2vec2"),
 )
 TRAINED_STEPS = 200  # of the language models that are none of the demo's
 _MAX_CHARACTERS = 200  # of a text that a language model learns from
@@ -93,20 +90,20 @@ def _texts() -> dict[str, Make]:
 
 
 def _sounds() -> dict[str, Make]:
-    return {recipe.name: partial(checkpoints_sounds.write, recipe, 100 + seed) for seed, recipe in enumerate(SOUNDS)}
+    return {sound.name: sound.make for sound in SOUNDS}
 
 
 def _causal_lms() -> dict[str, Make]:
     english = checkpoints_language.Corpus(lambda: _passages("en"), "Trained on sentences of Wikipedia.", "XQuAD")
     german = checkpoints_language.Corpus(_german, "Trained on German sentences.", "PUD, XQuAD")
     code = checkpoints_language.Corpus(_code, "Trained on Python's library.", "Python")
-    recipes = (
-        checkpoints_language.Recipe("llama-passages", checkpoints_language.llama, english, TRAINED_STEPS),
-        checkpoints_language.Recipe("llama-german", checkpoints_language.llama, german, TRAINED_STEPS),
-        checkpoints_language.Recipe("llama-code", checkpoints_language.llama, code, TRAINED_STEPS),
-        checkpoints_language.Recipe("llama-random", checkpoints_language.llama),
+    made = (
+        checkpoints_language.checkpoint("llama-passages", 100, corpus=english, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-german", 101, corpus=german, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-code", 102, corpus=code, steps=TRAINED_STEPS),
+        checkpoints_language.checkpoint("llama-random", 103),
     )
-    return {r.name: partial(checkpoints_language.make, r, 100 + number) for number, r in enumerate(recipes)}
+    return {language_model.name: language_model.make for language_model in made}
 
 
 def _passages(language: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
-from scripts.quality import calibration, published_losses, transformer_ranker
+from scripts.quality import calibration, published_losses
 from scripts.quality.pools import (
     BITS,
     DOCS,
@@ -26,7 +26,7 @@ from scripts.quality.pools import (
     TEXTS,
     Pool,
 )
-from scripts.quality.results import Measured, TargetResult, controls, load, replayed
+from scripts.quality.results import PEER_RESULTS, Measured, TargetResult, controls, load, replayed
 
 CONTROLS = {
     "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
@@ -169,6 +169,7 @@ def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
 # ---- a pool with a table of its own ----------------------------------------------------------------------------------
 
 CONFIRMED = 3  # candidates
+OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 
 
 def pool_table(pool: Pool) -> str:
@@ -207,10 +208,30 @@ def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarge
     measured = controls(targets)
     return {
         **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
-        **transformer_ranker.measures(targets),
+        **_measures_of_peer(targets),
         "parameter count": measured["parameters"],
         "mean rank elsewhere": measured["dataset-blind"],
     }
+
+
+def _measures_of_peer(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
+    """Title → target → how far an estimator of transformer-ranker agrees, where it ranked the same candidates."""
+    rankings = json.loads(PEER_RESULTS.read_text(encoding="utf-8")) if PEER_RESULTS.exists() else {}
+    agreements: dict[str, dict[str, Measured]] = {f"transformer-ranker, {title}": {} for title in OF_PEER.values()}
+    for target in targets:
+        ranking = rankings.get(target.name, {"candidates": (), "scores": {}})
+        if set(ranking["candidates"]) == set(target.candidates):
+            for name, by_target in zip(OF_PEER, agreements.values(), strict=True):
+                if name in ranking["scores"]:
+                    scores = dict(zip(ranking["candidates"], ranking["scores"][name], strict=True))
+                    by_target[target.name] = target.agreement(_with_failed_last(target, scores))
+    return {title: by_target for title, by_target in agreements.items() if by_target}
+
+
+def _with_failed_last(target: TargetResult, scores: Mapping[str, float | None]) -> list[float]:
+    """Scores in the order of the candidates; a checkpoint that it cannot read comes last."""
+    last = min(score for score in scores.values() if score is not None) - 1
+    return [last if (score := scores[name]) is None else score for name in target.candidates]
 
 
 # ---- real checkpoints ------------------------------------------------------------------------------------------------

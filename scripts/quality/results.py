@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy",
 FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
 SURE = 2.0  # standard errors that a difference must be to count
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
+# Rankings of pairs and words by transformer-ranker, which `python -m scripts.bench peer scores` writes.
+PEER_RESULTS = Path(__file__).parent / "results" / "transformer-ranker.json"
 CONFIRMING, SEEDS = "emms_knn", (0, 1)
 
 Measured = dict[str, float]
