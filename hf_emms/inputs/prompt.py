@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.inputs.kind import InputKind, Instruction, UnusableError
+from hf_emms.inputs.kind import Instruction, UnusableError
 from hf_emms.inputs.languages import set_languages
-from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, load_tokenizer, text_reader
+from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, TokenizedKind, load_tokenizer, text_reader
 
 if TYPE_CHECKING:
     import torch
@@ -314,7 +314,7 @@ def _check_writes(plan: ExtractionPlan) -> None:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _Prompt(InputKind):
+class _Prompt(TokenizedKind):
     def holds(self, feature: Any) -> bool:
         message = getattr(feature, "feature", None)
         if not isinstance(message, Mapping):
@@ -348,7 +348,7 @@ class _Prompt(InputKind):
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
         _check_writes(plan)
-        return load_tokenizer(plan)
+        return super().load_processors(plan, device)
 
     def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
         if is_encoder_decoder(plan):

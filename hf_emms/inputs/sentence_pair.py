@@ -15,13 +15,12 @@ import numpy as np
 
 from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
-from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader
-from hf_emms.inputs.text import TEXT, example_texts, load_tokenizer, load_training_texts, text_reader
+from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader
+from hf_emms.inputs.text import TEXT, TokenizedKind, example_texts, load_training_texts, text_reader
 from hf_emms.inputs.text_pair import TextPairReader, text_pair_reader
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
@@ -199,10 +198,7 @@ def _example_pairs(count: int, words: int) -> Pairs:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _SentencePair(InputKind):
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
-        return load_tokenizer(plan)
-
+class _SentencePair(TokenizedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:

@@ -232,7 +232,14 @@ class TextFeatures:
         return example_texts(count, words)
 
 
-class _Text(InputKind):
+class TokenizedKind(InputKind):
+    """A kind of input that checkpoints read by their tokenizer."""
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        return load_tokenizer(plan)
+
+
+class _Text(TokenizedKind):
     def holds(self, feature: Any) -> bool:
         return str(getattr(feature, "dtype", "")) in ("string", "large_string", "string_view")
 
@@ -240,9 +247,6 @@ class _Text(InputKind):
         if not isinstance(value, str) or not value.strip():
             raise UnusableError(f"the {column} is empty")
         return value
-
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
-        return load_tokenizer(plan)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, use
-from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
-from hf_emms.inputs.kind import InputKind, Pairs, Spans
-from hf_emms.inputs.text import TEXT, TextReader, example_texts, load_tokenizer, text_reader
+from hf_emms.features.extraction_plan import ReadCounts
+from hf_emms.inputs.kind import Pairs, Spans
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
@@ -341,10 +340,7 @@ def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _TextPair(InputKind):
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
-        return load_tokenizer(plan)
-
+class _TextPair(TokenizedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
-from hf_emms.inputs.kind import InputKind, Spans
-from hf_emms.inputs.text import TEXT, TextReader, example_texts, load_tokenizer, text_reader
+from hf_emms.features.extraction_plan import ReadCounts
+from hf_emms.inputs.kind import Spans
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
 from hf_emms.inputs.text_pair import cut_windows
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
@@ -172,10 +171,7 @@ def _padded_places(windows: Sequence[WordWindow]) -> Tensor:
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
-class _Words(InputKind):
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
-        return load_tokenizer(plan)
-
+class _Words(TokenizedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> WordFeatures:
