@@ -126,7 +126,7 @@ class OptionsPart:
 
 @dataclass(frozen=True)
 class SampleOptions(OptionsPart):
-    """What is read of a dataset, and as what."""
+    """The settings of reading a dataset: its rows, columns and labels."""
 
     dataset: str | datasets.Dataset = setting(
         MISSING,
@@ -255,7 +255,7 @@ class FeatureOptions(OptionsPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions(OptionsPart):
-    """How features are scored, and what scores are compared with."""
+    """The settings of scoring features, and of comparing scores."""
 
     race: int | None = setting(
         None,
@@ -347,7 +347,7 @@ class TrainingOptions(OptionsPart):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(OptionsPart):
-    """Where checkpoints run, and what they may do there."""
+    """The settings of running checkpoints: device, engine, caches and permissions."""
 
     # Results are cached under what "auto" stands for.
     device: str = setting(

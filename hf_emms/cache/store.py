@@ -73,7 +73,7 @@ class Cache:
         return self.root is not None
 
     def get(self, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """Return what `made_of` makes of the arrays stored under a key, by name; None for absent or damaged ones.
+        """Return the arrays (by name) of a key as `made_of` converts them; None where they are absent or damaged.
 
         Where `made_of` raises, they are not of the expected form.
         """
@@ -89,7 +89,7 @@ class Cache:
         self._store(self._path(key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
     def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
-        """Return what `made_of` makes of the plain value stored under a key, see `get`."""
+        """Return the plain value of a key as `made_of` converts it, see `get`."""
         return self._load(self._path(key, "json"), lambda path: made_of(_read_json(path)))
 
     def put_json(self, key: Key, value: Any) -> None:

@@ -67,7 +67,7 @@ class ColumnContents:
 
 
 def look_into(split: OpenSplit) -> ColumnContents:
-    """Return the columns of a split, also what only cells show: paths of pictures, zeros and ones, tags of words.
+    """Return the columns of a split by types and by cells, which show paths of pictures, zeros and ones, tags of words.
 
     All numbers and lists and the first texts of a table are read, or the first rows of a stream.
     """

@@ -27,7 +27,7 @@ def load_network(
     keep_adapter: bool = False,
     allow_pickle: bool = False,
 ) -> Network:
-    """Return a checkpoint with a new head for the splits' task; `method` is what is trained: "full", "lora" or "head".
+    """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
 
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
@@ -58,7 +58,7 @@ def save_network(network: Network, folder: Path, task: str, adapter_of: Extracti
 
 
 def repaired(model: nn.Module) -> list[str]:
-    """Change defaults of other frameworks that ruin a training; return what was changed, in words.
+    """Change defaults of other frameworks that ruin a training, and return the changes in words.
 
     Batch norm's momentum above 0.5 is TensorFlow's: the last batch alone would set the statistics of evaluation.
     """
@@ -89,7 +89,7 @@ def _listed(values: set[float]) -> str:
 
 
 def apply_method(network: Network, method: str) -> None:
-    """Leave trainable what a method trains, "full", "lora" or "head"; the parameters of the head always are."""
+    """Freeze all parameters that a method ("full", "lora" or "head") does not train; the head is always trained."""
     head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
     if method == "head" and not head:
         raise EmmsError("it has no head that could be trained alone", use("method", "full", "lora"))

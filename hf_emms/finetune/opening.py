@@ -77,7 +77,7 @@ class FineTunedModel:
         self._task, self._network = task, network
 
     def predict(self, inputs: Iterable[Any], *, batch_size: int = _BATCH_SIZE) -> list[Any]:
-        """Return what the model answers: a class, several of them, a number, a box, a text, or a tag for each word.
+        """Return the model's predictions: a class, several classes, a number, a box, a text, or a tag for each word.
 
         Args:
             inputs: texts or pictures of PIL, or a tuple of both or of two texts, as the task has them. Words are what

@@ -114,7 +114,7 @@ class TrainingJob:
 def recipe_for(
     options: TrainingOptions, head: Head, parameters: int | None, method: str = "full", batch_size: int | None = None
 ) -> Recipe:
-    """Return the recipe of a confirmation: what is asked for, else what suits the head, size and method."""
+    """Return the recipe of a confirmation: the settings of the options, else defaults by head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(

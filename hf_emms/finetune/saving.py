@@ -141,7 +141,7 @@ class ModelKeeper:
 
 
 def keeper_for(options: Options) -> ModelKeeper | None:
-    """Return what keeps the best model, in the folder that is named, or in the cache until it is uploaded; else None.
+    """Return the keeper of the best model, in the named folder, or in the cache until it is uploaded; else None.
 
     Raises:
         EmmsError: the folder holds other files, is none or cannot be written.

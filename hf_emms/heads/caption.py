@@ -65,7 +65,7 @@ class _CaptionNetwork(FeatureNetwork):
 
     @abstractmethod
     def labels(self, texts: Sequence[str]) -> BatchReader:
-        """Return what reads texts of a batch as the model learns them."""
+        """Return the reader of the texts of a batch, as the model learns them."""
 
 
 def _text_per_row(split: LabeledSplit) -> LabeledSplit:

@@ -1,4 +1,4 @@
-"""What a head is: what checkpoints learn to give for a task, and how that is built, read, measured and opened again."""
+"""The base classes of heads: how the output of fine-tuned checkpoints is built, read, measured and opened again."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Network(ABC):
             processor.save_pretrained(folder)
 
     def once(self, name: str, split: LabeledSplit, make: Callable[[LabeledSplit], Any]) -> Any:
-        """Return what is made of a split, which is kept by a name while the network is."""
+        """Return a value made of a split, which is made once by its name while the network exists."""
         key = name, id(split)
         if key not in self._by_split:
             self._by_split[key] = split, make(split)  # the split is kept too: its id is then no other's

@@ -47,7 +47,7 @@ class ResponseHead(Head):
         self._metrics = metrics
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        """Return the likelihood of responses and chrF of what is written; of worked answers final ones, too."""
+        """Return the likelihood of responses and chrF of generated ones; of worked answers final ones, too."""
         are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
         return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
 
@@ -132,11 +132,11 @@ class ResponseNetwork(Network):
         return response_losses(model, batch, is_encoder=self._reader.is_encoder)
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
-        """Return what the responses of each row cost, from the losses of all responses, (m, 1)."""
+        """Return the cost of the responses of each row, from the losses of all responses, (m, 1)."""
         return [WrittenResponse(*costs) for costs in self._responses(split).bits(outputs).tolist()]
 
     def test_predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
-        """Return the same, with what the trained model writes to the first prompts."""
+        """Return the predictions with responses that the trained model generates to the first prompts."""
         rows = self.predictions(outputs, split)
         texts = self._write(self._responses(split).prompts(min(len(split), _WRITTEN_ROWS)))
         return [*(replace(row, text=text) for row, text in zip(rows, texts, strict=False)), *rows[len(texts) :]]
@@ -161,7 +161,7 @@ class ResponseNetwork(Network):
         return rows
 
     def _write(self, prompts: Sequence[list[int]]) -> list[str]:
-        """Return what the model writes to prompts, always the likeliest token."""
+        """Return the model's responses to prompts by greedy decoding."""
         import torch
 
         reader, model = self._reader, self.saved

@@ -1,4 +1,4 @@
-"""One prediction a row: a class or several, a number, or what a task says."""
+"""Heads with a prediction for each row: a class or several, a number, or outputs of a task's own."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RowHead(FeatureHead):
 
     @abstractmethod
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return what outputs mean for training rows with these references."""
+        """Return the outputs, with their meaning, for training rows with these references."""
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return self.outputs(references).config

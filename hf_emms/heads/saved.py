@@ -1,4 +1,4 @@
-"""What is saved of a head of ours, which transformers does not know, so that it can be opened again."""
+"""The description that is saved of a head of ours, which transformers lacks, so that it can be opened again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 
 def write_description(folder: Path, plan: ExtractionPlan, task: str, references: Sequence[Any]) -> None:
-    """Write what `load_finetuned` needs beside the weights of a checkpoint and of a head of ours.
+    """Write the description that `load_finetuned` needs beside the weights of a checkpoint and of a head of ours.
 
     Args:
         folder: of the model.

@@ -19,7 +19,7 @@ IGNORED = -100
 
 
 class LabeledSample(Protocol):
-    """What heads read of a `data.Sample`."""
+    """The fields of a `data.Sample` that heads read."""
 
     @property
     def dataset(self) -> str: ...

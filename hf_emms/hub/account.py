@@ -1,4 +1,4 @@
-"""Who is logged in, and what they may write. Asked before any work, so that hours are not spent in vain."""
+"""The account and its rights to write, asked for before any work, so that hours are not spent in vain."""
 
 from __future__ import annotations
 

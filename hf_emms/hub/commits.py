@@ -1,4 +1,4 @@
-"""Commits and pull requests: read, change, commit on what was read; what others change meanwhile is read again."""
+"""Commits and pull requests: files are read, changed and committed; if others change them meanwhile, again."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class _Repository:
             return None
 
     def changed(self, change: Change, sha: str) -> dict[str, bytes]:
-        """Return the files that differ from those of a commit."""
+        """Return the files that differ from the files of a commit."""
         files = change(lambda path: self.read(path, sha))
         return {path: content for path, content in files.items() if self.read(path, sha) != content}
 

@@ -1,4 +1,4 @@
-"""What runs on the Hub: Spaces (created, filled, waited for), and Jobs (started, listed, followed)."""
+"""Spaces on the Hub (created, filled, waited for), and Jobs (started, listed, followed)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ TokenRun = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a pair that fits into the model: token ids of the first text, and those of the second in the window.
+    """A part of a pair that fits into the model: token ids of the first text, and of the second text in the window.
 
     Attributes:
         start: how many token ids of the second text come before the window.

@@ -1,4 +1,4 @@
-"""What a card's section shows of each ranking, as plain data inside the README; and the command that is shown."""
+"""The entries of a card's section, as plain data inside the README, and the command that it shows."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ResultsFolder:
 
 
 class ResultsDataset:
-    """A results dataset on the Hub, in commits of what was finished in the last minute.
+    """A results dataset on the Hub, with a commit for the rows of each minute.
 
     It is created if needed; `on_note` receives a line for each ranking that is published, and why a commit has to wait.
     """

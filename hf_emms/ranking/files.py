@@ -74,7 +74,7 @@ def from_parquet(path: Path, kind: type[R]) -> R:
 
 
 def problems(ranking: RankingData) -> Iterator[str]:
-    """Yield what keeps a decoded ranking from being shown, each in words that name the field."""
+    """Yield the faults of a decoded ranking in words that name the field."""
     if not ranking.rows or not ranking.estimators:
         yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least a row and an estimator"
         return

@@ -163,7 +163,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 
 
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
-    """Return what `confirmed` would train."""
+    """Return the fine-tuning that `confirmed` would do."""
     options, seconds = session.options, rate(session.options.device, get_task(ranking.task).input).seconds
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)

@@ -191,7 +191,7 @@ def find_model(id: str) -> Repo:
 
 
 def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> Plan:
-    """Return what a ranking will run on: the sample, and every checkpoint and encoder resolved, in several threads.
+    """Return the plan of a ranking: the sample, and every checkpoint and encoder, resolved in several threads.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
@@ -244,7 +244,7 @@ def _check_groups(sample: Sample, options: Options) -> None:
 
 
 def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
-    """Return the estimators that are asked for, or those of the task where that is the default.
+    """Return the estimators of the options, or the defaults of the task.
 
     Raises:
         EmmsError: an estimator needs the checkpoint itself, which the task does not offer.
@@ -314,7 +314,7 @@ def checkpoint_names(
 
 
 def reading_note(options: SampleOptions) -> str:
-    """Return what is said while rows are read."""
+    """Return the message that is shown while rows are read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
     return f"reading {name}" + ("" if options.streaming else f" ({use('streaming', True)} reads only a part)")
 

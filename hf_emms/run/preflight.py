@@ -90,7 +90,7 @@ def rate(device: str, kind: InputKind) -> Rate:
 
 
 def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> Cost:
-    """Return what a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
+    """Return download and time of a checkpoint, or, without inputs, of an encoder."""
     try:
         files = listing(repo)
         needed = needed_files(repo, files, code=options.trust_remote_code)

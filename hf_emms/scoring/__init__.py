@@ -71,5 +71,5 @@ class EmmsResult(Score):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know, in words."""
+        """Notes for readers of the score."""
         return tuple(self.details["notes"])

@@ -168,7 +168,7 @@ def _pairs(widths: tuple[int, ...]) -> tuple[ColumnPairs, ...]:
 
 
 class _Basis:
-    """What the two bases have in common.
+    """The base class of both bases.
 
     Attributes:
         widths: the K widths D2_k.

@@ -107,7 +107,7 @@ def scoring_inputs(
     options: ScoringOptions,
     model: GenerativeModel | None = None,
 ) -> ScoringInputs:
-    """Return what estimators read of a shard's rows; the labels are those of all rows of the sample, as is the model.
+    """Return the inputs of estimators for a shard's rows; labels and model are those of all rows of the sample.
 
     Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
     """

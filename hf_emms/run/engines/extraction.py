@@ -215,7 +215,7 @@ class FeatureCache:
         }
 
     def load(self) -> Extraction:
-        """Return what is cached of the layers, perhaps none."""
+        """Return the cached layers, perhaps none."""
         info, features = {}, {}
         for layer, key in self._keys.items():
             stored = self._cache.get(key, self._features_of)
@@ -239,7 +239,7 @@ class FeatureCache:
 
 
 def prefetch_weights(plan: ExtractionPlan, engine_input: EngineInput) -> None:
-    """Download what `extract` will load; nothing if the cache has all features."""
+    """Download the weights that `extract` will load; none if the cache has all features."""
     if not FeatureCache(plan, engine_input).is_complete():
         fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder)
 

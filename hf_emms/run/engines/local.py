@@ -176,7 +176,7 @@ class Prefetch:
 
 
 def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
-    """Return a `Prefetch` of what an engine's checkpoints will load, in their order."""
+    """Return a `Prefetch` of the weights that an engine's checkpoints will load, in their order."""
     uses: dict[Repo, list[tuple[ExtractionPlan, EngineInput]]] = {}
     for engine_input in inputs:
         for plan in engine_input.checkpoints.values():
