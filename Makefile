@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests, one more than there are cores, since tests of requests wait; the tests of a file, and
-# those that share a server or a browser, stay in one.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Processes that share the tests, one a core: each imports everything. The tests of a file, and those that share a
+# server or a browser, stay in one.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test test-slow lint bench quality quality-full hostile clean

@@ -68,24 +68,19 @@ settings.load_profile("tests")
 _SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel", "ray_cluster": "ray"}
 # The groups that take longest begin first: at the end no process is left with one while the others have none.
 _LONGEST = (
-    "pages",
-    "tests/presets/test_lookalikes.py",
-    "tests/hub_client/test_read.py",
-    "tests/run/test_jobs.py",
-    "ray",
-    "tests/test_registry.py",
-    "tests/presets/test_headline.py",
-    "tests/space/test_hub.py",
-    "tests/metric/test_install.py",
-    "tests/cli/test_streams.py",
-    "tests/run/test_memory.py",
-    "tests/hub_client/test_pinned.py",
+    *("pages", "ray", "wheel", "tests/docs/test_commands_run.py", "tests/run/test_memory.py", "tests/run/test_jobs.py"),
+    *("tests/cli/test_streams.py", "tests/finetune/test_training.py", "tests/metric/test_install.py"),
+    *("tests/test_registry.py", "tests/presets/test_headline.py", "tests/presets/test_lookalikes.py"),
+    *("tests/hub_client/test_read.py", "tests/space/test_hub.py", "tests/features/test_hidden_layers.py"),
 )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Says what `--dist loadgroup` keeps in one process, a file or the tests that share a fixture, and its order."""
+    """Says how long slow tests may take, and what `--dist loadgroup` keeps in one process and begins with."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(600))
     if not config.pluginmanager.hasplugin("xdist"):
         return
     places = {name: place for place, name in enumerate(_LONGEST)}
