@@ -141,8 +141,11 @@ def emms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the tests of a process build tiny checkpoints, each once; they are copied to be changed."""
-    return tmp_path_factory.mktemp("zoo")
+    """The folder in which all tests build tiny checkpoints, each once; they are copied to be changed."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "zoo"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def pytest_configure(config: pytest.Config) -> None:

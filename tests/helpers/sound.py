@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 import transformers
+from filelock import FileLock
+
+from tests.helpers.tiny_checkpoints import checkpoint
 
 T = transformers
 RATE = 16_000
@@ -131,17 +133,7 @@ SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 
 def sound_checkpoint(root: Path, name: str) -> Path:
     """The folder of a tiny checkpoint of `SOUND_FAMILIES`, made once in `root`."""
-    folder = root / f"sound-{name}"
-    if not folder.exists():
-        torch.manual_seed(7)
-        make, extractor = SOUND_FAMILIES[name]
-        model = make()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        model.save_pretrained(folder)
-        extractor().save_pretrained(folder)
-    return folder
+    return checkpoint(root / f"sound-{name}", *SOUND_FAMILIES[name])
 
 
 # Families with a head that transcribes, and the marks and letters that a tiny checkpoint of each writes.
@@ -158,8 +150,13 @@ ASR_MODELS = {
 def asr_model(root: Path, name: str) -> Path:
     """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters."""
     folder = root / f"asr-{name}"
-    if folder.exists():
-        return folder
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _save_asr_model(root, folder, name)
+    return folder
+
+
+def _save_asr_model(root: Path, folder: Path, name: str) -> None:
     shutil.copytree(sound_checkpoint(root, name), folder)
     numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
     if name == "whisper":
@@ -173,4 +170,3 @@ def asr_model(root: Path, name: str) -> Path:
         vocabulary.write_text(json.dumps(numbers))
         T.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
         vocabulary.unlink()
-    return folder

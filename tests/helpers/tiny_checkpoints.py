@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
@@ -38,20 +40,30 @@ def repo_of(folder: Path) -> Repo:
 
 def build(root: Path, name: str, make: Callable[[], Any] | None = None, *, reads_text: bool = False) -> Path:
     """The folder of a tiny checkpoint, made once in `root`: one of this file's, or the model of `make`."""
-    folder = root / name
-    if not folder.exists():
-        torch.manual_seed(7)
-        model = (make or IMAGE_MODELS.get(name) or CAPTIONERS.get(name) or TEXT_MODELS[name])()
-        # Norms and biases start as ones and zeros; trained ones don't, and mistakes would hide behind that.
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        model.save_pretrained(folder)
-        if reads_text or name in TEXT_MODELS:
-            tokenizer(name).save_pretrained(folder)
-        else:
-            processor().save_pretrained(folder)
+    models = {**IMAGE_MODELS, **CAPTIONERS, **TEXT_MODELS}
+    reader = partial(tokenizer, name) if reads_text or name in TEXT_MODELS else processor
+    return checkpoint(root / name, make or models[name], reader)
+
+
+def checkpoint(folder: Path, make: Callable[[], Any], *readers: Callable[[], Any]) -> Path:
+    """The folder of a tiny checkpoint with what reads inputs for it, made by the process that asks for it first."""
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            torch.manual_seed(7)
+            model = make()
+            shaken(model)
+            model.save_pretrained(folder)
+            for reader in readers:
+                reader().save_pretrained(folder)
     return folder
+
+
+def shaken(model: torch.nn.Module) -> None:
+    """Moves every parameter off its initial value, which hides mistakes: ones, zeros, dying signals."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
 
 
 def processor() -> Any:

@@ -11,10 +11,11 @@ from typing import Any
 import timm
 import torch
 import transformers
+from filelock import FileLock
 from timm.models import save_for_hf
 
 from tests.helpers.sound import clap
-from tests.helpers.tiny_checkpoints import TEXT, VISION, build
+from tests.helpers.tiny_checkpoints import TEXT, VISION, build, shaken
 
 T = transformers
 
@@ -150,21 +151,15 @@ def _captioner(encoder: Any, decoder: Any) -> Any:
 def timm_checkpoint(root: Path, name: str) -> Path:
     """The folder of one of `TIMM_MODELS`, as timm uploads it: config.json and weights with a classifier."""
     folder = root / f"timm-{name}"
-    if not folder.exists():
-        arguments, pixels, _ = TIMM_MODELS[name]
-        torch.manual_seed(7)
-        model = timm.create_model(name, pretrained=False, num_classes=5, **arguments)
-        shaken(model)
-        save_for_hf(model, folder, model_args=arguments, safe_serialization=True)
-        config = json.loads((folder / "config.json").read_text())
-        for key in ("input_size", "test_input_size"):
-            config["pretrained_cfg"][key] = [3, pixels, pixels]
-        (folder / "config.json").write_text(json.dumps(config))
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            arguments, pixels, _ = TIMM_MODELS[name]
+            torch.manual_seed(7)
+            model = timm.create_model(name, pretrained=False, num_classes=5, **arguments)
+            shaken(model)
+            save_for_hf(model, folder, model_args=arguments, safe_serialization=True)
+            config = json.loads((folder / "config.json").read_text())
+            for key in ("input_size", "test_input_size"):
+                config["pretrained_cfg"][key] = [3, pixels, pixels]
+            (folder / "config.json").write_text(json.dumps(config))
     return folder
-
-
-def shaken(model: torch.nn.Module) -> None:
-    """Moves every parameter off its initial value, which hides mistakes: ones, zeros, dying signals."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)

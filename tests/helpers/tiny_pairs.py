@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tests.helpers.tiny_checkpoints import IMAGE_MODELS, TEXT, VISION, T, processor, tokenizer
+from tests.helpers.tiny_checkpoints import IMAGE_MODELS, TEXT, VISION, T, checkpoint, processor, tokenizer
 
 # Pictures keep their shape, as those of the real processors do.
 PROCESSORS = {
@@ -23,17 +22,9 @@ OWL: dict[str, Any] = {
 
 def build_pair(root: Path, name: str) -> Path:
     """The folder of a tiny checkpoint, made once in `root`."""
-    folder = root / "pairs" / name
-    if not folder.exists():
-        torch.manual_seed(7)
-        model = PAIR_MODELS[name]()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        model.save_pretrained(folder)
-        tokenizer(name).save_pretrained(folder)
-        PROCESSORS.get(name, processor)().save_pretrained(folder)
-    return folder
+    return checkpoint(
+        root / "pairs" / name, PAIR_MODELS[name], partial(tokenizer, name), PROCESSORS.get(name, processor)
+    )
 
 
 def _dual(vision: Any) -> Any:

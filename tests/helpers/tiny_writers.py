@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from tests.helpers.tiny_checkpoints import SIZE, TEXT, build
+from tests.helpers.tiny_checkpoints import SIZE, TEXT, checkpoint, tokenizer
 
 T = transformers
 
@@ -68,9 +69,11 @@ ENCODER_DECODERS: dict[str, Callable[[], Any]] = {
 def writer(root: Path, name: str, chat_template: str | None = None) -> Path:
     """The folder of a tiny checkpoint of a family, with a chat template if one is given."""
     folder = root / f"writer-{name}{'-chat' * bool(chat_template)}"
-    if not folder.exists():
-        build(root, folder.name, (DECODERS | ENCODER_DECODERS)[name], reads_text=True)
-        tokenizer = T.AutoTokenizer.from_pretrained(folder)
-        tokenizer.chat_template = chat_template
-        tokenizer.save_pretrained(folder)
-    return folder
+
+    def with_template() -> Any:
+        reader = T.AutoTokenizer.from_pretrained(folder)
+        reader.chat_template = chat_template
+        return reader
+
+    make = (DECODERS | ENCODER_DECODERS)[name]
+    return checkpoint(folder, make, partial(tokenizer, folder.name), with_template)
