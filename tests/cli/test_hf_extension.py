@@ -42,7 +42,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
 
 def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=100, check=False
     )
 
 
@@ -69,5 +69,5 @@ def test_hf_runs_an_installation_that_is_linked_as_the_page_says(tmp_path: Path)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment = {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=100)
     assert hf(environment, "emms", "--version").stdout.split()[-1] == __version__

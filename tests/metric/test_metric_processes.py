@@ -16,7 +16,7 @@ import sys, numpy as np, hf_emms
 process, cache, dtype = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 rng = np.random.default_rng(0)
 x, z = rng.normal(size=(90, 4)).astype("f4"), rng.normal(size=(90, 2)).astype("f4")
-metric = evaluate.load("emms", num_process=2, process_id=process, experiment_id="e", cache_dir=cache, timeout=300)
+metric = evaluate.load("emms", num_process=2, process_id=process, experiment_id="e", cache_dir=cache, timeout=100)
 part = slice(process, None, 2)
 metric.add_batch(predictions=x[part].astype(dtype if process else "f4"), references=z[part])
 try:

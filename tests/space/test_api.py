@@ -114,12 +114,12 @@ def alone(coroutine):
     found = []
     thread = threading.Thread(target=lambda: found.append(asyncio.run(coroutine())))
     thread.start()
-    thread.join(timeout=300)
+    thread.join(timeout=100)
     return found[0]
 
 
 def fetch(target):
-    with urllib.request.urlopen(target, timeout=300) as answer:
+    with urllib.request.urlopen(target, timeout=100) as answer:
         return answer.read()
 
 
