@@ -134,14 +134,14 @@ def test_timm_features_are_cached_apart_by_its_version(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     folder = timm_checkpoint(zoo, "densenet121")
-    before = plan_extraction(repo_of(folder), IMAGE, "t").fingerprint
+    before = plan_extraction(repo_of(folder), IMAGE, "t").versions
     (tmp_path / "timm-9.9.dist-info").mkdir()
     (tmp_path / "timm-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
     monkeypatch.syspath_prepend(tmp_path)
     # Another process is to read the version anew, and so are the tests after this one.
     installed_version.cache_clear()
     request.addfinalizer(installed_version.cache_clear)
-    assert plan_extraction(repo_of(folder), IMAGE, "t").fingerprint != before
+    assert plan_extraction(repo_of(folder), IMAGE, "t").versions != before
 
 
 def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

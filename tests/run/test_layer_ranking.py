@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.merge import path_of
-from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.tiny_checkpoints import build
 
@@ -106,13 +104,6 @@ def test_layers_survive_json_and_parquet(tmp_path: Path) -> None:
     assert Ranking.from_json(ranking.to_json()) == ranking
     ranking.save(tmp_path / "ranking.parquet")
     assert Ranking.load(tmp_path / "ranking.parquet") == ranking
-    old = json.loads((ROOT / "tests" / "golden" / "ranking_v1.json").read_text())
-    del old["layers"]
-    for row in old["rows"]:
-        del row["layer"], row["layers"]
-    read = Ranking.from_json(json.dumps(old))
-    assert read.settings["layers"] == []
-    assert [(row.layer, row.layers) for row in read.rows] == [(None, {})] * 3
 
 
 def test_the_layer_is_shown_where_it_was_asked_for() -> None:
