@@ -18,6 +18,7 @@ import pytest
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, Cli, Result, best_first, cli, encoder, program, rank
+from tests.helpers.rows import png
 
 __all__ = ["cli", "encoder", "rank"]
 
@@ -280,3 +281,21 @@ def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder:
     cli(*rank)
     cli("cache", "rm", "--all")
     assert cli("cache", "ls", "--format", "tsv").out == "kind\tid\trevision\tsize\tused\tdigest\n"
+
+
+def test_columns_that_are_not_read_are_named_in_tables_in_json_and_before_a_run(cli: Cli, tmp_path: Path) -> None:
+    said = "not used: note, Taken by"
+    lines = ["path,label,note,Taken by"]
+    for i in range(24):
+        (tmp_path / f"{i}.png").write_bytes(png((10 * i, 7 * i % 256, 0)))
+        lines.append(f"{i}.png,{'dark' if i < 12 else 'bright'},note {i},someone")
+    file = tmp_path / "pictures.csv"
+    file.write_text("\n".join(lines))
+    rank = ("rank", "--dataset", file, "-c", GOOD, "-e", "emms-demo/encoder-minilm-static", "--folds", "3")
+    assert said in cli(*rank, "--dry-run").err.splitlines()
+    result = cli(*rank, "--format", "table", "-o", tmp_path / "ranking.json")
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == said
+    assert json.loads((tmp_path / "ranking.json").read_text())["unused_columns"] == ["note", "Taken by"]
+    assert said in cli(*rank, "--format", "tsv").err.splitlines()
+    assert said in cli(*rank, "--format", "md").out

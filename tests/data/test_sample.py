@@ -221,3 +221,11 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     assert (len(sample), len(sample.inputs)) == (6, 4)
     assert Counter(Counter(sample.groups.tolist()).values()) == {1: 3, 3: 1}
     assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
+
+
+def test_notes_of_a_sample_count_what_there_is_one_of() -> None:
+    texts = [f"text {number}" for number in range(40)]
+    data = datasets.Dataset.from_dict({"text": ["", *texts], "label": ["a", *"ab" * 20]})
+    told = " | ".join(load_sample(data, columns={"label": "label"}).notes)
+    assert "| 1 row left out (row 1: the text is empty)" in told
+    assert "2 classes of 1 to 2 rows" in " | ".join(load_sample(data.select([1, 2, 3])).notes)
