@@ -67,9 +67,9 @@ def test_a_second_seed_is_that_of_the_quality_page():
         ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbours.NEIGHBOURS]),
         ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
         (
-            "README.md",
-            r"neighbours among ([\d,]+) rows at most, and `knn` among ([\d,]+)",
-            [sums.SAMPLE_ROWS, neighbours.MAX_CANDIDATES],
+            "docs/metric.md",
+            r"as in `hf-emms rank`, keeps ([\d,]+) rows beside the sums",
+            [sums.SAMPLE_ROWS],
         ),
         ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
     ],
