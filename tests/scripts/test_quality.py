@@ -51,7 +51,7 @@ def test_the_page_shows_what_the_report_makes_of_the_results(page, mark):
 
 def test_the_readme_quotes_the_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## How good, how fast")[1].split("\n## ")[0]
-    default, *others = re.findall(r"0\.\d\d(?:\s\[[^\]]*\])?", text)[:3]
+    default, *others = re.findall(r"0\.\d\d(?:\s+\[[^\]]*\])?", text)[:3]
     agreement = printed("Agreement with fine-tuning")
     column = "weighted τ [95 %]"
     assert " ".join(default.split()) == agreement["EMMS + k-NN, held out (`emms_knn`, the default)"][column]
