@@ -47,7 +47,7 @@ def build(root: Path, name: str, make: Callable[[], Any] | None = None, *, reads
 
 def checkpoint(folder: Path, make: Callable[[], Any], *readers: Callable[[], Any]) -> Path:
     """The folder of a tiny checkpoint with what reads inputs for it, made by the process that asks for it first."""
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             torch.manual_seed(7)

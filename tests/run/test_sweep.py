@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_MAX_SAMPLES
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from tests.helpers.cli import Cli, cli, program
+from tests.helpers.cli import Cli, cli
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import build
 
@@ -146,7 +147,9 @@ def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_p
 def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
     words = ["sweep", "--datasets", ",".join(IMAGES), "-c", POOR, "-c", GOOD, "-o", "results", "--no-cache"]
     words += ["--max-samples", "60", "-e", ENCODER, "--estimator", "emms"]
-    with subprocess.Popen(program(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    # A fresh interpreter: the process that forks others for the tests would notice the kill a moment later.
+    command = [sys.executable, "-m", "hf_emms", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("[2/4]"):

@@ -173,7 +173,7 @@ def test_a_space_that_cannot_be_built_is_an_error_with_its_logs(hub, command, re
     ("arguments", "message"),
     [
         (["--results", "ada/nothing"], "no dataset 'ada/nothing'"),
-        (["--results", RESULTS, "--secret", "NO_SUCH"], "no environment variable NO_SUCH"),
+        (["--results", RESULTS, "--secret", "NO_SUCH"], "NO_SUCH is no environment variable"),
         (["--results", RESULTS, "--repo-id", "eve/board"], "eve/board"),
     ],
 )
