@@ -26,7 +26,8 @@ SETTINGS: dict[str, Any] = {**FAST, "learning_rates": (0.01, 0.02), "epochs": 8}
 def two(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
     root = tmp_path_factory.mktemp("ray")
     checkpoints = {str(build(root, "regnet")): -0.1, str(build(root, "resnet")): -0.2}
-    return ranking(save(colours(60), root / "colours"), "image-classification", {"image": "image"}, checkpoints)
+    # A run takes longer than a worker's imports: both workers are then seen at work.
+    return ranking(save(colours(900), root / "colours"), "image-classification", {"image": "image"}, checkpoints)
 
 
 def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
