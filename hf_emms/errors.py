@@ -192,6 +192,8 @@ def check_type(name: str, value: Any, *allowed: type) -> None:
 
 # Characters of a reason: validators of configurations print whole files.
 MAX_REASON = 1000
+# Packages in Rust, such as tokenizers, raise it for mistakes of their own; it is no `Exception`, and no module has it.
+_PANIC = "PanicException"
 # Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
@@ -207,11 +209,16 @@ def exit_code(stop: BaseException | None) -> int:
 
 @contextmanager
 def checkpoint_errors() -> Iterator[None]:
-    """Turn any error of a checkpoint into an `EmmsError` of a single line, which every process can unpickle."""
+    """Turn any error of a checkpoint into an `EmmsError` of a single line, which every process can unpickle.
+
+    A panic of Rust is an error, too; interruptions pass.
+    """
     try:
         yield
     # The only wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise EmmsError(_line(error)) from error
 
 

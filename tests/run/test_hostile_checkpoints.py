@@ -130,5 +130,20 @@ def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
 
     assert or_failed_row("a", None, lambda: fail(StopIteration("x"))).error == "StopIteration: x"  # type: ignore[union-attr]
     assert or_failed_row("a", None, lambda: fail(OddError())).error == "OddError"  # type: ignore[union-attr]
-    with pytest.raises(KeyboardInterrupt):
-        or_failed_row("a", None, lambda: fail(KeyboardInterrupt()))
+    for stop in (KeyboardInterrupt(), SystemExit(), GeneratorExit()):
+        with pytest.raises(type(stop)):
+            or_failed_row("a", None, lambda stop=stop: fail(stop))
+
+
+def panicking_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pre_tokenizer": {"type": "FixedLength", "length": 0}}))
+
+
+@pytest.mark.parametrize("race", [None, 1])
+def test_a_panic_of_rust_in_a_tokenizer_is_one_failed_row(tmp_path: Path, emms_cache: Path, race: int | None) -> None:
+    panicking_tokenizer(build(tmp_path, "bert"))
+    ids = [str(tmp_path / "bert"), "emms-demo/bert-distilled"]
+    ranking = hf_emms.rank("demo_glosses", ids, max_samples=60, encoders=ENCODER, estimators="emms", race=race)
+    assert "PanicException" in (ranking.row(ids[0]).error or "")
+    assert ranking.row(ids[1]).error is None

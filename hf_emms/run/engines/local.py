@@ -10,7 +10,7 @@ from functools import partial
 from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
@@ -183,7 +183,8 @@ def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
             uses.setdefault(plan.repo, []).append((plan, engine_input))
 
     def download(repo: Repo) -> None:
-        for plan, engine_input in uses[repo]:
-            prefetch_weights(plan, engine_input)
+        with checkpoint_errors():  # the thread would end at a panic of safetensors, and `wait_for` would not
+            for plan, engine_input in uses[repo]:
+                prefetch_weights(plan, engine_input)
 
     return Prefetch(uses, download, lambda id: inputs[0].progress.noted(f"waiting for the download of {id}"))
