@@ -285,6 +285,8 @@ class _QuietTransformers:
 
 
 _QUIET = _QuietTransformers()
+# transformers replaces functions of torch while it loads, such as those that fill and tie weights, for all threads.
+_LOADING = threading.RLock()
 
 
 @contextmanager
@@ -295,3 +297,10 @@ def quiet_transformers() -> Iterator[None]:
         yield
     finally:
         _QUIET.leave()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load and build models in this block, quietly, while no other thread does."""
+    with _LOADING, quiet_transformers():
+        yield

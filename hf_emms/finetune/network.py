@@ -10,7 +10,7 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.features.adapters import place_adapter, save_adapter
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.load import quiet_transformers
+from hf_emms.features.load import loading
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits
 from hf_emms.heads.head import Network
@@ -38,7 +38,7 @@ def load_network(
             "leave " + use("keep_adapter") + " out, or fine-tune its base",
         )
     keep_freed_memory()
-    with quiet_transformers():
+    with loading():
         head = head_of(splits.task)
         network = head.build(plan, splits.task.input, splits.train, allow_pickle=allow_pickle)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
@@ -94,7 +94,8 @@ def apply_method(network: Network, method: str) -> None:
     if method == "head" and not head:
         raise EmmsError("it has no head that could be trained alone", use("method", "full", "lora"))
     if method == "lora":
-        network.adapter = place_adapter(network.saved, head)
+        with loading():
+            network.adapter = place_adapter(network.saved, head)
     elif method == "head":
         network.model.requires_grad_(False)
     for parameter in head:

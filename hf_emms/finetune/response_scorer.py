@@ -14,7 +14,7 @@ from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, install_command, use
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.load import quiet_transformers
+from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
 from hf_emms.formatting import pluralize
@@ -86,8 +86,9 @@ class ResponseScorer:
         plan, options = self._plan, self._options
         self._model = None
         device = choose_device(options.device)
-        model = load_language_model(plan, self._cache)
-        self._reader = self._sample.task.input.response_reader(plan, model)
+        with loading():
+            model = load_language_model(plan, self._cache)
+            self._reader = self._sample.task.input.response_reader(plan, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------

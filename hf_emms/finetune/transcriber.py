@@ -10,7 +10,7 @@ from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.load import quiet_transformers
+from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.metrics import load_jiwer, word_errors
 
@@ -48,7 +48,8 @@ class Transcriber:
         load_jiwer()  # without it no checkpoint is run
         try:
             with quiet_transformers():
-                asr = load_asr_model(self._plan, self._cache)
+                with loading():
+                    asr = load_asr_model(self._plan, self._cache)
                 asr.model.to(choose_device(self._device))
                 texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
         except RuntimeError as error:

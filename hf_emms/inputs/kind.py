@@ -179,11 +179,11 @@ class InputKind:
         from hf_emms.features.checkpoint_files import fetch_weights
         from hf_emms.features.device import choose_device, prepare_for_cpu
         from hf_emms.features.extractor import Extractor
-        from hf_emms.features.load import is_tested, load_model, quiet_transformers
+        from hf_emms.features.load import is_tested, load_model, loading
 
         torch_device = choose_device(device)
         weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
-        with quiet_transformers():
+        with loading():
             processors = self.load_processors(plan, torch_device)
             loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)
             notes = (*loaded.plan.notes, *self.reading_notes(loaded.plan, processors))
