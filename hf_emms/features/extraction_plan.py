@@ -19,7 +19,7 @@ from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
-from hf_emms.hub import Repo
+from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import RunOptions
 from hf_emms.registry import installed_version, installed_versions
 
@@ -81,6 +81,11 @@ class ExtractionPlan:
     def weights_repo(self) -> Repo:
         """The repository of the weights and the configuration."""
         return self.base or self.repo
+
+    def check_unchanged(self) -> None:
+        """Raise an `EmmsError` if files of the checkpoint or its base have changed since they were resolved."""
+        check_unchanged(self.repo)
+        check_unchanged(self.weights_repo)
 
     @property
     def fingerprint(self) -> str:

@@ -112,17 +112,19 @@ def run_job(
         progress=progress,
         keep_adapter=keep_adapter,
     )
+
+    def load() -> Network:
+        network = load_network(
+            job.plan, splits, job.recipe.method, keep_adapter=keep_adapter, allow_pickle=options.allow_pickle
+        )
+        job.plan.check_unchanged()
+        return network
+
     try:
         with isolated(), checkpoint_errors():
-            return training.run(
-                lambda: load_network(
-                    job.plan,
-                    splits,
-                    job.recipe.method,
-                    keep_adapter=keep_adapter,
-                    allow_pickle=options.allow_pickle,
-                )
-            )
+            result = training.run(load)
+            job.plan.check_unchanged()  # transformers may read weights from their files until they are trained
+            return result
     except EmmsError as error:
         if isinstance(error.__cause__, StorageError):
             raise error.__cause__ from None

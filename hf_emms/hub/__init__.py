@@ -33,6 +33,7 @@ from hf_emms.hub.repos import (
     NoMatchingFileError,
     Repo,
     RepoFile,
+    check_unchanged,
     content_revision,
     fetch,
     listing,

@@ -205,6 +205,24 @@ def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...
     return f"local-{digest.hexdigest()}"
 
 
+def check_unchanged(repo: Repo) -> None:
+    """Raise an `EmmsError` unless a folder or file still has the content that its revision names.
+
+    Commits of the Hub do not change.
+    """
+    if repo.folder is None:
+        return
+    try:
+        present = content_revision(repo.folder)
+    except OSError:  # a file was removed meanwhile
+        present = None
+    if present != repo.revision:
+        raise EmmsError(
+            f"the files of {repo.id} have changed since this run started",
+            "run it again when nothing writes there any more",
+        )
+
+
 def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     from huggingface_hub import constants
 

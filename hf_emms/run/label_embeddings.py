@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError, Text, checkpoint_errors, use
 from hf_emms.features.extraction_plan import device_in_keys, plan_extraction
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Repo
+from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
 from hf_emms.options import RunOptions
 from hf_emms.presets.demo import DEMO_PREFIX
@@ -110,6 +110,7 @@ def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = No
                 on_note=progress.noted,
                 pool=pool,
             )
+            check_unchanged(encoder)
     except EmmsError as error:
         raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
     _check_embeddings(encoder.id, table)

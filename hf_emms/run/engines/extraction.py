@@ -129,6 +129,7 @@ def extract(
         if not cached.info:
             raise
         computed = Extraction({}, refused=dict.fromkeys(missing, one_line(error)))
+    plan.check_unchanged()  # cached under its revision is only what was made of that
     for layer, features in computed.features.items():
         store.save(layer, features, computed.info[layer])
     info = cached.info | computed.info
@@ -176,7 +177,7 @@ def _run(
 def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
     """Return the loaded checkpoint, which gives features of a sample's inputs at these layers, by default at all."""
     sample, running = engine_input.sample, engine_input.running
-    return sample.task.input.load_extractor(
+    extractor = sample.task.input.load_extractor(
         plan,
         device=running.device,
         allow_pickle=running.allow_pickle,
@@ -184,6 +185,8 @@ def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...
         spans=isinstance(sample.inputs, Spans),
         cache=engine_input.cache,
     )
+    plan.check_unchanged()
+    return extractor
 
 
 def read_features(

@@ -118,6 +118,7 @@ def _row(
         lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, scoring, model),
         scoring.estimators,
     )
+    plan.check_unchanged()
     return scored_row(name, plan.repo, extraction, scores, engine_input, notes=model.notes if model else ())
 
 

@@ -177,6 +177,7 @@ class _Race:
         for stop in stops:
             self._add(candidate, features[candidate.inputs - first : stop - first])
         if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
+            candidate.plan.check_unchanged()
             store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
 
     def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
@@ -220,6 +221,7 @@ class _Race:
         seconds = candidate.scoring_seconds + time.perf_counter() - started
         (layer,) = self.engine_input.features.read_layers
         assert candidate.extraction is not None
+        candidate.plan.check_unchanged()
         n = candidate.rows if candidate.rows < len(self.engine_input.sample) else None
         layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
         return scored_row(candidate.name, candidate.plan.repo, candidate.extraction, layer_scores, self.engine_input, n)
