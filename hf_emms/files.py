@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".writing-"
@@ -32,6 +34,46 @@ def check_writable(folder: Path) -> None:
     """Raise an OSError unless files can be made in a folder, or in the nearest folder above it that exists."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     tempfile.TemporaryFile(dir=existing).close()
+
+
+def check_kind(path: Path, *, is_folder: bool) -> None:
+    """Refuse anything but a file, or a folder, at a path; a link is neither, as it may lead anywhere.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        FileExistsError: something else is there.
+        OSError: it cannot be looked up.
+    """
+    mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode) if is_folder else stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFLNK: "a link, which is not followed"}
+    kind = kinds.get(stat.S_IFMT(mode), "a pipe, a socket or a device")
+    raise FileExistsError(errno.EEXIST, f"{path.name} is no {'folder' if is_folder else 'file'}, but {kind}", str(path))
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Set the mode of a file where it has another one: what safetensors writes, only its user may read."""
+    if path.stat().st_mode != mode:
+        path.chmod(stat.S_IMODE(mode))
+
+
+def folder_below(root: Path, *names: str) -> Path:
+    """Return a folder below another one, made as needed; no link below the other one is followed.
+
+    Raises:
+        OSError: it cannot be made, or something else is in its place.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        root /= name
+        try:
+            root.mkdir()
+        except OSError:  # of several kinds where it exists already
+            if not os.path.lexists(root):
+                raise
+        check_kind(root, is_folder=True)
+    return root
 
 
 @contextmanager
@@ -69,11 +111,13 @@ def locked(path: Path, timeout: float = -1, on_wait: Callable[[], None] = lambda
 
     Raises:
         TimeoutError: others have held it for too long.
-        OSError: the file cannot be made.
+        OSError: the file cannot be made, or something else is in its place.
     """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        check_kind(path, is_folder=False)
     path.touch()  # `FileLock` would try an unwritable place for ever
     lock = FileLock(path)
     try:

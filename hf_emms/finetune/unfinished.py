@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError, use
-from hf_emms.files import locked
+from hf_emms.files import check_kind, folder_below, locked, set_mode
 
 _SEAL = "digest.json"
 _STATE = "trainer_state.json"
+# The numbers of errors of a full disk; those of safetensors and torch have none.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
 
 
 class StorageError(EmmsError):
@@ -29,11 +33,12 @@ class LostStateError(EmmsError):
 
 def storage_error(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    remedy = "free some space, or " if getattr(error, "errno", None) in _FULL else ""
+    if isinstance(error, FileExistsError) and error.filename:
+        path, remedy = Path(error.filename), "remove it, or "
     return StorageError(
         f"{path} cannot be written: {reason}",
-        "free some space, or name another folder (HF_EMMS_CACHE=/FOLDER, "
-        + use("save_model", ...)
-        + "); finished runs are kept",
+        f"{remedy}name another folder (HF_EMMS_CACHE=/FOLDER, {use('save_model', ...)}); finished runs are kept",
     )
 
 
@@ -42,17 +47,20 @@ def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
     """Yield the folder for the states of an unfinished run: in the cache, where the next process finds them.
 
     Raises:
-        StorageError: the folder cannot be made.
+        StorageError: the folder cannot be made, or holds something else than files and folders.
     """
     if root is None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             yield Path(temporary) / "run"
         return
-    folder = root / "unfinished" / digest
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_below(root, "unfinished", digest)
+        for parent, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                with suppress(FileNotFoundError):  # another machine, which does not see the lock, has removed it
+                    check_kind(Path(parent, name), is_folder=name in folders)
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise storage_error(root / "unfinished" / digest, error) from error
     yield folder
 
 
@@ -71,6 +79,7 @@ def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: 
     path = root / "locks" / f"{digest}.lock"
     with ExitStack() as stack:
         try:
+            folder_below(root, "locks")
             stack.enter_context(locked(path, seconds, on_wait))
         except TimeoutError:
             raise
@@ -80,9 +89,12 @@ def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: 
 
 
 def seal(state: Path) -> None:
-    """Mark a state as whole, by the digests of its files."""
+    """Mark a state as whole, by the digests of its files; who may read one of them may read all."""
     unfinished = state / f"{_SEAL}.unfinished"
     unfinished.write_text(json.dumps(_digests(state)))
+    for path in state.rglob("*"):
+        if path.is_file():
+            set_mode(path, unfinished.stat().st_mode)
     unfinished.replace(state / _SEAL)
 
 

@@ -1,0 +1,61 @@
+"""What lies in place of a lock or a state is an error in words, at once; nothing outside the cache is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hf_emms.finetune.unfinished import StorageError, locked_run, unfinished_folder
+
+RUN = "a" * 64
+
+
+def lock(root: Path) -> None:
+    with locked_run(root, RUN, None, lambda: None):
+        pass
+
+
+def open_folder(root: Path) -> None:
+    with unfinished_folder(root, RUN):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "link to a file", "link to a folder", "dangling link"])
+@pytest.mark.parametrize(
+    ("use", "place", "expected"),
+    [
+        (lock, "locks", "folder"),
+        (lock, f"locks/{RUN}.lock", "file"),
+        (open_folder, "unfinished", "folder"),
+        (open_folder, f"unfinished/{RUN}", "folder"),
+        (open_folder, f"unfinished/{RUN}/first", None),
+        (open_folder, f"unfinished/{RUN}/first/checkpoint-1/trainer_state.json", None),
+    ],
+)
+def test_obstacles(tmp_path: Path, use: Callable[[Path], None], place: str, expected: str | None, kind: str) -> None:
+    root, outside = tmp_path / "cache", tmp_path / "outside"
+    (outside / "folder").mkdir(parents=True)
+    (outside / "file").touch()
+    before = sorted(outside.rglob("*"))
+    path = root / place
+    path.parent.mkdir(parents=True)
+    make: dict[str, Callable[[], None]] = {
+        "file": path.touch,
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "link to a file": lambda: path.symlink_to(outside / "file"),
+        "link to a folder": lambda: path.symlink_to(outside / "folder"),
+        "dangling link": lambda: path.symlink_to(outside / "new"),
+    }
+    make[kind]()
+    if kind == expected or (expected is None and kind in ("file", "folder")):
+        use(root)
+    else:
+        with pytest.raises(StorageError) as raised:
+            use(root)
+        assert raised.value.message.startswith(f"{path} cannot be written: {path.name} is no ")
+        assert str(raised.value.hint).startswith("remove it, or name another folder")
+    assert sorted(outside.rglob("*")) == before
