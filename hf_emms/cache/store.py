@@ -2,11 +2,13 @@
 
 An entry is a file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key and
 a checksum; a damaged entry, or an entry of another form than its reader expects, is removed and computed again.
+An entry that cannot be read is left alone, and links are not followed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -24,13 +26,15 @@ import msgspec
 
 from hf_emms.cache.key import Key, digest_of
 from hf_emms.errors import EmmsError
-from hf_emms.files import UNFINISHED, atomic_file
+from hf_emms.files import UNFINISHED, atomic_file, check_kind, folder_below, set_mode
 
 if TYPE_CHECKING:
     import numpy as np
 
-# What reading a file of any content, or making something of it, raises.
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
+# What making something of a file of any content raises.
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
+# The numbers of errors where a folder belongs to others, or is read-only.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LEFTOVER_SECONDS = 3600.0
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
 T = TypeVar("T")
@@ -66,7 +70,8 @@ class Cache:
 
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
         self.root = root  # made on first use; with None nothing is stored
-        self._on_problem = on_problem  # gets a sentence when an entry was damaged or could not be written
+        self._on_problem = on_problem  # gets a sentence about an entry that was damaged, not read or not written
+        self._refused: set[str] = set()  # actions that the rights of this user do not allow, as was reported
 
     @property
     def enabled(self) -> bool:
@@ -82,10 +87,10 @@ class Cache:
     def holds(self, key: Key) -> bool:
         """Return whether arrays are stored under a key, without reading them."""
         path = self._path(key, "safetensors")
-        return path is not None and _is_file(path)
+        return path is not None and not path.parent.is_symlink() and _is_file(path)
 
     def put(self, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store arrays by name under a key; a full or read-only disk is reported, not raised."""
+        """Store arrays by name under a key; problems of writing are reported, not raised."""
         self._store(self._path(key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
     def get_json(self, key: Key, made_of: Callable[[Any], T]) -> T | None:
@@ -117,9 +122,7 @@ class Cache:
         ]
         if not matching:
             raise EmmsError(f"the cache {self.root} holds nothing for {prefix!r}", "hf-emms cache ls")
-        for entry in matching:
-            entry.path.unlink(missing_ok=True)
-        return matching
+        return [entry for entry in matching if self._unlink(entry.path)]
 
     def clear(self) -> list[CacheEntry]:
         """Delete every entry and unfinished files of killed runs, no other file; return the entries."""
@@ -134,22 +137,21 @@ class Cache:
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):  # its writer finished, or another process removed it
                 if path.name.startswith(UNFINISHED) and now - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
+                    self._unlink(path)
         for entry in self.entries():
             too_old = older_than is not None and now - entry.used > older_than
             too_much = max_bytes is not None and size + entry.bytes > max_bytes
-            if too_old or too_much:
-                entry.path.unlink(missing_ok=True)
+            if (too_old or too_much) and self._unlink(entry.path):
                 removed.append(entry)
             else:
                 size += entry.bytes
         return removed
 
     def _files(self) -> list[Path]:
-        """Return the files in the folders of all kinds; links, pipes and devices are left out."""
+        """Return the files in the folders that may be listed; links, pipes and devices are left out."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
-        return [path for folder in folders for path in folder.iterdir() if _is_file(path)]
+        return [path for folder in folders if os.access(folder, os.R_OK) for path in folder.iterdir() if _is_file(path)]
 
     def _path(self, key: Key, suffix: str) -> Path | None:
         return self.root / key["kind"] / f"{digest_of(key)}.{suffix}" if self.root else None
@@ -160,35 +162,59 @@ class Cache:
         if path is None:
             return None
         try:
-            path.lstat()  # raises FileNotFoundError
-            if not _is_file(path):
-                raise ValueError("it is no file, but a link, a pipe or a device")
+            check_kind(path.parent, is_folder=True)
+            check_kind(path, is_folder=False)
+            path.open("rb").close()  # safetensors says of a file that may not be read that there is none
             value = read(path)
-            os.utime(path)
         except FileNotFoundError:
             return None
-        except (*_DAMAGE, SafetensorError) as error:
-            self._on_problem(f"the cache entry {path} is damaged ({_first_line(error)}); computing it again")
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as refused:
-                self._on_problem(f"the damaged cache entry {path} cannot be removed: {refused}")
+        except OSError as error:
+            self._report(error, "read", f"the cache entry {path} cannot be read ({_reason(error)}); computing it again")
             return None
+        except (*_DAMAGE, SafetensorError) as error:
+            self._on_problem(f"the cache entry {path} is damaged ({_reason(error)}); computing it again")
+            self._unlink(path)
+            return None
+        with contextlib.suppress(OSError):  # an entry of others
+            os.utime(path)
         return value
 
     def _store(self, path: Path | None, write: Callable[[Path], None]) -> None:
         from safetensors import SafetensorError
 
-        if path is None:
+        if path is None or self.root is None:
             return
         try:
+            folder_below(self.root, path.parent.name)
+            if path.is_symlink() or path.is_fifo():
+                path.unlink()  # they would be written through
             with atomic_file(path) as unfinished:
+                unfinished.touch()  # the errors of safetensors have no number
+                mode = unfinished.stat().st_mode
                 write(unfinished)
+                set_mode(unfinished, mode)
         except (OSError, SafetensorError) as error:
-            self._on_problem(
-                f"cannot write to the cache ({path}: {_first_line(error)}); this result is not cached. "
-                "HF_EMMS_CACHE names another folder"
-            )
+            problem = f"cannot write to the cache ({path}: {_reason(error)}); this result is not cached"
+            if _is_refusal(error):
+                problem = f"the cache is only read: {path.parent} is not writable ({_reason(error)})"
+            self._report(error, "write", f"{problem}. HF_EMMS_CACHE names another folder")
+
+    def _unlink(self, path: Path) -> bool:
+        """Delete a file, and return whether it is gone; why it cannot be deleted is reported."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._report(error, "remove", f"{path} cannot be removed ({_reason(error)})")
+            return False
+        return True
+
+    def _report(self, error: Exception, action: str, problem: str) -> None:
+        """Report a problem; of those that the rights of this user cause, only the first of an action."""
+        if _is_refusal(error):
+            if action in self._refused:
+                return
+            self._refused.add(action)
+        self._on_problem(problem)
 
 
 NO_CACHE = Cache(None)
@@ -207,8 +233,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _REFUSALS
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return (reason.splitlines() or [type(error).__name__])[0]
 
 
 def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import time
@@ -175,9 +176,17 @@ def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
     assert leftover.exists()
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
-def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
-    cache: Cache, problems: list[str], make: Callable[[Path], None]
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(path.parents[2] / "outside"),  # where nothing is
+        Path.mkdir,
+    ],
+)
+def test_what_is_in_the_place_of_an_entry_is_no_entry_and_gives_way_or_is_reported(
+    cache: Cache, problems: list[str], tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     cache.put(KEY, {"x": np.arange(3)})
     (entry,) = cache.entries()
@@ -185,9 +194,51 @@ def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
     make(entry.path)
     assert not cache.holds(KEY)
     assert cache.get(KEY, dict) is None
-    assert "it is no file" in problems[0]
+    assert "is no file, but" in problems[0]
     cache.put(KEY, {"x": np.arange(3)})
     assert cache.holds(KEY) == (make is not Path.mkdir)
+    assert list(tmp_path.iterdir()) == [cache.root]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.parent / "outside")])
+def test_nothing_is_written_through_what_is_in_the_place_of_an_entry(
+    cache: Cache, problems: list[str], make: Callable[[Path], None]
+) -> None:
+    """Not even where it was not looked for before."""
+    cache.put_json(KEY, 1)
+    (entry,) = cache.entries()
+    entry.path.unlink()
+    make(entry.path)
+    cache.put_json(KEY, 2)
+    assert [path.name for path in entry.path.parent.iterdir()] == [entry.path.name]
+    assert cache.get_json(KEY, int) == 2
+    assert problems == []
+
+
+def test_a_folder_of_the_cache_that_is_a_link_is_not_followed(
+    cache: Cache, problems: list[str], tmp_path: Path
+) -> None:
+    outside = Cache(tmp_path / "outside")
+    outside.put(KEY, {"x": np.arange(3)})
+    assert cache.root is not None
+    cache.root.mkdir()
+    (cache.root / "rows").symlink_to(tmp_path / "outside" / "rows")
+    assert not cache.holds(KEY)
+    assert cache.get(KEY, dict) is None
+    cache.put_json(KEY, 1)
+    assert len(problems) == 2
+    assert all("rows is no folder, but a link" in problem for problem in problems)
+    assert len(outside.entries()) == 1
+
+
+def test_an_entry_that_cannot_be_read_is_not_removed(cache: Cache, problems: list[str]) -> None:
+    def unreadable(stored: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    cache.put_json(KEY, 1)
+    assert cache.get_json(KEY, unreadable) is None
+    assert "cannot be read (Input/output error)" in problems[0]
+    assert cache.get_json(KEY, int) == 1
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RecursionError()])

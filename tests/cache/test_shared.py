@@ -1,0 +1,173 @@
+"""A cache that users share: of one who lets others read, and of a team whose group may write."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock  # noqa: F401 (other users may not be allowed to import it)
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hf_emms.cache import Cache
+from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, remove_state, seal, unfinished_folder
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
+
+ALICE, BOB, TEAM = 23_001, 23_002, 23_000
+ROWS, FEATURES = {"kind": "rows", "id": "org/model"}, {"kind": "features", "id": "org/model"}
+
+
+def as_user(user: int, work: Callable[[], Any], umask: int = 0o002) -> Any:
+    """What a function returns in a process of a user of the team."""
+    processes = multiprocessing.get_context("fork")
+    receiver, sender = processes.Pipe(duplex=False)
+
+    def run() -> None:
+        os.setgroups([TEAM])
+        os.setgid(user)
+        os.setuid(user)
+        os.umask(umask)
+        sender.send(work())
+
+    process = processes.Process(target=run)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    finally:
+        process.join()
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """The cache of a team, in a place that every user reaches."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    root = place / "cache"
+    root.mkdir()
+    os.chown(root, ALICE, TEAM)
+    root.chmod(0o2775)
+    Cache(place / "first").put(FEATURES, {"x": np.arange(3)})  # imports what other users may not be allowed to import
+    assert Cache(place / "first").get(FEATURES, dict) is not None
+    yield root
+    shutil.rmtree(place)
+
+
+def store(root: Path, value: int) -> list[str]:
+    """Store a row and features, and return the problems."""
+    problems: list[str] = []
+    cache = Cache(root, problems.append)
+    cache.put_json(ROWS, value)
+    cache.put(FEATURES, {"x": np.full(3, value)})
+    return problems
+
+
+def read(root: Path) -> tuple[Any, Any, list[str]]:
+    """Return the stored row and features, and the problems of reading them."""
+    problems: list[str] = []
+    cache = Cache(root, problems.append)
+    return cache.get_json(ROWS, int), cache.get(FEATURES, lambda arrays: arrays["x"].tolist()), problems
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_cache_of_another_user_is_read_and_said_once_to_be_not_writable(root: Path) -> None:
+    root.chmod(0o755)
+    assert as_user(ALICE, lambda: store(root, 7), umask=0o022) == []
+    stored = files(root)
+    assert len(stored) == 2
+    assert as_user(BOB, lambda: read(root)) == (7, [7, 7, 7], [])
+    (problem,) = as_user(BOB, lambda: store(root, 8))
+    assert "is not writable (Permission denied)" in problem
+    assert "HF_EMMS_CACHE" in problem
+    assert files(root) == stored
+
+
+def test_entries_that_may_not_be_read_are_left_alone_and_said_once(root: Path) -> None:
+    as_user(ALICE, lambda: store(root, 7))
+    stored = files(root)
+    for path in stored:
+        Path(path).chmod(0o600)
+    row, features, problems = as_user(BOB, lambda: read(root))
+    assert (row, features) == (None, None)
+    assert len(problems) == 1
+    assert "cannot be read (Permission denied)" in problems[0]
+    assert files(root) == stored
+    (root / "rows").chmod(0o700)
+    assert as_user(BOB, lambda: [entry.kind for entry in Cache(root).entries()]) == ["features"]
+
+
+def test_what_others_have_stored_is_never_reported_as_removed(root: Path) -> None:
+    root.chmod(0o755)
+    as_user(ALICE, lambda: store(root, 7), umask=0o022)
+
+    def clear() -> tuple[int, list[str]]:
+        problems: list[str] = []
+        cache = Cache(root, problems.append)
+        return len([*cache.clear(), *cache.remove("org/model")]), problems
+
+    removed, problems = as_user(BOB, clear)
+    assert removed == 0
+    assert len(problems) == 1
+    assert "cannot be removed (Permission denied)" in problems[0]
+    assert len(files(root)) == 2
+
+
+def test_a_team_reads_replaces_and_prunes_what_each_has_stored(root: Path) -> None:
+    assert as_user(ALICE, lambda: store(root, 7)) == []
+    assert as_user(BOB, lambda: read(root)) == (7, [7, 7, 7], [])
+    assert as_user(BOB, lambda: store(root, 8)) == []
+    assert as_user(ALICE, lambda: read(root)) == (8, [8, 8, 8], [])
+    for path in files(root):
+        os.utime(path, (0, 0))
+    as_user(ALICE, lambda: read(root))
+    used = [entry.used for entry in Cache(root).entries()]
+    assert min(used) > 0  # what one reads is not old for the others
+    assert as_user(ALICE, lambda: len(Cache(root).clear())) == 2
+    assert files(root) == {}
+
+
+def test_a_team_takes_the_locks_and_continues_the_runs_of_each_other(root: Path) -> None:
+    def begin() -> None:
+        with locked_run(root, "run", None, lambda: None), unfinished_folder(root, "run") as folder:
+            state = folder / "checkpoint-1"
+            state.mkdir()
+            (state / "trainer_state.json").write_text("{}")
+            save_file({"x": np.arange(3)}, state / "model.safetensors")
+            seal(state)
+
+    def go_on() -> str:
+        with locked_run(root, "run", time.time(), lambda: None), unfinished_folder(root, "run") as folder:
+            state = newest_state(folder)
+            assert state is not None
+            remove_state(state[0])
+            shutil.rmtree(folder)
+            return state[0].name
+
+    as_user(ALICE, begin)
+    assert as_user(BOB, go_on) == "checkpoint-1"
+    assert list((root / "unfinished").iterdir()) == []
+
+
+def test_a_lock_that_another_user_does_not_share_is_an_error_in_words(root: Path) -> None:
+    def lock() -> tuple[str, str | None]:
+        try:
+            with locked_run(root, "run", None, lambda: None):
+                return "locked", None
+        except StorageError as error:
+            return error.message, error.hint
+
+    assert as_user(ALICE, lock, umask=0o022)[0] == "locked"
+    message, hint = as_user(BOB, lock)
+    assert message == f"{root / 'locks' / 'run.lock'} cannot be written: Permission denied"
+    assert str(hint).startswith("name another folder")
