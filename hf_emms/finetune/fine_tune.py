@@ -33,7 +33,7 @@ from hf_emms.finetune.recipe import (
     max_rows,
     recipe_for,
 )
-from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
+from hf_emms.finetune.saving import ModelKeeper, check_place, check_push, evaluation_results, keeper_for, model_card
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -172,7 +172,7 @@ def check_settings(options: Options) -> None:
     """Refuse a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
     check_recipe(options.training)
     if options.save_model or options.push_to_hub:
-        keeper_for(options)
+        check_place(options.training)
         check_push(options.push_to_hub)
     if options.time_limit:
         parse_duration(options.time_limit)
@@ -190,14 +190,18 @@ def prepare(
     progress: Progress,
     *,
     seconds_per_parameter: float,
+    keeper: ModelKeeper | None = None,
 ) -> FineTuning:
-    """Return a shortlist of `options.confirm` checkpoints with the rows to train on; nothing is trained yet."""
+    """Return a shortlist of `options.confirm` checkpoints with the rows to train on; nothing is trained yet.
+
+    `keeper` is that of the options where it was made before, see `keeper_for`.
+    """
     from hf_emms.features.device import choose_device
 
-    keeper = keeper_for(options)
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, cache, source, max_rows=max_rows(options.training))
+    keeper = keeper or keeper_for(options, splits.revision)
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
             ranking.dataset,
@@ -490,12 +494,15 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
     job = TrainingJob(row.checkpoint, work.plan(row), row.parameters, work.recipe(row), best.learning_rate, best.seed)
-    if not keeper.has(work.digest(job)):
+    if not keeper.has(work.digest(job), best):
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
         anew = replace(work, deadline=None, options=replace(work.options, resume=False))
         for _, best in train_all(anew, [job]):
             if best.validation is None:
                 raise EmmsError(f"{job.name}: {best.error}", "run the same command again: what is finished is kept")
+            # What is reported from now on is what is saved, where the same training gives another result.
+            work.cache.put_json(work.key(job), msgspec.to_builtins(best))
+            work.progress.noted(f"{job.name}: {_in_words(work, best)}")
             keeper.keep(work.digest(job))
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
     head_of_ours = keeper.has_head_of_ours(work.digest(job))

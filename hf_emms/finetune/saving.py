@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
+import msgspec
 import yaml
 
 from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.errors import EmmsError, redacted, use
-from hf_emms.files import check_writable, write_atomic
+from hf_emms.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.unfinished import storage_error
+from hf_emms.finetune.unfinished import MODEL_SEAL, ModelSeal, file_digest, storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
@@ -28,8 +31,8 @@ from hf_emms.tasks import get_task, hub_tag
 
 # Folder for the models of finished runs, inside the requested one, where the best is left at the end.
 _UNFINISHED = ".unfinished"
-# File that marks such a model as whole, and file that names the run whose model a folder holds.
-_WHOLE, _SAVED = ".whole", ".hf-emms.json"
+# File that says what was saved in a folder.
+_SAVED = ".hf-emms.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
 # File that makes a dataset a benchmark, and folder of results: https://huggingface.co/docs/hub/eval-results
@@ -40,108 +43,184 @@ _PIPELINES = {
     "AutoModelForImageClassification": "image-classification",
 }
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
+Seal = TypeVar("Seal", bound=ModelSeal)
+
+
+class _Saved(ModelSeal, frozen=True, kw_only=True):
+    """What was saved in a folder: the model of a `run` for a `request`, and all names, the card's among them."""
+
+    request: str
+    run: str
+    names: tuple[str, ...]
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far in a folder, which holds nothing else, or files of the same request.
+    """Keeps the model of the best run so far in a folder, which holds nothing else, or what the same request saved.
 
     Raises:
-        EmmsError: the folder holds other files, is no folder or cannot be written.
+        EmmsError: the folder holds other files, or other ones than were saved; it is no folder or cannot be written.
     """
 
     def __init__(self, folder: Path, request: str) -> None:
         self.folder = folder
         self._runs, self._request = folder / _UNFINISHED, request
         self._scores: dict[str, float] = {}
-        other_place = use("save_model", "NEW_FOLDER")
-        try:
-            check_writable(folder)
-        except NotADirectoryError:
-            raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
-        except OSError as error:
-            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
-        saved = self._saved()
-        ours = {_UNFINISHED, _SAVED, *(saved["files"] if saved.get("request") == request else ())}
-        other = [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
-        if other:
-            raise EmmsError(f"the folder {folder} is not empty: it holds {other[0]}", other_place)
+        saved = self._saved
+        _check_folder(folder, saved)
+        for file, digest in saved.digests.items() if saved is not None else ():
+            if os.path.lexists(folder / file) and not _holds(folder / file, digest):
+                raise EmmsError(f"{folder / file} was changed after it was saved", use("save_model", "NEW_FOLDER"))
 
     def path(self, name: str) -> Path:
         """Return the folder for the model of a run."""
-        return self._runs / name
+        return self._runs / f"{name}-{self._request}"
 
     def has_head_of_ours(self, name: str) -> bool:
         """Return whether the model of a run has a head that transformers does not know."""
-        return (self.path(name) / HEAD_WEIGHTS).is_file()
+        seal = self._seal(name)
+        return seal is not None and HEAD_WEIGHTS in seal.digests
 
     def adapter_class(self, name: str) -> str | None:
         """Return the class of PEFT that opens the model of a run; None where that is no adapter."""
-        for folder in (self.path(name), self.folder):
-            if (folder / _ADAPTER_CONFIG).is_file():
-                config = json.loads((folder / _ADAPTER_CONFIG).read_text())
-                return _ADAPTER_CLASSES[config["task_type"]]
-        return None
+        seal = self._seal(name)
+        if seal is None or _ADAPTER_CONFIG not in seal.digests:
+            return None
+        return _ADAPTER_CLASSES[json.loads(self._place(name, seal, _ADAPTER_CONFIG).read_text())["task_type"]]
 
     def finished(self, name: str, run: TrainingRun) -> None:
         """Keep the model of a run if it has the best validation score of this call, and delete the others."""
-        if run.validation is None or not self.path(name).is_dir():
+        if run.validation is None or not self.has(name, run):
             return
         self._scores[name] = run.validation
         self.keep(max(self._scores, key=lambda other: (self._scores[other], other != name)))
 
     def keep(self, name: str) -> None:
-        """Keep the model of a run, and delete those of all other runs of this call, ties included."""
-        if self.path(name).is_dir():
-            (self.path(name) / _WHOLE).touch()
+        """Delete the models of all other runs of this call than a run, ties included."""
         for other in self._scores.keys() - {name}:
             shutil.rmtree(self.path(other), ignore_errors=True)
             del self._scores[other]
 
-    def has(self, name: str) -> bool:
-        """Return whether the model of a run is kept, or in its place already."""
-        return (self.path(name) / _WHOLE).is_file() or self._saved().get("run") == name
+    def has(self, name: str, run: TrainingRun) -> bool:
+        """Return whether the model with the result of a run is kept, or in its place already: whole and unchanged."""
+        seal = self._seal(name)
+        if seal is None or (seal.steps, seal.unfinished) != (run.steps, run.unfinished):
+            return False
+        return all(_holds(self._place(name, seal, file), digest) for file, digest in seal.digests.items())
 
     def finish(self, name: str, files: Mapping[str, str]) -> None:
-        """Move the model of a run into the folder, with other files, path → content.
+        """Move the model of a run into the folder, with other files, path → content; another model there is deleted.
 
         Raises:
-            EmmsError: the folder cannot be written, or holds the model of another run.
+            EmmsError: the folder cannot be written, or the model is not kept.
         """
-        saved = self._saved()
+        seal, saved, model = self._seal(name), self._saved, self.path(name)
+        if seal is None:
+            raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
         try:
-            if saved.get("run", name) != name:
-                raise EmmsError(f"{self.folder} holds the model of another run", use("save_model", "NEW_FOLDER"))
-            if self.path(name).is_dir():
+            if model.is_dir():
                 for file, content in files.items():
-                    write_atomic(self.path(name) / file, content)
-                names = sorted({path.name for path in self.path(name).iterdir()} - {_WHOLE})
-                names = sorted({*names, *saved.get("files", ())})
+                    write_atomic(model / file, content)
+                names = {PurePath(file).parts[0] for file in (*seal.digests, *files)}
+                if saved is not None and self._is_saved(name, seal):  # an earlier call was stopped below
+                    names |= {*saved.names}
+                elif saved is not None:
+                    _delete(path for path in self.folder.iterdir() if path.name in saved.names)
                 # From here on an interrupted call is finished by the next one.
-                saved = {"request": self._request, "run": name, "files": names}
-                write_atomic(self.folder / _SAVED, json.dumps(saved))
-                for path in sorted(self.path(name).iterdir()):
+                saved = _Saved(
+                    request=self._request,
+                    run=name,
+                    names=tuple(sorted(names)),
+                    steps=seal.steps,
+                    unfinished=seal.unfinished,
+                    digests=seal.digests,
+                )
+                write_atomic(self.folder / _SAVED, msgspec.json.encode(saved))
+                for path in sorted(path for path in model.iterdir() if path.name in names):
                     place = self.folder / path.name
-                    if path.name != _WHOLE:
-                        if place.is_dir():
-                            shutil.rmtree(place)
-                        path.rename(place)
-            elif "run" not in saved:
-                raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
+                    if place.is_dir():
+                        shutil.rmtree(place)
+                    path.rename(place)
             shutil.rmtree(self._runs, ignore_errors=True)
+            _delete(self.folder.glob(f"{UNFINISHED}*"))  # of calls that were killed
         except OSError as error:
             raise storage_error(self.folder, error) from error
 
-    def _saved(self) -> dict[str, Any]:
-        """Return the request, the run and the file names that were saved in the folder; empty if there are none."""
-        try:
-            saved = json.loads((self.folder / _SAVED).read_text())
-            return saved if isinstance(saved["files"], list) else {}
-        except (OSError, ValueError, LookupError, TypeError):
-            return {}
+    @property
+    def _saved(self) -> _Saved | None:
+        """What the folder holds of the same request."""
+        saved = _read(self.folder / _SAVED, _Saved)
+        return saved if saved is not None and saved.request == self._request else None
+
+    def _seal(self, name: str) -> ModelSeal | None:
+        """Return what is held of the model of a run; None if nothing is."""
+        saved = self._saved
+        in_place = saved if saved is not None and saved.run == name else None
+        return _read(self.path(name) / MODEL_SEAL, ModelSeal) or in_place
+
+    def _is_saved(self, name: str, seal: ModelSeal) -> bool:
+        """Return whether a model is what the folder holds, or will hold when all of its files are moved."""
+        saved = self._saved
+        return saved is not None and saved.run == name and saved.digests == seal.digests
+
+    def _place(self, name: str, seal: ModelSeal, file: str) -> Path:
+        """Return where a file of a model is."""
+        place = self.path(name) / file
+        return self.folder / file if not place.is_file() and self._is_saved(name, seal) else place
 
 
-def keeper_for(options: Options) -> ModelKeeper | None:
+def _read(path: Path, type: type[Seal]) -> Seal | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+
+
+def _holds(path: Path, digest: str) -> bool:
+    try:
+        return path.is_file() and file_digest(path) == digest
+    except (OSError, ValueError):
+        return False
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _check_folder(folder: Path, saved: _Saved | None) -> None:
+    """Refuse a folder that cannot be written, or holds other files than were saved in it."""
+    other_place = use("save_model", "NEW_FOLDER")
+    try:
+        check_writable(folder)
+    except NotADirectoryError:
+        raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
+    except OSError as error:
+        raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
+    ours = {_UNFINISHED, _SAVED, *(saved.names if saved is not None else ())}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in ours and not path.name.startswith(UNFINISHED):
+            raise EmmsError(f"the folder {folder} is not empty: it holds {path.name}", other_place)
+
+
+def check_place(options: TrainingOptions) -> None:
+    """Refuse a place for the best model, before its request is known, where it could never be saved.
+
+    Raises:
+        EmmsError: the folder holds files that no call has saved, is none or cannot be written.
+    """
+    folder = _folder(options)
+    if folder is not None:
+        with _uploads_first(options, folder):
+            _check_folder(folder, _read(folder / _SAVED, _Saved))
+
+
+def keeper_for(options: Options, revision: str) -> ModelKeeper | None:
     """Return the keeper of the best model, in the named folder, or in the cache until it is uploaded; else None.
+
+    The request whose model it keeps is told apart by all options, which are resolved, and the dataset's `revision`.
 
     Raises:
         EmmsError: the folder holds other files, is none or cannot be written.
@@ -149,9 +228,18 @@ def keeper_for(options: Options) -> ModelKeeper | None:
     folder = _folder(options.training)
     if folder is None:
         return None
-    changed = {name: str(value) for name, value in options.changed().items()}
+    # The rankings of other datasets are at another revision after each of them.
+    request = {name: str(value) for name, value in options.changed().items() if name != "results"}
+    digest = digest_of(cache_key("fine-tuned", str(folder), revision, request=request))
+    with _uploads_first(options.training, folder):
+        return ModelKeeper(folder, digest)
+
+
+@contextmanager
+def _uploads_first(options: TrainingOptions, folder: Path) -> Iterator[None]:
+    """Have the refusal of a folder in the cache say how the model that it holds is uploaded."""
     try:
-        return ModelKeeper(folder, digest_of(cache_key("fine-tuned", str(folder), settings=changed)))
+        yield
     except EmmsError as error:
         if options.save_model is not None or not folder.is_dir():
             raise
@@ -184,6 +272,8 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
         command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
     if options.save_model is None:
+        # The record goes last: a call that is killed here can be made again.
+        _delete(path for path in folder.iterdir() if path.name != _SAVED)
         shutil.rmtree(folder)
     on_note(f"uploaded: {url}")
 

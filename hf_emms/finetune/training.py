@@ -46,6 +46,7 @@ from hf_emms.finetune.unfinished import (
     newest_state,
     remove_state,
     seal,
+    seal_model,
     storage_error,
 )
 from hf_emms.formatting import format_bytes
@@ -247,7 +248,7 @@ class Training:
             outputs = _outputs(trainer, network, splits.validation)
             validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
             outputs = _outputs(trainer, network, splits.test)
-            save_error = self._save(network)
+            save_error = self._save(network, trainer.state.global_step, watch.unfinished)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
         for note in memory.notes:  # of this process, not of the result
             self._progress.noted(f"{job.name}: {note}")
@@ -273,7 +274,7 @@ class Training:
             raise save_error
         return run
 
-    def _save(self, network: Network) -> UnsavedModelError | None:
+    def _save(self, network: Network, steps: int, ended: str | None) -> UnsavedModelError | None:
         """Write the model, whole or not at all, and return the error where that fails, which costs no result."""
         if self._save_to is None:
             return None
@@ -283,6 +284,7 @@ class Training:
         try:
             adapter_of = self._job.plan if self._keep_adapter else None
             save_network(network, unfinished, self._splits.task.id, adapter_of)
+            seal_model(unfinished, steps, ended)
             unfinished.rename(self._save_to)
         except _UNWRITABLE as error:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Files of unfinished runs: states, of which only whole ones are used, and locks, so that one process trains a run."""
+"""Files of runs: states and models, of which only whole ones are used, and locks, so that one process trains a run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hf_emms.errors import EmmsError, use
 from hf_emms.files import check_kind, folder_below, locked, set_mode
 
@@ -21,6 +23,21 @@ _SEAL = "digest.json"
 _STATE = "trainer_state.json"
 # The numbers of errors of a full disk; those of safetensors and torch have none.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
+MODEL_SEAL = ".whole"
+
+
+class ModelSeal(msgspec.Struct, frozen=True, kw_only=True):
+    """What the folder of a model holds, written when the model was.
+
+    Attributes:
+        steps: how many the model was trained for.
+        unfinished: how far the training came where a time limit ended it, see `TrainingRun`.
+        digests: of the model's files, by path.
+    """
+
+    steps: int
+    unfinished: str | None
+    digests: dict[str, str]
 
 
 class StorageError(EmmsError):
@@ -98,6 +115,18 @@ def seal(state: Path) -> None:
     unfinished.replace(state / _SEAL)
 
 
+def seal_model(folder: Path, steps: int, unfinished: str | None) -> None:
+    """Write into the folder of a model what it holds, see `ModelSeal`."""
+    seal = ModelSeal(steps=steps, unfinished=unfinished, digests=_digests(folder))
+    (folder / MODEL_SEAL).write_bytes(msgspec.json.encode(seal))
+
+
+def file_digest(path: Path) -> str:
+    """Return the BLAKE2b digest of a file as hex digits; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
 def check_whole(state: Path) -> None:
     """Refuse a state that has been changed since it was sealed.
 
@@ -139,6 +168,5 @@ def _digests(state: Path) -> dict[str, str]:
     digests = {}
     for path in sorted(state.rglob("*")):
         if path.is_file() and path.name != _SEAL:
-            with path.open("rb") as file:
-                digests[path.relative_to(state).as_posix()] = hashlib.file_digest(file, "blake2b").hexdigest()
+            digests[path.relative_to(state).as_posix()] = file_digest(path)
     return digests

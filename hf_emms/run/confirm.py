@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
 from hf_emms.finetune.recipe import check_head
-from hf_emms.finetune.saving import push_best
+from hf_emms.finetune.saving import ModelKeeper, push_best
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
@@ -162,12 +162,14 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     return session
 
 
-def prepared(ranking: Ranking, session: Session) -> FineTuning:
+def prepared(ranking: Ranking, session: Session, keeper: ModelKeeper | None = None) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options, seconds = session.options, rate(session.options.device, get_task(ranking.task).input).seconds
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
-        return prepare(ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds)
+        return prepare(
+            ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds, keeper=keeper
+        )
 
 
 def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
@@ -184,6 +186,6 @@ class NotConfirmedError(EmmsError):
     ranking: Ranking
 
 
-def confirmed(ranking: Ranking, session: Session) -> Ranking:
+def confirmed(ranking: Ranking, session: Session, keeper: ModelKeeper | None = None) -> Ranking:
     """Return a ranking with its shortlist, of `TrainingOptions.confirm` checkpoints, fine-tuned."""
-    return fine_tune(prepared(ranking, session), session.train_all)
+    return fine_tune(prepared(ranking, session, keeper), session.train_all)

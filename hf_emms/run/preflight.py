@@ -19,6 +19,7 @@ from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, step_shape
 from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
+from hf_emms.finetune.saving import keeper_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
@@ -231,7 +232,11 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
 
 
 def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
-    yield from _problem_if_raises("fine-tuning", partial(check_settings, planned.options))
+    def check() -> None:
+        check_settings(planned.options)
+        keeper_for(planned.options, planned.sample.repo.revision)
+
+    yield from _problem_if_raises("fine-tuning", check)
     yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options.training))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
-from hf_emms.finetune.saving import push_best
+from hf_emms.finetune.saving import keeper_for, push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, with_role_columns
@@ -248,6 +248,7 @@ def rank_with(
     planned = plan(options, progress)
     if options.confirm is not None:
         check_head(planned.sample.task, options.training)  # before any checkpoint runs
+    keeper = keeper_for(planned.options, planned.sample.repo.revision)
     progress.expect(len(planned.candidates), "checkpoints")
     if trains(planned.options.scoring) and planned.to_run:
         progress.noted(f"short runs and features: {costs_in_words(*plan_costs(planned))}")
@@ -255,7 +256,7 @@ def rank_with(
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:
         try:
-            ranking = confirmed(ranking, planned.session)
+            ranking = confirmed(ranking, planned.session, keeper)
         except EmmsError as error:
             failure = NotConfirmedError("ranked, but not fine-tuned: " + error.problem, error.remedy)
             failure.ranking = ranking

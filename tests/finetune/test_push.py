@@ -12,9 +12,11 @@ from huggingface_hub import parse_eval_result_entries
 
 from hf_emms.ranking import Ranking
 from tests.finetune.make import colours, ranking, save
+from tests.finetune.test_response_scorer import rows
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.tiny_checkpoints import build
+from tests.helpers.tiny_writers import writer
 from tests.hub import Hub
 
 __all__ = ["cli", "home", "hub"]
@@ -129,3 +131,22 @@ def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it
     again = confirm(cli, file, "--push-to-hub", "ada/broken", token=token)
     assert again.code == 0
     assert "uploaded: " in again.err
+
+
+def test_the_best_writer_of_a_ranking_is_uploaded_by_the_same_command_after_a_failed_upload(
+    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
+) -> None:
+    """Its task has estimators of its own, which are not yet known when the place of the model is checked first."""
+    words: list[str | Path] = ["rank", "--dataset", save(rows(80), tmp_path / "data"), "-c", writer(tmp_path, "gpt2")]
+    words += ["--encoder", "demo", "--confirm", "1", "--epochs", "1", "--learning-rate", "0.01"]
+    hub.fail("POST /api/models/ada/writer/commit/*", 403)
+    done = cli.run(*words, "--push-to-hub", "ada/writer", token=token)
+    assert done.code == 1
+    assert "not on the Hub" in done.err
+    other = cli.run(*words, "--seeds", "2", "--push-to-hub", "ada/writer", token=token)
+    assert other.code == 1
+    assert "holds a model that was not uploaded yet" in other.err
+    again = cli.run(*words, "--push-to-hub", "ada/writer", token=token)
+    assert again.code == 0, again
+    assert "uploaded: " in again.err
+    assert "trained again" not in again.err

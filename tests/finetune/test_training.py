@@ -19,7 +19,7 @@ from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of,
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, Training, has_risen, remembered_interrupts, standard_error
-from hf_emms.finetune.unfinished import StorageError, newest_state
+from hf_emms.finetune.unfinished import StorageError, newest_state, seal_model
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
@@ -294,25 +294,58 @@ def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(lambda: Interrupted(Line()))
     keeper = ModelKeeper(tmp_path / "best", "request")
-    keeper.finished("run", TrainingRun(0.05, 0, validation=0.9))  # its result, which another call had stored
-    assert not keeper.has("run")
+    run = TrainingRun(0.05, 0, validation=0.9)  # its result, which another call had stored
+    keeper.finished("run", run)
+    assert not keeper.has("run", run)
+
+
+def write_model(folder: Path, weights: str, **others: str) -> None:
+    folder.mkdir(parents=True)
+    for name, content in {"model.safetensors": weights, **others}.items():
+        (folder / name).write_text(content)
+    seal_model(folder, 0, None)
 
 
 def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> None:
     """Also where the earlier run validated better, and whichever of both is stored first."""
     folder = tmp_path / "best"
     earlier = ModelKeeper(folder, "earlier")
-    for name, content in (("old", "old weights"), ("older", "older weights")):
-        earlier.path(name).mkdir(parents=True)
-        (earlier.path(name) / "model.safetensors").write_text(content)
+    for name in ("old", "older"):
+        write_model(earlier.path(name), f"{name} weights")
         earlier.finished(name, TrainingRun(0.05, 0, validation=0.99))  # and then it was killed
     keeper = ModelKeeper(folder, "new")
-    keeper.path("new").mkdir(parents=True)
-    (keeper.path("new") / "model.safetensors").write_text("new weights")
+    write_model(keeper.path("new"), "new weights")
     keeper.finished("new", TrainingRun(0.05, 0, validation=0.5))
     keeper.finish("new", {"README.md": "a card"})
     assert (folder / "model.safetensors").read_text() == "new weights"
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
+
+
+def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_the_former(tmp_path: Path) -> None:
+    folder, run = tmp_path / "best", TrainingRun(0.05, 0, validation=0.5)
+    keeper = ModelKeeper(folder, "request")
+    write_model(keeper.path("old"), "old weights", **{"adapter_config.json": '{"task_type": "CAUSAL_LM"}'})
+    assert keeper.adapter_class("old") == "AutoPeftModelForCausalLM"
+    keeper.finish("old", {"README.md": "a card", ".eval_results/data.yaml": "results"})
+    keeper = ModelKeeper(folder, "request")
+    assert keeper.has("old", run)
+    assert not keeper.has("old", TrainingRun(0.05, 0, validation=0.5, steps=1))
+    write_model(keeper.path("new"), "new weights")
+    assert keeper.adapter_class("new") is None
+    keeper.finish("new", {"README.md": "another card"})
+    (folder / ".writing-1").touch()  # of a process that was killed
+    keeper = ModelKeeper(folder, "request")
+    assert [keeper.has(name, run) for name in ("new", "old")] == [True, False]
+    keeper.finish("new", {"README.md": "another card"})
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
+
+
+def test_a_model_that_has_arrived_in_part_is_none(tmp_path: Path) -> None:
+    keeper, run = ModelKeeper(tmp_path / "best", "request"), TrainingRun(0.05, 0, validation=0.5)
+    write_model(keeper.path("run"), "weights", **{"config.json": "{}"})
+    assert keeper.has("run", run)
+    (keeper.path("run") / "config.json").unlink()
+    assert not keeper.has("run", run)
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
