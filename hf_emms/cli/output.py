@@ -221,6 +221,29 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
 
 
+def add_ranking(ranking: Ranking, path: Path, before: Ranking | None = None) -> Path:
+    """Write a ranking as `write_ranking` does, but together with what others have added to the file; return the file.
+
+    A .json or .parquet file that holds another ranking stays: the ranking is then written beside it, which is said.
+    `before` is the ranking of the file when the work began.
+    """
+    from hf_emms.ranking import Ranking
+    from hf_emms.ranking.files import add_to_file
+
+    if output_format(path) not in ("json", "parquet"):
+        write_ranking(ranking, path)
+        return path
+    # As files have them, without access tokens.
+    ranking, *earlier = (Ranking.from_json(rendered(each, "json")) for each in (ranking, before) if each is not None)
+    try:
+        file = add_to_file(ranking, path, write_ranking, *earlier)
+    except OSError as error:
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+    if file != path:
+        out.error(f"{path} holds something else (another dataset, revision, task or setting) and stays: see {file}")
+    return file
+
+
 def check_output(path: Path, inputs: Iterable[str]) -> None:
     """Raise an EmmsError before the work where --output cannot be written, or is or lies in an input.
 

@@ -22,6 +22,7 @@ from hf_emms.cli.option_flags import (
 )
 from hf_emms.cli.output import (
     FORMATS,
+    add_ranking,
     cached_file,
     check_output,
     format_option,
@@ -83,8 +84,8 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
     if dry_run:
         _print_dry_run(options, job)
         return
-    ranking = _ranked(options, job, results_repo, target)
-    path, problem = _saved(ranking, target, cache=options.cache)
+    ranking, kept = _ranked(options, job, results_repo, target)
+    path, problem = _saved(ranking, target, options, kept)
     if out.quiet:
         out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
     else:
@@ -106,7 +107,10 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
-def _ranked(options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None) -> Ranking:
+def _ranked(
+    options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None
+) -> tuple[Ranking, Ranking | None]:
+    """Return the ranking, and what was kept of it before its best checkpoints were fine-tuned."""
     from hf_emms import hub
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
@@ -116,24 +120,35 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None,
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
 
+    kept: Ranking | None = None
+
     def keep(ranking: Ranking) -> None:
+        nonlocal kept
         if options.confirm is not None:  # fine-tuning takes long, and may be interrupted
-            path, problem = _saved(ranking, target, cache=options.cache)
+            kept = ranking
+            path, problem = _saved(ranking, target, options)
             out.message(to_text(ranking))
             out.message(summary(ranking, path))
             if problem is not None:
                 raise problem
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        return rank_with(options, progress, job, on_ranking=keep)
+        return rank_with(options, progress, job, on_ranking=keep), kept
 
 
-def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
-    """Write a ranking to --output, else to the cache; return the file, and why --output could not be written."""
+def _saved(
+    ranking: Ranking, target: Path | None, options: Options, before: Ranking | None = None
+) -> tuple[Path | None, EmmsError | None]:
+    """Write a ranking to --output, else to the cache; return the file, and why --output could not be written.
+
+    With --confirm, what others have added to the file since it held `before` stays.
+    """
     problem = None
-    for path in (target, cached_file(ranking) if cache else None):
+    for path in (target, cached_file(ranking) if options.cache else None):
         if path is not None:
             try:
+                if options.confirm is not None:
+                    return add_ranking(ranking, path, before), problem
                 write_ranking(ranking, path)
             except EmmsError as error:
                 problem = error if path is target else problem
@@ -299,8 +314,8 @@ def _planned(candidate: Candidate, costs: Mapping[Repo, Cost]) -> tuple[Any, ...
 def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
     """Fine-tune the best checkpoints of a ranking, and report what that measures.
 
-    The results are added to the ranking's file. Finished runs are kept: the same command continues where it was
-    interrupted.
+    The results are added to the ranking's file, and to what others have added meanwhile. Finished runs are kept: the
+    same command continues where it was interrupted.
     """
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.finetune.fine_tune import forecast
@@ -310,7 +325,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
-    ranking = Ranking.load(file)
+    ranking = before = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         session = start_session(ranking, options, progress)
@@ -321,7 +336,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
         out.message("\n".join([*planned.notes, forecast(planned)]))
         return
-    write_ranking(ranking, target)
+    target = add_ranking(ranking, target, before)
     if ranking.best is None:
         raise EmmsError("the ranking has no checkpoint with a score")
     if out.quiet:

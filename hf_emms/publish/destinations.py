@@ -14,12 +14,11 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.files import check_writable, locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.files import LOCK
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
 # The Hub takes some hundred commits an hour from a user.
 COMMIT_SECONDS = 60.0
-# In a folder of rankings.
-_LOCK = ".lock"
 # Set in the environment of a job.
 IN_JOB = "HF_EMMS_JOB"
 
@@ -74,12 +73,12 @@ class ResultsFolder:
     def add(self, ranking: Ranking) -> Ranking:
         """Write a ranking, merged with the ranking at its path, and return the merged ranking.
 
-        Other processes and threads that add to the folder wait meanwhile.
+        Other processes and threads that add to the file wait meanwhile.
         """
         path = path_of(ranking)
         file = self._file(path)
         try:
-            with locked(self._folder / _LOCK):
+            with locked(file.with_name(LOCK)):
                 whole = merged(self.ranking_at(path), ranking)
                 write_atomic(file, whole.to_json())
         except OSError as error:

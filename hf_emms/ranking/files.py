@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.files import atomic_file
+from hf_emms.files import atomic_file, locked
 from hf_emms.ranking.columns import flat_records
+from hf_emms.ranking.merge import with_changes
 from hf_emms.ranking.records import SCHEMA_VERSION, RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
 
+# Of a folder: held while the file of a ranking in it is read, merged and replaced.
+LOCK = ".hf-emms.lock"
 _PARQUET_KEY = b"hf_emms.ranking.records"
 _WRITES_JSON = "hf-emms rank … --format json writes one"
 
@@ -71,6 +75,48 @@ def from_parquet(path: Path, kind: type[R]) -> R:
             f"{path.name} is Parquet, but hf_emms has not written it", "hf-emms rank … --output ranking.parquet"
         )
     return from_json(metadata[_PARQUET_KEY], kind)
+
+
+def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], before: R | None = None) -> Path:
+    """Write a ranking to a .json or .parquet file together with what others wrote there, and return the file.
+
+    Others that add to a file of the folder wait meanwhile. A file that holds another ranking (see `with_changes`), or
+    anything else, stays: the ranking is then in ``NAME-2.json`` beside it, or in the first of ``NAME-3.json``, … that
+    is free or its own.
+
+    Args:
+        ranking: what is added.
+        path: of the file.
+        write: writes a ranking to a path.
+        before: what the file held when the work on `ranking` began, where that is known.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    real = Path(os.path.realpath(path))
+    with locked(real.with_name(LOCK)):
+        file, place = path, 1
+        while (whole := _added(ranking, file, before)) is None:
+            place += 1
+            file = real.with_stem(f"{real.stem}-{place}")
+        write(whole, file)
+    return file
+
+
+def _added(ranking: R, file: Path, before: R | None) -> R | None:
+    """Return the ranking with what others have written to a file; None where the file has to stay as it is."""
+    if not file.is_file() or not file.stat().st_size:
+        return ranking
+    try:
+        kind = type(ranking)
+        is_parquet = file.suffix.lower() == ".parquet"
+        current = from_parquet(file, kind) if is_parquet else from_json(file.read_bytes(), kind)
+    except (OSError, EmmsError):
+        return None
+    # Compared as JSON, in which lists and tuples are the same.
+    if before is not None and to_json(current) == to_json(before):
+        return ranking
+    return with_changes(current, before, ranking)
 
 
 def problems(ranking: RankingData) -> Iterator[str]:

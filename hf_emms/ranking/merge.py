@@ -102,6 +102,29 @@ def merged(old: R | None, new: R) -> R:
     return old if _results(whole) == _results(old) else whole
 
 
+def with_changes(current: R, before: R | None, after: R) -> R | None:
+    """Return `current` with the rows and fine-tuned scores that `after` has and `before` has not.
+
+    None where both cannot be in one ranking: they are of another dataset, revision, task or other settings, or the
+    fine-tuned checkpoints are at other revisions. Where both have fine-tuned a checkpoint, `after` counts.
+    """
+    # Datasets in memory have no revision: nothing tells whether they are the same.
+    if not current.dataset_revision or path_of(current) != path_of(after):
+        return None
+    earlier = {row.checkpoint: row.fine_tuned for row in before.rows} if before is not None else {}
+    measured = {row.checkpoint: row for row in after.rows if row.fine_tuned not in (None, earlier.get(row.checkpoint))}
+    theirs = {row.checkpoint: row for row in current.rows if row.fine_tuned is not None}
+    whole = merged(current, after)
+    revisions = {row.checkpoint: row.revision for row in whole.rows}
+    if any(row.revision != revisions[row.checkpoint] for row in (*theirs.values(), *measured.values())):
+        return None
+    fine_tuned = {name: row.fine_tuned for name, row in (theirs | measured).items()}
+    rows = tuple(
+        msgspec.structs.replace(row, fine_tuned=fine_tuned.get(row.checkpoint, row.fine_tuned)) for row in whole.rows
+    )
+    return msgspec.structs.replace(whole, rows=rows)
+
+
 def _slug(text: str) -> str:
     """Return a text as a part of a path that every file system takes."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"

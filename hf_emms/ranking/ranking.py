@@ -98,8 +98,14 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         check_type("text", text, str, bytes)
         return files.from_json(text, cls)
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the whole ranking to a .json or .parquet file, which `load` reads without loss.
+    def save(self, path: str | PathLike[str], *, merge: bool = False) -> Path:
+        """Write the whole ranking to a .json or .parquet file, which `load` reads without loss; return the file.
+
+        Args:
+            path: of the file.
+            merge: keep what the file holds: rows and fine-tuned scores are added to the same ranking, whoever else adds
+                to it meanwhile. Where the file holds another ranking (another dataset, revision, task or setting),
+                it stays, and the file that is returned lies beside it.
 
         Raises:
             EmmsError: another suffix.
@@ -107,6 +113,8 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """
         check_type("path", path, str, PathLike)
         path = Path(path)
+        if merge and path.suffix in (".json", ".parquet"):
+            return files.add_to_file(self, path, type(self).save)
         if path.suffix == ".json":
             write_atomic(path, self.to_json())
         elif path.suffix == ".parquet":

@@ -8,13 +8,15 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import datasets
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -28,13 +30,14 @@ from hf_emms.data import open_dataset
 from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import load_splits
-from hf_emms.ranking import Row, TrainingRun
+from hf_emms.ranking import Row, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
 from hf_emms.run.confirm import options_for
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
+from tests.helpers.cli import program
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
@@ -497,3 +500,65 @@ def test_rank_confirms_what_it_ranked(root: Path, folder: str, tmp_path: Path, e
     first, second = Ranking.from_json((tmp_path / "ranking.json").read_text()).rows
     assert first.fine_tuned.value is not None
     assert (second.fine_tuned is not None) == (second.rank == first.rank)
+
+
+def interrupted_by(work: Callable[[], None], *words: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command that fine-tunes; it stands still from its first fine-tuning on while something else is done."""
+    process = subprocess.Popen(program(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    told = ""
+    for line in process.stderr:
+        starts = line.startswith("fine-tuning ") and "fine-tuning " not in told
+        told += line
+        if starts:
+            process.send_signal(signal.SIGSTOP)
+            try:
+                work()
+            finally:
+                process.send_signal(signal.SIGCONT)
+    return subprocess.CompletedProcess(words, process.wait(), "", told)
+
+
+def test_confirmations_of_one_file_at_once_lose_nothing_of_each_other(
+    ranked_images: Ranking, tmp_path: Path, emms_cache: Path
+) -> None:
+    file = ranked_images.save(tmp_path / "ranking.json")
+    words = ["confirm", "--ranking", str(file), "--learning-rate", "0.01"]
+
+    def others() -> None:
+        done = CliRunner().invoke(app, [*words, "--top", "2", "--epochs", "1"])
+        assert done.exit_code == 0, done.output
+        new = Row("org/new", "a" * 40, scores={"emms": ranked_images.rows[0].scores["emms"]})
+        ranking = msgspec.structs.replace(
+            ranked_images, created="2026-12-01T00:00:00+00:00", rows=ranked([new], "emms")
+        )
+        assert ranking.save(file, merge=True) == file
+
+    done = interrupted_by(others, *words, "--top", "1", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    whole = Ranking.load(file)
+    assert len(whole) == len(ranked_images) + 1
+    epochs = {row.checkpoint: row.fine_tuned and row.fine_tuned.recipe["epochs"] for row in whole}
+    first, second, third = (row.checkpoint for row in ranked_images.rows)
+    assert epochs == {first: 2, second: 1, third: None, "org/new": None}
+    assert {path.name for path in tmp_path.glob("*.json")} == {"ranking.json"}
+
+
+@pytest.mark.parametrize("command", ["confirm", "rank"])
+def test_another_ranking_that_came_meanwhile_stays_and_the_results_lie_beside_it(
+    ranked_images: Ranking, root: Path, folder: str, tmp_path: Path, emms_cache: Path, command: str
+) -> None:
+    file, other = tmp_path / "ranking.json", example()
+    words: list[object] = ["--learning-rate", "0.01", "--epochs", "1"]
+    if command == "confirm":
+        words += ["--ranking", ranked_images.save(file), "--top", "1"]
+    else:
+        words += ["--dataset", folder, "-c", build(root, "resnet"), "-e", "demo", "--estimator", "emms", "-o", file]
+        words += ["--confirm", "1"]
+    done = interrupted_by(lambda: file.write_text(other.to_json()), command, *words)
+    assert done.returncode == 0, done.stderr
+    assert Ranking.load(file) == other
+    beside = tmp_path / "ranking-2.json"
+    assert Ranking.load(beside).best.fine_tuned.recipe["epochs"] == 1
+    assert f"{file} holds something else" in done.stderr
+    assert f"Results: {beside}" in done.stderr

@@ -1,0 +1,79 @@
+"""A ranking is added to its file: what others wrote there stays."""
+
+from __future__ import annotations
+
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hf_emms.ranking import FineTuned, Ranking, ranked
+from tests.helpers.rankings import example
+
+
+def confirmed(*checkpoints: str, value: float = 0.9, **changes: object) -> Ranking:
+    ranking = example(**changes)
+    results = dict.fromkeys(checkpoints, FineTuned("accuracy", value, validation=value))
+    rows = [msgspec.structs.replace(row, fine_tuned=results.get(row.checkpoint)) for row in ranking.rows]
+    return msgspec.structs.replace(ranking, rows=ranked(rows, "emms"))
+
+
+def values(file: Path) -> dict[str, float | None]:
+    return {row.checkpoint: row.fine_tuned.value for row in Ranking.load(file) if row.fine_tuned is not None}
+
+
+@pytest.mark.parametrize("suffix", ["json", "parquet"])
+def test_writers_at_once_lose_nothing_of_each_other(tmp_path: Path, suffix: str) -> None:
+    file, names = tmp_path / f"ranking.{suffix}", ("org/best", "org/worse", "org/close")
+    with ThreadPool(3) as pool:
+        assert pool.map(lambda name: confirmed(name).save(file, merge=True), names * 3) == [file] * 9
+    assert values(file) == dict.fromkeys(names, 0.9)
+
+
+def test_the_last_fine_tuning_of_a_checkpoint_counts_and_a_newer_ranking_keeps_it(tmp_path: Path) -> None:
+    file = confirmed("org/best", "org/close").save(tmp_path / "ranking.json", merge=True)
+    example(created="2026-12-01T00:00:00+00:00").save(file, merge=True)
+    confirmed("org/close", value=0.5).save(file, merge=True)
+    assert values(file) == {"org/best": 0.9, "org/close": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset_id": "org/other"},
+        {"dataset_revision": "f" * 40},
+        {"task": "text-classification"},
+        {"seed": 7},
+        {"rows": tuple(msgspec.structs.replace(row, revision="f" * 40) for row in confirmed("org/best").rows)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_ranking_stays_and_the_same_name_beside_it_is_used_again(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    file, beside = tmp_path / "ranking.json", tmp_path / "ranking-2.json"
+    other = example(**change)
+    other.save(file)
+    assert confirmed("org/best").save(file, merge=True) == beside
+    assert confirmed("org/worse").save(file, merge=True) == beside
+    assert Ranking.load(file) == other
+    assert values(beside) == {"org/best": 0.9, "org/worse": 0.9}
+
+
+def test_datasets_in_memory_cannot_be_told_apart(tmp_path: Path) -> None:
+    ranking = example(dataset="in-memory dataset", dataset_id="in-memory dataset", dataset_revision="")
+    files = [ranking.save(tmp_path / "ranking.json", merge=True).name for _ in range(2)]
+    assert files == ["ranking.json", "ranking-2.json"]
+
+
+def test_a_file_that_is_no_ranking_stays_and_an_empty_or_linked_one_is_filled(tmp_path: Path) -> None:
+    notes, empty, linked = (tmp_path / f"{name}.json" for name in ("notes", "empty", "linked"))
+    notes.write_text("my notes")
+    empty.touch()
+    linked.symlink_to(tmp_path / "target.json")
+    for file, written in ((notes, tmp_path / "notes-2.json"), (empty, empty), (linked, linked)):
+        assert example().save(file, merge=True) == written
+        assert Ranking.load(written) == example()
+    assert notes.read_text() == "my notes"
+    assert linked.is_symlink()
