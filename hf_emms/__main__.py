@@ -1,14 +1,18 @@
 """``python -m hf_emms`` is the command ``hf-emms``."""
 
+import os
 import signal
 import sys
 from typing import Any
 
-from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions
+from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions, system_error
 
 
 def main() -> None:
-    """Import and run the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early."""
+    """Import and run the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early.
+
+    The second Ctrl-C ends the process at once.
+    """
     try:
         signal.signal(signal.SIGTERM, _stop)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background
@@ -17,15 +21,34 @@ def main() -> None:
 
         main()
     except (KeyboardInterrupt, Exception) as stop:
-        if not (interruptions or isinstance(stop, KeyboardInterrupt)):
+        if interruptions or isinstance(stop, KeyboardInterrupt):
+            print(STOPPED, file=sys.stderr)
+            sys.exit(exit_code(stop))
+        if not isinstance(stop, (OSError, MemoryError)):
             raise
-        print(STOPPED, file=sys.stderr)
-        sys.exit(exit_code(stop))
+        print(system_error(stop), file=sys.stderr)
+        sys.exit(1)
+    finally:
+        # Everything is said; an exception in what the interpreter still does would be printed as ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, _leave)
 
 
 def _stop(number: int, frame: Any) -> None:
-    interruptions.append(KeyboardInterrupt(TERMINATED) if number == signal.SIGTERM else KeyboardInterrupt())
-    raise interruptions[-1]
+    if interruptions:
+        os.write(2, f"{STOPPED}\n".encode())
+        _leave(number, frame)
+    interruptions.append(_interrupt(number))
+    raise interruptions[0]
+
+
+def _leave(number: int, frame: Any) -> None:
+    os._exit(exit_code(_interrupt(number)))
+
+
+def _interrupt(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt(TERMINATED) if number == signal.SIGTERM else KeyboardInterrupt()
 
 
 if __name__ == "__main__":

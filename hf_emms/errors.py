@@ -227,6 +227,11 @@ def one_line(error: BaseException) -> str:
     return str(_line(error))
 
 
+def system_error(error: OSError | MemoryError) -> str:
+    """Return the line that a command ends with where the system refuses it files, memory or processes."""
+    return f"Error: {printable(redacted(one_line(error)))} (hf-emms --debug … shows where; ulimit -a shows the limits)"
+
+
 def _line(error: BaseException) -> Text:
     if isinstance(error, EmmsError):
         texts = [error.problem, error.remedy] if error.remedy else [error.problem]

@@ -23,7 +23,7 @@ from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted, speaking
+from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted, speaking, system_error
 
 __all__ = ["app", "main"]
 
@@ -87,6 +87,9 @@ def _report(error: Exception) -> int:
         error.show(usage)
         out.error(usage.getvalue().removesuffix("\n"))
         return error.exit_code
+    if isinstance(error, (OSError, MemoryError)) and not out.debug:
+        out.error(system_error(error))
+        return 1
     is_expected = isinstance(error, EmmsError)
     if out.debug or not is_expected:
         out.error("".join(traceback.format_exception(error)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_emms.errors import STOPPED
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import Cli, cli, program
 
@@ -142,6 +143,57 @@ program.main()
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().endswith("run the same command again to continue.")
     assert done.returncode == 130
+
+
+@pytest.mark.parametrize("again", ["as it unwinds", "at its end"])
+def test_a_second_interruption_ends_the_command_without_another_word(emms_cache: Path, again: str) -> None:
+    code = """
+import atexit, os, signal, sys
+import hf_emms.__main__ as program, hf_emms.cli as cli
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+class Closing:
+    def __del__(self):
+        interrupt()
+def command(**given):
+    if sys.argv[1] == "at its end":
+        atexit.register(interrupt)
+        interrupt()
+    try:
+        interrupt()
+    finally:
+        closing = Closing()
+        del closing
+cli.app.main = command
+program.main()
+"""
+    line = [sys.executable, "-c", code, again]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines() == [STOPPED]
+    assert done.returncode == 130
+
+
+@pytest.mark.parametrize("place", ["command", "import"])
+def test_what_the_system_refuses_is_said_in_a_line(emms_cache: Path, place: str) -> None:
+    # Files cannot be opened any more from the command's start on, or while it is imported.
+    code = """
+import resource, sys
+import hf_emms.__main__ as program
+def limit():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+if sys.argv.pop(1) == "import":
+    limit()
+else:
+    import hf_emms.cli as cli
+    main = cli.app.main
+    cli.app.main = lambda **given: (limit(), main(**given))
+program.main()
+"""
+    line = [sys.executable, "-c", code, place, *RANK.split()]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Too many open files" in done.stderr
 
 
 @pytest.mark.parametrize(
