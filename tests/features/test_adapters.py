@@ -66,3 +66,18 @@ def test_an_adapter_whose_base_is_nowhere_names_it(zoo: Path, tmp_path: Path) ->
         (folder / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": base}))
         with pytest.raises(EmmsError, match=message):
             load_repo(repo_of(folder), "text")
+
+
+def test_an_adapter_names_no_module_that_is_imported(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_adapter(build(zoo, "bert"), tmp_path / "lora", "FEATURE_EXTRACTION", transformers.BertModel)
+    ran = tmp_path / "ran"
+    (tmp_path / "stowaway.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    named = {"megatron_config": {"tensor_model_parallel_size": 1}, "megatron_core": "stowaway"}
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, **named}))
+    with pytest.raises(EmmsError, match="megatron_core"):
+        load(folder, "text")
+    assert not ran.exists()
