@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from hf_emms.cache import NO_CACHE, Cache, cache_key, digest_of
+from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, fetch, listing
+from hf_emms.hub import (
+    IGNORED_FILES,
+    NoMatchingFileError,
+    Repo,
+    RepoFile,
+    download_command,
+    fetch,
+    fetch_again,
+    listing,
+    replacement_hint,
+)
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 # Names of weights: the name of a single file, of the index of several files, and of those files.
@@ -57,8 +65,8 @@ _OTHER_LAYOUTS = {
 }
 _LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
-_checked: set[str] = set()  # digests of the files that this process has checked
-_SHA256 = re.compile("[0-9a-f]{64}")
+_READ_BY_TRANSFORMERS = ("*config.json", "*token*.json", "vocab.json")
+_UNREADABLE = (ValueError, OSError, RecursionError)
 _LOG = logging.getLogger(__name__)
 
 
@@ -72,13 +80,39 @@ class Weights:
 
 
 def read_json(repo: Repo, path: Path) -> Any:
-    """Return the content of a JSON file of a repository; an EmmsError if it is missing or not JSON."""
+    """Return the content of a JSON file of a repository, which is downloaded again once where it cannot be read.
+
+    Raises:
+        EmmsError: it is missing or not JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path)
     except FileNotFoundError:
         raise EmmsError(f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", _refetch_hint(repo, path)) from None
+    except _UNREADABLE as error:
+        reason = error
+    try:
+        fetch_again(repo, path)
+        return _parsed(path)
+    except _UNREADABLE as error:
+        reason = error
+    except EmmsError as error:
+        _LOG.debug("%s of %s cannot be downloaded again: %s", path.name, repo.id, error)
+    raise EmmsError(f"{path.name} of {repo.id} cannot be read: {reason}", replacement_hint(repo, path))
+
+
+def unreadable_json(repo: Repo, folder: Path) -> EmmsError | None:
+    """Return the error of the first JSON file that transformers reads and that is not JSON; None where all are."""
+    for path in sorted(path for pattern in _READ_BY_TRANSFORMERS for path in folder.glob(pattern)):
+        try:
+            read_json(repo, path)
+        except EmmsError as error:
+            return error
+    return None
+
+
+def _parsed(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
@@ -150,35 +184,27 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
         )
 
 
-def _refetch_hint(repo: Repo, path: Path, prefix: str = "") -> str:
-    if repo.folder is not None:
-        return f"write it again: {path}"
-    return f"hf download {repo.id} {prefix}{path.name} --revision {repo.revision} --force-download"
-
-
 def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], cache: Cache) -> Path | None:
     """Download and check the weights of a format, and return their folder; None where there are none."""
     single, index, _ = names
     prefix = f"{subfolder}/" if subfolder else ""
-    folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
+    folder = fetch(repo, [prefix + single, prefix + index], cache) / subfolder
     if (folder / single).is_file():
         files = [single]
     elif (folder / index).is_file():
         files = _shard_names(repo, folder / index)
-        fetch(repo, [prefix + name for name in files])
+        fetch(repo, [prefix + name for name in files], cache)
     else:
         return None
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise EmmsError(
             f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(files), 'weight file')})",
-            _refetch_hint(repo, folder / missing[0], prefix),
+            f"write it again: {folder / missing[0]}" if repo.folder else download_command(repo, prefix + missing[0]),
         )
     for name in files:
-        hint = _refetch_hint(repo, folder / name, prefix)
         if name.endswith(".safetensors"):
-            _check_header(repo, folder / name, hint)
-        _check_content(repo, folder / name, hint, cache)
+            _check_header(repo, folder / name)
     return folder
 
 
@@ -188,7 +214,7 @@ def _shard_names(repo: Repo, index: Path) -> list[str]:
     except (KeyError, TypeError, AttributeError):
         names = []
     if not names or not all(isinstance(name, str) for name in names):
-        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", _refetch_hint(repo, index))
+        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", replacement_hint(repo, index))
     outside = [name for name in names if Path(name).name != name or "\\" in name]
     if outside:
         raise EmmsError(
@@ -198,7 +224,7 @@ def _shard_names(repo: Repo, index: Path) -> list[str]:
     return names
 
 
-def _check_header(repo: Repo, path: Path, hint: str) -> None:
+def _check_header(repo: Repo, path: Path) -> None:
     """Raise an EmmsError unless a safetensors file is as long as its header says."""
     from safetensors import SafetensorError, safe_open
 
@@ -207,26 +233,8 @@ def _check_header(repo: Repo, path: Path, hint: str) -> None:
             pass
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
-        raise EmmsError(f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", hint) from None
-
-
-def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
-    """Raise an EmmsError unless a file has the SHA-256 that names it in the Hub's cache; checked until it changes."""
-    blob = path.resolve()
-    if repo.folder is not None or not _SHA256.fullmatch(blob.name):
-        return
-    status = blob.stat()
-    key = cache_key("checked", repo.id, blob=blob.name, size=status.st_size, modified=status.st_mtime_ns)
-    checked = digest_of(key)
-    if checked in _checked or cache.get_json(key, bool):
-        return
-    with blob.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != blob.name:
-        expected = f"its SHA-256 begins with {digest[:12]}, that of the Hub's file with {blob.name[:12]}"
-        raise EmmsError(f"{path.name} of {repo.id} is damaged: {expected}", hint)
-    _checked.add(checked)
-    cache.put_json(key, True)
+        what = f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})"
+        raise EmmsError(what, replacement_hint(repo, path)) from None
 
 
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:

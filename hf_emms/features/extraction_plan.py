@@ -18,7 +18,7 @@ import msgspec
 from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
-from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
+from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import RunOptions
 from hf_emms.registry import installed_version, installed_versions
@@ -146,8 +146,8 @@ def plan_extraction(
     base = adapter_base(repo, folder)
     if base is not None:
         folder = fetch_descriptions(base, code=trust_remote_code)
-    settings, notes = _sentence_transformers(repo, folder) if kind.sentence_settings else ({}, [])
-    config = _read_config(repo, folder / settings.get("subfolder", ""))
+    settings, notes = _sentence_transformers(base or repo, folder) if kind.sentence_settings else ({}, [])
+    config = _read_config(base or repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     model_type = config["model_type"]
     if config.get("auto_map") and not code:
@@ -333,6 +333,9 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
         package = plan.architecture.requires
         hint = f"pip install -U {package}" if package else None
         return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
+    unreadable = unreadable_json(plan.weights_repo, plan.model_folder)
+    if unreadable is not None:
+        return EmmsError(f"the {part} of {plan.repo.id} cannot be loaded: " + unreadable.problem, unreadable.remedy)
     return EmmsError(
         f"the {part} of {plan.repo.id} cannot be loaded: {lines[0]}",
         f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",

@@ -35,10 +35,13 @@ from hf_emms.hub.repos import (
     RepoFile,
     check_unchanged,
     content_revision,
+    download_command,
     fetch,
+    fetch_again,
     listing,
     looks_like_path,
     on_this_machine,
+    replacement_hint,
     resolve,
 )
 from hf_emms.hub.spaces_and_jobs import (

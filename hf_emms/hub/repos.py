@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import glob
 import hashlib
 import logging
 import os
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
+# The names of files in the local cache: git's id of a small file, the SHA-256 of a large one.
+_DIGEST = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_verified: set[tuple[str, str, int, int]] = set()  # repository, path, size and time of change of files, by this process
 _LOG = logging.getLogger(__name__)
 
 
@@ -69,6 +74,7 @@ class RepoFile:
 
     bytes: int
     cached: bool  # whether it is on this machine
+    digest: str = ""  # the Hub's SHA-256 of a large file, git's id of a small one; "" offline and in folders
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -146,7 +152,8 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     for entry in entries:
         if isinstance(entry, HubFile):
             cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-            files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
+            digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
+            files[entry.path] = RepoFile(entry.size, isinstance(cached, str), digest)
     return files
 
 
@@ -154,17 +161,134 @@ class NoMatchingFileError(EmmsError):
     """A repository of the Hub has no file of the names that were asked for."""
 
 
-def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Return the folder with the files that match shell patterns, after downloading those that are not cached."""
+def fetch(repo: Repo, allow_patterns: Sequence[str], cache: Cache | None = None) -> Path:
+    """Return the folder with the files that match shell patterns, after downloading those that are not cached.
+
+    Each is compared once with the digest that the Hub names, and downloaded again once where it differs. The `cache`,
+    by default that in `default_root`, records which were compared.
+
+    Raises:
+        NoMatchingFileError: the repository has no such file.
+        EmmsError: a file that differs from the Hub's again.
+    """
     if repo.folder is not None:
         return repo.folder
-    folder = request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision)
-    if not Path(folder).is_dir():
+    folder = Path(request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision))
+    if not folder.is_dir():
         raise NoMatchingFileError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
             f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
         )
-    return Path(folder)
+    _verify(repo, folder, allow_patterns, Cache(default_root(), _LOG.debug) if cache is None else cache)
+    return folder
+
+
+def fetch_again(repo: Repo, path: Path) -> None:
+    """Replace a file of the local cache by the Hub's; a file of a folder stays, as all do offline."""
+    if repo.folder is None and repo.revision in path.parts:
+        inside = _path_in(repo, path)
+        _download_again(repo, Path(*path.parts[: -inside.count("/") - 1]), [inside])
+        fetch(repo, [glob.escape(inside)])
+
+
+def replacement_hint(repo: Repo, path: Path) -> str:
+    """Return the hint for a file of a repository that is damaged: how to remove or replace it."""
+    if repo.folder is not None:
+        return f"write it again: {path}"
+    return f"remove {path.resolve()}, or replace it: {download_command(repo, _path_in(repo, path))}"
+
+
+def download_command(repo: Repo, path: str) -> str:
+    """Return the command that downloads a file of a repository of the Hub, whether or not it is cached."""
+    kind = "" if repo.kind == "model" else f" --repo-type {repo.kind}"
+    return f"hf download {repo.id} {path}{kind} --revision {repo.revision} --force-download"
+
+
+def _path_in(repo: Repo, path: Path) -> str:
+    parts = path.parts
+    return "/".join(parts[parts.index(repo.revision) + 1 :]) if repo.revision in parts else path.name
+
+
+def _verify(repo: Repo, folder: Path, allow_patterns: Sequence[str], cache: Cache) -> None:
+    """Compare downloaded files with the Hub's digests until they change; those that differ are downloaded again once.
+
+    Raises:
+        EmmsError: a file that differs again, or differs offline.
+    """
+    from huggingface_hub.utils import filter_repo_objects
+
+    visible = [file.relative_to(folder).as_posix() for file in _visible_files(folder)]
+    paths = filter_repo_objects(visible, allow_patterns=list(allow_patterns), ignore_patterns=list(IGNORED_FILES))
+    states = {path: _state_of(folder / path) for path in paths}
+    new = [path for path, state in states.items() if (f"{repo.id}@{repo.revision}", path, *state) not in _verified]
+    if not new:
+        return
+    key = cache_key("checked", repo.id, repo.revision)
+    made_of = functools.partial(msgspec.convert, type=dict[str, tuple[int, int]])
+    recorded = cache.get_json(key, made_of) or {}
+    unchecked = [path for path in new if recorded.get(path) != states[path]]
+    expected = _hub_digests(repo, folder, unchecked)
+    damaged = [path for path, digest in expected.items() if _digest_like(digest, folder / path) != digest]
+    if damaged:
+        _LOG.info("%s: downloading again, since they differ from the Hub's: %s", repo.id, ", ".join(damaged))
+        try:
+            _download_again(repo, folder, damaged)
+        except EmmsError:  # what is wrong with a file says more, unless it is gone
+            if not all((folder / path).is_file() for path in damaged):
+                raise
+    for path in damaged:
+        states[path] = _state_of(folder / path)
+        digest = _digest_like(expected[path], folder / path)
+        if digest != expected[path]:
+            raise EmmsError(
+                f"{path} of {repo.id} is damaged: its {'SHA-256' if len(digest) == 64 else 'git id'} begins with "
+                f"{digest[:12]}, that of the Hub's file with {expected[path][:12]}",
+                replacement_hint(repo, folder / path),
+            )
+    checked = {path: states[path] for path in new if path in expected or path not in unchecked}
+    _verified.update((f"{repo.id}@{repo.revision}", path, *state) for path, state in checked.items())
+    if expected:
+        # Read again: another thread may have recorded other files meanwhile.
+        cache.put_json(key, {**(cache.get_json(key, made_of) or {}), **checked})
+
+
+def _download_again(repo: Repo, folder: Path, paths: Sequence[str]) -> None:
+    """Replace downloaded files by the Hub's; offline they stay."""
+    from huggingface_hub import constants
+
+    for path in paths:
+        # A file in place of a link, which some systems lack, would not be replaced.
+        if not (folder / path).is_symlink() and not constants.HF_HUB_OFFLINE:
+            (folder / path).unlink(missing_ok=True)
+    patterns = [glob.escape(path) for path in paths]
+    request(lambda api: _download(api, repo, patterns, force=True), repo.id, repo.kind, repo.revision)
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _hub_digests(repo: Repo, folder: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Return the Hub's digests of files by path: the names that the local cache links to, else those of the listing."""
+    # The link of a snapshot alone: behind it may be another, to a file that repositories share.
+    links = {path: (folder / path).readlink().name for path in paths if (folder / path).is_symlink()}
+    digests = {path: name for path, name in links.items() if _DIGEST.fullmatch(name)}
+    unnamed = [path for path in paths if path not in digests]
+    files: dict[str, RepoFile] = {}
+    if unnamed:
+        with suppress(EmmsError):  # a Hub that cannot be reached now; they are compared later
+            files = listing(repo)
+    return digests | {path: files[path].digest for path in unnamed if path in files and files[path].digest}
+
+
+def _digest_like(digest: str, path: Path) -> str:
+    """Return a file's SHA-256, or git's id of it, whichever a digest is by its length."""
+    with path.resolve().open("rb") as file:
+        if len(digest) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        header = b"blob %d\0" % os.fstat(file.fileno()).st_size
+        return hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()
 
 
 def on_this_machine(id: str) -> bool:
@@ -238,7 +362,7 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     return Repo(info.id, kind, sha, facts=facts)
 
 
-def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
+def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str], *, force: bool = False) -> str:
     from huggingface_hub.utils import tqdm
 
     cancelled = CANCELLED.get()
@@ -261,6 +385,7 @@ def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
         revision=repo.revision,
         allow_patterns=list(allow_patterns),
         ignore_patterns=list(IGNORED_FILES),
+        force_download=force,
         tqdm_class=Bar,
     )
 

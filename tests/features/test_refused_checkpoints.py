@@ -56,6 +56,16 @@ def test_a_missing_file_is_named(name: str, file: str, message: str, zoo: Path, 
         load(folder, "text" if name in TEXT_MODELS else "image")
 
 
+@pytest.mark.parametrize(("name", "file"), [("bert", "tokenizer.json"), ("vit", "preprocessor_config.json")])
+def test_a_file_that_is_cut_is_named(name: str, file: str, zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, name), tmp_path / name)
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(EmmsError, match=rf"{file} of .*{name} cannot be read") as refused:
+        load(folder, "text" if name in TEXT_MODELS else "image")
+    assert str(folder / file) in str(refused.value.hint)
+
+
 @pytest.mark.parametrize(
     ("files", "message", "hint"),
     [

@@ -143,6 +143,7 @@ def pull(site: Site) -> Done:
 
 ACCOUNT, LIST, COMMIT = "GET /api/whoami-v2", "GET /api/models", "POST */commit/*"
 REVISION, WEIGHTS = "GET /api/models/ada/model-*[0-9]", "GET /cdn/*.safetensors"
+DESCRIPTION = "GET */resolve/*/preprocessor_config.json"
 DATASET, ROWS = "GET /api/datasets/ada/*/revision/*", "GET /cdn/*.parquet"
 TREE = "GET /api/*/ada/*/tree/*"
 
@@ -181,6 +182,8 @@ PASSING = [
     (results, ACCOUNT, "half of the JSON", HALF_OF_THE_JSON),
     (of_checkpoint, WEIGHTS, "expired", EXPIRED),
     (of_checkpoint, WEIGHTS, "half", HALF),
+    (of_checkpoint, WEIGHTS, "flipped", FLIPPED),
+    (of_checkpoint, DESCRIPTION, "flipped", FLIPPED),
     (of_dataset, ROWS, "cut", CUT),
 ]
 
@@ -224,10 +227,13 @@ def test_a_fault_that_passes_is_waited_out(site: Site, run: Callable[[Site], Don
     assert '"error": "' not in done.out
 
 
-def test_a_flipped_byte_is_a_failed_row(site: Site) -> None:
-    site.proxy.fail(WEIGHTS, FLIPPED)
+@pytest.mark.parametrize(
+    ("pattern", "words"), [(WEIGHTS, "damaged: its SHA-256"), (DESCRIPTION, "damaged: its git id")]
+)
+def test_a_flipped_byte_is_a_failed_row(site: Site, pattern: str, words: str) -> None:
+    site.proxy.fail(pattern, FLIPPED)
     (error,) = errors(of_checkpoint(site))
-    assert "damaged: its SHA-256" in error
+    assert words in error
     assert "--force-download" in error
 
 
