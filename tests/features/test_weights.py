@@ -158,3 +158,23 @@ def test_a_changed_byte_is_mended_and_a_whole_file_is_hashed_once(
     assert "error" not in damaged
     assert (damaged["hashed"], again["hashed"]) == (2, 0)
     assert is_whole
+
+
+def test_weights_that_repositories_share_are_compared_with_their_own_name(
+    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
+) -> None:
+    """As huggingface_hub stores what Xet serves: behind the blob's link, under a hash of another kind."""
+    hub.store.put_files("org/tiny", files)
+    told = client(
+        f"""{FETCH}
+    blob = (fetch(resolve("org/tiny", "model"), ["*.safetensors"]) / "model.safetensors").resolve()
+    shared = blob.parents[2] / "blobs" / ("0" * 64)
+    shared.parent.mkdir()
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    shared.touch()
+    print(json.dumps(fetched()))
+    """
+    )
+    assert "error" not in told
+    assert told["hashed"] == 1

@@ -100,20 +100,6 @@ def test_a_file_that_changed_on_disk_is_found_offline_too(hub: Hub, proxy: Fault
     assert run(code, hub, tmp_path).encode() == FILES["tokenizer.json"]
 
 
-def test_a_file_that_repositories_share_is_compared_with_its_own_name(
-    hub: Hub, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    """As huggingface_hub stores what Xet serves: behind the blob's link, under a hash of another kind."""
-    code = f"{CONTENT}print(json.dumps(report(lambda: content('model.safetensors'))))"
-    assert run(code, hub, tmp_path).encode() == FILES["model.safetensors"]
-    (blob,) = [path for path in tmp_path.rglob("models--org--tiny/blobs/*") if len(path.name) == 64]
-    shared = tmp_path / "shared" / ("0" * 64)
-    shared.parent.mkdir()
-    blob.rename(shared)
-    blob.symlink_to(shared)
-    assert run(code, hub, tmp_path, HF_EMMS_CACHE=str(tmp_path / "new")).encode() == FILES["model.safetensors"]
-
-
 def test_json_that_cannot_be_read_is_downloaded_again_once_and_named(
     hub: Hub, proxy: FaultProxy, tmp_path: Path
 ) -> None:
