@@ -55,7 +55,7 @@ def storage_error(path: Path, error: Exception) -> StorageError:
         path, remedy = Path(error.filename), "remove it, or "
     return StorageError(
         f"{path} cannot be written: {reason}",
-        f"{remedy}name another folder (HF_EMMS_CACHE=/FOLDER, {use('save_model', ...)}); finished runs are kept",
+        f"{remedy}name another folder (HF_EMMS_CACHE=/FOLDER, " + use("save_model", ...) + "); finished runs are kept",
     )
 
 
