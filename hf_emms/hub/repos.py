@@ -200,8 +200,9 @@ def replacement_hint(repo: Repo, path: Path) -> str:
 
 def download_command(repo: Repo, path: str) -> str:
     """Return the command that downloads a file of a repository of the Hub, whether or not it is cached."""
-    kind = "" if repo.kind == "model" else f" --repo-type {repo.kind}"
-    return f"hf download {repo.id} {path}{kind} --revision {repo.revision} --force-download"
+    kind = () if repo.kind == "model" else ("--repo-type", repo.kind)
+    words = ("hf", "download", repo.id, str(path), *kind, "--revision", str(repo.revision), "--force-download")
+    return " ".join(words)
 
 
 def _path_in(repo: Repo, path: Path) -> str:
