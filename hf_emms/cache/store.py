@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -228,9 +227,10 @@ def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug)
 def _is_file(path: Path) -> bool:
     """Return whether a path is a file itself: links could lead out of the cache, pipes and devices could block."""
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
+        check_kind(path, is_folder=False)
     except OSError:
         return False
+    return True
 
 
 def _is_refusal(error: Exception) -> bool:
