@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,8 +73,10 @@ def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
     import datasets
 
     hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'
-    if not isinstance(inputs, Iterable):
-        raise EmmsError(f"inputs is {inputs!r:.80}; it must be a list", hint)
+    # A text is an iterable of letters, a table one of the names of its columns.
+    if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping)) or hasattr(inputs, "columns"):
+        described = f"a {type(inputs).__name__} of columns" if hasattr(inputs, "columns") else f"{inputs!r:.80}"
+        raise EmmsError(f"inputs is {described}; it must be a list", hint)
     inputs = list(inputs)
     if not inputs:
         raise EmmsError("there are no inputs to extract features from", hint)
