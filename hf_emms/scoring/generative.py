@@ -68,8 +68,11 @@ def word_error_rate(model: GenerativeModel) -> Score:
     return ratio(counts, model.groups[rows])
 
 
-def ratio(counts: np.ndarray, groups: np.ndarray) -> Score:
-    """Return the sum of the first column by that of the second, (n, 2), with its standard error over groups (n,)."""
+def ratio(counts: np.ndarray, groups: np.ndarray, row_limit: int | None = HELD_OUT_ROWS) -> Score:
+    """Return the sum of the first column by that of the second, (n, 2), with its standard error over groups (n,).
+
+    `row_limit` is how many rows are scored at most.
+    """
     _, group_of = np.unique(groups, return_inverse=True)
     sums = np.zeros((group_of.max() + 1, 2))
     np.add.at(sums, group_of, counts)
@@ -79,6 +82,7 @@ def ratio(counts: np.ndarray, groups: np.ndarray) -> Score:
     n = len(sums)
     stderr = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / size) if n > 1 else None
     fold_of = np.arange(n) % _FOLDS
-    details = {"rows": len(counts)} | ({"row_limit": HELD_OUT_ROWS} if len(counts) >= HELD_OUT_ROWS else {})
+    limited = row_limit is not None and len(counts) >= row_limit
+    details = {"rows": len(counts)} | ({"row_limit": row_limit} if limited else {})
     parts = [sums[fold_of == fold].sum(0) for fold in range(min(_FOLDS, n))]
     return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), details)

@@ -1,0 +1,261 @@
+"""Scores of embedding models that search a corpus: nDCG@10, MRR@10 and recall@100, and nDCG@10 after a linear map of
+the queries, which foresees what fine-tuning moves.
+
+The scores of all queries and documents are never in memory at once. Documents with equal scores share their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.spatial.distance import cdist
+
+from hf_emms.errors import EmmsError, use
+from hf_emms.scoring import Score
+from hf_emms.scoring.arrays import assign_folds
+from hf_emms.scoring.generative import ratio
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+
+NDCG_DEPTH, RECALL_DEPTH = 10, 100
+# Ridge strengths of the map, in units of a query's mean square; an infinite one keeps the queries as they are.
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, np.inf)
+# Scores of a block are at most this many: 32 MB.
+_BLOCK_SCORES = 2**23
+_BLOCK_QUERIES = 1024
+# Scores that differ by less, relative to the lengths of both vectors, are equal: products in float32 are not exact.
+_EQUAL = 2e-6
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The embeddings of queries and of the corpus that they search.
+
+    Attributes:
+        queries: float32, shape (Q, D).
+        documents: float32, shape (M, D).
+        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has one above 0.
+        groups: uint64, shape (Q,): queries that share a relevant document have the same.
+        similarity: how the model compares embeddings; the negative distance for "euclidean" and "manhattan".
+        folds: of queries that are held out from the map.
+        seed: of the folds.
+    """
+
+    queries: np.ndarray
+    documents: np.ndarray
+    judgements: np.ndarray
+    groups: np.ndarray
+    similarity: Similarity = "cosine"
+    folds: int = 5
+    seed: int = 0
+
+    @cached_property
+    def relevant(self) -> np.ndarray:
+        """The judgements with a grade above 0, int64 (R, 3), by query, and of a query the highest grades first."""
+        relevant = self.judgements[self.judgements[:, 2] > 0]
+        return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place of each relevant document among all documents for its query, float64 (R,), from 1."""
+        return relevant_places(self)
+
+
+def relevant_places(retrieval: Retrieval) -> np.ndarray:
+    """Return the place of each relevant document for its query, float64 (R,), from 1; equal scores share a mean place.
+
+    Needs memory for a block of scores only, not for all (Q, M).
+    """
+    relevant = retrieval.relevant
+    queries, documents = _comparable(retrieval)
+    compare = _compare(retrieval.similarity)
+    better, equal = np.zeros(len(relevant)), np.zeros(len(relevant))
+    for rows in _blocks(len(queries), _BLOCK_QUERIES):
+        pairs = slice(*np.searchsorted(relevant[:, 0], (rows.start, rows.stop)))
+        query_of, document_of = relevant[pairs, 0], relevant[pairs, 1]
+        own = compare(queries[query_of], documents[document_of], True)
+        lengths = np.linalg.norm(queries[query_of], axis=1)
+        for columns in _blocks(len(documents), max(1, _BLOCK_SCORES // max(1, len(query_of), rows.stop - rows.start))):
+            block = documents[columns]
+            scores = compare(queries[rows], block, False)[query_of - rows.start]
+            scores -= own[:, None]
+            tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
+            ahead = np.count_nonzero(scores > tolerance[:, None], axis=1)
+            better[pairs] += ahead
+            equal[pairs] += np.count_nonzero(scores >= -tolerance[:, None], axis=1) - ahead
+    # A document is equal to itself.
+    return 1 + better + np.maximum(equal - 1, 0) / 2
+
+
+def _comparable(retrieval: Retrieval) -> tuple[np.ndarray, np.ndarray]:
+    """Return queries and documents whose products are in the order of the similarity; not for "manhattan"."""
+    queries, documents = retrieval.queries, retrieval.documents
+    if retrieval.similarity == "cosine":
+        return _unit(queries), _unit(documents)
+    if retrieval.similarity == "euclidean":
+        centre = documents.mean(axis=0)
+        queries, documents = queries - centre, documents - centre
+        squares = np.einsum("md,md->m", documents, documents)
+        return (
+            np.column_stack([queries, np.full(len(queries), -0.5, np.float32)]),
+            np.column_stack([documents, squares]),
+        )
+    return queries, documents
+
+
+def _compare(similarity: Similarity) -> Callable[[np.ndarray, np.ndarray, bool], np.ndarray]:
+    """Return the function from queries (b, D) and documents (m, D) to scores (b, m), or of pairs to scores (b,)."""
+
+    def distances(queries: np.ndarray, documents: np.ndarray, paired: bool) -> np.ndarray:
+        if paired:
+            return -np.abs(queries.astype(np.float64) - documents).sum(axis=1)
+        return -cdist(queries, documents, "cityblock")
+
+    def products(queries: np.ndarray, documents: np.ndarray, paired: bool) -> np.ndarray:
+        if paired:
+            return np.einsum("pd,pd->p", queries.astype(np.float64), documents).astype(np.float32)
+        return queries @ documents.T
+
+    return distances if similarity == "manhattan" else products
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors of length 1; a vector of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def _blocks(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+# ---- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def ndcg_of_queries(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
+    """Return nDCG@10 of each query, float64 (Q,), from `Retrieval.relevant` and its places; gains are the grades.
+
+    Source: Järvelin and Kekäläinen 2002; as trec_eval computes it, which BEIR and mteb use.
+    """
+    gains = relevant[:, 2].astype(np.float64)
+    ideal_places = np.arange(1, len(relevant) + 1) - np.searchsorted(relevant[:, 0], relevant[:, 0])
+    reached = np.bincount(relevant[:, 0], _discounted(gains, places), queries)
+    ideal = np.bincount(relevant[:, 0], _discounted(gains, ideal_places), queries)
+    return np.divide(reached, ideal, out=np.zeros(queries), where=ideal > 0)
+
+
+def _discounted(gains: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return np.where(places <= NDCG_DEPTH, gains / np.log2(1 + places), 0.0)
+
+
+def zero_shot_ndcg(retrieval: Retrieval) -> Score:
+    """Return the mean nDCG@10 of the queries, with its standard error over groups."""
+    values = ndcg_of_queries(retrieval.relevant, retrieval.places, len(retrieval.queries))
+    return _mean(values, retrieval)
+
+
+def mrr(retrieval: Retrieval) -> Score:
+    """Return the mean of 1 / place of the first relevant document, 0 beyond place 10."""
+    first = np.full(len(retrieval.queries), np.inf)
+    np.minimum.at(first, retrieval.relevant[:, 0], retrieval.places)
+    return _mean(np.where(first <= NDCG_DEPTH, 1 / first, 0.0), retrieval)
+
+
+def recall(retrieval: Retrieval) -> Score:
+    """Return the mean share of a query's relevant documents that are among the first 100."""
+    query_of, queries = retrieval.relevant[:, 0], len(retrieval.queries)
+    inside = np.bincount(query_of, retrieval.places <= RECALL_DEPTH, queries)
+    total = np.bincount(query_of, minlength=queries)
+    return _mean(inside / np.maximum(total, 1), retrieval)
+
+
+def _mean(values: np.ndarray, retrieval: Retrieval) -> Score:
+    score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit=None)
+    return replace(score, details=score.details | {"queries": len(values), "documents": len(retrieval.documents)})
+
+
+# ---- adapted ---------------------------------------------------------------------------------------------------------
+
+
+def adapted_ndcg(retrieval: Retrieval) -> Score:
+    """Return the mean nDCG@10 of held-out queries after a ridge map from queries to their documents.
+
+    The map is shrunk to the identity, and fitted on the queries of the other folds. Of each fold, its strength is the
+    best on the queries of the other folds, held out there as well; the weakest change wins where several are equal.
+
+    Raises:
+        EmmsError: all queries share a group.
+    """
+    fold_of = assign_folds(retrieval.groups, retrieval.folds, retrieval.seed)
+    filled = np.unique(fold_of)
+    if len(filled) < 2:
+        raise EmmsError(
+            "all queries share a relevant document: none can be held out",
+            "draw more queries: " + use("max_samples", ...),
+        )
+    values = np.array([_mapped_ndcg(retrieval, mapped) for mapped in _held_out_maps(retrieval, fold_of, filled)])
+    chosen = np.empty(len(fold_of))
+    strengths = []
+    for fold in filled:
+        others = values[:, fold_of != fold].mean(axis=1)
+        best = len(others) - 1 - int(np.argmax(others[::-1]))
+        strengths.append(STRENGTHS[best])
+        chosen[fold_of == fold] = values[best, fold_of == fold]
+    score = _mean(chosen, retrieval)
+    kept = sum(map(np.isinf, strengths))
+    return replace(score, details=score.details | {"unchanged_folds": int(kept), "folds": len(filled)})
+
+
+def _mapped_ndcg(retrieval: Retrieval, queries: np.ndarray) -> np.ndarray:
+    mapped = replace(retrieval, queries=queries)
+    return ndcg_of_queries(mapped.relevant, mapped.places, len(queries))
+
+
+def _held_out_maps(retrieval: Retrieval, fold_of: np.ndarray, filled: np.ndarray) -> list[np.ndarray]:
+    """Return the queries mapped by what the other folds have, float32 (Q, D), for each of `STRENGTHS`."""
+    unit = _unit if retrieval.similarity == "cosine" else np.asarray
+    queries, documents = unit(retrieval.queries).astype(np.float64), unit(retrieval.documents)
+    targets = _mean_relevant(retrieval, documents)
+    maps = np.repeat(queries[None], len(STRENGTHS), axis=0)
+    for fold in filled:
+        held_out, rest = fold_of == fold, fold_of != fold
+        x, residual = queries[rest], targets[rest] - queries[rest]
+        scale = max(float(np.mean(np.einsum("qd,qd->q", x, x))), np.finfo(np.float64).tiny)
+        for number, change in enumerate(_ridge_changes(x, residual, queries[held_out], scale)):
+            maps[number, held_out] += change
+    return [queries_by_map.astype(np.float32) for queries_by_map in maps]
+
+
+def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+    """Yield the changes of held-out queries for each of `STRENGTHS`, by ridge regression of residuals (n, D) on x.
+
+    The smaller of both Gram matrices is decomposed once for all strengths.
+    """
+    dual = len(x) < x.shape[1]
+    values, vectors = eigh(x @ x.T if dual else x.T @ x, check_finite=False)
+    values = np.maximum(values, 0)
+    left, right = (
+        (held_out @ (x.T @ vectors), vectors.T @ residual)
+        if dual
+        else (
+            held_out @ vectors,
+            vectors.T @ (x.T @ residual),
+        )
+    )
+    for strength in STRENGTHS:
+        yield (left / (values + strength * scale)) @ right if np.isfinite(strength) else np.zeros_like(held_out)
+
+
+def _mean_relevant(retrieval: Retrieval, documents: np.ndarray) -> np.ndarray:
+    """Return the mean of each query's relevant documents, weighted by grade, float64 (Q, D)."""
+    query_of, document_of, grades = retrieval.relevant.T
+    totals = np.bincount(query_of, grades, len(retrieval.queries))
+    means = np.zeros((len(retrieval.queries), documents.shape[1]))
+    np.add.at(means, query_of, documents[document_of] * (grades / totals[query_of])[:, None])
+    return means
