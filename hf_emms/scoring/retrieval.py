@@ -6,7 +6,7 @@ The scores of all queries and documents are never in memory at once. Documents w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -71,19 +71,20 @@ def relevant_places(retrieval: Retrieval) -> np.ndarray:
 
     Needs memory for a block of scores only, not for all (Q, M).
     """
-    relevant = retrieval.relevant
-    queries, documents = _comparable(retrieval)
-    compare = _compare(retrieval.similarity)
+    relevant, documents = retrieval.relevant, retrieval.documents
+    comparison = _COMPARISONS[retrieval.similarity]
+    centre = documents.mean(axis=0)
+    queries = comparison.prepare_queries(retrieval.queries, centre)
     better, equal = np.zeros(len(relevant)), np.zeros(len(relevant))
     for rows in _blocks(len(queries), _BLOCK_QUERIES):
         pairs = slice(*np.searchsorted(relevant[:, 0], (rows.start, rows.stop)))
         query_of, document_of = relevant[pairs, 0], relevant[pairs, 1]
-        own = compare(queries[query_of], documents[document_of], True)
+        paired = comparison.paired(queries[query_of], comparison.prepare_documents(documents[document_of], centre))
         lengths = np.linalg.norm(queries[query_of], axis=1)
         for columns in _blocks(len(documents), max(1, _BLOCK_SCORES // max(1, len(query_of), rows.stop - rows.start))):
-            block = documents[columns]
-            scores = compare(queries[rows], block, False)[query_of - rows.start]
-            scores -= own[:, None]
+            block = comparison.prepare_documents(documents[columns], centre)
+            scores = comparison.crossed(queries[rows], block)[query_of - rows.start]
+            scores -= paired[:, None]
             tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
             ahead = np.count_nonzero(scores > tolerance[:, None], axis=1)
             better[pairs] += ahead
@@ -92,36 +93,57 @@ def relevant_places(retrieval: Retrieval) -> np.ndarray:
     return 1 + better + np.maximum(equal - 1, 0) / 2
 
 
-def _comparable(retrieval: Retrieval) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries and documents whose products are in the order of the similarity; not for "manhattan"."""
-    queries, documents = retrieval.queries, retrieval.documents
-    if retrieval.similarity == "cosine":
-        return _unit(queries), _unit(documents)
-    if retrieval.similarity == "euclidean":
-        centre = documents.mean(axis=0)
-        queries, documents = queries - centre, documents - centre
-        squares = np.einsum("md,md->m", documents, documents)
-        return (
-            np.column_stack([queries, np.full(len(queries), -0.5, np.float32)]),
-            np.column_stack([documents, squares]),
-        )
-    return queries, documents
+class _Comparison:
+    """Scores of queries (b, D) and documents (m, D) by their inner product; the centre is the documents' mean (D,)."""
 
+    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        return queries
 
-def _compare(similarity: Similarity) -> Callable[[np.ndarray, np.ndarray, bool], np.ndarray]:
-    """Return the function from queries (b, D) and documents (m, D) to scores (b, m), or of pairs to scores (b,)."""
+    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        return documents
 
-    def distances(queries: np.ndarray, documents: np.ndarray, paired: bool) -> np.ndarray:
-        if paired:
-            return -np.abs(queries.astype(np.float64) - documents).sum(axis=1)
-        return -cdist(queries, documents, "cityblock")
-
-    def products(queries: np.ndarray, documents: np.ndarray, paired: bool) -> np.ndarray:
-        if paired:
-            return np.einsum("pd,pd->p", queries.astype(np.float64), documents).astype(np.float32)
+    def crossed(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the scores of all pairs, (b, m)."""
         return queries @ documents.T
 
-    return distances if similarity == "manhattan" else products
+    def paired(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the scores of n queries with a document each, (n,)."""
+        return np.einsum("nd,nd->n", queries.astype(np.float64), documents).astype(np.float32)
+
+
+class _Cosine(_Comparison):
+    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        return _unit(queries)
+
+    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        return _unit(documents)
+
+
+class _Euclidean(_Comparison):
+    """The order of distances is that of q·d - |d|²/2, which loses least precision around the centre."""
+
+    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        return np.column_stack([queries - centre, np.full(len(queries), -0.5, queries.dtype)])
+
+    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        centred = documents - centre
+        return np.column_stack([centred, np.einsum("md,md->m", centred, centred)])
+
+
+class _Manhattan(_Comparison):
+    def crossed(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        return -cdist(queries, documents, "cityblock")
+
+    def paired(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        return -np.abs(queries.astype(np.float64) - documents).sum(axis=1)
+
+
+_COMPARISONS: dict[Similarity, _Comparison] = {
+    "cosine": _Cosine(),
+    "dot": _Comparison(),
+    "euclidean": _Euclidean(),
+    "manhattan": _Manhattan(),
+}
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

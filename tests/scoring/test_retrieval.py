@@ -45,7 +45,7 @@ def ranked_documents(retrieval: Retrieval) -> np.ndarray:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_metrics_are_those_of_the_sorted_documents(similarity: Any, seed: int) -> None:
     retrieval = collection(seed, documents=150, similarity=similarity)
-    ndcg, reciprocal, found_share = [], [], []
+    ndcg, reciprocal, shares = [], [], []
     for query, order in enumerate(ranked_documents(retrieval)):
         grade_of = {d: g for q, d, g in retrieval.judgements.tolist() if q == query and g > 0}
         gains = np.array([grade_of.get(int(document), 0) for document in order])
@@ -54,10 +54,10 @@ def test_metrics_are_those_of_the_sorted_documents(similarity: Any, seed: int) -
         ndcg.append(gains[:10] @ discounts / ideal)
         first = np.flatnonzero(gains)[0]
         reciprocal.append(1 / (first + 1) if first < 10 else 0)
-        found_share.append(np.count_nonzero(gains[:100]) / len(grade_of))
+        shares.append(np.count_nonzero(gains[:100]) / len(grade_of))
     assert zero_shot_ndcg(retrieval).value == pytest.approx(np.mean(ndcg))
     assert mrr(retrieval).value == pytest.approx(np.mean(reciprocal))
-    assert recall(retrieval).value == pytest.approx(np.mean(found_share))
+    assert recall(retrieval).value == pytest.approx(np.mean(shares))
 
 
 def test_places_are_the_same_whatever_the_blocks() -> None:
@@ -90,7 +90,9 @@ def test_the_error_counts_groups_not_queries() -> None:
 
 def _as_of_the_first_of_four(retrieval: Retrieval) -> np.ndarray:
     rows = [retrieval.judgements[retrieval.judgements[:, 0] == query // 4 * 4] for query in range(200)]
-    return np.concatenate([np.column_stack([np.full(len(own), q), own[:, 1:]]) for q, own in enumerate(rows)])
+    return np.concatenate(
+        [np.column_stack([np.full(len(judged), query), judged[:, 1:]]) for query, judged in enumerate(rows)]
+    )
 
 
 def rotated(seed: int, queries: int, width: int, noise: float) -> Retrieval:
