@@ -24,6 +24,9 @@ _HOMES = {
     "emms": "hf_emms.run.from_arrays",
     "expected_gap": "hf_emms.ranking.expected_gap",
     "extract_features": "hf_emms.run.extract_features",
+    "list_datasets": "hf_emms.presets",
+    "list_encoders": "hf_emms.presets",
+    "list_estimators": "hf_emms.ranking.estimators",
     "list_tasks": "hf_emms.tasks",
     "load_finetuned": "hf_emms.finetune.opening",
     "load_moments": "hf_emms.run.from_arrays",
@@ -31,6 +34,7 @@ _HOMES = {
     "rank": "hf_emms.run.rank",
     "save_moments": "hf_emms.run.from_arrays",
     "score": "hf_emms.run.from_arrays",
+    "search": "hf_emms.run.search",
     "sweep": "hf_emms.run.sweep",
 }
 
@@ -49,6 +53,9 @@ __all__ = [
     "emms",
     "expected_gap",
     "extract_features",
+    "list_datasets",
+    "list_encoders",
+    "list_estimators",
     "list_tasks",
     "load_finetuned",
     "load_moments",
@@ -56,20 +63,24 @@ __all__ = [
     "rank",
     "save_moments",
     "score",
+    "search",
     "sweep",
 ]
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.opening import load_finetuned
+    from hf_emms.presets import list_datasets, list_encoders
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
+    from hf_emms.ranking.estimators import list_estimators
     from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm
     from hf_emms.run.extract_features import extract_features
     from hf_emms.run.from_arrays import embed_labels, emms, load_moments, save_moments, score
     from hf_emms.run.rank import rank
+    from hf_emms.run.search import search
     from hf_emms.run.sweep import sweep
     from hf_emms.scoring import EmmsResult, Score
     from hf_emms.scoring.labels import LabelTable

@@ -175,6 +175,7 @@ _TYPE_WORDS: dict[type, str] = {
     SupportsIndex: "a whole number",
     os.PathLike: "a path",
     Iterable: "a list",
+    bool: "True or False",
     types.NoneType: "None",
 }
 

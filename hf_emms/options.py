@@ -511,15 +511,18 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 
 # What people call a setting from memory that no similar word finds.
-_SYNONYMS = {"checkpoints": ("model", "models", "candidates"), "max_samples": ("samples", "limit", "sample_size")}
+_SYNONYMS = {
+    "checkpoints": ("model", "models", "candidates"),
+    "max_samples": ("samples", "limit", "sample_size"),
+    "label_column": ("labels", "target", "targets", "y"),
+}
 
 
 def unknown_setting(name: str) -> EmmsError:
     """Return the error for an unknown argument, which suggests a similar name."""
     names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
-    close = [right for right, others in _SYNONYMS.items() if name in others] or difflib.get_close_matches(
-        name, names, 1
-    )
+    close = [right for right, others in _SYNONYMS.items() if name in others]
+    close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names, 1)
     hint = "did you mean " + use(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
     return EmmsError(f"there is no argument {name!r}", hint)
 

@@ -25,7 +25,7 @@ from hf_emms.options import (
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
 # columns by name.
-BESIDES = {"job", "progress", "role_columns"}
+BESIDES = {"job", "progress", "dry_run", "role_columns"}
 
 
 def test_rank_takes_every_setting_and_nothing_else() -> None:

@@ -17,6 +17,7 @@ import torch
 import hf_emms
 from hf_emms.presets.demo import folder_of
 from tests.helpers.rankings import ranking as ranking_of
+from tests.helpers.space import of_rows, scored
 
 GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
 
@@ -127,6 +128,31 @@ SNIPPETS = {
         assert ranking.to_csv(folder / "ranking.csv").startswith("rank,tied,checkpoint,")
         assert list(pd.read_csv(folder / "ranking.csv").checkpoint) == [GOOD, POOR]
     """,
+    "a slice": "assert ranking[:1] == ranking.top(1) and ranking[:3] == [*ranking] and ranking[::-1][0] == ranking[-1]",
+    "short names": """
+        assert ranking["bert-random"] == ranking[POOR] and "bert-random" in ranking and "random" not in ranking
+        twice = of_rows("beans", scored("org/a", 0.1, 9), scored("ada/a@main", 0.2, 9))
+        assert twice["a@main"] == twice["ada/a@main"] and "a" not in twice
+        with pytest.raises(hf_emms.EmmsError, match="several checkpoints are called 'a'"):
+            twice["a"]
+    """,
+    "Markdown": """
+        assert ranking.to_markdown(folder / "ranking.md").startswith("| rank | checkpoint |")
+        assert (folder / "ranking.md").read_text() == ranking.to_markdown()
+    """,
+    "a dictionary": """
+        import json
+
+        assert ranking.to_dict() == json.loads(ranking.to_json()) and ranking.to_dict()["rows"][0]["checkpoint"] == GOOD
+    """,
+    "any format by its suffix": """
+        texts = {"md": ranking.to_markdown(), "CSV": ranking.to_csv(), "txt": f"{ranking}" + chr(10)}
+        for suffix, text in texts.items():
+            assert ranking.save(folder / f"ranking.{suffix}").read_text() == text
+        with pytest.raises(hf_emms.EmmsError, match="xlsx") as raised:
+            ranking.save(folder / "ranking.xlsx")
+        assert ".json, .csv, .tsv, .md, .txt or .parquet" in raised.value.hint
+    """,
     "what is at stake": "assert hf_emms.expected_gap(ranking) == []  # it was fitted with other label encoders",
     # What rank takes
     "columns by name": """
@@ -142,6 +168,34 @@ SNIPPETS = {
         with pytest.raises(hf_emms.EmmsError, match="no column 'nope'") as raised:
             hf_emms.rank(frame, GOOD, text_column="nope", **quick)
         assert "text_column=" in raised.value.hint and "--" not in str(raised.value)
+        for wrong, right in {"label": "label", "text": "text", "labels": "label", "y": "label"}.items():
+            with pytest.raises(hf_emms.EmmsError, match=f"no argument '{wrong}'") as raised:
+                hf_emms.rank(frame, **{wrong: "label"})
+            assert raised.value.hint.startswith(f"did you mean {right}_column=")
+    """,
+    "what there is": """
+        assert {"demo_glosses", "beans"} <= {*hf_emms.list_datasets()} and "demo" in hf_emms.list_encoders()
+        assert "demo_words" in (tagged := hf_emms.list_datasets("token-classification")) and "beans" not in tagged
+        assert "emms_knn" in hf_emms.list_estimators()
+    """,
+    "a dry run": """
+        planned = hf_emms.rank(frame, [POOR, "none/such", path], dry_run=True, **quick)
+        assert [row[0] for row in planned.records()[1]] == [POOR, "none/such", str(path)]
+        assert [problem.what for problem in planned.problems] == ["checkpoint none/such"]
+        assert "to download" in str(planned) and "1 problem that this run will meet" in str(planned)
+    """,
+    "a dry run of a model in memory": """
+        from transformers import AutoModel, AutoTokenizer
+
+        both = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+        assert hf_emms.rank(frame, {"mine": both}, dry_run=True, **quick).records()[1][0][0] == "mine"
+    """,
+    "progress": """
+        hf_emms.rank(frame, GOOD, progress=True, **{**quick, "max_samples": 50})
+        assert f"[1/1] {GOOD}: explained" in capsys.readouterr().err
+        for quiet in (None, False):
+            hf_emms.rank(frame, GOOD, progress=quiet, **quick)
+            assert capsys.readouterr().err == ""
     """,
     "tasks": 'assert {"text-classification", "image-to-text"} <= set(hf_emms.list_tasks())',
     "features": """
@@ -220,11 +274,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "path": folder_of(POOR),
             "ranking": hf_emms.rank("demo_glosses", [POOR, GOOD], **{**quick, "max_samples": 300}),
             "hub_ranking": ranking_of(),
+            "of_rows": of_rows,
+            "scored": scored,
             "metric": lambda: evaluate.load("emms", cache_dir=os.environ["HF_EMMS_CACHE"]),
         }
 
 
 @pytest.mark.parametrize("code", SNIPPETS.values(), ids=SNIPPETS)
-def test_what_people_type(code: str, names: dict[str, Any], tmp_path: Path) -> None:
+def test_what_people_type(code: str, names: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line[8:] if code.startswith("\n") else line for line in code.splitlines()]
-    exec("\n".join(lines), {**names, "folder": tmp_path})
+    exec("\n".join(lines), {**names, "folder": tmp_path, "capsys": capsys})

@@ -76,8 +76,8 @@ def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
 
     A dataset whose content needs a package that is not installed is left out.
     """
-    from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.presets import dataset_presets
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.rank import rank
     from hf_emms.tasks import get_task
 

@@ -160,16 +160,9 @@ def stdout_for_data_only() -> Iterator[None]:
 
 def rendered(ranking: Ranking, format: str) -> str:
     """Return a ranking in a format of `FORMATS`, without access tokens; the table is plain text."""
-    from hf_emms.ranking import text as views
+    from hf_emms.ranking.files import WRITERS
 
-    render: dict[str, Callable[[Ranking], str]] = {
-        "table": views.to_text,
-        "json": lambda ranking: ranking.to_json(),
-        "csv": views.to_csv,
-        "tsv": views.to_tsv,
-        "md": views.to_markdown,
-    }
-    return redacted(render[format](ranking))
+    return redacted(WRITERS["txt" if format == "table" else format](ranking))
 
 
 def fitted(

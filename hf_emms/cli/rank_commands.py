@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +32,12 @@ from hf_emms.cli.output import (
     write_ranking,
 )
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import DEFAULT_ENCODERS, Options
+from hf_emms.formatting import pluralize
+from hf_emms.options import Options
 
 if TYPE_CHECKING:
-    from hf_emms.hub import JobSpec, Repo
+    from hf_emms.hub import JobSpec
     from hf_emms.ranking import Ranking
-    from hf_emms.run.plan import Candidate, Plan
-    from hf_emms.run.preflight import Cost, Rate
     from hf_emms.run.ranking_job import JobSettings
 
 SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
@@ -112,7 +109,7 @@ def _ranked(
 ) -> tuple[Ranking, Ranking | None]:
     """Return the ranking, and what was kept of it before its best checkpoints were fine-tuned."""
     from hf_emms import hub
-    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
     from hf_emms.run.rank import rank_with
 
@@ -194,7 +191,7 @@ def _labels(ranking: Ranking) -> list[str]:
 
 def _print_dry_run(options: Options, job: JobSettings | None) -> None:
     """Print the job, or the plan of a run with every problem that it will meet; exit with 1 if it could not start."""
-    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
     from hf_emms.run.ranking_job import job_spec
 
@@ -203,13 +200,13 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
         return
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         checked = preflight(options, progress)
-    _print_plan(checked.plan, checked.costs, checked.rate)
-    if checked.fine_tuning is not None:
-        out.message(checked.fine_tuning)
-    if checked.problems:
-        out.message(f"{pluralize(len(checked.problems), 'problem')} that this run will meet:")
-    for problem in checked.problems:
-        out.message(f"  {problem}")
+    if out.quiet:
+        out.data("\n".join(candidate.id for candidate in checked.plan.candidates))
+    else:
+        out.message("\n".join(checked.lines()))
+        out.records(*checked.records())
+    for line in checked.fine_tuning_and_problems():
+        out.message(line)
     for problem in checked.problems:
         if problem.fatal:
             raise EmmsError(f"this run could not start: {problem.what}: {problem.message}", problem.hint)
@@ -230,54 +227,6 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
             f"at most {max_price:.2f} USD in {job.timeout}"
         )
     out.message("nothing was started")
-
-
-def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
-    from hf_emms.presets import encoder_presets
-    from hf_emms.ranking.text import unused_text
-    from hf_emms.run.preflight import costs_in_words
-
-    if out.quiet:
-        out.data("\n".join(candidate.id for candidate in plan.candidates))
-        return
-    sample = plan.sample
-    out.message(f"dataset {sample.repo.id} at {sample.repo.revision}, {sample.split} split, {sample.task.id}")
-    out.message(
-        f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
-        f"{pluralize(len(sample.label_texts), 'label text')}"
-    )
-    default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
-    for encoder in plan.encoders:
-        which = f", of the default set {DEFAULT_ENCODERS!r}" if encoder.id in default else ""
-        size = f"{format_bytes(costs[encoder].bytes)} to download"
-        out.message(f"label encoder {encoder.id} at {encoder.revision}{which}: {size}")
-    for note in plan.notes:
-        out.message(note)
-    if sample.unused_columns:
-        out.message(unused_text(sample.unused_columns))
-    files = sum(cost.files for cost in costs.values())
-    download = format_bytes(sum(cost.bytes for cost in costs.values()))
-    cached = format_bytes(sum(cost.cached for cost in costs.values()))
-    out.message(f"{pluralize(files, 'file')}: {download} to download, {cached} here already")
-    out.message(costs_in_words(costs, speed))
-    header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
-    out.records(header, [_planned(candidate, costs) for candidate in plan.candidates])
-
-
-def _planned(candidate: Candidate, costs: Mapping[Repo, Cost]) -> tuple[Any, ...]:
-    if candidate.repo is None:
-        return (candidate.id, None, f"cannot be used: {candidate.row and candidate.row.error}", *[None] * 4)
-    cost = costs.get(candidate.repo)
-    if candidate.row is not None:
-        problem, state = candidate.row.error, "finished earlier"
-    else:
-        problem = cost.problem if cost else None
-        state = "local folder" if candidate.repo.folder else "to download" if cost and cost.bytes else "cached"
-    numbers: tuple[float | None, ...] = (None,) * 4
-    if cost is not None and not problem:
-        seconds = None if cost.seconds is None else round(cost.seconds, 1)
-        numbers = (cost.files, cost.bytes, cost.cached, seconds)
-    return (candidate.id, candidate.repo.revision, f"cannot be used: {problem}" if problem else state, *numbers)
 
 
 @cloup.command(short_help="Fine-tune the best checkpoints of a ranking.")
@@ -317,10 +266,10 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     The results are added to the ranking's file, and to what others have added meanwhile. Finished runs are kept: the
     same command continues where it was interrupted.
     """
-    from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
     target = target or file

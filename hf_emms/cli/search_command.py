@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +9,6 @@ import cloup
 from cloup import constraints
 
 from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
-from hf_emms.formatting import parse_bytes, parse_count
 from hf_emms.hub.model_info import SORTS
 
 if TYPE_CHECKING:
@@ -88,59 +86,25 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
     format_option(("ids", *LIST_FORMATS), piped="ids"),
     quiet_option("Leave out what was not taken, and why."),
 )
-def search(
-    task: str,
-    tags: tuple[str, ...],
-    library: str | None,
-    license: str | None,
-    language: str | None,
-    trained_on: str | None,
-    max_params: str | None,
-    max_memory: str | None,
-    benchmark: str | None,
-    results: str | None,
-    **options: Any,
-) -> None:
+def search(**options: Any) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Nothing is downloaded but their descriptions.
 
     The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
-    from hf_emms.run.search import ModelSearch
-    from hf_emms.tasks import get_task
+    from hf_emms.run.search import search
 
-    named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
-    reasons: Counter[str] = Counter()
+    dropped = 0
 
-    def dropped(id: str, reason: str) -> None:
-        reasons[reason] += 1
+    def on_dropped(id: str, reason: str) -> None:
+        nonlocal dropped
+        dropped += 1
         out.message(f"left out {id}: {reason}")
 
     with stdout_for_data_only():
-        hits = ModelSearch(
-            get_task(task),
-            tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
-            source=_source(get_task(task).id, benchmark, results),
-            max_parameters=parse_count(max_params) if max_params else None,
-            max_memory=parse_bytes(max_memory) if max_memory else None,
-            on_dropped=dropped,
-            **options,
-        ).models()
+        hits = search(**options, on_dropped=on_dropped)
     _print(hits)
-    out.message(f"{len(hits)} found, {sum(reasons.values())} left out")
-
-
-def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
-    """Return the ids of a leaderboard or of a results dataset in order; None where neither is named."""
-    from hf_emms import hub
-    from hf_emms.publish.results import pull
-    from hf_emms.ranking.merge import static_order
-
-    if benchmark is not None:
-        return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))
-    if results is not None:
-        return static_order(pull(results)[0].values(), task_id)
-    return None
+    out.message(f"{len(hits)} found, {dropped} left out")
 
 
 def _print(hits: list[HubModel]) -> None:

@@ -84,7 +84,7 @@ def sweep(
 
 
 def _swept(options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None) -> Sweep:
-    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.sweep import destination, plan_sweep, run_sweep, summary, sweep_as_job
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
@@ -100,7 +100,7 @@ def _swept(options_of: dict[str, Options], folder: Path, results_repo: str | Non
 def _print_dry_run(
     options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None
 ) -> None:
-    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.ranking_job import price
     from hf_emms.run.sweep import destination, job_spec, plan_sweep, sweep_costs
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from hf_emms.errors import EmmsError, together, use
-from hf_emms.tasks import TASKS
+from hf_emms.tasks import TASKS, get_task
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,17 @@ def usable_datasets() -> tuple[str, ...]:
     """Return the dataset presets that can be ranked on without downloading a folder by hand."""
     presets = dataset_presets().values()
     return tuple(preset.name for preset in presets if preset.task in TASKS and preset.id and not preset.blocked)
+
+
+def list_datasets(task: str | None = None) -> list[str]:
+    """Return the short names of datasets that can be ranked on, of a task or of all tasks."""
+    id = None if task is None else get_task(task).id
+    return [name for name in usable_datasets() if id is None or dataset_presets()[name].task == id]
+
+
+def list_encoders() -> list[str]:
+    """Return the names of the sets of label encoders."""
+    return list(encoder_sets())
 
 
 @cache

@@ -12,6 +12,11 @@ ESTIMATORS: Registry[Estimator] = Registry(
 )
 
 
+def list_estimators() -> list[str]:
+    """Return the names of the estimators, those of installed packages included."""
+    return list(ESTIMATORS)
+
+
 def get_estimator(name: str) -> Estimator:
     """Return an estimator; an EmmsError where there is none, or the package that adds it is broken."""
     check_type("estimator", name, str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.files import atomic_file, locked
+from hf_emms.ranking import text as views
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import with_changes
 from hf_emms.ranking.records import SCHEMA_VERSION, RankingData, Row
@@ -27,6 +28,16 @@ def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
     """Return the whole ranking as JSON text, without loss."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
+
+
+# Format, which is a file's suffix, → its writer. Only JSON holds all of a ranking.
+WRITERS: Mapping[str, Callable[[RankingData], str]] = {
+    "json": to_json,
+    "csv": views.to_csv,
+    "tsv": views.to_tsv,
+    "md": views.to_markdown,
+    "txt": views.to_text,
+}
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:

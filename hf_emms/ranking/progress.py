@@ -55,10 +55,24 @@ class Silent:
         pass
 
 
-def or_silent(progress: Progress | None) -> Progress:
-    """Return the progress, or a `Silent` in the place of None."""
-    check_type("progress", progress, Progress, type(None))
-    return progress or Silent()
+@contextmanager
+def reporting(progress: Progress | bool | None) -> Iterator[Progress]:
+    """Give the block the receiver that an argument of users means.
+
+    True is lines and bars on stderr, False nothing, and None the former where stderr is a terminal or in a notebook.
+    """
+    check_type("progress", progress, Progress, bool, type(None))
+    if isinstance(progress, Progress):
+        yield progress
+        return
+    from hf_emms.ranking.progress_bars import StderrProgress
+
+    bars = StderrProgress()
+    if progress or (progress is None and bars.is_watched):
+        with bars:
+            yield bars
+    else:
+        yield Silent()
 
 
 @contextmanager

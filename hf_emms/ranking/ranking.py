@@ -6,7 +6,9 @@ import operator
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, overload
+
+import msgspec
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.files import write_atomic
@@ -28,8 +30,14 @@ class Ranking(RankingData, frozen=True, kw_only=True):
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
-    def __getitem__(self, which: str | SupportsIndex) -> Row:
-        """Return the row of a checkpoint, or the row at a place; an EmmsError where there is none."""
+    @overload
+    def __getitem__(self, which: str | SupportsIndex) -> Row: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[Row]: ...
+    def __getitem__(self, which: str | SupportsIndex | slice) -> Row | list[Row]:
+        """Return the row of a checkpoint or at a place, an EmmsError where there is none; or the rows of a slice."""
+        if isinstance(which, slice):
+            return list(self.rows[which])
         if not isinstance(which, SupportsIndex):
             return self.row(which)
         place, count = operator.index(which), len(self.rows)
@@ -42,7 +50,12 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return hash((self.dataset, self.created, self.rows))
 
     def __contains__(self, checkpoint: object) -> bool:
-        return any(checkpoint in (row, row.checkpoint) for row in self.rows)
+        if not isinstance(checkpoint, str):
+            return checkpoint in self.rows
+        try:
+            return self.row(checkpoint) is not None
+        except EmmsError:
+            return False
 
     def __str__(self) -> str:
         return text.to_text(self).rstrip("\n")
@@ -83,6 +96,18 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             write_atomic(Path(path), content)
         return content
 
+    def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
+        """Return the rounded table in Markdown, and write it to `path` unless that is None."""
+        check_type("path", path, str, PathLike, type(None))
+        content = text.to_markdown(self)
+        if path is not None:
+            write_atomic(Path(path), content)
+        return content
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole ranking in plain Python values, as `to_json` writes them."""
+        return msgspec.json.decode(self.to_json())
+
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the whole ranking as JSON text, without loss."""
         check_type("indent", indent, int, type(None))
@@ -99,10 +124,11 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return files.from_json(text, cls)
 
     def save(self, path: str | PathLike[str], *, merge: bool = False) -> Path:
-        """Write the whole ranking to a .json or .parquet file, which `load` reads without loss; return the file.
+        """Write the ranking to a file in the format of its suffix; return the file.
 
         Args:
-            path: of the file.
+            path: .json and .parquet hold the whole ranking, which `load` reads without loss; .csv and .tsv a row for
+                each checkpoint, numbers unrounded; .md and .txt the rounded table.
             merge: keep what the file holds: rows and fine-tuned scores are added to the same ranking, whoever else adds
                 to it meanwhile. Where the file holds another ranking (another dataset, revision, task or setting),
                 it stays, and the file that is returned lies beside it.
@@ -113,16 +139,17 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """
         check_type("path", path, str, PathLike)
         path = Path(path)
-        if merge and path.suffix in (".json", ".parquet"):
+        suffix = path.suffix.lower().removeprefix(".")
+        if merge and suffix in ("json", "parquet"):
             return files.add_to_file(self, path, type(self).save)
-        if path.suffix == ".json":
-            write_atomic(path, self.to_json())
-        elif path.suffix == ".parquet":
+        if suffix == "parquet":
             files.to_parquet(self, path)
+        elif suffix in files.WRITERS:
+            write_atomic(path, files.WRITERS[suffix](self))
         else:
             raise EmmsError(
-                f"{str(path)!r} ends in neither .json nor .parquet",
-                "ranking.to_csv(path) writes CSV, ranking.to_pandas() any other format",
+                f"{str(path)!r} does not end in the suffix of a format that hf_emms writes",
+                f"use .{', .'.join(files.WRITERS)} or .parquet; ranking.to_pandas() writes any other format",
             )
         return path
 
@@ -131,7 +158,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """Return the ranking of a .json or .parquet file; an EmmsError where the file holds none."""
         check_type("path", path, str, PathLike)
         path = Path(path)
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return files.from_parquet(path, cls)
         try:
             return cls.from_json(path.read_bytes())

@@ -246,12 +246,24 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         return any(row.elsewhere is not None for row in self.rows)
 
     def row(self, checkpoint: str) -> Row:
-        """Return the row of a checkpoint; an EmmsError where the ranking doesn't hold it."""
-        for row in self.rows:
-            if row.checkpoint == checkpoint:
-                return row
-        names = ", ".join(row.checkpoint for row in self.rows)
-        raise EmmsError(f"the ranking has no checkpoint {checkpoint!r}", f"it has: {names}")
+        """Return the row of a checkpoint, by its name, or by the last part of it if no other checkpoint shares that.
+
+        Raises:
+            EmmsError: the ranking doesn't hold it, or holds several of this last part.
+        """
+        exact = [row for row in self.rows if row.checkpoint == checkpoint]
+        rows = exact or [row for row in self.rows if checkpoint in _short_names(row.checkpoint)]
+        if len(rows) == 1:
+            return rows[0]
+        names = ", ".join(row.checkpoint for row in rows or self.rows)
+        problem = "several checkpoints are called" if rows else "the ranking has no checkpoint"
+        raise EmmsError(f"{problem} {checkpoint!r}", f"it has: {names}")
+
+
+def _short_names(checkpoint: str) -> tuple[str, str]:
+    """Return the last part of a checkpoint's name with its revision, and without."""
+    name = checkpoint.rstrip("/").rpartition("/")[2]
+    return name, name.partition("@")[0]
 
 
 def emms_score(scores: Mapping[str, Score]) -> Score | None:

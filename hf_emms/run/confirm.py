@@ -14,7 +14,7 @@ from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
-from hf_emms.ranking.progress import Progress, noted_while, or_silent
+from hf_emms.ranking.progress import Progress, noted_while, reporting
 from hf_emms.run.plan import Session, reading_note
 from hf_emms.run.preflight import rate
 from hf_emms.tasks import get_task
@@ -50,7 +50,7 @@ def confirm(
     streaming: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Ranking:
     """Fine-tune the best checkpoints of a ranking, and return the ranking with their test scores.
 
@@ -82,7 +82,7 @@ def confirm(
         streaming: read the dataset without downloading all of it.
         allow_pickle: see `hf_emms.rank`.
         trust_remote_code: see `hf_emms.rank`.
-        progress: receives events; by default nothing is reported.
+        progress: see `hf_emms.rank`.
 
     Returns:
         The ranking with `Row.fine_tuned`; `Ranking.best` is then the best by what was measured.
@@ -121,10 +121,10 @@ def confirm(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    progress = or_silent(progress)
-    result = confirmed(ranking, start_session(ranking, options, progress))
-    push_best(options.training, progress.noted)
-    return result
+    with reporting(progress) as receiver:
+        result = confirmed(ranking, start_session(ranking, options, receiver))
+        push_best(options.training, receiver.noted)
+        return result
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:

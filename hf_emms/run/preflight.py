@@ -9,7 +9,7 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError, use
@@ -24,12 +24,15 @@ from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, InputKind
-from hf_emms.options import Options, RunOptions
+from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
+from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.text import aligned, unused_text
 from hf_emms.run.engines.extraction import trains
-from hf_emms.run.plan import Plan, longest_row, plan, reading_note
+from hf_emms.run.plan import Candidate, Plan, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
 
 _GPU_SPEEDUP = 100
@@ -206,6 +209,69 @@ class Preflight:
     rate: Rate
     problems: tuple[Problem, ...]
     fine_tuning: str | None = None
+
+    def __str__(self) -> str:
+        header, rows = self.records()
+        cells = [[single_line(value) for value in row] for row in rows]
+        return "\n".join([*self.lines(), *aligned(header, cells, left=header[:3]), *self.fine_tuning_and_problems()])
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the same with models in memory by their names in place of their folders."""
+        candidates = tuple(replace(each, id=names.get(each.id, each.id)) for each in self.plan.candidates)
+        return replace(self, plan=replace(self.plan, candidates=candidates))
+
+    def lines(self) -> list[str]:
+        """Return the dataset, the label encoders, notes, the downloads and about how long it takes, in words."""
+        plan, sample = self.plan, self.plan.sample
+        default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
+        encoders = (
+            f"label encoder {encoder.id} at {encoder.revision}"
+            + f", of the default set {DEFAULT_ENCODERS!r}" * (encoder.id in default)
+            + f": {format_bytes(self.costs[encoder].bytes)} to download"
+            for encoder in plan.encoders
+        )
+        files, download, cached = (
+            sum(getattr(cost, name) for cost in self.costs.values()) for name in ("files", "bytes", "cached")
+        )
+        return [
+            f"dataset {sample.repo.id} at {sample.repo.revision}, {sample.split} split, {sample.task.id}",
+            f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
+            f"{pluralize(len(sample.label_texts), 'label text')}",
+            *encoders,
+            *plan.notes,
+            *filter(None, [unused_text(sample.unused_columns)]),
+            f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
+            costs_in_words(self.costs, self.rate),
+        ]
+
+    def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return the header and a row for each checkpoint: its state, files, bytes and seconds."""
+        header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
+        return header, [self._record(candidate) for candidate in self.plan.candidates]
+
+    def fine_tuning_and_problems(self) -> list[str]:
+        """Return the most that fine-tuning will take, and every problem, in words."""
+        count = len(self.problems)
+        return [
+            *([self.fine_tuning] if self.fine_tuning is not None else []),
+            *([f"{pluralize(count, 'problem')} that this run will meet:"] if count else []),
+            *(f"  {problem}" for problem in self.problems),
+        ]
+
+    def _record(self, candidate: Candidate) -> tuple[Any, ...]:
+        if candidate.repo is None:
+            return (candidate.id, None, f"cannot be used: {candidate.row and candidate.row.error}", *[None] * 4)
+        cost = self.costs.get(candidate.repo)
+        if candidate.row is not None:
+            problem, state = candidate.row.error, "finished earlier"
+        else:
+            problem = cost.problem if cost else None
+            state = "local folder" if candidate.repo.folder else "to download" if cost and cost.bytes else "cached"
+        numbers: tuple[float | None, ...] = (None,) * 4
+        if cost is not None and not problem:
+            seconds = None if cost.seconds is None else round(cost.seconds, 1)
+            numbers = (cost.files, cost.bytes, cost.cached, seconds)
+        return (candidate.id, candidate.repo.revision, f"cannot be used: {problem}" if problem else state, *numbers)
 
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, cast, overload
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
-from hf_emms.ranking.progress import Progress, or_silent
+from hf_emms.ranking.progress import Progress, reporting
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
@@ -31,7 +31,7 @@ from hf_emms.run.engines.extraction import trains
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, plan, row_key
-from hf_emms.run.preflight import costs_in_words, plan_costs
+from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.labels import LabelTable
 
@@ -52,6 +52,25 @@ if TYPE_CHECKING:
     CheckpointLike: TypeAlias = str | PathLike[str] | Model | tuple[transformers.PreTrainedModel, Any]
 
 
+P = ParamSpec("P")
+
+
+class _Rank(Protocol[P]):
+    """The types of `rank`: `dry_run` returns another one."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, *args: Any, dry_run: Literal[True], **settings: Any
+    ) -> Preflight: ...
+    @overload
+    def __call__(self, *args: P.args, **settings: P.kwargs) -> Ranking: ...
+
+
+def _typed(function: Callable[P, Ranking | Preflight]) -> _Rank[P]:
+    return cast(_Rank[P], function)
+
+
+@_typed
 def rank(
     dataset: DatasetLike,
     checkpoints: CheckpointLike | Iterable[CheckpointLike] | Mapping[str, CheckpointLike] | None = None,
@@ -97,9 +116,10 @@ def rank(
     engine: str = "local",
     ray_address: str | None = None,
     job: JobSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    dry_run: bool = False,
     **role_columns: str | None,
-) -> Ranking:
+) -> Ranking | Preflight:
     """Rank checkpoints for a dataset without fine-tuning any of them.
 
     Args:
@@ -156,12 +176,14 @@ def rank(
         engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
         job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
-        progress: receives events; by default nothing is reported.
+        progress: True for lines and bars on stderr, False for none, or a receiver of events; by default the former
+            where stderr is a terminal or a notebook.
+        dry_run: return what would be downloaded and run, how long, and every problem; no checkpoint runs.
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: a column for a role, as in `columns`.
 
     Returns:
         The ranking; a checkpoint that failed is a row with an error. Where fine-tuning fails, a warning and the last
-        note say why, and no row has a `Row.fine_tuned`.
+        note say why, and no row has a `Row.fine_tuned`. With `dry_run` a `Preflight`, whose text says it all.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable. No checkpoint has run then.
@@ -217,16 +239,20 @@ def rank(
             engine=engine,
             ray_address=ray_address,
         )
-        progress = or_silent(progress)
-        try:
-            ranking = rank_with(options, progress, job)
-        except NotConfirmedError as error:
-            warnings.warn(str(error), stacklevel=2)
-            ranking = error.ranking
-            return renamed(msgspec.structs.replace(ranking, notes=(*ranking.notes, error.message)), names)
-        if job is None and ranking.best is not None:
-            push_best(options.training, progress.noted)
-        return renamed(ranking, names)
+        with reporting(progress) as receiver:
+            if dry_run:
+                if job is not None:
+                    raise EmmsError("a dry run of a job is that of its command", "hf-emms rank --engine jobs --dry-run")
+                return preflight(options, receiver).renamed(names)
+            try:
+                ranking = rank_with(options, receiver, job)
+            except NotConfirmedError as error:
+                warnings.warn(str(error), stacklevel=2)
+                ranking = error.ranking
+                return renamed(msgspec.structs.replace(ranking, notes=(*ranking.notes, error.message)), names)
+            if job is None and ranking.best is not None:
+                push_best(options.training, receiver.noted)
+            return renamed(ranking, names)
 
 
 def rank_with(

@@ -5,25 +5,30 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import SupportsIndex
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, check_type
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.extraction_plan import known_to_transformers, model_type_of
-from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.formatting import format_bytes, parse_bytes, parse_count, pluralize
 from hf_emms.hub import (
     HubModel,
     RepoNotFoundError,
     Sort,
     describe_model,
     find_models,
+    leaderboard,
     logged_in,
     page,
     read_config,
     weight_dtypes,
     weight_hashes,
 )
-from hf_emms.tasks import Task
+from hf_emms.hub.model_info import SORTS
+from hf_emms.publish.results import pull
+from hf_emms.ranking.merge import static_order
+from hf_emms.tasks import Task, get_task
 
 # The most models of a list that are looked at, however few of them can be ranked.
 MAX_LISTED = 2000
@@ -31,6 +36,94 @@ MAX_LISTED = 2000
 LOOKED_AT = 3
 # Memory of a forward pass in that of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
 _OVERHEAD = 1.2
+
+
+def search(
+    task: str,
+    *,
+    pipeline_tag: str | None = None,
+    author: str | None = None,
+    text: str | None = None,
+    tags: str | Iterable[str] = (),
+    library: str | None = None,
+    license: str | None = None,
+    language: str | None = None,
+    trained_on: str | None = None,
+    max_params: int | str | None = None,
+    max_memory: int | str | None = None,
+    min_downloads: int = 0,
+    benchmark: str | None = None,
+    results: str | None = None,
+    sort: Sort = "downloads",
+    limit: int = 20,
+    fold: bool = True,
+    diverse: bool = True,
+    on_dropped: Callable[[str, str], None] = lambda id, reason: None,
+) -> list[HubModel]:
+    """Return checkpoints of the Hub that can be ranked for a task; only their descriptions are downloaded.
+
+    Args:
+        task: to rank them for.
+        pipeline_tag: their task on the Hub; by default that of `task` and those of backbones.
+        author: a user or organisation.
+        text: a part of the id.
+        tags: tags that all of them have.
+        library: "transformers" or "timm".
+        license: as the Hub writes it, "apache-2.0".
+        language: "en".
+        trained_on: a dataset that the card names as training data.
+        max_params: the most parameters, 100_000_000 or "100M".
+        max_memory: the most bytes, 16 * 10**9 or "16GB": weights in their own precision and a fifth more.
+        min_downloads: the fewest downloads in the last 30 days.
+        benchmark: a dataset, whose leaderboard gives the models and their order.
+        results: a results dataset or a folder of rankings, whose checkpoints are taken, the best on average first.
+        sort: "downloads", "likes", "trending_score", "created_at" or "last_modified", the most or latest first.
+        limit: the most checkpoints.
+        fold: whether only the first of the checkpoints of a base model, and of copies of the same weights, is taken.
+        diverse: whether the first checkpoint of each architecture goes before all second ones.
+        on_dropped: called with the id of each checkpoint that is left out, and the reason.
+
+    Raises:
+        EmmsError: an argument is not usable, or the Hub cannot be searched.
+
+    Example:
+        >>> models = hf_emms.search("text-classification", max_params="100M", limit=5)  # doctest: +SKIP
+        >>> hf_emms.rank("my_texts.csv", [model.id for model in models])  # doctest: +SKIP
+    """
+    check_type("task", task, str)
+    check_type("limit", limit, SupportsIndex)
+    check_type("min_downloads", min_downloads, SupportsIndex)
+    if sort not in SORTS:
+        raise EmmsError(f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
+    if benchmark is not None and results is not None:
+        raise EmmsError("both benchmark and results name the checkpoints", "leave one of them out")
+    named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
+    several = (tags,) if isinstance(tags, str) else tags
+    return ModelSearch(
+        get_task(task),
+        pipeline_tag=pipeline_tag,
+        author=author,
+        text=text,
+        tags=(*several, *(f"{prefix}{value}" for prefix, value in named if value)),
+        source=_source(get_task(task).id, benchmark, results),
+        max_parameters=parse_count(max_params) if isinstance(max_params, str) else max_params,
+        max_memory=parse_bytes(max_memory) if isinstance(max_memory, str) else max_memory,
+        min_downloads=min_downloads,
+        sort=sort,
+        limit=limit,
+        fold=fold,
+        diverse=diverse,
+        on_dropped=on_dropped,
+    ).models()
+
+
+def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
+    """Return the ids of a leaderboard or of a results dataset in order; None where neither is named."""
+    if benchmark is not None:
+        return list(dict.fromkeys(entry.id for entry in leaderboard(benchmark)))
+    if results is not None:
+        return static_order(pull(results)[0].values(), task_id)
+    return None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.progress import Progress, Silent, or_silent
+from hf_emms.ranking.progress import Progress, Silent, reporting
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import Plan, find_model, plan
@@ -92,7 +92,7 @@ def sweep(
     engine: str = "local",
     ray_address: str | None = None,
     job: JobSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Sweep:
     """Rank checkpoints on many datasets; a checkpoint is loaded once, and cells with a result do not run again.
@@ -110,13 +110,12 @@ def sweep(
         engine: "local", "ray" (a checkpoint is a task) or "jobs" (the sweep is a Hugging Face Job).
         ray_address: as for `rank`.
         job: hardware of the job; its results dataset is that of the sweep.
-        progress: receives events; the name of a cell is "CHECKPOINT on DATASET".
+        progress: as for `rank`; the name of a cell is "CHECKPOINT on DATASET".
         settings: other arguments of `rank`, for all datasets; not `race` and those of fine-tuning.
 
     Raises:
         EmmsError: an argument or every dataset is not usable, or results cannot be stored.
     """
-    progress = or_silent(progress)
     ranking_job.check_job(engine, job)
     # None is the default of all but `max_samples`, where it means all rows.
     shared = {
@@ -125,10 +124,11 @@ def sweep(
     if checkpoints is not None:
         shared["checkpoints"] = checkpoints
     options_of = sweep_options(datasets, {**shared, "engine": engine, "ray_address": ray_address})
-    if job is not None:
-        return sweep_as_job(options_of, job, progress)
-    results = destination(output, results_repo, progress)
-    return run_sweep(plan_sweep(options_of, results, progress), results, progress)
+    with reporting(progress) as receiver:
+        if job is not None:
+            return sweep_as_job(options_of, job, receiver)
+        results = destination(output, results_repo, receiver)
+        return run_sweep(plan_sweep(options_of, results, receiver), results, receiver)
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:

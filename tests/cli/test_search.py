@@ -17,7 +17,7 @@ from tests.helpers.hub_client import cli, home
 from tests.helpers.quick_python import python
 from tests.helpers.space import of_rows, scored
 from tests.hub import Hub, running_hub
-from tests.hub.fixtures import client_environment
+from tests.hub.fixtures import client_environment, run_client
 
 __all__ = ["cli", "home"]
 
@@ -122,6 +122,29 @@ def test_filters_order_and_limit(cli: CommandLine) -> None:
     assert ids(search(cli, "--filter", "pictures", "--library", "transformers", "--limit", "1")) == ["ada/vit"]
     assert ids(search(cli, "--filter", "drawings")) == []
     assert ids(search(cli, "--pipeline-tag", "depth-estimation")) == ["bob/other-task"]
+
+
+def test_the_search_of_python_is_that_of_the_command(hub: Hub, cli: CommandLine, tmp_path: Path) -> None:
+    code = """
+    import hf_emms, json
+
+    dropped = []
+    pool = hf_emms.search("image-classification", author="ada", max_params="100K", sort="likes", fold=False,
+                          library="transformers", on_dropped=lambda id, reason: dropped.append(id))
+    errors = []
+    for wrong in ({"sort": "size"}, {"limit": "many"}, {"benchmark": "a/b", "results": "c/d"}, {"max_params": "lots"}):
+        try:
+            hf_emms.search("image-classification", **wrong)
+        except hf_emms.EmmsError as error:
+            errors.append(str(error))
+    print(json.dumps([[model.id for model in pool], dropped, errors]))
+    """
+    pool, dropped, errors = run_client(hub, code, tmp_path)
+    flags = ("--author", "ada", "--max-params", "100K", "--sort", "likes", "--library", "transformers")
+    assert pool == ids(search(cli, "--diverse", *flags))
+    assert "ada/text" in dropped
+    for error, words in zip(errors, ("sort is 'size'", "limit is 'many'", "both", "lots"), strict=True):
+        assert words in error
 
 
 def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:

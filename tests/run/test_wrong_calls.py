@@ -48,7 +48,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.extract_features("emms-demo/bert-random", MONTHS), "inputs is a DataFrame of columns"),
         (lambda: hf_emms.save_moments(5, "moments.npz"), "moments is 5"),
         (lambda: Ranking.load(5), "path is 5; it must be a text or a path"),
-        (lambda: hf_emms.rank("demo_glosses", progress=5), "progress is 5; it must be a Progress or None"),
+        (lambda: hf_emms.rank("demo_glosses", progress=5), "progress is 5; it must be a Progress or True or False"),
         (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
         (lambda: hf_emms.Moments(8, 5), "widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),

@@ -46,12 +46,17 @@ class StderrProgress:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=quiet or not self._console.is_terminal,
+            disable=quiet or not self.is_watched,
         )
         self._expected = 0
         self._done = 0
         self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, float]] = {}
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether stderr is a terminal, or a cell of a notebook."""
+        return self._console.is_terminal or self._console.is_jupyter
 
     def __enter__(self) -> StderrProgress:
         self._bars.start()
