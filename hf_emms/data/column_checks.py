@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.column_types import FLAGS, ColumnContents
+from hf_emms.data.local_files import PANDAS_INDEX
 from hf_emms.errors import EmmsError, joined, together, use
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
@@ -19,6 +20,7 @@ from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 # Names of columns that number or identify rows: never a label or an input unless named.
 _ID_LIKE = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
+    rf"|{PANDAS_INDEX}\d+__"
 )
 # Types whose only column in a dataset must be the role's.
 CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)

@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.data.media_files import MediaFiles, check_first, is_readable, media_files, media_type
+from hf_emms.data.local_files import remedy_for
+from hf_emms.data.media_files import (
+    ENCODED,
+    EncodedMedia,
+    MediaFiles,
+    check_first,
+    encoded_type,
+    is_document,
+    is_readable,
+    media_files,
+    media_type,
+)
 from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Text
 from hf_emms.inputs import INPUT_KINDS
 
 if TYPE_CHECKING:
@@ -26,8 +37,8 @@ PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
 SHARED_TYPES = ("messages",)
 # Lists of 0 or 1 for each class, which say which classes a row has.
 FLAGS = "flags"
-# Paths whose files cannot be opened.
-PATH = "path"
+# Paths of media that cannot be opened; names of files that no kind of input reads.
+PATH, FILE_NAME = "path", "file name"
 
 # Rows of a stream, and texts of a table, by which columns are recognised.
 _STREAMED_ROWS, _TEXTS = 100, 1_000
@@ -41,6 +52,9 @@ _TAG = re.compile(r"O|[BILOUES][-_].+")
 _INSIDE = re.compile(r"[BI][-_].+")
 
 
+Joined = JoinedImages | MediaFiles | EncodedMedia
+
+
 @dataclass(frozen=True)
 class ColumnContents:
     """The columns of a dataset: their types by features and by cells.
@@ -51,8 +65,8 @@ class ColumnContents:
         word_tags: columns whose lists hold a tag for each word of a sentence.
         flag_counts: column of lists of zeros and ones → the length of the lists.
         repeating: columns of texts of which at most half are different, as of classes.
-        joined: column → the media behind its cells: pictures by their ids, or by their paths.
-        problems: column → why the files that its paths name cannot be opened.
+        joined: column → the media behind its cells: by their ids, by their paths, or in base64.
+        problems: column → why its files cannot be read.
         cells: column → the cells that were read, as Arrow has them: texts, numbers, and lists of them.
     """
 
@@ -61,7 +75,7 @@ class ColumnContents:
     word_tags: frozenset[str] = frozenset()
     flag_counts: Mapping[str, int] = field(default_factory=dict)
     repeating: frozenset[str] = frozenset()
-    joined: Mapping[str, JoinedImages | MediaFiles] = field(default_factory=dict)
+    joined: Mapping[str, Joined] = field(default_factory=dict)
     problems: Mapping[str, EmmsError] = field(default_factory=dict)
     cells: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
 
@@ -204,6 +218,17 @@ def _with_zero_one(contents: ColumnContents, name: str, column: pa.ChunkedArray)
 def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
     """Return the contents with a column of texts, which are paths if the first texts end as names of media do."""
     values = [value for value in column.slice(0, _TEXTS).to_pylist() if value]
+    encoded = encoded_type(values)
+    if encoded is not None:
+        return _with_encoded(contents, name, encoded)
+    if values and all(map(is_document, values)):
+        return _with_problem(
+            contents,
+            name,
+            FILE_NAME,
+            f"column {name!r} holds names of files, such as {values[0][:100]!r}, which are no texts",
+            remedy_for(values[:1]) + "; or take the column out",
+        )
     media = {media_type(value) for value in values}
     if len(media) != 1 or None in media:
         return _with_stems(contents, split, name, column)
@@ -215,9 +240,23 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
     try:
         check_first(files, split.repo, name, values[0])
     except EmmsError as problem:
-        contents = _with_type(contents, name, PATH)
-        return replace(contents, problems={**contents.problems, name: problem})
+        return _with_problem(contents, name, PATH, problem.problem, problem.remedy)
     return replace(_with_type(contents, name, type), joined={**contents.joined, name: files})
+
+
+def _with_encoded(contents: ColumnContents, name: str, type: str) -> ColumnContents:
+    """Return the contents with a column of files in base64."""
+    if type == ENCODED:
+        problem = f"column {name!r} holds files in base64 that are neither pictures nor sounds in a known format"
+        return _with_problem(contents, name, ENCODED, problem, "save them as PNG, JPEG, WAV or FLAC")
+    return replace(_with_type(contents, name, type), joined={**contents.joined, name: EncodedMedia()})
+
+
+def _with_problem(
+    contents: ColumnContents, name: str, type: str, problem: str | Text, remedy: str | Text | None
+) -> ColumnContents:
+    contents = _with_type(contents, name, type)
+    return replace(contents, problems={**contents.problems, name: EmmsError(problem, remedy)})
 
 
 def _with_stems(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:

@@ -27,9 +27,11 @@ from hf_emms.data.column_checks import (
     usual_labels,
 )
 from hf_emms.data.column_types import (
+    PATH,
     PLURALS,
     SHARED_TYPES,
     ColumnContents,
+    Joined,
     are_lists,
     as_struct,
     column_types,
@@ -37,8 +39,8 @@ from hf_emms.data.column_types import (
     flag_count_in_texts,
     look_into,
 )
-from hf_emms.data.media_files import MediaFiles
-from hf_emms.data.reading import JoinedImages, OpenSplit
+from hf_emms.data.local_files import PANDAS_INDEX
+from hf_emms.data.reading import OpenSplit
 from hf_emms.errors import EmmsError, together, use
 from hf_emms.heads.split import IGNORED
 from hf_emms.inputs import INPUT_KINDS
@@ -66,7 +68,7 @@ class RowSchema:
         types: the dataset's column → its type, see `column_types`.
         class_names: the names of class ids in the label column; None where it holds none.
         words: abbreviated label → the words that it stands for.
-        joined: column of ids or paths → the images behind them.
+        joined: column of ids, paths or base64 → the images behind them.
         unused: the dataset's columns that are not read.
         flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
             where they hold something else.
@@ -80,7 +82,7 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
-    joined: Mapping[str, JoinedImages | MediaFiles]
+    joined: Mapping[str, Joined]
     unused: tuple[str, ...] = ()
     flag_names: tuple[str, ...] | None = None
     lists_in_texts: bool = False
@@ -189,6 +191,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
         check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     notes.append(f"columns {', '.join(read)}")
+    notes += [f"{name} is the index of a saved DataFrame" for name in types if name.startswith(PANDAS_INDEX)]
     check_names(task, columns, features, contents)
 
     words = preset.words if preset and columns == dict(preset.columns) else {}
@@ -230,8 +233,9 @@ def _inferred(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
             raise next(iter(contents.problems.values())) from None
         raise
     check_unsupported(contents, columns, task)
-    if contents.problems and not any(column.kind.recognised_by_type for column in task.inputs):
-        name, problem = next(iter(contents.problems.items()))
+    closed = {name: problem for name, problem in contents.problems.items() if contents.types[name] == PATH}
+    if closed and not any(column.kind.recognised_by_type for column in task.inputs):
+        name, problem = next(iter(closed.items()))
         remedy = problem.remedy + "; to" if problem.remedy else "to"
         raise EmmsError(problem.problem, remedy + f" leave {name!r} out: " + use("task", task.id)) from problem
     check_inferred_text(task, columns, contents, named)

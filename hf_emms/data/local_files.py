@@ -6,16 +6,53 @@ import csv
 import os
 import shlex
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.tasks import TASKS
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+# Suffixes of files that are not read → what to do with them.
+REMEDIES = {
+    **dict.fromkeys(
+        (".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".dcm", ".nii"), "save pictures as PNG or JPEG"
+    ),
+    **dict.fromkeys((".m4a", ".aac", ".wma"), "save sounds as WAV, FLAC or MP3"),
+    **dict.fromkeys(
+        (".npy", ".npz", ".pt", ".h5", ".mat", ".pkl"),
+        "save pictures as PNG and sounds as WAV, or pass arrays in memory: {'image': [array, …], 'label': […]}",
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                ".pdf",
+                ".doc",
+                ".docx",
+                ".odt",
+                ".rtf",
+                ".tex",
+                ".epub",
+                ".ppt",
+                ".pptx",
+                ".txt",
+                ".md",
+                ".eml",
+                ".html",
+            ),
+            *(".htm", ".xml", ".json", ".csv", ".tsv", ".parquet", ".zip", ".gz", ".tar", ".xls", ".xlsx"),
+        ),
+        "write the texts of the files into a column",
+    ),
+}
 _SEPARATORS = ";\t|"
+# What pandas names a column that it makes of cells before the first name, or of the index of a saved table.
+PANDAS_INDEX = "__index_level_"
+QUOTES = 'put texts that hold the separator between double quotes, in every line: "one, two",label'
 _PATTERN = "*?["
 # Folders that are no classes.
 _EXPECTED = ("__pycache__", "__MACOSX")
@@ -59,12 +96,27 @@ def check_readable(path: Path) -> None:
             ) from error
 
 
+def remedy_for(names: Iterable[str]) -> str | None:
+    """Return what to do with files that are not read, by the suffix that is most frequent among their names."""
+    suffixes = Counter(PurePosixPath(name.lower()).suffix for name in names)
+    return next((REMEDIES[suffix] for suffix, _ in suffixes.most_common() if suffix in REMEDIES), None)
+
+
+def unread_files(folder: Path) -> tuple[str, str | None]:
+    """Return in words which files a folder holds that are not read, and what to do with them."""
+    names = [file.name for file in walk(folder) if file.is_file() and file.suffix]
+    if not names:
+        return "", None
+    (suffix, times), *_ = Counter(PurePosixPath(name.lower()).suffix for name in names).most_common(1)
+    return f", but {pluralize(times, f'{suffix} file')}", remedy_for(names)
+
+
 def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
     """Return notes on the unread files of a folder: of another format than most, or in folders that count as hidden."""
     readme = folder / "README.md"
     if readme.is_file() and "data_files" in readme.read_text("utf-8", "replace"):
         return []  # the card says which files are read
-    suffixes = {*FORMATS, *_media_suffixes()}
+    suffixes = {*FORMATS, *_media_suffixes(), *REMEDIES}
     read = {os.path.realpath(file) for file in used}
     notes: list[str] = []
     unused: list[Path] = []
@@ -105,29 +157,60 @@ def separator_of(file: str, expected: str) -> str:
     return max(_SEPARATORS, key=line.count) if any(separator in line for separator in _SEPARATORS) else expected
 
 
-def csv_settings(files: Iterable[str], expected: str) -> dict[str, Any]:
+def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     """Return the settings of the CSV reader: the separator, and the texts of missing values.
 
     NA, None and null are texts in columns of texts, and missing in those of numbers.
 
     Raises:
-        EmmsError: the file has no line of names.
+        EmmsError: a file has no line of names, or more cells in its first row than names.
     """
     import pandas as pd  # type: ignore[import-untyped]
     from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-untyped]
 
-    file = next(iter(files), None)
-    if file is None or format_of(Path(file)) != "csv":
+    if not files or format_of(Path(files[0])) != "csv":
         return {}
+    file = files[0]
     try:
         separator = separator_of(file, expected)
         head = pd.read_csv(file, sep=separator, nrows=10_000)
+        starts = [head, *(pd.read_csv(other, sep=separator, nrows=1) for other in files[1:])]
     except (OSError, ValueError):
         return {}  # the reader reports why
+    for name, start in zip(files, starts, strict=True):
+        if not isinstance(start.index, pd.RangeIndex):
+            _check_first_line(name, separator)
     _check_header(Path(file), head)
     numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
     missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
     return missing | ({"sep": separator} if separator != expected else {})
+
+
+def more_cells(name: str, line: str = "", hint: str = QUOTES) -> EmmsError:
+    """Return the error of a CSV file whose rows have more cells than names: pandas makes the first cell an index."""
+    problem = f"{name} has rows of more cells than names, so that half of a text would be read"
+    return EmmsError(problem + (f": {line}" if line else ""), hint)
+
+
+def _check_first_line(file: str, separator: str) -> None:
+    lines = list(_first_lines(file, separator))
+    for number, cells in lines[1:]:
+        if (n_names := len(lines[0][1])) < len(cells):
+            line = f"line {number}, {separator.join(cells)[:80]!r}, has {len(cells)} cells and {n_names} names"
+            hint = QUOTES if any(cells[n_names:]) else f"take {separator!r} from the end of each line"
+            raise more_cells(Path(file).name, line, hint)
+    raise more_cells(Path(file).name)
+
+
+def _first_lines(file: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first lines of a table that are not empty, as cells with the number of the line."""
+    import fsspec
+
+    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
+        lines = csv.reader(stream, delimiter=separator)
+        for cells, _ in zip(lines, range(1 + _FIRST_LINES), strict=False):
+            if cells:
+                yield lines.line_num, cells
 
 
 def _check_header(file: Path, head: Any) -> None:
@@ -155,11 +238,8 @@ def _first_line(file: str) -> str:
 
 def first_columns(table: Path) -> list[list[str]]:
     """Return the first cells of each column of a table, without its name."""
-    import fsspec
-
-    with fsspec.open(str(table), "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
-        lines = csv.reader(stream, delimiter=separator_of(str(table), "\t" if ".tsv" in table.suffixes else ","))
-        rows = [row for row, _ in zip(lines, range(1 + _FIRST_LINES), strict=False) if row]
+    separator = separator_of(str(table), "\t" if ".tsv" in table.suffixes else ",")
+    rows = [cells for _, cells in _first_lines(str(table), separator)]
     return [[*cells] for cells in zip(*rows[1:], strict=False)]
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.data.local_files import first_columns, format_of, walk
+from hf_emms.data.local_files import REMEDIES, first_columns, format_of, walk
 from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, UnusableError
 
+# The type of columns of files in base64 that no kind of input reads.
+ENCODED = "encoded"
+# Values of a column by which its content is recognised.
+_FIRST = 20
 # Suffixes of media that no kind of input reads.
 _OTHER_SUFFIXES = {"video": (".mp4", ".avi", ".mov", ".mkv", ".webm")}
+# Characters of a text in base64 by which its content is recognised, and the shortest such text.
+_ENCODED_HEAD, _MIN_ENCODED = 64, 40
+_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+=-]+)*;base64,")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 # Names that `hf download --local-dir` and the Hub's cache leave in a folder.
 _DOWNLOADED = Path(".cache", "huggingface", "download")
 _HUB_CACHE = "snapshots"
@@ -29,6 +40,53 @@ def media_type(value: str) -> str | None:
     kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if suffix in kind.suffixes)
     others = (name for name, suffixes in _OTHER_SUFFIXES.items() if suffix in suffixes)
     return next(kinds, None) or next(others, None)
+
+
+def is_document(value: str) -> bool:
+    """Return whether a text is the name of a file that no kind of input reads, as "docs/13.pdf"."""
+    is_name = "://" not in value and " " not in value.strip() and PurePosixPath(value.lower()).suffix in REMEDIES
+    return is_name and media_type(value) is None
+
+
+def encoded_type(values: Sequence[str]) -> str | None:
+    """Return the type of texts that hold files in base64, alone or as data URIs; None for other texts.
+
+    The type is "image" or "audio", "encoded" for a content that no kind of input reads.
+    """
+    types = {_encoded_type(value) for value in values[:_FIRST]}
+    return types.pop() if len(types) == 1 else None
+
+
+def _encoded_type(value: str) -> str | None:
+    uri = _DATA_URI.match(value)
+    payload = value[uri.end() :] if uri else value
+    head = "".join(payload[: 2 * _ENCODED_HEAD].split())[:_ENCODED_HEAD]
+    if not uri and (len(value) < _MIN_ENCODED or not _BASE64.fullmatch(head)):
+        return None
+    content = _decoded(head) or b""
+    kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises(content))
+    return next(kinds, ENCODED if uri else None)
+
+
+def _decoded(text: str) -> bytes | None:
+    """Return the bytes of a text in base64, with or without padding; None for other texts."""
+    plain = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except binascii.Error:
+        return None
+
+
+class EncodedMedia:
+    """A mapping from texts in base64, alone or as data URIs, to cells with their bytes."""
+
+    def __getitem__(self, value: Any) -> dict[str, Any]:
+        text = str(value)
+        uri = _DATA_URI.match(text)
+        content = _decoded(text[uri.end() :] if uri else text)
+        if not content:
+            raise UnusableError(f"the text {text[:40]!r} is no base64")
+        return {"bytes": content, "path": None}
 
 
 def is_readable(type: str) -> bool:

@@ -12,13 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.folder_names import check_class_folders, check_copies, patterns_of_splits
 from hf_emms.data.local_files import (
     FORMATS,
+    PANDAS_INDEX,
+    QUOTES,
     broken_file,
     csv_settings,
     format_of,
+    more_cells,
     notes_on_undescribed,
     notes_on_unused,
+    unread_files,
+    walk,
 )
 from hf_emms.data.media_files import table_of_media
 from hf_emms.errors import EmmsError, Text, use
@@ -30,6 +36,7 @@ _FIRST_ROWS = 100
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 # Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group, and each read of fsspec's 5 MiB more.
 _HOLE, _RANGE, _BLOCK = 1 << 16, 1 << 22, 1 << 20
+_GENERATING = "An error occurred while generating the dataset"
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
 
@@ -142,11 +149,13 @@ class DatasetFiles:
                 builder.config = copy.copy(builder.config)
                 _limit_read_ahead(builder)
                 rows = _with_features(self.name, builder.as_streaming_dataset(split=split))
+                _check_rows(builder, files.get(split, ()), rows.features)
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
                 opened = replace(opened, rows=rows, total=total, builder=builder)
             else:
                 retried(builder.download_and_prepare)
                 rows = builder.as_dataset(split=split)
+                _check_rows(builder, files.get(split, ()), rows.features)
                 notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
                 file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
                 opened = replace(opened, rows=rows, total=rows.num_rows, file=file)
@@ -224,10 +233,12 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     except EmmsError:
         raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
+        on_disk = repo.folder is not None and repo.folder.is_dir()
+        names, remedy = unread_files(repo.folder) if repo.folder is not None and on_disk else ("", None)
+        usual = "put images in one folder per class, or parquet, json, jsonl, csv or tsv files"
+        script = "; for a dataset with a loading script try @refs/convert/parquet behind its id"
         raise NoReadableFileError(
-            f"{dataset!r} holds no data file that can be read",
-            "put images in one folder per class, or parquet, json, jsonl, csv or tsv files; "
-            "for a dataset with a loading script try @refs/convert/parquet behind its id",
+            f"{dataset!r} holds no data file that can be read{names}", remedy or usual + script * (not on_disk)
         ) from error
     # Files that others wrote: ``datasets`` raises whatever its parsers stumble over, StopIteration and TypeError too.
     except Exception as error:
@@ -258,8 +269,10 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         hint = "save the file as UTF-8"
     elif isinstance(error, ConnectionError):
         hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    elif "tokenizing" in str(error.__cause__ or error):
+        hint = QUOTES
     root = error.__cause__ or error
-    reason = (str(root).strip() or type(root).__name__).splitlines()[0]
+    reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
     if not isinstance(error, (OSError, RuntimeError, ValueError)) and root is error:
         reason = f"{type(root).__name__}: {reason}"
     kind = NoReadableFileError if "script" in text else EmmsError
@@ -314,7 +327,8 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
         # A folder in the Hub's layout may have a folder for each configuration, without a README that says so.
         arguments = {"path": str(repo.folder / config)}
     else:
-        arguments = {"path": str(repo.folder), "name": config}
+        check_copies(walk(repo.folder))
+        arguments = {"path": str(repo.folder), "name": config, "data_files": patterns_of_splits(repo.folder)}
     builder = datasets.load_dataset_builder(**arguments)
     if not hasattr(builder.config, "keep_default_na"):
         return builder
@@ -352,6 +366,15 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
         f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
         "run once online, or name the cached revision: " + use("dataset", "ORG/NAME@REVISION"),
     )
+
+
+def _check_rows(builder: Any, files: Sequence[str], features: Mapping[str, Any]) -> None:
+    """Refuse rows whose folders are no classes, and rows of CSV with more cells than their line of names."""
+    classes = getattr(features.get("label"), "names", None) if hasattr(builder, "BASE_FEATURE") else None
+    if classes and not any(Path(file).name in builder.METADATA_FILENAMES for file in files):
+        check_class_folders(files, classes)
+    if hasattr(builder.config, "keep_default_na") and any(name.startswith(PANDAS_INDEX) for name in features):
+        raise more_cells(" and ".join(sorted({Path(file).name for file in files})[:3]))
 
 
 def _limit_read_ahead(builder: Any) -> None:

@@ -370,8 +370,7 @@ AUDIO = _Audio(
     singular="clip",
     plural="sounds",
     column_types=("audio",),
-    # The last ones are sound that is not decoded, which is said of its rows.
-    suffixes=(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac", ".wma"),
+    suffixes=(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"),
     recognised_by_type=True,
     fallback_pooling="sound_fallback",
     fallback_summary="audio features if the model has them, else the mean of the last layer's frames",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+# How files of PNG, JPEG, GIF and TIFF start.
+_STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 # Modes of pixels without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
 
@@ -294,6 +296,11 @@ class _Image(EncodedKind):
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
         return is_struct or is_binary or type(feature).__name__ == "Image"
+
+    def recognises(self, content: bytes) -> bool:
+        is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+        is_bitmap = content[:2] == b"BM" and content[6:10] == b"\0\0\0\0"
+        return is_webp or is_bitmap or content.startswith(_STARTS)
 
     def read(self, value: Any, column: str) -> bytes:
         """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data."""

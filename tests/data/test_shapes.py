@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
 from tests.helpers.samples import load_sample
+from tests.helpers.sound import encoded, tone
 
 N = 24
 TEXTS = [f"text number {i}" for i in range(N)]
@@ -85,11 +87,45 @@ INTENTS = datasets.Features(
     {"text": datasets.Value("string"), "intents": datasets.List(datasets.ClassLabel(names=["a", "b"]))}
 )
 IMAGES = "image-classification"
+BASE64 = [base64.b64encode(picture).decode() for picture in pictures(N)]
+SOUNDS = [base64.b64encode(encoded(tone(100 + i, 0.1))).decode() for i in range(N)]
 READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
     **{
         f"paths in a column {name}": (csv_of(f"{name},label", PATHS, CLASSES), IMAGES, {"image": name}, [], ["cat"])
         for name in ("image", "path", "filename", "file_name", "url")
     },
+    **{
+        f"pictures in base64 in a column {name}": (
+            csv_of(f"{name},label", BASE64, CLASSES),
+            IMAGES,
+            {"image": name},
+            [],
+            [],
+        )
+        for name in ("image", "img_b64", "data")
+    },
+    "pictures as data URIs": (
+        table({"data": ["data:image/png;base64," + text for text in BASE64], "label": CLASSES}),
+        IMAGES,
+        {"image": "data"},
+        [],
+        ["cat", "dog"],
+    ),
+    "base64 without padding, for addresses": (
+        table({"img": [text.rstrip("=").replace("+", "-").replace("/", "_") for text in BASE64], "label": CLASSES}),
+        IMAGES,
+        {"image": "img"},
+        [],
+        [],
+    ),
+    "sounds in base64": (table({"clip": SOUNDS, "label": CLASSES}), "audio-classification", {"audio": "clip"}, [], []),
+    "names of files beside texts": (
+        table({"file": [f"{i}.txt" for i in range(N)], "text": TEXTS, "label": CLASSES}),
+        "text-classification",
+        {"text": "text"},
+        ["file"],
+        [],
+    ),
     "paths beside titles": (csv_of("path,title,label", PATHS, TEXTS, CLASSES), IMAGES, {}, ["title"], []),
     "multi-hot numbers": (
         table({"text": TEXTS, "labels": FLAGS}),
@@ -240,6 +276,21 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         csv_of("audio,label", [f"{i}.wav" for i in range(N)], CLASSES),
         "there is no file",
         "absolute",
+    ),
+    "names of documents": (
+        csv_of("path,label", [f"docs/{i}.pdf" for i in range(N)], CLASSES),
+        "holds names of files, such as 'docs/0.pdf'",
+        "take the column out",
+    ),
+    "names of sounds that are not decoded": (
+        csv_of("audio,label", [f"{i}.m4a" for i in range(N)], CLASSES),
+        "holds names of files, such as '0.m4a'",
+        "save sounds as WAV",
+    ),
+    "drawings in base64": (
+        table({"image": ["data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()] * N, "label": CLASSES}),
+        "neither pictures nor sounds",
+        "PNG",
     ),
     "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
     "stance": (
