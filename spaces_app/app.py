@@ -39,9 +39,15 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
         return Store(lambda: folder, folder.name), repo_id
 
     def download() -> Path:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import HfApi, errors, snapshot_download
 
-        return Path(snapshot_download(repo_id, repo_type="dataset", allow_patterns="rankings/*.json"))
+        try:  # snapshot_download would give its last copy in silence
+            revision = HfApi().dataset_info(repo_id).sha
+        except errors.HTTPError as error:
+            raise ConnectionError(f"the Hub cannot be reached: {type(error).__name__}") from error
+        return Path(
+            snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns="rankings/*.json")
+        )
 
     return Store(download, repo_id, HubFacts()), repo_id
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_emms.formatting import pluralize
 from leaderboard import across, answer, api_page, checkpoint, compare, cost, markup, shortlist, table
+from leaderboard.lines import places
 from leaderboard.markup import escape
 from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
@@ -26,7 +27,8 @@ class Shown:
         title: of the page.
         answer: HTML of the answer to the page's question; empty where there is none.
         content: HTML of the view's tab.
-        notice: HTML of a warning above it; empty if there is none.
+        notice: HTML of warnings above it; empty if there are none.
+        exists: whether the ranking, task or checkpoint that was asked for is there.
     """
 
     view: View
@@ -36,6 +38,7 @@ class Shown:
     answer: str
     content: str
     notice: str
+    exists: bool
 
 
 def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser: bool = False) -> Shown:
@@ -48,11 +51,13 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
         sorted_by_browser: for a page without a server.
     """
     view, entry = resolved(view, snapshot)
+    exists = _exists(view, entry, snapshot)
     sentence = ""
     if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint and not view.compare:
         sentence = answer.answer(view, entry.ranking, snapshot)
     content = _content(view, entry, snapshot, repo_id, sorted_by_browser)
-    return Shown(view, entry, to_query(view), title(view, entry), sentence, content, _notice(view, entry))
+    notice = _notice(view, exists) + _age(snapshot)
+    return Shown(view, entry, to_query(view), title(view, entry), sentence, content, notice, exists)
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
@@ -64,7 +69,7 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     counts = f"{pluralize(len(snapshot.entries), 'ranking')} with {pluralize(rows, 'row')}"
     text = f"{counts} from {origin}."
     if snapshot.failure and snapshot.entries:
-        text += f" {escape(snapshot.failure)}; the last copy is shown."
+        text += f" {escape(snapshot.failure)}; the copy of {escape(snapshot.as_of)} is shown."
     if snapshot.problems:
         listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
         more = len(snapshot.problems) - _SHOWN_PROBLEMS
@@ -106,8 +111,25 @@ def _nothing(snapshot: Snapshot) -> str:
     return f"There are no rankings in {origin}{skipped}. The tab Submit shows how to add one."
 
 
-def _notice(view: View, entry: Entry | None) -> str:
-    if entry is not None or view.tab in WITHOUT_SELECTION or not (view.ranking or view.task):
+def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:
+    """Return whether what a view names is there; while nothing has been read, nobody can tell."""
+    if view.tab in WITHOUT_SELECTION or not snapshot.read:
+        return True
+    if view.checkpoint:
+        return view.checkpoint in places(snapshot)
+    return entry is not None or not (view.ranking or view.task)
+
+
+def _notice(view: View, exists: bool) -> str:
+    if exists:
         return ""
-    missing = f"ranking {view.ranking}" if view.ranking else f"ranking for the task {view.task}"
+    kind = "checkpoint" if view.checkpoint else "ranking" if view.ranking else "ranking for the task"
+    missing = f"{kind} {view.checkpoint or view.ranking or view.task}"
     return f'<p role="alert">There is no {escape(missing)} here: it was removed, or the link is wrong.</p>'
+
+
+def _age(snapshot: Snapshot) -> str:
+    """Return a warning where the data could not be brought up to date."""
+    if not snapshot.failure or not snapshot.entries:
+        return ""
+    return f'<p role="status">{escape(snapshot.failure)}: the data are those of {escape(snapshot.as_of)}.</p>'

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -15,8 +17,9 @@ from starlette.concurrency import run_in_threadpool
 
 from leaderboard import page, render, submit_page, table
 from leaderboard.endpoints import ENDPOINTS, Endpoints
+from leaderboard.limits import BodyTooLargeError, Limits
 from leaderboard.selection import View, from_query, resolved
-from leaderboard.store import Store
+from leaderboard.store import Snapshot, Store
 from leaderboard.submit import MAX_BYTES
 
 _MAX_POLL_SECONDS = 15.0
@@ -27,6 +30,14 @@ _HTML = "text/html; charset=utf-8"
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A page in gzip, and whether what its address names is there."""
+
+    content: bytes
+    exists: bool
+
+
 class Pages:
     """Pages over a store, each drawn and compressed once for a version of the data.
 
@@ -35,29 +46,37 @@ class Pages:
         repo_id: the results dataset that submissions go to; "" for none.
         sign_in: whether users can sign in to the Hub here.
         every: seconds between two refreshes of the store.
+
+    Attributes:
+        cached_bytes: of the drawn pages that are kept.
     """
 
     def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:
         self.store, self.repo_id, self.sign_in = store, repo_id, sign_in
         self._every = min(every, _MAX_POLL_SECONDS)
-        self._cache: OrderedDict[tuple[str, View, int], bytes] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache: OrderedDict[tuple[str, View, int], Drawn] = OrderedDict()
+        self.cached_bytes = 0
+        self._cache_lock = threading.Lock()
 
-    def drawn(self, kind: str, query: str) -> Callable[[], bytes] | bytes:
-        """Return a page ("page") or its changing part ("part") in gzip, or the function that still has to draw it."""
+    def drawn(self, kind: str, query: str) -> Callable[[], Drawn] | Drawn:
+        """Return a page ("page") or its changing part ("part"), or the function that still has to draw it."""
         snapshot = self.store.snapshot
         view = from_query(query)
         key = (kind, view, snapshot.version)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        with self._cache_lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
 
-        def draw() -> bytes:
-            drawn = gzip.compress(self._html(kind, view).encode(), 6)
-            self._cache[key] = drawn
-            self._cached_bytes += len(drawn)
-            while self._cached_bytes > _MAX_CACHED_BYTES:
-                self._cached_bytes -= len(self._cache.popitem(last=False)[1])
+        def draw() -> Drawn:
+            shown = render.show(view, snapshot, repo_id=self.repo_id)
+            drawn = Drawn(gzip.compress(self._html(kind, shown, snapshot).encode(), 6), shown.exists)
+            with self._cache_lock:
+                replaced = self._cache.pop(key, None)
+                self._cache[key] = drawn
+                self.cached_bytes += len(drawn.content) - (len(replaced.content) if replaced else 0)
+                while self.cached_bytes > _MAX_CACHED_BYTES:
+                    self.cached_bytes -= len(self._cache.popitem(last=False)[1].content)
             return drawn
 
         return draw
@@ -65,11 +84,10 @@ class Pages:
     def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
         """Return the tab Submit, which differs between users."""
         form = submit_page.form(self.repo_id, sign_in=self.sign_in, user=user, pasted=pasted, result=result)
-        return self._html(kind, View(tab="submit"), form)
-
-    def _html(self, kind: str, view: View, content: str = "") -> str:
         snapshot = self.store.snapshot
-        shown = render.show(view, snapshot, repo_id=self.repo_id)
+        return self._html(kind, render.show(View(tab="submit"), snapshot, repo_id=self.repo_id), snapshot, form)
+
+    def _html(self, kind: str, shown: render.Shown, snapshot: Snapshot, content: str = "") -> str:
         main = page.main_part(shown, snapshot, content=content, every=self._every)
         if kind == "part":
             return f"<!doctype html><title>{page.escape(shown.title)}</title>{main}"
@@ -106,12 +124,13 @@ class _Routes:
         if from_query(query).tab == "submit":
             return HTMLResponse(self._pages.with_form(_user(request), kind=kind))
         drawn = self._pages.drawn(kind, query)
-        if not isinstance(drawn, bytes):
+        if not isinstance(drawn, Drawn):
             drawn = await run_in_threadpool(drawn)
-        headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+        content, headers = drawn.content, {"content-encoding": "gzip", "vary": "accept-encoding"}
         if "gzip" not in request.headers.get("accept-encoding", ""):
-            drawn, headers = gzip.decompress(drawn), {}
-        return Response(drawn, headers=headers | {"cache-control": "no-cache"}, media_type=_HTML)
+            content, headers = gzip.decompress(content), {}
+        status = 200 if drawn.exists or kind == "part" else 404
+        return Response(content, status, headers | {"cache-control": "no-cache"}, _HTML)
 
     async def version(self) -> Response:
         return PlainTextResponse(str(self._pages.store.snapshot.version), headers={"cache-control": "no-store"})
@@ -127,14 +146,15 @@ class _Routes:
 
     async def submitted(self, request: Request) -> Response:
         pages = self._pages
-        if int(request.headers.get("content-length") or 0) > _MAX_BODY:
+        try:
+            async with request.form(max_files=1, max_fields=10, max_part_size=_MAX_BODY) as form:
+                uploaded = form.get("file")
+                file = await uploaded.read() if uploaded is not None and not isinstance(uploaded, str) else b""
+                pasted = str(form.get("pasted") or "")
+                proposes = "propose" in form
+        except BodyTooLargeError:
             result = submit_page.message(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
             return HTMLResponse(pages.with_form(_user(request), result=result), 413)
-        async with request.form(max_files=1, max_fields=10, max_part_size=_MAX_BODY) as form:
-            uploaded = form.get("file")
-            file = await uploaded.read() if uploaded is not None and not isinstance(uploaded, str) else b""
-            pasted = str(form.get("pasted") or "")
-            proposes = "propose" in form
         content = file or pasted
         if not proposes:
             work = (submit_page.checked_in_words, content, pages.store.snapshot, pages.repo_id)
@@ -149,6 +169,7 @@ class _Routes:
 def serve(pages: Pages) -> Server:
     """Return the server; `launch` starts it."""
     server, routes = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None), _Routes(pages)
+    server.add_middleware(Limits, max_body=_MAX_BODY)
     endpoints = Endpoints(pages.store)
     for name in ENDPOINTS:
         server.api(getattr(endpoints, name), name=name)

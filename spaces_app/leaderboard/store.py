@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Snapshot:
         dataset_facts: dataset id → from the Hub.
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
+        as_of: when they were last read before that, "2026-01-31 12:00 UTC"; empty without a failure.
         version: counts the changes.
         memo: values derived from this snapshot, so that they are derived once.
     """
@@ -69,6 +71,7 @@ class Snapshot:
     dataset_facts: Mapping[str, Facts] = field(default_factory=dict)
     read: bool = False
     failure: str = ""
+    as_of: str = ""
     version: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -195,6 +198,7 @@ class Store:
     def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
         self._locate, self._origin, self._facts = folder, origin, facts
         self._reader: Folder | None = None
+        self._read_at = ""
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self.snapshot = Snapshot({}, origin=origin)
@@ -206,14 +210,16 @@ class Store:
                 folder = self._locate()
             except (OSError, ValueError) as error:
                 logger.warning("results not refreshed: %s", error)
-                self._change(failure=f"{self._origin} could not be read ({type(error).__name__})")
+                failure = f"{self._origin} could not be read ({type(error).__name__})"
+                self._change(failure=failure, as_of=self._read_at)
                 return
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
             entries, problems = self._reader.read()
             # Here, so that no visitor waits for it.
             won = self.snapshot.wins if entries == self.snapshot.entries else _wins(entries.values())
-            self._change(entries=entries, wins=won, problems=problems, read=True, failure="")
+            self._read_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            self._change(entries=entries, wins=won, problems=problems, read=True, failure="", as_of="")
 
     def refresh_facts(self) -> None:
         """Ask the Hub for facts about the checkpoints and datasets."""

@@ -123,6 +123,13 @@ def fetch(target):
         return answer.read()
 
 
+def test_no_file_can_be_put_on_the_server(space):
+    body = b"--b\r\nContent-Disposition: form-data; name=files; filename=x.html\r\n\r\nx\r\n--b--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        fetch(urllib.request.Request(f"{space.url}/gradio_api/upload", body, headers))
+
+
 def test_no_file_of_the_server_can_be_had(space):
     for path in ("/gradio_api/file=/etc/passwd", f"/gradio_api/file={space.results}/broken.json"):
         with pytest.raises(urllib.error.HTTPError, match=r"40[34]"):

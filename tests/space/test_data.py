@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -97,8 +98,11 @@ def test_when_the_source_fails_the_last_copy_is_shown(tmp_path):
     store.refresh()
     assert list(store.snapshot.entries) == ["beans"]
     assert store.snapshot.failure == "ORG/results could not be read (OSError)"
-    assert "the last copy is shown" in render.about_the_data(store.snapshot, "")
-    assert "org/best" in render.show(View(), store.snapshot).content
+    assert "UTC is shown" in render.about_the_data(store.snapshot, "")
+    shown = render.show(View(), store.snapshot)
+    assert "org/best" in shown.content
+    age = r"could not be read \(OSError\): the data are those of 20\d\d-\d\d-\d\d \d\d:\d\d UTC"
+    assert re.search(age, shown.notice)
 
 
 def test_a_page_without_rankings_says_why(tmp_path):

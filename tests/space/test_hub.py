@@ -23,6 +23,7 @@ from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored
 from tests.helpers.waiting import eventually
+from tests.hub.fault_proxy import RESET, running_proxy
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
@@ -248,11 +249,28 @@ def test_the_page_follows_the_results_dataset_and_knows_licenses_from_the_hub(hu
         eventually(lambda: listed(url)[0] == {"one", "two"})
         eventually(lambda: rows(url)["org/best"]["license"] == "apache-2.0")
         assert rows(url)["org/best"]["library"] == "timm"
-        with urllib.request.urlopen(url) as answer:
-            text = answer.read().decode()
+        text = text_of(url)
         assert "license cc-by-4.0" in text
         assert 'name="language" value="de"' in text
         assert rows(url)["org/close"]["license"] is None
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_the_age_of_the_data(hub, results, tmp_path):
+    with running_proxy(hub) as proxy:
+        settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
+        with served(SPACE / "app.py", **settings | {"HF_ENDPOINT": proxy.url}) as url:
+            eventually(lambda: "org/best" in text_of(url))
+            assert "could not be read" not in text_of(url)
+            proxy.fail("*", RESET)
+            eventually(lambda: re.search(r"results could not be read \(\w+\): the data are those of 20", text_of(url)))
+            assert "org/best" in text_of(url)
+            proxy.clear()
+            eventually(lambda: "could not be read" not in text_of(url))
+
+
+def text_of(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
 
 
 def rows(url):
