@@ -35,6 +35,8 @@ LAST, MEAN, SPREAD = "last", "mean", "spread"
 
 # Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
 DEFAULT_MAX_SAMPLES = 5000
+# Documents that queries search: enough to be hard, few enough to embed in minutes.
+DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
 DEFAULT_ENCODERS = "base"
@@ -156,6 +158,15 @@ class SampleOptions(OptionsPart):
         everyday=True,
         recorded=True,
         card="always",
+    )
+    corpus_size: int | None = setting(
+        DEFAULT_CORPUS_SIZE,
+        f"Documents that queries search, the relevant ones among them; 0 for all [default: {DEFAULT_CORPUS_SIZE}].",
+        "Data",
+        metavar="N",
+        minimum=2,
+        zero_is_none=True,
+        recorded=True,
     )
     sampling: Sampling | None = setting(
         None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="plan"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
+from hf_emms.data.judged_rows import JudgedRows
 from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
+from hf_emms.data.search_sample import search_sample
 from hf_emms.data.sources import DatasetSource, open_dataset
 from hf_emms.options import SampleOptions
 
@@ -39,6 +41,8 @@ def load_sample(
     if sample is None:
         split = source.open(options)
         schema = columns_of(split, source.preset, options)
+        if schema.task.input.is_collection:
+            return search_sample(JudgedRows(split, schema), options, training=training)
         drawn = draw(split, schema, options)
         labels = make_labels(drawn, training=training)
         sample = assemble(split, drawn, labels)

@@ -86,12 +86,12 @@ def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | No
 
 def check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:
     """Return the names of the columns for a role, checked; for a struct the name of the field that the task reads."""
-    if role not in task.columns:
+    if role not in task.all_columns:
         raise EmmsError(
             f"{task.id} has no {role} column",
-            "its columns are " + joined(map(use_column, task.columns)),
+            "its columns are " + joined(map(use_column, task.all_columns)),
         )
-    return ",".join(_checked_name(task, task.columns[role], name, types) for name in names.split(","))
+    return ",".join(_checked_name(task, task.all_columns[role], name, types) for name in names.split(","))
 
 
 def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str]) -> str:

@@ -48,6 +48,7 @@ from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
+from hf_emms.tasks.text_pairs import named_columns
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by name (images by type), classes by type, any column by type.
@@ -364,7 +365,12 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
         if kind.recognised_by_type and set(kind.column_types) & set(types.values())
     }
     read = {task.id: {column.kind.name for column in task.inputs} for task in TASKS.built_in.values()}
-    return {id: task for id, task in TASKS.built_in.items() if not kinds or kinds & read[id]}
+    return {
+        id: task
+        for id, task in TASKS.built_in.items()
+        if (not kinds or kinds & read[id])
+        and (task.signs is None or any(named_columns(map(column_of, types), names) for names in task.signs))
+    }
 
 
 def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]], contents: ColumnContents) -> bool:
@@ -376,6 +382,8 @@ def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str
     task, other_task = TASKS[id], TASKS[other]
     if names != other_names:
         return names > other_names
+    if (task.signs is None) != (other_task.signs is None):
+        return task.signs is not None
     if (task.numbers is None) != (other_task.numbers is None):
         return task.numbers is None
     if len(task.inputs) > 1:
@@ -388,26 +396,27 @@ def _pairs(columns: Mapping[str, str]) -> str:
 
 
 def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str] | None:
-    """Return every column of a task filled, inputs first, or None."""
-    if not set(named) <= set(task.columns):
+    """Return every column that a task needs filled, inputs first, and those that it also reads; or None."""
+    if not set(named) <= set(task.all_columns):
         return None
     filled = _filled(task, contents, named, how)
-    if set(filled) != set(task.columns):
+    if not set(filled) >= set(task.columns):
         return None
     fits = all(
-        contents.types.get(name) in task.columns[role].types for role in filled for name in filled[role].split(",")
+        contents.types.get(name) in task.all_columns[role].types for role in filled for name in filled[role].split(",")
     )
     if task.label_end is not None:
         # Span labels need positions.
         column, dot, _ = filled[task.label.name].partition(".")
         fits = fits and (f"{column}.{task.label_end}" if dot else task.label_end) in contents.types
-    return {role: filled[role] for role in task.columns} if fits else None
+    return {role: filled[role] for role in task.all_columns if role in filled} if fits else None
 
 
 def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str]:
     """Return the columns that can be filled; the label is filled first where its type is more distinctive."""
     filled = dict(named)
-    for column in (*task.inputs, task.label) if task.is_text_to_text else (task.label, *task.inputs):
+    needed = (*task.inputs, task.label) if task.is_text_to_text else (task.label, *task.inputs)
+    for column in (*needed, *task.beside):
         if column.name not in filled:
             taken = {name for names in filled.values() for name in names.split(",")}
             free = {
@@ -416,7 +425,8 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
                 if type in column.types and (n not in taken or type in SHARED_TYPES)
             }
             flags = _flag_columns(task, free, contents) if column is task.label and how == _BY_TYPE else None
-            name = flags or _pick(column, free, how, plural=not task.categorical)
+            expected = _BY_NAME if column in task.beside else how
+            name = flags or _pick(column, free, expected, plural=not task.categorical)
             if name is not None:
                 filled[column.name] = name
     return filled

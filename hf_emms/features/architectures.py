@@ -25,7 +25,7 @@ class Architecture:
             object of another package.
         source: the reason for that pooling.
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
-            "words", "prompt", "audio".
+            "words", "search", "prompt", "audio".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: the number of hidden layer 1 among its `hidden_states`: most families list their embeddings first.
@@ -192,8 +192,8 @@ ARCHITECTURES += tuple(
     for row in ARCHITECTURES
     if row.pooling in _TOKEN_POOLINGS
 )
-# Every family that reads texts compares two, and gives states of words.
-_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "words": "words"}}
+# Every family that reads texts compares two, gives states of words, and embeds queries and documents.
+_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "words": "words", "search": "search"}}
 ARCHITECTURES += tuple(
     replace(row, input_kind=kind, source=f"hf_emms: inputs/{module}.py")
     for row in ARCHITECTURES

@@ -5,6 +5,7 @@ from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
+from hf_emms.inputs.search import SEARCH, SearchCollection
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import TEXT
 from hf_emms.inputs.text_pair import TEXT_PAIR
@@ -16,6 +17,7 @@ __all__ = [
     "IMAGE_TEXT",
     "INPUT_KINDS",
     "PROMPT",
+    "SEARCH",
     "SENTENCE_PAIR",
     "TEXT",
     "TEXT_PAIR",
@@ -23,6 +25,7 @@ __all__ = [
     "Images",
     "InputKind",
     "Pairs",
+    "SearchCollection",
     "Sounds",
     "Spans",
     "UnusableError",
@@ -31,5 +34,5 @@ __all__ = [
 ]
 
 INPUT_KINDS: dict[str, InputKind] = {
-    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT, AUDIO)
+    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT, SEARCH, AUDIO)
 }

@@ -78,6 +78,8 @@ class InputKind:
         column_types: the types of a dataset's columns with such content in a cell, and with a list of it, see
             `data.columns.column_types`.
         suffixes: of the files that hold such content, in lower case, where a dataset may name files.
+        is_collection: whether a sample holds a collection, some of whose items are judged for others, and not rows that
+            are drawn each by itself.
         recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: the pooling of checkpoints without a row in the table of architectures.
         fallback_summary: the same in words.
@@ -93,6 +95,7 @@ class InputKind:
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
+    is_collection: bool = False
     recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""

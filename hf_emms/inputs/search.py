@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hf_emms.inputs.text import TEXT, TextFeatures, TokenizedKind, text_reader
+
+if TYPE_CHECKING:
+    from hf_emms.features.load import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,25 @@ class SearchCollection(Sequence):
             )
         index = range(len(self))[index]
         return self.queries[index] if index < queries else self.documents[index - queries]
+
+
+class _Search(TokenizedKind):
+    def feature_reader(
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
+    ) -> TextFeatures:
+        from hf_emms.features.layers import plan_layers
+
+        reader = text_reader(loaded.plan, loaded.model, processors)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
+
+
+SEARCH = _Search(
+    name="search",
+    singular="text",
+    plural="texts",
+    is_collection=True,
+    fallback_pooling=TEXT.fallback_pooling,
+    fallback_summary=TEXT.fallback_summary,
+    sentence_settings=TEXT.sentence_settings,
+    cpu_seconds=TEXT.cpu_seconds,
+)

@@ -18,7 +18,7 @@ from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import keeper_for, push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
-from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, with_role_columns
+from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
@@ -80,6 +80,7 @@ def rank(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
+    corpus_size: int | None = DEFAULT_CORPUS_SIZE,
     sampling: Sampling | None = None,
     race: int | None = None,
     references: References = "mean",
@@ -132,7 +133,9 @@ def rank(
         config: dataset configuration.
         split: dataset split.
         columns: role → column, e.g. ``{"image": "img", "label": "fine_label"}``; inferred by default.
-        max_samples: the most rows that are used; None for all of them. A question that becomes spans counts as one.
+        max_samples: the most rows that are used; None for all of them. A question that becomes spans counts as one, and
+            so does a query with all its documents.
+        corpus_size: the most documents that queries search, beside those that answer them; None for all.
         sampling: "balanced" (evenly over classes) or "proportional".
         race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
         references: which of an input's texts count (captions, answers, classes): "mean" of their embeddings, "first",
@@ -203,6 +206,7 @@ def rank(
             split=split,
             columns=with_role_columns(columns, role_columns),
             max_samples=max_samples,
+            corpus_size=corpus_size,
             sampling=sampling,
             race=race,
             references=references,
@@ -348,6 +352,7 @@ def _recorded_settings(plan: Plan) -> dict[str, Any]:
     of_task = {
         "label_form": sample.form if task.numbers or task.items else None,
         "sampled": "words" if task.counts_items else None,
+        "corpus_size": plan.options.corpus_size if task.input.is_collection else None,
     }
     return plan.options.recorded() | of_task
 

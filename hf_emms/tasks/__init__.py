@@ -18,6 +18,7 @@ from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.text_generation import TEXT_GENERATION
 from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
 from hf_emms.tasks.text_regression import REGRESSION
+from hf_emms.tasks.text_retrieval import TEXT_RETRIEVAL
 from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_emms.tasks.translation import TRANSLATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
@@ -52,6 +53,7 @@ _OURS = (
     TEXT_GENERATION,
     SUMMARIZATION,
     TRANSLATION,
+    TEXT_RETRIEVAL,
     AUDIO_CLASSIFICATION,
     AUTOMATIC_SPEECH_RECOGNITION,
 )

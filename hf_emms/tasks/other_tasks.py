@@ -32,7 +32,6 @@ class OtherTask:
 
 OTHER_TASKS = (
     OtherTask("preference-tuning", (("chosen", "rejected"),)),
-    OtherTask("text-ranking", (("anchor", "positive"), ("query", "positive"), ("query", "pos"))),
     OtherTask("multiple-choice", (("choices",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b"))),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(

@@ -138,6 +138,9 @@ class Task:
         label_end: the column or field with its end.
         instruction: returns the request to checkpoints from the dataset's columns, role → column; None where the
             input holds it.
+        beside: columns that are read where a dataset has them.
+        signs: sets of column names; the task is inferred where a dataset has all of a set, and then preferred to others
+            that read the same columns. None: inferred wherever its columns can be filled.
         reading: how the columns are read, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
         estimators: the default estimators, first the one that orders the rows; empty for those of all tasks.
@@ -165,6 +168,8 @@ class Task:
     label_position: str | None = None
     label_end: str | None = None
     instruction: Callable[[Mapping[str, str]], Instruction] | None = None
+    beside: tuple[Column, ...] = ()
+    signs: tuple[tuple[str, ...], ...] | None = None
     reading: str | Text = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()
@@ -182,7 +187,13 @@ class Task:
 
     @property
     def columns(self) -> dict[str, Column]:
+        """The columns that it needs, by role."""
         return {column.name: column for column in (*self.inputs, self.label)}
+
+    @property
+    def all_columns(self) -> dict[str, Column]:
+        """The columns that it reads, by role."""
+        return self.columns | {column.name: column for column in self.beside}
 
 
 # Column types that hold a class, or several.

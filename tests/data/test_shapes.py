@@ -319,7 +319,6 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         'task="token-classification"',
     ),
     "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
-    "pairs without labels": (table({"anchor": TEXTS, "positive": OTHER_TEXTS}), "text-ranking is not supported", ""),
     "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
     "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
     "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", 'task="image-regression"'),

@@ -1,0 +1,53 @@
+"""Queries and the documents that answer them: search over a corpus by embeddings."""
+
+from hf_emms.errors import use
+from hf_emms.inputs import SEARCH, TEXT
+from hf_emms.tasks.task import Column, Task
+
+QUERY = Column("query", ("query", "anchor", "question", "queries"), ("string",), TEXT)
+DOCUMENT = Column(
+    "document",
+    (
+        *("positive", "positives", "pos", "positive_passages.text", "passages.passage_text", "passage", "passages"),
+        *("document", "documents", "docs", "doc", "answer", "context", "title,text", "text"),
+    ),
+    ("string", "strings"),
+)
+# What the rows of some datasets have besides: documents that do not answer the query, and a grade of relevance.
+BESIDE = (
+    Column(
+        "negative",
+        ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "negative_passages.text"),
+        ("string", "strings"),
+    ),
+    Column(
+        "relevance",
+        ("relevance", "label", "labels", "score", "scores", "grade", "passages.is_selected"),
+        ("integer", "float", "integers", "floats"),
+    ),
+)
+
+TEXT_RETRIEVAL = Task(
+    id="text-retrieval",
+    input=SEARCH,
+    inputs=(QUERY,),
+    label=DOCUMENT,
+    beside=BESIDE,
+    signs=(
+        ("anchor", "positive"),
+        ("query", "positive"),
+        ("query", "pos"),
+        ("query", "passage"),
+        ("query", "document"),
+        ("query", "positive_passages"),
+        ("query", "docs"),
+    ),
+    reading="a query finds its document among all; "
+    + use("task", "text-pair-classification", "sentence-similarity")
+    + " reads pairs",
+    categorical=False,
+    label_text=str.strip,
+    aliases=("retrieval", "embedding", "rag"),
+    hub_tags=("sentence-similarity", "feature-extraction"),
+    source_tags=("fill-mask",),
+)
