@@ -81,6 +81,7 @@ class Setting:
     choices: tuple[str, ...] = ()  # besides the default
     minimum: int | None = None
     zero_is_none: bool = False  # None is allowed besides numbers; it is 0 on the command line
+    empty: bool = False  # a text may be empty
 
     @property
     def flag(self) -> str:
@@ -256,6 +257,24 @@ class FeatureOptions(OptionsPart):
         on="--layer",
         metavar="spread|last|mean|N",
         recorded=True,
+    )
+    query_prompt: str | None = setting(
+        None,
+        "What queries start with [default: as each checkpoint says].",
+        "Checkpoints",
+        metavar="TEXT",
+        recorded=True,
+        confirm="kept",
+        empty=True,
+    )
+    document_prompt: str | None = setting(
+        None,
+        "What documents start with [default: as each checkpoint says].",
+        "Checkpoints",
+        metavar="TEXT",
+        recorded=True,
+        confirm="kept",
+        empty=True,
     )
 
     @property
@@ -613,6 +632,8 @@ def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:
         return _is_mapping_of_names, "a column for each role"
     if setting.minimum is not None:
         return lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    if setting.empty:
+        return lambda value: isinstance(value, str), "a text"
     return _is_name, "a text that is not empty"
 
 

@@ -123,7 +123,12 @@ def test_a_part_checks_its_values() -> None:
 
 def test_settings_that_change_no_result_are_in_no_cache_key() -> None:
     options = Options("org/data")
-    assert options.features.in_keys() | options.running.in_keys() == {"layers": [], "trust_remote_code": False}
+    assert options.features.in_keys() | options.running.in_keys() == {
+        "layers": [],
+        "query_prompt": None,
+        "document_prompt": None,
+        "trust_remote_code": False,
+    }
     assert set(options.scoring.in_keys()) == {"estimators", "seed", "folds"}
     assert {"seed", "references", "max_samples"} <= set(options.sample.in_keys())
 

@@ -136,6 +136,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _text("T5 encoder", ("t5",), "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     _text("mT5 encoder", ("mt5",), "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     _text("BART encoder", ("bart",), "BartModel", "encoder_masked_mean", "as for T5"),
+    _text(
+        "Static embedding",
+        ("model2vec",),
+        "hf_emms.features.static_embedding:StaticEmbedding",
+        "masked_mean",
+        "sentence-transformers' StaticEmbedding: the mean of token vectors",
+    ),
     _text("CLIP text tower", ("clip", "clip_text_model"), "CLIPTextModelWithProjection", "text_embeds", EMMS),
     _text(
         "SigLIP text tower",
@@ -193,7 +200,7 @@ ARCHITECTURES += tuple(
     if row.pooling in _TOKEN_POOLINGS
 )
 # Every family that reads texts compares two, gives states of words, and embeds queries and documents.
-_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "words": "words", "search": "search"}}
+_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "search": "search", "words": "words"}}
 ARCHITECTURES += tuple(
     replace(row, input_kind=kind, source=f"hf_emms: inputs/{module}.py")
     for row in ARCHITECTURES

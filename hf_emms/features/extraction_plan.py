@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -19,12 +19,13 @@ from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
+from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
 from hf_emms.hub import Repo, check_unchanged
-from hf_emms.options import RunOptions
+from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.registry import installed_version, installed_versions
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 6
+FEATURES_VERSION = 7
 
 # Names of numbers of layers in configurations; no published model has nearly so many.
 _LAYERS = re.compile(r"(.*_)?(num|n)_((hidden|encoder|decoder)_)?(layers?|blocks)|(encoder|decoder)_layers|depth")
@@ -54,9 +55,18 @@ class InputTraits(Protocol):
 class ExtractionPlan:
     """The plan of how a candidate's features are made.
 
-    Its configuration files are in `folder`, the transformers model in a `subfolder`. sentence-transformers sets
-    `normalise` (features are scaled to unit length), `dense` (folders of layers behind the pooling) and `max_length`
-    (in tokens). With `code`, Python files of the repository are run. Each note has a topic.
+    Its configuration files are in `folder`, the transformers model in a `subfolder`. With `code`, Python files of the
+    repository are run. Each note has a topic. Folders of sentence-transformers set the following.
+
+    Attributes:
+        behind: (name, folder) of the layers behind the pooling.
+        normalise: whether features are scaled to length one at the end.
+        truncate_dim: the columns that are kept of the feature after that; None for all.
+        max_length: in tokens.
+        lower_case: whether texts are read in lower case.
+        prompt: what every text starts with; `query_prompt` and `document_prompt` where texts are searched.
+        pools_prompt: whether tokens of the prompt are pooled with the others.
+        similarity: how embeddings are compared, a name of `embedding_settings.SIMILARITIES`.
     """
 
     repo: Repo
@@ -67,8 +77,15 @@ class ExtractionPlan:
     dtype: str
     subfolder: str = ""
     normalise: bool = False
-    dense: tuple[str, ...] = ()
+    behind: tuple[tuple[str, str], ...] = ()
+    truncate_dim: int | None = None
     max_length: int | None = None
+    lower_case: bool = False
+    prompt: str = ""
+    query_prompt: str = ""
+    document_prompt: str = ""
+    pools_prompt: bool = True
+    similarity: str = "cosine"
     code: bool = False
     base: Repo | None = None
     notes: tuple[tuple[str, str], ...] = ()
@@ -97,11 +114,13 @@ class ExtractionPlan:
             "package": self.architecture.package,
             "dtype": self.dtype,
             "normalise": self.normalise,
+            "behind": self.behind,
+            "truncate_dim": self.truncate_dim,
             "max_length": self.max_length,
+            "lower_case": self.lower_case,
+            "prompts": (self.prompt, self.query_prompt, self.document_prompt, self.pools_prompt),
             "code": self.code,
         }
-        if self.dense:
-            settings["dense"] = self.dense
         if self.base is not None:
             settings["base"] = f"{self.base.id}@{self.base.revision}"
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -128,12 +147,19 @@ def device_in_keys(options: RunOptions) -> str:
 
 
 def plan_extraction(
-    repo: Repo, kind: InputTraits, purpose: str, *, dtype: str = "auto", trust_remote_code: bool = False
+    repo: Repo,
+    kind: InputTraits,
+    purpose: str,
+    *,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    prompts: FeatureOptions | ExtractionPlan | None = None,
 ) -> ExtractionPlan:
     """Return the plan of a checkpoint's features, from its configuration files.
 
     Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which gives the same
-    features on every device.
+    features on every device. The prompts of `prompts`, options or a plan, take the
+    place of the checkpoint's.
 
     Raises:
         EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
@@ -146,8 +172,11 @@ def plan_extraction(
     base = adapter_base(repo, folder)
     if base is not None:
         folder = fetch_descriptions(base, code=trust_remote_code)
-    settings, notes = _sentence_transformers(base or repo, folder) if kind.sentence_settings else ({}, [])
-    config = _read_config(base or repo, folder / settings.get("subfolder", ""))
+    embedding = embedding_settings(base or repo, folder) if kind.sentence_settings else EmbeddingSettings({})
+    if embedding.refused is not None and "similarity" in kind.sentence_settings:
+        raise embedding.refused
+    settings, notes = {**embedding.fields, **_chosen_prompts(prompts)}, [*embedding.notes]
+    config = settings.get("config") or _read_config(base or repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
     model_type = config["model_type"]
     if config.get("auto_map") and not code:
@@ -165,10 +194,34 @@ def plan_extraction(
         notes = [("fallback", text), *notes]
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
+    notes = [*_embedding_notes(kind, fields, described=bool(embedding.fields)), *notes]
     if base is not None:
         notes = [("adapter", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
     row = replace(architecture, family=_family(architecture, config))
     return ExtractionPlan(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
+
+
+def _chosen_prompts(options: FeatureOptions | ExtractionPlan | None) -> dict[str, str]:
+    if options is None:
+        return {}
+    chosen = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
+    return {name: prompt for name, prompt in chosen.items() if prompt is not None}
+
+
+def _embedding_notes(kind: InputTraits, fields: Mapping[str, Any], *, described: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is used of a checkpoint's settings that its architecture does not tell."""
+    if "similarity" in kind.sentence_settings:
+        if not described:
+            yield "pooling", "nothing in its files says how it embeds texts (modules.json): the pooling of its family"
+        queries, documents = (fields.get(name) or "" for name in ("query_prompt", "document_prompt"))
+        start = (
+            f"queries start with {queries!r}, documents with {documents!r}" if queries or documents else "no prompts"
+        )
+        yield "prompts", f"{start}; compared by {fields.get('similarity', 'cosine')}"
+    elif fields.get("prompt"):
+        yield "prompts", f"texts start with its prompt {fields['prompt']!r}"
+    if fields.get("truncate_dim"):
+        yield "truncate_dim", f"features are cut to {fields['truncate_dim']} columns, as its truncate_dim says"
 
 
 def _architecture(
@@ -260,59 +313,6 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
             "read the code first; if you trust it: " + use("trust_remote_code", True),
         )
     return True
-
-
-# --- sentence-transformers --------------------------------------------------------------------------------
-
-# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, a word since.
-_SENTENCE_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "max": "masked_max", "lasttoken": "last_token"}
-_SENTENCE_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-
-
-def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return fields of the plan and notes from modules.json of sentence-transformers; empty for other repositories."""
-    if not (folder / "modules.json").is_file():
-        return {}, []
-    types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
-    paths = dict(types)
-    if "StaticEmbedding" in paths:
-        raise EmmsError(
-            f"{repo.id} is a StaticEmbedding of sentence-transformers: a table of token vectors, without a transformer",
-            "it is used as it is: rank checkpoints that can be fine-tuned",
-        )
-    if "Transformer" not in paths or "Pooling" not in paths:
-        return {}, []
-    lengths = folder / paths["Transformer"] / "sentence_bert_config.json"
-    settings = {
-        "subfolder": paths["Transformer"],
-        "pooling": _sentence_pooling(repo, read_json(repo, folder / paths["Pooling"] / "config.json")),
-        "normalise": "Normalize" in paths,
-        "dense": tuple(path for name, path in types if name == "Dense"),
-        "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
-    }
-    used = ("Transformer", "Pooling", "Normalize", "Dense")
-    unused = [name for name, _ in types if name not in used]
-    return settings, [("modules", f"not used of its modules.json: {', '.join(unused)}")] if unused else []
-
-
-def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
-    if "pooling_mode" in settings:
-        named = settings["pooling_mode"]
-        modes = [named] if isinstance(named, str) else list(named)
-    else:
-        flags = [name for name, on in settings.items() if name.startswith("pooling_mode_") and on is True]
-        modes = [_SENTENCE_FLAGS.get(flag, flag) for flag in flags]
-    if len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
-        raise EmmsError(
-            f"{repo.id} pools with {', '.join(modes) or 'nothing'} (1_Pooling/config.json)",
-            f"hf_emms pools by {', '.join(_SENTENCE_POOLINGS)}",
-        )
-    return _SENTENCE_POOLINGS[modes[0]]
 
 
 class LayerError(EmmsError):

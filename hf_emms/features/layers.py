@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from hf_emms.errors import use
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LayerError
-from hf_emms.features.load import DENSE, LoadedModel
+from hf_emms.features.load import BEHIND, LoadedModel
 from hf_emms.features.pooling import Layered, Pooling, find_pooling, no_layers
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
@@ -25,6 +25,8 @@ _ALWAYS = (LAST, SPREAD)
 class LayerReader:
     """Features of several layers from a single forward pass, each scaled to unit length if `normalise`.
 
+    Of the feature itself the first `truncate_dim` columns are kept, None for all.
+
     "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden
     layer in front of it: full fine-tuning changes every layer (docs/quality.md). "mean" is the average over hidden
     layers, "N" the N-th hidden layer (1 is the first, -1 the last, 0 the input of the first where the family shows it).
@@ -33,11 +35,20 @@ class LayerReader:
         refused: layer → why the model does not have it. Never all of them.
     """
 
-    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        first: int,
+        layers: tuple[str, ...],
+        *,
+        normalise: bool = False,
+        truncate_dim: int | None = None,
+    ) -> None:
         self._pooling = pooling
         self._first = first
         self._layers = layers
         self._normalise = normalise
+        self._truncate_dim = truncate_dim
         self._shows_layers = pooling.layers is not None
         self._slices: dict[str, slice] = {}
         self._spread_layers: tuple[int, ...] = ()
@@ -75,8 +86,9 @@ class LayerReader:
 
     def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
         layers = tuple(layer for layer in self._layers if layer not in self.refused)
-        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
-            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
+        spreads = self._shows_layers and self._pooling.spreads
+        if all(layer == LAST or (layer == SPREAD and not spreads) for layer in layers):
+            return dict.fromkeys(layers, self._last(self._pooling.features(model, inputs))) if layers else {}
         try:
             if self._pooling.layers is None:
                 raise no_layers(model)
@@ -95,36 +107,44 @@ class LayerReader:
         return parts
 
     def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
+        if layer == LAST:
+            return self._last(last)
         if layer != SPREAD:
             return self._scaled(pick(layer, last, states, self._first))
-        hidden = (states[self._first + number - 1] for number in self._spread_layers)
-        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
+        hidden = [self._scaled(states[self._first + number - 1]) for number in self._spread_layers]
+        return torch.cat([*hidden, self._last(last)], dim=1)
+
+    def _last(self, features: Tensor) -> Tensor:
+        return self._scaled(features)[:, : self._truncate_dim]
 
     def _scaled(self, features: Tensor) -> Tensor:
         return normalize(features.float(), dim=1) if self._normalise else features.float()
 
 
-def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
+def plan_layers(loaded: LoadedModel, layers: tuple[str, ...], *, spreads: bool = True) -> LayerReader:
+    """Return the reader of a checkpoint's layers; without `spreads` "spread" is the last layer alone."""
     plan = loaded.plan
     pooling = find_pooling(loaded.pooling)
-    if plan.dense:
-        pooling = _followed_by(getattr(loaded.model, DENSE), pooling)
-    return LayerReader(pooling, plan.architecture.first_layer, layers, normalise=plan.normalise)
+    if plan.behind:
+        pooling = _followed_by(getattr(loaded.model, BEHIND), pooling, " and ".join(dict(plan.behind)))
+    pooling = replace(pooling, spreads=pooling.spreads and spreads)
+    first = plan.architecture.first_layer
+    return LayerReader(pooling, first, layers, normalise=plan.normalise, truncate_dim=plan.truncate_dim)
 
 
-def _followed_by(dense: torch.nn.Module, pooling: Pooling) -> Pooling:
+def _followed_by(behind: torch.nn.Module, pooling: Pooling, names: str) -> Pooling:
     """Return a pooling whose feature passes through the layers that sentence-transformers puts behind it."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         if pooling.layers is None:
             raise no_layers(model)
         last, states = pooling.layers(model, inputs)
-        return dense(last), states
+        return behind(last), states
 
     return replace(
         pooling,
-        summary=f"{pooling.summary}, and the Dense layers behind it",
-        features=lambda model, inputs: dense(pooling.features(model, inputs)),
+        summary=f"{pooling.summary}, and the {names} layers behind it",
+        features=lambda model, inputs: behind(pooling.features(model, inputs)),
         layers=layers,
     )
 

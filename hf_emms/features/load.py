@@ -28,8 +28,8 @@ from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.registry import by_reference
 
-# The name that the layers of `ExtractionPlan.dense` have in a loaded model.
-DENSE = "layers_behind_pooling"
+# The name that the layers of `ExtractionPlan.behind` have in a loaded model.
+BEHIND = "layers_behind_pooling"
 _NEED_POOLER = (
     "pooler_output",
     "unmasked_pooler_output",
@@ -85,8 +85,8 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
             raise load_error(plan, "adapter", error) from error
     for part in plan.architecture.unused:
         setattr(model, part, None)
-    if plan.dense:
-        model.add_module(DENSE, torch.nn.Sequential(*(_load_dense(plan, folder, cache) for folder in plan.dense)))
+    if plan.behind:
+        model.add_module(BEHIND, torch.nn.Sequential(*(_load_behind(plan, *layer, cache) for layer in plan.behind)))
     notes = plan.notes if note is None else (*plan.notes, ("weights", note))
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
@@ -154,12 +154,56 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
     )
 
 
-def _load_dense(plan: ExtractionPlan, subfolder: str, cache: Cache) -> torch.nn.Module:
-    """Return a layer that sentence-transformers puts behind the pooling: linear, then an activation."""
+class _UnitLength(torch.nn.Module):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(features, dim=1)
+
+
+class _Dense(torch.nn.Module):
+    """A linear layer and an activation, to which the input is added where there is a `residual`."""
+
+    def __init__(self, linear: torch.nn.Module, activation: torch.nn.Module, residual: torch.nn.Module | None) -> None:
+        super().__init__()
+        self.linear, self.activation, self.residual = linear, activation, residual
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        outputs = self.activation(self.linear(features))
+        return outputs if self.residual is None else outputs + self.residual(features)
+
+
+def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) -> torch.nn.Module:
+    """Return a layer that sentence-transformers puts behind the pooling: Dense, LayerNorm or Normalize."""
+    if name == "Normalize":
+        return _UnitLength()
+    settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
+    try:
+        tensors = _tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder))
+        if name == "LayerNorm":
+            layer: torch.nn.Module = torch.nn.LayerNorm(settings["dimension"])
+            layer.load_state_dict({name.removeprefix("norm."): tensor for name, tensor in tensors.items()})
+        else:
+            layer = _dense(plan, subfolder, settings, tensors)
+        return layer.to(getattr(torch, plan.dtype))
+    except EmmsError:
+        raise
+    except LOAD_FAILURES as error:
+        raise load_error(plan, f"layer {subfolder}", error) from error
+
+
+def _tensors(weights: Weights) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=subfolder)
+    if weights.pickled:
+        tensors: dict[str, torch.Tensor] = torch.load(
+            weights.folder / PICKLED_NAME, map_location="cpu", weights_only=True
+        )
+        return tensors
+    return load_file(weights.folder / SAFETENSORS_NAME)
+
+
+def _dense(
+    plan: ExtractionPlan, subfolder: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> torch.nn.Module:
     name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     activation = getattr(torch.nn, name, None)
     if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)):
@@ -167,16 +211,14 @@ def _load_dense(plan: ExtractionPlan, subfolder: str, cache: Cache) -> torch.nn.
             f"{plan.repo.id} has the activation {name} behind its pooling ({subfolder}/config.json)",
             "hf_emms knows those of torch.nn",
         )
-    try:
-        if weights.pickled:
-            tensors = torch.load(weights.folder / PICKLED_NAME, map_location="cpu", weights_only=True)
-        else:
-            tensors = load_file(weights.folder / SAFETENSORS_NAME)
-        linear = torch.nn.Linear(settings["in_features"], settings["out_features"], bias="linear.bias" in tensors)
-        linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
-        return torch.nn.Sequential(linear, activation()).to(getattr(torch, plan.dtype))
-    except LOAD_FAILURES as error:
-        raise load_error(plan, f"layer {subfolder}", error) from error
+    width, outputs = settings["in_features"], settings["out_features"]
+    linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
+    residual: torch.nn.Module | None = None
+    if settings.get("use_residual"):
+        residual = torch.nn.Identity() if width == outputs else torch.nn.Linear(width, outputs, bias=False)
+    dense = _Dense(linear, activation(), residual)
+    dense.load_state_dict(tensors)
+    return dense
 
 
 def load_options(plan: ExtractionPlan) -> dict[str, Any]:

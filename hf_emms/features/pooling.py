@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -21,7 +21,9 @@ from hf_emms.features.reductions import (
     masked_max,
     masked_mean,
     mean_frames,
+    root_length_mean,
     two_tokens,
+    weighted_mean,
 )
 from hf_emms.options import LAST
 from hf_emms.registry import entry_or_reference
@@ -45,6 +47,7 @@ class Pooling:
         layer_summary: how hidden layers are pooled, in words.
         spreads: whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
         run: returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
+        state: returns the row of each text, of the states of a layer and the tensors of a batch.
     """
 
     summary: str
@@ -53,6 +56,7 @@ class Pooling:
     layer_summary: str = ""
     spreads: bool = True
     run: Callable[..., Any] = lambda model, inputs, **options: model(**inputs, **options)
+    state: Callable[[Tensor, Inputs], Tensor] = average
 
 
 def no_layers(model: Any) -> LayerError:
@@ -133,13 +137,27 @@ def _pooling(
     feature = last or (lambda outputs, inputs: state(outputs.last_hidden_state, inputs))
 
     def features(model: Any, inputs: Inputs) -> Tensor:
-        return feature(run(model, inputs), inputs)
+        read, pooled = without_prompt(inputs)
+        return feature(run(model, read), pooled)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        outputs = run(model, inputs, output_hidden_states=True)
-        return feature(outputs, inputs), [state(hidden, inputs) for hidden in hidden_states(model, outputs)]
+        read, pooled = without_prompt(inputs)
+        outputs = run(model, read, output_hidden_states=True)
+        return feature(outputs, pooled), [state(hidden, pooled) for hidden in hidden_states(model, outputs)]
 
-    return Pooling(summary, features, layers, layer_summary, run=run)
+    return Pooling(summary, features, layers, layer_summary, run=run, state=state)
+
+
+def without_prompt(inputs: Inputs) -> tuple[Inputs, Inputs]:
+    """Return a batch as a model reads it, and as it is pooled: without the first inputs["prompt_tokens"] of each text.
+
+    They are there, int64 (b,), where a checkpoint does not pool its prompt.
+    """
+    if "prompt_tokens" not in inputs:
+        return inputs, inputs
+    read = {name: tensor for name, tensor in inputs.items() if name != "prompt_tokens"}
+    places = torch.arange(read["attention_mask"].shape[1], device=read["attention_mask"].device)
+    return read, {**read, "attention_mask": read["attention_mask"] * (places >= inputs["prompt_tokens"][:, None])}
 
 
 def _fallback(tower: str, pooling: Pooling) -> Pooling:
@@ -240,6 +258,16 @@ POOLINGS: dict[str, Pooling] = {
         masked_max,
     ),
     "last_token": _pooling("last token of the last layer", _LAST, last_token),
+    "root_length_mean": _pooling(
+        "sum of the last layer's tokens by the root of their number, padding left out",
+        "sum of its tokens by the root of their number, padding left out",
+        root_length_mean,
+    ),
+    "weighted_mean": _pooling(
+        "mean of the last layer's tokens weighted by their places, padding left out",
+        "mean of its tokens weighted by their places, padding left out",
+        weighted_mean,
+    ),
     "encoder_masked_mean": _pooling(
         "mean of the encoder's last tokens, padding left out", _MASKED, masked_mean, run=_call_encoder
     ),
@@ -261,8 +289,23 @@ POOLINGS: dict[str, Pooling] = {
 
 
 def find_pooling(name: str) -> Pooling:
-    """Return an entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME"."""
-    return entry_or_reference(name, POOLINGS, Pooling)
+    """Return an entry of `POOLINGS`, or several side by side, "cls_token+masked_mean".
+
+    "package.module:NAME" is the `Pooling` of another package.
+    """
+    names = name.split("+") if ":" not in name else [name]
+    poolings = [entry_or_reference(part, POOLINGS, Pooling) for part in names]
+    return poolings[0] if len(poolings) == 1 else _joined(poolings)
+
+
+def _joined(poolings: Sequence[Pooling]) -> Pooling:
+    """Return the pooling whose rows are those of several poolings of the same forward pass, side by side."""
+
+    def state(hidden: Tensor, inputs: Inputs) -> Tensor:
+        return torch.cat([pooling.state(hidden, inputs) for pooling in poolings], dim=1)
+
+    summary = ", and ".join(pooling.summary for pooling in poolings)
+    return _pooling(summary, ", and ".join(pooling.layer_summary for pooling in poolings), state)
 
 
 def _last_states(run: Callable[..., Any]) -> States:

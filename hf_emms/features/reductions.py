@@ -16,9 +16,22 @@ def average(hidden: Tensor, inputs: Inputs | None = None) -> Tensor:
 
 
 def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
-    """Return the mean of the tokens that are no padding."""
+    """Return the mean of the tokens whose mask is 1; 0 where there are none."""
     weights = inputs["attention_mask"].to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1)
+
+
+def root_length_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Return the sum of the tokens whose mask is 1 by the root of their number."""
+    weights = inputs["attention_mask"].to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1).sqrt()
+
+
+def weighted_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Return the mean of the tokens whose mask is 1, weighted by their places, from 1 (SGPT, arXiv 2202.08904)."""
+    places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
+    weights = (inputs["attention_mask"] * places).to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1)
 
 
 def masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
@@ -26,11 +39,17 @@ def masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
 
 
 def first_token(hidden: Tensor, inputs: Inputs) -> Tensor:
-    return hidden[:, 0]
+    """Return the first token; of texts the first whose mask is 1."""
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return hidden[:, 0]
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
 
 
 def last_token(hidden: Tensor, inputs: Inputs) -> Tensor:
-    last = inputs["attention_mask"].sum(1) - 1
+    """Return the last token whose mask is 1."""
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    last = (inputs["attention_mask"] * places).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
 

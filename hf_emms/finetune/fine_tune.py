@@ -38,7 +38,7 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.options import Options, RunOptions
+from hf_emms.options import FeatureOptions, Options, RunOptions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_points
 from hf_emms.ranking.progress import Progress
@@ -97,7 +97,7 @@ class FineTuning:
     def plan(self, row: Row) -> ExtractionPlan:
         """Return how a checkpoint is loaded, at the revision that was ranked; it is resolved once."""
         if row.checkpoint not in self.plans:
-            self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options.running)
+            self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options)
         return self.plans[row.checkpoint]
 
     def check_memory(self, row: Row) -> None:
@@ -128,7 +128,7 @@ class FineTuning:
 
 def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
     """Return the cache key of a run."""
-    recipe = job.recipe.as_json()
+    recipe, searched = job.recipe.as_json(), splits.task.input.sentence_settings
     packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()))
     return cache_key(
         "finetunings",
@@ -142,11 +142,12 @@ def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
         recipe={name: recipe[name] for name in recipe if name not in ("learning_rates", "seeds", "budget")},
         learning_rate=job.learning_rate,
         seed=job.seed,
+        prompts=[job.plan.query_prompt, job.plan.document_prompt] if "query_prompt" in searched else None,
         device=device_in_keys(options),
     )
 
 
-def _ranked_plan(row: Row, task: Task, options: RunOptions) -> ExtractionPlan:
+def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
     """Return how a checkpoint is loaded, at the revision that was ranked; refuses a folder that has changed since."""
     if is_commit(row.revision):
         repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
@@ -154,11 +155,13 @@ def _ranked_plan(row: Row, task: Task, options: RunOptions) -> ExtractionPlan:
         repo = resolve(row.checkpoint, "model")
         if row.revision is not None and repo.revision != row.revision:
             raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
-    return plan_for(repo, task, options)
+    return plan_for(repo, task, options.running, options.features)
 
 
-def plan_for(repo: Repo, task: Task, options: RunOptions) -> ExtractionPlan:
-    return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
+def plan_for(
+    repo: Repo, task: Task, options: RunOptions, prompts: FeatureOptions | ExtractionPlan | None = None
+) -> ExtractionPlan:
+    return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=prompts)
 
 
 TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
@@ -221,7 +224,7 @@ def prepare(
             continue
         if step is not None:
             with suppress(EmmsError):  # why it cannot be loaded is said when it is
-                plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options.running)
+                plan = plans[row.checkpoint] = _ranked_plan(row, splits.task, options)
                 activations[row.checkpoint] = activation_bytes(plan, row.parameters, *step, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
         methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)

@@ -34,5 +34,5 @@ __all__ = [
 ]
 
 INPUT_KINDS: dict[str, InputKind] = {
-    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT, SEARCH, AUDIO)
+    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, PROMPT, AUDIO)
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.inputs.text import TEXT, TextFeatures, TokenizedKind, text_reader
+from hf_emms.inputs.text import EMBEDDING_SETTINGS, TEXT, Prompt, TextFeatures, TokenizedKind, text_batches, text_reader
 
 if TYPE_CHECKING:
+    from hf_emms.features.device import Batch
+    from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
+    from hf_emms.inputs.text import TextReader
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,39 @@ class SearchCollection(Sequence):
         return self.queries[index] if index < queries else self.documents[index - queries]
 
 
+class SearchFeatures(TextFeatures):
+    """The `FeatureReader` of a `SearchCollection`: each query and each document starts with its prompt."""
+
+    def __init__(
+        self, model: Any, reader: TextReader, layers: LayerReader, query_prompt: Prompt, document_prompt: Prompt
+    ) -> None:
+        super().__init__(model, reader, layers)
+        self._prompts = query_prompt, document_prompt
+
+    def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
+        if not isinstance(texts, SearchCollection):
+            raise TypeError(f"a {SearchCollection.__name__} is needed, not {type(texts).__name__}")
+        start = 0
+        for part, prompt in zip((texts.queries, texts.documents), self._prompts, strict=True):
+            for positions, features in text_batches(self._reader, part, self._forward, batch_size, self.counts, prompt):
+                yield positions + start, features
+            start += len(part)
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return SearchCollection((), super().examples(count, words), np.empty((0, 3), np.int64))
+
+
 class _Search(TokenizedKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
-    ) -> TextFeatures:
+    ) -> SearchFeatures:
         from hf_emms.features.layers import plan_layers
 
-        reader = text_reader(loaded.plan, loaded.model, processors)
-        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
+        plan = loaded.plan
+        reader = text_reader(plan, loaded.model, processors)
+        prompts = [Prompt.of(plan, processors, text) for text in (plan.query_prompt, plan.document_prompt)]
+        # Hidden layers would be compared with the feature that similarity is made for.
+        return SearchFeatures(loaded.model, reader, plan_layers(loaded, layers, spreads=False), *prompts)
 
 
 SEARCH = _Search(
@@ -63,6 +91,6 @@ SEARCH = _Search(
     is_collection=True,
     fallback_pooling=TEXT.fallback_pooling,
     fallback_summary=TEXT.fallback_summary,
-    sentence_settings=TEXT.sentence_settings,
+    sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
 )

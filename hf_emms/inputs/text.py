@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import require_vocabulary
+from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
 from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 MAX_TRAINING_TOKENS = 512
 _NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
 _DEFAULT_LIMIT = 512
+# The fields of a plan that decide how a text is embedded, besides its prompt.
+EMBEDDING_SETTINGS = (
+    *("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case", "pools_prompt"),
+)
 _CHUNK = 1_024  # texts a tokenizer call
 _SORTED_TOGETHER = 32_768  # texts tokenised and sorted at a time: memory does not grow with the dataset
 # A batch ends where texts get shorter than this part of its longest text, once it holds 1/8 of its tokens: a third of
@@ -128,20 +133,28 @@ class TextReader:
 
 def load_tokenizer(plan: ExtractionPlan) -> Any:
     """Return the checkpoint's tokenizer of transformers; an EmmsError if it has none, or it cannot be loaded."""
+    from tokenizers import normalizers
     from transformers import AutoTokenizer
 
     require_vocabulary(plan.repo, plan.model_folder)
     try:
-        return AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+        if plan.config["model_type"] == MODEL_TYPE:
+            from hf_emms.features.static_embedding import static_tokenizer
+
+            return static_tokenizer(plan.model_folder)
+        tokenizer = AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+        if plan.lower_case and tokenizer.is_fast:
+            core = tokenizer.backend_tokenizer
+            core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *filter(None, [core.normalizer])])
+        return tokenizer
     except LOAD_FAILURES as error:
         raise load_error(plan, "tokenizer", error) from error
 
 
 def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
     """Return the reader with the limits of the model, or of its text part, and at most `max_length` tokens."""
-    limits = [plan.max_length, tokenizer.model_max_length, _max_positions(model)]
-    limits = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
-    length = min(limits, default=_DEFAULT_LIMIT)
+    limits = (plan.max_length or tokenizer.model_max_length, _max_positions(model))
+    length = min((limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=_DEFAULT_LIMIT)
     # GPT-2 has no padding token; padding is masked, so any id does.
     pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
     ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
@@ -199,16 +212,43 @@ def _max_positions(model: Any) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """The start of texts; its first `tokens` tokens are not pooled with the others."""
+
+    text: str = ""
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, plan: ExtractionPlan, tokenizer: Any, text: str) -> Prompt:
+        """Return a prompt of a checkpoint, whose tokens are counted where it does not pool them."""
+        if plan.pools_prompt or not text:
+            return cls(text)
+        ids = tokenizer(text)["input_ids"]
+        return cls(text, len(ids) - (ids[-1] in tokenizer.all_special_ids))
+
+
 def text_batches(
-    reader: TextReader, texts: Sequence[str], forward: BatchedForward, batch_size: int | None, counts: ReadCounts
+    reader: TextReader,
+    texts: Sequence[str],
+    forward: BatchedForward,
+    batch_size: int | None,
+    counts: ReadCounts,
+    prompt: Prompt = Prompt(),
 ) -> Iterator[Batch]:
     """Yield features of texts, the longest first among some thousands; counts the texts that were cut."""
+    import torch
+
     max_tokens = forward.batch_elements()
     for start in range(0, len(texts), _SORTED_TOGETHER):
-        tokens, cut = reader.tokenize(texts[start : start + _SORTED_TOGETHER])
+        some = texts[start : start + _SORTED_TOGETHER]
+        tokens, cut = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
         counts.add_cut(cut, reader.max_length)
         for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
-            yield positions + start, forward(reader.pad([tokens[i] for i in positions]))
+            inputs = reader.pad([tokens[i] for i in positions])
+            if prompt.tokens:
+                inputs["prompt_tokens"] = torch.full((len(positions),), prompt.tokens)
+            yield positions + start, forward(inputs)
 
 
 def example_texts(count: int, words: int) -> list[str]:
@@ -218,15 +258,15 @@ def example_texts(count: int, words: int) -> list[str]:
 class TextFeatures:
     """The `FeatureReader` of texts."""
 
-    def __init__(self, model: Any, reader: TextReader, layers: LayerReader) -> None:
+    def __init__(self, model: Any, reader: TextReader, layers: LayerReader, prompt: Prompt = Prompt()) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward
 
-        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
+        self.layers, self.counts, self._reader, self._prompt = layers, ReadCounts(), reader, prompt
         self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, TOKENS, model.dtype)
         self.forwards = (self._forward,)
 
     def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
-        return text_batches(self._reader, texts, self._forward, batch_size, self.counts)
+        return text_batches(self._reader, texts, self._forward, batch_size, self.counts, self._prompt)
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
         return example_texts(count, words)
@@ -254,7 +294,8 @@ class _Text(TokenizedKind):
         from hf_emms.features.layers import plan_layers
 
         reader = text_reader(loaded.plan, loaded.model, processors)
-        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
+        prompt = Prompt.of(loaded.plan, processors, loaded.plan.prompt)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), prompt)
 
     def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         reader = load_training_texts(plan, model)
@@ -268,6 +309,6 @@ TEXT = _Text(
     column_types=("string", "strings"),
     fallback_pooling="text_fallback",
     fallback_summary="text features if the model has them, else the mean of the last layer's tokens",
-    sentence_settings=("subfolder", "pooling", "dense", "normalise", "max_length"),
+    sentence_settings=(*EMBEDDING_SETTINGS, "prompt"),
     cpu_seconds=1.3e-9,
 )

@@ -370,6 +370,6 @@ TEXT_PAIR = _TextPair(
     parts=(TEXT, TEXT),
     fallback_pooling="question_context_fallback",
     fallback_summary="means of the last layer's tokens",
-    sentence_settings=("subfolder", "max_length"),
+    sentence_settings=("subfolder", "max_length", "lower_case"),
     cpu_seconds=8e-9,
 )

@@ -195,6 +195,6 @@ WORDS = _Words(
     plural="sentences",
     fallback_pooling=TEXT.fallback_pooling,
     fallback_summary="the last layer's state of each word's first token",
-    sentence_settings=("subfolder", "max_length"),
+    sentence_settings=("subfolder", "max_length", "lower_case"),
     cpu_seconds=TEXT.cpu_seconds,
 )

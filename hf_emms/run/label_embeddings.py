@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
 
 # Part of the key of every label table: raise it when the same texts give other embeddings.
-LABELS_VERSION = 1
+LABELS_VERSION = 2
 
 
 def embed_texts(

@@ -26,7 +26,6 @@ from hf_emms.options import (
     DEFAULT_ESTIMATORS,
     FeatureOptions,
     Options,
-    RunOptions,
     SampleOptions,
     ScoringOptions,
 )
@@ -102,6 +101,7 @@ class Session:
         with noted_while(self.progress, reading_note(self.options.sample)):
             sample = load_sample(self.options.sample, self.cache, self.source)
         _check_groups(sample, self.options)
+        _check_prompts(sample.task, self.options.features)
         return sample
 
     def train_all(
@@ -243,6 +243,13 @@ def _check_groups(sample: Sample, options: Options) -> None:
         )
 
 
+def _check_prompts(task: Task, options: FeatureOptions) -> None:
+    """Raise an `EmmsError` where prompts of queries or documents are set for a task that searches nothing."""
+    for name in ("query_prompt", "document_prompt"):
+        if getattr(options, name) is not None and name not in task.input.sentence_settings:
+            raise EmmsError(use(name) + f" is for texts that are searched, and not for {task.id}", "leave it out")
+
+
 def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     """Return the estimators of the options, or the defaults of the task.
 
@@ -334,7 +341,7 @@ def _candidates(
     ids: Sequence[str], session: Session, sample: Sample, encoders: tuple[Repo, ...], resolver: ModelResolver
 ) -> tuple[Candidate, ...]:
     """Return the checkpoints, resolved several at a time: the Hub takes long to answer, and folders are read whole."""
-    resolve_it = partial(_resolved, options=session.options.running, task=sample.task, resolver=resolver)
+    resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
         resolved = pool.map(resolve_it, ids, 1)
@@ -369,7 +376,7 @@ def longest_row(sample: Sample) -> int:
     return longest_tokens(sample.task.input.contents(sample.inputs), sample.label_texts, MAX_TOKENS)
 
 
-def _resolved(id: str, options: RunOptions, task: Task, resolver: ModelResolver) -> Candidate:
+def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
     name = printable(redacted(id))  # which every file can hold
     repo = or_failed_row(name, None, lambda: resolver(id))
     if isinstance(repo, Row):
@@ -382,9 +389,16 @@ def _resolved(id: str, options: RunOptions, task: Task, resolver: ModelResolver)
     return Candidate(name, repo, None, extraction)
 
 
-def planned_extraction(repo: Repo, options: RunOptions, task: Task) -> ExtractionPlan:
+def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPlan:
     """Return how the features of a checkpoint are made for a task."""
-    return plan_extraction(repo, task.input, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code)
+    return plan_extraction(
+        repo,
+        task.input,
+        task.id,
+        dtype=options.dtype,
+        trust_remote_code=options.trust_remote_code,
+        prompts=options.features,
+    )
 
 
 def _finished_row(id: str, estimators: Sequence[str], encoders: int, stored: dict[str, Any]) -> Row:

@@ -109,6 +109,8 @@ def rank(
     dtype: str = "auto",
     batch_size: int | None = None,
     layers: str | int | Iterable[str | int] | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     resume: bool = True,
     cache: bool = True,
     streaming: bool = False,
@@ -171,6 +173,8 @@ def rank(
         layers: "spread" (the first and the middle hidden layer besides the last; the default), "last" (what the table
             of architectures names), "mean" over all hidden layers, or the number of one; each checkpoint's row is
             that of the best of several.
+        query_prompt: what queries start with, for every checkpoint, "" for nothing; as each checkpoint says by default.
+        document_prompt: what documents start with, likewise.
         resume: take rows that an earlier run with the same settings finished.
         cache: read features, label embeddings and rows from the cache, and store them there.
         streaming: read the dataset without downloading all of it.
@@ -235,6 +239,8 @@ def rank(
             dtype=dtype,
             batch_size=batch_size,
             layers=layers,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
             resume=resume,
             cache=cache,
             streaming=streaming,

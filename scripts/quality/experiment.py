@@ -189,7 +189,7 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Silent())
     scores: dict[str, list[float]] = {}
     for id in checkpoints:
-        plan = planned_extraction(resolve(id, "model"), running, sample.task)
+        plan = planned_extraction(resolve(id, "model"), options, sample.task)
         features = extract(plan, engine_input, labels).features["spread"]
         features = features[sample.input_of_row]
         for name in ON_OTHER_LABELS:

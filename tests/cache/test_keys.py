@@ -49,7 +49,7 @@ def keys(options: Options, change: Plan = as_it_is) -> dict[str, set[str]]:
         splits.load_splits(options.sample, max_rows=max_rows(options.training)),
     )
     repo = resolve(options.checkpoints[0], "model")
-    extraction = change(plan.planned_extraction(repo, options.running, sample.task))
+    extraction = change(plan.planned_extraction(repo, options, sample.task))
     trained = change(fine_tune.plan_for(repo, sample.task, options.running))
     recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
@@ -108,6 +108,8 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "checkpoints": (("emms-demo/bert-random",), {"features", "rows", "finetunings"}),
     "encoders": (("emms-demo/encoder-wordnet-gpt2",), {"labels", "rows"}),
     "layers": (("last",), {"features", "rows"}),
+    "query_prompt": ("query: ", {"rows"}),  # classes of texts are not searched
+    "document_prompt": ("", {"rows"}),
     "race": (2, set()),
     "estimators": (("emms",), {"rows"}),
     "folds": (4, {"rows"}),

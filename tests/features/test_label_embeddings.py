@@ -159,9 +159,8 @@ def test_texts_cut_at_the_encoders_limit_are_noted(zoo: Path, tmp_path: Path) ->
 
 
 def test_a_pooling_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
-    pooling = {"pooling_mode_weightedmean_tokens": True}
-    folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", pooling)
-    with pytest.raises(EmmsError, match="weightedmean"):
+    folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", {"pooling_mode": "median"})
+    with pytest.raises(EmmsError, match="pools with median"):
         embed(folder, TEXTS)
 
 

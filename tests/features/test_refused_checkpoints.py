@@ -93,13 +93,6 @@ def test_a_file_is_no_checkpoint_and_its_kind_is_named(name: str, tmp_path: Path
         load(tmp_path / name)
 
 
-def test_a_table_of_token_vectors_is_no_checkpoint(tmp_path: Path) -> None:
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"}]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(EmmsError, match="is a StaticEmbedding of sentence-transformers"):
-        load(tmp_path, "text")
-
-
 @pytest.mark.parametrize(
     ("model_type", "kind", "reads"),
     [

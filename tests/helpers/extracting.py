@@ -14,6 +14,7 @@ from PIL import Image
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, Pairs
+from hf_emms.options import FeatureOptions
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
 TASKS = {
@@ -23,6 +24,7 @@ TASKS = {
     "text+text": "question-answering",
     "text-pair": "text-pair-classification",
     "words": "token-classification",
+    "search": "text-retrieval",
     "prompt": "text-generation",
     "audio": "audio-classification",
 }
@@ -53,9 +55,11 @@ def load_repo(
     device: str = "cpu",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    prompts: FeatureOptions | None = None,
     **options: Any,
 ) -> Any:
-    plan = plan_extraction(repo, INPUT_KINDS[kind], TASKS[kind], dtype=dtype, trust_remote_code=trust_remote_code)
+    reading = {"dtype": dtype, "trust_remote_code": trust_remote_code, "prompts": prompts}
+    plan = plan_extraction(repo, INPUT_KINDS[kind], TASKS[kind], **reading)
     return INPUT_KINDS[kind].load_extractor(plan, device=device, **options)
 
 

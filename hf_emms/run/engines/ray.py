@@ -444,7 +444,7 @@ def train_checkpoint(
     import torch
 
     torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
-    job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options))
+    job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options, job.plan))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary, "model")
         try:

@@ -1,0 +1,154 @@
+"""The settings by which a checkpoint embeds texts, as a folder of sentence-transformers or model2vec describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.checkpoint_files import read_json
+from hf_emms.hub import Repo
+
+# The `model_type` of a table of token vectors, as model2vec writes it.
+MODEL_TYPE = "model2vec"
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# Entries of `pooling.POOLINGS` by the modes of a Pooling module; "+" joins several.
+_POOLINGS = {
+    "cls": "cls_token",
+    "max": "masked_max",
+    "mean": "masked_mean",
+    "mean_sqrt_len_tokens": "root_length_mean",
+    "weightedmean": "weighted_mean",
+    "lasttoken": "last_token",
+}
+# How Pooling modules say their modes up to sentence-transformers 5.0, in the order in which their rows are joined.
+_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+# Modules that make tokens of texts, modules behind the pooling that are used, and those that do nothing.
+_READERS = ("Transformer", "CLIPModel", "StaticEmbedding")
+_BEHIND = ("Dense", "LayerNorm", "Normalize")
+_IDLE = ("Dropout",)
+# Models that are no row of numbers a text, by a module or `model_type` of theirs.
+_SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
+_SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
+# Prompts by the names that checkpoints have for them, the first that is not empty.
+_QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """The fields of an `ExtractionPlan` that a repository says of itself, and notes with their topics.
+
+    Attributes:
+        refused: why it does not give a row of numbers for each text; None where it does.
+    """
+
+    fields: Mapping[str, Any]
+    notes: tuple[tuple[str, str], ...] = ()
+    refused: EmmsError | None = None
+
+
+def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
+    """Return the settings of a repository, from its configurations in a folder; without fields where it has none."""
+    about = _json(repo, folder / "config_sentence_transformers.json")
+    if not (folder / "modules.json").is_file():
+        config = _json(repo, folder / "config.json")
+        scaled = config.get("model_type") == MODEL_TYPE and bool(config.get("normalize"))
+        refused = _refused(repo, config.get("architectures") or ())
+        return EmbeddingSettings({"normalise": True} if scaled else {}, refused=refused)
+    modules = [
+        (module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")
+    ]
+    names, paths = [name for name, _ in modules], dict(modules)
+    reader = names[0] if names else ""
+    refused = _refused(repo, [*names, about.get("model_type")])
+    if reader not in (*_READERS, *_SPARSE):
+        raise EmmsError(
+            f"{repo.id} starts with {reader or 'no module'} (modules.json), which hf_emms does not read",
+            f"it reads those that start with {', '.join(_READERS)}",
+        )
+    limits = next(iter(sorted((folder / paths[reader]).glob("sentence_*_config.json"))), None)
+    reading = {} if limits is None else read_json(repo, limits)
+    fields: dict[str, Any] = {
+        "subfolder": paths[reader],
+        "max_length": reading.get("max_seq_length"),
+        "lower_case": bool(reading.get("do_lower_case")),
+        "truncate_dim": about.get("truncate_dim"),
+        "similarity": next((name for name in SIMILARITIES if name == about.get("similarity_fn_name")), "cosine"),
+        **_prompts(repo, about),
+    }
+    if reader == "StaticEmbedding":
+        fields["config"] = {"model_type": MODEL_TYPE}
+    if "Pooling" in paths:
+        pooling = read_json(repo, folder / paths["Pooling"] / "config.json")
+        fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
+    if "Pooling" in paths or reader != "Transformer":
+        fields |= _behind(modules)
+    used = (*_READERS, "Pooling", *_BEHIND, *_IDLE)
+    unused = [name for name in names if name not in used]
+    notes = (("modules", f"not used of its modules.json: {', '.join(unused)}"),) if unused else ()
+    return EmbeddingSettings(fields, notes, refused)
+
+
+def _json(repo: Repo, path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty where there is none."""
+    content = read_json(repo, path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
+    prompts = {name: text for name, text in (about.get("prompts") or {}).items() if isinstance(text, str)}
+    default = about.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise EmmsError(
+            f"config_sentence_transformers.json of {repo.id} has the default prompt {default!r}, and no such prompt",
+            f"its prompts are {', '.join(prompts) or 'none'}",
+        )
+    return {
+        "prompt": prompts.get(default, ""),
+        "query_prompt": next(filter(None, map(prompts.get, _QUERY)), ""),
+        "document_prompt": next(filter(None, map(prompts.get, _DOCUMENT)), ""),
+    }
+
+
+def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
+    if "pooling_mode" in settings:
+        named = settings["pooling_mode"]
+        modes = [named] if isinstance(named, str) else list(named)
+    else:
+        modes = [mode for flag, mode in _FLAGS.items() if settings.get(flag) is True]
+        modes += [
+            flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on and flag not in _FLAGS
+        ]
+    unknown = [str(mode) for mode in modes if mode not in _POOLINGS]
+    if unknown or not modes:
+        raise EmmsError(
+            f"{repo.id} pools with {', '.join(unknown) or 'nothing'} (config.json of its Pooling)",
+            f"hf_emms pools by {', '.join(_POOLINGS)}",
+        )
+    return "+".join(_POOLINGS[mode] for mode in modes)
+
+
+def _behind(modules: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the layers behind the pooling, and whether what they give is scaled to length one."""
+    behind = [(name, path) for name, path in modules if name in _BEHIND]
+    normalise = bool(behind) and behind[-1][0] == "Normalize"
+    return {"behind": tuple(behind[:-1] if normalise else behind), "normalise": normalise}
+
+
+def _refused(repo: Repo, names: Any) -> EmmsError | None:
+    hint = "choose a checkpoint that gives a vector for each text"
+    for name in names:
+        if name in _SPARSE:
+            return EmmsError(f"{repo.id} is a sparse encoder, as SPLADE is ({name}): a weight for each word", hint)
+        if name in _SEVERAL_VECTORS:
+            return EmmsError(f"{repo.id} gives a vector for each token, as ColBERT does ({name})", hint)
+    return None

@@ -1,0 +1,71 @@
+"""Static embeddings: tables of token vectors without a transformer, as of model2vec and sentence-transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, processors
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME
+from hf_emms.features.embedding_settings import MODEL_TYPE
+
+# No text is too long for a mean of vectors, unless its tokenizer says so.
+MAX_LENGTH = 999_999
+
+
+class StaticEmbedding(nn.Module):
+    """A table of vectors, one row a token id, that is called as models of transformers are."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=False)
+        self.config = SimpleNamespace(model_type=MODEL_TYPE, is_encoder_decoder=False, hidden_size=vectors.shape[1])
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path, *, dtype: torch.dtype, use_safetensors: bool, **options: Any
+    ) -> tuple[Self, dict[str, Any]]:
+        """Return the table of a folder, and a loading report as transformers gives it.
+
+        Raises:
+            KeyError: the weights hold no such table.
+        """
+        if use_safetensors:
+            tensors = load_file(folder / SAFETENSORS_NAME)
+        else:
+            tensors = torch.load(folder / PICKLED_NAME, map_location="cpu", weights_only=True)
+        vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]
+        if "mapping" in tensors:  # token id → row of a table in which tokens share rows
+            vectors = vectors[tensors["mapping"].long()]
+        if "weights" in tensors:
+            vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)) * tensors["weights"][:, None]
+        return cls(vectors.to(dtype)), {"missing_keys": (), "mismatched_keys": ()}
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.weight.dtype
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embedding
+
+    def forward(self, input_ids: Tensor, **options: Any) -> SimpleNamespace:
+        return SimpleNamespace(last_hidden_state=self.embedding(input_ids))
+
+
+def static_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a folder, which adds no special tokens."""
+    core = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    limit = (core.truncation or {}).get("max_length", MAX_LENGTH)
+    core.no_padding()
+    core.post_processor = processors.Sequence([])
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=limit)
