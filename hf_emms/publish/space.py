@@ -40,6 +40,7 @@ _SHIPPED = (
     "ranking/ranking.py",
     "ranking/records.py",
     "ranking/text.py",
+    "ranking/verdict.py",
 )
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")

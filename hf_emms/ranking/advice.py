@@ -6,30 +6,48 @@ import math
 from collections.abc import Sequence
 
 from hf_emms.errors import use
-from hf_emms.formatting import format_count
-from hf_emms.ranking.columns import ShownScores, format_points
-from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
+from hf_emms.formatting import format_count, pluralize
+from hf_emms.ranking.columns import ShownScores, format_percent, format_points
+from hf_emms.ranking.records import FineTuned, RankingData, Row, gain_and_stderr
+from hf_emms.ranking.verdict import (
+    Verdict,
+    best_by,
+    comparable,
+    direct_measure,
+    is_above_chance,
+    is_told_apart,
+    verdict,
+)
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_NAMED = 3
+# The noise of the folds falls with the root of the rows: so many times the rows have half of it.
+_HALVES_NOISE = 4
+# The share of unknown tokens from which a tokenizer may be made for another language.
+_MANY_UNKNOWN = 0.1
+
+
+# ---- what fine-tuning measured ---------------------------------------------------------------------------------------
 
 
 def finetuning_summary(ranking: RankingData) -> str | None:
     """Return the results of fine-tuning in a sentence; None where nothing was fine-tuned.
 
-    "swin-tiny: accuracy 91.2 (resnet-50: 89.9; dinov2-small: 89.4), up to 5 epochs; the estimate's first was second."
+    "Confirmed by fine-tuning: swin-tiny: accuracy 91.2 (resnet-50: 84.9), after up to 5 epochs; the estimate's first
+    was second."
     """
     rows = ranking.fine_tuned
     results = [row.fine_tuned for row in rows if row.fine_tuned is not None]
-    if not results:
+    outcome = verdict(ranking).outcome
+    if outcome is None:
         return None
+    if outcome == "no better than chance":
+        return _nothing_learnt(results)
     best = results[0]
-    others = "; ".join(
-        f"{row.checkpoint}: {format_points(result.value)}" for row, result in zip(rows[1:], results[1:], strict=True)
-    )
-    sentence = f"{rows[0].checkpoint}: {best.metric} {format_points(best.value)}" + (f" ({others})" if others else "")
-    recipe = best.recipe
-    budget = f"{recipe['steps']:,} steps" if recipe.get("steps") else f"up to {recipe.get('epochs')} epochs"
-    sentence += f", after {budget}" + (" (a quick budget)" if recipe.get("budget") else "")
+    pairs = list(zip(rows, results, strict=True))
+    scores = "; ".join(f"{row.checkpoint}: {format_points(result.value)}" for row, result in pairs[1:])
+    sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {best.metric} {format_points(best.value)}"
+    sentence += (f" ({scores})" if scores else "") + f", after {_budget(best)}"
     if len(results) > 1:
         place = next((place for place, row in enumerate(rows) if row.rank == 1), None)
         shared = (
@@ -38,52 +56,131 @@ def finetuning_summary(ranking: RankingData) -> str | None:
         if place is not None:
             where = "is the best" if place == 0 else f"was {_ORDINALS[min(place, len(_ORDINALS) - 1)]}"
             sentence += f"; {shared} {where}"
-        if _within_noise(best, results[1]):
-            sentence += "; the first two differ by less than the noise of the test rows"
+    better = [row for row, result in pairs if is_told_apart(result, best)]
+    near = [row for row, result in pairs[1:] if not is_told_apart(best, result) and row not in better]
+    relations = ((near, "not told apart from it"), (better, "better on the test rows, which choose nothing"))
+    for others, relation in relations:
+        if others:
+            sentence += f"; {_names(others)} {'is' if len(others) == 1 else 'are'} {relation}"
+    if best.chance is not None and not is_above_chance(best):
+        sentence += f"; it is no better than {best.chance.name} ({format_points(best.chance.value)})"
     return sentence + "."
 
 
-def _within_noise(first: FineTuned, second: FineTuned) -> bool:
-    if first.value is None or second.value is None or first.spread is None or second.spread is None:
-        return False
-    return abs(first.value - second.value) < TIE_WIDTH * math.hypot(first.spread, second.spread)
+def _budget(result: FineTuned) -> str:
+    recipe = result.recipe
+    budget = f"{recipe['steps']:,} steps" if recipe.get("steps") else f"up to {recipe.get('epochs')} epochs"
+    return budget + (" (a quick budget)" if recipe.get("budget") else "")
+
+
+def _nothing_learnt(results: Sequence[FineTuned]) -> str:
+    """Return the sentence on fine-tunings of which none is above chance."""
+    best = results[0]
+    runs = [run for result in results for run in result.runs if run.validation is not None]
+    tests = [run.scores[best.metric] for run in runs] or [result.value for result in results]
+    validations = [run.validation for run in runs] or [result.validation for result in results]
+    rates = sorted({run.learning_rate for run in runs})
+    sentence = f"Fine-tuning did not learn this: {best.metric} {_span(tests)} of every run, validation "
+    sentence += f"{_span(validations)}, after {_budget(best)}"
+    if len(rates) > 1:
+        sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
+    if best.chance is not None:
+        sentence += f"; {best.chance.name} has {format_points(best.chance.value)}"
+    return sentence + "."
+
+
+def _span(shares: Sequence[float | None]) -> str:
+    """Return the lowest and the highest of shares in points, or the one that all are."""
+    values = [share for share in shares if share is not None]
+    low, high = format_points(min(values)), format_points(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+# ---- what is estimated -----------------------------------------------------------------------------------------------
 
 
 def recommendation(ranking: RankingData) -> str:
     """Return a sentence on which checkpoint to fine-tune: by fine-tuned scores if any, else by the estimate."""
     if measured := finetuning_summary(ranking):
-        return f"Confirmed by fine-tuning: {measured}"
-    scored = [row for row in ranking.rows if row.rank is not None]
-    if not scored:
+        return measured
+    judgement = verdict(ranking)
+    if judgement.lead == "no score":
         return "No checkpoint has a score here."
-    best, others = scored[0], scored[1:]
-    equal = [row for row in scored if row.rank == best.rank]
-    if len(equal) > 1:
-        return f"{_names(equal)} are not told apart: take {_smallest(equal)}."
-    if not others:
-        return f"Only {label_with_size(best)} has a score."
-    return f"Fine-tune {label_with_size(best)}: {_lead(ranking, best, others[0])}."
+    if judgement.lead == "no head":
+        return f"None of these checkpoints can be fine-tuned for {ranking.task}."
+    if judgement.lead == "nothing explained" or judgement.checkpoint is None:
+        return _nothing_explained(ranking)
+    best, rows = ranking.row(judgement.checkpoint), comparable(ranking)
+    if judgement.lead == "shared":
+        answer = (
+            f"{_names([ranking.row(name) for name in judgement.first])} are not told apart: take {_choice(ranking)}"
+        )
+    elif judgement.lead == "alone":
+        answer = f"Only {label_with_size(best)} has a score"
+    else:
+        answer = f"Fine-tune {label_with_size(best)}: {_ahead(ranking, judgement, best, rows[1])}"
+    return f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}."
 
 
-def _lead(ranking: RankingData, best: Row, second: Row) -> str:
+def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> str:
     """Return in words how far the first checkpoint is ahead of the second, whose rank differs."""
-    if best.n != second.n:
+    if judgement.lead == "race":
         return f"a race stopped {second.checkpoint} and all others before it"
     estimator = ranking.estimators[0]
     shown = ShownScores(ranking, estimator)
     first, other = best.scores[estimator], second.scores[estimator]
-    clearly = "clearly ahead of" if gain_and_stderr(first, other)[1] else "ahead of"
-    return f"{shown.title} {shown.text(first)}, {clearly} {second.checkpoint} ({shown.text(other)})"
+    return f"{shown.title} {shown.text(first)}, {judgement.lead} of {second.checkpoint} ({shown.text(other)})"
 
 
-def _smallest(rows: Sequence[Row]) -> str:
-    smallest = smallest_of(rows)
-    return "the smallest" + (f", {label_with_size(smallest)}" if smallest.parameters is not None else "")
+def _direct(ranking: RankingData, best: Row) -> str:
+    """Return what was measured of a checkpoint beside its estimate, and of the best by that; empty without."""
+    estimator = direct_measure(ranking)
+    leader = best_by(estimator, comparable(ranking))
+    if estimator is None or leader is None:
+        return ""
+    shown = ShownScores(ranking, estimator)
+    of_best = f"; {shown.title} {shown.text(best.scores[estimator])}" if estimator in best.scores else ""
+    if leader.checkpoint == best.checkpoint:
+        return of_best
+    return f"{of_best}; the best {shown.title} is {shown.text(leader.scores[estimator])}, of {leader.checkpoint}"
 
 
-def smallest_of(rows: Sequence[Row]) -> Row:
-    """Return the row with the fewest parameters; rows without a number of parameters count as the largest."""
-    return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
+def _left_out(ranking: RankingData, best: Row) -> str:
+    """Return which checkpoints that rank as high cannot be fine-tuned; empty where all can."""
+    rows = [row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or 0)]
+    return f"; {_names(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
+
+
+def _nothing_explained(ranking: RankingData) -> str:
+    """Return that no estimate is above its own noise, and what may be wrong."""
+    best = ranking.row(verdict(ranking).first[0])
+    shown = ShownScores(ranking, ranking.estimators[0])
+    sentence = (
+        f"No candidate's features predict these labels: {shown.title} {shown.text(best.scores[ranking.estimators[0]])} "
+        f"at best. Do the labels belong to their inputs, and are {pluralize(ranking.n, 'row')} enough for "
+        f"{pluralize(ranking.n_labels, 'label text')}?"
+    )
+    unknown = max((row.unknown_tokens or 0.0 for row in ranking.rows), default=0.0)
+    if unknown >= _MANY_UNKNOWN:
+        sentence += (
+            f" Up to {format_percent(unknown)} of the tokens are unknown to these tokenizers: rank checkpoints that "
+            "were trained on this language."
+        )
+    cut = max((row.cut_texts or 0.0 for row in ranking.rows), default=0.0)
+    if cut >= _MANY_UNKNOWN:
+        sentence += f" Up to {format_percent(cut)} of the texts are cut: what decides may be in what is not read."
+    return sentence
+
+
+def _choice(ranking: RankingData) -> str:
+    """Return which checkpoint of a shared first rank to take, and why."""
+    judgement = verdict(ranking)
+    if judgement.checkpoint is None:
+        return "none"
+    row = ranking.row(judgement.checkpoint)
+    if direct_measure(ranking) in row.scores:
+        return label_with_size(row)
+    return "the smallest" + (f", {label_with_size(row)}" if row.parameters is not None else "")
 
 
 def label_with_size(row: Row) -> str:
@@ -94,32 +191,40 @@ def label_with_size(row: Row) -> str:
 def _names(rows: Sequence[Row]) -> str:
     names = [row.checkpoint for row in rows[:_NAMED]]
     more = len(rows) - len(names)
-    return f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
+    if more:
+        return f"{', '.join(names)} and {more} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-_NAMED = 3
-# An estimate from a handful of folds is too rough for more than so many times the rows of the sample.
-_TOO_MANY = 20
+# ---- whether more rows would help ------------------------------------------------------------------------------------
 
 
 def advice(ranking: RankingData) -> str | None:
-    """Return a line on which checkpoints share the first rank, and whether more rows would tell them apart.
+    """Return a line on which checkpoints share the first rank, and whether more rows may tell them apart.
 
-    None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no folds.
+    Where nothing is explained it says so. None where one checkpoint is first, a race stopped others, or the first
+    estimator has no folds.
     """
-    leaders = [row for row in ranking.rows if row.rank == 1]
+    judgement = verdict(ranking)
+    if judgement.lead == "nothing explained":
+        return _nothing_explained(ranking)
+    leaders = [ranking.row(name) for name in judgement.first]
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
     if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
         return None
-    shared = _names(leaders)
-    needed = max(_rows_to_resolve(_sampled_rows(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
-    obstacle = _obstacle(ranking, needed, scores[0].details.get("row_limit"))
-    if obstacle is None:
-        rows = min(_rounded_up(needed), _available_rows(ranking) or math.inf)
-        return f"{shared} share the first rank: about {rows:,} rows may tell them apart, {use('max_samples', rows)}"
-    return (
-        f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); take {_smallest(leaders)}"
-    )
+    shared = f"{_names(leaders)} share the first rank"
+    are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
+    obstacle = _obstacle(ranking, scores[0].details.get("row_limit"), are_equal=are_equal)
+    end = f"{_choice(ranking)}{_direct(ranking, ranking.row(judgement.checkpoint or judgement.first[0]))}"
+    if obstacle is not None:
+        return f"{shared}: more rows will hardly tell them apart ({obstacle}); take {end}"
+    available, more = _available_rows(ranking), _HALVES_NOISE * _sampled_rows(ranking)
+    if available is not None and available < more:
+        about = "about " * _counts_items(ranking)
+        help = f"the split has {about}{available:,} rows, which may tell them apart: {use('max_samples', available)}"
+    else:
+        help = f"{more:,} rows have half the noise and may tell them apart: {use('max_samples', more)}"
+    return f"{shared}; {help}; else take {end}"
 
 
 def _sampled_rows(ranking: RankingData) -> int:
@@ -139,29 +244,11 @@ def _counts_items(ranking: RankingData) -> bool:
     return ranking.settings.get("sampled") == "words"
 
 
-def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
-    """Return how many rows make a difference of this size significant: the standard error falls as 1/√n."""
-    return n * (TIE_WIDTH * stderr / gain) ** 2 if gain > 0 else math.inf
-
-
-def _obstacle(ranking: RankingData, needed: float, limit: int | None) -> str | None:
+def _obstacle(ranking: RankingData, limit: int | None, *, are_equal: bool) -> str | None:
     """Return why more rows do not help, or None; a score sees no more than `limit` rows of any sample."""
-    drawn = _sampled_rows(ranking)
+    drawn, available = _sampled_rows(ranking), _available_rows(ranking)
     if limit is not None:
         return f"{limit} are judged, however many there are"
-    available = _available_rows(ranking)
     if available is not None and drawn >= available:
         return f"all {drawn:,} were used"
-    if math.isinf(needed):
-        return "their scores are equal"
-    estimate = f"it would take about {_rounded_up(needed):,}"
-    if available is not None and needed > available:
-        return f"{estimate}, the split has {'about ' * _counts_items(ranking)}{available:,}"
-    return estimate if needed > _TOO_MANY * drawn else None
-
-
-def _rounded_up(rows: float) -> int:
-    """Return the number of rows rounded up to two digits."""
-    whole = math.ceil(round(rows, 6))
-    unit = 10 ** max(0, len(str(whole)) - 2)
-    return -(-whole // unit) * unit
+    return "their scores are equal" if are_equal else None

@@ -175,9 +175,15 @@ def _minutes(ranking: RankingData, row: Row) -> float | None:
     return seconds / 60 if seconds else None
 
 
+def runs_checkpoint(estimator: str) -> bool:
+    """Return whether an estimator runs the checkpoint itself, as a short training does; False where it is unknown."""
+    installed = _estimator(estimator)
+    return installed is not None and installed.needs_model
+
+
 def runs_models(ranking: RankingData) -> bool:
-    """Return whether an estimator of the ranking ran the checkpoints themselves, as a short training does."""
-    return bool(summaries_of_runs(ranking.estimators))
+    """Return whether an estimator of the ranking ran the checkpoints themselves."""
+    return any(map(runs_checkpoint, ranking.estimators))
 
 
 def summaries_of_runs(estimators: Sequence[str]) -> list[str]:

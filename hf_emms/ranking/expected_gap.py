@@ -12,8 +12,9 @@ from typing import NamedTuple
 from hf_emms.errors import EmmsError
 from hf_emms.options import DEFAULT_ENCODERS
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking.advice import label_with_size, smallest_of
+from hf_emms.ranking.advice import label_with_size
 from hf_emms.ranking.records import RankingData, Row, check_ranking
+from hf_emms.ranking.verdict import smallest_of, verdict
 from hf_emms.tasks import TASKS
 
 ESTIMATOR = "emms_knn"
@@ -63,7 +64,7 @@ def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGa
     """Return how far each further checkpoint is expected behind the first, at a budget of `CALIBRATIONS`.
 
     The list is empty where the calibration does not hold: for other tasks, estimators and label encoders than those of
-    its fit, and for rows that a race stopped.
+    its fit, for rows that a race stopped, and where no checkpoint explains anything.
     """
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
@@ -86,6 +87,7 @@ def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
     rows = [row for row in ranking.rows if row.error is None]
     usual = tuple(encoder.id for encoder in ranking.encoders) == default
     fits = ranking.estimators[0] == ESTIMATOR and usual and all(row.n is None for row in rows)
+    fits = fits and verdict(ranking).lead != "nothing explained"
     return rows if fits else ()
 
 

@@ -68,7 +68,10 @@ class Ranking(RankingData, frozen=True, kw_only=True):
 
     @property
     def advice(self) -> str | None:
-        """Which checkpoints share the first rank, and whether more rows would tell them apart; None without a tie."""
+        """Which checkpoints share the first rank, and whether more rows may tell them apart; None without a tie.
+
+        Where no checkpoint explains anything beyond its own noise, it says that.
+        """
         return advice.advice(self)
 
     def records(self) -> list[dict[str, Any]]:

@@ -40,6 +40,22 @@ class Seconds(msgspec.Struct, frozen=True):
     scoring: float = 0.0
 
 
+class Chance(msgspec.Struct, frozen=True):
+    """The score of predictions that need no checkpoint, on the test rows of a fine-tuning.
+
+    Attributes:
+        name: of the predictions, in words: "the same class for all rows".
+        value: the score by which checkpoints are compared.
+        stderr: its standard error over groups of test rows.
+        gain_stderr: the standard error of the difference between the fine-tuned score and this one, on the same rows.
+    """
+
+    name: str
+    value: float
+    stderr: float
+    gain_stderr: float
+
+
 class TrainingRun(msgspec.Struct, frozen=True):
     """The record of a fine-tuning of a checkpoint.
 
@@ -52,6 +68,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         has_diverged: whether the loss rose, or was no number.
+        has_learnt: whether the validation score is above chance by more than its noise; True where chance is unknown.
+        chance: what needs no checkpoint on the test rows; None where that is unknown.
         unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
     """
 
@@ -68,6 +86,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     error: str | None = None
     has_diverged: bool = False
+    has_learnt: bool = True
+    chance: Chance | None = None
     unfinished: str | None = None
 
 
@@ -84,6 +104,9 @@ class FineTuned(msgspec.Struct, frozen=True):
         runs: every run, failed ones too.
         recipe: setting → value, to run it again.
         rows: part ("train", "validation", "test") → where its rows are from, in words.
+        stderr: the standard error of `value`, over groups of test rows and over seeds; where a file does not say,
+            `spread` stands for it.
+        chance: what needs no checkpoint on the same rows; None where that is unknown.
         error: why there is no value, in a line.
     """
 
@@ -96,6 +119,8 @@ class FineTuned(msgspec.Struct, frozen=True):
     runs: tuple[TrainingRun, ...] = ()
     recipe: dict[str, Any] = {}
     rows: dict[str, str] = {}
+    stderr: float | None = None
+    chance: Chance | None = None
     error: str | None = None
 
 
@@ -116,6 +141,9 @@ class Row(msgspec.Struct, frozen=True):
         seconds: what the row cost when it was computed.
         cached: which results this run took from the cache.
         error: why there is no score, in a line.
+        no_head: why the task cannot fine-tune the checkpoint, in a line; None where it can.
+        unknown_tokens: the share of the inputs' tokens that its tokenizer does not know; None where it read no texts.
+        cut_texts: the share of the inputs whose text was cut at the most tokens that it reads, likewise.
         layer: the layer that gave the features; None where no layer was asked for.
         layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
         downloads, library, license: of the checkpoint on the Hub, where the writer of the file knew them.
@@ -138,6 +166,9 @@ class Row(msgspec.Struct, frozen=True):
     cached: Literal["none", "features", "row"] = "none"
     notes: tuple[str, ...] = ()
     error: str | None = None
+    no_head: str | None = None
+    unknown_tokens: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    cut_texts: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     layer: str | None = None
     layers: dict[str, dict[str, float]] = {}
     downloads: Count | None = None

@@ -7,9 +7,10 @@ import shlex
 import msgspec
 
 from hf_emms.formatting import format_count
-from hf_emms.ranking import Ranking, Row, gain_and_stderr, is_commit, ranked
-from hf_emms.ranking.advice import finetuning_summary, smallest_of
+from hf_emms.ranking import Ranking, Row, is_commit, ranked
+from hf_emms.ranking.advice import finetuning_summary, recommendation
 from hf_emms.ranking.columns import ShownScores
+from hf_emms.ranking.verdict import comparable, smallest_of, verdict
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import lines, matching
@@ -65,42 +66,34 @@ def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def recommended(ranking: Ranking) -> Row | None:
-    """Return the best row by fine-tuning, else the smallest that shares the first rank; None without a score."""
-    if ranking.fine_tuned:
-        return ranking.fine_tuned[0]
-    leaders = _leaders(ranking)
-    return smallest_of(leaders) if leaders else None
+    """Return the row to fine-tune; None where no estimate and no fine-tuning is above chance."""
+    name = verdict(ranking).checkpoint
+    return None if name is None else ranking.row(name)
 
 
 def _sentence(ranking: Ranking) -> str:
     row = recommended(ranking)
     if row is None:
-        return "No checkpoint has a score here."
+        return escape(recommendation(ranking))
     if summary := finetuning_summary(ranking):
-        return f"{_named(row)}. Confirmed by fine-tuning: {escape(summary)}"
-    estimator = ranking.estimators[0]
+        return f"{_named(row)}. {escape(summary)}"
+    estimator, judgement = ranking.estimators[0], verdict(ranking)
     shown = ShownScores(ranking, estimator)
     start = f"Fine-tune {_named(row)}: {escape(shown.title)} {shown.text(row.scores[estimator])}"
-    others = [other for other in _leaders(ranking) if other is not row]
+    others = [ranking.row(name) for name in judgement.first if name != row.checkpoint]
     if others:
-        choice = "; it is the smallest" if row.parameters is not None else ""
+        choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
         return f"{start}, not told apart from {_names(others)}{choice}."
-    behind = next((other for other in ranking.rows if other.rank is not None and other is not row), None)
-    if behind is None:
+    if judgement.lead == "alone":
         return f"Only {_named(row)} has a score."
-    if behind.n != row.n:
+    behind = comparable(ranking)[1]
+    if judgement.lead == "race":
         return f"{start}; a race stopped {_names([behind])} and all others before it."
-    clearly = "clearly ahead of" if gain_and_stderr(row.scores[estimator], behind.scores[estimator])[1] else "ahead of"
-    return f"{start}, {clearly} {_names([behind])} ({shown.text(behind.scores[estimator])})."
+    return f"{start}, {judgement.lead} of {_names([behind])} ({shown.text(behind.scores[estimator])})."
 
 
 def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
-
-
-def _leaders(ranking: Ranking) -> list[Row]:
-    scored = [row for row in ranking.rows if row.rank is not None]
-    return [row for row in scored if row.rank == scored[0].rank]
 
 
 def _named(row: Row) -> str:

@@ -89,6 +89,7 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
             if share is not None and not abs(share) <= _LARGEST:
                 yield f"fine_tuned.{name}", f"should be between -{_LARGEST:g} and {_LARGEST:g}"
         yield from _at_least("fine_tuned.spread", row.fine_tuned.spread, 0)
+        yield from _at_least("fine_tuned.stderr", row.fine_tuned.stderr, 0)
     for name, score in row.scores.items():
         for where, problem in _of_score(name, score):
             yield f"scores.{name}.{where}", problem

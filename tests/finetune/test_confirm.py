@@ -98,7 +98,7 @@ def test_the_shortlist_is_fine_tuned_and_the_best_is_who_measured_best(
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert "fine-tuned" in to_text(confirmed)
-    assert finetuning_summary(confirmed).startswith(f"{confirmed.best.checkpoint}: accuracy ")
+    assert f"by fine-tuning: {confirmed.best.checkpoint}: accuracy " in finetuning_summary(confirmed)
     assert any(line.startswith("fine-tuning 2 checkpoints: 2 runs of up to 4 epochs, about ") for line in notes.lines)
     assert notes.steps == notes.planned
 

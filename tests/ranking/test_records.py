@@ -179,6 +179,8 @@ def test_best_and_row() -> None:
     assert ranking.best is not None
     assert ranking.best.checkpoint == "org/best"
     assert example(rows=(Row("x", error="broken"),)).best is None
+    assert [row.checkpoint for row in ranking.top(2)] == ["org/best", "org/close"]
+    assert [row.checkpoint for row in ranking.top()] == ["org/best", "org/close", "org/worse"]
     assert ranking.row("org/close").width == 1024
     with pytest.raises(EmmsError, match="'nobody'") as caught:
         ranking.row("nobody")

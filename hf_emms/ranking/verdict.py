@@ -1,0 +1,142 @@
+"""What a ranking shows, as plain data that sentences, cards, pages and interfaces put into words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Literal
+
+import msgspec
+
+from hf_emms.ranking.columns import runs_checkpoint
+from hf_emms.ranking.records import (
+    EMMS,
+    TIE_WIDTH,
+    FineTuned,
+    RankingData,
+    Row,
+    explained,
+    gain_and_stderr,
+    ranked,
+)
+
+Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "race", "ahead", "clearly ahead"]
+Outcome = Literal["confirmed", "measured", "no better than chance"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The checkpoint that a ranking recommends, and how sure its estimate and its fine-tuning are of it.
+
+    Attributes:
+        checkpoint: the one to fine-tune; None where no estimate and no fine-tuning is above chance.
+        lead: of the first rank among the checkpoints that can be fine-tuned: there is "no score" at all, "no head" for
+            any of them, "nothing explained" beyond its own noise, one that has a score "alone", several that have
+            "shared" it, one that a "race" kept while it stopped the others, or one that is "ahead" of the next, or
+            "clearly ahead" by more than the noise of the folds.
+        first: the checkpoints of that first rank, the best score first.
+        outcome: of fine-tuning: "confirmed" where the best is above chance, and told apart from all others that were
+            fine-tuned; "no better than chance" where all are within the noise of a prediction that needs no checkpoint;
+            else "measured". None where none was fine-tuned.
+    """
+
+    checkpoint: str | None
+    lead: Lead
+    first: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+
+
+def verdict(ranking: RankingData) -> Verdict:
+    """Return what a ranking shows."""
+    lead, first = _lead(ranking)
+    names = tuple(row.checkpoint for row in first)
+    measured = ranking.fine_tuned
+    outcome = _outcome([row.fine_tuned for row in measured if row.fine_tuned is not None])
+    if outcome is not None:
+        chosen = None if outcome == "no better than chance" else measured[0]
+    else:
+        chosen = None if lead == "nothing explained" or not first else _chosen(ranking, first)
+    return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome)
+
+
+def comparable(ranking: RankingData) -> list[Row]:
+    """Return the scored rows whose checkpoints can be fine-tuned, ranked among themselves."""
+    scored = [row for row in ranking.rows if row.rank is not None]
+    rows = [row for row in scored if row.no_head is None]
+    return rows if len(rows) == len(scored) else list(ranked(rows, ranking.estimators[0]))
+
+
+def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
+    """Return how far the first rank is ahead, and its rows."""
+    rows, estimator = comparable(ranking), ranking.estimators[0]
+    first = [row for row in rows if row.rank == rows[0].rank]
+    if not rows:
+        return ("no head" if any(row.rank is not None for row in ranking.rows) else "no score"), []
+    if not any(explains(row, estimator) for row in first):
+        return "nothing explained", first
+    if len(first) > 1:
+        return "shared", first
+    if len(rows) == 1:
+        return "alone", first
+    if rows[0].n != rows[1].n:
+        return "race", first
+    stderr = gain_and_stderr(rows[0].scores[estimator], rows[1].scores[estimator])[1]
+    return ("clearly ahead" if stderr else "ahead"), first
+
+
+def explains(row: Row, estimator: str) -> bool:
+    """Return whether a row's R² is above its own noise; True for estimators that have no R²."""
+    share = explained(row.scores[estimator]) if estimator in EMMS else None
+    return share is None or share.value > TIE_WIDTH * (share.stderr or 0.0)
+
+
+def _chosen(ranking: RankingData, first: Sequence[Row]) -> Row:
+    """Return the row of a first rank to fine-tune: by a direct measure beside the estimate, else the smallest."""
+    rows = [row for row in first if explains(row, ranking.estimators[0])]
+    return best_by(direct_measure(ranking), rows) or smallest_of(rows)
+
+
+def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
+    """Return the row with the best score by an estimator; None where no row has one."""
+    scores = [(row.scores[estimator].value, row) for row in rows if estimator in row.scores] if estimator else []
+    return max(scores, key=itemgetter(0), default=(0.0, None))[1]
+
+
+def direct_measure(ranking: RankingData) -> str | None:
+    """Return the first estimator that ran the checkpoints themselves, where it stands beside one that did not."""
+    if runs_checkpoint(ranking.estimators[0]):
+        return None
+    return next(filter(runs_checkpoint, ranking.estimators), None)
+
+
+def smallest_of(rows: Sequence[Row]) -> Row:
+    """Return the row with the fewest parameters; rows without a number of parameters count as the largest."""
+    return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+def _outcome(results: Sequence[FineTuned]) -> Outcome | None:
+    """Return what fine-tunings came to, the best by its validation score first."""
+    if not results:
+        return None
+    if all(is_above_chance(result) is False for result in results):
+        return "no better than chance"
+    apart = len(results) > 1 and all(is_told_apart(results[0], other) for other in results[1:])
+    return "confirmed" if apart and is_above_chance(results[0]) else "measured"
+
+
+def is_above_chance(result: FineTuned) -> bool | None:
+    """Return whether a score is above chance by more than its noise; None where chance was not measured."""
+    if result.value is None or result.chance is None:
+        return None
+    return result.value - result.chance.value > TIE_WIDTH * result.chance.gain_stderr
+
+
+def is_told_apart(first: FineTuned, second: FineTuned) -> bool:
+    """Return whether the first of two scores is better by more than the noise of both."""
+    errors = [result.spread if result.stderr is None else result.stderr for result in (first, second)]
+    if first.value is None or second.value is None or None in errors:
+        return False
+    return first.value - second.value > TIE_WIDTH * math.hypot(*(error or 0.0 for error in errors))

@@ -1,0 +1,167 @@
+"""What a ranking shows: a checkpoint is recommended, and called confirmed, only where the numbers are above chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hf_emms.ranking import Chance, FineTuned, Ranking, Row, TrainingRun, ranked
+from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
+from hf_emms.ranking.expected_gap import expected_gap
+from hf_emms.ranking.verdict import Verdict, verdict
+from hf_emms.scoring import Score
+from tests.helpers.rankings import NULL_LOSS, example
+
+SAME_CLASS = "the same class for all rows"
+
+
+def row(name: str, explained: float, error: float, shift: float = 0.0, **changes: Any) -> Row:
+    """A row with R² and its standard error; its folds lie around its score, and those of equal `shift` are paired."""
+    loss = (1 - explained) * NULL_LOSS
+    details = {"r2": explained, "weights": [1.0], "ridge": 1.0, "notes": []}
+    folds = tuple(-loss + step for step in (-0.01 - shift, 0.0, 0.01 + shift))
+    return Row(f"org/{name}", scores={"emms_knn": Score(-loss, error * NULL_LOSS, folds, details)}, **changes)
+
+
+def of_rows(*rows: Row, **changes: Any) -> Ranking:
+    return example(**({"rows": ranked(rows, "emms_knn"), "estimators": ("emms_knn",)} | changes))
+
+
+# ---- the estimate ----------------------------------------------------------------------------------------------------
+
+
+def test_a_lead_is_clear_where_the_best_explains_more_than_its_own_noise() -> None:
+    clear = of_rows(row("a", 0.05, 0.02, 0.001), row("b", 0.01, 0.02))
+    assert verdict(clear) == Verdict("org/a", "clearly ahead", ("org/a",))
+    noise = of_rows(row("a", 0.04, 0.02, 0.001), row("b", 0.01, 0.02))  # twice its error is not more than twice
+    assert verdict(noise) == Verdict(None, "nothing explained", ("org/a",))
+    for sentence in (recommendation(noise), advice(noise)):
+        assert sentence == (
+            "No candidate's features predict these labels: explained 0.04 ± 0.02 at best. Do the labels belong to "
+            "their inputs, and are 1,034 rows enough for 3 label texts?"
+        )
+    assert expected_gap(noise) == []
+
+
+def test_of_a_shared_rank_only_what_explains_something_is_taken() -> None:
+    small = row("small", 0.10, 0.06, 0.2, parameters=10)
+    shared = of_rows(row("large", 0.12, 0.02, parameters=1000), small)
+    assert verdict(shared) == Verdict("org/large", "shared", ("org/large", "org/small"))
+    nothing = of_rows(row("large", 0.02, 0.02, parameters=1000), row("small", 0.01, 0.02, 0.2, parameters=10))
+    assert verdict(nothing) == Verdict(None, "nothing explained", ("org/large", "org/small"))
+
+
+def test_tokens_that_are_unknown_and_texts_that_are_cut_are_said_where_nothing_is_explained() -> None:
+    rows = [row("a", 0.0, 0.02, unknown_tokens=0.62, cut_texts=0.3), row("b", 0.0, 0.02, unknown_tokens=0.01)]
+    said = recommendation(of_rows(*rows))
+    assert "Up to 62% of the tokens are unknown to these tokenizers: rank checkpoints that were trained on" in said
+    assert "Up to 30% of the texts are cut" in said
+    assert "unknown" not in recommendation(of_rows(row("a", 0.0, 0.02, unknown_tokens=0.05, cut_texts=0.05)))
+    assert "unknown" not in recommendation(of_rows(row("a", 0.5, 0.02, unknown_tokens=0.9, cut_texts=0.9)))
+
+
+def test_a_checkpoint_that_the_task_cannot_fine_tune_is_not_recommended() -> None:
+    ast = row("ast", 0.4, 0.01, no_head="a family without a head that transcribes")
+    named = of_rows(ast, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech")
+    assert verdict(named) == Verdict("org/wav2vec", "clearly ahead", ("org/wav2vec",))
+    assert recommendation(named) == (
+        "Fine-tune org/wav2vec: explained 0.30 ± 0.01, clearly ahead of org/hubert (0.20 ± 0.01); org/ast cannot be "
+        "fine-tuned for speech."
+    )
+    assert recommendation(of_rows(ast, task="speech")) == "None of these checkpoints can be fine-tuned for speech."
+    assert verdict(of_rows(ast)) == Verdict(None, "no head")
+    lower = of_rows(row("wav2vec", 0.5, 0.01, 0.001), ast)
+    assert "cannot" not in recommendation(lower)
+
+
+def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_said() -> None:
+    def measured(name: str, explained: float, rate: float, **changes: Any) -> Row:
+        plain = row(name, explained, 0.01, **changes)
+        return msgspec.structs.replace(plain, scores={**plain.scores, "word_error_rate": Score(-rate, 0.01)})
+
+    estimators = ("emms_knn", "word_error_rate")
+    good, small = measured("good", 0.40, 0.12, parameters=1000), measured("small", 0.41, 0.9, shift=0.2, parameters=10)
+    shared = of_rows(good, small, estimators=estimators)
+    assert verdict(shared).checkpoint == "org/good"
+    assert recommendation(shared).startswith(
+        "org/small and org/good are not told apart: take org/good (1k parameters); minus WER -0.12"
+    )
+    assert "take org/good (1k parameters); minus WER -0.12" in str(advice(shared))
+    behind = of_rows(measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), estimators=estimators)
+    assert verdict(behind).checkpoint == "org/first"
+    assert "; minus WER -0.9000 ± 0.0100; the best minus WER is -0.1200 ± 0.0100, of org/good." in recommendation(
+        behind
+    )
+    # Where the first estimator runs the checkpoints itself, nothing more direct stands beside it.
+    tied = (Row("a", scores={"short_run": Score(-1.0), "zero_shot": Score(-3.0)}, parameters=1),)
+    tied += (Row("b", scores={"short_run": Score(-1.0), "zero_shot": Score(-2.0)}, parameters=2),)
+    run = example(rows=ranked(tied, "short_run"), estimators=("short_run", "zero_shot"))
+    assert verdict(run).checkpoint == "a"
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+def tuned(value: float, stderr: float | None = 0.01, chance: float | None = 0.5, **changes: Any) -> FineTuned:
+    guess = None if chance is None else Chance(SAME_CLASS, chance, 0.02, 0.01)
+    run = TrainingRun(1e-4, 0, value, {"accuracy": value})
+    fields: dict[str, Any] = {"validation": value, "runs": (run,), "recipe": {"epochs": 5}, "spread": stderr}
+    return FineTuned("accuracy", value, stderr=stderr, chance=guess, **(fields | changes))
+
+
+def confirmed(*results: FineTuned) -> Ranking:
+    rows = [row(name, 0.9 - place / 10, 0.01, place / 1000) for place, name in enumerate("abc")]
+    with_results = [
+        msgspec.structs.replace(plain, fine_tuned=result) for plain, result in zip(rows, results, strict=False)
+    ]
+    return of_rows(*with_results, *rows[len(results) :])
+
+
+@pytest.mark.parametrize(
+    ("results", "checkpoint", "outcome", "said"),
+    [
+        (
+            (tuned(0.9), tuned(0.8)),
+            "org/a",
+            "confirmed",
+            "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0)",
+        ),
+        ((tuned(0.9),), "org/a", "measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
+        ((tuned(0.9), tuned(0.88)), "org/a", "measured", "; org/b is not told apart from it."),
+        ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a", "measured", "; org/c is not told apart from it."),
+        # Chosen by validation rows, and worse on test rows.
+        ((tuned(0.8, validation=0.95), tuned(0.9)), "org/a", "measured", "; org/b is better on the test rows"),
+        ((tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)), "org/a", "measured", f"than {SAME_CLASS} (50.0)."),
+        ((tuned(0.9, chance=None), tuned(0.8, chance=None)), "org/a", "measured", "org/a: accuracy 90.0 (org/b: 80.0)"),
+        ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a", "measured", "; org/b is not told apart from it."),
+        ((tuned(0.51), tuned(0.49)), None, "no better than chance", "accuracy 49.0 to 51.0 of every run"),
+        ((tuned(0.0, 0.0, chance=0.0),), None, "no better than chance", "accuracy 0.0 of every run, validation 0.0"),
+    ],
+)
+def test_confirmed_is_what_is_above_chance_and_told_apart(
+    results: tuple[FineTuned, ...], checkpoint: str | None, outcome: str, said: str
+) -> None:
+    ranking = confirmed(*results)
+    assert verdict(ranking).checkpoint == checkpoint
+    assert verdict(ranking).outcome == outcome
+    assert said in recommendation(ranking)
+
+
+def test_a_file_without_errors_of_its_own_is_read_with_the_spread() -> None:
+    assert verdict(confirmed(tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01))).outcome == "confirmed"
+    assert verdict(confirmed(tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01))).outcome == "measured"
+
+
+def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
+    runs = tuple(TrainingRun(rate, 0, 0.5, {"accuracy": value}) for rate, value in ((1e-4, 0.5), (1e-3, 0.51)))
+    failed = TrainingRun(1e-2, 0, error="memory ran out")
+    assert finetuning_summary(confirmed(tuned(0.51, validation=0.5, runs=(*runs, failed)))) == (
+        "Fine-tuning did not learn this: accuracy 50.0 to 51.0 of every run, validation 50.0, after up to 5 epochs at "
+        f"learning rates from 0.0001 to 0.001; {SAME_CLASS} has 50.0."
+    )
+    assert finetuning_summary(confirmed(tuned(0.5, runs=(), recipe={"steps": 1000, "budget": "quick"}))) == (
+        "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
+        f"budget); {SAME_CLASS} has 50.0."
+    )
