@@ -227,7 +227,7 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
             name,
             FILE_NAME,
             f"column {name!r} holds names of files, such as {values[0][:100]!r}, which are no texts",
-            remedy_for(values[:1]) + "; or take the column out",
+            f"{remedy_for(values[:1])}; or take the column out",
         )
     media = {media_type(value) for value in values}
     if len(media) != 1 or None in media:

@@ -129,13 +129,13 @@ class DatasetFiles:
     media_folder: Path | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Return the open split; where none is named, preferably a training split."""
+        """Return the open split; where none is named, preferably a training split; the only one under any name."""
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
             _keep_audio_encoded(builder)
             files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
             splits = tuple(str(name) for name in files or builder.info.splits or {})
-            split, notes = _choose_split(self.name, splits, split)
+            split, notes = choose_split(self.name, splits, split if len(splits) > 1 else None)
             if repo.folder is not None and repo.folder.is_dir() and not self.config and self.media_folder is None:
                 notes += notes_on_unused(repo.folder, [path for paths in files.values() for path in paths])
             opened = OpenSplit(self.name, repo, self.config, split, None, None, splits)
@@ -148,7 +148,7 @@ class DatasetFiles:
                 builder = copy.copy(builder)
                 builder.config = copy.copy(builder.config)
                 _limit_read_ahead(builder)
-                rows = _with_features(self.name, builder.as_streaming_dataset(split=split))
+                rows = with_features(self.name, builder.as_streaming_dataset(split=split))
                 _check_rows(builder, files.get(split, ()), rows.features)
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
                 opened = replace(opened, rows=rows, total=total, builder=builder)
@@ -180,43 +180,13 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
         return DatasetFiles(name, repo, config, builder, (note,), repo.folder)
 
 
-def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Return the open split of a Dataset, DatasetDict, their streams, a pandas DataFrame, or a list of dictionaries."""
-    import datasets
-
-    notes, splits = list[str](), tuple[str, ...]()
-    if isinstance(dataset, Mapping):
-        splits = tuple(map(str, dataset))
-        if not splits:
-            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
-        split, notes = _choose_split(name, splits, split)
-        dataset = dict(zip(splits, dataset.values(), strict=True))[split]
-    elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
-        try:
-            dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
-        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
-            raise EmmsError(
-                f"the DataFrame cannot be read: {error}", "convert the column: df[NAME].astype(str)"
-            ) from error
-    elif isinstance(dataset, list) and dataset and all(isinstance(row, Mapping) for row in dataset):
-        dataset = datasets.Dataset.from_list(dataset)
-    if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
-        raise EmmsError(
-            f"dataset is a {type(dataset).__name__}",
-            "pass a Hub id, a preset name, a folder, a datasets.Dataset or a DataFrame",
-        )
-    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
-    rows = dataset if total is not None else _with_features(name, dataset)
-    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, tuple(notes))
-
-
-def _choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, list[str]]:
+def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, list[str]]:
     """Return the named split, or the split that a checkpoint would be fine-tuned on, and all splits."""
     if asked is not None:
         if asked not in splits:
             raise EmmsError(f"{dataset!r} has no split {asked!r}", use("split", *splits))
         return asked, []
-    chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
+    chosen = next((name for usual in SPLIT_ORDER for name in splits if name.lower() == usual), splits[0])
     return chosen, [f"split {chosen} chosen among {', '.join(splits)}"] * (len(splits) > 1)
 
 
@@ -388,7 +358,7 @@ def _limit_read_ahead(builder: Any) -> None:
     builder.config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
 
 
-def _with_features(name: str, rows: Any) -> Any:
+def with_features(name: str, rows: Any) -> Any:
     """Return a stream with column types, which for json, csv and generators are taken from the first rows."""
     if rows.features is not None:
         return rows
@@ -428,11 +398,13 @@ def _keep_audio_encoded(builder: Any) -> None:
 
 
 def _undecoded(feature: Any) -> Any:
-    """Return the type with images and sounds left encoded."""
+    """Return the type with images and sounds left encoded, and texts as all functions of Arrow read them."""
     import datasets
 
     if isinstance(feature, datasets.Audio):
         return _encoded_audio()(decode=False)
+    if getattr(feature, "dtype", "") == "string_view":  # of polars; Arrow compares few of them
+        return datasets.Value("large_string")
     if getattr(feature, "decode", False):
         return replace(feature, decode=False)
     if isinstance(feature, Mapping):

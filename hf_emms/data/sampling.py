@@ -219,11 +219,24 @@ def _head(value: Any) -> tuple[bytes, ...]:
     if hasattr(value, "as_buffer"):
         buffer = memoryview(value.as_buffer())
         return str(len(buffer)).encode(), bytes(buffer[:_HEAD])
+    if hasattr(value, "value") and type(value).__name__ == "ExtensionScalar":  # an array of pixels
+        value = value.value
     if type(value).__name__.endswith("ListScalar"):
-        return _head(value[0]) if len(value) else ()
+        return _head_of_list(value)
     if type(value).__name__ != "StructScalar" or "bytes" not in value:
         return _head(str(value.as_py()))
     return _head(value["bytes"]) if value["bytes"].is_valid else _path_head(value["path"].as_py())
+
+
+def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
+    """Return bytes that identify a list: its first medium, or all numbers of an array."""
+    values = scalar.values
+    while hasattr(values, "flatten") and hasattr(values.type, "value_type"):
+        values = values.flatten()
+    if hasattr(values.type, "bit_width") and len(values):
+        content = np.asarray(values).tobytes()
+        return str(len(content)).encode(), content
+    return _head(scalar[0]) if len(scalar) else ()
 
 
 def _path_head(path: str | None) -> tuple[bytes, ...]:

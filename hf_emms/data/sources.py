@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.in_memory import open_memory
 from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files, open_memory
+from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files
+from hf_emms.data.split_column import with_split_column
 from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import SampleOptions
@@ -52,8 +54,8 @@ class DatasetSource:
         """Return the open split; for a repository with a loading script, that of the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
-            return open_memory(self.name, self.repo, self.data, split)
-        opened = self._files.open(split, streaming=streaming)
+            return with_split_column(open_memory(self.name, self.repo, self.data, split), split, _used(options))
+        opened = with_split_column(self._files.open(split, streaming=streaming), split, _used(options))
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
             notes.append(f"streamed, because the preset says that {self.preset.id} is large")
@@ -118,6 +120,11 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         f"the preset {dataset!r} expects {' or '.join(missing)}, but none of them is on the Hub (any more)",
         "name another dataset: " + use("dataset", "ORG/NAME", "./FOLDER"),
     )
+
+
+def _used(options: SampleOptions) -> set[str]:
+    """Return the columns that the options name."""
+    return {name for names in options.columns.values() for name in names.split(",")} | {options.group_column or ""}
 
 
 def _only_config(dataset: str, copy: Repo) -> str | None:

@@ -32,6 +32,8 @@ _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 # Modes of pixels without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
+# How many channels an array of pixels may have: gray, with alpha, colours, with alpha.
+_CHANNELS = (1, 2, 3, 4)
 
 
 class Images(EncodedInputs):
@@ -54,6 +56,48 @@ def as_rgb(image: Any) -> Any:
         # Pillow would clip 16 bits to white instead of scaling them down.
         image = image.point(lambda value: value * (1 / 257)).convert("L")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _holds_pixels(feature: Any) -> bool:
+    """Return whether each cell of a feature is an array of pixels: Array2D to Array4D, or nested lists of bytes."""
+    if type(feature).__name__ in ("Array2D", "Array3D", "Array4D"):
+        return True
+    depth = 0
+    while (element := getattr(feature, "feature", None)) is not None:
+        feature, depth = element, depth + 1
+    return depth in (2, 3) and getattr(feature, "dtype", "") == "uint8"
+
+
+def _rank(value: Any) -> int:
+    """Return the number of axes of nested lists or an array, by their first elements; 0 for a single value."""
+    rank = 0
+    while isinstance(value, (list, tuple, np.ndarray)) and len(value):
+        value, rank = value[0], rank + 1
+    return rank
+
+
+def encoded_pixels(pixels: np.ndarray) -> bytes:
+    """Return a picture as PNG: (H, W), (H, W, C) or (C, H, W), 0 to 255 or fractions of white.
+
+    Raises:
+        UnusableError: the array is no picture, or the range of its values says no white.
+    """
+    from PIL import Image
+
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS and pixels.shape[0] in _CHANNELS:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "biuf" or (pixels.ndim == 3 and pixels.shape[-1] > 4):
+        raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 255):  # nan, too
+        raise UnusableError(f"the pixels of an array are from {low:.4g} to {high:.4g}: 0 to 255 are needed, or 0 to 1")
+    values = np.rint(pixels * 255.0 if high <= 1 else pixels).astype(np.uint8)
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] in (1, 2) else values
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "png")
+    return buffer.getvalue()
 
 
 # --- processors, and resized images cached for the next checkpoint ----------------------------------------
@@ -295,7 +339,7 @@ class _Image(EncodedKind):
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
-        return is_struct or is_binary or type(feature).__name__ == "Image"
+        return is_struct or is_binary or type(feature).__name__ == "Image" or _holds_pixels(feature)
 
     def recognises(self, content: bytes) -> bool:
         is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
@@ -303,7 +347,12 @@ class _Image(EncodedKind):
         return is_webp or is_bitmap or content.startswith(_STARTS)
 
     def read(self, value: Any, column: str) -> bytes:
-        """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data."""
+        """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data.
+
+        An array of pixels is encoded as PNG.
+        """
+        if _rank(value) > 1:
+            return encoded_pixels(np.asarray(value))
         if isinstance(value, (list, tuple)):
             if len(value) != 1:
                 raise UnusableError(f"a row has {len(value)} pictures, and a single picture is needed")

@@ -1,0 +1,160 @@
+"""Datasets in memory: objects of ``datasets``, tables of pandas, polars and Arrow, columns and rows of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hf_emms.data.folder_names import SPLIT_WORDS
+from hf_emms.data.reading import OpenSplit, choose_split, with_features
+from hf_emms.errors import EmmsError, use
+from hf_emms.hub import Repo
+
+_FORMS = (
+    "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
+    "or a Hub id, a preset name or a path as text"
+)
+# Values of pandas and NumPy that stand for an empty cell, beside NaN.
+_MISSING = ("NAType", "NaTType")
+
+
+def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
+    """Return the open split of data in memory, whose splits are the keys of a dictionary of tables."""
+    import datasets
+
+    notes, splits = list[str](), tuple[str, ...]()
+    if isinstance(dataset, Mapping) and _are_splits(dataset):
+        splits = tuple(map(str, dataset))
+        if not splits:
+            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
+        split, notes = choose_split(name, splits, split)
+        dataset = dict(zip(splits, dataset.values(), strict=True))[split]
+    dataset = as_dataset(dataset)
+    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
+    rows = dataset if total is not None else with_features(name, dataset)
+    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, tuple(notes))
+
+
+def as_dataset(value: Any) -> Any:
+    """Return data in memory as a ``datasets`` object, a stream as it is.
+
+    Raises:
+        EmmsError: it is no table, or a column mixes types; the message names it.
+    """
+    import datasets
+
+    if isinstance(value, (datasets.Dataset, datasets.IterableDataset)):
+        return value
+    if hasattr(value, "collect") and hasattr(value, "collect_schema"):  # a LazyFrame of polars
+        value = value.collect()
+    if _is_frame(value):
+        return _of_columns(_columns_of_frame(value))
+    if _is_arrow(value):
+        return _of_arrow(value)
+    if isinstance(value, Mapping):
+        return _of_columns({str(name): _cells(cells) for name, cells in value.items()})
+    rows = list(value) if isinstance(value, (list, tuple)) else []
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        names = dict.fromkeys(name for row in rows for name in row)
+        return _of_columns({str(name): [_cell(row.get(name)) for row in rows] for name in names})
+    raise _no_table(value, rows)
+
+
+def _no_table(value: Any, rows: Sequence[Any]) -> EmmsError:
+    kind = type(value).__name__
+    if isinstance(value, Iterator):
+        return EmmsError(f"dataset is a {kind}, which can be read only once", "list(...) of it")
+    if isinstance(value, (list, tuple)) and not rows:
+        return EmmsError(f"dataset is an empty {kind}", "pass a dataset with rows")
+    if rows and all(isinstance(row, str) for row in rows):
+        return EmmsError(
+            f"dataset is a {kind} of {len(rows)} texts, without labels",
+            "name the columns: {'text': texts, 'label': labels}",
+        )
+    lengths = {len(row) for row in rows if isinstance(row, (list, tuple))}
+    if rows and lengths == {2}:
+        return EmmsError(
+            f"dataset is a {kind} of pairs, whose parts have no names",
+            "name the columns: {'text': [text for text, _ in pairs], 'label': [label for _, label in pairs]}",
+        )
+    return EmmsError(f"dataset is a {kind}", _FORMS)
+
+
+def _are_splits(tables: Mapping[str, Any]) -> bool:
+    """Return whether the values of a dictionary are tables, and no columns."""
+    import datasets
+
+    types = (datasets.Dataset, datasets.IterableDataset, Mapping)
+    return all(
+        isinstance(table, types)
+        or _is_frame(table)
+        or _is_arrow(table)
+        or (str(name).lower() in SPLIT_WORDS and isinstance(table, list) and isinstance((*table, None)[0], Mapping))
+        for name, table in tables.items()
+    )
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "iloc") and hasattr(value, "columns")
+
+
+def _is_arrow(value: Any) -> bool:
+    """Return whether a value is a table that Arrow reads, of polars, DuckDB or Arrow itself, and no column of it."""
+    return hasattr(value, "__arrow_c_stream__") and (hasattr(value, "columns") or hasattr(value, "schema"))
+
+
+def _of_arrow(value: Any) -> Any:
+    import datasets
+    import pyarrow as pa
+
+    try:
+        table = pa.table(value)
+        for number, field in enumerate(table.schema):
+            if pa.types.is_dictionary(field.type):  # categories; Arrow casts few types of them
+                table = table.set_column(number, field.name, [table.column(number).to_pylist()])
+        return datasets.Dataset(table)
+    except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
+        raise EmmsError(f"the {type(value).__name__} cannot be read: {error}", _FORMS) from error
+
+
+def _columns_of_frame(frame: Any) -> dict[str, list[Any]]:
+    """Return the columns of a pandas DataFrame, with an index that has a name; images stay images."""
+    if any(name is not None and name not in frame.columns for name in frame.index.names):
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EmmsError(f"the DataFrame has several columns {twice[0]!r}", "rename them: df.columns = [...]")
+    return {name: _cells(frame.iloc[:, number]) for number, name in enumerate(names)}
+
+
+def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
+    import datasets
+
+    lengths = {name: len(cells) for name, cells in columns.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise EmmsError(f"the columns are not equally long: {counts}", "give each row a cell in every column, or None")
+    arrays = {}
+    for name, cells in columns.items():
+        try:
+            arrays[name] = datasets.Dataset.from_dict({name: cells})
+        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
+            raise EmmsError(
+                f"the column {name!r} cannot be read, its cells are of several types: {error}",
+                f"make them alike, df[{name!r}] = df[{name!r}].astype(str), or leave the column out",
+            ) from error
+    return datasets.concatenate_datasets(list(arrays.values()), axis=1) if arrays else datasets.Dataset.from_dict({})
+
+
+def _cells(column: Any) -> list[Any]:
+    """Return the cells of a column of Python, NumPy or a table; None for the missing."""
+    if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
+        raise EmmsError(f"a column of the dataset is {column!r:.60}; it must be a list", use("dataset", ...))
+    is_flat = getattr(column, "ndim", 1) == 1 and hasattr(column, "tolist")
+    return [_cell(cell) for cell in (column.tolist() if is_flat else column)]
+
+
+def _cell(value: Any) -> Any:
+    is_missing = (isinstance(value, float) and value != value) or type(value).__name__ in _MISSING
+    return None if is_missing else value

@@ -1,0 +1,188 @@
+"""Data in memory in the forms that people hold it in: tables with empty cells, columns, rows, arrays as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tests.helpers.rows import error_of, labels_of, pictures
+from tests.helpers.samples import load_sample
+
+N = 24
+TEXTS = [f"text number {i}" for i in range(N)]
+CLASSES = ["cat", "dog"] * (N // 2)
+COLUMNS = {"text": TEXTS, "label": CLASSES}
+GRAY = np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
+COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 9], axis=-1)
+
+
+# ---- tables --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"note": [None, *TEXTS[1:]]},
+        {"note": pd.Series([np.nan, *TEXTS[1:]], dtype=object)},
+        {"note": pd.Series(["x", *[None] * 23], dtype="str")},
+        {"when": pd.to_datetime(["2020-01-01"] * 23 + [None])},
+        {"kind": pd.Categorical([*CLASSES[1:], None])},
+        {"size": [1.5, *[np.nan] * 23]},
+        {"count": pd.array([1] * 23 + [None], dtype="Int64")},
+    ],
+)
+def test_a_frame_with_an_empty_cell_in_any_column_is_read(more: dict[str, Any]) -> None:
+    frame = pd.DataFrame({**COLUMNS, **more})
+    assert len(load_sample(frame)) == N
+    assert load_sample(frame).unused_columns == tuple(more)
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, dict])
+def test_rows_without_what_is_used_are_counted(column: str, make: Callable[[Any], Any]) -> None:
+    sample = load_sample(make({**COLUMNS, column: [*COLUMNS[column][:-1], None]}))
+    assert (len(sample), sample.skipped) == (N - 1, 1)
+    assert "1 row left out (row 24: " in sample.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pl.DataFrame,
+        lambda columns: pl.DataFrame(columns, schema_overrides={"label": pl.Categorical}),
+        lambda columns: pl.DataFrame(columns).lazy(),
+        lambda columns: datasets.Dataset.from_polars(pl.DataFrame(columns)),
+        lambda columns: pd.DataFrame(columns).set_index("text"),
+        pa.table,
+        dict,
+        lambda columns: {name: np.array(cells) for name, cells in columns.items()},
+        lambda columns: {name: pl.Series(cells) for name, cells in columns.items()},
+        lambda columns: [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)],
+        lambda columns: {"train": pd.DataFrame(columns), "test": pd.DataFrame(columns)},
+        lambda columns: {"train": [{"text": "only text"}, *pd.DataFrame(columns).to_dict("records")]},
+    ],
+)
+def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:
+    assert labels_of(load_sample(make(COLUMNS))) == labels_of(load_sample(datasets.Dataset.from_dict(COLUMNS)))
+
+
+@pytest.mark.parametrize(
+    ("data", "problem", "remedy"),
+    [
+        (TEXTS, "a list of 24 texts, without labels", "{'text': texts, 'label': labels}"),
+        (list(zip(TEXTS, CLASSES, strict=True)), "a list of pairs", "for text, _ in pairs"),
+        ([], "an empty list", "rows"),
+        ({**COLUMNS, "label": CLASSES[1:]}, "text 24, label 23", "a cell in every column"),
+        ({**COLUMNS, "label": "cat"}, "a column of the dataset is 'cat'", "dataset="),
+        (({**COLUMNS} for _ in range(2)), "read only once", "list(...)"),
+        (np.zeros((3, 4)), "dataset is a ndarray", "{'text': [...], 'label': [...]}"),
+        (pd.Series(TEXTS), "dataset is a Series", "a DataFrame"),
+        (pd.DataFrame({**COLUMNS, "x": [1, *["a"] * 23]}), "the column 'x' cannot be read", "df['x'].astype(str)"),
+        (
+            pd.DataFrame([*zip(TEXTS, CLASSES, TEXTS, strict=True)], columns=["text", "label", "text"]),
+            "several columns 'text'",
+            "df.columns",
+        ),
+    ],
+)
+def test_what_is_no_table_is_refused_with_what_to_pass(data: Any, problem: str, remedy: str) -> None:
+    error = error_of(lambda: load_sample(data))
+    assert problem in error.message
+    assert remedy in str(error.hint)
+
+
+# ---- arrays as pictures --------------------------------------------------------------------------------------------
+
+
+def typed(pixels: np.ndarray, feature: Any) -> datasets.Dataset:
+    features = datasets.Features({"image": feature, "label": datasets.Value("string")})
+    return datasets.Dataset.from_dict({"image": list(pixels), "label": CLASSES}, features=features)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        typed(COLOURS, datasets.Array3D((6, 8, 3), "uint8")),
+        typed(COLOURS.transpose(0, 3, 1, 2), datasets.Array3D((3, 6, 8), "uint8")),
+        typed(COLOURS.astype(np.float32) / 255, datasets.Array3D((6, 8, 3), "float32")),
+        typed(COLOURS.astype(np.float32), datasets.Array3D((6, 8, 3), "float32")),
+        typed(COLOURS[:, None], datasets.Array4D((1, 6, 8, 3), "uint8")),
+        {"image": COLOURS, "label": CLASSES},
+        pd.DataFrame({"image": list(COLOURS), "label": CLASSES}),
+    ],
+)
+def test_arrays_of_pixels_are_pictures(rows: Any) -> None:
+    sample = load_sample(rows)
+    assert sample.task.id == "image-classification"
+    assert sorted(labels_of(sample)) == [(i, i // 2, 9) for i in range(N)]
+    assert sample.inputs[0].size == (8, 6)
+
+
+def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None:
+    gray = np.zeros((N, 6, 8), np.uint8)
+    gray[:, 5, 7] = np.arange(N) * 9
+    rows = typed(gray, datasets.Array2D((6, 8), "uint8"))
+    order = np.random.default_rng(0).permutation(N)
+    for size in (8, N):
+        first, second = (load_sample(data, max_samples=size) for data in (rows, rows.select(order)))
+        assert first.inputs_fingerprint == second.inputs_fingerprint
+        assert len(first.inputs) == size
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (typed(COLOURS.astype(np.float32) - 5, datasets.Array3D((6, 8, 3), "float32")), "from -5 to "),
+        (typed(COLOURS[:, None].repeat(2, 1), datasets.Array4D((2, 6, 8, 3), "uint8")), "shape (2, 6, 8, 3)"),
+    ],
+)
+def test_arrays_that_are_no_picture_are_refused(rows: datasets.Dataset, problem: str) -> None:
+    assert problem in error_of(lambda: load_sample(rows)).message
+
+
+# ---- splits in a column --------------------------------------------------------------------------------------------
+
+SPLITS = ["train"] * 16 + ["test"] * 8
+
+
+@pytest.mark.parametrize("name", ["split", "Set", "fold"])
+@pytest.mark.parametrize("values", [SPLITS, ["Training"] * 16 + ["PublicTest"] * 8])
+def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_path: Any) -> None:
+    frame = pd.DataFrame({**COLUMNS, name: values})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    for data in (frame, str(tmp_path / "a.csv")):
+        sample = load_sample(data)
+        assert (sample.split, set(sample.splits), set(sample.inputs)) == (values[0], set(values), set(TEXTS[:16]))
+        assert any(f"column {name!r} says the split: 16 rows" in note for note in sample.notes)
+        assert set(load_sample(data, split=values[-1]).inputs) == set(TEXTS[16:])
+        assert repr(values[0]) in str(error_of(lambda data=data: load_sample(data, split="dev")).hint).replace('"', "'")
+
+
+def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> None:
+    frame = pd.DataFrame({"text": TEXTS, "split": SPLITS})
+    assert load_sample(frame, columns={"label": "split"}).label_texts == ("test", "train")
+    assert len(load_sample(pd.DataFrame({**COLUMNS, "split": SPLITS}), group_column="split")) == N
+    stream = datasets.Dataset.from_dict({**COLUMNS, "split": SPLITS}).to_iterable_dataset()
+    assert any("'split' may say the split" in note for note in load_sample(stream, max_samples=10).notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "question"), [("fold", 'group_column="fold"'), ("is_train", "which rows are for training")]
+)
+def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, question: str) -> None:
+    sample = load_sample(pd.DataFrame({**COLUMNS, name: [i % 2 for i in range(N)]}))
+    assert len(sample) == N
+    assert any(question in note for note in sample.notes)
+
+
+def test_pictures_beside_an_empty_cell_stay_pictures() -> None:
+    frame = pd.DataFrame({"image": [None, *pictures(N)[1:]], "label": CLASSES})
+    sample = load_sample(frame)
+    assert (sample.task.id, len(sample)) == ("image-classification", N - 1)
