@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
+from hf_emms.data.columns import RowSchema
 from hf_emms.data.rows import DrawnRows
 from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, SampleOptions
@@ -54,6 +55,7 @@ class Labels:
         form: of the F-labels, see `Sample`.
         numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
+        order: the texts in the order that the dataset has for its classes; empty where it has none.
         notes: decisions in words.
     """
 
@@ -65,6 +67,7 @@ class Labels:
     form: LabelForm = "text"
     numbers: np.ndarray | None = None
     values: np.ndarray | None = None
+    order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -74,13 +77,16 @@ def make_labels(drawn: DrawnRows, *, training: bool = False) -> Labels:
     itemize = (task.training_items if training else None) or task.items
     items, notes = itemize(drawn.examples(), options) if itemize is not None else (None, ())
     if items is not None:
-        return replace(_item_labels(items), notes=tuple(notes))
+        labels = _item_labels(items)
+        return replace(
+            labels, order=_class_order(drawn.schema, {text: text for text in labels.texts}), notes=tuple(notes)
+        )
     inputs = np.array([input for input, _ in drawn.rows], dtype=np.uint64)
     if task.numbers is not None:
         numbers = [labels[0] for _, labels in drawn.rows]
         labels = _number_labels(inputs, task.numbers, numbers, options.label_form or task.label_form)
     else:
-        labels = _text_labels(inputs, task, [labels for _, labels in drawn.rows], options)
+        labels = _text_labels(inputs, drawn.schema, [labels for _, labels in drawn.rows], options)
     return replace(labels, notes=(*notes, *labels.notes))
 
 
@@ -111,13 +117,24 @@ def _number_labels(
     return Labels(inputs, codes, described, soft=soft, form=form, numbers=encoded, values=values, notes=notes)
 
 
-def _text_labels(inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: SampleOptions) -> Labels:
-    text_of, notes = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt)
+def _text_labels(
+    inputs: np.ndarray, schema: RowSchema, raws: Sequence[Sequence[str]], options: SampleOptions
+) -> Labels:
+    text_of, notes = _label_texts(schema.task, sorted({raw for row in raws for raw in row}), options.prompt)
+    order = _class_order(schema, text_of)
     distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
     if all(len(label) == 1 for label in distinct):
-        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), notes=notes)
+        return Labels(inputs, codes, tuple(text for ((text, _),) in distinct), order=order, notes=notes)
     texts, soft = _soft_labels(distinct)
-    return Labels(inputs, codes, texts, soft=soft, notes=notes)
+    return Labels(inputs, codes, texts, soft=soft, order=order, notes=notes)
+
+
+def _class_order(schema: RowSchema, text_of: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the texts of raw labels in the order of the dataset's classes, or of whole numbers; else none."""
+    names = [schema.words.get(name, name) for name in schema.flag_names or schema.class_names or ()]
+    if not names and all(raw.isdecimal() for raw in text_of):
+        names = sorted(text_of, key=int)
+    return tuple(dict.fromkeys(text_of[name] for name in names if name in text_of))
 
 
 def _distinct(values: Sequence[T]) -> tuple[list[T], np.ndarray]:

@@ -57,6 +57,7 @@ class Sample:
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
+        label_order: those that are classes of the dataset in its own order; empty where it has none.
         codes: int64, shape (N,): the number of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
@@ -95,6 +96,7 @@ class Sample:
     unused_columns: tuple[str, ...] = ()
     no_class: str | None = None
     splits: tuple[str, ...] = ()
+    label_order: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -211,6 +213,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         unused_columns=schema.unused,
         no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
         splits=split.splits,
+        label_order=labels.order,
     )
 
 

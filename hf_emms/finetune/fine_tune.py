@@ -33,7 +33,15 @@ from hf_emms.finetune.recipe import (
     max_rows,
     recipe_for,
 )
-from hf_emms.finetune.saving import ModelKeeper, check_place, check_push, evaluation_results, keeper_for, model_card
+from hf_emms.finetune.saving import (
+    ModelKeeper,
+    check_place,
+    check_push,
+    evaluation_results,
+    keeper_for,
+    model_card,
+    test_rows,
+)
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -47,7 +55,7 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 8
+FINETUNE_VERSION = 9
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
 # Divides the lowest learning rate where training diverges at every one.
@@ -514,7 +522,8 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
         trained_on, row, best, work.splits.test, work.options, head_of_ours=head_of_ours, adapter_class=adapter_class
     )
     results = evaluation_results(trained_on, row, best, work.splits.test, work.progress.noted)
-    keeper.finish(work.digest(job), {"README.md": card, **results})
+    rows = test_rows(trained_on, work.splits.test, work.options.group_column)
+    keeper.finish(work.digest(job), {"README.md": card, **rows, **results})
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")
 
 

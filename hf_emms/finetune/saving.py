@@ -43,6 +43,7 @@ _PIPELINES = {
     "AutoModelForImageClassification": "image-classification",
 }
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
+_TEST_ROWS = "test_rows.json"
 Seal = TypeVar("Seal", bound=ModelSeal)
 
 
@@ -316,6 +317,20 @@ def evaluation_results(
     )
     results = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
     return {f"{_RESULTS}/{ranking.dataset_id.rpartition('/')[2]}.yaml": results}
+
+
+def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) -> dict[str, str]:
+    """Return a file that says which rows the model was tested on, path → content, so that anyone can do it again."""
+    task = get_task(ranking.task)
+    kept = {
+        "dataset": ranking.dataset_id,
+        "revision": ranking.dataset_revision,
+        "config": ranking.config,
+        "split": test.split,
+        "column": group_column or ranking.columns.get(task.group_by or task.inputs[0].name),
+        "ids": sorted(group.to_bytes(8, "little").hex() for group in set(test.groups.tolist())),
+    }
+    return {_TEST_ROWS: json.dumps(kept, indent=1, ensure_ascii=False) + "\n"}
 
 
 def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:

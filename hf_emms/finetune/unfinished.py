@@ -109,16 +109,21 @@ def seal(state: Path) -> None:
     """Mark a state as whole, by the digests of its files; who may read one of them may read all."""
     unfinished = state / f"{_SEAL}.unfinished"
     unfinished.write_text(json.dumps(_digests(state)))
-    for path in state.rglob("*"):
-        if path.is_file():
-            set_mode(path, unfinished.stat().st_mode)
+    _set_modes(state, unfinished.stat().st_mode)
     unfinished.replace(state / _SEAL)
 
 
 def seal_model(folder: Path, steps: int, unfinished: str | None) -> None:
-    """Write into the folder of a model what it holds, see `ModelSeal`."""
+    """Write into the folder of a model what it holds, see `ModelSeal`; its files get the mode of that file."""
     seal = ModelSeal(steps=steps, unfinished=unfinished, digests=_digests(folder))
     (folder / MODEL_SEAL).write_bytes(msgspec.json.encode(seal))
+    _set_modes(folder, (folder / MODEL_SEAL).stat().st_mode)
+
+
+def _set_modes(folder: Path, mode: int) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            set_mode(path, mode)
 
 
 def file_digest(path: Path) -> str:

@@ -250,6 +250,10 @@ class FeatureHead(Head):
         Its model `has_head`, which is from transformers, or gets layers of ours.
         """
 
+    def described(self, train: LabeledSplit) -> Sequence[Any]:
+        """Return references that make the outputs for training rows, classes in the dataset's order."""
+        return train.references
+
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         """Return the arguments of the class of transformers for training rows with these references."""
         return {}
@@ -260,14 +264,15 @@ class FeatureHead(Head):
         from hf_emms.heads.modules import class_with_head, load_base, load_with_head
 
         loader = class_with_head(plan, self.auto_class, self.excluded_model_types)
+        references = self.described(train)
         if loader is not None:
-            model, names = load_with_head(plan, loader, **self.arguments(train.references))
-            network = self.network(plan, kind, model, train.references, has_head=True)
+            model, names = load_with_head(plan, loader, **self.arguments(references))
+            network = self.network(plan, kind, model, references, has_head=True)
             network.head = names
             network.start(train)
             return network
         base, features = load_base(plan, kind, allow_pickle=allow_pickle)
-        network = self.network(plan, kind, base, train.references, has_head=False)
+        network = self.network(plan, kind, base, references, has_head=False)
         network.add_layers(features, train)
         network.notes.insert(0, self.layers_note)
         return network

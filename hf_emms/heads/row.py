@@ -96,8 +96,14 @@ class ClassHead(RowHead):
             return sample.label_texts
         return [tuple(text for text, _ in texts if text != sample.no_class) for texts in sample.weighted_texts]
 
+    def described(self, train: LabeledSplit) -> Sequence[Any]:
+        """Return the classes of the training rows; all in a tuple where rows have several."""
+        if isinstance(train.references[0], tuple):
+            return [train.classes(name for names in train.references for name in names)]
+        return train.classes(train.references)
+
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return an output for each class of the training rows."""
+        """Return an output for each class of the references, in the order of their first occurrence."""
         return _several_classes(references) if isinstance(references[0], tuple) else _one_class(references)
 
 
@@ -140,7 +146,7 @@ def _one_class(references: Sequence[str]) -> RowOutputs:
     import torch
     from torch.nn.functional import cross_entropy
 
-    classes = sorted(set(references))
+    classes = list(dict.fromkeys(references))
     number_of = {name: number for number, name in enumerate(classes)}
     return RowOutputs(
         len(classes),
@@ -155,7 +161,7 @@ def _one_class(references: Sequence[str]) -> RowOutputs:
 def _several_classes(references: Sequence[tuple[str, ...]]) -> RowOutputs:
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    classes = sorted({name for names in references for name in names})
+    classes = list(dict.fromkeys(name for names in references for name in names))
     return RowOutputs(
         len(classes),
         labels=lambda rows: weight_table([[(name, 1.0) for name in names] for names in rows], classes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +42,8 @@ class LabeledSample(Protocol):
     @property
     def label_values(self) -> np.ndarray | None: ...
     @property
+    def label_order(self) -> tuple[str, ...]: ...
+    @property
     def no_class(self) -> str | None: ...
     @property
     def has_several_texts(self) -> bool: ...
@@ -59,6 +61,7 @@ class LabeledSplit:
         whole: whether they are all of its rows.
         references: n right answers, as the task's head has them: a class, a number, texts with their weights, tags.
         groups: uint64, shape (n,): rows of a group are never in two splits.
+        label_order: classes in the dataset's order; empty where it has none.
     """
 
     split: str
@@ -69,6 +72,7 @@ class LabeledSplit:
     references: tuple[Any, ...]
     groups: np.ndarray
     inputs_fingerprint: str
+    label_order: tuple[str, ...] = ()
 
     @classmethod
     def from_sample(
@@ -89,6 +93,7 @@ class LabeledSplit:
             references=tuple(references),
             groups=sample.groups if groups is None else groups,
             inputs_fingerprint=sample.inputs_fingerprint,
+            label_order=sample.label_order,
         )
 
     @classmethod
@@ -99,6 +104,12 @@ class LabeledSplit:
 
     def __len__(self) -> int:
         return len(self.references)
+
+    def classes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the distinct names of classes in the dataset's order; those that it does not order sorted behind."""
+        present = set(names)
+        ordered = [name for name in self.label_order if name in present]
+        return (*ordered, *sorted(present.difference(ordered)))
 
     @property
     def in_words(self) -> str:

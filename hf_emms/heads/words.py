@@ -63,6 +63,10 @@ class WordsHead(FeatureHead):
         words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
         return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
 
+    def described(self, train: LabeledSplit) -> Sequence[Any]:
+        """Return a text without words that has all tags of the training rows."""
+        return [TaggedText((), train.classes(tag for _, tags in train.references for tag in tags))]
+
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return class_config(_tags(references))
 
@@ -73,7 +77,7 @@ class WordsHead(FeatureHead):
 
 
 def _tags(references: Sequence[Any]) -> list[str]:
-    return sorted({tag for _, tags in references for tag in tags})
+    return list(dict.fromkeys(tag for _, tags in references for tag in tags))
 
 
 class _WordsNetwork(FeatureNetwork):

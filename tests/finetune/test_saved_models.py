@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 
@@ -24,7 +26,9 @@ from hf_emms.finetune.unfinished import unfinished_folder
 from hf_emms.ranking import Ranking, TrainingRun
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session
-from tests.finetune.make import FAST, Notes, colours, ranking, save
+from tests import ROOT
+from tests.docs.pages import fences
+from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
@@ -125,3 +129,80 @@ def test_a_model_that_was_changed_after_it_was_saved_is_refused_and_one_that_was
     (folder / "model.safetensors").unlink()
     hf_emms.confirm(ranked, top=1, **settings)
     assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def with_labels(feature: Any, label_of: Callable[[int], Any], count: int = 60) -> datasets.Dataset:
+    """Texts with labels by the number of the row."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": feature})
+    rows = [{"text": text, "label": label_of(row)} for row, text in enumerate(texts(count))]
+    return datasets.Dataset.from_list(rows, features)
+
+
+# Dataset → its classes in its own order, which is not that of the alphabet.
+ORDERED: dict[str, tuple[datasets.Dataset, list[str]]] = {
+    "names": (
+        with_labels(datasets.ClassLabel(names=["zebra", "an ape", "a cat"]), lambda row: row % 3),
+        ["zebra", "an ape", "a cat"],
+    ),
+    "numbers": (with_labels(datasets.Value("int64"), lambda row: (2, 10, 100)[row % 3]), ["2", "10", "100"]),
+    "several": (
+        with_labels(datasets.Sequence(datasets.ClassLabel(names=["b", "c", "a"])), lambda row: [row % 3, 2]),
+        ["b", "c", "a"],
+    ),
+    "texts": (with_labels(datasets.Value("string"), lambda row: "cab"[row % 3]), ["a", "b", "c"]),
+}
+
+
+@pytest.mark.parametrize("kind", ORDERED)
+def test_classes_keep_the_order_of_the_dataset(kind: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    data, names = ORDERED[kind]
+    checkpoint, folder = "emms-demo/bert-random", tmp_path / "best"
+    hf_emms.rank(
+        save(data, tmp_path / "data"), checkpoint, task="text-classification", save_model=str(folder), **SETTINGS
+    )
+    config = json.loads((folder / "config.json").read_text())
+    assert list(config["id2label"].values()) == names
+    assert [config["label2id"][name] for name in names] == [0, 1, 2]
+
+
+def test_tags_and_heads_of_ours_keep_it_too(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    tags = datasets.Sequence(datasets.ClassLabel(names=["O", "B-PER", "B-LOC"]))
+    rows = [{"tokens": ["a", f"w{row}", "z"], "ner_tags": [0, 1, 2]} for row in range(40)]
+    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags})
+    words = save(datasets.Dataset.from_list(rows, features), tmp_path / "words")
+    hf_emms.rank(words, "emms-demo/bert-random", save_model=str(tmp_path / "tagger"), **SETTINGS)
+    config = json.loads((tmp_path / "tagger" / "config.json").read_text())
+    assert list(config["id2label"].values()) == ["O", "B-PER", "B-LOC"]
+    data, names = ORDERED["names"]
+    hf_emms.rank(save(data, tmp_path / "texts"), "emms-demo/clip-random", save_model=str(tmp_path / "ours"), **SETTINGS)
+    assert json.loads((tmp_path / "ours" / "head.json").read_text())["references"] == names
+    assert set(hf_emms.load_finetuned(tmp_path / "ours").predict(["a text"] * 2)) <= set(names)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007])
+def test_weights_have_the_mode_of_other_files(ranked: Ranking, umask: int, tmp_path: Path, emms_cache: Path) -> None:
+    before = os.umask(umask)
+    try:
+        hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), device="cpu", **FAST)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "best").rglob("*") if path.is_file()]
+    assert "model.safetensors" in {path.name for path in files}
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == dict.fromkeys(
+        (path.name for path in files), 0o666 & ~umask
+    )
+
+
+def test_anyone_can_compute_the_score_again(tmp_path: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the example of docs/confirm.md."""
+    monkeypatch.chdir(tmp_path)
+    rows = with_labels(datasets.ClassLabel(names=["dog", "cat"]), lambda row: row % 2, count=120)
+    data = save(rows, tmp_path / "data")
+    ranking = hf_emms.rank(data, "emms-demo/bert-distilled", save_model="best", **{**SETTINGS, "epochs": 2})
+    kept = json.loads(Path("best/test_rows.json").read_text())
+    assert (kept["dataset"], kept["split"], kept["column"]) == (data, "train", "text")
+    names: dict[str, Any] = {}
+    (code,) = (block for block in fences(ROOT / "docs" / "confirm.md", "python") if "test_rows.json" in block)
+    exec(code, names)
+    assert len(names["tested"]) == len(kept["ids"]) == int(ranking.best.fine_tuned.rows["test"].split()[0])
+    assert names["accuracy"] == pytest.approx(ranking.best.fine_tuned.value)
