@@ -141,8 +141,8 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
             arrays[name] = datasets.Dataset.from_dict({name: cells})
         except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
             raise EmmsError(
-                f"the column {name!r} cannot be read, its cells are of several types: {error}",
-                f"make them alike, df[{name!r}] = df[{name!r}].astype(str), or leave the column out",
+                f"the column {name!r} cannot be read: {error}",
+                f"make its cells alike, df[{name!r}] = df[{name!r}].astype(str), or leave the column out",
             ) from error
     return datasets.concatenate_datasets(list(arrays.values()), axis=1) if arrays else datasets.Dataset.from_dict({})
 
