@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from tests import ROOT
-from tests.docs.pages import fences
+from tests.docs.pages import commands, fences
+from tests.helpers.cli import Cli, cli
+
+__all__ = ["cli"]
 
 
 @pytest.fixture
@@ -34,3 +37,15 @@ def test_the_examples_run(names: dict[str, Any], emms_cache: Path, capsys: pytes
     assert names["result"].r2 > 0.5
     assert len(names["labels"]) == 120
     assert names["moments"].n == 120
+
+
+def test_the_first_example_of_texts_runs_as_printed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "rank-texts.md"
+    monkeypatch.chdir(tmp_path)
+    Path("my_texts.csv").write_text(fences(page, "text")[0])
+    command = next(line for line in commands(page) if line.startswith("hf-emms rank "))
+    assert cli(*command.split()[1:]).code == 0
+    exec(fences(page, "python")[0], {})
+    assert "emms-demo/bert-distilled" in capfd.readouterr().out
