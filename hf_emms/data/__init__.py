@@ -9,6 +9,7 @@ from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.search_sample import search_sample
+from hf_emms.data.search_tables import search_tables
 from hf_emms.data.sources import DatasetSource, open_dataset
 from hf_emms.options import SampleOptions
 
@@ -39,6 +40,9 @@ def load_sample(
     source = source or open_dataset(options)
     sample = stored_sample(cache, source, options, training=training)
     if sample is None:
+        tables = search_tables(source, options)
+        if tables is not None:
+            return search_sample(tables, options, training=training)
         split = source.open(options)
         schema = columns_of(split, source.preset, options)
         if schema.task.input.is_collection:

@@ -40,6 +40,12 @@ _GENERATING = "An error occurred while generating the dataset"
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
 
+class ConfigurationError(EmmsError):
+    """Raised for a configuration that a dataset does not have, or none where it has several; `names`, if known."""
+
+    names: tuple[str, ...] = ()
+
+
 class NoReadableFileError(EmmsError):
     """Raised for a repository that holds a loading script, or no data at all."""
 
@@ -227,7 +233,7 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         return _no_rows(dataset)
     if isinstance(error, ValueError) and "config" in text.lower():
         asked = f"has no configuration {config!r}" if config else "has several configurations"
-        return EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", use("config", ...))
+        return ConfigurationError(f"{dataset!r} {asked}: {' '.join(text.split())}", use("config", ...))
     hint: str | Text = (
         "check that its files are whole and of one layout, or name " + use("config") + " or another " + use("split")
     )
@@ -275,6 +281,15 @@ def _no_rows(dataset: str) -> EmmsError:
         f"{dataset!r} has no rows in this split: a line of column names alone is no data",
         "another file or " + use("split", ...),
     )
+
+
+def configuration_names(repo: Repo) -> list[str]:
+    """Return the names of the configurations of a dataset's repository or folder."""
+    import datasets
+
+    if repo.folder is not None:
+        return datasets.get_dataset_config_names(str(repo.folder))
+    return retried(lambda: datasets.get_dataset_config_names(repo.id, revision=repo.revision))
 
 
 def _local_builder(repo: Repo, config: str | None) -> Any:

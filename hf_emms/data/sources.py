@@ -10,7 +10,15 @@ from typing import Any
 
 from hf_emms.data.in_memory import open_memory
 from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files
+from hf_emms.data.reading import (
+    ConfigurationError,
+    DatasetFiles,
+    JoinedImages,
+    NoReadableFileError,
+    OpenSplit,
+    configuration_names,
+    find_files,
+)
 from hf_emms.data.split_column import with_split_column
 from hf_emms.errors import EmmsError, use
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
@@ -77,8 +85,17 @@ class DatasetSource:
 
     @cached_property
     def _files(self) -> DatasetFiles:
+        return self.files_of(self.config)
+
+    def files_of(self, config: str | None) -> DatasetFiles:
+        """Return the files of a configuration; for a repository with a loading script, those of the Hub's copy.
+
+        Raises:
+            ConfigurationError: there is no such configuration, or none is named and there are several.
+            EmmsError: they cannot be read.
+        """
         try:
-            return find_files(self._name_on_hub, self.repo, self.config)
+            return find_files(self._name_on_hub, self.repo, config)
         except NoReadableFileError as unreadable:
             if self.pinned or self.repo.folder is not None:
                 raise
@@ -86,9 +103,18 @@ class DatasetSource:
                 copy = resolve(self.repo.id, "dataset", revision=_CONVERTED)
             except EmmsError:
                 raise unreadable from None
-            config = self.config or _only_config(self.name, copy)
+            config = config or _only_config(self.name, copy)
             note = f"{self.repo.id} has no files to read; the Hub's copy is read instead: {_CONVERTED}"
             return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
+
+    @cached_property
+    def configurations(self) -> tuple[str, ...]:
+        """The names of all configurations; those of the Hub's copy where only that can be read."""
+        try:
+            files = self._files
+        except ConfigurationError as error:
+            return error.names or tuple(configuration_names(self.repo))
+        return tuple(files.builder.builder_configs)
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:
@@ -131,7 +157,9 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
     """Return the configuration of a parquet copy, which has a folder for each."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
-        raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", use("config", *names))
+        error = ConfigurationError(f"{dataset!r} has several configurations: {', '.join(names)}", use("config", *names))
+        error.names = tuple(names)
+        raise error
     return names[0] if names else None
 
 

@@ -39,8 +39,9 @@ TEXT_RETRIEVAL = Task(
         ("query", "pos"),
         ("query", "passage"),
         ("query", "document"),
-        ("query", "positive_passages"),
         ("query", "docs"),
+        ("query", "passages"),
+        ("query", "positive_passages"),
     ),
     reading="a query finds its document among all; "
     + use("task", "text-pair-classification", "sentence-similarity")

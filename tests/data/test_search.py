@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -9,7 +12,10 @@ import numpy as np
 import pytest
 
 from hf_emms.inputs import SearchCollection
+from tests.helpers.hub_client import run
+from tests.helpers.rows import error_of
 from tests.helpers.samples import load_sample
+from tests.hub import Hub
 
 N = 60
 
@@ -79,3 +85,404 @@ def test_the_sample_counts_queries_and_holds_their_documents_and_others_up_to_th
     assert set(other.inputs.queries) != set(sample.inputs.queries)
     assert len(load_sample(rows, max_samples=10, corpus_size=None).inputs.documents) == N
     assert len(load_sample(rows, corpus_size=2).inputs.documents) == N, "what answers a query is always there"
+
+
+# ---- rows with several documents -------------------------------------------------------------------------------------
+
+
+def numbered(name: str, count: int) -> dict[str, list[str]]:
+    """Columns of hard negatives: column i of row n holds the document of another query."""
+    return {f"{name}{i}": [documents()[(n + i) % N] for n in range(N)] for i in range(1, count + 1)}
+
+
+ROWS_OF_DOCUMENTS: dict[str, tuple[dict[str, list[Any]], dict[str, str]]] = {
+    "a negative": (
+        {"anchor": queries(), "positive": documents(), "negative": [documents()[(n + 1) % N] for n in range(N)]},
+        {"query": "anchor", "document": "positive", "negative": "negative"},
+    ),
+    "numbered negatives": (
+        {"query": queries(), "positive": documents(), **numbered("negative_", 3)},
+        {"query": "query", "document": "positive", "negative": "negative_1,negative_2,negative_3"},
+    ),
+    "lists of positives and negatives": (
+        {
+            "query": queries(),
+            "pos": [[document] for document in documents()],
+            "neg": [[documents()[(n + 1) % N]] for n in range(N)],
+        },
+        {"query": "query", "document": "pos", "negative": "neg"},
+    ),
+    "a judgement a row": (
+        {
+            "query": queries() * 2,
+            "passage": documents() + documents()[1:] + documents()[:1],
+            "label": [1] * N + [0] * N,
+        },
+        {"query": "query", "document": "passage", "relevance": "label"},
+    ),
+    "lists of documents and labels": (
+        {
+            "query": queries(),
+            "docs": [[documents()[(n + 1) % N], documents()[n]] for n in range(N)],
+            "labels": [[0, 1]] * N,
+        },
+        {"query": "query", "document": "docs", "relevance": "labels"},
+    ),
+    "passages with a mark at the one that was selected": (
+        {
+            "query": queries(),
+            "passages": [
+                {"passage_text": [documents()[n], documents()[(n + 1) % N]], "is_selected": [1, 0]} for n in range(N)
+            ],
+        },
+        {"query": "query", "document": "passages.passage_text", "relevance": "passages.is_selected"},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", ROWS_OF_DOCUMENTS)
+def test_rows_hold_several_documents_for_a_query(shape: str) -> None:
+    rows, columns = ROWS_OF_DOCUMENTS[shape]
+    sample = load_sample(datasets.Dataset.from_dict(rows))
+    assert (sample.task.id, sample.columns) == ("text-retrieval", columns)
+    grades = judged(sample)
+    assert {pair for pair, grade in grades.items() if grade} == set(PAIRS)
+    assert grades[queries()[0], documents()[1]] == 0
+    assert len(grades) == N * (4 if "numbered" in shape else 2)
+    assert (len(sample), len(sample.inputs.documents)) == (N, N)
+
+
+def test_grades_count_and_fractions_become_grades() -> None:
+    rows = {"query": queries() * 2, "passage": documents() + documents()[1:] + documents()[:1]}
+    whole = load_sample(datasets.Dataset.from_dict({**rows, "score": [3] * N + [1] * N}))
+    assert sorted(set(judged(whole).values())) == [1, 3]
+    assert judged(whole)[queries()[0], documents()[0]] == 3
+    assert len(whole) == 2 * N, "each relevant document of a query is a row"
+    assert len(set(whole.groups.tolist())) == 1, "every query shares a document with the next one"
+    parts = load_sample(datasets.Dataset.from_dict({**rows, "score": [0.5] * N + [0.04] * N}))
+    assert sorted(set(judged(parts).values())) == [1, 10]
+    assert any("relevance up to 0.5 is read as grades from 0 to 10" in note for note in parts.notes)
+
+
+def test_a_document_that_is_judged_twice_has_its_higher_grade() -> None:
+    rows = {"query": [*queries(), queries()[0]], "positive": [*documents(), "another"]}
+    rows["negative"] = [*documents()[1:], documents()[0], documents()[0]]
+    grades = judged(load_sample(datasets.Dataset.from_dict(rows)))
+    assert grades[queries()[0], documents()[0]] == 1
+
+
+def test_questions_and_contexts_are_a_search_for_those_who_ask_for_it() -> None:
+    squad = {
+        "question": queries(),
+        "context": [f"context {n // 2}" for n in range(N)],
+        "answers": [{"text": [f"{n // 2}"], "answer_start": [8]} for n in range(N)],
+    }
+    rows = datasets.Dataset.from_dict(squad)
+    assert load_sample(rows).task.id == "question-answering"
+    sample = load_sample(rows, task="rag")
+    assert sample.columns == {"query": "question", "document": "context"}
+    assert (len(sample), len(sample.inputs.documents), len(set(sample.groups.tolist()))) == (N, N // 2, N // 2)
+    named = load_sample(rows, task="retrieval", columns={"document": "question", "query": "context"})
+    assert (len(named.inputs.queries), len(named)) == (N // 2, N)
+
+
+def test_titles_are_joined_to_their_texts_and_pairs_can_still_be_read_as_pairs() -> None:
+    rows = datasets.Dataset.from_dict(
+        {"query": queries(), "title": ["Book"] * N, "passage": documents(), "label": [n % 2 for n in range(N)]}
+    )
+    sample = load_sample(rows, task="retrieval", columns={"document": "title,passage"})
+    assert set(sample.inputs.documents) == {f"Book {document}" for document in documents()}
+    assert load_sample(rows, task="nli").task.id == "text-pair-classification"
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+# Two documents that nothing is judged for, and a query of another split.
+CORPUS = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate([*documents(), "a", "b"])]
+QUERIES = [{"_id": f"q{n}", "text": text} for n, text in enumerate(queries(N + 1))]
+QRELS = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in range(N)]
+OF_TABLES = {"query": "text", "document": "title,text", "relevance": "score"}
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def write_qrels(path: Path, rows: list[dict[str, Any]], *, header: bool = True) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(rows[0])] * header + ["\t".join(map(str, row.values())) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def beir(folder: Path, suffix: str = "") -> Path:
+    write_jsonl(folder / f"corpus.jsonl{suffix}", CORPUS)
+    write_jsonl(folder / f"queries.jsonl{suffix}", QUERIES)
+    write_qrels(folder / "qrels" / "train.tsv", QRELS)
+    write_qrels(folder / "qrels" / "test.tsv", [{"query-id": f"q{N}", "corpus-id": "d1", "score": 1}, QRELS[0]])
+    return folder
+
+
+def beir_compressed(folder: Path) -> Path:
+    return beir(folder, ".gz")
+
+
+def hub_folders(folder: Path) -> Path:
+    for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS}.items():
+        (folder / name).mkdir(parents=True)
+        datasets.Dataset.from_list(rows).to_parquet(folder / name / "train-00000-of-00001.parquet")
+    return folder
+
+
+CONFIGS = """---
+configs:
+- config_name: default
+  data_files: [{split: train, path: qrels/train.jsonl}, {split: test, path: qrels/test.jsonl}]
+- config_name: corpus
+  data_files: [{split: corpus, path: corpus.jsonl}]
+- config_name: queries
+  data_files: [{split: queries, path: queries.jsonl}]
+---
+"""
+
+
+def mteb(folder: Path) -> Path:
+    """As mteb writes it: the configuration of judgements is the default, and ids are in a column id."""
+    write_jsonl(folder / "data" / "c.jsonl", [{"id": row["_id"], "text": row["text"]} for row in CORPUS])
+    write_jsonl(folder / "data" / "q.jsonl", [{"id": row["_id"], "text": row["text"]} for row in QUERIES])
+    write_jsonl(folder / "qrels" / "train.jsonl", QRELS)
+    write_jsonl(folder / "qrels" / "test.jsonl", QRELS[:5])
+    text = CONFIGS.replace("corpus.jsonl", "data/c.jsonl").replace("queries.jsonl", "data/q.jsonl")
+    (folder / "README.md").write_text(text)
+    return folder
+
+
+def nano_beir(folder: Path) -> Path:
+    """As NanoBEIR is written: a split for each of its datasets, and lists of the ids of relevant documents."""
+    relevance = [
+        {"query-id": row["query-id"], "positive-corpus-ids": [row["corpus-id"]], "bm25-ranked-ids": ["d60"]}
+        for row in QRELS
+    ]
+    for name, rows in {"corpus": CORPUS, "queries": QUERIES, "relevance": relevance}.items():
+        (folder / name).mkdir(parents=True)
+        datasets.Dataset.from_list(rows).to_parquet(folder / name / "NanoBooks-00000-of-00001.parquet")
+        others = [{**row, "text": "elsewhere"} if "text" in row else row for row in rows]
+        datasets.Dataset.from_list(others).to_parquet(folder / name / "NanoOthers-00000-of-00001.parquet")
+    config = "- config_name: {0}\n  data_files:\n" + "".join(
+        f"  - {{{{split: {split}, path: {{0}}/{split}-*}}}}\n" for split in ("NanoBooks", "NanoOthers")
+    )
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries", "relevance"))) + "---\n"
+    )
+    return folder
+
+
+def in_memory(folder: Path) -> dict[str, Any]:
+    return {
+        "corpus": CORPUS,
+        "queries": datasets.Dataset.from_list(QUERIES),
+        "qrels": {"train": datasets.Dataset.from_list(QRELS), "test": datasets.Dataset.from_list(QRELS[:5])},
+    }
+
+
+TABLES = {build.__name__: build for build in (beir, beir_compressed, hub_folders, mteb, nano_beir, in_memory)}
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_queries_corpus_and_judgements_in_tables_of_their_own_are_read(tmp_path: Path, layout: str) -> None:
+    data = TABLES[layout](tmp_path / "set")
+    sample = load_sample(str(data) if isinstance(data, Path) else data)
+    assert sample.task.id == "text-retrieval"
+    assert sample.columns["query"] == "text"
+    assert sample.columns["document"] in ("text", "title,text")
+    assert judged(sample) == PAIRS
+    assert set(sample.inputs.documents) == {*documents(), "a", "b"}
+    assert sample.split == ("NanoBooks" if layout == "nano_beir" else "train")
+    again = load_sample(str(data) if isinstance(data, Path) else data, task="retrieval", columns=sample.columns)
+    assert again.fingerprint == sample.fingerprint
+    part = load_sample(str(data) if isinstance(data, Path) else data, max_samples=10, corpus_size=11)
+    assert (len(part.inputs.queries), len(part.inputs.documents)) == (10, 11)
+    if layout not in ("hub_folders", "nano_beir", "in_memory"):
+        assert set(sample.splits) == {"train", "test"}
+        assert len(load_sample(str(data), split="test").inputs.queries) == (5 if layout == "mteb" else 2)
+
+
+def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path: Path) -> None:
+    def files_of(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    whole = files_of(mteb(tmp_path / "mteb"))
+    hub.store.put_files("mteb/books", whole, "dataset")
+    config = "- config_name: {0}\n  data_files: [{{split: {0}, path: {0}.jsonl.gz}}]\n"
+    readme = "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries"))) + "---\n"
+    of_beir = files_of(beir_compressed(tmp_path / "beir"))
+    qrels = {path.removeprefix("qrels/"): of_beir.pop(path) for path in ("qrels/train.tsv", "qrels/test.tsv")}
+    hub.store.put_files("BeIR/books", {**of_beir, "README.md": readme.encode()}, "dataset")
+    hub.store.put_files("BeIR/alone", {**of_beir, "README.md": readme.encode()}, "dataset")
+    hub.store.put_files("BeIR/books-qrels", qrels, "dataset")
+    languages = "---\nconfigs:\n"
+    of_languages = {"README.md": b""}
+    for language in ("ar", "en"):
+        for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS}.items():
+            write_jsonl(tmp_path / "rows.jsonl", rows)
+            path = f"{language}/{name}.jsonl"
+            of_languages[path] = (tmp_path / "rows.jsonl").read_bytes()
+            languages += f"- config_name: {language}-{name}\n  data_files: [{{split: test, path: {path}}}]\n"
+    of_languages["README.md"] = f"{languages}---\n".encode()
+    hub.store.put_files("mteb/languages", of_languages, "dataset")
+    code = """
+        from hf_emms.data import load_sample
+        from hf_emms.options import SampleOptions
+        def read(id, **settings):
+            sample = load_sample(SampleOptions(id, **settings))
+            return [sample.fingerprint, len(sample), len(sample.inputs), sample.split, list(sample.notes)]
+        print(json.dumps([
+            read("mteb/books"),
+            read("mteb/books", streaming=True),
+            read("BeIR/books"),
+            report(lambda: read("BeIR/alone")),
+            report(lambda: read("mteb/languages")),
+            read("mteb/languages", config="en"),
+        ]))
+        """
+    of_mteb, streamed, of_beir_hub, alone, several, english = run(code, hub, tmp_path / "home")
+    assert of_mteb[1:4] == [N, 2 * N + 2, "train"]
+    assert streamed[:4] == of_mteb[:4]
+    assert of_beir_hub[1:4] == [N, 2 * N + 2, "train"]
+    assert any("judgements are those of BeIR/books-qrels at " in note for note in of_beir_hub[4])
+    assert "nothing says which documents answer which query" in alone["message"]
+    assert "a corpus for each of ar, en" in several["message"]
+    assert several["hint"] == 'config="ar" or "en"'
+    assert english[1:4] == [N, 2 * N + 2, "test"]
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def folder_of(
+    folder: Path,
+    corpus: list[dict[str, Any]] = CORPUS,
+    asked: list[dict[str, Any]] = QUERIES,
+    qrels: list[dict[str, Any]] = QRELS,
+    **settings: Any,
+) -> str:
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(folder / "queries.jsonl", asked)
+    write_qrels(folder / "qrels" / "test.tsv", qrels, **settings)
+    return str(folder)
+
+
+def test_judgements_of_unknown_ids_are_counted_and_refused_above_five_percent(tmp_path: Path) -> None:
+    unknown = {"query-id": "q1", "corpus-id": "absent", "score": 1}
+    strange = {"query-id": "nobody", "corpus-id": "d1", "score": 1}
+    sample = load_sample(folder_of(tmp_path / "few", qrels=[*QRELS, unknown, strange]))
+    assert judged(sample) == PAIRS
+    notes = "; ".join(sample.notes)
+    assert "1 judgement left out: the query is not there" in notes
+    assert "1 judgement left out: the document is not there" in notes
+    for row, noun in ((unknown, "document"), (strange, "query")):
+        rows = [*QRELS, *({**row, "corpus-id": f"{row['corpus-id']}{n}"} for n in range(4))]
+        refused = error_of(lambda: load_sample(folder_of(tmp_path / noun, qrels=rows)))  # noqa: B023
+        assert refused.message == f"4 of 64 judgements name a {noun} that is not there, and 5% may"
+        assert "same ids" in str(refused.hint)
+
+
+def test_a_query_is_left_out_where_nothing_that_is_there_answers_it(tmp_path: Path) -> None:
+    rows = [
+        *QRELS[2:],
+        {"query-id": "q0", "corpus-id": "d1", "score": 0},
+        {"query-id": "q1", "corpus-id": "absent", "score": 1},
+    ]
+    sample = load_sample(folder_of(tmp_path, qrels=rows))
+    assert set(sample.inputs.queries) == {*queries()[2:]}
+    notes = "; ".join(sample.notes)
+    assert "1 query left out that no document is relevant to" in notes
+    assert "1 query left out whose relevant documents are not in the corpus" in notes
+    only = [{**row, "score": 0} for row in QRELS]
+    assert "no document is relevant" in error_of(lambda: load_sample(folder_of(tmp_path, qrels=only))).message
+
+
+def test_ids_are_the_same_as_numbers_and_as_texts_and_need_no_line_of_names(tmp_path: Path) -> None:
+    corpus = [{**row, "_id": n} for n, row in enumerate(CORPUS)]
+    asked = [{**row, "_id": str(n)} for n, row in enumerate(QUERIES)]
+    rows = [{"query-id": n, "corpus-id": n, "score": 1} for n in range(N)]
+    assert judged(load_sample(folder_of(tmp_path / "names", corpus, asked, rows))) == PAIRS
+    without = load_sample(folder_of(tmp_path / "none", corpus, asked, rows, header=False))
+    assert judged(without) == PAIRS
+    assert any("qrels/test.tsv has no line of names: its columns are read as query-id, " in n for n in without.notes)
+    trec = [{"query-id": n, "zero": 0, "corpus-id": n, "score": 1} for n in range(N)]
+    assert judged(load_sample(folder_of(tmp_path / "trec", corpus, asked, trec, header=False))) == PAIRS
+    parts = {"corpus": corpus, "queries": asked, "qrels": [{**row, "query-id": float(row["query-id"])} for row in rows]}
+    assert judged(load_sample(parts)) == PAIRS
+
+
+def test_empty_and_repeated_documents_are_counted(tmp_path: Path) -> None:
+    corpus = [*CORPUS, {"_id": "empty", "title": " ", "text": None}, {"_id": "copy", "text": documents()[0]}]
+    sample = load_sample(folder_of(tmp_path / "few", corpus, qrels=[*QRELS[:-1], {**QRELS[-1], "corpus-id": "copy"}]))
+    notes = "; ".join(sample.notes)
+    assert "1 empty document left out" in notes
+    assert "documents of equal text are one: 62 of 63 differ" in notes
+    assert judged(sample)[queries()[N - 1], documents()[0]] == 1
+    assert len(set(sample.groups.tolist())) == N - 1, "two queries share the document that stands twice"
+    empty = [{**row, "text": ""} if n < 9 else row for n, row in enumerate(CORPUS)]
+    assert "9 of 62 documents are empty" in error_of(lambda: load_sample(folder_of(tmp_path / "many", empty))).message
+
+
+BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
+    "one document": (
+        {"corpus": CORPUS[:1], "qrels": [{**row, "corpus-id": "d0"} for row in QRELS]},
+        "the corpus has a single document, which every query finds",
+    ),
+    "equal queries": ({"asked": [{**row, "text": "the same"} for row in QUERIES]}, "every query is the same"),
+    "no texts": ({"corpus": [{"_id": row["_id"], "url": "x"} for row in CORPUS]}, "corpus.jsonl has no column of text"),
+    "no ids": ({"asked": [{"text": row["text"]} for row in QUERIES]}, "queries.jsonl has no column of ids"),
+    "an id is missing": ({"asked": [*QUERIES, {"_id": None, "text": "a"}]}, "row 62 of queries.jsonl has no _id"),
+    "grades are words": (
+        {"qrels": [{**row, "score": "yes"} for row in QRELS]},
+        "row 1 of qrels/test.tsv: the score is",
+    ),
+    "no ids of documents": ({"qrels": [{"query-id": "q1", "text": "d1"}] * 4}, "has no column of ids of documents"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, case: str) -> None:
+    tables, message = BAD_TABLES[case]
+    refused = error_of(lambda: load_sample(folder_of(tmp_path, **tables)))
+    assert message in refused.message
+    assert refused.hint
+
+
+def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
+    folder = Path(folder_of(tmp_path / "set"))
+    broken = folder / "queries.jsonl"
+    broken.write_text(broken.read_text() + '{"_id": "q77", "text": \n')
+    assert "line 62 of queries.jsonl is no JSON" in error_of(lambda: load_sample(str(folder))).message
+    broken.write_text("[1]\n")
+    assert "line 1 of queries.jsonl is no object" in error_of(lambda: load_sample(str(folder))).message
+    (folder / "qrels" / "test.tsv").unlink()
+    assert "nothing says which documents answer which query" in error_of(lambda: load_sample(str(folder))).message
+
+
+def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused() -> None:
+    rows = {"query": [*queries(), ""], "positive": [*documents(), "text"], "negative": [None, *documents()]}
+    sample = load_sample(datasets.Dataset.from_dict(rows))
+    assert (len(sample), sample.skipped) == (N, 1)
+    assert any("1 row left out (row 61: the query is empty)" in note for note in sample.notes)
+    pairs = datasets.Dataset.from_dict({"query": queries(), "positive": [""] * 9 + documents()[9:]})
+    refused = error_of(lambda: load_sample(pairs))
+    assert refused.message.startswith("9 of 60 rows could not be read")
+    whole = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
+    for settings in ({"group_column": "query"}, {"references": "first"}, {"sampling": "balanced"}):
+        assert error_of(lambda: load_sample(whole, **settings)).hint == "leave it out"  # noqa: B023
+
+
+def test_few_queries_are_noted_with_the_standard_error() -> None:
+    rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
+    assert any(
+        "10 queries give nDCG@10 a standard error of about 10 points" in n
+        for n in load_sample(rows, max_samples=10).notes
+    )
+    assert not any("standard error" in note for note in load_sample(rows).notes)
