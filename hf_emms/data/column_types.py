@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.data.cell_texts import class_separator, split_classes
 from hf_emms.data.local_files import remedy_for
 from hf_emms.data.media_files import (
     ENCODED,
@@ -42,8 +42,8 @@ PATH, FILE_NAME = "path", "file name"
 
 # Rows of a stream, and texts of a table, by which columns are recognised.
 _STREAMED_ROWS, _TEXTS = 100, 1_000
-# A list of two, [0, 1], may be both classes; longer texts are no lists of classes.
-_MIN_FLAGS, _MAX_CLASS_LIST = 2, 5_000
+# A list of two, [0, 1], may be both classes.
+_MIN_FLAGS = 2
 _MEDIA_TYPES = ("Video", "Pdf")
 _BINARY = ("binary", "large_binary")
 _LISTS = ("classes", "integers", "floats")
@@ -64,7 +64,7 @@ class ColumnContents:
         zero_one: columns whose cells are all 0 or 1, or false or true.
         word_tags: columns whose lists hold a tag for each word of a sentence.
         flag_counts: column of lists of zeros and ones → the length of the lists.
-        repeating: columns of texts of which at most half are different, as of classes.
+        repeating: columns of texts of which at most half are different, as of classes, or that hold several classes.
         joined: column → the media behind its cells: by their ids, by their paths, or in base64.
         problems: column → why its files cannot be read.
         cells: column → the cells that were read, as Arrow has them: texts, numbers, and lists of them.
@@ -207,6 +207,7 @@ def _with_type(contents: ColumnContents, name: str, type: str) -> ColumnContents
 
 def _with_repeating(contents: ColumnContents, name: str, texts: pa.ChunkedArray) -> ColumnContents:
     are_repeating = len(texts) > 0 and 2 * len(texts.unique()) <= len(texts)
+    are_repeating = are_repeating or class_separator(texts) is not None
     return replace(contents, repeating=contents.repeating | {name}) if are_repeating else contents
 
 
@@ -307,38 +308,13 @@ def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int |
     return int(lengths[0]) if are_flags else None
 
 
-def are_lists(column: pa.ChunkedArray) -> bool:
-    """Return whether texts hold several classes each: some have "|" between two words, or all are in brackets."""
-    import pyarrow.compute as pc
-
-    texts = pc.utf8_trim_whitespace(column.drop_null())
-    if not len(texts) or pc.max(pc.utf8_length(texts)).as_py() > _MAX_CLASS_LIST:
-        return False
-    bars = pc.match_substring_regex(texts, r"[^|\s]\s*\|\s*[^|\s]")
-    brackets = pc.match_substring_regex(texts, r"^\[.*\]$")
-    return bool(pc.any(bars).as_py() or pc.all(brackets).as_py())
-
-
-def flag_count_in_texts(column: pa.ChunkedArray) -> int | None:
+def flag_count_in_texts(column: pa.ChunkedArray, separator: str) -> int | None:
     """Return the length of lists of zeros and ones that are written as texts; None for other texts."""
     import pyarrow as pa
 
     texts = column.drop_null().to_pylist()
-    flags = [[int(part) if part in ("0", "1") else -1 for part in split_classes(text)] for text in texts]
+    flags = [[int(part) if part in ("0", "1") else -1 for part in split_classes(text, separator)] for text in texts]
     return _flag_count(pa.chunked_array([flags]), None)
-
-
-def split_classes(text: str) -> list[str]:
-    """Return the classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
-    text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return [part.strip() for part in text.split("|") if part.strip()]
-    try:
-        return [str(part) for part in ast.literal_eval(text)]
-    except (ValueError, SyntaxError):
-        inside = text[1:-1]
-        parts = inside.split(",") if "," in inside else inside.split()
-        return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
 
 
 def _are_whole(column: pa.ChunkedArray) -> bool:

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hf_emms.data.cell_texts import class_separator
 from hf_emms.data.column_checks import (
-    CLEAR_TYPES,
-    TABULAR,
     check_column,
     check_exist,
-    check_inferred_label,
     check_inferred_text,
     check_names,
     check_preset,
@@ -20,11 +18,6 @@ from hf_emms.data.column_checks import (
     check_word_tags,
     checked_group_column,
     column_of,
-    described,
-    is_id_like,
-    no_table,
-    possible_labels,
-    usual_labels,
 )
 from hf_emms.data.column_types import (
     PATH,
@@ -32,16 +25,17 @@ from hf_emms.data.column_types import (
     SHARED_TYPES,
     ColumnContents,
     Joined,
-    are_lists,
     as_struct,
     column_types,
     element_of,
     flag_count_in_texts,
     look_into,
 )
+from hf_emms.data.label_checks import check_label, missing_labels
 from hf_emms.data.local_files import PANDAS_INDEX
 from hf_emms.data.reading import OpenSplit
-from hf_emms.errors import EmmsError, together, use
+from hf_emms.data.suggestions import CLEAR_TYPES, described, is_id_like, no_task
+from hf_emms.errors import EmmsError, use
 from hf_emms.heads.split import IGNORED
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import SampleOptions
@@ -73,7 +67,8 @@ class RowSchema:
         unused: the dataset's columns that are not read.
         flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
             where they hold something else.
-        lists_in_texts: whether a label's text holds several classes: "a|b" or "['a', 'b']".
+        class_separator: the character between several classes in a label's text, as in "a|b"; None where it is one.
+        missing: numbers in the label column that mean that there is no label.
         group_column: the column whose values are the groups of rows; None where rows of equal content are groups.
         notes: choices in words.
     """
@@ -86,7 +81,8 @@ class RowSchema:
     joined: Mapping[str, Joined]
     unused: tuple[str, ...] = ()
     flag_names: tuple[str, ...] | None = None
-    lists_in_texts: bool = False
+    class_separator: str | None = None
+    missing: frozenset[int] = frozenset({IGNORED})
     group_column: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -144,7 +140,7 @@ class RowSchema:
 
     @property
     def multi_label(self) -> bool:
-        is_list = self.label_type in PLURALS.values() or self.flag_names is not None or self.lists_in_texts
+        is_list = self.label_type in PLURALS.values() or self.flag_names is not None or self.class_separator is not None
         return self.task.categorical and is_list
 
     @property
@@ -157,7 +153,7 @@ class RowSchema:
             return None
         if isinstance(value, float) and self.label_type == "integer":
             value = int(value) if value == value else ""  # an empty cell among numbers
-        if value == IGNORED and self.label_type in ("integer", "integers"):
+        if value in self.missing and self.label_type in ("integer", "integers"):
             return None
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
@@ -188,8 +184,8 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
         for role in of_preset.keys() - named.keys():
             check_preset(task, role, of_preset[role], contents.types, split.name)
         columns = _named_or_found(task, contents, {**of_preset, **named})
-    if task.label.name not in {**of_preset, **named}:
-        check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
+    is_named = task.label.name in {**of_preset, **named}
+    notes += check_label(contents, task, columns, chosen=task_id is not None, named=is_named)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     notes.append(f"columns {', '.join(read)}")
     notes += [f"{name} is the index of a saved DataFrame" for name in types if name.startswith(PANDAS_INDEX)]
@@ -284,6 +280,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()
             return TASKS[task_id], columns
+        fits = {id: columns for id, columns in fits.items() if _is_accepted(TASKS[id], columns, contents, named)}
         if fits:
             choices = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
             raise SeveralTasksError(f"the columns fit several tasks: {choices}", use("task", *fits))
@@ -293,49 +290,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
                 f"the {kind.plural} have no labels: {described(types)} is the only column, as of one class or none",
                 "put them in one folder per class, two or more, or add a metadata.csv with file_name and caption",
             )
-    raise _no_task(contents, named)
-
-
-def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
-    """Return the error that no task fits, which suggests columns."""
-    types = contents.types
-    usable = {name: type for name, type in types.items() if "." not in name and not is_id_like(name, type)}
-    media = {kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognised_by_type}
-    inputs = [name for name, type in usable.items() if type == "string" or type in media]
-    labels = [name for name in possible_labels(contents) if name not in inputs[:1]]
-    numbers = [name for name, type in usable.items() if type in ("integer", "float")]
-    reads_media = any(usable[name] in media for name in inputs)
-    if not named and len(usable) > 1 and len(numbers) >= TABULAR and not reads_media:
-        return no_table(types, inputs)
-    if not named and inputs and labels:
-        usual = usual_labels()
-        texts = [name for name in inputs if name.lower() not in usual]
-        if len(texts) > 1 and not reads_media and usual.intersection(map(str.lower, labels)):
-            return EmmsError(
-                f"nothing says which column is the text: {described(types)}",
-                "name it, or several that are joined: " + use_column("text", ",".join(texts)),
-            )
-        return EmmsError(
-            f"nothing says which column is the label: {described(types)}",
-            "name both: "
-            + together(
-                use_column(usable[inputs[0]] if reads_media else "text", inputs[0]), use_column("label", *labels)
-            ),
-        )
-    ids = [name for name in types if name not in usable and "." not in name]
-    if ids and not named and len(usable) < 2:
-        return EmmsError(
-            f"none of {described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
-            "name the label: " + use_column("label", *types),
-        )
-    return EmmsError(
-        f"no task fits the columns {described(types)}" + (f" with {_pairs(named)}" if named else ""),
-        "name the task and its columns, e.g. "
-        + together(use("task", ...), use_column("image"), use_column("label"))
-        + ", or "
-        + use_column("text")
-        + "; hf-emms presets lists the tasks",
-    )
+    raise no_task(contents, named)
 
 
 def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
@@ -357,6 +312,14 @@ def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str])
     )
 
 
+def _is_accepted(task: Task, columns: Mapping[str, str], contents: ColumnContents, named: Mapping[str, str]) -> bool:
+    try:
+        check_label(contents, task, columns, chosen=True, named=task.label.name in named)
+    except EmmsError:
+        return False
+    return True
+
+
 def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
     """Return the tasks to choose from: where a dataset has images, those that read them."""
     kinds = {
@@ -376,12 +339,13 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
 def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]], contents: ColumnContents) -> bool:
     """Return whether a task reads all columns of another and more; of the same columns, classes come before numbers.
 
-    Texts that repeat are classes before they are captions, and never before they are answers to a question on a text.
+    Texts that repeat are classes before they are captions, and never before they are answers to a question on a text. A
+    score beside a prompt and its response may rate them, or be what a pair of texts is compared by.
     """
     names, other_names = set(filled[id].values()), set(filled[other].values())
     task, other_task = TASKS[id], TASKS[other]
     if names != other_names:
-        return names > other_names
+        return names > other_names and not (other_task.is_text_to_text and task.numbers is not None)
     if (task.signs is None) != (other_task.signs is None):
         return task.signs is not None
     if (task.numbers is None) != (other_task.numbers is None):
@@ -472,20 +436,22 @@ def _with_label_form(schema: RowSchema, features: Mapping[str, Any], contents: C
     class_names = getattr(element_of(feature[field]) if field else feature, "names", None)
     if not task.categorical:
         return replace(schema, class_names=class_names)
+    missing, said = missing_labels(contents, names[0]) if class_names is None else (schema.missing, ())
+    schema = replace(schema, missing=missing, notes=(*schema.notes, *said))
     texts = contents.cells.get(names[0]) if contents.types[names[0]] == "string" else None
-    holds_lists = texts is not None and are_lists(texts)
-    count = flag_count_in_texts(texts) if holds_lists else contents.flag_counts.get(names[0])
+    separator = None if texts is None else class_separator(texts)
+    count = contents.flag_counts.get(names[0]) if separator is None else flag_count_in_texts(texts, separator)
     if len(names) > 1:
         flag_names = tuple(name.rpartition(".")[2] for name in names)
     elif count is not None:
         flag_names = tuple(class_names or map(str, range(count)))
     else:
-        note = f"a {task.label.name} holds several classes, separated by | or written as a list"
-        notes = (*schema.notes, note) if holds_lists else schema.notes
-        return replace(schema, class_names=class_names, lists_in_texts=holds_lists, notes=notes)
+        note = f"a {task.label.name} holds several classes, separated by {separator} or written as a list"
+        notes = schema.notes if separator is None else (*schema.notes, note)
+        return replace(schema, class_names=class_names, class_separator=separator, notes=notes)
     more = ", …" * (len(flag_names) > _MAX_NAMED)
     note = f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:_MAX_NAMED])}{more}"
-    return replace(schema, flag_names=flag_names, notes=(*schema.notes, note))
+    return replace(schema, flag_names=flag_names, class_separator=separator, notes=(*schema.notes, note))
 
 
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_emms.data.column_types import split_classes
+from hf_emms.data.cell_texts import split_classes
 from hf_emms.data.columns import RowSchema
 from hf_emms.errors import EmmsError, joined, use
 from hf_emms.formatting import pluralize
@@ -104,8 +104,8 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
         value = value_of(row, name)
         clean = schema.task.label.clean
         value = clean(value) if clean is not None and value is not None else value
-        if schema.lists_in_texts and value is not None:
-            value = split_classes(value)
+        if schema.class_separator is not None and value is not None:
+            value = split_classes(value, schema.class_separator)
         if schema.has_parallel_labels:
             if len(value or ()) <= index:
                 column = schema.list_columns[0].name
@@ -123,7 +123,8 @@ def _flagged_classes(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
     flags = [value_of(row, name) for name in columns] if len(columns) > 1 else value_of(row, columns[0])
     if flags is None:
         return []
-    flags = [int(part) for part in split_classes(flags)] if isinstance(flags, str) else flags
+    if isinstance(flags, str):
+        flags = [int(part) for part in split_classes(flags, schema.class_separator or "|")]
     if len(flags) != len(names) or not all(flag in (0, 1) for flag in flags):
         raise UnusableError(f"the {schema.task.label.name} is not {len(names)} times 0 or 1")
     return [name for name, flag in zip(names, flags, strict=True) if flag] or [NO_CLASS]

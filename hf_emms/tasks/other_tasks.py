@@ -17,11 +17,13 @@ class OtherTask:
         id: as the Hub calls it.
         signs: sets of column names in lower case; all columns of a set must be there.
         types: column types that suffice as a sign.
+        of_responses: whether its other columns look like a prompt and the right response.
     """
 
     id: str
     signs: tuple[tuple[str, ...], ...] = ()
     types: tuple[str, ...] = ()
+    of_responses: bool = False
 
     def columns_in(self, types: Mapping[str, str]) -> tuple[str, ...]:
         """Return the columns of the first sign that a dataset has; empty where it has none."""
@@ -31,8 +33,15 @@ class OtherTask:
 
 
 OTHER_TASKS = (
-    OtherTask("preference-tuning", (("chosen", "rejected"),)),
-    OtherTask("multiple-choice", (("choices",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b"))),
+    OtherTask("preference-tuning", (("chosen", "rejected"), ("prompt", "completion", "label")), of_responses=True),
+    OtherTask(
+        "multiple-choice",
+        (
+            *(("choices",), ("options",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b")),
+            *(("option1", "option2"), ("opa", "opb"), ("distractor1", "distractor2"), ("question", "a", "b")),
+        ),
+        of_responses=True,
+    ),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(
         "image-segmentation", (("mask",), ("masks",), ("segmentation_mask",), ("semantic_segmentation",), ("seg_map",))

@@ -18,6 +18,7 @@ from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
 from hf_emms.inputs.kind import Instruction
 from hf_emms.options import LabelForm, SampleOptions
+from hf_emms.tasks.text_pairs import spelling
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
@@ -47,7 +48,7 @@ class Column:
     kind: InputKind = TEXT
     clean: Callable[[Any], Any] | None = None
     is_list: bool = False
-    spelling: Callable[[str], str] = str.lower
+    spelling: Callable[[str], str] = spelling
 
     def is_called(self, name: str) -> bool:
         """Return whether a name is among the expected names."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _SECOND = {"1": "2", "a": "b"}
+_GAPS = re.compile(r"[\s-]+")
 _FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")
 
 # The names of the first and the second text; the earliest pair that a dataset has is read.
@@ -25,13 +26,15 @@ TEXT_PAIRS = (
     ("anchor", "positive"),
     ("query", "positive"),
     ("query", "text"),
+    ("query", "doc"),
+    ("question", "answer"),
 )
 FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_PAIRS, strict=True))
 
 
 def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield the pairs among a dataset's columns of texts: usual names, or the same name with 1 and 2, or _a and _b."""
-    lower = {name.lower() for name in names}
+    lower = set(map(spelling, names))
     numbered = [
         (first, f"{match[1]}{_SECOND[match[2]]}")
         for first in lower
@@ -44,7 +47,12 @@ def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def named_columns(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns of a dataset with these names in any case; empty unless all are there."""
-    by_lower = {name.lower(): name for name in columns}
+    """Return the columns of a dataset with these names in any spelling; empty unless all are there."""
+    by_spelling = {spelling(name): name for name in columns}
     names = tuple(names)
-    return tuple(by_lower[name] for name in names) if all(name in by_lower for name in names) else ()
+    return tuple(by_spelling[name] for name in names) if all(name in by_spelling for name in names) else ()
+
+
+def spelling(name: str) -> str:
+    """Return a column's name as expected names are written, "sentence_a" for "Sentence A"."""
+    return _GAPS.sub("_", name.strip().lower())

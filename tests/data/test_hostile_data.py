@@ -59,7 +59,7 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
     rows = "".join(f"{i * 7 % 30},some text {i}\n" for i in range(30))
     error = error_of(lambda: load_sample(str(write(tmp_path / "x.csv", f"{name},text\n{rows}"))))
     assert f"{name} looks like a row number or a key" in error.message
-    assert f'label_column="{name}" or "text"' in str(error.hint)
+    assert f'task="text-regression", text_column="text", label_column="{name}"' in str(error.hint)
 
 
 def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:

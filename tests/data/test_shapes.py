@@ -183,6 +183,82 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         [],
         ["cat", "cow", "dog"],
     ),
+    **{
+        f"classes with {mark!r}": (
+            table({"text": TEXTS, "label": [bars.replace("|", mark) for bars in BARS]}),
+            "text-classification",
+            {},
+            [],
+            ["cat", "dog", "small dog"],
+        )
+        for mark in (";", "; ")
+    },
+    **{
+        f"classes with {mark!r}": (
+            table({"text": TEXTS, "label": [f"a{mark}b", "b", f"c{mark}a"] * (N // 3)}),
+            "text-classification",
+            {},
+            [],
+            ["a", "b", "c"],
+        )
+        for mark in (",", ", ")
+    },
+    "zeros and ones with ;": (
+        table({"text": TEXTS, "label": [";".join(map(str, flags)) for flags in FLAGS]}),
+        "text-classification",
+        {},
+        [],
+        ["0", "1", "2", "3", "none"],
+    ),
+    "names with commas": (
+        table({"text": TEXTS, "label": ["tench, Tinca tinca", "cock", "Paris, France", "Lyon, France"] * (N // 4)}),
+        "text-classification",
+        {},
+        [],
+        ["Lyon, France", "Paris, France", "cock", "tench, Tinca tinca"],
+    ),
+    "opinions from -1 to 1": (
+        table({"text": TEXTS, "label": [-1, 0, 1] * (N // 3)}),
+        "text-classification",
+        {},
+        [],
+        ["-1", "0", "1"],
+    ),
+    "-1 beside classes": (
+        table({"text": TEXTS, "label": [-1, *[0, 1, 2] * 8][:N]}),
+        "text-classification",
+        {},
+        [],
+        ["0", "1", "2"],
+    ),
+    "stars in texts": (
+        table({"text": TEXTS, "label": [f"{1 + i % 3} stars" for i in range(N)]}),
+        "text-classification",
+        {},
+        [],
+        ["1 stars", "2 stars", "3 stars"],
+    ),
+    "names of columns with spaces": (
+        table({"Sentence A": TEXTS, "Sentence B": OTHER_TEXTS, "Score": [i / 7 for i in range(N)]}),
+        "sentence-similarity",
+        {"text": "Sentence A", "text_pair": "Sentence B", "label": "Score"},
+        [],
+        [],
+    ),
+    "a question, an answer and whether it is right": (
+        table({"question": TEXTS, "answer": OTHER_TEXTS, "label": BITS}),
+        "text-pair-classification",
+        {"text": "question", "text_pair": "answer", "label": "label"},
+        [],
+        ["0", "1"],
+    ),
+    "a query and a document": (
+        table({"query": TEXTS, "doc": OTHER_TEXTS, "label": BITS}),
+        "text-pair-classification",
+        {"text": "query", "text_pair": "doc", "label": "label"},
+        [],
+        ["0", "1"],
+    ),
     "several texts": (
         table({"title": TEXTS, "text": OTHER_TEXTS, "label": CLASSES}),
         "text-classification",
@@ -327,6 +403,57 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "values",
         "text-regression",
     ),
+    **{
+        f"{values[0]} as a label": (
+            table({"text": TEXTS, "label": (values * N)[:N]}),
+            "nothing says whether they are classes or values",
+            'task="text-classification", label_column="label"',
+        )
+        for values in (
+            [f"{i}%" for i in range(9)],
+            [f"{i} kg" for i in range(9)],
+            [f"{1 + i}e-03" for i in range(9)],
+            [f"2020-01-{1 + i:02d}" for i in range(9)],
+            [f"{1 + i} May 2020" for i in range(9)],
+            [f"${i}.99" for i in range(9)],
+        )
+    },
+    "years": (
+        table({"text": TEXTS, "label": [1990 + i % 9 for i in range(N)]}),
+        "classes or values",
+        "text-regression",
+    ),
+    "a year that is named": (
+        csv_of("text,year", TEXTS, [1990 + i % 9 for i in range(N)]),
+        "classes or values",
+        "text-regression",
+    ),
+    "many -1 beside classes": (
+        table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
+        "no label in column 'label' (empty or −1): 6 of 24 rows",
+        'split="train"',
+    ),
+    "a time series": (
+        csv_of("date,value", [f"2020-01-{1 + i}" for i in range(N)], [i / 7 for i in range(N)]),
+        "forecasting of time series is not supported",
+        "",
+    ),
+    "a time series of several values": (
+        csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], [i / 7 for i in range(N)], [*range(N)]),
+        "forecasting of time series is not supported",
+        "",
+    ),
+    "numbered choices": (
+        table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
+        "multiple-choice is not supported",
+        "to rank without A and B",
+    ),
+    "two texts that repeat": (
+        table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
+        "which column is the label",
+        'label_column="topic" or "verified"',
+    ),
+    "one text": (table({"text": TEXTS}), "there are no labels", "add a column"),
     "a table": (
         csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
         "tabular data is not what",
@@ -344,6 +471,31 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
     assert message in error.message
     assert hint in str(error.hint)
     assert len(str(error.hint)) < 250
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        (
+            ["no", "No", "NO", "yes"],
+            "classes that differ in capitals or spaces alone are separate classes: 'NO', 'No', 'no'",
+        ),
+        (["Paris, France", "Lyon, France"], "a label such as 'Lyon, France' is read whole, as one class"),
+        (["5 kg", "7 kg"], "numbers in texts, such as '5 kg', are read as 2 classes"),
+        (["a;b", "b", "a"], "a label holds several classes, separated by ; or written as a list"),
+    ],
+)
+def test_how_texts_of_labels_are_read_is_said(labels: list[str], note: str) -> None:
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "label": (labels * N)[:N]})
+    assert note in load_sample(rows).notes
+
+
+def test_what_is_asked_is_read_as_it_is_answered() -> None:
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "label": [f"{i % 9} kg" for i in range(N)]})
+    sample = load_sample(rows, task="text-classification", columns={"label": "label"})
+    assert "numbers in texts, such as '0 kg', are read as 9 classes" in sample.notes
+    error = error_of(lambda: load_sample(rows, columns={"label": "label"}))
+    assert "nothing says whether they are classes or values" in error.message
 
 
 def test_tags_of_words_are_no_label_that_can_be_named(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Texts in cells that hold something else than words: several classes, numbers with units, dates."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Longer texts are no lists of classes, and longer parts of them no classes.
+_MAX_CLASS_LIST, _MAX_CLASS = 5_000, 50
+# The share of the texts that must be numbers, or dates: others may say that there is no value.
+_MOST = 0.9
+_NUMBER = re.compile(
+    r"[-+−]?\s?(?P<currency>[$€£¥]?)\s?(?P<number>\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?|\d*[.,]?\d+(?:[eE][-+]?\d+)?)\.?"
+    r"\s?(?P<unit>%|°\s?[CF]?|[$€£¥]|[A-Za-zµ]{1,8}\.?(?:/[A-Za-z]{1,3})?[²³]?)?"
+)
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_TIME = r"(?:[ T]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]m|Z|[-+]\d{2}:?\d{2})?)?"
+_DATE = re.compile(
+    rf"(?:\d{{4}}[-/.]\d{{1,2}}(?:[-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
+    rf"|\d{{1,2}}(?:\.|st|nd|rd|th)?[ -]{_MONTH}[ -]\d{{2,4}}|(?:{_MONTH} )(?:\d{{1,2}},? )?\d{{4}}){_TIME}",
+    re.IGNORECASE,
+)
+
+
+# ---- several classes -------------------------------------------------------------------------------------------------
+
+
+def class_separator(column: pa.ChunkedArray) -> str | None:
+    """Return the character between several classes in a text: | or ; or a comma; None where a text is one class.
+
+    A bar is enough, and so are brackets around all texts, and a ; where one of the parts occurs in several different
+    texts. Names have commas: most parts have to recur, as in "news, sports" beside "sports", and not as in "tench, Tinca
+    tinca".
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_trim_whitespace(column.drop_null())
+    if not len(texts) or pc.max(pc.utf8_length(texts)).as_py() > _MAX_CLASS_LIST:
+        return None
+    bars = pc.match_substring_regex(texts, r"[^|\s]\s*\|\s*[^|\s]")
+    brackets = pc.match_substring_regex(texts, r"^\[.*\]$")
+    if pc.any(bars).as_py() or pc.all(brackets).as_py():
+        return "|"
+    distinct = texts.unique().to_pylist()
+    if shared_parts(distinct, ";"):
+        return ";"
+    return "," if 2 * len(shared_parts(distinct, ",")) > len(_parts(distinct, ",")) else None
+
+
+def shared_parts(distinct: Sequence[str], separator: str) -> set[str]:
+    """Return the parts that occur in several of these different texts; none where parts are long, or fractions."""
+    parts = _parts(distinct, separator)
+    are_fractions = separator == "," and all(re.fullmatch(r"-?\d+,\d+", text) for text in distinct)
+    if are_fractions or max(map(len, parts), default=0) > _MAX_CLASS:
+        return set()
+    times = Counter(part for text in distinct for part in set(split_classes(text, separator)))
+    return {part for part in parts if times[part] > 1}
+
+
+def _parts(distinct: Iterable[str], separator: str) -> set[str]:
+    """Return the parts of the texts that have several."""
+    several = (parts for text in distinct if len(parts := split_classes(text, separator)) > 1)
+    return {part for parts in several for part in parts}
+
+
+def split_classes(text: str, separator: str = "|") -> list[str]:
+    """Return the classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return [part.strip() for part in text.split(separator) if part.strip()]
+    try:
+        return [str(part) for part in ast.literal_eval(text)]
+    except (ValueError, SyntaxError):
+        inside = text[1:-1]
+        parts = inside.split(",") if "," in inside else inside.split()
+        return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+def values_in(distinct: Sequence[str]) -> str | None:
+    """Return what different texts hold: "dates", "numbers", "whole numbers"; None where they are words.
+
+    Numbers may have a unit, all the same: "83%", "5 kg", "1e-03".
+    """
+    if not distinct:
+        return None
+    if sum(bool(_DATE.fullmatch(text)) for text in distinct) >= _MOST * len(distinct):
+        return "dates"
+    matches = [match for text in distinct if (match := _NUMBER.fullmatch(text))]
+    units = {(match["unit"] or match["currency"] or "").rstrip("s.").lower() for match in matches}
+    if len(matches) < _MOST * len(distinct) or len(units) > 1:
+        return None
+    return "whole numbers" if units == {""} and all(match["number"].isdigit() for match in matches) else "numbers"
+
+
+def spelt_differently(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of names that differ in capitals and spaces alone: "no", "No" and "NO"."""
+
+    def plain(name: str) -> str:
+        return " ".join(name.casefold().split())
+
+    ordered = sorted(set(names), key=lambda name: (plain(name), name))
+    groups = (list(group) for _, group in groupby(ordered, plain))
+    return [group for group in groups if len(group) > 1]
