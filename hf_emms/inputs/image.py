@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 # How files of PNG, JPEG, GIF and TIFF start.
 _STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+# White of the numbers of bits that pixels in 16 bits use.
+_WHITES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
 # Modes of pixels without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
 # How many channels an array of pixels may have: gray, with alpha, colours, with alpha.
@@ -51,10 +53,15 @@ class Images(EncodedInputs):
 
 
 def as_rgb(image: Any) -> Any:
-    """Return a PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
+    """Return a PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped.
+
+    White is the highest value of 16 bits, or of 12 or 8 bits where no pixel is brighter, as scans often are.
+    """
     if image.mode.startswith("I;16"):
         # Pillow would clip 16 bits to white instead of scaling them down.
-        image = image.point(lambda value: value * (1 / 257)).convert("L")
+        brightest = image.getextrema()[1]
+        white = next(white for white in _WHITES if brightest <= white)
+        image = image.point(lambda value: value * (255 / white)).convert("L")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

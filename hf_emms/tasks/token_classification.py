@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_emms.errors import EmmsError, Text, use
@@ -35,6 +35,7 @@ _PARTS_OF_SPEECH = {
 }
 # Few words of a tag are kept if more than this share of all words has it.
 _MOST = 0.5
+_FEW = 0.1
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SPACES = re.compile(r"\s+")
@@ -98,6 +99,26 @@ def _ends_in_word(text: str, stop: int) -> bool:
     return len(pair) == 2 and pair.isalnum() and not _UNSPACED.search(pair)
 
 
+def with_exclusive_ends(examples: Sequence[Example]) -> tuple[Sequence[Example], list[str]]:
+    """Return the examples with the ends of spans behind their last characters, and a note where ends were on them.
+
+    Ends are on the last character where most would lie inside of a word otherwise, and hardly any do then.
+    """
+    spans = [
+        (example.contents[-1], start, stop)
+        for example in examples
+        for start, stop in zip(example.positions, example.stops, strict=True)
+        if start is not None and stop is not None and 0 <= start <= stop <= len(example.contents[-1])
+    ]
+    cut = sum(start == stop or _ends_in_word(text, stop) for text, start, stop in spans)
+    cut_behind = sum(_ends_in_word(text, stop + 1) for text, _, stop in spans)
+    if cut <= _MOST * len(spans) or cut_behind > _FEW * cut:
+        return examples, []
+    stops = ((None if stop is None else stop + 1 for stop in example.stops) for example in examples)
+    moved = [replace(example, stops=tuple(ends)) for example, ends in zip(examples, stops, strict=True)]
+    return moved, ["`end` is read as the last character of a span: behind it, most spans would end inside of a word"]
+
+
 def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
     """Return the words of a text with BIO tags, from labelled spans of characters, the longest if they overlap."""
     text = example.contents[-1]
@@ -156,10 +177,12 @@ class WordItems:
     Attributes:
         read: returns the words of an example, and counts what it leaves out.
         hint: of the error where a tag has no word left because of that.
+        prepare: changes all examples before they are read, with notes.
     """
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
     hint: str | Text
+    prepare: Callable[[Sequence[Example]], tuple[Sequence[Example], list[str]]] = lambda examples: (examples, [])
 
     def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
         """Return words with labels, and notes; a frequent tag has as many words in each sentence as all others, or 1.
@@ -168,6 +191,7 @@ class WordItems:
             EmmsError: all words have the same tag, because others were left out.
         """
         left_out: Counter[str] = Counter()
+        examples, prepared = self.prepare(examples)
         sentences = [(example.id, self.read(example, left_out)) for example in examples]
         counts = Counter(word.tag for _, words in sentences for word in words)
         if not counts:
@@ -205,13 +229,13 @@ class WordItems:
             notes.append(
                 f"{missing} of {len(labels)} labels have no word among these: draw more with {use('max_samples')}"
             )
-        return items, notes + said
+        return items, notes + prepared + said
 
     def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
         """Return all words with their tags."""
         items = [
             Item(example.id, word.start, word.stop, word.tag)
-            for example in examples
+            for example in self.prepare(examples)[0]
             for word in self.read(example, Counter())
         ]
         return items, []
@@ -223,7 +247,9 @@ def _in_prompt(label: str, options: SampleOptions) -> str:
 
 _HEAD = WordsHead(word_metrics)
 _TAGS = WordItems(words_with_tags, "repair the data, or name another column: " + use("tags_column", ...))
-_SPANS = WordItems(words_in_spans, "start and end count characters from 0, and end is behind the last one")
+_SPANS = WordItems(
+    words_in_spans, "start and end count characters from 0, and end is behind the last one", with_exclusive_ends
+)
 
 TOKEN_CLASSIFICATION = Task(
     id="token-classification",

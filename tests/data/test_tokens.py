@@ -8,8 +8,10 @@ import datasets
 import numpy as np
 import pytest
 
+from hf_emms import data
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import Spans
+from hf_emms.options import Options
 from tests.helpers.samples import load_sample
 
 BIO = ["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]
@@ -167,12 +169,12 @@ def spans(text: str, *entities: tuple[int | None, int, str], count: int = 12) ->
 
 
 def test_spans_that_are_left_out_are_counted() -> None:
-    data = spans(
+    rows = spans(
         "Ada met Bob in Paris",
         *((0, 3, "PER"), (4, 700, "LOC"), (5, 4, "LOC"), (-3, -1, "LOC"), (None, 3, "LOC")),
         *((3, 4, "LOC"), (1, 3, "LOC"), (8, 10, "PER")),
     )
-    sample = load_sample(data)
+    sample = load_sample(rows)
     assert sample.label_texts == ("no entity", "person")
     assert {
         "spans left out, because they are not in their text: 48",
@@ -182,6 +184,18 @@ def test_spans_that_are_left_out_are_counted() -> None:
     } <= set(sample.notes)
     with pytest.raises(EmmsError, match="every word has the tag O; spans left out, because they are not in their text"):
         load_sample(spans("Ada met Bob", (50, 60, "PER")))
+
+
+def test_ends_on_the_last_character_are_recognised() -> None:
+    text = "Ada met B in New York, N.Y. as "
+    entities = ((0, 3, "PER"), (8, 9, "PER"), (13, 21, "LOC"), (23, 27, "LOC"))
+    on_last = spans(text, *((start, end - 1, label) for start, end, label in entities))
+    moved, plain = load_sample(on_last), load_sample(spans(text, *entities))
+    assert words_of(moved) == words_of(plain)
+    assert any(note.startswith("`end` is read as the last character") for note in moved.notes)
+    assert not any("`end`" in note for note in plain.notes)
+    training = [data.load_sample(Options.of(rows).sample, training=True) for rows in (on_last, spans(text, *entities))]
+    assert words_of(training[0]) == words_of(training[1])
 
 
 def test_characters_of_texts_without_spaces_are_words() -> None:

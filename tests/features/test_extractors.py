@@ -64,10 +64,10 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
     assert extractor.plan.architecture.family == "CLIP vision tower"
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
-def test_images_of_any_mode_are_read_as_rgb(mode: str, zoo: Path) -> None:
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGBA", 255), ("P", 255), ("I;16", 65_535), ("I;16", 4_095)])
+def test_images_of_any_mode_are_read_as_rgb(mode: str, white: int, zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
-    image = Image.new("I;16", (40, 40), 65_535) if mode == "I;16" else gray.convert(mode)
+    image = Image.new(mode, (40, 40), white) if mode == "I;16" else gray.convert(mode)
     extractor = load(build(zoo, "vit"))
     np.testing.assert_allclose(rows(extractor, [image]), rows(extractor, [gray.convert("RGB")]), atol=1e-5)
 
