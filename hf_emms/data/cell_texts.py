@@ -36,7 +36,7 @@ def class_separator(column: pa.ChunkedArray) -> str | None:
     """Return the character between several classes in a text: | or ; or a comma; None where a text is one class.
 
     A bar is enough, and so are brackets around all texts, and a ; where one of the parts occurs in several different
-    texts. Names have commas: most parts have to recur, as "news" and "sports" do, and those of "tench, Tinca tinca" not.
+    texts. Names have commas: most parts have to recur, as "news" and "sports" do, "tench, Tinca tinca" not.
     """
     import pyarrow.compute as pc
 
