@@ -26,7 +26,6 @@ TEXT_PAIRS = (
     ("anchor", "positive"),
     ("query", "positive"),
     ("query", "text"),
-    ("query", "doc"),
     ("question", "answer"),
 )
 FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_PAIRS, strict=True))

@@ -40,6 +40,7 @@ TEXT_RETRIEVAL = Task(
         ("query", "passage"),
         ("query", "document"),
         ("query", "docs"),
+        ("query", "doc"),
         ("query", "passages"),
         ("query", "positive_passages"),
     ),

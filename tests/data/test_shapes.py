@@ -252,13 +252,6 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         [],
         ["0", "1"],
     ),
-    "a query and a document": (
-        table({"query": TEXTS, "doc": OTHER_TEXTS, "label": BITS}),
-        "text-pair-classification",
-        {"text": "query", "text_pair": "doc", "label": "label"},
-        [],
-        ["0", "1"],
-    ),
     "several texts": (
         table({"title": TEXTS, "text": OTHER_TEXTS, "label": CLASSES}),
         "text-classification",
@@ -488,6 +481,11 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
 def test_how_texts_of_labels_are_read_is_said(labels: list[str], note: str) -> None:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": (labels * N)[:N]})
     assert note in load_sample(rows).notes
+
+
+def test_a_query_and_a_document_are_a_search() -> None:
+    rows = datasets.Dataset.from_dict({"query": TEXTS, "doc": OTHER_TEXTS, "label": BITS})
+    assert load_sample(rows).columns == {"query": "query", "document": "doc", "relevance": "label"}
 
 
 def test_what_is_asked_is_read_as_it_is_answered() -> None:
