@@ -48,7 +48,7 @@ from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import FeatureOptions, Options, RunOptions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.columns import format_points
+from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import installed_versions, versions
 from hf_emms.tasks import Task
@@ -530,4 +530,5 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
 def _in_words(work: FineTuning, run: TrainingRun) -> str:
     if run.validation is None:
         return f"failed: {run.error}"
-    return f"validation {work.metric} {format_points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"
+    measured = f"{metric_title(work.metric)} {format_measured(work.metric, run.validation)}"
+    return f"validation {measured}, {run.steps:,} steps, {run.seconds:.1f} s"

@@ -17,7 +17,7 @@ from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
 from hf_emms.ranking import Ranking, Row, check_ranking, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, metric_title, score_columns
 from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 from hf_emms.tasks import hub_tag
 
@@ -270,7 +270,7 @@ def _listed(ranking: Ranking, path: str) -> ListedRanking:
         created=ranking.created,
         config=ranking.config,
         best=best.checkpoint if best else None,
-        fine_tuned=f"{measured.metric} {format_finetuned(measured)}" if measured else None,
+        fine_tuned=f"{metric_title(measured.metric)} {format_finetuned(measured)}" if measured else None,
         dataset_on_hub=is_commit(ranking.dataset_revision),
         best_on_hub=best is not None and is_commit(best.revision),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hf_emms.errors import use
 from hf_emms.formatting import format_count, pluralize
-from hf_emms.ranking.columns import ShownScores, format_percent, format_points
+from hf_emms.ranking.columns import ShownScores, format_measured, format_percent, measured_in_words, metric_title
 from hf_emms.ranking.records import FineTuned, RankingData, Row, gain_and_stderr
 from hf_emms.ranking.verdict import (
     Verdict,
@@ -45,8 +45,8 @@ def finetuning_summary(ranking: RankingData) -> str | None:
         return _nothing_learnt(results)
     best = results[0]
     pairs = list(zip(rows, results, strict=True))
-    scores = "; ".join(f"{row.checkpoint}: {format_points(result.value)}" for row, result in pairs[1:])
-    sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {best.metric} {format_points(best.value)}"
+    scores = "; ".join(f"{row.checkpoint}: {format_measured(result.metric, result.value)}" for row, result in pairs[1:])
+    sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
     sentence += (f" ({scores})" if scores else "") + f", after {_budget(best)}"
     if len(results) > 1:
         place = next((place for place, row in enumerate(rows) if row.rank == 1), None)
@@ -63,7 +63,7 @@ def finetuning_summary(ranking: RankingData) -> str | None:
         if others:
             sentence += f"; {_names(others)} {'is' if len(others) == 1 else 'are'} {relation}"
     if best.chance is not None and not is_above_chance(best):
-        sentence += f"; it is no better than {best.chance.name} ({format_points(best.chance.value)})"
+        sentence += f"; it is no better than {best.chance.name} ({format_measured(best.metric, best.chance.value)})"
     return sentence + "."
 
 
@@ -80,19 +80,19 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     tests = [run.scores[best.metric] for run in runs] or [result.value for result in results]
     validations = [run.validation for run in runs] or [result.validation for result in results]
     rates = sorted({run.learning_rate for run in runs})
-    sentence = f"Fine-tuning did not learn this: {best.metric} {_span(tests)} of every run, validation "
-    sentence += f"{_span(validations)}, after {_budget(best)}"
+    sentence = f"Fine-tuning did not learn this: {metric_title(best.metric)} {_span(best.metric, tests)} of every run, validation "
+    sentence += f"{_span(best.metric, validations)}, after {_budget(best)}"
     if len(rates) > 1:
         sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
     if best.chance is not None:
-        sentence += f"; {best.chance.name} has {format_points(best.chance.value)}"
+        sentence += f"; {best.chance.name} has {format_measured(best.metric, best.chance.value)}"
     return sentence + "."
 
 
-def _span(shares: Sequence[float | None]) -> str:
-    """Return the lowest and the highest of shares in points, or the one that all are."""
+def _span(metric: str, shares: Sequence[float | None]) -> str:
+    """Return the worst and the best of scores, or the one that all are."""
     values = [share for share in shares if share is not None]
-    low, high = format_points(min(values)), format_points(max(values))
+    low, high = format_measured(metric, min(values)), format_measured(metric, max(values))
     return low if low == high else f"{low} to {high}"
 
 
@@ -129,7 +129,7 @@ def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> 
     estimator = ranking.estimators[0]
     shown = ShownScores(ranking, estimator)
     first, other = best.scores[estimator], second.scores[estimator]
-    return f"{shown.title} {shown.text(first)}, {judgement.lead} of {second.checkpoint} ({shown.text(other)})"
+    return f"{shown.sentence(first)}, {judgement.lead} of {second.checkpoint} ({shown.text(other)})"
 
 
 def _direct(ranking: RankingData, best: Row) -> str:
@@ -139,7 +139,7 @@ def _direct(ranking: RankingData, best: Row) -> str:
     if estimator is None or leader is None:
         return ""
     shown = ShownScores(ranking, estimator)
-    of_best = f"; {shown.title} {shown.text(best.scores[estimator])}" if estimator in best.scores else ""
+    of_best = f"; {shown.sentence(best.scores[estimator])}" if estimator in best.scores else ""
     if leader.checkpoint == best.checkpoint:
         return of_best
     return f"{of_best}; the best {shown.title} is {shown.text(leader.scores[estimator])}, of {leader.checkpoint}"
@@ -156,7 +156,7 @@ def _nothing_explained(ranking: RankingData) -> str:
     best = ranking.row(verdict(ranking).first[0])
     shown = ShownScores(ranking, ranking.estimators[0])
     sentence = (
-        f"No candidate's features predict these labels: {shown.title} {shown.text(best.scores[ranking.estimators[0]])} "
+        f"No candidate's features predict these labels: {shown.sentence(best.scores[ranking.estimators[0]])} "
         f"at best. Do the labels belong to their inputs, and are {pluralize(ranking.n, 'row')} enough for "
         f"{pluralize(ranking.n_labels, 'label text')}?"
     )

@@ -12,6 +12,7 @@ from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
 # the Parquet files of a results dataset; "page" the leaderboard.
@@ -20,7 +21,6 @@ Value = Callable[[RankingData, Row], Any]
 
 # Titles of R²: of the first EMMS estimator, and of EMMS without neighbours beside it.
 EXPLAINED, RIDGE = "explained", "ridge"
-_SMALL_ERROR = 0.005
 # Importance of the columns that the narrowest terminal shows.
 ALWAYS_SHOWN = 9
 
@@ -62,12 +62,23 @@ def format_number(value: float | None) -> str:
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
+EXPLAINED_VARIANCE = Quantity(
+    "of the variance",
+    help=(
+        "R²: the share of the label embeddings' variance that held-out rows explain, from 0 (nothing) to 1. It depends "
+        "on the dataset, the sample, the seed and the label encoders, and is compared within this table only."
+    ),
+)
+
+
 class ShownScores:
     """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
 
     Attributes:
         explains: whether R² is shown.
+        quantity: unit, direction and help of what is shown.
         title: of the column.
+        tells: whether a row shows anything but a dash or 0.
     """
 
     def __init__(self, ranking: RankingData, estimator: str) -> None:
@@ -75,27 +86,52 @@ class ShownScores:
         shares = [share for score in scores if (share := explained(score))]
         self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
         self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
-        errors = [share.stderr for share in shares if share.stderr]
+        installed = _estimator(estimator)
+        self.quantity = EXPLAINED_VARIANCE if self.explains else installed.quantity if installed else SCORE
         # All scores of a ranking have equally many decimals, and no standard error is shown as 0.
-        self._decimals = 3 if errors and min(errors) < _SMALL_ERROR else 2
+        errors = [error for score in scores if (error := self._written(score).stderr)]
+        self._decimals = self.quantity.decimals_for(min(errors, default=None))
+        self.tells = any(float(self._rounded(self._written(score).value)) for score in scores)
 
     def number(self, score: Score) -> Explained:
-        """Return R² or the score, with its standard error."""
+        """Return R² or the stored score, higher is better, with its standard error."""
         share = explained(score) if self.explains else None
         return share or Explained(score.value, score.stderr)
 
-    def format(self, value: float | None) -> str:
-        """Return R² or a score, rounded."""
-        return format_number(value) if value is None or not self.explains else f"{value:z.{self._decimals}f}"
+    def _written(self, score: Score) -> Explained:
+        number = self.number(score)
+        error = None if number.stderr is None else self.quantity.error(number.value, number.stderr)
+        return Explained(self.quantity.value(number.value), error)
+
+    def format(self, stored: float | None) -> str:
+        """Return the number that people read, rounded, of R² or a stored score."""
+        return MISSING if stored is None else self._rounded(self.quantity.value(stored))
+
+    def _rounded(self, value: float) -> str:
+        return format_number(value) if self.quantity == SCORE else f"{value:z.{self._decimals}f}"
 
     def text(self, score: Score | None, *, with_error: bool = True) -> str:
-        """Return the number with its standard error, rounded."""
+        """Return the number that people read with its standard error, rounded: "2.37 ± 0.04"."""
         if score is None:
             return MISSING
-        number = self.number(score)
-        if number.stderr is None or not with_error:
-            return self.format(number.value)
-        return f"{self.format(number.value)} ± {self.format(number.stderr)}"
+        written = self._written(score)
+        if written.stderr is None or not with_error:
+            return self._rounded(written.value)
+        return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
+
+    def gap(self, better: Score, worse: Score) -> str:
+        """Return the difference of two scores as people read it, rounded: never negative for the better one first."""
+        return self._rounded(abs(self._written(better).value - self._written(worse).value))
+
+    def sentence(self, score: Score) -> str:
+        """Return what was measured, in words: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
+        return f"{self.title} {self.text(score)}{self.quantity.in_words}"
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit and an arrow where lower is better: "Short run, bits per byte ↓"."""
+        unit = "" if self.explains or not self.quantity.unit else f", {self.quantity.unit}"
+        return f"{self.title}{unit} {self.quantity.arrow}".strip()
 
 
 def explained_title(estimator: str, estimators: Sequence[str]) -> str:
@@ -105,21 +141,36 @@ def explained_title(estimator: str, estimators: Sequence[str]) -> str:
     return RIDGE if estimator == "emms" else title_of(estimator)
 
 
-def format_points(share: float | None) -> str:
-    """Return a share in points: 0.912 is "91.2"."""
-    return MISSING if share is None else f"{100 * share:.1f}"
-
-
 def format_percent(share: float | None) -> str:
     """Return a share in per cent: 0.125 is "12%"."""
     return MISSING if share is None else f"{share:.0%}"
 
 
 def format_finetuned(result: FineTuned | None) -> str:
-    """Return the score after fine-tuning, in points, with its spread; "failed" where there is none."""
+    """Return the score after fine-tuning as people write it, with its spread; "failed" where there is none."""
     if result is None or result.value is None:
         return MISSING if result is None else "failed"
-    return format_points(result.value) + (f" ± {format_points(result.spread)}" if result.spread is not None else "")
+    spread = result.spread
+    quantity = quantity_of_metric(result.metric)
+    error = "" if spread is None else f" ± {quantity.error(result.value, spread):.{quantity.decimals}f}"
+    return format_measured(result.metric, result.value) + error
+
+
+def format_measured(metric: str, stored: float | None) -> str:
+    """Return a score by a metric as people write it, rounded: accuracy .912 is "91.2", 1 - WER of .912 is "8.8"."""
+    quantity = quantity_of_metric(metric)
+    return MISSING if stored is None else f"{quantity.value(stored):z.{quantity.decimals}f}"
+
+
+def metric_title(metric: str) -> str:
+    """Return what people call a metric: "word error rate" of the stored "1 - WER"."""
+    return quantity_of_metric(metric).name or metric
+
+
+def measured_in_words(result: FineTuned) -> str:
+    """Return a score after fine-tuning in words: "accuracy 91.2", "word error rate 8.8% (lower is better)"."""
+    quantity = quantity_of_metric(result.metric)
+    return f"{metric_title(result.metric)} {format_measured(result.metric, result.value)}{quantity.in_words}"
 
 
 @dataclass(frozen=True)
@@ -321,7 +372,7 @@ def score_columns(
             TableColumn(
                 name,
                 read=_of_score(name, "value"),
-                title=title_of(name),
+                title=f"{title_of(name)} {fixed.quantity.arrow}".rstrip() if fixed else title_of(name),
                 applies=_applies(name, fixed, explains=False),
                 **details,
             )
@@ -350,7 +401,10 @@ def _score_text(name: str, fixed: ShownScores | None, *, with_error: bool) -> Va
 
 def _applies(name: str, fixed: ShownScores | None, *, explains: bool) -> Callable[[RankingData, Table], bool]:
     def applies(ranking: RankingData, table: Table) -> bool:
-        return table == "file" or (fixed or ShownScores(ranking, name)).explains == explains
+        if table == "file":
+            return True
+        shown = fixed or ShownScores(ranking, name)
+        return shown.explains == explains and (name == ranking.estimators[0] or shown.tells)
 
     return applies
 

@@ -37,10 +37,12 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     elif not isinstance(ax, pyplot.Axes):
         raise EmmsError(f"ax is {ax!r:.80}; it must be axes of matplotlib", "ax=pyplot.gca()")
     shown = ShownScores(ranking, estimator)
-    meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else "higher is better"
+    meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else shown.quantity.direction
     label = f"{shown.title} ({meaning})"
     numbers = [shown.number(row.scores[estimator]) for row in rows]
     values, errors = [number.value for number in numbers], [number.stderr or 0.0 for number in numbers]
+    score_axis = ax.xaxis if kind == "scores" else ax.yaxis
+    score_axis.set_major_formatter(lambda stored, _: f"{shown.quantity.value(stored):g}")
     if kind == "scores":
         _scores(ax, rows, values, errors)
         ax.set_xlabel(label)

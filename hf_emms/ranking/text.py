@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hf_emms.ranking.columns import ALWAYS_SHOWN, columns_of, flat_records, single_line
+from hf_emms.ranking.columns import ALWAYS_SHOWN, ShownScores, columns_of, flat_records, single_line
 from hf_emms.ranking.records import RankingData
 
 
@@ -71,8 +71,18 @@ def to_text(ranking: RankingData) -> str:
 
 
 def remarks(ranking: RankingData) -> list[str]:
-    """Return the lines below every table: why the first estimator orders it, and which columns were not read."""
-    return [*filter(None, (single_line(ranking.reason), unused_text(ranking.unused_columns)))]
+    """Return the lines below every table: units, why the first estimator orders it, and which columns were not read."""
+    return [*units(ranking), *filter(None, (single_line(ranking.reason), unused_text(ranking.unused_columns)))]
+
+
+def units(ranking: RankingData) -> list[str]:
+    """Return a line for the estimators that have a unit: "Short run, Zero-shot: bits per byte (lower is better)"."""
+    titles: dict[str, list[str]] = {}
+    for estimator in ranking.estimators:
+        shown = ShownScores(ranking, estimator)
+        if shown.quantity.unit and not shown.explains:
+            titles.setdefault(shown.quantity.in_words.strip(), []).append(shown.title)
+    return [f"{', '.join(names)}: {unit}" for unit, names in titles.items()]
 
 
 def unused_text(columns: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring import EmmsResult, Score
+from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, SCORE, Quantity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +105,7 @@ class Estimator:
         forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
         title: what tables call it; by default its name.
         reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
-        higher_is_better: the direction of what `function` returns.
+        quantity: unit and direction of what `function` returns, and how people read it.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Estimator:
     forwards: int = 0
     title: str = ""
     reason: str = ""
-    higher_is_better: bool = True
+    quantity: Quantity = SCORE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
@@ -134,7 +135,7 @@ class Estimator:
         if not all(map(math.isfinite, numbers)):
             spread = "" if result.stderr is None else f" ± {result.stderr}"
             raise EmmsError(f"{self.name} gave {result.value}{spread}, which is not a finite number")
-        if self.higher_is_better:
+        if self.quantity.higher_is_better:
             return result
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
 
@@ -274,12 +275,12 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
     Estimator(
         "short_run",
-        "minus the bits per byte of held-out responses after fine-tuning on 200 rows",
+        "bits per byte of held-out responses after fine-tuning on 200 rows; stored with a minus sign",
         _generative("short_run"),
         needs_model=True,
         trains=True,
         forwards=2056,  # 256 rows held out, and three epochs of 200
-        higher_is_better=False,
+        quantity=BITS_PER_BYTE,
         title="Short run",
         reason=(
             "Short run orders because, of what is cheap, the loss after 200 rows told best which of 30 language models "
@@ -288,20 +289,20 @@ ESTIMATORS: tuple[Estimator, ...] = (
     ),
     Estimator(
         "zero_shot",
-        "minus the bits per byte of held-out responses before any fine-tuning",
+        "bits per byte of held-out responses before any fine-tuning; stored with a minus sign",
         _generative("zero_shot"),
         needs_model=True,
         forwards=256,
-        higher_is_better=False,
+        quantity=BITS_PER_BYTE,
         title="Zero-shot",
     ),
     Estimator(
         "word_error_rate",
-        "minus the word error rate of checkpoints that transcribe, before any fine-tuning",
+        "word error rate of checkpoints that transcribe, before any fine-tuning; stored with a minus sign",
         _generative("word_error_rate"),
         needs_model=True,
         forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
-        higher_is_better=False,
-        title="minus WER",
+        quantity=ERROR_RATE,
+        title="Word error rate",
     ),
 )

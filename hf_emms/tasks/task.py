@@ -204,7 +204,7 @@ CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "int
 TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 
 # How checkpoints are ordered that write the label: docs/rank-language-models.md says why.
-WRITTEN_ESTIMATORS = ("short_run", "zero_shot", "emms_knn", "emms")
+WRITTEN_ESTIMATORS = ("short_run", "zero_shot")
 
 # Hub tasks of the backbones that are fine-tuned on sound; wav2vec 2.0 is tagged with its features.
 AUDIO_SOURCES = ("feature-extraction", "automatic-speech-recognition")

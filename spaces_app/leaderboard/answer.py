@@ -79,7 +79,7 @@ def _sentence(ranking: Ranking) -> str:
         return f"{_named(row)}. {escape(summary)}"
     estimator, judgement = ranking.estimators[0], verdict(ranking)
     shown = ShownScores(ranking, estimator)
-    start = f"Fine-tune {_named(row)}: {escape(shown.title)} {shown.text(row.scores[estimator])}"
+    start = f"Fine-tune {_named(row)}: {escape(shown.sentence(row.scores[estimator]))}"
     others = [ranking.row(name) for name in judgement.first if name != row.checkpoint]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""

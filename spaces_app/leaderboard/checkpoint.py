@@ -7,8 +7,17 @@ from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.columns import ShownScores, format_finetuned, format_number, format_rank, single_line, title_of
+from hf_emms.ranking.columns import (
+    ShownScores,
+    format_finetuned,
+    format_number,
+    format_rank,
+    metric_title,
+    single_line,
+    title_of,
+)
 from hf_emms.ranking.merge import JSON_FOLDER
+from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, places
@@ -98,12 +107,16 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
     return {
         "Task": escape(ranking.task),
         "Rank": f"failed: {escape(row.error)}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
-        "Score": escape(f"{shown.title} {shown.text(line.score(ranking.estimators[0]))}"),
+        "Score": _score(shown, line.score(ranking.estimators[0])),
         "Fine-tuned": _fine_tuned(ranking, row),
         "Behind the best": _behind(entry, line, shown),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
+
+
+def _score(shown: ShownScores, score: Score | None) -> str:
+    return MISSING if score is None else escape(shown.sentence(score))
 
 
 def _fine_tuned(ranking: Ranking, row: Row) -> str:
@@ -115,7 +128,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
         return f"failed: {escape(result.error or MISSING)}"
     names = [other.checkpoint for other in ranking.fine_tuned]
     place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
-    return f"{escape(result.metric)} {format_finetuned(result)}{place}"
+    return f"{escape(metric_title(result.metric))} {format_finetuned(result)}{place}"
 
 
 def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
@@ -127,7 +140,7 @@ def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
     if best.checkpoint == row.checkpoint:
         return "it is the best"
     first = ranking.estimators[0]
-    text = f"by {shown.format(shown.number(best.scores[first]).value - shown.number(row.scores[first]).value)}"
+    text = f"by {shown.gap(best.scores[first], row.scores[first])}"
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
     return markup.view_link(to_query(both), "not told apart" if row.rank == best.rank else text)
 

@@ -106,7 +106,7 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
     yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
         shown = ShownScores(ranking, estimator)
-        yield escape(shown.title), [shown.text(line.score(estimator)) for line in some]
+        yield escape(shown.heading), [shown.text(line.score(estimator)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "License", [escape(line.facts.license or MISSING) for line in some]

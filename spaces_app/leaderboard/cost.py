@@ -88,18 +88,19 @@ def _svg(view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Po
         [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))],
         canvas,
     )
-    title, cost_title = ShownScores(ranking, ranking.estimators[0]).title, COSTS[view.cost]
+    shown = ShownScores(ranking, ranking.estimators[0])
+    title, cost_title = shown.heading, COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(drawn, key=lambda point: point.line.row.checkpoint in on_front)
     return (
         f'<svg class="plot {canvas.name}" viewBox="0 0 {canvas.width} {canvas.height}" role="group" '
         f'aria-label="{escape(title)} against {cost_title.lower()}, {len(drawn)} checkpoints">'
-        f"{_grid(across, cost_ticks, up, score_ticks, view, canvas)}"
+        f"{_grid(across, cost_ticks, up, score_ticks, view, canvas, shown.quantity.value)}"
         f'<text class="axis" x="{canvas.width / 2}" y="{canvas.height - 8}" text-anchor="middle">'
         f"{cost_title} (log scale)</text>"
         f'<text class="axis" transform="translate(16 {canvas.height / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(title)} →</text>"
+        f"{escape(title)}{'' if shown.quantity.arrow else ' →'}</text>"
         f'<path class="front" d="{path}"/>'
         + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
         + _labels(best[-_MAX_LABELS:], drawn, across, up, canvas)
@@ -157,7 +158,13 @@ def _overlap(first: Box, second: Box) -> bool:
 
 
 def _grid(
-    across: Callable, costs: Sequence[float], up: Callable, scores: Sequence[float], view: View, canvas: Canvas
+    across: Callable,
+    costs: Sequence[float],
+    up: Callable,
+    scores: Sequence[float],
+    view: View,
+    canvas: Canvas,
+    written: Callable[[float], float],
 ) -> str:
     bottom = canvas.height - _BOTTOM
     digits = max(0, -math.floor(math.log10(scores[1] - scores[0]))) if len(scores) > 1 else 2
@@ -168,7 +175,7 @@ def _grid(
     ]
     marks += [
         f'<line class="rule" x1="{_LEFT}" x2="{canvas.width - _RIGHT}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
-        f'<text x="{_LEFT - 8}" y="{up(at) + 4:.1f}" text-anchor="end">{at:.{digits}f}</text>'
+        f'<text x="{_LEFT - 8}" y="{up(at) + 4:.1f}" text-anchor="end">{written(at):z.{digits}f}</text>'
         for at in scores
     ]
     return f'<g class="grid" aria-hidden="true">{"".join(marks)}</g>'

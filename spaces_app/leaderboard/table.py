@@ -13,6 +13,7 @@ import msgspec
 from hf_emms.formatting import MISSING, format_bytes, format_count, pluralize
 from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, title_of
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from leaderboard import answer, markup
 from leaderboard.compare import FEWEST, checkpoint_link
@@ -31,11 +32,9 @@ from leaderboard.store import Snapshot
 
 Cell = Callable[[Line], str]
 
-CAVEAT = (
-    "<strong>explained</strong> is R²: the share of the label embeddings' variance that held-out rows explain, from 0 "
-    "(nothing) to 1. Higher is better <strong>within this table only</strong>: it depends on the dataset, the sample, "
-    "the seed and the label encoders. A line divides bands: checkpoints of equal rank (=) are not told apart from the "
-    "best of their band, the difference is within the noise of the folds. ± is one standard error."
+_BANDS = (
+    "A line divides bands: checkpoints of equal rank (=) are not told apart from the best of their band, their "
+    "differences are within the noise. ± is one standard error."
 )
 _HINTS = {
     "score": "minus the held-out loss, which orders the rows; higher is better within this table",
@@ -79,10 +78,22 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
         f'<span class="small" id="emms-count">{_counted(shown, view, ranking)}</span>'
         + described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
         + answer.code(view, ranking, snapshot)
-        + f'<details class="small"><summary>How to read this</summary><p>{CAVEAT}</p></details></div>'
+        + f'<details class="small"><summary>How to read this</summary><p>{_how_to_read(ranking)}</p></details></div>'
         + _compared(view, ranking)
         + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders)
     )
+
+
+def _how_to_read(ranking: Ranking) -> str:
+    """Return what the numbers of the first column are, and what bands mean, as HTML."""
+    shown = ShownScores(ranking, ranking.estimators[0])
+    direction = "" if shown.explains else f" ({escape(shown.quantity.direction)})"
+    meaning = escape(shown.quantity.help or _of_estimator(ranking))
+    return f"<strong>{escape(shown.title)}</strong>{direction}: {meaning} {_BANDS}"
+
+
+def _of_estimator(ranking: Ranking) -> str:
+    return ESTIMATORS[ranking.estimators[0]].summary + "." if ranking.estimators[0] in ESTIMATORS else ""
 
 
 def _compared(view: View, ranking: Ranking) -> str:
@@ -186,6 +197,7 @@ def _columns(
             columns += [
                 (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
+                if shown_scores[other].tells
             ]
         elif (
             name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)
@@ -195,7 +207,7 @@ def _columns(
 
 
 def _heading(shown: ShownScores) -> str:
-    return shown.title.capitalize() if shown.explains else shown.title
+    return shown.title.capitalize() if shown.explains else shown.heading
 
 
 def _css(column: TableColumn) -> str:

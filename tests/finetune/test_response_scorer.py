@@ -205,7 +205,7 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
         assert "Short run orders because" in section
         assert "before any of them" not in section
         assert "| minutes |" in section
-        assert "Short run: minus the bits per byte" in section
+        assert "Short run: bits per byte of held-out responses" in section
     assert "- prompts are plain text" in card(ranking, row.checkpoint)
     assert any("process held at most" in note for note in row.notes)
     assert any("plain text" in note for note in row.notes)

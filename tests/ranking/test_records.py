@@ -242,7 +242,7 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
         assert "a b c" in text
     row = views.to_markdown(ranking).splitlines()[2]
     assert "\\|y \\<b\\>" in row
-    assert row.replace("\\|", "").count("|") == 9
+    assert row.replace("\\|", "").count("|") == 7  # scores that no row has are no columns
 
 
 def test_large_scores_keep_four_digits() -> None:
@@ -259,7 +259,8 @@ def test_the_answer_is_one_sentence() -> None:
     )
     two = example(rows=ranked([row["org/best"], row["org/worse"], row["org/broken"]], "emms"))
     assert recommendation(two) == (
-        "Fine-tune org/best (309k parameters): explained 0.500 ± 0.003, clearly ahead of org/worse (0.145 ± 0.003)."
+        "Fine-tune org/best (309k parameters): explained 0.500 ± 0.003 of the variance, clearly ahead of org/worse "
+        "(0.145 ± 0.003)."
     )
     assert recommendation(example(rows=ranked([row["org/best"]], "emms"))).startswith("Only org/best (309k parameters)")
     assert recommendation(example(rows=(row["org/broken"],))) == "No checkpoint has a score here."

@@ -12,6 +12,7 @@ from hf_emms.scoring.arrays import groups_by_content
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.in_sample import logme
 from hf_emms.scoring.neighbours import knn
+from hf_emms.scoring.quantity import Quantity
 
 
 def classes(seed=0, n=200, d1=8, u=4, noise=1.0):
@@ -178,7 +179,8 @@ def test_an_unknown_estimator_lists_the_known_ones():
 
 
 def test_an_estimator_says_its_title_and_its_direction():
-    loss = Estimator("loss", "a loss", lambda inputs: Score(0.5, 0.1, (0.4, 0.6)), higher_is_better=False)
+    bits = Quantity("bits per byte", higher_is_better=False)
+    loss = Estimator("loss", "a loss", lambda inputs: Score(0.5, 0.1, (0.4, 0.6)), quantity=bits)
     assert (loss.title, get_estimator("knn").title) == ("loss", "k-NN")
     assert loss.score(None) == Score(-0.5, 0.1, (-0.4, -0.6))
     with pytest.raises(EmmsError, match="not a finite number"):

@@ -40,7 +40,10 @@ def test_a_page_has_the_answer_the_rows_the_controls_and_the_words_of_link_previ
     text = page(pages, BEANS)
     assert names(text) == [row.checkpoint for row in example().rows]
     assert '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">' in text
-    assert 'og:description" content="Fine-tune org/best (309k parameters): explained 0.50 ± 0.01, not told' in text
+    assert (
+        'og:description" content="Fine-tune org/best (309k parameters): explained 0.50 ± 0.01 of the variance, not told'
+        in text
+    )
     assert "failed: the weights are truncated" in text
     assert '<option value="image/beans" selected>beans</option>' in text
 
@@ -92,7 +95,7 @@ def test_the_answer_links_the_checkpoint_and_has_code_to_copy(pages):
         "hf-emms rank --dataset AI-Lab-Makerere/beans --task image-classification --checkpoint org/best --conf" in text
     )
     assert "Only <a href" in page(pages, f"{BEANS}&q=worse")
-    assert ": explained 0.50 ± 0.01, clearly ahead of <a href" in page(pages, f"{BEANS}&q=best%7Cworse")
+    assert ": explained 0.50 ± 0.01 of the variance, clearly ahead of <a href" in page(pages, f"{BEANS}&q=best%7Cworse")
 
 
 class Elements(HTMLParser):

@@ -1,0 +1,75 @@
+"""Numbers are shown as the field writes them, with unit and direction; stored scores keep their sign."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hf_emms.ranking import FineTuned, Ranking, Row, ranked
+from hf_emms.ranking import text as views
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.columns import ShownScores, format_finetuned, measured_in_words
+from hf_emms.scoring import Score
+from tests.helpers.rankings import example
+
+
+def of_scores(estimators: tuple[str, ...], **values: tuple[float, ...]) -> Ranking:
+    rows = [
+        Row(
+            f"org/{name}",
+            "a" * 40,
+            scores={
+                estimator: Score(value, 0.0435, tuple(value * (1 + shift) for shift in (-0.02, -0.01, 0, 0.01, 0.02)))
+                for estimator, value in zip(estimators, scores, strict=True)
+            },
+        )
+        for name, scores in values.items()
+    ]
+    return example(rows=ranked(rows, estimators[0]), estimators=estimators, reason="")
+
+
+def test_a_loss_is_positive_with_its_unit_in_table_and_sentence_and_negative_in_files() -> None:
+    ranking = of_scores(("short_run", "zero_shot"), good=(-2.3676, -4.5), bad=(-3.3683, -4.6))
+    text = views.to_text(ranking)
+    assert "Short run ↓" in text
+    assert "2.37 ± 0.04" in text
+    assert "-2.3" not in text
+    assert "Short run, Zero-shot: bits per byte (lower is better)" in text
+    answer = "org/good: Short run 2.37 ± 0.04 bits per byte (lower is better), clearly ahead of org/bad (3.37 ± 0.04)"
+    assert recommendation(ranking).startswith(f"Fine-tune {answer}")
+    assert json.loads(ranking.to_json())["rows"][0]["scores"]["short_run"]["value"] == -2.3676
+    assert "-2.3676" in views.to_csv(ranking)
+
+
+def test_an_error_rate_is_in_per_cent() -> None:
+    ranking = of_scores(("word_error_rate",), good=(-0.0883,), bad=(-0.35,))
+    assert "8.8 ± 4.4" in views.to_text(ranking)
+    shown = ShownScores(ranking, "word_error_rate")
+    assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "Word error rate 8.8 ± 4.4% (lower is better)"
+    assert shown.heading == "Word error rate, % ↓"
+    assert shown.gap(*(row.scores["word_error_rate"] for row in ranking.rows)) == "26.2"
+
+
+@pytest.mark.parametrize(
+    ("metric", "stored", "spread", "cell", "words"),
+    [
+        ("accuracy", 0.912, 0.004, "91.2 ± 0.4", "accuracy 91.2"),
+        ("1 - WER", 0.912, 0.004, "8.8 ± 0.4", "word error rate 8.8% (lower is better)"),
+        ("byte likelihood", 0.25, 0.01, "2.00 ± 0.06", "loss 2.00 bits per byte (lower is better)"),
+    ],
+)
+def test_a_metric_after_fine_tuning_is_written_as_its_field_writes_it(
+    metric: str, stored: float, spread: float, cell: str, words: str
+) -> None:
+    result = FineTuned(metric, value=stored, spread=spread)
+    assert format_finetuned(result) == cell
+    assert measured_in_words(result) == words
+
+
+def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:
+    ranking = of_scores(("short_run", "logme"), good=(-2.0, 0.00001), bad=(-3.0, -0.00002))
+    assert "LogME" not in views.to_text(ranking)
+    assert "logme" in views.to_csv(ranking)
+    told = of_scores(("short_run", "logme"), good=(-2.0, 0.5), bad=(-3.0, 0.0))
+    assert "LogME" in views.to_text(told)
