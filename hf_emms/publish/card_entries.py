@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, printable
 from hf_emms.options import SETTINGS, Setting, to_flags
 from hf_emms.ranking import Ranking, Row, emms_score, is_commit
-from hf_emms.ranking.columns import runs_models, single_line
+from hf_emms.ranking.columns import runs_models
 from hf_emms.ranking.files import problems
 from hf_emms.scoring import Score
 
@@ -41,8 +41,8 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     }
     command = "hf-emms rank"
     for flag, value in to_flags(settings):
-        # Each value on a line, so that none can end the code block.
-        words = [flag] if value is None else [flag, shlex.quote(single_line(value))]
+        # Each value on a line, so that none can end the code block; a prompt's last space counts.
+        words = [flag] if value is None else [flag, shlex.quote(printable(" ".join(str(value).splitlines())))]
         command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
 

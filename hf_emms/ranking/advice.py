@@ -80,8 +80,8 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     tests = [run.scores[best.metric] for run in runs] or [result.value for result in results]
     validations = [run.validation for run in runs] or [result.validation for result in results]
     rates = sorted({run.learning_rate for run in runs})
-    sentence = f"Fine-tuning did not learn this: {metric_title(best.metric)} {_span(best.metric, tests)} of every run, validation "
-    sentence += f"{_span(best.metric, validations)}, after {_budget(best)}"
+    sentence = f"Fine-tuning did not learn this: {metric_title(best.metric)} {_span(best.metric, tests)} of every run, "
+    sentence += f"validation {_span(best.metric, validations)}, after {_budget(best)}"
     if len(rates) > 1:
         sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
     if best.chance is not None:

@@ -303,6 +303,6 @@ ESTIMATORS: tuple[Estimator, ...] = (
         needs_model=True,
         forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
         quantity=ERROR_RATE,
-        title="Word error rate",
+        title="word error rate",
     ),
 )

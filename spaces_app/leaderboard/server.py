@@ -70,7 +70,7 @@ class Pages:
 
         def draw() -> Drawn:
             shown = render.show(view, snapshot, repo_id=self.repo_id)
-            drawn = Drawn(gzip.compress(self._html(kind, shown, snapshot).encode(), 6), shown.exists)
+            drawn = Drawn(gzip.compress(self._html(kind, shown, snapshot).encode(), 6, mtime=0), shown.exists)
             with self._cache_lock:
                 replaced = self._cache.pop(key, None)
                 self._cache[key] = drawn

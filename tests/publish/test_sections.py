@@ -250,6 +250,9 @@ def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) 
         "max_samples": 77,
         "seed": 5,
         "folds": 7,
+        "corpus_size": 77,
+        "query_prompt": "query: ",
+        "document_prompt": "passage: ",
     }
     value = values.get(name) or SETTINGS[name].choices[-1]
     words = typed(rank_command(example(**{name: value}), ["org/best"]))

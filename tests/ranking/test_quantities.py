@@ -46,8 +46,8 @@ def test_an_error_rate_is_in_per_cent() -> None:
     ranking = of_scores(("word_error_rate",), good=(-0.0883,), bad=(-0.35,))
     assert "8.8 ± 4.4" in views.to_text(ranking)
     shown = ShownScores(ranking, "word_error_rate")
-    assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "Word error rate 8.8 ± 4.4% (lower is better)"
-    assert shown.heading == "Word error rate, % ↓"
+    assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "word error rate 8.8 ± 4.4% (lower is better)"
+    assert shown.heading == "word error rate, % ↓"
     assert shown.gap(*(row.scores["word_error_rate"] for row in ranking.rows)) == "26.2"
 
 

@@ -39,8 +39,8 @@ def test_a_lead_is_clear_where_the_best_explains_more_than_its_own_noise() -> No
     assert verdict(noise) == Verdict(None, "nothing explained", ("org/a",))
     for sentence in (recommendation(noise), advice(noise)):
         assert sentence == (
-            "No candidate's features predict these labels: explained 0.04 ± 0.02 at best. Do the labels belong to "
-            "their inputs, and are 1,034 rows enough for 3 label texts?"
+            "No candidate's features predict these labels: explained 0.04 ± 0.02 of the variance at best. Do the "
+            "labels belong to their inputs, and are 1,034 rows enough for 3 label texts?"
         )
     assert expected_gap(noise) == []
 
@@ -67,8 +67,8 @@ def test_a_checkpoint_that_the_task_cannot_fine_tune_is_not_recommended() -> Non
     named = of_rows(ast, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech")
     assert verdict(named) == Verdict("org/wav2vec", "clearly ahead", ("org/wav2vec",))
     assert recommendation(named) == (
-        "Fine-tune org/wav2vec: explained 0.30 ± 0.01, clearly ahead of org/hubert (0.20 ± 0.01); org/ast cannot be "
-        "fine-tuned for speech."
+        "Fine-tune org/wav2vec: explained 0.30 ± 0.01 of the variance, clearly ahead of org/hubert "
+        "(0.20 ± 0.01); org/ast cannot be fine-tuned for speech."
     )
     assert recommendation(of_rows(ast, task="speech")) == "None of these checkpoints can be fine-tuned for speech."
     assert verdict(of_rows(ast)) == Verdict(None, "no head")
@@ -86,13 +86,14 @@ def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_
     shared = of_rows(good, small, estimators=estimators)
     assert verdict(shared).checkpoint == "org/good"
     assert recommendation(shared).startswith(
-        "org/small and org/good are not told apart: take org/good (1k parameters); minus WER -0.12"
+        "org/small and org/good are not told apart: take org/good (1k parameters); word error rate 12.0"
     )
-    assert "take org/good (1k parameters); minus WER -0.12" in str(advice(shared))
+    assert "take org/good (1k parameters); word error rate 12.0" in str(advice(shared))
     behind = of_rows(measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), estimators=estimators)
     assert verdict(behind).checkpoint == "org/first"
-    assert "; minus WER -0.9000 ± 0.0100; the best minus WER is -0.1200 ± 0.0100, of org/good." in recommendation(
-        behind
+    assert (
+        "; word error rate 90.0 ± 1.0% (lower is better); the best word error rate is 12.0 ± 1.0, of org/good."
+        in recommendation(behind)
     )
     # Where the first estimator runs the checkpoints itself, nothing more direct stands beside it.
     tied = (Row("a", scores={"short_run": Score(-1.0), "zero_shot": Score(-3.0)}, parameters=1),)
