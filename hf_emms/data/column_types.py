@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -24,6 +23,7 @@ from hf_emms.data.media_files import (
     media_type,
 )
 from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
+from hf_emms.data.table_files import are_word_tags
 from hf_emms.errors import EmmsError, Text
 from hf_emms.inputs import INPUT_KINDS
 
@@ -47,11 +47,6 @@ _MIN_FLAGS = 2
 _MEDIA_TYPES = ("Video", "Pdf")
 _BINARY = ("binary", "large_binary")
 _LISTS = ("classes", "integers", "floats")
-# Tags of the words of a sentence in the schemes IOB, IOB2, BIOES and BILOU.
-_TAG = re.compile(r"O|[BILOUES][-_].+")
-_INSIDE = re.compile(r"[BI][-_].+")
-
-
 Joined = JoinedImages | MediaFiles | EncodedMedia
 
 
@@ -183,12 +178,12 @@ def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: 
     if type == "strings":
         words = _flat(column.slice(0, _TEXTS)).drop_null()
         contents = _with_repeating(contents, name, words)
-        are_tags = _are_word_tags(words.unique().to_pylist())
+        are_tags = are_word_tags(words.unique().to_pylist())
         return replace(contents, word_tags=contents.word_tags | {name}) if are_tags else contents
     if type in _LISTS:
         feature = element_of(split.rows.features[name])
         class_names = getattr(feature, "names", None)
-        if class_names and _are_word_tags(class_names):
+        if class_names and are_word_tags(class_names):
             return replace(contents, word_tags=contents.word_tags | {name})
         count = _flag_count(column, class_names)
         if count is None:
@@ -287,10 +282,6 @@ def _lengths(column: pa.ChunkedArray) -> np.ndarray:
     import pyarrow.compute as pc
 
     return np.asarray(pc.fill_null(pc.list_value_length(column), -1))
-
-
-def _are_word_tags(names: list[str]) -> bool:
-    return any(map(_INSIDE.fullmatch, names)) and all(map(_TAG.fullmatch, names))
 
 
 def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int | None:

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_emms.data.folder_names import SPLIT_WORDS
-from hf_emms.data.reading import OpenSplit, choose_split, with_features
 from hf_emms.errors import EmmsError, use
-from hf_emms.hub import Repo
 
 _FORMS = (
     "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
@@ -16,23 +14,6 @@ _FORMS = (
 )
 # Values of pandas and NumPy that stand for an empty cell, beside NaN.
 _MISSING = ("NAType", "NaTType")
-
-
-def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Return the open split of data in memory, whose splits are the keys of a dictionary of tables."""
-    import datasets
-
-    notes, splits = list[str](), tuple[str, ...]()
-    if isinstance(dataset, Mapping) and _are_splits(dataset):
-        splits = tuple(map(str, dataset))
-        if not splits:
-            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
-        split, notes = choose_split(name, splits, split)
-        dataset = dict(zip(splits, dataset.values(), strict=True))[split]
-    dataset = as_dataset(dataset)
-    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
-    rows = dataset if total is not None else with_features(name, dataset)
-    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, tuple(notes))
 
 
 def as_dataset(value: Any) -> Any:
@@ -80,7 +61,7 @@ def _no_table(value: Any, rows: Sequence[Any]) -> EmmsError:
     return EmmsError(f"dataset is a {kind}", _FORMS)
 
 
-def _are_splits(tables: Mapping[str, Any]) -> bool:
+def are_splits(tables: Mapping[str, Any]) -> bool:
     """Return whether the values of a dictionary are tables, and no columns."""
     import datasets
 

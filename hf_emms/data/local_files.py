@@ -15,13 +15,18 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.tasks import TASKS
 
-FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+FORMATS = {
+    **{".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow", ".feather": "arrow"},
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), "conll"),
+}
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # Suffixes of files that are not read → what to do with them.
 REMEDIES = {
     **dict.fromkeys(
         (".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".dcm", ".nii"), "save pictures as PNG or JPEG"
     ),
+    **dict.fromkeys((".xls", ".ods", ".xlsx", ".sav", ".dta"), "save tables as .xlsx or .csv"),
     **dict.fromkeys((".m4a", ".aac", ".wma"), "save sounds as WAV, FLAC or MP3"),
     **dict.fromkeys(
         (".npy", ".npz", ".pt", ".h5", ".mat", ".pkl"),
@@ -44,7 +49,7 @@ REMEDIES = {
                 ".eml",
                 ".html",
             ),
-            *(".htm", ".xml", ".json", ".csv", ".tsv", ".parquet", ".zip", ".gz", ".tar", ".xls", ".xlsx"),
+            *(".htm", ".xml", ".json", ".csv", ".tsv", ".parquet", ".zip", ".gz", ".tar"),
         ),
         "write the texts of the files into a column",
     ),
@@ -116,7 +121,7 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
     readme = folder / "README.md"
     if readme.is_file() and "data_files" in readme.read_text("utf-8", "replace"):
         return []  # the card says which files are read
-    suffixes = {*FORMATS, *_media_suffixes(), *REMEDIES}
+    suffixes = {*FORMATS, *media_suffixes(), *REMEDIES}
     read = {os.path.realpath(file) for file in used}
     notes: list[str] = []
     unused: list[Path] = []
@@ -142,7 +147,7 @@ def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
     """Return a note on how many images or sounds are left out because their metadata file does not name them."""
     from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-    media = sum(Path(file).suffix.lower() in _media_suffixes() for file in files)
+    media = sum(Path(file).suffix.lower() in media_suffixes() for file in files)
     metadata = [Path(file).name for file in files if Path(file).name in FolderBasedBuilder.METADATA_FILENAMES]
     if not metadata or media <= rows:
         return []
@@ -158,7 +163,7 @@ def separator_of(file: str, expected: str) -> str:
 
 
 def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
-    """Return the settings of the CSV reader: the separator, and the texts of missing values.
+    """Return the settings of the CSV reader: the separator, quotation marks, and the texts of missing values.
 
     NA, None and null are texts in columns of texts, and missing in those of numbers.
 
@@ -173,7 +178,10 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     file = files[0]
     try:
         separator = separator_of(file, expected)
-        head = pd.read_csv(file, sep=separator, nrows=10_000)
+        head, quoting = pd.read_csv(file, sep=separator, nrows=10_000), {}
+        if separator == "\t" and _has_lines_in_cells(head):  # a quotation mark that is a character of a text
+            quoting = {"quoting": csv.QUOTE_NONE}
+            head = pd.read_csv(file, sep=separator, nrows=10_000, quoting=csv.QUOTE_NONE)
         starts = [head, *(pd.read_csv(other, sep=separator, nrows=1) for other in files[1:])]
     except (OSError, ValueError):
         return {}  # the reader reports why
@@ -183,7 +191,13 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     _check_header(Path(file), head)
     numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
     missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
-    return missing | ({"sep": separator} if separator != expected else {})
+    return missing | quoting | ({"sep": separator} if separator != expected else {})
+
+
+def _has_lines_in_cells(table: Any) -> bool:
+    """Return whether a cell of a table whose separator is a tab holds tabs and line breaks: it is several rows."""
+    cells = (cell for name in table for cell in table[name] if isinstance(cell, str))
+    return any("\n" in cell and "\t" in cell for cell in cells)
 
 
 def more_cells(name: str, line: str = "", hint: str = QUOTES) -> EmmsError:
@@ -267,7 +281,7 @@ def _readme_problem(readme: Path) -> str | None:
     return None
 
 
-def _media_suffixes() -> set[str]:
+def media_suffixes() -> set[str]:
     """Return the suffixes of the media that ``datasets`` reads as a row each: images, sounds."""
     from datasets.packaged_modules import _EXTENSION_TO_MODULE
 

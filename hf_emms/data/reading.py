@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,21 +11,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.archives import ARCHIVES, archive_in, unpacked
 from hf_emms.data.folder_names import check_class_folders, check_copies, patterns_of_splits
+from hf_emms.data.in_memory import are_splits, as_dataset
 from hf_emms.data.local_files import (
     FORMATS,
     PANDAS_INDEX,
     QUOTES,
     broken_file,
     csv_settings,
-    format_of,
     more_cells,
     notes_on_undescribed,
     notes_on_unused,
+    remedy_for,
     unread_files,
     walk,
 )
 from hf_emms.data.media_files import table_of_media
+from hf_emms.data.table_files import SHEETS, Tables, builder_arguments, read_tables
 from hf_emms.errors import EmmsError, Text, use
 from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
@@ -37,6 +39,10 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 # Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group, and each read of fsspec's 5 MiB more.
 _HOLE, _RANGE, _BLOCK = 1 << 16, 1 << 22, 1 << 20
 _GENERATING = "An error occurred while generating the dataset"
+_REMEDIES_OF_FILES = {
+    ".txt": "name a table .csv or .tsv; put texts in a folder for each class; CoNLL's lines are a word and its tags",
+    **dict.fromkeys((".pkl", ".pickle"), "save tables as .parquet or .csv: pandas.read_pickle(...).to_parquet(...)"),
+}
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
 
@@ -124,7 +130,10 @@ class DatasetFiles:
     """The files of a configuration, from which its splits are opened.
 
     Attributes:
+        builder: of ``datasets``; None where `tables` hold the rows.
         media_folder: the folder of pictures that the only file describes.
+        tables: split → its rows, of files that no builder reads.
+        archive: the repository that holds these files as one, which is `repo` otherwise.
     """
 
     name: str
@@ -133,9 +142,26 @@ class DatasetFiles:
     builder: Any
     notes: tuple[str, ...] = ()
     media_folder: Path | None = None
+    tables: Tables = field(default_factory=dict)
+    archive: Repo | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
         """Return the open split; where none is named, preferably a training split; the only one under any name."""
+        opened = self._open_table(split, streaming) if self.tables else self._open(split, streaming)
+        return replace(opened, repo=self.archive or self.repo, notes=(*opened.notes, *self.notes))
+
+    def _open_table(self, split: str | None, streaming: bool) -> OpenSplit:
+        folder, splits = self.repo.folder, tuple(self.tables)
+        split, notes = choose_split(self.name, splits, split if len(splits) > 1 else None)
+        rows, file = self.tables[split], folder.name if folder is not None and folder.is_file() else None
+        opened = OpenSplit(
+            self.name, self.repo, self.config, split, rows, rows.num_rows, splits, tuple(notes), file=file
+        )
+        if folder is not None:
+            opened = replace(opened, folders=(folder if folder.is_dir() else folder.parent,))
+        return replace(opened, rows=rows.to_iterable_dataset()) if streaming else opened
+
+    def _open(self, split: str | None, streaming: bool) -> OpenSplit:
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
             _keep_audio_encoded(builder)
@@ -165,7 +191,7 @@ class DatasetFiles:
                 notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
                 file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
                 opened = replace(opened, rows=rows, total=rows.num_rows, file=file)
-        return replace(opened, notes=(*notes, *self.notes))
+        return replace(opened, notes=tuple(notes))
 
 
 def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
@@ -178,12 +204,36 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
     with translate_errors(name, repo, config):
         if repo.folder is None:
             return DatasetFiles(name, repo, config, _hub_builder(repo, config, converted))
+        archive = archive_in(repo.folder)
+        if archive is not None:
+            content = replace(repo, folder=unpacked(archive, repo.revision))
+            return replace(find_files(name, content, config), archive=repo)
+        tables = read_tables(repo.folder) if config is None else None
+        if tables is not None:
+            return DatasetFiles(name, repo, config, None, tables[1], tables=tables[0])
         table = table_of_media(repo.folder) if repo.folder.is_dir() and config is None else None
         if table is None:
             return DatasetFiles(name, repo, config, _local_builder(repo, config))
         builder = _local_builder(replace(repo, folder=table), config)
         note = f"rows are read from {table.name}, their pictures by name from the folders beside it"
         return DatasetFiles(name, repo, config, builder, (note,), repo.folder)
+
+
+def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
+    """Return the open split of data in memory, whose splits are the keys of a dictionary of tables."""
+    import datasets
+
+    notes, splits = list[str](), tuple[str, ...]()
+    if isinstance(dataset, Mapping) and are_splits(dataset):
+        splits = tuple(map(str, dataset))
+        if not splits:
+            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
+        split, notes = choose_split(name, splits, split)
+        dataset = dict(zip(splits, dataset.values(), strict=True))[split]
+    dataset = as_dataset(dataset)
+    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
+    rows = dataset if total is not None else with_features(name, dataset)
+    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, tuple(notes))
 
 
 def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tuple[str, list[str]]:
@@ -247,6 +297,8 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     elif "tokenizing" in str(error.__cause__ or error):
         hint = QUOTES
+    elif "must have the same columns" in text:
+        hint = "give all files the same columns, or name one of them: " + use("dataset", "./FILE")
     root = error.__cause__ or error
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
     if not isinstance(error, (OSError, RuntimeError, ValueError)) and root is error:
@@ -295,30 +347,31 @@ def configuration_names(repo: Repo) -> list[str]:
 def _local_builder(repo: Repo, config: str | None) -> Any:
     import datasets
 
-    assert repo.folder is not None
+    folder = repo.folder
+    assert folder is not None
     arguments: dict[str, Any]
-    if repo.folder.is_file():
-        format = format_of(repo.folder)
-        if format is None:
-            raise EmmsError(
-                f"the file {repo.id!r} is not of a known format", f"known are: {', '.join(sorted(FORMATS))}"
-            )
-        if config:
-            problem = f"a file has no configurations: {repo.id!r} and " + use("config", config)
-            raise EmmsError(problem, "leave " + use("config") + " out")
-        arguments = {"path": format, "data_files": {"train": glob.escape(str(repo.folder))}}
-        arguments |= {"sep": "\t"} if ".tsv" in repo.folder.name.lower() else {}
-    elif config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
+    if folder.is_file() and config:
+        problem = f"a file has no configurations: {repo.id!r} and " + use("config", config)
+        raise EmmsError(problem, "leave " + use("config") + " out")
+    if config and (folder / config).is_dir() and not (folder / "README.md").exists():
         # A folder in the Hub's layout may have a folder for each configuration, without a README that says so.
-        arguments = {"path": str(repo.folder / config)}
+        arguments = {"path": str(folder / config)}
+    elif (of_format := builder_arguments(folder)) is not None:
+        arguments = of_format
+    elif folder.is_file():
+        formats = f"known are: {', '.join(sorted({*FORMATS, *SHEETS, *ARCHIVES}))}"
+        hint = _REMEDIES_OF_FILES.get(folder.suffix.lower()) or remedy_for([folder.name]) or formats
+        raise EmmsError(f"the file {repo.id!r} is not of a known format", hint)
     else:
-        check_copies(walk(repo.folder))
-        arguments = {"path": str(repo.folder), "name": config, "data_files": patterns_of_splits(repo.folder)}
+        check_copies(walk(folder))
+        arguments = {"path": str(folder), "name": config, "data_files": patterns_of_splits(folder)}
+    if arguments["path"] == "csv" and ".tsv" in folder.name.lower():
+        arguments["sep"] = "\t"
     builder = datasets.load_dataset_builder(**arguments)
     if not hasattr(builder.config, "keep_default_na"):
         return builder
-    files = [path for paths in builder.config.data_files.values() for path in paths]
-    return datasets.load_dataset_builder(**arguments | csv_settings(files, builder.config.sep))
+    paths = [path for paths in builder.config.data_files.values() for path in paths]
+    return datasets.load_dataset_builder(**arguments | csv_settings(paths, builder.config.sep))
 
 
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.in_memory import open_memory
 from hf_emms.data.local_files import check_readable
 from hf_emms.data.reading import (
     ConfigurationError,
@@ -18,6 +17,7 @@ from hf_emms.data.reading import (
     OpenSplit,
     configuration_names,
     find_files,
+    open_memory,
 )
 from hf_emms.data.split_column import with_split_column
 from hf_emms.errors import EmmsError, use

@@ -39,7 +39,7 @@ _DEMO_KINDS = ("checkpoints", "encoders", "datasets")
 _DEMO = Path(__file__).resolve().parents[1] / "presets" / "demo"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
+_DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".arrow", ".feather", ".zip")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
 # The names of files in the local cache: git's id of a small file, the SHA-256 of a large one.

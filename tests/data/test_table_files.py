@@ -1,0 +1,240 @@
+"""Tables in files of many formats: Arrow, spreadsheets, JSON objects, archives, texts in folders, words with tags."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tests.helpers.rows import error_of, labels_of, png
+from tests.helpers.samples import load_sample
+
+N = 24
+TEXTS = [f"text number {i}" for i in range(N)]
+CLASSES = ["cat", "dog"] * (N // 2)
+COLUMNS = {"text": TEXTS, "label": CLASSES}
+FRAME = pd.DataFrame(COLUMNS)
+ROWS: list[dict[str, str]] = FRAME.to_dict("records")
+OTHERS = [{"text": f"other {row['text']}", "label": row["label"]} for row in ROWS]
+EXPECTED = {text: [label] for text, label in zip(TEXTS, CLASSES, strict=True)}
+Write = Callable[[Path], Any]
+
+
+def stream_of_arrow(path: Path) -> None:
+    table = pa.table(COLUMNS)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def written(content: Any) -> Write:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return lambda path: path.write_text(text)
+
+
+def zipped(**files: str | bytes) -> Write:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name.replace("__", "/").replace("_DOT_", "."), content)
+
+    return write
+
+
+# Quotation marks that open and never close.
+QUOTED = '{}\t{}\t"so\n'
+CSV, OTHER_CSV = FRAME.to_csv(index=False), pd.DataFrame(OTHERS).to_csv(index=False)
+FILES: dict[str, tuple[str, Write]] = {
+    "Feather": ("a.feather", lambda path: FRAME.to_feather(path)),
+    "a stream of Arrow": ("a.arrow", stream_of_arrow),
+    "lines of JSON": ("a.ndjson", lambda path: FRAME.to_json(path, orient="records", lines=True)),
+    "a spreadsheet": ("a.xlsx", lambda path: FRAME.to_excel(path, index=False)),
+    "columns": ("a.json", written(COLUMNS)),
+    "columns of pandas": ("a.json", lambda path: FRAME.to_json(path)),
+    "cells of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="split")),
+    "rows of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="index")),
+    "a table of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="table")),
+    "splits": ("a.json", written({"test": OTHERS, "train": ROWS})),
+    "rows beside a version": ("a.json", written({"version": "1.0", "data": ROWS})),
+    "rows by ids": ("a.json", written({f"id{i}": row for i, row in enumerate(ROWS)})),
+    "indented rows": ("a.json", written(json.dumps(ROWS, indent=1))),
+    "lines in .json": ("a.json", written("\n".join(map(json.dumps, ROWS)))),
+    "an archive of a table": ("a.zip", zipped(rows_DOT_csv=CSV)),
+    "an archive of splits": (
+        "a.zip",
+        zipped(set__train_DOT_csv=CSV, set__test_DOT_csv=pd.DataFrame(OTHERS).to_csv(index=False)),
+    ),
+    "tabs and quotation marks": ("a.tsv", written("text\tlabel\tnote\n" + "".join(map(QUOTED.format, TEXTS, CLASSES)))),
+}
+
+
+@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_a_table_is_read_from_a_file_and_from_its_folder(tmp_path: Path, form: str, as_folder: bool) -> None:
+    name, write = FILES[form]
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / name)
+    sample = load_sample(str(tmp_path / "set" if as_folder else tmp_path / "set" / name))
+    assert sample.columns == {"text": "text", "label": "label"}
+    assert labels_of(sample) == EXPECTED
+    assert sample.split == "train"
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.json", "a.zip"])
+def test_tables_that_are_converted_are_streamed_too(tmp_path: Path, name: str) -> None:
+    writes: dict[str, Write] = {
+        "a.xlsx": lambda path: FRAME.to_excel(path, index=False),
+        "a.json": written({"train": ROWS, "test": OTHERS}),
+        "a.zip": zipped(rows_DOT_csv=CSV),
+    }
+    writes[name](tmp_path / name)
+    sample = load_sample(str(tmp_path / name), streaming=True, max_samples=8)
+    assert len(sample) == 8
+    assert set(sample.inputs) < set(TEXTS)
+
+
+def test_splits_are_found_in_folders_of_any_format(tmp_path: Path) -> None:
+    for number, suffix in enumerate(("feather", "xlsx", "json")):
+        for name, rows in (("train", ROWS), ("test", OTHERS)):
+            file = tmp_path / str(number) / f"{name}.{suffix}"
+            file.parent.mkdir(exist_ok=True)
+            frame = pd.DataFrame(rows)
+            if suffix == "json":
+                frame.to_json(file)
+            else:
+                frame.to_feather(file) if suffix == "feather" else frame.to_excel(file, index=False)
+        sample = load_sample(str(tmp_path / str(number)), split="test")
+        assert (set(sample.splits), set(sample.inputs)) == ({"train", "test"}, {row["text"] for row in OTHERS})
+
+
+def test_cells_of_a_spreadsheet_that_read_as_numbers_are_texts_in_a_column_of_texts(tmp_path: Path) -> None:
+    pd.DataFrame({**COLUMNS, "text": [17, *TEXTS[1:-1], None]}).to_excel(tmp_path / "a.xlsx", index=False)
+    sample = load_sample(str(tmp_path / "a.xlsx"))
+    assert "17" in sample.inputs
+    assert (len(sample), sample.skipped) == (N - 1, 1)
+
+
+def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
+    paragraphs = [
+        {
+            "context": f"In {i} Ann ran home.",
+            "qas": [
+                {"id": str(i), "question": f"who {i}?", "answers": [{"text": "Ann", "answer_start": 4 + len(str(i))}]}
+            ],
+        }
+        for i in range(N)
+    ]
+    content = {"version": "1.1", "data": [{"title": "x", "paragraphs": paragraphs}]}
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    sample = load_sample(str(tmp_path))
+    assert sample.task.id == "question-answering"
+    assert f"of {N} contexts" in sample.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "problem", "remedy"),
+    [
+        ("a.json", written({"images": ROWS, "annotations": ROWS}), "several lists of objects", "each row"),
+        ("a.json", written({"train": [["a", "x"]], "test": [["b", "y"]]}), "lists without names", '"label"'),
+        ("a.zip", zipped(), "holds no file", "name a folder"),
+        ("a.zip", zipped(**{"..__..__evil_DOT_csv": CSV}), "holds no file", "name a folder"),
+        ("a.zip", written("no archive"), "cannot be unpacked", "unpack it"),
+        ("a.xlsx", written("no sheet"), "a.xlsx cannot be read", ".csv"),
+        ("a.xls", written("old"), "not of a known format", "save tables as .xlsx or .csv"),
+        ("a.pkl", written("x"), "not of a known format", "to_parquet"),
+        ("a.txt", written("one line\nand another"), "not of a known format", "name a table .csv or .tsv"),
+        ("a.conll", written("Ann B-PER\nruns"), "not in CoNLL's format", '"ner_tags"'),
+        ("a.npy", written("x"), "not of a known format", "arrays in memory"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_what_to_do(
+    tmp_path: Path, name: str, write: Write, problem: str, remedy: str
+) -> None:
+    write(tmp_path / name)
+    error = error_of(lambda: load_sample(str(tmp_path / name)))
+    assert problem in error.message
+    assert remedy in str(error.hint)
+
+
+def test_several_sheets_are_splits_or_are_refused(tmp_path: Path) -> None:
+    for names in (("Train", "Test"), ("A", "B")):
+        with pd.ExcelWriter(tmp_path / f"{names[0]}.xlsx") as writer:
+            for name, rows in zip(names, (ROWS, OTHERS), strict=True):
+                pd.DataFrame(rows).to_excel(writer, sheet_name=name, index=False)
+    assert labels_of(load_sample(str(tmp_path / "Train.xlsx"))) == EXPECTED
+    assert "several sheets: A, B" in error_of(lambda: load_sample(str(tmp_path / "A.xlsx"))).message
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_an_archive_of_class_folders_is_read_and_read_again_when_it_changes(tmp_path: Path, as_folder: bool) -> None:
+    file = tmp_path / "set.zip"
+    for names in (("apple", "pear"), ("fig", "plum")):
+        pictures = {f"set__{name}__{i}_DOT_png": png((i, k, 0)) for k, name in enumerate(names) for i in range(4)}
+        zipped(**pictures, **{"__MACOSX__x_DOT_txt": "x"})(file)
+        sample = load_sample(str(tmp_path if as_folder else file))
+        assert (sample.label_texts, len(sample)) == (names, 8)
+    zipped(a_DOT_txt="x")(tmp_path / "other.zip")
+    assert "holds 2 archives" in error_of(lambda: load_sample(str(tmp_path))).message
+
+
+# ---- texts ---------------------------------------------------------------------------------------------------------
+
+
+def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("pos", "neg", "unsup"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(4 if name != "unsup" else 2):
+                (folder / f"{i}_7.txt").write_text(f"{split} {name} review {i}\n\nIts second part.")
+    (tmp_path / "train" / "urls_pos.txt").write_text("http://x.org")
+    sample = load_sample(str(tmp_path))
+    assert (sample.split, set(sample.splits), sample.label_texts) == ("train", {"train", "test"}, ("neg", "pos"))
+    assert len(sample) == 8
+    assert "train pos review 3\n\nIts second part." in sample.inputs
+    assert "4 texts of 'unsup', which is no class, are left out" in sample.notes
+    assert "1 texts of 'train', which is no class, are left out" in sample.notes
+
+
+CONLL = "".join(
+    f"EU{i} NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n" if i % 2 else f"Ann NNP B-NP B-PER\nsleeps{i} VB B-VP O\n\n"
+    for i in range(N)
+)
+WORDS: dict[str, tuple[str, str, str]] = {
+    "CoNLL-2003": ("eng.conll", "-DOCSTART- -X- -X- O\n\n" + CONLL, "ner_tags"),
+    "a .txt file": ("train.txt", CONLL, "ner_tags"),
+    "two columns": ("a.iob2", "".join(f"Ann{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
+    "comments": ("a.bio", "".join(f"# id = {i}\nAnn{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
+    "CoNLL-U": (
+        "a.conllu",
+        "".join(
+            f"# text = Ann{i} runs\n1\tAnn{i}\tAnn\tPROPN{fields}2\truns\trun\tVERB{fields}\n"
+            for i in range(N)
+            for fields in ["\t_" * 6 + "\n"]
+        ),
+        "upos",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", WORDS)
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_words_with_their_tags_are_read_as_conll_has_them(tmp_path: Path, form: str, as_folder: bool) -> None:
+    name, content, tags = WORDS[form]
+    (tmp_path / name).write_text(content)
+    sample = load_sample(str(tmp_path if as_folder else tmp_path / name))
+    assert (sample.task.id, sample.columns) == ("token-classification", {"tokens": "tokens", "tags": tags})
+    assert f"{2 * N} words of {N} sentences" in str(sample.notes)
+
+
+def test_a_saved_dataset_of_datasets_is_read(tmp_path: Path) -> None:
+    datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(OTHERS)).save_to_disk(
+        tmp_path
+    )
+    assert labels_of(load_sample(str(tmp_path))) == EXPECTED
