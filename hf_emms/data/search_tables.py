@@ -12,9 +12,15 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.data.in_memory import open_memory
 from hf_emms.data.local_files import format_of, separator_of
-from hf_emms.data.reading import ConfigurationError, OpenSplit, choose_split, find_files, translate_errors
+from hf_emms.data.reading import (
+    ConfigurationError,
+    OpenSplit,
+    choose_split,
+    find_files,
+    open_memory,
+    translate_errors,
+)
 from hf_emms.data.rows import FEW_SKIPPED
 from hf_emms.data.search_draw import text_key
 from hf_emms.data.sources import DatasetSource

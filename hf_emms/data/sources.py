@@ -114,7 +114,7 @@ class DatasetSource:
             files = self._files
         except ConfigurationError as error:
             return error.names or tuple(configuration_names(self.repo))
-        return tuple(files.builder.builder_configs)
+        return tuple(getattr(files.builder, "builder_configs", ()))
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:
