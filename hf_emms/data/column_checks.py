@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 from hf_emms.tasks.text_pairs import text_pairs
 from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
+
+NUMBERED = re.compile(r"(.*?)_?\d+")
 
 
 def column_of(name: str) -> str:
@@ -169,7 +172,7 @@ def check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, A
     for role, typed in columns.items():
         names = typed.split(",")
         if len(names) > 1 and not _can_join(task, role, names, contents):
-            texts = "of texts" if role != task.label.name else "of zeros and ones"
+            texts = "of zeros and ones" if role == task.label.name and task.categorical else "of texts"
             raise EmmsError(
                 f"the {role} of {task.id} is one column, not {' and '.join(names)}",
                 f"several columns {texts} can be joined, others not: " + use_column(role),
@@ -182,9 +185,16 @@ def check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, A
                 )
 
 
+def is_series(names: Sequence[str]) -> bool:
+    """Return whether columns differ in their number alone, as "answer_1" and "answer_2"; a single one does, too."""
+    return len({match[1] if (match := NUMBERED.fullmatch(name)) else name for name in names}) == 1
+
+
 def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnContents) -> bool:
     if role == task.label.name:
-        are_flags = contents.zero_one.issuperset(names)
-        return are_flags if task.categorical else task.numbers is None
+        if task.categorical:
+            return contents.zero_one.issuperset(names)
+        if not task.is_text_to_text or is_series(names):
+            return task.numbers is None
     # The start of an answer in a text is not its start in several joined texts.
     return task.items is None and all(contents.types[name] == "string" for name in names)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_emms.data.cell_texts import class_separator
 from hf_emms.data.column_checks import (
+    NUMBERED,
     check_column,
     check_exist,
     check_inferred_text,
@@ -18,6 +18,7 @@ from hf_emms.data.column_checks import (
     check_word_tags,
     checked_group_column,
     column_of,
+    is_series,
 )
 from hf_emms.data.column_types import (
     PATH,
@@ -44,7 +45,6 @@ from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 from hf_emms.tasks.text_pairs import named_columns
 
-_NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by name (images by type), classes by type, any column by type.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
 _MAX_NAMED = 6
@@ -102,6 +102,11 @@ class RowSchema:
     @property
     def label_columns(self) -> list[str]:
         return self.label_column.split(",")
+
+    @property
+    def joins_labels(self) -> bool:
+        """Whether the label columns are parts of one text; a numbered series has several texts."""
+        return self.task.is_text_to_text and not is_series(self.label_columns)
 
     @property
     def label_type(self) -> str:
@@ -194,6 +199,9 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     words = preset.words if preset and columns == dict(preset.columns) else {}
     schema = RowSchema(task, columns, contents.types, None, words, contents.joined, notes=tuple(notes))
     schema = _with_label_form(schema, features, contents)
+    if schema.joins_labels:
+        note = f"the {task.label.name} is {' and '.join(schema.label_columns)}, joined"
+        schema = replace(schema, notes=(*schema.notes, note))
     group = checked_group_column(options.group_column, contents.types)
     if group is not None:
         note = f"rows of the same {group} are a group: never on both sides of a split"
@@ -413,7 +421,7 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
         if all(name in by_spelling for name in names):
             return ",".join(by_spelling[name] for name in names)
     if plural and "strings" in column.types:
-        series = [n for n in free if (m := _NUMBERED.fullmatch(n.lower())) and m[1] in column.candidates]
+        series = [n for n in free if (m := NUMBERED.fullmatch(n.lower())) and m[1] in column.candidates]
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for type in column.types:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_emms.data.column_checks import is_series
 from hf_emms.data.columns import RowSchema
 from hf_emms.data.reading import OpenSplit, translate_errors
 from hf_emms.data.rows import FEW_SKIPPED, value_of
@@ -15,7 +15,6 @@ from hf_emms.inputs import TEXT, UnusableError
 from hf_emms.tasks import Task
 
 _BATCH = 1_000
-_NUMBERED = re.compile(r"(.*?)_?\d+")
 # A document with the grade of its relevance.
 GradedText = tuple[str, float]
 
@@ -106,14 +105,12 @@ class JudgedRows:
     def _texts(self, row: Mapping[str, Any], role: str, *, joined: bool = False) -> list[str]:
         """Return the texts of a role: of a list, of numbered columns; other columns are joined to a text."""
         names = self.columns[role].split(",")
-        stems = {match[1] if (match := _NUMBERED.fullmatch(name)) else name for name in names}
         values: list[Any] = []
         for name in names:
             value = value_of(row, name)
             values += value if isinstance(value, list) else [value]
         texts = [(value or "").strip() for value in values]
-        is_text = len(names) > 1 and len(stems) > 1
-        return [" ".join(filter(None, texts))] if joined or is_text else texts
+        return [" ".join(filter(None, texts))] if joined or not is_series(names) else texts
 
     def _grades(self, row: Mapping[str, Any], count: int) -> list[float]:
         roles = [column.name for column in self.task.beside if "string" not in column.types]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,14 +80,18 @@ def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
     name = schema.columns[column.name]
     value: Any = value_of(row, name)
-    if "," in name:
-        value = "\n".join(text for text in value if text and text.strip())
+    value = _as_lines(value) if "," in name else value
     value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
     content = column.kind.read(value, column.name)
     task = schema.task
     return column.kind.instructed(content, task.instruction(schema.columns)) if task.instruction else content
+
+
+def _as_lines(texts: Iterable[str | None]) -> str:
+    """Return texts as one, a line each, without those that are empty."""
+    return "\n".join(text for text in texts if text and text.strip())
 
 
 def classes_of(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
@@ -99,6 +103,8 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
     """Return the values of the label columns for an input, empty values included."""
     if schema.flag_names is not None:
         return _flagged_classes(schema, row)
+    if schema.joins_labels:
+        return [_as_lines(value_of(row, schema.label_column))]
     values: list[Any] = []
     for name in schema.label_columns:
         value = value_of(row, name)

@@ -28,6 +28,10 @@ class GenerativeCheckpoint:
     def notes(self) -> list[str]:
         return self._responses.notes
 
+    @property
+    def cut_responses(self) -> float:
+        return self._responses.cut_responses
+
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         return self._responses.bits(rows, trained_on)
 

@@ -41,14 +41,20 @@ class ResponseScorer:
         self._is_trained = False
         self._results: dict[tuple[bytes, bytes], np.ndarray] = {}
         self._notes: list[str] = []
-        self._cut: dict[bytes, int] = {}
+        self._cut: dict[bytes, tuple[int, int]] = {}
 
     @property
     def notes(self) -> list[str]:
-        cut = sum(self._cut.values())
+        cut = sum(cut for cut, _ in self._cut.values())
         if not cut or self._reader is None:
             return self._notes
-        return [f"{pluralize(cut, 'response')} cut at {self._reader.max_response:,} tokens", *self._notes]
+        return [f"{pluralize(cut, 'response')} cut at {self._reader.response_limit}", *self._notes]
+
+    @property
+    def cut_responses(self) -> float:
+        """The share of the responses measured or learnt so far that were cut."""
+        cut, count = np.sum([[0, 0], *self._cut.values()], axis=0).tolist()
+        return float(cut / max(1, count))
 
     @property
     def groups(self) -> np.ndarray:
@@ -102,7 +108,7 @@ class ResponseScorer:
         # Groups are hashes: the same response for every checkpoint, and none preferred for its place.
         chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
         responses, cut = self._reader.read_responses(inputs, chosen)
-        self._cut[rows.tobytes()] = cut
+        self._cut[rows.tobytes()] = cut, len(rows)
         if self._reader.end_id is None and _NO_END not in self._notes:
             self._notes.append(_NO_END)
         return responses

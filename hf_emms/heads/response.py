@@ -14,8 +14,7 @@ from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
 from hf_emms.inputs import InputKind
-from hf_emms.inputs.prompt import PromptReader, Response
-from hf_emms.inputs.text import MAX_TRAINING_TOKENS
+from hf_emms.inputs.prompt import MAX_TOKENS, PromptReader, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +56,7 @@ class ResponseHead(Head):
 
     def longest_row(self, kind: InputKind, split: LabeledSplit) -> int:
         texts = (text for responses in split.references for text, _ in responses)
-        return longest_tokens(kind.contents(split.inputs), texts, MAX_TRAINING_TOKENS)
+        return longest_tokens(kind.contents(split.inputs), texts, MAX_TOKENS)
 
     def build(
         self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
@@ -66,7 +65,6 @@ class ResponseHead(Head):
 
         model = load_language_model(plan)
         reader: PromptReader = kind.response_reader(plan, model)
-        reader = replace(reader, max_length=min(reader.max_length, MAX_TRAINING_TOKENS))
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
         return ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
@@ -157,7 +155,7 @@ class ResponseNetwork(Network):
         self.notes += [asked] if instruction and asked not in self.notes else []
         if rows.cut:
             count = pluralize(len(rows.responses), "response")
-            self.notes.append(f"{rows.cut:,} of {count} cut at {reader.max_response:,} tokens")
+            self.notes.append(f"{rows.cut:,} of {count} cut at {reader.response_limit}")
         return rows
 
     def _write(self, prompts: Sequence[list[int]]) -> list[str]:

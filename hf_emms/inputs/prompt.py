@@ -141,9 +141,15 @@ class PromptReader(TextReader):
     end_id: int | None = None
 
     @property
-    def max_response(self) -> int:
-        """The most tokens of a response: a decoder reads some of its prompt, too."""
-        return self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
+    def response_limit(self) -> str:
+        """The most tokens of a response, in words."""
+        return f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", the prompt included")
+
+    def max_response(self, prompt: Sequence[int]) -> int:
+        """Return the most tokens of a response: a decoder reads the prompt before it, or at least a part of that."""
+        if self.is_encoder:
+            return self.max_length
+        return max(1, self.max_length - len(prompt), int(_RESPONSE_SHARE * self.max_length))
 
     def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
         """Return the token ids of each `Conversation`, and how many lost their beginning."""
@@ -177,7 +183,7 @@ class PromptReader(TextReader):
         responses, cut = [], 0
         for prompt, ids, text in zip(prompts, written, texts, strict=True):
             ids = ids if end is None or end in ids[-2:] else [*ids, end]  # a language may follow it
-            kept = ids[: self.max_response]
+            kept = ids[: self.max_response(prompt)]
             cut += len(kept) < len(ids)
             n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
             left = self.max_length if self.is_encoder else max(1, self.max_length - len(kept))

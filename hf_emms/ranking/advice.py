@@ -18,6 +18,7 @@ from hf_emms.ranking.verdict import (
     is_told_apart,
     verdict,
 )
+from hf_emms.scoring.generative import CUT_RESPONSES
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _NAMED = 3
@@ -25,6 +26,8 @@ _NAMED = 3
 _HALVES_NOISE = 4
 # The share of unknown tokens from which a tokenizer may be made for another language.
 _MANY_UNKNOWN = 0.1
+# The share of cut responses from which a ranking is one of their beginnings.
+_MANY_CUT = 0.25
 
 
 # ---- what fine-tuning measured ---------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def recommendation(ranking: RankingData) -> str:
         answer = f"Only {label_with_size(best)} has a score"
     else:
         answer = f"Fine-tune {label_with_size(best)}: {_ahead(ranking, judgement, best, rows[1])}"
-    return f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}."
+    return f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
 
 
 def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> str:
@@ -149,6 +152,15 @@ def _left_out(ranking: RankingData, best: Row) -> str:
     """Return which checkpoints that rank as high cannot be fine-tuned; empty where all can."""
     rows = [row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or 0)]
     return f"; {_names(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
+
+
+def _cut_responses(ranking: RankingData) -> str:
+    """Return that many responses were cut; empty where few were."""
+    scores = (score for row in ranking.rows for score in row.scores.values())
+    share = max((score.details.get(CUT_RESPONSES, 0.0) for score in scores), default=0.0)
+    return f"; up to {format_percent(share)} of the responses are cut: only their beginnings count" * (
+        share > _MANY_CUT
+    )
 
 
 def _nothing_explained(ranking: RankingData) -> str:
@@ -215,7 +227,8 @@ def advice(ranking: RankingData) -> str | None:
     shared = f"{_names(leaders)} share the first rank"
     are_equal = any(gain_and_stderr(scores[0], other) == (0.0, 0.0) for other in scores[1:])
     obstacle = _obstacle(ranking, scores[0].details.get("row_limit"), are_equal=are_equal)
-    end = f"{_choice(ranking)}{_direct(ranking, ranking.row(judgement.checkpoint or judgement.first[0]))}"
+    measured = _direct(ranking, ranking.row(judgement.checkpoint or judgement.first[0]))
+    end = f"{_choice(ranking)}{measured}{_cut_responses(ranking)}"
     if obstacle is not None:
         return f"{shared}: more rows will hardly tell them apart ({obstacle}); take {end}"
     available, more = _available_rows(ranking), _HALVES_NOISE * _sampled_rows(ranking)

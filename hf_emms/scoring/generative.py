@@ -6,6 +6,7 @@ Losses per token depend on the tokenizer; bits per byte of text can be compared 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from hf_emms.scoring import Score
 
 # Rows of the short training, and the most held-out rows.
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
+# The share of the responses that were cut, among a score's details.
+CUT_RESPONSES = "cut_responses"
 # Parts of the held-out rows whose scores are compared between checkpoints.
 _FOLDS = 5
 
@@ -24,6 +27,10 @@ class GenerativeModel(Protocol):
 
     @property
     def groups(self) -> np.ndarray: ...
+
+    @property
+    def cut_responses(self) -> float:
+        """The share of the labels read so far that were cut, as they are longer than it reads."""
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Return bits and bytes of the labels of n rows, float64 (n, 2), as it is or trained on other rows."""
@@ -50,13 +57,18 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def zero_shot(model: GenerativeModel) -> Score:
     """Return the bits per byte of the held-out rows without any training."""
     _, held_out = split_rows(model.groups)
-    return ratio(model.bits(held_out), model.groups[held_out])
+    return _of_bits(model, model.bits(held_out), held_out)
 
 
 def short_run(model: GenerativeModel) -> Score:
     """Return the bits per byte of the held-out rows after the short training."""
     training, held_out = split_rows(model.groups)
-    return ratio(model.bits(held_out, training), model.groups[held_out])
+    return _of_bits(model, model.bits(held_out, training), held_out)
+
+
+def _of_bits(model: GenerativeModel, bits: np.ndarray, rows: np.ndarray) -> Score:
+    score = ratio(bits, model.groups[rows])
+    return replace(score, details={**score.details, CUT_RESPONSES: round(model.cut_responses, 4)})
 
 
 def word_error_rate(model: GenerativeModel) -> Score:

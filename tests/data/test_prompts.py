@@ -176,3 +176,30 @@ def test_what_a_task_asks_for_is_with_each_text_and_said(
     sample = load_sample(datasets.Dataset.from_dict(columns), task=task, columns=roles)
     assert all(tuple(message.text for message in conversation[:-1]) == said for conversation in sample.inputs)
     assert any(said and repr(said[0]) in note for note in sample.notes) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("names", "responses"),
+    [
+        (("reasoning", "result"), ["because 0\nanswer number 0"]),
+        (("reply_1", "reply_2"), ["answer number 0", "because 0"]),
+    ],
+)
+def test_several_columns_are_parts_of_a_response_unless_they_are_numbered(
+    names: tuple[str, str], responses: list[str]
+) -> None:
+    columns = dict(zip(names, ([f"because {i}" for i in range(N)], ANSWERS), strict=True))
+    rows = datasets.Dataset.from_dict({"prompt": QUESTIONS, **columns})
+    sample = load_sample(rows, task="text-generation", columns={"response": ",".join(names)})
+    (row,) = (i for i, input in enumerate(sample.inputs) if input[0].text == QUESTIONS[0])
+    assert sorted(sample.texts_of(int(sample.codes[row]))) == responses
+    assert ("the response is reasoning and result, joined" in sample.notes) == (names[0] == "reasoning")
+
+
+def test_parts_of_a_response_are_texts_and_an_answer_in_a_context_has_none() -> None:
+    rows = datasets.Dataset.from_dict({"prompt": QUESTIONS, "response": ANSWERS, "chat": chats()})
+    with pytest.raises(EmmsError, match="the response of text-generation is one column"):
+        load_sample(rows, task="text-generation", columns={"response": "response,chat"})
+    rows = datasets.Dataset.from_dict({"question": QUESTIONS, "context": ANSWERS, "one": ANSWERS, "other": ANSWERS})
+    with pytest.raises(EmmsError, match="the answer of question-answering is one column"):
+        load_sample(rows, task="question-answering", columns={"answer": "one,other"})

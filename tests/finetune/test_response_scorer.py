@@ -135,8 +135,20 @@ def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) ->
     checkpoint = response_scorer(writer(zoo, "gpt2"), long)
     bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
     assert bits[:, 1].max() < 300
-    # A decoder of 40 positions leaves a quarter of them to the prompt.
-    assert checkpoint.notes == ["1 response cut at 30 tokens"]
+    assert checkpoint.notes == ["1 response cut at 40 tokens, the prompt included"]
+    assert checkpoint.cut_responses == 1 / len(checkpoint._sample)
+
+
+def test_a_response_has_the_room_that_its_prompt_leaves_and_a_long_prompt_leaves_some(zoo: Path) -> None:
+    words = " ".join(["the small dog sits on a mat"] * 20)
+    both = rows().add_item({"question": "the cat", "answer": words}).add_item({"question": words, "answer": words})
+    checkpoint = response_scorer(writer(zoo, "gpt2"), both)
+    checkpoint.bits(np.arange(len(checkpoint._sample)))
+    responses = checkpoint._responses(np.arange(len(checkpoint._sample)))
+    assert max(len(response.prompt) + len(response.response) for response in responses) == 40
+    longest = sorted(len(response.response) for response in responses)[-2:]
+    assert longest[0] == 30  # a quarter of 40 positions is left to a prompt of any length
+    assert longest[1] > 35
 
 
 def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, tmp_path: Path) -> None:

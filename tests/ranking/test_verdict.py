@@ -166,3 +166,13 @@ def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
         "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
         f"budget); {SAME_CLASS} has 50.0."
     )
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.26, True), (0.25, False)])
+def test_more_than_a_quarter_of_the_responses_cut_is_part_of_the_advice(share: float, is_said: bool) -> None:
+    cut = {"r2": 0.3, "cut_responses": share}
+    rows = [Row(f"org/{name}", scores={"short_run": Score(-1.0, 0.1, (-1.1, -0.9), cut)}) for name in "ab"]
+    alone = example(rows=ranked(rows[:1], "short_run"), estimators=("short_run",))
+    shared = example(rows=ranked(rows, "short_run"), estimators=("short_run",))
+    for sentence in (recommendation(alone), recommendation(shared), advice(shared)):
+        assert ("26% of the responses are cut: only their beginnings count" in str(sentence)) == is_said

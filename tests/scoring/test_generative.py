@@ -10,6 +10,7 @@ from hf_emms.scoring.generative import HELD_OUT_ROWS, TRAINING_ROWS, ratio, shor
 class Half:
     """Writes every byte with one bit, and with half of it once it was trained."""
 
+    cut_responses = 0.25
     groups = np.random.default_rng(0).permutation(np.repeat(np.arange(150, dtype=np.uint64), 4))
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
