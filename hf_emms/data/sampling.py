@@ -230,10 +230,12 @@ def _head(value: Any) -> tuple[bytes, ...]:
 
 def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
     """Return bytes that identify a list: its first medium, or all numbers of an array."""
+    import pyarrow as pa
+
     values = scalar.values
     while hasattr(values, "flatten") and hasattr(values.type, "value_type"):
         values = values.flatten()
-    if hasattr(values.type, "bit_width") and len(values):
+    if pa.types.is_primitive(values.type) and len(values):
         content = np.asarray(values).tobytes()
         return str(len(content)).encode(), content
     return _head(scalar[0]) if len(scalar) else ()

@@ -23,6 +23,7 @@ from scripts.demo import (
     checkpoints_vqa,
     data,
     data_scenes,
+    data_search,
     data_sounds,
     data_spans,
     data_words,
@@ -50,6 +51,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-words": data_words.words,
         "spoken-words": data_sounds.spoken_words,
         "wordnet-definitions": data_words.definitions,
+        data_search.NAME: data_search.search,
         **{checkpoint.name: checkpoint.make for checkpoint in checkpoints},
     }
 

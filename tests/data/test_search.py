@@ -267,11 +267,11 @@ def nano_beir(folder: Path) -> Path:
     ]
     for name, rows in {"corpus": CORPUS, "queries": QUERIES, "relevance": relevance}.items():
         (folder / name).mkdir(parents=True)
-        datasets.Dataset.from_list(rows).to_parquet(folder / name / "NanoBooks-00000-of-00001.parquet")
+        datasets.Dataset.from_list(rows).to_parquet(folder / name / "NanoSciFact-00000-of-00001.parquet")
         others = [{**row, "text": "elsewhere"} if "text" in row else row for row in rows]
-        datasets.Dataset.from_list(others).to_parquet(folder / name / "NanoOthers-00000-of-00001.parquet")
+        datasets.Dataset.from_list(others).to_parquet(folder / name / "NanoTouche2020-00000-of-00001.parquet")
     config = "- config_name: {0}\n  data_files:\n" + "".join(
-        f"  - {{{{split: {split}, path: {{0}}/{split}-*}}}}\n" for split in ("NanoBooks", "NanoOthers")
+        f"  - {{{{split: {split}, path: {{0}}/{split}-*}}}}\n" for split in ("NanoSciFact", "NanoTouche2020")
     )
     (folder / "README.md").write_text(
         "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries", "relevance"))) + "---\n"
@@ -299,7 +299,7 @@ def test_queries_corpus_and_judgements_in_tables_of_their_own_are_read(tmp_path:
     assert sample.columns["document"] in ("text", "title,text")
     assert judged(sample) == PAIRS
     assert set(sample.inputs.documents) == {*documents(), "a", "b"}
-    assert sample.split == ("NanoBooks" if layout == "nano_beir" else "train")
+    assert sample.split == ("NanoSciFact" if layout == "nano_beir" else "train")
     again = load_sample(str(data) if isinstance(data, Path) else data, task="retrieval", columns=sample.columns)
     assert again.fingerprint == sample.fingerprint
     part = load_sample(str(data) if isinstance(data, Path) else data, max_samples=10, corpus_size=11)
@@ -315,6 +315,10 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
 
     whole = files_of(mteb(tmp_path / "mteb"))
     hub.store.put_files("mteb/books", whole, "dataset")
+    for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels/train": QRELS, "qrels/test": QRELS[:5]}.items():
+        write_jsonl(tmp_path / "scifact" / f"{name}.jsonl", rows)
+    hub.store.put_files("mteb/scifact", {**files_of(tmp_path / "scifact"), "README.md": CONFIGS.encode()}, "dataset")
+    hub.store.put_files("sentence-transformers/NanoBEIR-en", files_of(nano_beir(tmp_path / "nano")), "dataset")
     config = "- config_name: {0}\n  data_files: [{{split: {0}, path: {0}.jsonl.gz}}]\n"
     readme = "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries"))) + "---\n"
     of_beir = files_of(beir_compressed(tmp_path / "beir"))
@@ -322,6 +326,8 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     hub.store.put_files("BeIR/books", {**of_beir, "README.md": readme.encode()}, "dataset")
     hub.store.put_files("BeIR/alone", {**of_beir, "README.md": readme.encode()}, "dataset")
     hub.store.put_files("BeIR/books-qrels", qrels, "dataset")
+    hub.store.put_files("BeIR/nfcorpus", {**of_beir, "README.md": readme.encode()}, "dataset")
+    hub.store.put_files("BeIR/nfcorpus-qrels", qrels, "dataset")
     languages = "---\nconfigs:\n"
     of_languages = {"README.md": b""}
     for language in ("ar", "en"):
@@ -345,9 +351,10 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
             report(lambda: read("BeIR/alone")),
             report(lambda: read("mteb/languages")),
             read("mteb/languages", config="en"),
+            *(read(name) for name in ("scifact", "nfcorpus", "nano_scifact")),
         ]))
         """
-    of_mteb, streamed, of_beir_hub, alone, several, english = run(code, hub, tmp_path / "home")
+    of_mteb, streamed, of_beir_hub, alone, several, english, *presets = run(code, hub, tmp_path / "home")
     assert of_mteb[1:4] == [N, 2 * N + 2, "train"]
     assert streamed[:4] == of_mteb[:4]
     assert of_beir_hub[1:4] == [N, 2 * N + 2, "train"]
@@ -356,6 +363,8 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     assert "a corpus for each of ar, en" in several["message"]
     assert several["hint"] == 'config="ar" or "en"'
     assert english[1:4] == [N, 2 * N + 2, "test"]
+    assert [preset[1:4] for preset in presets] == [[N, 2 * N + 2, split] for split in ("train", "train", "NanoSciFact")]
+    assert "mteb/nfcorpus is not on the Hub any more; BeIR/nfcorpus is used instead" in presets[1][4]
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ COLUMNS = (
     ["id", "tokens", "ner_tags"],
     ["audio", "label", "voice"],
     ["prompt", "completion"],
+    ["query-id", "corpus-id", "score"],
 )
 DEMO = Path(demo.__file__).parent
 
@@ -58,7 +59,7 @@ def test_pool_is_large_enough_and_small_enough():
     assert len(TEXT) >= 6
     assert len(SOUND) == 3
     assert len(ENCODERS) == 3
-    assert len(DATASETS) == 11
+    assert len(DATASETS) == 12
     assert sum(path.stat().st_size for path in _shipped()) <= LIMIT
 
 
