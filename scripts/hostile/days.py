@@ -13,6 +13,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.hostile.children import exit_code_of, import_all, in_child
 from scripts.hostile.files import ENCODER
@@ -32,12 +33,33 @@ _TROUBLES = ("kill", "interrupt", "two", "time limit", "full disk", "damage")
 # Bytes of the largest file that may be written on a full disk, as powers of two.
 _FULL = (10, 22)
 _ENTRIES = ("rows", "finetunings")
-# Of a classification, of pairs and of tokens.
-_DATASETS = ("demo_glosses", "demo_pairs", "demo_words")
+_TEXT_CHECKPOINTS = ("bert-distilled", "albert-distilled")
 _WORDS = (
-    f"rank --max-samples 60 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
-    "--steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60 --device cpu "
-    "-c emms-demo/bert-distilled -c emms-demo/albert-distilled"
+    f"rank --max-samples 60 --encoder {ENCODER} --format json --confirm 2 "
+    "--steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60 --device cpu"
+)
+
+
+class _Work(NamedTuple):
+    """A dataset, the estimator, and two checkpoints that it ranks and fine-tunes for the dataset."""
+
+    dataset: str
+    estimator: str
+    checkpoints: tuple[str, str]
+
+    @property
+    def words(self) -> list[str]:
+        named = [word for name in self.checkpoints for word in ("-c", f"emms-demo/{name}")]
+        return [*_WORDS.split(), "--dataset", self.dataset, "--estimator", self.estimator, *named]
+
+
+# A classification, pairs, tokens, sound, and language models, whose estimator trains them.
+_WORKS = (
+    _Work("demo_glosses", "emms", _TEXT_CHECKPOINTS),
+    _Work("demo_pairs", "emms", _TEXT_CHECKPOINTS),
+    _Work("demo_words", "emms", _TEXT_CHECKPOINTS),
+    _Work("demo_sounds", "emms", ("ast-words", "ast-sounds")),
+    _Work("demo_definitions", "short_run", ("llama-glosses", "llama-glosses-short")),
 )
 
 
@@ -56,14 +78,14 @@ class _Day:
 
     Attributes:
         folder: is made.
-        dataset: what they rank for.
+        work: the ranking that they make.
         count: how many commands there were.
         troubles: that happened, by name.
         problems: what was not as it should be.
     """
 
     folder: Path
-    dataset: str
+    work: _Work
     count: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -85,7 +107,7 @@ class _Day:
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
         ranking = files.with_suffix(".rankings") / "ranking.json"
         places = ["--output", str(ranking), "--save-model", str(files.with_suffix(".model"))]
-        sys.argv = ["hf-emms", *_WORDS.split(), "--dataset", self.dataset, *places, *more]
+        sys.argv = ["hf-emms", *self.work.words, *places, *more]
         from hf_emms import EmmsError
         from hf_emms.__main__ import main
 
@@ -114,7 +136,7 @@ class _Day:
     def result(self, ended: _Ended, number: int) -> dict[str, Any]:
         """What a command has found, and the digest of the weights that it saved."""
         rows = json.loads(ended.answer)["rows"]
-        scores = {row["checkpoint"]: row["scores"]["emms"]["value"] for row in rows}
+        scores = {row["checkpoint"]: row["scores"][self.work.estimator]["value"] for row in rows}
         measured = {row["checkpoint"]: (row["fine_tuned"] or {}).get("value") for row in rows}
         weights = (self.folder / f"{number}.model" / "model.safetensors").read_bytes()
         pages = sorted(path.name for path in (self.folder / f"{number}.published").rglob("*") if path.is_file())
@@ -195,26 +217,28 @@ def run_days(count: int, seed: int, folder: Path, report: Callable[[str], None])
     Returns:
         What was not as it should be.
     """
-    took, expected = dict[str, float](), dict[str, dict[str, Any]]()
+    took, expected = dict[_Work, float](), dict[_Work, dict[str, Any]]()
     rng, problems, troubles = random.Random(seed), list[str](), Counter[str]()
     for number in range(count):
-        dataset = rng.choice(_DATASETS)
-        if dataset not in expected:
+        work = rng.choice(_WORKS)
+        if work not in expected:
             # The first command also imports what the children of this program have then.
-            for name in ("whole",) if expected else ("first", "whole"):
-                day, started = _Day(folder / f"{name}-{dataset}", dataset), time.perf_counter()
+            for name in ("first", "whole"):
+                day, started = _Day(folder / f"{name}-{work.dataset}", work), time.perf_counter()
                 ended = day.wait(*day.start())
-                took[dataset] = time.perf_counter() - started
+                took[work] = time.perf_counter() - started
                 if ended.code != 0:
-                    return [*problems, f"an undisturbed command for {dataset} fails: {ended.messages[-1500:]}"]
+                    return [*problems, f"an undisturbed command for {work.dataset} fails: {ended.messages[-1500:]}"]
                 import_all((day.folder / "modules").read_text().split())
-            expected[dataset] = day.result(ended, 1)
-            report(f"an undisturbed command for {dataset} takes {took[dataset]:.1f} s")
-        day = _Day(folder / f"day{number}", dataset)
-        day.live(rng, took[dataset], expected[dataset])
+            expected[work] = day.result(ended, 1)
+            report(f"an undisturbed command for {work.dataset} takes {took[work]:.1f} s")
+        day = _Day(folder / f"day{number}", work)
+        day.live(rng, took[work], expected[work])
         problems += day.problems
         troubles += day.troubles
-        what = f"{dataset}, {', '.join(day.troubles)}"
+        if not day.problems:
+            shutil.rmtree(day.folder)
+        what = f"{work.dataset}, {', '.join(day.troubles)}"
         report(f"day {number + 1} of {count}: {what}; not as expected so far: {len(problems)}")
     report(f"troubles: {dict(sorted(troubles.items()))}")
     return problems
