@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, weight_files
+from hf_emms.features.trial import check_patterns
 from hf_emms.hub import Repo, fetch, listing, resolve
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 # Attributes of a convolution that code of some families pads images by, and that PEFT's wrappers lack.
 _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
+# Of a start of LoRA layers that decomposes the weights of the base.
+_MAX_ITERATIONS = 100
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
@@ -65,7 +69,9 @@ def merge_adapter(repo: Repo, model: Any) -> None:
             f"{repo.id} is an adapter that writes a prompt ({config.peft_type.value}): it cannot be merged",
             "rank its base: " + use("checkpoints", config.base_model_name_or_path),
         )
-    layers, whole = _by_names_of(model, _tensors(repo, folder))
+    tensors = _tensors(repo, folder)
+    _check_settings(repo, config, model, tensors)
+    layers, whole = _by_names_of(model, tensors)
     # The loaded model has neither the class with a head nor the head.
     config.task_type = config.modules_to_save = None
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -82,6 +88,35 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     for name, parameter in model.named_parameters():  # peft freezes the base
         parameter.requires_grad_(name in trainable)
     model.load_state_dict(whole, strict=False)
+
+
+def _check_settings(repo: Repo, config: Any, model: Any, tensors: dict[str, Tensor]) -> None:
+    """Raise an `EmmsError` if settings of an adapter would take for ever or fill the memory.
+
+    These are regular expressions, ranks, and the iterations of a start whose result the adapter's weights replace.
+    """
+    settings = vars(config)
+    # As peft writes them around names of modules.
+    patterns = [settings.get(name) for name in ("target_modules", "exclude_modules", "feedforward_modules")]
+    layers = settings.get("layers_pattern") or []
+    patterns += [rf"(?:^|.*?\.){part}\.(\d+)\..*" for part in ([layers] if isinstance(layers, str) else layers)]
+    for name in ("rank_pattern", "alpha_pattern"):
+        patterns += [rf"(.*\.)?({key})$" for key in settings.get(name) or {}]
+    names = [name for name, _ in model.named_modules()]
+    check_patterns(repo, [pattern for pattern in patterns if isinstance(pattern, str)], names)
+    ranks = [settings.get("r"), settings.get("init_r"), *(settings.get("rank_pattern") or {}).values()]
+    rank = max((rank for rank in ranks if isinstance(rank, int)), default=0)
+    if rank > max((side for tensor in tensors.values() for side in tensor.shape), default=0):
+        raise EmmsError(
+            f"{ADAPTER} of {repo.id} names rank {rank:,}, and no side of its weights is so long",
+            "the files of the adapter do not belong together",
+        )
+    start = f"{settings.get('init_lora_weights')} {settings.get('loftq_config')}"
+    if any(int(number) > _MAX_ITERATIONS for number in re.findall(r"\d+", start)):
+        raise EmmsError(
+            f"{ADAPTER} of {repo.id} asks for more than {_MAX_ITERATIONS} iterations before its weights are read",
+            "set init_lora_weights to true there: its weights replace those that it starts with",
+        )
 
 
 def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import msgspec
 from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
+from hf_emms.features.bounds import check_model_numbers
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
 from hf_emms.hub import Repo, check_unchanged
@@ -26,10 +26,6 @@ from hf_emms.registry import installed_version, installed_versions
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 7
-
-# Names of numbers of layers in configurations; no published model has nearly so many.
-_LAYERS = re.compile(r"(.*_)?(num|n)_((hidden|encoder|decoder)_)?(layers?|blocks)|(encoder|decoder)_layers|depth")
-_MAX_LAYERS = 10_000
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -272,22 +268,8 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
-    _check_layers(repo, config)
+    check_model_numbers(repo, config)
     return {**config, "model_type": model_type}
-
-
-def _check_layers(repo: Repo, config: dict[str, Any]) -> None:
-    """Refuse a model or part of a model whose number of layers is negative, or would take for ever to build."""
-    parts: list[Any] = [config]
-    while parts:
-        part = parts.pop()
-        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-        for name, value in part.items() if isinstance(part, dict) else ():
-            if _LAYERS.fullmatch(name) and isinstance(value, (int, float)) and not 0 <= value <= _MAX_LAYERS:
-                raise EmmsError(
-                    f"config.json of {repo.id} asks for {value:,} layers ({name})",
-                    "this is not how a checkpoint is saved: do not trust it",
-                )
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:

@@ -25,11 +25,14 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, Weights, fetch_weights, read_json
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, transformers_config
+from hf_emms.features.main_memory import total_main_memory
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.registry import by_reference
 
 # The name that the layers of `ExtractionPlan.behind` have in a loaded model.
 BEHIND = "layers_behind_pooling"
+# Parameters that fit everywhere: loading them says more than their number does.
+_FEW_PARAMETERS = 10**8
 _NEED_POOLER = (
     "pooler_output",
     "unmasked_pooler_output",
@@ -92,28 +95,53 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
 
 
 def check_size(plan: ExtractionPlan, weights: Weights) -> None:
-    """Refuse a configuration of more parameters than the files have bits: random ones would fill the memory."""
-    config = transformers_config(plan)
-    width, layers = (getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers"))
-    if not isinstance(width, int) or not isinstance(layers, int):
+    """Check how large a checkpoint's configuration makes its model, before memory is taken for it.
+
+    Raises:
+        EmmsError: it has more parameters than the files have bits, and random ones would fill the memory; or it is
+            larger than the memory that this process can have.
+    """
+    model = _model_without_memory(plan)
+    if model is None:
         return
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     stored = sum(path.stat().st_size for path in weights.folder.iterdir() if path.is_file())
-    described = 2 * layers * width**2  # a layer has several square matrices
-    if described > 8 * stored:
+    if parameters > max(8 * stored, _FEW_PARAMETERS):
         raise EmmsError(
-            f"config.json of {plan.repo.id} describes more than {described:,} parameters, and its weights have "
+            f"config.json of {plan.repo.id} describes {parameters:,} parameters, and its weights have "
             f"{format_bytes(stored)}",
             "config.json and weights do not belong together",
         )
+    needed = parameters * getattr(torch, plan.dtype).itemsize + sum(buffer.nbytes for buffer in model.buffers())
+    total = total_main_memory()
+    if total is not None and needed > total:
+        raise EmmsError(
+            f"{plan.repo.id} takes {format_bytes(needed)} in {plan.dtype}, and {format_bytes(total)} of memory is all "
+            "that there is",
+            "choose a smaller checkpoint, or " + use("dtype", "bfloat16"),
+        )
+
+
+def _model_without_memory(plan: ExtractionPlan) -> Any:
+    """Return the model of a configuration on torch's device without memory; None where it cannot be built there."""
+    config = transformers_config(plan)
+    if config is None:
+        return None
+    arguments = load_options(plan)
+    for name in [name for name in arguments if hasattr(config, name)]:
+        setattr(config, name, arguments.pop(name))
+    loader = _loader(plan)
+    build = getattr(loader, "_from_config", None) or getattr(loader, "from_config", None)
+    try:
+        with torch.device("meta"):
+            return build and build(config, **arguments)
+    except LOAD_FAILURES:
+        return None  # loading it says why
 
 
 def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
     """Return the model and the loading report of transformers, which reads only tensors of pickles by default."""
-    import transformers
-
-    name = plan.architecture.loader
-    loader = by_reference(name) if ":" in name else getattr(transformers, name)
-    model, report = loader.from_pretrained(
+    model, report = _loader(plan).from_pretrained(
         folder,
         dtype=getattr(torch, plan.dtype),
         use_safetensors=not pickled,
@@ -124,6 +152,14 @@ def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple
         **load_options(plan),
     )
     return model, report
+
+
+def _loader(plan: ExtractionPlan) -> Any:
+    """Return the class that loads the checkpoint."""
+    import transformers
+
+    name = plan.architecture.loader
+    return by_reference(name) if ":" in name else getattr(transformers, name)
 
 
 def _unpickle(folder: Path, to: Path) -> None:
@@ -179,8 +215,9 @@ def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) 
     try:
         tensors = _tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder))
         if name == "LayerNorm":
-            layer: torch.nn.Module = torch.nn.LayerNorm(settings["dimension"])
-            layer.load_state_dict({name.removeprefix("norm."): tensor for name, tensor in tensors.items()})
+            with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
+                layer: torch.nn.Module = torch.nn.LayerNorm(settings["dimension"])
+            layer.load_state_dict({name.removeprefix("norm."): tensor for name, tensor in tensors.items()}, assign=True)
         else:
             layer = _dense(plan, subfolder, settings, tensors)
         return layer.to(getattr(torch, plan.dtype))
@@ -212,12 +249,13 @@ def _dense(
             "hf_emms knows those of torch.nn",
         )
     width, outputs = settings["in_features"], settings["out_features"]
-    linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
     residual: torch.nn.Module | None = None
-    if settings.get("use_residual"):
-        residual = torch.nn.Identity() if width == outputs else torch.nn.Linear(width, outputs, bias=False)
-    dense = _Dense(linear, activation(), residual)
-    dense.load_state_dict(tensors)
+    with torch.device("meta"):
+        linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)
+        if settings.get("use_residual"):
+            residual = torch.nn.Identity() if width == outputs else torch.nn.Linear(width, outputs, bias=False)
+        dense = _Dense(linear, activation(), residual)
+    dense.load_state_dict(tensors, assign=True)
     return dense
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.trial import check_template
 from hf_emms.inputs.kind import Instruction, UnusableError
 from hf_emms.inputs.languages import set_languages
 from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, TokenizedKind, load_tokenizer, text_reader
@@ -42,7 +43,8 @@ _INSTRUCTED_ENCODERS = ("t5",)
 # Some templates write today's date into a prompt, which would change its features every day: those with a variable for
 # it, and those that call transformers' function.
 _DATE = "01 Jan 2026"
-_DATED = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
+_TEMPLATE_SETTINGS: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "date_string": _DATE}
+_FIXED_DATE = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
 _PLAIN = (
     "prompts are plain text with a line break before the response, and conversations lines of User: and Assistant:, as "
     "it has no chat template"
@@ -237,11 +239,9 @@ class PromptReader(TextReader):
         from jinja2 import TemplateError
 
         messages = [{"role": message.role, "content": message.text} for message in conversation]
-        settings = {"tokenize": False, "add_generation_prompt": True, "date_string": _DATE}
         try:
-            template = self.tokenizer.get_chat_template()
-            dated = _DATED + template if "strftime_now" in template else template
-            return str(self.tokenizer.apply_chat_template(messages, chat_template=dated, **settings))
+            template = _dated(self.tokenizer.get_chat_template())
+            return str(self.tokenizer.apply_chat_template(messages, chat_template=template, **_TEMPLATE_SETTINGS))
         except (TemplateError, *_TEMPLATE_FAILURES) as error:
             if conversation[0].role == "system" and len(conversation) > 1:
                 system, first, *others = conversation
@@ -262,6 +262,8 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(plan)
     has_template = _has_template(plan, tokenizer)
+    if has_template:
+        _check_template(plan, tokenizer)
     before, after = ((), ()) if has_template else _special_tokens(tokenizer)
     return PromptReader(
         **{field.name: getattr(text, field.name) for field in fields(text)},
@@ -285,6 +287,20 @@ def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
 
 def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
     return not is_encoder_decoder(plan) and bool(getattr(tokenizer, "chat_template", None))
+
+
+def _dated(template: str) -> str:
+    return _FIXED_DATE + template if "strftime_now" in template else template
+
+
+def _check_template(plan: ExtractionPlan, tokenizer: Any) -> None:
+    """Raise an `EmmsError` if the chat template breaks the limits of a trial."""
+    try:
+        template = _dated(tokenizer.get_chat_template())
+    except _TEMPLATE_FAILURES:  # several templates without a default; said where a conversation is written
+        return
+    settings = {name: value for name, value in _TEMPLATE_SETTINGS.items() if name != "tokenize"}
+    check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **settings})
 
 
 def _special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -13,6 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.features.trial import check_tokenizer
 from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
@@ -132,7 +133,11 @@ class TextReader:
 
 
 def load_tokenizer(plan: ExtractionPlan) -> Any:
-    """Return the checkpoint's tokenizer of transformers; an EmmsError if it has none, or it cannot be loaded."""
+    """Return the checkpoint's tokenizer of transformers.
+
+    Raises:
+        EmmsError: it has none, or it cannot be loaded or breaks the limits of a trial.
+    """
     from tokenizers import normalizers
     from transformers import AutoTokenizer
 
@@ -141,14 +146,18 @@ def load_tokenizer(plan: ExtractionPlan) -> Any:
         if plan.config["model_type"] == MODEL_TYPE:
             from hf_emms.features.static_embedding import static_tokenizer
 
-            return static_tokenizer(plan.model_folder)
-        tokenizer = AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+            tokenizer = static_tokenizer(plan.model_folder)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(
+                plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+            )
         if plan.lower_case and tokenizer.is_fast:
             core = tokenizer.backend_tokenizer
             core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *filter(None, [core.normalizer])])
-        return tokenizer
     except LOAD_FAILURES as error:
         raise load_error(plan, "tokenizer", error) from error
+    check_tokenizer(plan.repo, tokenizer)
+    return tokenizer
 
 
 def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:

@@ -62,6 +62,13 @@ def _outside(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def _doubling(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    step = {"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}
+    normalizer = {"type": "Sequence", "normalizers": [step] * 40}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": normalizer}))
+
+
 def _cut_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
@@ -85,6 +92,11 @@ _ODD_VALUES = {
 SPOILED: dict[str, Callable[[Path], Any]] = {
     **{f"size is {name}": _config(hidden_size=value) for name, value in _ODD_VALUES.items()},
     **{f"layers are {name}": _config(num_hidden_layers=value) for name, value in _ODD_VALUES.items() if name != "zero"},
+    **{
+        f"{name} is huge": _config(**{name: 2**33})
+        for name in ("vocab_size", "max_position_embeddings", "intermediate_size", "num_labels")
+    },
+    "tokenizer doubles the text": _doubling,
     "no heads": _config(num_attention_heads=0),
     "type is number": _config(model_type=7),
     "type is list": _config(model_type=["bert"]),

@@ -165,3 +165,23 @@ def test_a_tokenizer_of_many_languages_is_set_to_those_of_the_columns(zoo: Path,
     # A language that it lacks changes nothing.
     reader.tokenize([(Message("languages", "en xx"), Message("user", "a"))])
     assert tokenizer.tgt_lang == saved.tgt_lang
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+DOUBLED = (
+    "{% set all = namespace(text='aa') %}{% for i in range(70) %}{% set all.text = all.text + all.text %}{% endfor %}"
+    "{{ all.text }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "limit"),
+    [
+        (LOOP, "takes more than 3 seconds"),
+        (DOUBLED, "needs more than 2.1 GB of memory"),
+        (DOUBLED.replace("70", "20"), "makes 2,097,152 characters"),
+    ],
+)
+def test_a_template_without_an_end_is_an_error(zoo: Path, template: str, limit: str) -> None:
+    with pytest.raises(EmmsError, match=f"the chat template of .* {limit}"):
+        reader_with(zoo, template)

@@ -154,7 +154,7 @@ def test_weights_of_another_shape_are_an_error(zoo: Path, tmp_path: Path) -> Non
 def test_a_configuration_that_would_fill_the_memory_is_an_error(zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "bert"), tmp_path / "bert")
     edit_config(folder, hidden_size=12_288, num_hidden_layers=96)
-    with pytest.raises(EmmsError, match=r"describes more than 28,991,029,248 parameters, and its weights have \d+"):
+    with pytest.raises(EmmsError, match=r"describes [1-9][0-9,]{12,} parameters, and its weights have \d+"):
         load(folder, "text")
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
+import transformers
 from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.errors import EmmsError
+from hf_emms.presets.demo import folder_of
 from hf_emms.run.engines import or_failed_row
 from tests.helpers.tiny_checkpoints import build
 
@@ -24,6 +28,14 @@ Spoil = Callable[[Path], None]
 def config(**changes: Any) -> Spoil:
     def spoil(folder: Path) -> None:
         path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return spoil
+
+
+def tokenizer(**changes: Any) -> Spoil:
+    def spoil(folder: Path) -> None:
+        path = folder / "tokenizer.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return spoil
@@ -135,15 +147,68 @@ def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
             or_failed_row("a", None, lambda stop=stop: fail(stop))
 
 
-def panicking_tokenizer(folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"pre_tokenizer": {"type": "FixedLength", "length": 0}}))
-
-
 @pytest.mark.parametrize("race", [None, 1])
 def test_a_panic_of_rust_in_a_tokenizer_is_one_failed_row(tmp_path: Path, emms_cache: Path, race: int | None) -> None:
-    panicking_tokenizer(build(tmp_path, "bert"))
+    tokenizer(pre_tokenizer={"type": "FixedLength", "length": 0})(build(tmp_path, "bert"))
     ids = [str(tmp_path / "bert"), "emms-demo/bert-distilled"]
     ranking = hf_emms.rank("demo_glosses", ids, max_samples=60, encoders=ENCODER, estimators="emms", race=race)
     assert "PanicException" in (ranking.row(ids[0]).error or "")
     assert ranking.row(ids[1]).error is None
+
+
+def adapter(**changes: Any) -> Spoil:
+    """An adapter of a demo checkpoint in the place of the checkpoint."""
+
+    def spoil(folder: Path) -> None:
+        base = transformers.BertModel.from_pretrained(folder_of("emms-demo/bert-random"))
+        shutil.rmtree(folder)
+        config = peft.LoraConfig(r=2, target_modules=["query"])
+        config.base_model_name_or_path = "emms-demo/bert-random"
+        peft.get_peft_model(base, config).save_pretrained(folder)
+        path = folder / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return spoil
+
+
+REPLACE = {"type": "Replace", "pattern": {"String": "qu"}, "content": "ququ"}
+# Each would take hours or fill the memory; → the reason in its row.
+ENDLESS: dict[str, tuple[Spoil, str]] = {
+    "text-is-doubled": (
+        tokenizer(normalizer={"type": "Sequence", "normalizers": [REPLACE] * 18}),
+        "the normalizer of the tokenizer of .* makes [0-9,]+ characters of a short text",
+    ),
+    "special-tokens": (
+        tokenizer(
+            post_processor={
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}] * 2_000,
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"[SEP]": {"id": "[SEP]", "ids": [2], "tokens": ["[SEP]"]}},
+            }
+        ),
+        "adds 2,000 special tokens to every text",
+    ),
+    "pattern": (
+        adapter(target_modules=r"(\w+\.?)+x"),
+        "a pattern of adapter_config.json of .* takes more than 3 seconds",
+    ),
+    "rank": (adapter(r=2**26), "names rank 67,108,864, and no side of its weights is so long"),
+    "start": (adapter(init_lora_weights="pissa_niter_999999999"), "asks for more than 100 iterations"),
+    "vocabulary": (config(vocab_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
+    "positions": (config(max_position_embeddings=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
+    "intermediate": (config(intermediate_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
+    "labels": (config(num_labels=10**10), "asks for 10,000,000,000 labels"),
+    "experts": (config(text_config={"num_local_experts": 10**9}), "asks for 1,000,000,000 experts"),
+}
+
+
+def test_work_without_an_end_is_one_failed_row(tmp_path: Path, emms_cache: Path) -> None:
+    for name, (spoil, _) in ENDLESS.items():
+        spoil(build(tmp_path / name, "bert"))
+    good = "emms-demo/bert-distilled"
+    ids = [*(str(tmp_path / name / "bert") for name in ENDLESS), good]
+    ranking = hf_emms.rank("demo_glosses", ids, max_samples=60, encoders=ENCODER, estimators="emms")
+    assert ranking.row(good).error is None
+    for name, (_, reason) in ENDLESS.items():
+        assert re.search(reason, ranking.row(str(tmp_path / name / "bert")).error or ""), name
