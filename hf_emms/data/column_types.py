@@ -81,7 +81,7 @@ def look_into(split: OpenSplit) -> ColumnContents:
     All numbers and lists and the first texts of a table are read, or the first rows of a stream.
     """
     types = column_types(split.rows.features)
-    types |= _types_of_bytes(split, types) | dict.fromkeys(split.joined, "image")
+    types |= _types_of_bytes(split, types) | _types_of_json(split) | dict.fromkeys(split.joined, "image")
     looked_at = ("string", "strings", "integer", "float", *_LISTS)
     names = [name for name in split.rows.features if types[name] in looked_at]
     table = _first_rows(split, names)
@@ -131,6 +131,19 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
             if isinstance(content, bytes) and kind.recognises(content):
                 recognised[name] = type
     return recognised
+
+
+def _types_of_json(split: OpenSplit) -> dict[str, str]:
+    """Return the types of columns of lists of JSON, by their first cell."""
+    features = split.rows.features
+    lists = [name for name in features if getattr(getattr(features[name], "feature", None), "_type", "") == "Json"]
+    types = {}
+    for name in lists:
+        with translate_errors(split.name, split.repo, split.config):
+            cell = next(iter(split.select([name]).take(1)), {}).get(name)
+        kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises_cell(cell))
+        types[name] = next(kinds, "list")
+    return types
 
 
 def element_of(feature: Any) -> Any:

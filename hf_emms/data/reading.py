@@ -473,7 +473,7 @@ def _undecoded(feature: Any) -> Any:
         return _encoded_audio()(decode=False)
     if getattr(feature, "dtype", "") == "string_view":  # of polars; Arrow compares few of them
         return datasets.Value("large_string")
-    if getattr(feature, "decode", False):
+    if getattr(feature, "decode", False) and getattr(feature, "_type", "") != "Json":
         return replace(feature, decode=False)
     if isinstance(feature, Mapping):
         return {name: _undecoded(field) for name, field in feature.items()}

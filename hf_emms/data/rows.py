@@ -10,7 +10,7 @@ from hf_emms.data.cell_texts import split_classes
 from hf_emms.data.columns import RowSchema
 from hf_emms.errors import EmmsError, joined, use
 from hf_emms.formatting import pluralize
-from hf_emms.inputs import UnusableError, as_bytes, hash64
+from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
 
@@ -165,7 +165,8 @@ class DrawnRows:
         contents: for each of the task's input columns, hash → content.
         inputs: by their hashes.
         rows: (hash of the input, raw labels) of each row of the sample.
-        n_read, skipped: inputs read, and left out.
+        n_read, skipped: inputs read, and those of them that were left out.
+        set_aside: further inputs, for another use.
         notes: how a stream was read.
         reasons: places of the first inputs that were left out, and why.
     """
@@ -180,6 +181,7 @@ class DrawnRows:
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
     n_read: int = 0
     skipped: int = 0
+    set_aside: int = 0
     reasons: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -223,6 +225,11 @@ class DrawnRows:
                 task.check(contents, raws)
             labels = self._measured(raws, contents) or [task.no_label_text]
             group = self._group(row)
+        except OtherUseError as problem:
+            self.n_read -= 1
+            self.set_aside += 1
+            self._add_reason(row, where, str(problem))
+            return
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return
@@ -243,6 +250,11 @@ class DrawnRows:
 
     def check(self) -> None:
         """Refuse an empty sample, and a sample where more than max(2, 5 %) of the rows were left out."""
+        if not self.rows and self.set_aside and not self.skipped:
+            raise EmmsError(
+                f"each of {pluralize(self.set_aside, 'row')} is for another use; the first: {self.reasons[0]}",
+                "take other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
+            )
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "name another: " + use("split", ...))
         if too_many(self.skipped, self.n_read):
@@ -278,11 +290,14 @@ class DrawnRows:
 
     def _skip(self, row: Mapping[str, Any], where: str, problem: str) -> None:
         self.skipped += 1
-        if len(self.reasons) < FEW_SKIPPED:
-            paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
-            places = [place for place in (where, *paths) if place]
-            self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
+        self._add_reason(row, where, problem)
         # With more, even a sample whose other rows are all good would be refused.
         limit = self.options.max_samples
         if limit is not None and too_many(self.skipped, limit + self.skipped):
             self.check()
+
+    def _add_reason(self, row: Mapping[str, Any], where: str, problem: str) -> None:
+        if len(self.reasons) < FEW_SKIPPED:
+            paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
+            places = [place for place in (where, *paths) if place]
+            self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)

@@ -177,7 +177,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
         *(labels.form, options.box_format),
     ]
-    skipped, total = drawn.skipped + drawn.unlabelled, split.total
+    skipped, total = drawn.skipped + drawn.set_aside + drawn.unlabelled, split.total
     usable = len(drawn.inputs) if task.counts_items else n_inputs
     # A row of the split makes at most a row of the sample, but for lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or options.references == "all"

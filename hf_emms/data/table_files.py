@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib.util
 import json
 import re
 from collections import defaultdict
@@ -256,6 +257,8 @@ def builder_arguments(path: Path) -> dict[str, Any] | None:
 
 
 def _settings_of_words(file: Path) -> dict[str, Any]:
+    if importlib.util.find_spec("datasets.packaged_modules.conll") is None:
+        raise EmmsError(f"{file.name} needs a later version of datasets", "pip install -U datasets")
     columns = columns_of_words(file)
     if columns is None:
         raise EmmsError(

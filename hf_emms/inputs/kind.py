@@ -27,6 +27,10 @@ class UnusableError(ValueError):
     """Raised for a row, or an item of a row, that has to be left out; the message says why."""
 
 
+class OtherUseError(UnusableError):
+    """Raised for a row that is whole and meant for another use: such rows are left out however many they are."""
+
+
 def hash64(*parts: bytes) -> int:
     """Return a 64-bit hash of byte strings, to which the borders between them contribute."""
     digest = hashlib.blake2b(digest_size=8)
@@ -115,6 +119,10 @@ class InputKind:
 
     def recognises(self, content: bytes) -> bool:
         """Return whether bytes of a binary column start as such content does."""
+        return False
+
+    def recognises_cell(self, cell: Any) -> bool:
+        """Return whether a cell that holds any JSON holds such content."""
         return False
 
     def read(self, value: Any, column: str) -> Any:

@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.trial import check_template
-from hf_emms.inputs.kind import Instruction, UnusableError
+from hf_emms.inputs.kind import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.languages import set_languages
 from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, TokenizedKind, load_tokenizer, text_reader
 
@@ -35,6 +35,11 @@ _ROLES = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
+# The fields of a message: who says it, and what.
+_FIELDS = (("role", "content"), ("from", "value"))
+# Roles and fields of messages to and from tools.
+_TOOL_ROLES = ("tool", "function", "tool_call", "tool_response", "function_call", "observation")
+_TOOL_CALLS = ("tool_calls", "function_call")
 _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
 # Roles of a task's part of a prompt: its request, and two languages. Each checkpoint decides which of them it reads.
 _INSTRUCTION, _LANGUAGES = "instruction", "languages"
@@ -70,18 +75,31 @@ def messages_of(value: Any) -> Conversation:
     """Return the messages of a cell that has a list of {role, content} or {from, value}.
 
     Raises:
+        OtherUseError: a message calls a tool.
         UnusableError: a message is empty, or its role is none of a conversation.
     """
     messages = []
     for message in value:
         fields = message or {}
-        role, text = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
+        role, text = fields.get("role", fields.get("from")), _text_of(fields.get("content", fields.get("value")))
+        if str(role).lower() in _TOOL_ROLES or any(fields.get(name) for name in _TOOL_CALLS):
+            raise OtherUseError("the conversation calls tools")
         if str(role).lower() not in _ROLES:
             raise UnusableError(f"a message has the role {role!r}, not user, assistant or system")
         if not isinstance(text, str) or not text.strip():
             raise UnusableError(f"a message of the {role} is empty")
         messages.append(Message(_ROLES[str(role).lower()], text))
     return tuple(messages)
+
+
+def _text_of(content: Any) -> Any:
+    """Return the text of a message's parts, {"type": "text", "text": …} each; other contents unchanged."""
+    if not isinstance(content, list):
+        return content
+    kinds = {str(part.get("type")) if isinstance(part, Mapping) else type(part).__name__ for part in content}
+    if kinds - {"text", "input_text", "output_text"}:
+        raise UnusableError(f"a message has parts of {', '.join(sorted(kinds))}, not of text alone")
+    return "\n".join(part["text"] for part in content if part.get("text"))
 
 
 def response_in(value: Any) -> Any:
@@ -333,16 +351,35 @@ def _check_writes(plan: ExtractionPlan) -> None:
         )
 
 
+def _is_json(feature: Any) -> bool:
+    return getattr(feature, "_type", "") == "Json"
+
+
+def _holds_content(feature: Any) -> bool:
+    """Return whether a field of messages holds texts, or parts of them."""
+    part = getattr(feature, "feature", None)
+    are_parts = isinstance(part, Mapping) and {"type", "text"} <= set(part)
+    return TEXT.holds(feature) or _is_json(feature) or _is_json(part) or are_parts
+
+
 # --- the kind ---------------------------------------------------------------------------------------------
 
 
 class _Prompt(TokenizedKind):
     def holds(self, feature: Any) -> bool:
         message = getattr(feature, "feature", None)
+        if _is_json(message):
+            return True
         if not isinstance(message, Mapping):
             return False
-        texts = next((pair for pair in (("role", "content"), ("from", "value")) if set(pair) <= set(message)), ())
-        return bool(texts) and all(TEXT.holds(message[name]) for name in texts)
+        role, content = next((pair for pair in _FIELDS if set(pair) <= set(message)), (None, None))
+        return role is not None and TEXT.holds(message[role]) and _holds_content(message[content])
+
+    def recognises_cell(self, cell: Any) -> bool:
+        messages = cell if isinstance(cell, list) else []
+        return bool(messages) and all(
+            isinstance(message, Mapping) and any(set(pair) <= set(message) for pair in _FIELDS) for message in messages
+        )
 
     def read(self, value: Any, column: str) -> str:
         """Return the conversation as JSON, [[role, text], …], without the answer that it ends with."""

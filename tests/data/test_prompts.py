@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -9,6 +11,7 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.inputs.prompt import Message
+from tests.helpers.rows import error_of
 from tests.helpers.samples import load_sample
 
 N = 40
@@ -128,7 +131,7 @@ def test_a_conversation_is_read_up_to_its_last_answer() -> None:
     [
         ([("user", "a"), ("user", "b"), ("assistant", "c")], "do not take turns"),
         ([("user", "a"), ("assistant", " ")], "message of the assistant is empty"),
-        ([("user", "a"), ("tool", "b"), ("assistant", "c")], "the role 'tool'"),
+        ([("user", "a"), ("tool", "b"), ("assistant", "c")], "calls tools"),
         ([("user", "a")], "does not end with an answer"),
         ([("assistant", "a")], "do not take turns"),
         ([], "no message of the user"),
@@ -139,6 +142,51 @@ def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[t
     sample = load_sample(datasets.Dataset.from_dict({"messages": [broken, *chats()]}))
     assert (len(sample), sample.skipped) == (N, 1)
     assert any(reason in note for note in sample.notes)
+
+
+def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:
+    plain = load_sample(datasets.Dataset.from_dict({"messages": chats()}))
+    parts = [[{**m, "content": [{"type": "text", "text": m["content"]}]} for m in chat] for chat in chats()]
+    mixed = [[*chat[:-1], other[-1]] for chat, other in zip(parts, chats(), strict=True)]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(json.dumps({"messages": chat}) for chat in mixed))
+    for data in (datasets.Dataset.from_dict({"messages": parts}), str(tmp_path / "mixed.jsonl")):
+        assert load_sample(data).inputs == plain.inputs
+    picture = [{"role": "user", "content": [{"type": "image_url", "text": None}]}, parts[0][-1]]
+    sample = load_sample(datasets.Dataset.from_dict({"messages": [picture, *parts]}))
+    assert any("parts of image_url" in note for note in sample.notes)
+
+
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]}
+WITH_TOOL = [
+    {"role": "user", "content": "a"},
+    CALL,
+    {"role": "tool", "content": "b"},
+    {"role": "assistant", "content": "c"},
+]
+
+
+@pytest.mark.parametrize("n_calls", [1, N])
+@pytest.mark.parametrize("form", ["jsonl", "memory", "stream"])
+def test_conversations_that_call_tools_are_left_out_and_counted(tmp_path: Path, n_calls: int, form: str) -> None:
+    rows = [{"messages": chat} for chat in [*chats(), *[WITH_TOOL] * n_calls]]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    if form == "memory":
+        sample = load_sample(rows)
+    else:
+        sample = load_sample(str(tmp_path / "a.jsonl"), streaming=form == "stream", max_samples=3 * N)
+    assert (len(sample), sample.skipped) == (N, n_calls)
+    assert any("the conversation calls tools" in note for note in sample.notes)
+    error = error_of(lambda: load_sample([{"messages": WITH_TOOL}] * 3))
+    assert "each of 3 rows is for another use" in error.message
+
+
+def test_lists_of_json_that_are_no_conversations_are_not_read_as_such(tmp_path: Path) -> None:
+    lines = [
+        {"tools": [{"name": "f"}, {"x": [1, "a"]}], "prompt": q, "response": a}
+        for q, a in zip(QUESTIONS, ANSWERS, strict=True)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert load_sample(str(tmp_path / "a.jsonl")).columns == {"prompt": "prompt", "response": "response"}
 
 
 def test_an_empty_response_is_left_out_and_many_are_an_error() -> None:
