@@ -73,7 +73,6 @@ class Setting:
     # "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "whole": a flag that no dataset changes.
     sweep: SweepUse = "flag"
     confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
-    card: Literal["always", "changed"] = "changed"  # when the command on a card has it, of recorded ones
     job: bool = True  # a command that does the same on another machine has it
     on: str = ""  # its flag on the command line; by default the name, with hyphens
     short: str = ""  # one-letter flag
@@ -110,7 +109,6 @@ def _seed() -> Any:
         minimum=-(2**63),
         recorded=True,
         confirm="kept",
-        card="always",
     )
 
 
@@ -158,7 +156,6 @@ class SampleOptions(OptionsPart):
         zero_is_none=True,
         everyday=True,
         recorded=True,
-        card="always",
     )
     corpus_size: int | None = setting(
         DEFAULT_CORPUS_SIZE,
@@ -307,7 +304,7 @@ class ScoringOptions(OptionsPart):
     )
     seed: int = _seed()
     folds: int = setting(
-        5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True, card="always"
+        5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True
     )
     results: str | None = setting(
         None,

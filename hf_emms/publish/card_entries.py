@@ -1,7 +1,8 @@
-"""The entries of a card's section, as plain data inside the README, and the command that it shows."""
+"""The entries of a card's section: what a card shows of a ranking, and the command that makes its numbers again."""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import msgspec
 
 from hf_emms.errors import EmmsError, printable
-from hf_emms.options import SETTINGS, Setting, to_flags
+from hf_emms.options import DEFAULT_ESTIMATORS, SETTINGS, to_flags
+from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row, emms_score, is_commit
 from hf_emms.ranking.columns import runs_models
 from hf_emms.ranking.files import problems
+from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
-
-LAYOUT_VERSION = 2
+from hf_emms.tasks import TASKS, Task
 
 TOP_ROWS = 5
 TOP_ROWS_OF_A_DATASET = 10
@@ -24,19 +26,23 @@ _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--che
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
-    """Return the command that scores some checkpoints of a ranking again, at the same revisions."""
+    """Return the shortest command that scores some checkpoints of a ranking again, at the same revisions.
+
+    What `hf-emms rank` does by itself is left out: settings and estimators by default, and columns by their first name.
+    """
+    task = TASKS.find(ranking.task)
+    foreign = () if task is not None and task.input.is_collection else ("corpus_size",)
     settings = {
         "dataset": pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset),
         **{name: getattr(ranking, name) or None for name in ("config", "split", "task")},
-        "columns": ranking.columns,
+        "columns": {role: name for role, name in ranking.columns.items() if not _is_first_name(task, role, name)},
         **{
             name: value
             for name, value in ranking.settings.items()
-            if name in SETTINGS and _is_on_card(SETTINGS[name], value)
+            if name in SETTINGS and SETTINGS[name].compared and value != SETTINGS[name].default and name not in foreign
         },
-        # Labels that are numbers need no encoder, and have no revision.
-        "encoders": [pinned(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision],
-        "estimators": ranking.estimators,
+        "encoders": _encoders(ranking),
+        "estimators": () if ranking.estimators == _default_estimators(task) else ranking.estimators,
         "checkpoints": [pinned(name, ranking.row(name).revision) for name in checkpoints],
     }
     command = "hf-emms rank"
@@ -47,8 +53,25 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     return command
 
 
-def _is_on_card(setting: Setting, value: Any) -> bool:
-    return setting.compared and (setting.card == "always" or value != setting.default)
+def _default_estimators(task: Task | None) -> tuple[str, ...]:
+    return (task.estimators if task is not None else ()) or DEFAULT_ESTIMATORS
+
+
+def _is_first_name(task: Task | None, role: str, name: str) -> bool:
+    """Return whether a task reads this column before any other."""
+    columns = task.columns if task is not None else {}
+    return role in columns and name.lower() == next(iter(columns[role].candidates), None)
+
+
+def _encoders(ranking: Ranking) -> Sequence[str]:
+    """Return the label encoders with their revisions, or the name of the demo's set; none where labels are numbers."""
+    used = [encoder for encoder in ranking.encoders if encoder.revision]
+    shipped = next(
+        (name for name, ids in encoder_presets().items() if ids == tuple(encoder.id for encoder in used)), None
+    )
+    if shipped is not None and not any(is_commit(encoder.revision) for encoder in used):
+        return (shipped,)
+    return [pinned(encoder.id, encoder.revision) for encoder in used]
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
@@ -56,12 +79,6 @@ def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str
     if is_commit(revision):
         return f"{id.partition('@')[0]}@{revision}"
     return unpinned or id
-
-
-class _PackedEntries(msgspec.Struct):
-    version: int
-    about: str
-    entries: list[Any]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +90,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint: None in a dataset's card.
         command: makes the numbers again; None for a dataset that nobody else has.
         leaderboard: the Space that shows the whole ranking.
+        judgement: what the whole ranking shows; None in sections of earlier versions.
     """
 
     ranking: Ranking
@@ -80,12 +98,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str | None = None
     command: str | None = None
     leaderboard: str | None = None
+    judgement: Verdict | None = None
 
     @property
-    def key(self) -> tuple[str, str | None, str, str]:
-        """Return dataset, config, split and task: a newer ranking with the same replaces this entry."""
+    def key(self) -> str:
+        """Return 16 hex digits for dataset, config, split and task: a newer ranking with these replaces the entry."""
         ranking = self.ranking
-        return ranking.dataset_id, ranking.config, ranking.split, ranking.task
+        parts = ranking.dataset_id, ranking.config, ranking.split, ranking.task
+        return hashlib.blake2b(repr(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
     @property
     def top(self) -> tuple[Row, ...]:
@@ -132,54 +152,19 @@ def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
     return _entry(ranking, scored, scored, None, leaderboard)
 
 
-def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
-    """Return the entries with a new entry, which replaces its predecessor or follows the others."""
-    old = next((entry for entry in entries if entry.key == new.key), None)
-    if old is None:
-        return (*entries, new)
-    # A leaderboard that was named stays until another is named.
-    new = msgspec.structs.replace(new, leaderboard=new.leaderboard or old.leaderboard)
-    return tuple(new if entry is old else entry for entry in entries)
-
-
-def pack(entries: Sequence[Entry], about: str) -> dict[str, Any]:
-    """Return entries as plain data for `readme.data_comment`; `about` is "model" or "dataset"."""
-    plain = msgspec.to_builtins(entries)
-    for entry in plain:
-        rows = entry["ranking"]["rows"]
-        entry["ranking"]["rows"] = [_without_empty(_without_seconds(row) | {"cached": None}) for row in rows]
-    return {"version": LAYOUT_VERSION, "about": about, "entries": plain}
-
-
-def _without_seconds(row: dict[str, Any]) -> dict[str, Any]:
-    return row if any(row["seconds"].values()) else row | {"seconds": None}
-
-
-def unpack(data: Any, about: str) -> tuple[Entry, ...]:
-    """Return the entries in the data that `readme.section_data` read; none for None.
+def entries_of(plain: Sequence[Any], about: str) -> tuple[Entry, ...]:
+    """Return the entries that a data comment of layout 1 or 2 holds whole; `about` is "model" or "dataset".
 
     Raises:
-        EmmsError: written by a newer version, for another kind of card, or damaged.
+        msgspec.ValidationError: they are damaged.
     """
-    if data is None:
-        return ()
-    again = "remove the section between the markers; it is written anew then"
     try:
-        head = msgspec.convert(data, _PackedEntries)
-        if head.version > LAYOUT_VERSION:
-            raise EmmsError(
-                f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
-                f"{LAYOUT_VERSION})",
-                "install a newer hf-emms",
-            )
-        if head.about != about:
-            raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
-        entries = msgspec.convert(head.entries, tuple[Entry, ...])
+        entries = msgspec.convert(plain, tuple[Entry, ...])
         for entry in entries:
             _check(entry, about)
-        return entries
-    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
-        raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise msgspec.ValidationError(str(error)) from error
+    return entries
 
 
 def _check(entry: Entry, about: str) -> None:
@@ -207,6 +192,7 @@ def _entry(
         checkpoint=checkpoint.checkpoint if checkpoint else None,
         command=command,
         leaderboard=leaderboard,
+        judgement=verdict(ranking),
     )
 
 
@@ -224,13 +210,3 @@ def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
         more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
     same = {name: getattr(row, name) for name in ("tied", "parameters", "elsewhere")}
     return Row(row.checkpoint, row.revision, row.rank, scores=scores, **same, **more)
-
-
-def _without_empty(value: Any) -> Any:
-    """Return plain data without the values that read back as the default."""
-    if not isinstance(value, dict):
-        return value
-    short = {name: _without_empty(item) for name, item in value.items()}
-    return {
-        name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})
-    }

@@ -1,4 +1,4 @@
-"""Entries → Markdown, through the templates.
+"""Entries → Markdown, through the templates: a block of the section for each, which an update keeps or replaces whole.
 
 Text from the Hub is escaped for each place in a README: it can format nothing, link nowhere and mention nobody.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError, install_command, redacted, use
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
-from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
+from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
 from hf_emms.ranking import EMMS, Explained, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
@@ -30,6 +31,8 @@ from hf_emms.ranking.columns import (
     columns_of,
     format_finetuned,
     format_rank,
+    measured_in_words,
+    metric_title,
     score_columns,
     single_line,
     summaries_of_runs,
@@ -40,6 +43,13 @@ if TYPE_CHECKING:
     import jinja2
 
 CardKind = Literal["model", "dataset"]
+
+# Of the section: 1 and 2 had all that it shows in the data comment, and a single table.
+LAYOUT_VERSION = 3
+ENTRY = "<!-- hf-emms:entry {} -->"
+_ENTRY_MARKER = re.compile(r"^<!-- hf-emms:entry ([0-9a-f]{16}) -->[ \t]*$", re.MULTILINE)
+_HEADINGS: dict[CardKind, str] = {"model": "## Transferability", "dataset": "## Checkpoints to start from"}
+_MAX_DATA = 1000
 
 # A word joiner: invisible, and what keeps "@name" from being a mention and "www." from being a link.
 _JOINER = "&#8288;"
@@ -66,25 +76,156 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     if leaderboard is not None and not isinstance(leaderboard, str):
         raise EmmsError(f"leaderboard is {leaderboard!r:.80}; it must be a Space", use("leaderboard", "ORG/NAME"))
     if checkpoint is None:
-        return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)])
-    return card_section("model", [checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)])
+        return card_section("dataset", [block_of("dataset", dataset_entry(ranking, leaderboard=leaderboard))])
+    entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
+    return card_section("model", [block_of("model", entry)])
 
 
-def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
-    """Return the section of a card, with all entries."""
-    estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
-    first = {entry.estimators[0] for entry in entries}
-    controls = [markdown_text(title_of(name)) for name in estimators if name not in {*EMMS, *first}]
-    if any(entry.ranking.has_elsewhere for entry in entries):
+@dataclass(frozen=True)
+class Block:
+    """The Markdown of an entry.
+
+    Attributes:
+        key: of the entry.
+        text: from behind its marker to the next.
+        leaderboard: the Space (ORG/NAME) that it links to.
+    """
+
+    key: str
+    text: str
+    leaderboard: str | None = None
+
+
+def block_of(about: CardKind, entry: Entry) -> Block:
+    """Return the block of an entry."""
+    columns = _columns(about, entry)
+    controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
+    if entry.ranking.has_elsewhere:
         controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
-    columns = _model_card_columns(entries, estimators)
-    estimated = any(not entry.ranking.reason for entry in entries)
-    template = f"{about}_card_section.md.jinja"
-    body = rendered_template(template, entries=entries, controls=controls, columns=columns, estimated=estimated).strip(
-        "\n"
+    text = rendered_template(
+        f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
     )
-    data = redacted(readme.data_comment(pack(entries, about)))
-    return f"{readme.START}\n{data}\n\n{body}\n\n{readme.END}\n"
+    return Block(entry.key, text.strip("\n"), entry.leaderboard)
+
+
+def card_section(about: CardKind, blocks: Sequence[Block]) -> str:
+    """Return the section of a card, from marker to marker; its data, in at most 1,000 characters, come last."""
+    parts = [_HEADINGS[about], *(f"{ENTRY.format(block.key)}\n{block.text}" for block in blocks)]
+    plain = [{"key": block.key} | ({"leaderboard": block.leaderboard} if block.leaderboard else {}) for block in blocks]
+    data = _comment(about, plain)
+    for entry in plain:
+        if len(data) > _MAX_DATA:
+            entry.pop("leaderboard", None)
+            data = _comment(about, plain)
+    body = "\n\n".join([*parts, redacted(data)])
+    return f"{readme.START}\n{body}\n{readme.END}\n"
+
+
+def _comment(about: CardKind, plain: Sequence[Mapping[str, str]]) -> str:
+    return readme.data_comment({"version": LAYOUT_VERSION, "about": about, "entries": plain})
+
+
+class _Head(msgspec.Struct):
+    version: int
+    about: str
+    entries: list[Any]
+
+
+def blocks_in(content: bytes, about: CardKind) -> list[Block]:
+    """Return the blocks of a README's section; none without a section. Sections of earlier layouts are drawn anew.
+
+    Raises:
+        EmmsError: written by a newer version, for another kind of card, or damaged.
+    """
+    data = readme.section_data(content)
+    if data is None:
+        return []
+    again = "remove the section between the markers; it is written anew then"
+    try:
+        head = msgspec.convert(data, _Head)
+        if head.version > LAYOUT_VERSION:
+            raise EmmsError(
+                f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
+                f"{LAYOUT_VERSION})",
+                "install a newer hf-emms",
+            )
+        if head.about != about:
+            raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
+        if head.version < LAYOUT_VERSION:
+            return [block_of(about, entry) for entry in entries_of(head.entries, about)]
+        leaderboards = {entry["key"]: entry.get("leaderboard") for entry in head.entries}
+        texts = _texts_in(content)
+        if list(texts) != list(leaderboards):
+            raise msgspec.ValidationError("its entries are not those that its data name")
+        return [Block(key, text, leaderboards[key]) for key, text in texts.items()]
+    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
+        raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
+
+
+def _texts_in(content: bytes) -> dict[str, str]:
+    """Return key → text of the blocks of a README's section."""
+    span = readme.section_span(content) or (0, 0)
+    text = content[slice(*span)].decode().replace("\r\n", "\n")
+    inside = text[: text.rindex(readme.DATA_START)]
+    pieces = _ENTRY_MARKER.split(inside)
+    if len(set(pieces[1::2])) < len(pieces[1::2]):
+        raise msgspec.ValidationError("an entry stands twice")
+    return {key: block.strip("\n") for key, block in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def with_block(blocks: Sequence[Block], about: CardKind, entry: Entry) -> list[Block]:
+    """Return the blocks with that of an entry, which replaces its predecessor or follows the others."""
+    before = next((block for block in blocks if block.key == entry.key), None)
+    if before is None:
+        return [*blocks, block_of(about, entry)]
+    # A leaderboard that was named stays until another is named.
+    entry = msgspec.structs.replace(entry, leaderboard=entry.leaderboard or before.leaderboard)
+    return [block_of(about, entry) if block is before else block for block in blocks]
+
+
+def sentence_of(entry: Entry) -> str:
+    """Return in a sentence of Markdown what a checkpoint is good for, or which checkpoint a dataset asks for."""
+    ranking, row = entry.ranking, entry.row
+    aim = f"{_repo_link(ranking.dataset_id, 'dataset', on_hub=is_commit(ranking.dataset_revision))}"
+    aim += f" ({markdown_text(ranking.task)})"
+    lead = entry.judgement.lead if entry.judgement else None
+    if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
+        reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
+        return f"None of {entry.ranked} checkpoints {reason} for {aim}."
+    shared = sum(other.rank == 1 for other in entry.top)
+    if row is None:
+        best = _linked(entry.top[0])
+        if shared > 1:
+            return f"Of {entry.ranked} checkpoints {best} is one of {shared} that share the first rank for {aim}."
+        return f"Of {entry.ranked} checkpoints {best} is the best to fine-tune for {aim}{_ahead(entry)}."
+    if row.rank == 1 and row.tied:
+        return (
+            f"Of {entry.ranked} checkpoints one of the {shared} best to fine-tune for {aim}, which are not told apart."
+            + _measured(entry)
+        )
+    if row.rank == 1:
+        return f"Of {entry.ranked} checkpoints the best to fine-tune for {aim}{_ahead(entry)}.{_measured(entry)}"
+    place = f"{format_rank(row).lstrip('=')} of {entry.ranked} checkpoints"
+    return f"Rank {place} to fine-tune for {aim}; the best is {_linked(entry.top[0])}.{_measured(entry)}"
+
+
+def _ahead(entry: Entry) -> str:
+    lead = entry.judgement.lead if entry.judgement else ""
+    return f", {lead} of the second" if lead in ("ahead", "clearly ahead") else ""
+
+
+def _linked(row: Row) -> str:
+    return _repo_link(row.checkpoint, "model", on_hub=is_commit(row.revision))
+
+
+def _measured(entry: Entry) -> str:
+    """Return what fine-tuning measured of the card's checkpoint, as a further sentence; empty where it was not."""
+    result = entry.row.fine_tuned if entry.row else None
+    if result is None or result.value is None:
+        return ""
+    outcome = entry.judgement.outcome if entry.judgement else None
+    suffix = ", no better than chance" if outcome == "no better than chance" else ""
+    return f" Fine-tuned, it has {markdown_text(measured_in_words(result))} on test rows{suffix}."
 
 
 def rendered_template(name: str, **values: Any) -> str:
@@ -118,10 +259,10 @@ def _environment() -> jinja2.Environment:
         space=_space_link,
         count="{:,}".format,
         rank=format_rank,
-        spread=format_finetuned,
+        measured=lambda result: f"{metric_title(result.metric)} {format_finetuned(result)}",
         title=_title,
         cell=_cell,
-        dataset_card_columns=_dataset_card_columns,
+        how_to_read=_how_to_read,
         summaries_of_runs=summaries_of_runs,
         size=format_count,
         chart=_chart,
@@ -184,21 +325,25 @@ def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
     return markdown_text(text).replace(" ", "\u00a0")
 
 
-def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> list[TableColumn]:
-    """Return the columns that follow the rank; each entry is a row of the table, its checkpoint's."""
-    rankings = [entry.ranking for entry in entries]
-    shown = [msgspec.structs.replace(entry.ranking, rows=(entry.row,)) for entry in entries if entry.row]
+def _columns(about: CardKind, entry: Entry) -> list[TableColumn]:
+    """Return the columns that follow the rank and the checkpoint; a model's card has the row of its checkpoint only."""
+    ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
+    if about == "dataset":
+        return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
+    shown = msgspec.structs.replace(ranking, rows=(entry.row,)) if entry.row else ranking
     return [
         column
-        for columns, tables in ((score_columns(estimators), rankings), (COLUMNS, shown))
+        for columns, of_rows in ((score_columns(entry.estimators, (), ranking), ranking), (COLUMNS, shown))
         for column in columns
-        if "model card" in column.tables and any(column.applies(ranking, "model card") for ranking in tables)
+        if "model card" in column.tables and column.applies(of_rows, "model card")
     ]
 
 
-def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
-    ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
-    return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
+def _how_to_read(entry: Entry) -> str:
+    """Return what the numbers of the first column are."""
+    shown = ShownScores(entry.ranking, entry.ranking.estimators[0])
+    direction = "" if shown.explains else f" ({shown.quantity.direction})"
+    return f"{shown.title}{direction}: {shown.quantity.help}".rstrip(": ")
 
 
 def _chart(entry: Entry) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError, use
-from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, unpack, with_entry
-from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
-from hf_emms.publish.readme import put_section, section_data
+from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
+from hf_emms.publish.card_text import CardKind, blocks_in, card_section, markdown_text, rendered_template, with_block
+from hf_emms.publish.readme import put_section
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.tasks import hub_tag
 
@@ -38,10 +38,10 @@ class Card:
             EmmsError: the markers or the data between them are broken.
         """
         try:
-            entries = unpack(section_data(readme or b""), self.kind)
+            blocks = blocks_in(readme or b"", self.kind)
             for entry in self.entries:
-                entries = with_entry(entries, entry)
-            return put_section(readme or self._new_readme(), card_section(self.kind, entries))
+                blocks = with_block(blocks, self.kind, entry)
+            return put_section(readme or self._new_readme(), card_section(self.kind, blocks))
         except EmmsError as error:
             raise EmmsError(f"{self.kind} {self.repo_id!r}: {error.message}", error.hint) from error
 

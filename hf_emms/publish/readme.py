@@ -1,7 +1,7 @@
 """One section and single fields of somebody's README: replaced, every other byte left as it is.
 
-Bytes in, bytes out. The section is located by its markers. It begins with a comment with its data as JSON, so that one
-entry can be updated later without making the others again.
+Bytes in, bytes out. The section is located by its markers. A comment of it holds data as JSON, by which a later version
+knows what to update.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _METADATA = re.compile(r"\ufeff?(---[ \t]*(?:\r\n?|\n).*?^---[ \t\r]*$)?", re.MU
 _BOM = b"\xef\xbb\xbf"
 _MARKER = re.compile(rb"<!--[ \t]*hf-emms:(start|end)")
 _FRONT_MATTER = re.compile(r"(\ufeff?---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.MULTILINE | re.DOTALL)
+DATA_START = "<!-- hf-emms:data "
 _DATA = re.compile(rb"^<!-- hf-emms:data (.*) -->[ \t]*\r?$", re.MULTILINE)
 
 # Inside a JSON string these would end the comment, open a tag or call somebody by name.
@@ -109,7 +110,7 @@ def data_comment(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char, escape in _JSON_ESCAPES.items():
         text = text.replace(char, escape)
-    return f"<!-- hf-emms:data {text} -->"
+    return f"{DATA_START}{text} -->"
 
 
 def section_data(readme: bytes) -> Any:

@@ -80,7 +80,8 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     """Return the sentence on fine-tunings of which none is above chance."""
     best = results[0]
     runs = [run for result in results for run in result.runs if run.validation is not None]
-    tests = [run.scores[best.metric] for run in runs] or [result.value for result in results]
+    tests: list[float | None] = [run.scores[best.metric] for run in runs]
+    tests = tests or [result.value for result in results]
     validations = [run.validation for run in runs] or [result.validation for result in results]
     rates = sorted({run.learning_rate for run in runs})
     sentence = f"Fine-tuning did not learn this: {metric_title(best.metric)} {_span(best.metric, tests)} of every run, "

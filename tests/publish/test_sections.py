@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from hf_emms import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
@@ -26,6 +27,7 @@ from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
+from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -43,16 +45,9 @@ def other(**changes: object) -> Ranking:
     return example(**({"dataset": "food", "dataset_id": "org/food", "config": "small"} | changes))
 
 
-def rows_of(readme: bytes) -> list[str]:
-    """The lines of the one table with a row for each dataset."""
-    lines = readme.decode().splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("| dataset |"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append(line)
-    return rows
+def blocks(readme: bytes) -> list[str]:
+    """The text of each entry."""
+    return re.split(r"<!-- hf-emms:(?:entry [0-9a-f]{16}|data .*) -->", readme.decode())[1:-1]
 
 
 def html(markdown: str) -> str:
@@ -128,24 +123,63 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
 # ---- several datasets in one card ------------------------------------------------------------------------------
 
 
-def test_several_rankings_are_one_table_with_a_row_each() -> None:
+def test_each_ranking_has_its_own_block() -> None:
     readme = update_model_card(None, [(example(), "org/best"), (other(), "org/best")], "org/best")
     assert readme.count(b"hf-emms:start") == 1
-    beans, food = rows_of(readme)
-    assert "AI-Lab-Makerere/beans" in beans
-    assert "org/food" in food
-    assert "small" in food
+    beans, food = blocks(readme)
+    assert "for [AI-Lab-Makerere/beans](" in beans
+    assert "for [org/food](" in food
 
 
-def test_a_newer_ranking_replaces_its_own_row_only() -> None:
+def test_a_newer_ranking_replaces_its_own_block_only() -> None:
     readme = update_model_card(b"# Mine\n", [(example(), "org/best"), (other(), "org/best")], "org/best")
+    edited = readme.replace(b"for [org/food](", b"for, says its owner, [org/food](")
     newer = example(n=77, created="2027-01-01T00:00:00+00:00")
-    done = update_model_card(readme, [(newer, "org/best")], "org/best")
-    beans, food = rows_of(done)
-    assert beans.endswith("| 77 |")
-    assert food == rows_of(readme)[1]
-    assert done.decode().split("<details>")[2] == readme.decode().split("<details>")[2]
+    done = update_model_card(edited, [(newer, "org/best")], "org/best")
+    beans, food = blocks(done)
+    assert "| 77 |" in beans
+    assert food == blocks(edited)[1]
     assert done.startswith(b"# Mine\n")
+
+
+def test_the_data_come_last_and_are_short() -> None:
+    many = [(other(dataset_id=f"org/food-{number}"), "org/best") for number in range(30)]
+    readme = update_model_card(None, many[:15], "org/best", leaderboard="org/board").decode()
+    whole = update_model_card(readme.encode(), many[15:], "org/best", leaderboard="org/board").decode()
+    for text, count in ((readme, 15), (whole, 30)):
+        data, end = text.splitlines()[-2:]
+        assert end == "<!-- hf-emms:end -->"
+        assert data.startswith("<!-- hf-emms:data ")
+        assert len(data) <= 1000 or count == 30
+        assert len(blocks(text.encode())) == count
+
+
+@pytest.mark.parametrize("about", ["model", "dataset"])
+def test_a_section_whose_data_held_everything_is_drawn_anew(about: str) -> None:
+    before = (GOLDEN / f"{about}_card_section_of_layout_2.md").read_bytes()
+    if about == "model":
+        done = update_model_card(before, [(other(), "org/best")], "org/best")
+    else:
+        done = update_dataset_card(before, [example(split="test")], "AI-Lab-Makerere/beans")
+    first, _ = blocks(done)
+    assert "Of 3 checkpoints" in first
+    assert "spaces/org/board" in first
+    assert "0.500 ± 0.003" in first.replace("\u00a0", " ")
+
+
+def test_the_first_line_says_what_the_checkpoint_is_good_for() -> None:
+    def line(ranking: Ranking, name: str) -> str:
+        return re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, name).splitlines()[4])
+
+    aim = "AI-Lab-Makerere/beans (image-classification)"
+    three = example()
+    two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
+    assert (
+        line(three, "org/best")
+        == f"Of 3 checkpoints one of the 2 best to fine-tune for {aim}, which are not told apart."
+    )
+    assert line(two, "org/best") == f"Of 2 checkpoints the best to fine-tune for {aim}, clearly ahead of the second."
+    assert line(two, "org/worse") == f"Rank 2 of 2 checkpoints to fine-tune for {aim}; the best is org/best."
 
 
 def test_twice_is_once() -> None:
@@ -184,7 +218,7 @@ def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
 
 
 def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
-    section = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":2', b'{"version":9')
+    section = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":3', b'{"version":9')
     with pytest.raises(EmmsError, match="newer hf_emms") as refused:
         update_model_card(section, [(example(), "org/best")], "org/best")
     assert refused.value.hint == "install a newer hf-emms"
@@ -200,16 +234,30 @@ DAMAGE = {
     "no list of weights": ('"weights":[', '"weights":7,"was":['),
     "not an object": ('{"version":2', '[{"version":2'),
 }
+DAMAGE_OF_BLOCKS = {
+    "no data": ('{"version":3', "{oops"),
+    "an entry without a marker": ("<!-- hf-emms:entry ", "<!-- was:entry "),
+    "a marker without an entry": ('"entries":[', '"entries":[],"was":['),
+    "an entry without a key": ('"key"', '"was"'),
+    "entries of another type": ('"entries":[', '"entries":7,"was":['),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_data_is_refused(damage: str) -> None:
-    old, new = (text.encode() for text in DAMAGE[damage])
-    whole = update_model_card(None, [(example(), "org/best")], "org/best")
+def test_damaged_data_of_an_earlier_layout_are_refused(damage: str) -> None:
+    whole = (GOLDEN / "model_card_section_of_layout_2.md").read_text(encoding="utf-8")
+    refuse(whole, *DAMAGE[damage])
+
+
+@pytest.mark.parametrize("damage", DAMAGE_OF_BLOCKS)
+def test_damaged_data_are_refused(damage: str) -> None:
+    refuse(card(example(), "org/best"), *DAMAGE_OF_BLOCKS[damage])
+
+
+def refuse(whole: str, old: str, new: str) -> None:
     assert old in whole
-    section = whole.replace(old, new)
     with pytest.raises(EmmsError, match=r"damaged|lost its data"):
-        update_model_card(section, [(example(), "org/best")], "org/best")
+        update_model_card(whole.replace(old, new).encode(), [(example(), "org/best")], "org/best")
 
 
 # ---- the command -----------------------------------------------------------------------------------------------
@@ -255,8 +303,25 @@ def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) 
         "document_prompt": "passage: ",
     }
     value = values.get(name) or SETTINGS[name].choices[-1]
-    words = typed(rank_command(example(**{name: value}), ["org/best"]))
+    task = "text-retrieval" if name == "corpus_size" else "image-classification"
+    words = typed(rank_command(example(**{name: value}, task=task), ["org/best"]))
     assert words[words.index(SETTINGS[name].flag) + 1] == (value[0] if name == "layers" else str(value))
+
+
+def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default() -> None:
+    name = "emms-demo/bert-distilled"
+    ranking = rank("demo_glosses", [name], encoders="demo", max_samples=80, seed=1)
+    words = typed(rank_command(ranking, [name]))
+    assert words == [
+        *("hf-emms", "rank", "--dataset", ranking.dataset, "--split", "test", "--task", "text-classification"),
+        *("--max-samples", "80", "--seed", "1", "--encoder", "demo", "--checkpoint", name),
+    ]
+    command = [*python(), "-m", "hf_emms", *words[1:], "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = Ranking.from_json(done.stdout)
+    assert {name: score.value for name, score in again.row(name).scores.items()} == {
+        name: score.value for name, score in ranking.row(name).scores.items()
+    }
 
 
 def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
@@ -295,10 +360,10 @@ def hostile(evil: str) -> Ranking:
 def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
     ranking = hostile(evil)
     for section in (card(ranking, evil), card(ranking)):
-        assert section.count("<!--") == 3
+        assert section.count("<!--") == 4
         assert section_span(section.encode()) is not None
-        assert section_data(section.encode())["entries"][0]["ranking"]["dataset"] == evil
-        assert "49" not in section
+        assert len(section_data(section.encode())["entries"]) == 1
+        assert "49" not in re.sub(r"\b[0-9a-f]{16}\b", "", section)
         page = html(section)
         for tag in ("script", "img", "h1", "b", "strong", "em", "s"):
             opened = page.count(f"<{tag}>") + page.count(f"<{tag} ")
