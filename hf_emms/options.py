@@ -303,9 +303,7 @@ class ScoringOptions(OptionsPart):
         metavar="NAME",
     )
     seed: int = _seed()
-    folds: int = setting(
-        5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True
-    )
+    folds: int = setting(5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True)
     results: str | None = setting(
         None,
         'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
