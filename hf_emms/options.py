@@ -331,8 +331,9 @@ class TrainingOptions(OptionsPart):
     )
     method: str | None = fine_tuning(
         None,
-        "What is trained: all weights, a LoRA adapter (needs the extra lora), the head alone [default: full].",
-        choices=("full", "lora", "head"),
+        "What is trained: all weights, a LoRA adapter (needs the extra lora), the head alone; for similarity a "
+        "cross-encoder instead of a bi-encoder [default: full].",
+        choices=("full", "lora", "head", "cross-encoder"),
     )
     budget: str | None = fine_tuning(
         None,

@@ -32,6 +32,7 @@ from hf_emms.finetune.recipe import (
     head_of,
     max_rows,
     recipe_for,
+    trained_task,
 )
 from hf_emms.finetune.saving import (
     ModelKeeper,
@@ -212,6 +213,7 @@ def prepare(
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, cache, source, max_rows=max_rows(options.training))
+    splits = replace(splits, task=trained_task(splits.task, options.method))
     keeper = keeper or keeper_for(options, splits.revision)
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (

@@ -24,9 +24,14 @@ _KEPT_OF_LAYER = 17
 _COPIES_OF_LOGITS = 4
 
 
+def trains_all(method: str) -> bool:
+    """Return whether a method trains all weights: all but an adapter and a head alone."""
+    return method not in ("lora", "head")
+
+
 def training_bytes(method: str, parameters: int | None, bytes_of_number: int = BYTES_OF_WEIGHT) -> int:
     """Return the bytes that training takes besides activations; the few weights of an adapter or head do not count."""
-    per_parameter = BYTES_PER_PARAMETER if method == "full" else BYTES_OF_WEIGHT
+    per_parameter = BYTES_PER_PARAMETER if trains_all(method) else BYTES_OF_WEIGHT
     return per_parameter * (parameters or 0) * bytes_of_number // BYTES_OF_WEIGHT
 
 
@@ -82,7 +87,7 @@ def check_memory(training: str, method: str, needed: int, device: str, remedy: T
 
     free = free_bytes(choose_device(device))
     if free is not None and needed > free:
-        parts = "weights, gradients, optimizer and activations" if method == "full" else "weights and activations"
+        parts = "weights, gradients, optimizer and activations" if trains_all(method) else "weights and activations"
         raise EmmsError(
             f"{training} would take about {format_bytes(needed)} ({parts}), and {format_bytes(free)} are free",
             remedy + ", or a larger machine (" + use("engine", "jobs") + ")",

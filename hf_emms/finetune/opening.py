@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
-from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS
+from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS, MODULES
 from hf_emms.heads.split import IGNORED
 from hf_emms.hub import Repo, fetch, resolve
 from hf_emms.inputs import Pairs, UnusableError
@@ -28,9 +28,9 @@ _BATCH_SIZE = 32
 
 
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
-    """Open a model that `confirm` has saved with a head that transformers does not know.
+    """Open a model that `confirm` has saved with a head that transformers does not know, or as an embedding model.
 
-    Its card says so. Other saved models are opened by `transformers.pipeline`.
+    Its card says how it is opened. Other saved models are opened by `transformers.pipeline`.
 
     Args:
         model: its folder, or a Hub model id (``ORG/NAME[@REVISION]``).
@@ -55,11 +55,11 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         task, references = get_task(about["task"]), _as_tuples(about["references"])
-        weights = load_file(folder / HEAD_WEIGHTS)
+        weights = {} if (folder / MODULES).is_file() else load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError) as error:
         hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
         raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
-    described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
+    described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT if weights else folder)
     plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(plan, repo=replace(repo, folder=folder))
     keep_freed_memory()

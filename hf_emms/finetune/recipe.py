@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError, together, use
+from hf_emms.errors import EmmsError, install_command, together, use
 from hf_emms.finetune.memory import (
     activation_bytes,
     bytes_of_number,
@@ -36,14 +36,16 @@ _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 PATIENCE = 5
 # The most parameters of a checkpoint that a short run trains in full; larger ones get an adapter.
 _FULL_PARAMETERS = 300_000_000
-# The most parameters of a checkpoint, AdamW's peak learning rates for all its weights, and that of its short run, which
-# is an adapter's in the last row: smaller checkpoints need larger rates.
+# The most parameters of a checkpoint, AdamW's peak learning rates for all its weights with a head and as an embedding
+# model, and that of its short run, which is an adapter's in the last row: smaller checkpoints need larger rates.
 _RATES = (
-    (10_000_000, (5e-4, 2e-3), 1e-3),
-    (50_000_000, (1e-4, 4e-4), 3e-4),
-    (_FULL_PARAMETERS, (2e-5, 1e-4), 5e-5),
-    (float("inf"), (2e-5, 1e-4), 2e-4),
+    (10_000_000, (5e-4, 2e-3), (1e-3, 3e-3), 1e-3),
+    (50_000_000, (1e-4, 4e-4), (1e-4, 3e-4), 3e-4),
+    (_FULL_PARAMETERS, (2e-5, 1e-4), (1e-4, 3e-4), 5e-5),
+    (float("inf"), (2e-5, 1e-4), (2e-5, 1e-4), 2e-4),
 )
+# What users may train for every task.
+_METHODS = ("full", "lora", "head")
 _LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
 _HEAD_RATES = (1e-3, 1e-2)
 _SHORT_EPOCHS, _SHORT_BATCH = 3, 8
@@ -55,7 +57,7 @@ class Recipe(msgspec.Struct, frozen=True):
     """The settings of all runs of one checkpoint.
 
     Attributes:
-        method: what is trained: "full", "lora" or "head".
+        method: what is trained: "full", "lora", "head", or another of the head's methods.
         learning_rates: peaks, all tried with the first seed; the other seeds run at the best one.
         batch_size: rows a step.
         warmup: the share of the steps in which the rate rises; then it falls linearly to 0.
@@ -116,7 +118,7 @@ def recipe_for(
 ) -> Recipe:
     """Return the recipe of a confirmation: the settings of the options, else defaults by head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
-    rates = _rates(options.learning_rates) or default_rates(parameters, method)
+    rates = _rates(options.learning_rates) or default_rates(parameters, method, embeddings=head.trains_embeddings)
     return Recipe(
         method,
         None if options.steps else epochs,
@@ -129,17 +131,20 @@ def recipe_for(
     )
 
 
-def default_rates(parameters: int | None, method: str = "full") -> tuple[float, ...]:
+def default_rates(parameters: int | None, method: str = "full", *, embeddings: bool = False) -> tuple[float, ...]:
     """Return the two peak learning rates that a confirmation tries with a checkpoint of a size."""
     if method == "head":
         return _HEAD_RATES
-    rates = next(rates for most, rates, _ in _RATES if (parameters or 0) <= most)
+    usual, contrastive = next(
+        (usual, contrastive) for most, usual, contrastive, _ in _RATES if (parameters or 0) <= most
+    )
+    rates = contrastive if embeddings else usual
     return tuple(float(f"{rate * _LORA_FACTOR:g}") for rate in rates) if method == "lora" else rates
 
 
 def short_recipe(parameters: int, seed: int = 0) -> Recipe:
     """Return the recipe of a short run, which is the same for all checkpoints of a size."""
-    rate = next(rate for most, _, rate in _RATES if parameters <= most)
+    rate = next(rate for most, *_, rate in _RATES if parameters <= most)
     method = "full" if parameters <= _FULL_PARAMETERS else "lora"
     return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
 
@@ -218,13 +223,27 @@ def check_recipe(options: TrainingOptions) -> None:
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
-    """Refuse a task without a head, and to keep an adapter alone that would lack the new head beside it."""
-    head = head_of(task)
+    """Refuse a task without a head or whose package is missing, another head's method, and to keep an adapter alone."""
+    if options.method not in (None, *_METHODS, *head_of(task).methods):
+        raise EmmsError(
+            f"fine-tuning for {task.id} trains no {options.method} instead of what it always trains",
+            use("method", *_METHODS) + ", or leave it out",
+        )
+    head = head_of(trained_task(task, options.method))
+    if head.module and find_spec(head.module) is None:
+        package = head.module.replace("_", "-")
+        raise EmmsError(f"fine-tuning for {task.id} needs {package}, not installed", install_command(head.extra))
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
             f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
             "leave " + use("keep_adapter") + " out",
         )
+
+
+def trained_task(task: Task, method: str | None) -> Task:
+    """Return a task with the head that a method trains."""
+    head = None if method is None else head_of(task).methods.get(method)
+    return task if head is None else replace(task, head=head)
 
 
 def head_of(task: Task) -> Head:

@@ -19,7 +19,7 @@ import yaml
 from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.errors import EmmsError, redacted, use
 from hf_emms.files import UNFINISHED, check_writable, write_atomic
-from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.recipe import head_of, trained_task
 from hf_emms.finetune.unfinished import MODEL_SEAL, ModelSeal, file_digest, storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
@@ -362,11 +362,13 @@ def model_card(
     """
     result = row.fine_tuned
     assert result is not None
-    place = options.push_to_hub or options.save_model
+    place = str(options.push_to_hub or options.save_model)
+    head = head_of(trained_task(get_task(ranking.task), options.method))
+    library = "hf-emms" if head_of_ours else "peft" if adapter_class else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
-    metadata = _metadata(name, ranking, row, run, test, _library(head_of_ours, adapter_class))
+    metadata = _metadata(name, ranking, row, run, test, library, head.auto_class)
     return rendered_template(
         "fine_tuned_card.md.jinja",
         metadata=redacted(metadata),
@@ -375,6 +377,8 @@ def model_card(
         run=run,
         opening=_opening(ranking, place) if head_of_ours else None,
         adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
+        library=library,
+        code=head.opening(place),
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
@@ -382,25 +386,29 @@ def model_card(
     )
 
 
-def _opening(ranking: Ranking, place: str | None) -> str:
+def _opening(ranking: Ranking, place: str) -> str:
     """Return the Python code that opens a model with a head of ours."""
     names = [column.name for column in get_task(ranking.task).inputs]
     row = names[0] if len(names) == 1 else f"({', '.join(names)})"
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"
 
 
-def _opening_of_adapter(adapter_class: str, place: str | None) -> str:
+def _opening_of_adapter(adapter_class: str, place: str) -> str:
     return f"from peft import {adapter_class}\n\nmodel = {adapter_class}.from_pretrained({place!r})"
 
 
-def _library(head_of_ours: bool, adapter_class: str | None) -> str:
-    return "hf-emms" if head_of_ours else "peft" if adapter_class else "transformers"
-
-
-def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, library: str) -> str:
+def _metadata(
+    name: str,
+    ranking: Ranking,
+    row: Row,
+    run: TrainingRun,
+    test: LabeledSplit,
+    library: str,
+    auto_class: str | None,
+) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline = _PIPELINES.get(head_of(get_task(ranking.task)).auto_class or "") if library == "transformers" else None
+    pipeline = _PIPELINES.get(auto_class or "") if library == "transformers" else None
     tag = pipeline or hub_tag(ranking.task)
     on_hub, relation = is_commit(row.revision), "adapter" if library == "peft" else "finetune"
     results = [

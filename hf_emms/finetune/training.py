@@ -35,6 +35,7 @@ from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.files import UNFINISHED
+from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses, standard_error
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.network import apply_method, load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
@@ -50,24 +51,16 @@ from hf_emms.finetune.unfinished import (
     storage_error,
 )
 from hf_emms.formatting import format_bytes
-from hf_emms.heads import LabeledSplit, Metric
+from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import LabeledRows, collate
 from hf_emms.options import RunOptions
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.scoring.arrays import assign_folds
 
 # Losses that a run logs.
 _LOGS = 50
-# A loss has not fallen where it ends above the first share of its start. It has risen where it ends above the second,
-# by more than two standard errors.
-_FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
-_PARTS = 5  # of the losses: the first is compared with the last
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
-# Parts of the test rows, each left out once for the standard error: single rows of a small split, and of a large one
-# at least 20, or as many as compute the metric on about 200,000 rows in all.
-_MIN_PARTS, _JACKKNIFE_ROWS = 20, 200_000
 # Raised by writing a state or a model to a full or read-only disk.
 _UNWRITABLE = (OSError, RuntimeError, SafetensorError)
 # PyTorch has one state of random numbers for all threads: one of them trains at a time.
@@ -244,9 +237,16 @@ class Training:
         memory = PeakMemory(self._device)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, [watch, memory])
+            before = self._predicted(trainer, network) if head_of(splits.task).is_measured_first else None
             _fit(trainer, network, folder, watch)
-            outputs = _outputs(trainer, network, splits.validation)
-            validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
+            validation, curve = self._predicted(trainer, network), watch.curve(trainer.state.log_history)
+            if before is not None:
+                curve.insert(0, metric.compute(before, splits.validation.references))
+                helped, note = has_helped(metric, before, validation, splits.validation)
+                notes = *notes, note
+                if not helped:
+                    network.model.load_state_dict(load().model.state_dict())
+                    validation = before
             outputs = _outputs(trainer, network, splits.test)
             save_error = self._save(network, trainer.state.global_step, watch.unfinished)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
@@ -257,15 +257,15 @@ class Training:
         run = TrainingRun(
             job.learning_rate,
             job.seed,
-            validation=validation,
+            validation=metric.compute(validation, splits.validation.references),
             scores=self._scores(predictions, references),
             stderr=standard_error(metric, predictions, references, splits.test.groups),
             steps=trainer.state.global_step,
             batch_size=batch_size,
             seconds=time.perf_counter() - started,
-            curve=tuple(watch.curve(trainer.state.log_history)),
+            curve=tuple(curve),
             loss=network.loss(outputs, splits.test),
-            notes=(*network.notes, *notes, *_note_on_losses(losses), *watch.notes),
+            notes=(*network.notes, *notes, *note_on_losses(losses), *watch.notes),
             has_diverged=has_risen(losses),
             unfinished=watch.unfinished,
         )
@@ -291,6 +291,11 @@ class Training:
             reason = storage_error(self._save_to, error)
             return UnsavedModelError(reason.message, reason.hint)
         return None
+
+    def _predicted(self, trainer: Trainer, network: Network) -> list[Any]:
+        """Return the predictions of a network, as it is, for the validation rows."""
+        split = self._splits.validation
+        return network.predictions(_outputs(trainer, network, split), split)
 
     def _scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         return {metric.name: metric.compute(predictions, references) for metric in self._metrics}
@@ -342,24 +347,6 @@ def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: to
     return memory.notes
 
 
-def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
-    """Return a metric's standard error by the jackknife over parts of n rows, whose groups, uint64 (n,), stay whole.
-
-    For a share of right answers, where each row is a group, it is the binomial standard error.
-    """
-    parts = max(_MIN_PARTS, _JACKKNIFE_ROWS // max(1, len(groups)))
-    names, part_of = np.unique(groups, return_inverse=True)
-    if parts < len(names):
-        part_of = assign_folds(groups, parts, 0)
-    values = []
-    for part in np.unique(part_of):
-        rows = np.flatnonzero(part_of != part).tolist()
-        if rows:
-            values.append(metric.compute([predictions[row] for row in rows], [references[row] for row in rows]))
-    count = len(values)
-    return float(np.sqrt((count - 1) * np.var(values))) if count > 1 else 0.0
-
-
 def _fit(trainer: Trainer, network: Network, folder: Path, watch: _Watch) -> None:
     """Train from the last whole state that an earlier call has left, or from the start, and load the best state."""
     state = newest_state(folder)
@@ -390,32 +377,13 @@ def _train(trainer: Trainer, **settings: Any) -> None:
 
 
 def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
-    trainer.compute_metrics = None
+    compute_metrics, trainer.compute_metrics = trainer.compute_metrics, None
     outputs = trainer.predict(network.rows(split, False)).predictions
+    trainer.compute_metrics = compute_metrics
     for array in outputs if isinstance(outputs, tuple) else (outputs,):
         if not np.isfinite(array).all():
             raise DivergedError("outputs are no numbers")
     return outputs
-
-
-def _note_on_losses(losses: Sequence[float]) -> list[str]:
-    """Return a note where the losses ended about where they had started, or above."""
-    first, last = _ends(losses)
-    return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
-
-
-def has_risen(losses: Sequence[float]) -> bool:
-    """Return whether the losses of a training ended above where they had started, beyond their scatter."""
-    first, last = _ends(losses)
-    # Differences of successive losses scatter without the trend.
-    error = np.std(np.diff(losses)) / math.sqrt(max(1, len(losses) // _PARTS)) if len(losses) > 1 else 0.0
-    return bool(last > _RISEN * first and last - first > _MAX_ERRORS * error)
-
-
-def _ends(losses: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of the first fifth of losses and of the last; zeros where these are fewer than five."""
-    count = len(losses) // _PARTS
-    return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)
 
 
 class NetworkTrainer(Trainer):

@@ -4,6 +4,7 @@
 """
 
 from hf_emms.heads.caption import CaptionHead
+from hf_emms.heads.embedding import SimilarityHead
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.response import ResponseHead
@@ -23,6 +24,7 @@ __all__ = [
     "ResponseHead",
     "RowHead",
     "RowOutputs",
+    "SimilarityHead",
     "SpansHead",
     "TranscriptHead",
     "WordsHead",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
@@ -98,6 +99,12 @@ class Head(ABC):
         epochs: the most, over all training rows.
         batch_size: rows a step, unless the user says.
         keeps_adapters: whether an adapter is a whole model without new layers.
+        trains_embeddings: whether checkpoints learn to give other embeddings of texts, without new layers.
+        is_measured_first: whether checkpoints predict before they are trained, and are kept as they were where that is
+            better.
+        module: of the package that it needs besides those of every fine-tuning; `extra` of hf_emms installs it.
+        library: that opens what is saved, where that is no head of ours.
+        methods: the names of other heads that users may ask for instead of this one.
     """
 
     auto_class: str | None = None
@@ -105,6 +112,12 @@ class Head(ABC):
     epochs: int = 5
     batch_size: int = 32
     keeps_adapters: bool = False
+    trains_embeddings: bool = False
+    is_measured_first: bool = False
+    module: str = ""
+    extra: str = ""
+    library: str = "transformers"
+    methods: Mapping[str, Head] = MappingProxyType({})
 
     @abstractmethod
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
@@ -150,6 +163,10 @@ class Head(ABC):
             EmmsError: this head has no layers of ours.
         """
         raise EmmsError(f"{plan.repo.id} was saved with a head that transformers opens")
+
+    def opening(self, place: str) -> str:
+        """Return the Python code that opens what is saved in a place by another library than transformers."""
+        return ""
 
     def questions(self, inputs: Sequence[Any]) -> list[Any]:
         """Return references without an answer for n inputs, which are to be predicted."""

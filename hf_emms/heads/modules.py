@@ -85,6 +85,40 @@ class ModelWithLoss(nn.Module):
         return {"loss": self._loss(self.model, batch)}
 
 
+# ---- checkpoints whose embeddings are trained ------------------------------------------------------------------------
+
+# Tokens whose activations a step keeps; those of more are computed again for their gradients.
+_KEPT_TOKENS = 16_384
+
+
+class Embedder(nn.Module):
+    """A checkpoint `base` that gives embeddings of texts, (m, D), or with labels the loss of these."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self, base: Any, embed: Features, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.base, self._embed, self._loss = base, embed, loss
+
+    def forward(self, labels: Tensor | None = None, **texts: Tensor) -> Tensor | dict[str, Tensor]:
+        if labels is None:
+            return self._embed(self.base, texts)
+        return {"loss": self._loss(self._embed_in_parts(texts), labels)}
+
+    def _embed_in_parts(self, texts: Inputs) -> Tensor:
+        """Return embeddings of a batch of any size: what is kept for their gradients does not grow with it."""
+        from torch.utils.checkpoint import checkpoint
+
+        count, tokens = next(iter(texts.values())).shape
+        most = max(1, _KEPT_TOKENS // tokens)
+        if count <= most:
+            return self._embed(self.base, texts)
+        parts = [
+            {name: tensor[start : start + most] for name, tensor in texts.items()} for start in range(0, count, most)
+        ]
+        return torch.cat([checkpoint(self._embed, self.base, part, use_reentrant=False) for part in parts])
+
+
 # ---- checkpoints with layers of ours ---------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,19 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 # The weights of the head, beside those of the checkpoint; what they are for; and the folder with the descriptions of
 # the checkpoint that was fine-tuned, which say how its feature is made.
 HEAD_WEIGHTS, ABOUT, CHECKPOINT = "head.safetensors", "head.json", "checkpoint"
+# The list of modules in a folder of sentence-transformers.
+MODULES = "modules.json"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
+
+
+def copy_modules(plan: ExtractionPlan, folder: Path) -> bool:
+    """Copy how sentence-transformers reads a checkpoint, without weights; return whether it has such a description."""
+    patterns = (MODULES, "config_sentence_transformers.json", "[0-9]*_*/config.json")
+    paths = [*plan.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(plan.folder.glob, patterns))]
+    for path in paths:
+        if path != plan.model_folder / "config.json":  # that of the trained model is written with it
+            _copy(path, folder / path.relative_to(plan.folder))
+    return (folder / MODULES).is_file()
 
 
 def write_description(folder: Path, plan: ExtractionPlan, task: str, references: Sequence[Any]) -> None:
@@ -28,8 +41,11 @@ def write_description(folder: Path, plan: ExtractionPlan, task: str, references:
     """
     for path in sorted(plan.folder.rglob("*")):
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in DESCRIPTIONS):
-            copy = folder / CHECKPOINT / path.relative_to(plan.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            _copy(path, folder / CHECKPOINT / path.relative_to(plan.folder))
     about = {"task": task, "references": list(references)}
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+def _copy(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, place)

@@ -61,7 +61,7 @@ def confirm(
         ranking: whose best checkpoints are fine-tuned.
         dataset: what it was made on; by default found under the ranking's name for it.
         top: how many; those that share the last rank are fine-tuned too, up to twice as many.
-        method: "full" (all weights; the default), "lora" or "head".
+        method: "full" (all weights; the default), "lora" or "head"; of similarity also "cross-encoder", no bi-encoder.
         budget: "quick": few rows and epochs.
         epochs: the most epochs a run; by default it depends on the task, and a run ends when it no longer improves.
         steps: optimizer steps a run, instead of epochs.

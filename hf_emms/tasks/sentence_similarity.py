@@ -1,6 +1,6 @@
 """Two texts and how similar, or relevant to each other, they are: a number."""
 
-from hf_emms.heads import NumberHead
+from hf_emms.heads import NumberHead, SimilarityHead
 from hf_emms.heads.metrics import R2, SPEARMAN
 from hf_emms.inputs import SENTENCE_PAIR
 from hf_emms.tasks.task import Column, Task, clean_caption
@@ -28,7 +28,7 @@ SENTENCE_SIMILARITY = Task(
     categorical=False,
     label_text=clean_caption,
     # Benchmarks of similarity compare orders.
-    head=NumberHead("AutoModelForSequenceClassification", metrics=lambda references: (SPEARMAN, R2)),
+    head=SimilarityHead(NumberHead("AutoModelForSequenceClassification", metrics=lambda references: (SPEARMAN, R2))),
     aliases=("text-pair-regression", "sts", "semantic-textual-similarity"),
     source_tags=("text-classification", "fill-mask", "feature-extraction"),
     numbers=VALUES,

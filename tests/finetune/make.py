@@ -87,3 +87,26 @@ def ranking(dataset: str, task: str, columns: dict[str, str], checkpoints: dict[
         estimators=("emms",),
         **fields,
     )
+
+
+_THINGS = ["apple", "boats", "cat", "children", "dog", "harbour", "mat", "mountain", "pie", "rain"]
+PAIR_COLUMNS = {"text": "sentence1", "text_pair": "sentence2", "label": "score"}
+
+
+def pairs(count: int) -> datasets.Dataset:
+    """Sentences that are alike if they name the same thing, wherever it is."""
+    rows, same = range(count), [row % 3 for row in range(count)]
+    return datasets.Dataset.from_dict(
+        {
+            "sentence1": [f"a red {_THINGS[row % 10]} on road {row}" for row in rows],
+            "sentence2": [
+                f"the {_THINGS[(row + 3 * far) % 10]} near the harbour" for row, far in zip(rows, same, strict=True)
+            ],
+            "score": [5.0 - 2 * far for far in same],
+        }
+    )
+
+
+def rank_pairs(dataset: str, checkpoint: Path) -> Ranking:
+    """A ranking of one checkpoint for `pairs`."""
+    return ranking(dataset, "sentence-similarity", PAIR_COLUMNS, {str(checkpoint): -0.1})

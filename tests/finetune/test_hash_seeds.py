@@ -14,7 +14,7 @@ import pytest
 
 from hf_emms.ranking import Ranking
 from tests import ROOT
-from tests.finetune.make import colours, ranking, save
+from tests.finetune.make import PAIR_COLUMNS, colours, pairs, ranking, save
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.finetune.test_transcripts import rows as transcripts
 from tests.helpers.sound import sound_checkpoint
@@ -74,7 +74,7 @@ def _captions(count: int) -> datasets.Dataset:
     return colours(count).remove_columns("label").add_column("text", texts)
 
 
-# Name → task, columns, data, and the checkpoint: one for each head, whose new layers need random numbers.
+# Name → task, columns, data, and the checkpoint: one for each head, whose training needs random numbers.
 HEADS: dict[str, tuple[str, dict[str, str], Callable[[int], datasets.Dataset], Callable[[Path], Path]]] = {
     "row": ("text-classification", {"text": "text", "label": "label"}, _glosses, lambda zoo: build(zoo, "bert")),
     "row-of-two": (
@@ -89,6 +89,7 @@ HEADS: dict[str, tuple[str, dict[str, str], Callable[[int], datasets.Dataset], C
         colours,
         lambda zoo: build(zoo, "clip"),
     ),
+    "embedding": ("sentence-similarity", PAIR_COLUMNS, pairs, lambda zoo: build(zoo, "bert")),
     "spans": ("question-answering", {"answer": "answers.text"}, _spans, lambda zoo: build(zoo, "bert")),
     "words": ("token-classification", {"tokens": "tokens", "tags": "ner_tags"}, _words, lambda zoo: build(zoo, "bert")),
     "caption": ("image-to-text", {"image": "image", "text": "text"}, _captions, lambda zoo: build(zoo, "resnet")),

@@ -28,7 +28,7 @@ from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
+from tests.finetune.make import FAST, Notes, colours, pairs, rank_pairs, ranking, save, texts
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
@@ -96,10 +96,19 @@ def _killed_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Itera
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("train", [_ended_after_a_step, _killed_after_a_step])
+@pytest.fixture
+def ranked_pairs(zoo: Path, tmp_path: Path) -> Ranking:
+    return rank_pairs(save(pairs(60), tmp_path / "pairs"), build(zoo, "bert"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "train"),
+    [("ranked", _ended_after_a_step), ("ranked", _killed_after_a_step), ("ranked_pairs", _ended_after_a_step)],
+)
 def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of_the_finished_one(
-    ranked: Ranking, tmp_path: Path, emms_cache: Path, train: Any
+    request: pytest.FixtureRequest, tmp_path: Path, emms_cache: Path, kind: str, train: Any
 ) -> None:
+    ranked = request.getfixturevalue(kind)
     folder, settings = tmp_path / "best", {**FAST, "device": "cpu"}
     limited = {**settings, "time_limit": "1h", "save_model": str(folder)}
     options = options_for(ranked, confirm=1, **limited)

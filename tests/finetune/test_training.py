@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 import torch
 from torch import nn
 
+from hf_emms.finetune.judgement import has_helped, has_risen, standard_error
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for, short_recipe
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
-from hf_emms.finetune.training import DivergedError, Training, has_risen, remembered_interrupts, standard_error
+from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts
 from hf_emms.finetune.unfinished import StorageError, newest_state, seal_model
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
@@ -365,6 +367,9 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     small, medium, large = (5e-4, 2e-3), (1e-4, 4e-4), (2e-5, 1e-4)
     assert [*rates.values()] == [small, small, small, medium, medium, large, large]
     assert default_rates(10_000_001, "lora") == (1e-3, 4e-3)
+    sizes = (10_000_000, 10_000_001, 300_000_000, 300_000_001)
+    embeddings = [default_rates(size, embeddings=True) for size in sizes]
+    assert embeddings == [(1e-3, 3e-3), (1e-4, 3e-4), (1e-4, 3e-4), (2e-5, 1e-4)]
     short = [short_recipe(size) for size in (10**7, 5 * 10**7, 3 * 10**8, 3 * 10**8 + 1)]
     assert [(recipe.method, *recipe.learning_rates) for recipe in short] == [
         ("full", 1e-3),
@@ -393,6 +398,24 @@ def test_scores_are_what_their_definitions_say() -> None:
     assert r2([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) == 0
     assert spearman([1.0, 20.0, 3.0], [1.0, 3.0, 2.0]) == 1
     assert spearman([1.0, 1.0], [1.0, 2.0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "note"),
+    [
+        (2, 0, "helped: validation accuracy 50.0 before, 60.0 after"),
+        (3, 2, "did not help: validation accuracy 50.0 before, 55.0 after, within a standard error of 11.4; the"),
+        (0, 1, "did not help: validation accuracy 50.0 before, 45.0 after; the checkpoint is kept as it was"),
+    ],
+)
+def test_training_has_helped_where_it_gained_more_than_a_standard_error(gained: int, lost: int, note: str) -> None:
+    rows = part(20, 0)
+    split = replace(rows, references=("a",) * 20)
+    before = ["a"] * 10 + ["b"] * 10
+    after = ["b"] * lost + before[lost : -gained or None] + ["a"] * gained
+    helped, text = has_helped(ACCURACY, before, after, split)
+    assert helped == note.startswith("helped")
+    assert text.startswith(f"fine-tuning {note}")
 
 
 def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:

@@ -1,0 +1,147 @@
+"""Fine-tuning for similarity trains the checkpoint's own embeddings, and saves a folder of sentence-transformers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import sentence_transformers as st
+import torch
+import transformers
+from safetensors.torch import load_file
+from scipy.stats import spearmanr
+from sentence_transformers.sentence_transformer import modules
+
+import hf_emms
+from hf_emms import EmmsError
+from hf_emms.errors import install_command
+from hf_emms.finetune.splits import load_splits
+from hf_emms.heads.modules import Embedder
+from hf_emms.options import Options
+from tests.finetune.make import FAST, PAIR_COLUMNS, pairs, rank_pairs, ranking, save
+from tests.helpers.tiny_checkpoints import build
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save(pairs(90), tmp_path_factory.mktemp("similarity") / "data")
+
+
+def as_modules(checkpoint: Path, folder: Path) -> Path:
+    """The checkpoint as a model of sentence-transformers with every kind of module, prompts and a similarity."""
+    reader = modules.Transformer(str(checkpoint))
+    layers = [
+        modules.Pooling(16, "cls"),
+        modules.Dense(16, 8, activation_function=torch.nn.Tanh()),
+        modules.Normalize(),
+    ]
+    model = st.SentenceTransformer(
+        modules=[reader, *layers], prompts={"query": "a query: "}, similarity_fn_name="cosine", device="cpu"
+    )
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modules"])
+def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measured(
+    kind: str, data: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    checkpoint = as_modules(build(zoo, "bert"), tmp_path / "st") if kind == "modules" else build(zoo, kind)
+    kept = tmp_path / "kept"
+    confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **FAST)
+    (result,) = (row.fine_tuned for row in confirmed)
+    assert result is not None
+    assert list(result.scores) == ["Spearman"]
+    test = load_splits(Options.of(data, task="sentence-similarity", columns=PAIR_COLUMNS)).test
+    texts = [test.inputs[row] for row in test.input_of_row.tolist()]
+    model = st.SentenceTransformer(str(kept), device="cpu")
+    vectors = [model.encode([pair[place] for pair in texts]) for place in (0, 1)]
+    cosines = model.similarity_pairwise(*vectors).numpy()
+    assert spearmanr(cosines, test.references).statistic == pytest.approx(result.value, abs=1e-6)
+    opened = hf_emms.load_finetuned(kept)
+    np.testing.assert_allclose(opened.predict(texts), cosines, atol=1e-5)
+    if kind == "modules":
+        assert (model.prompts["query"], vectors[0].shape[1]) == ("a query: ", 8)
+        np.testing.assert_allclose(np.linalg.norm(vectors[0], axis=1), 1, atol=1e-5)
+    states = transformers.pipeline("feature-extraction", model=str(kept))("a red apple")
+    assert np.shape(states)[::2] == (1, 16)
+    card = (kept / "README.md").read_text()
+    assert "library_name: sentence-transformers\npipeline_tag: sentence-similarity\n" in card
+    assert f"SentenceTransformer('{kept}')" in card
+    again = hf_emms.rank(data, str(kept), task="sentence-similarity", columns=PAIR_COLUMNS, encoders="demo")
+    assert again.rows[0].error is None
+
+
+def test_training_orders_pairs_better_than_before(data: str, zoo: Path, emms_cache: Path) -> None:
+    confirmed = hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1, **FAST)
+    (run,) = confirmed.rows[0].fine_tuned.runs
+    assert run.validation == max(run.curve) > run.curve[0]
+    assert any(note.startswith("fine-tuning helped: validation Spearman ") for note in run.notes)
+
+
+def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(
+    data: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    checkpoint, kept = build(zoo, "bert"), tmp_path / "kept"
+    settings = FAST | {"learning_rates": ("1e-9",), "epochs": 2}
+    confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **settings)
+    (run,) = confirmed.rows[0].fine_tuned.runs
+    assert (run.steps, run.validation) == (len(run.curve[1:]) * run.steps // 2, run.curve[0])
+    assert any(note.startswith("fine-tuning did not help: validation Spearman ") for note in run.notes)
+    assert "fine-tuning did not help" in (kept / "README.md").read_text()
+    before, after = load_file(checkpoint / "model.safetensors"), load_file(kept / "model.safetensors")
+    assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
+
+
+def test_a_cross_encoder_is_trained_where_it_is_asked_for(
+    data: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    kept = tmp_path / "kept"
+    settings = FAST | {"method": "cross-encoder", "save_model": str(kept), "epochs": 1}
+    confirmed = hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1, **settings)
+    result = confirmed.rows[0].fine_tuned
+    assert (result.error, {*result.scores}, result.recipe["method"]) == (None, {"Spearman", "R²"}, "cross-encoder")
+    assert transformers.AutoModelForSequenceClassification.from_pretrained(kept).num_labels == 1
+    card = (kept / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "--method cross-encoder" in card
+
+
+def test_other_tasks_have_no_cross_encoder_instead(zoo: Path, tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["a cat", "a dog"] * 20, "label": ["cat", "dog"] * 20})
+    data = save(rows, tmp_path / "data")
+    made = ranking(data, "text-classification", {"text": "text", "label": "label"}, {str(build(zoo, "bert")): -0.1})
+    with pytest.raises(EmmsError, match="text-classification trains no cross-encoder") as error:
+        hf_emms.confirm(made, top=1, method="cross-encoder")
+    assert "method=" in error.value.hint
+
+
+def test_without_sentence_transformers_the_extra_is_named(
+    data: str, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as good as not installed, to the import system
+    with pytest.raises(EmmsError, match="sentence-similarity needs sentence-transformers") as error:
+        hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1)
+    assert error.value.hint == install_command("retrieval")
+
+
+def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zoo: Path, emms_cache: Path) -> None:
+    with pytest.raises(EmmsError, match="sentence-transformers has no pooling like that of"):
+        hf_emms.confirm(rank_pairs(data, build(zoo, "clip-text")), top=1, **FAST)
+
+
+def test_a_batch_that_is_embedded_in_parts_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = []
+    for tokens in (10_000, 8):
+        monkeypatch.setattr("hf_emms.heads.modules._KEPT_TOKENS", tokens)
+        torch.manual_seed(0)
+        base = torch.nn.Linear(4, 3)
+        model = Embedder(
+            base, lambda layer, batch: layer(batch["input_ids"]), lambda rows, labels: (rows @ rows.T).logsumexp((0, 1))
+        )
+        model(labels=torch.zeros(1), input_ids=torch.arange(28.0).reshape(7, 4) / 28)["loss"].backward()
+        gradients.append(base.weight.grad)
+    torch.testing.assert_close(*gradients)
