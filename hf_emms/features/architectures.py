@@ -48,6 +48,9 @@ class Architecture:
     package: str = ""
 
 
+# The family of tables of token vectors, without layers.
+STATIC = "Static embedding"
+
 EMMS = "EMMS (arXiv 2308.06262)"
 CLIP_PAPER = "arXiv 2103.00020, section 3.2: linear probes use the tower before its projection"
 SIGLIP_PAPER = "arXiv 2303.15343: attention pooling is the tower's output"
@@ -137,7 +140,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _text("mT5 encoder", ("mt5",), "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     _text("BART encoder", ("bart",), "BartModel", "encoder_masked_mean", "as for T5"),
     _text(
-        "Static embedding",
+        STATIC,
         ("model2vec",),
         "hf_emms.features.static_embedding:StaticEmbedding",
         "masked_mean",

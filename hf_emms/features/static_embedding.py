@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -46,6 +46,11 @@ class StaticEmbedding(nn.Module):
         if "weights" in tensors:
             vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)) * tensors["weights"][:, None]
         return cls(vectors.to(dtype)), {"missing_keys": (), "mismatched_keys": ()}
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the table as sentence-transformers does."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"embedding.weight": self.embedding.weight.detach().contiguous()}, folder / SAFETENSORS_NAME)
 
     @property
     def device(self) -> torch.device:

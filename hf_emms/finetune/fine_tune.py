@@ -22,6 +22,7 @@ import numpy as np
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line, use
+from hf_emms.features.architectures import STATIC
 from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_words, training_bytes
 from hf_emms.finetune.recipe import (
@@ -101,7 +102,8 @@ class FineTuning:
 
     def recipe(self, row: Row) -> Recipe:
         options, method = self.options, self.methods[row.checkpoint]
-        return recipe_for(options.training, head_of(self.splits.task), row.parameters, method, options.batch_size)
+        size = 0 if row.architecture == STATIC else row.parameters  # it is trained like the smallest: without layers
+        return recipe_for(options.training, head_of(self.splits.task), size, method, options.batch_size)
 
     def plan(self, row: Row) -> ExtractionPlan:
         """Return how a checkpoint is loaded, at the revision that was ranked; it is resolved once."""

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
+from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import SPEARMAN, Metric
 from hf_emms.heads.row import numbers_of
-from hf_emms.heads.saved import ABOUT, copy_modules
+from hf_emms.heads.saved import ABOUT, MODULES, copy_modules
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import InputKind, Pairs
-from hf_emms.inputs.text import load_training_texts
+from hf_emms.inputs.kind import BatchReader
+from hf_emms.inputs.text import Prompt, load_training_texts
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:
@@ -31,17 +34,12 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.features.load import LoadedModel
 
+# What sentence-transformers calls the weights of a layer behind the pooling, where these are not ours.
+_PREFIXES = {"LayerNorm": "norm."}
 # The factor of similarities in the losses, as sentence-transformers has it.
 _SCALE = 20.0
-# A pooling of `features.pooling.POOLINGS` → the mode of sentence-transformers' that is the same.
-_POOLING_MODES = {
-    "cls_token": "cls",
-    "masked_mean": "mean",
-    "masked_max": "max",
-    "last_token": "lasttoken",
-    "encoder_masked_mean": "mean",
-    "text_fallback": "mean",
-}
+# Poolings of checkpoints that sentence-transformers does not describe, which are its mean.
+_MEANS = ("masked_mean", "encoder_masked_mean", "text_fallback")
 
 
 class EmbeddingHead(Head):
@@ -76,15 +74,14 @@ class EmbeddingNetwork(Network):
         from hf_emms.heads.modules import Embedder
 
         plan, base = loaded.plan, loaded.model
-        is_tower = loaded.pooling == "text_fallback" and hasattr(base, "get_text_features")
-        if loaded.pooling not in _POOLING_MODES or is_tower:
+        is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
+        if loaded.pooling in TOWER_POOLINGS or not (is_mean or (plan.folder / MODULES).is_file()):
             raise EmmsError(
                 f"sentence-transformers has no pooling like that of {plan.repo.id}, a tower for texts",
-                "fine-tune a checkpoint for texts alone, or " + use("method", "cross-encoder"),
+                "fine-tune a checkpoint for texts alone",
             )
-        self._reader = load_training_texts(plan, base)
+        self._plan, self._reader = plan, load_training_texts(plan, base)
         super().__init__(Embedder(base, plan_layers(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
-        self._plan, self._mode = plan, _POOLING_MODES[loaded.pooling]
 
     @abstractmethod
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -98,49 +95,65 @@ class EmbeddingNetwork(Network):
         embeddings: Tensor = model(**batch)
         return embeddings
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text; a note says where texts are cut."""
-        tokens, cut = self._reader.tokenize(texts)
-        note = f"texts are cut at {self._reader.max_length:,} tokens"
-        if cut and note not in self.notes:
-            self.notes.append(note)
-        return tokens
+    def read(self, *parts: tuple[Sequence[str], str]) -> BatchReader:
+        """Return what makes batches of texts, which are numbered through all parts, each with the prompt of its texts.
 
-    def pad(self, tokens: Sequence[list[int]]) -> Inputs:
-        """Return the tensors of m texts, int64 (m, T) each."""
-        return self._reader.pad(tokens)
+        A note says where texts are cut.
+        """
+        import torch
 
-    def text_rows(self, texts: Sequence[str]) -> LabeledRows:
-        """Return a row for each of M texts, which are to be embedded."""
-        tokens = self.tokenize(texts)
-        return LabeledRows(lambda rows: self.pad([tokens[row] for row in rows]), {}, len(tokens))
+        tokens, prompt_tokens = list[list[int]](), list[int]()
+        for texts, start in parts:
+            prompt = Prompt.of(self._plan, self._reader.tokenizer, start)
+            ids, cut = self._reader.tokenize([prompt.text + text for text in texts])
+            note = f"texts are cut at {self._reader.max_length:,} tokens"
+            if cut and note not in self.notes:
+                self.notes.append(note)
+            tokens += ids
+            prompt_tokens += [prompt.tokens] * len(ids)
+
+        def batch(rows: np.ndarray) -> Inputs:
+            tensors = self._reader.pad([tokens[row] for row in rows])
+            if any(prompt_tokens):
+                tensors["prompt_tokens"] = torch.tensor([prompt_tokens[row] for row in rows])
+            return tensors
+
+        return batch
 
     def save(self, folder: Path, task: str) -> None:
         """Write a folder of sentence-transformers, which describes the model as that of the checkpoint does, if any."""
         from safetensors.torch import save_file
 
-        from hf_emms.features.load import DENSE
+        from hf_emms.features.load import BEHIND
 
         base, plan = self.model.base, self._plan
-        layers = base._modules.pop(DENSE, ())
+        layers = base._modules.pop(BEHIND, ())
         place = folder / plan.subfolder
         base.save_pretrained(place)
         self.save_processors(place)
         if not copy_modules(plan, folder):
             self._describe(folder)
-        for name, (linear, _) in zip(plan.dense, layers, strict=True):
-            tensors = {f"linear.{part}": tensor.contiguous() for part, tensor in linear.state_dict().items()}
-            save_file(tensors, folder / name / SAFETENSORS_NAME)
+        for (name, path), layer in zip(plan.behind, layers, strict=True):
+            prefix = _PREFIXES.get(name, "")
+            tensors = {f"{prefix}{part}": tensor.contiguous() for part, tensor in layer.state_dict().items()}
+            if tensors:
+                save_file(tensors, folder / path / SAFETENSORS_NAME)
         (folder / ABOUT).write_text(json.dumps({"task": task, "references": []}), encoding="utf-8")
 
     def _describe(self, folder: Path) -> None:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+        from sentence_transformers import SentenceTransformer, SimilarityFunction
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding, Transformer
 
-        transformer = Transformer(str(folder))
-        transformer.model = self.model.base  # without random weights of a pooling head, which only its class has
-        modules = [transformer, Pooling(transformer.get_embedding_dimension(), self._mode)]
-        model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
+        modules: list[Any]
+        if self._plan.config["model_type"] == MODEL_TYPE:
+            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self._plan.normalise else [])]
+        else:
+            transformer = Transformer(str(folder))
+            transformer.model = self.model.base  # without random weights of a pooling head, which only its class has
+            modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
+        model = SentenceTransformer(
+            modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self._plan.similarity)
+        )
         model.save_pretrained(str(folder), create_model_card=False)
 
 
@@ -177,14 +190,11 @@ class _SimilarityNetwork(EmbeddingNetwork):
         import torch
 
         texts, places = self.once("texts", split, _distinct_texts)
+        read = self.read((texts, self._plan.prompt))
         if not labelled:
-            return self.text_rows(texts)
-        tokens = self.tokenize(texts)
-        return LabeledRows(
-            lambda rows: self.pad([tokens[place] for place in places[rows].T.ravel()]),
-            {"labels": torch.tensor(split.references, dtype=torch.float32)},
-            len(split),
-        )
+            return LabeledRows(read, {}, len(texts))
+        labels = {"labels": torch.tensor(split.references, dtype=torch.float32)}
+        return LabeledRows(lambda rows: read(places[rows].T.ravel()), labels, len(split))
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         from sentence_transformers.sentence_transformer.losses import CoSENTLoss

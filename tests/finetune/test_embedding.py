@@ -30,26 +30,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save(pairs(90), tmp_path_factory.mktemp("similarity") / "data")
 
 
-def as_modules(checkpoint: Path, folder: Path) -> Path:
-    """The checkpoint as a model of sentence-transformers with every kind of module, prompts and a similarity."""
-    reader = modules.Transformer(str(checkpoint))
-    layers = [
-        modules.Pooling(16, "cls"),
-        modules.Dense(16, 8, activation_function=torch.nn.Tanh()),
-        modules.Normalize(),
-    ]
-    model = st.SentenceTransformer(
-        modules=[reader, *layers], prompts={"query": "a query: "}, similarity_fn_name="cosine", device="cpu"
-    )
+def described(kind: str, zoo: Path, folder: Path) -> Path:
+    """A checkpoint as sentence-transformers describes it, with every kind of module and a prompt that is not pooled."""
+    bert = build(zoo, "bert")
+    torch.manual_seed(3)
+    if kind not in ("modules", "static"):
+        return build(zoo, kind)
+    if kind == "static":
+        model = st.SentenceTransformer(
+            modules=[modules.StaticEmbedding(transformers.AutoTokenizer.from_pretrained(bert), embedding_dim=8)],
+            similarity_fn_name="cosine",
+        )
+    else:
+        norm = modules.LayerNorm(16)
+        torch.nn.init.normal_(norm.norm.weight)
+        pooling = modules.Pooling(16, "max", include_prompt=False)
+        layers = [pooling, norm, modules.Dense(16, 8), modules.Normalize()]
+        prompts = {"query": "", "pair": "a photo of "}
+        model = st.SentenceTransformer(
+            modules=[modules.Transformer(str(bert), max_seq_length=9), *layers],
+            prompts=prompts,
+            default_prompt_name="pair",
+        )
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "modules"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modules", "static"])
 def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measured(
     kind: str, data: str, zoo: Path, tmp_path: Path, emms_cache: Path
 ) -> None:
-    checkpoint = as_modules(build(zoo, "bert"), tmp_path / "st") if kind == "modules" else build(zoo, kind)
+    checkpoint = described(kind, zoo, tmp_path / "st")
     kept = tmp_path / "kept"
     confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **FAST)
     (result,) = (row.fine_tuned for row in confirmed)
@@ -64,10 +75,11 @@ def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measu
     opened = hf_emms.load_finetuned(kept)
     np.testing.assert_allclose(opened.predict(texts), cosines, atol=1e-5)
     if kind == "modules":
-        assert (model.prompts["query"], vectors[0].shape[1]) == ("a query: ", 8)
+        assert (model.default_prompt_name, model.max_seq_length, vectors[0].shape[1]) == ("pair", 9, 8)
         np.testing.assert_allclose(np.linalg.norm(vectors[0], axis=1), 1, atol=1e-5)
-    states = transformers.pipeline("feature-extraction", model=str(kept))("a red apple")
-    assert np.shape(states)[::2] == (1, 16)
+    if kind != "static":
+        states = transformers.pipeline("feature-extraction", model=str(kept))("a red apple")
+        assert np.shape(states)[::2] == (1, 16)
     card = (kept / "README.md").read_text()
     assert "library_name: sentence-transformers\npipeline_tag: sentence-similarity\n" in card
     assert f"SentenceTransformer('{kept}')" in card
