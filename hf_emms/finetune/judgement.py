@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.heads import LabeledSplit, Metric
-from hf_emms.ranking.columns import format_points
+from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.scoring.arrays import assign_folds
 
 # A loss has not fallen where it ends above the first share of its start. It has risen where it ends above the second,
@@ -60,10 +60,11 @@ def has_helped(metric: Metric, before: list[Any], after: list[Any], split: Label
         return _score_of(metric, rows, after, references) - _score_of(metric, rows, before, references)
 
     error = _jackknife(gain, split.groups)
-    scores = f"validation {metric.name} {format_points(untrained)} before, {format_points(score)} after"
+    written = [format_measured(metric.name, value) for value in (untrained, score)]
+    scores = f"validation {metric_title(metric.name)} {written[0]} before, {written[1]} after"
     if score - untrained > error:
         return True, f"fine-tuning helped: {scores}"
-    within = f", within a standard error of {format_points(error)}" if score > untrained else ""
+    within = ", within a standard error" if score > untrained else ""
     return False, f"fine-tuning did not help: {scores}{within}; the checkpoint is kept as it was"
 
 
