@@ -165,6 +165,7 @@ class SampleOptions(OptionsPart):
         minimum=2,
         zero_is_none=True,
         recorded=True,
+        confirm="kept",
     )
     sampling: Sampling | None = setting(
         None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="plan"

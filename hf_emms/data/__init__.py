@@ -40,15 +40,18 @@ def load_sample(
     source = source or open_dataset(options)
     sample = stored_sample(cache, source, options, training=training)
     if sample is None:
-        tables = search_tables(source, options)
-        if tables is not None:
-            return search_sample(tables, options, training=training)
-        split = source.open(options)
-        schema = columns_of(split, source.preset, options)
-        if schema.task.input.is_collection:
-            return search_sample(JudgedRows(split, schema), options, training=training)
-        drawn = draw(split, schema, options)
-        labels = make_labels(drawn, training=training)
-        sample = assemble(split, drawn, labels)
+        sample = _drawn_sample(source, options, training=training)
         store_sample(cache, source, options, sample, training=training)
     return sample
+
+
+def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bool) -> Sample:
+    tables = search_tables(source, options)
+    if tables is not None:
+        return search_sample(tables, options, training=training)
+    split = source.open(options)
+    schema = columns_of(split, source.preset, options)
+    if schema.task.input.is_collection:
+        return search_sample(JudgedRows(split, schema), options, training=training)
+    drawn = draw(split, schema, options)
+    return assemble(split, drawn, make_labels(drawn, training=training))

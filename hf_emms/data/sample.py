@@ -19,7 +19,7 @@ from hf_emms.data.sources import DatasetSource
 from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
-from hf_emms.inputs import Pairs, Spans
+from hf_emms.inputs import InputKind, Pairs, SearchCollection, Spans
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
@@ -54,7 +54,8 @@ class Sample:
         columns: the task's column → the dataset's, several joined by commas: as `SampleOptions.columns` takes them.
         unused_columns: the dataset's columns that were not read.
         no_class: the label text of rows that have no class of several; None where every row has a class.
-        inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
+        inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`; of a search a `SearchCollection`, whose
+            relevant documents are the labels of its queries.
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
         label_order: those that are classes of the dataset in its own order; empty where it has none.
@@ -370,14 +371,22 @@ def store_sample(
     parts: tuple[Sequence[Any], ...] = (inputs,)
     if isinstance(inputs, Pairs):
         arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)
-    for number, (column, part) in enumerate(zip(sample.task.inputs, parts, strict=True)):
-        contents = column.kind.contents(part)
+    if isinstance(inputs, SearchCollection):
+        arrays["judgements"], parts = inputs.judgements, (inputs.queries, inputs.documents)
+    for number, (kind, part) in enumerate(zip(_stored_kinds(sample.task), parts, strict=True)):
+        contents = kind.contents(part)
         arrays[f"contents_{number}"] = np.frombuffer(b"".join(contents), np.uint8)
         arrays[f"ends_{number}"] = np.cumsum([len(content) for content in contents], dtype=np.int64)
     if sample.soft_labels is not None:
         arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
     cache.put(sample_key(source, options, training=training), arrays)
+
+
+def _stored_kinds(task: Task) -> list[InputKind]:
+    """Return the kinds of the contents that are stored: of the inputs' parts, or of queries and of documents."""
+    kinds = [column.kind for column in task.inputs]
+    return [*kinds, task.label.kind] if task.input.is_collection else kinds
 
 
 def stored_sample(
@@ -396,11 +405,13 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
     values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []
-    for number, column in enumerate(task.inputs):
+    for number, kind in enumerate(_stored_kinds(task)):
         content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
         pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        parts.append(column.kind.from_bytes(pieces))
+        parts.append(kind.from_bytes(pieces))
     inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
+    if "judgements" in stored:
+        inputs = SearchCollection(parts[0], parts[1], stored["judgements"])
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
     rows = stored["input_of_row"], stored["codes"], stored["groups"]

@@ -95,6 +95,7 @@ def load_splits(
         split=options.split,
         columns=options.columns,
         max_samples=limit,
+        corpus_size=options.corpus_size,
         sampling="proportional",
         box_format=options.box_format,
         group_column=options.group_column,

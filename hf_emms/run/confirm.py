@@ -137,7 +137,7 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
     kept = {
-        name: ranking.settings[name]
+        name: ranking.settings[name] or None if setting.zero_is_none else ranking.settings[name]
         for name, setting in SETTINGS.items()
         if setting.confirm == "kept" and ranking.settings.get(name) is not None
     }

@@ -358,7 +358,7 @@ def _recorded_settings(plan: Plan) -> dict[str, Any]:
     of_task = {
         "label_form": sample.form if task.numbers or task.items else None,
         "sampled": "words" if task.counts_items else None,
-        "corpus_size": plan.options.corpus_size if task.input.is_collection else None,
+        "corpus_size": (plan.options.corpus_size or 0) if task.input.is_collection else None,
     }
     return plan.options.recorded() | of_task
 

@@ -11,7 +11,11 @@ import datasets
 import numpy as np
 import pytest
 
+from hf_emms import data
+from hf_emms.cache import Cache
+from hf_emms.data import open_dataset
 from hf_emms.inputs import SearchCollection
+from hf_emms.options import SampleOptions
 from tests.helpers.hub_client import run
 from tests.helpers.rows import error_of
 from tests.helpers.samples import load_sample
@@ -339,13 +343,15 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     of_languages["README.md"] = f"{languages}---\n".encode()
     hub.store.put_files("mteb/languages", of_languages, "dataset")
     code = """
+        from hf_emms.cache import default_cache
         from hf_emms.data import load_sample
         from hf_emms.options import SampleOptions
         def read(id, **settings):
-            sample = load_sample(SampleOptions(id, **settings))
+            sample = load_sample(SampleOptions(id, **settings), default_cache(True, print))
             return [sample.fingerprint, len(sample), len(sample.inputs), sample.split, list(sample.notes)]
         print(json.dumps([
             read("mteb/books"),
+            read("mteb/books", streaming=True),
             read("mteb/books", streaming=True),
             read("BeIR/books"),
             report(lambda: read("BeIR/alone")),
@@ -354,9 +360,10 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
             *(read(name) for name in ("scifact", "nfcorpus", "nano_scifact")),
         ]))
         """
-    of_mteb, streamed, of_beir_hub, alone, several, english, *presets = run(code, hub, tmp_path / "home")
+    of_mteb, streamed, stored, of_beir_hub, alone, several, english, *presets = run(code, hub, tmp_path / "home")
     assert of_mteb[1:4] == [N, 2 * N + 2, "train"]
     assert streamed[:4] == of_mteb[:4]
+    assert stored == streamed
     assert of_beir_hub[1:4] == [N, 2 * N + 2, "train"]
     assert any("judgements are those of BeIR/books-qrels at " in note for note in of_beir_hub[4])
     assert "nothing says which documents answer which query" in alone["message"]
@@ -365,6 +372,17 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     assert english[1:4] == [N, 2 * N + 2, "test"]
     assert [preset[1:4] for preset in presets] == [[N, 2 * N + 2, split] for split in ("train", "train", "NanoSciFact")]
     assert "mteb/nfcorpus is not on the Hub any more; BeIR/nfcorpus is used instead" in presets[1][4]
+
+
+def test_a_streamed_collection_is_stored_whole(tmp_path: Path) -> None:
+    cache, folder = Cache(tmp_path / "cache"), beir(tmp_path / "set")
+    options = SampleOptions(str(folder), streaming=True)
+    source = open_dataset(options)
+    sample = data.load_sample(options, cache, source)
+    (folder / "corpus.jsonl").unlink()
+    again = data.load_sample(options, cache, source)
+    assert judged(again) == judged(sample) == PAIRS
+    assert (again.inputs.documents, again.fingerprint) == (sample.inputs.documents, sample.fingerprint)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
