@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Longer texts are no lists of classes, and longer parts of them no classes.
 _MAX_CLASS_LIST, _MAX_CLASS = 5_000, 50
+_NOTHING = {"?", "-", "--", "n/a", "#n/a", "na", "nan", "null", "missing"}
 # The share of the texts that must be numbers, or dates: others may say that there is no value.
 _MOST = 0.9
 _NUMBER = re.compile(
@@ -50,7 +51,9 @@ def class_separator(column: pa.ChunkedArray) -> str | None:
     distinct = texts.unique().to_pylist()
     if shared_parts(distinct, ";"):
         return ";"
-    return "," if 2 * len(shared_parts(distinct, ",")) > len(_parts(distinct, ",")) else None
+    parts, shared = _parts(distinct, ","), shared_parts(distinct, ",")
+    are_ids = bool(shared) and all(map(str.isdigit, parts))
+    return "," if are_ids or 2 * len(shared) > len(parts) else None
 
 
 def shared_parts(distinct: Sequence[str], separator: str) -> set[str]:
@@ -82,6 +85,14 @@ def split_classes(text: str, separator: str = "|") -> list[str]:
         return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
 
 
+def are_structures(column: pa.ChunkedArray) -> bool:
+    """Return whether texts are dictionaries as Python or JSON write them: "{'text': ['cat']}"."""
+    import pyarrow.compute as pc
+
+    texts = column.drop_null()
+    return len(texts) > 0 and bool(pc.all(pc.match_substring_regex(texts, r"^\s*\[?\s*\{\s*['\"]")).as_py())
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -99,6 +110,11 @@ def values_in(distinct: Sequence[str]) -> str | None:
     if len(matches) < _MOST * len(distinct) or len(units) > 1:
         return None
     return "whole numbers" if units == {""} and all(match["number"].isdigit() for match in matches) else "numbers"
+
+
+def say_nothing(names: Iterable[str]) -> list[str]:
+    """Return the names that may stand for a missing value."""
+    return [name for name in names if name.lower() in _NOTHING]
 
 
 def spelt_differently(names: Iterable[str]) -> list[list[str]]:

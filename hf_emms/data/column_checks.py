@@ -13,6 +13,7 @@ from hf_emms.data.suggestions import (
     TABULAR,
     described,
     first_texts,
+    is_class_like,
     labelled_texts,
     no_table,
     no_time_series,
@@ -21,7 +22,7 @@ from hf_emms.data.suggestions import (
 from hf_emms.errors import EmmsError, joined, together, use
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
-from hf_emms.tasks.text_pairs import text_pairs
+from hf_emms.tasks.text_pairs import named_columns, text_pairs
 from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 
 NUMBERED = re.compile(r"(.*?)_?\d+")
@@ -107,33 +108,61 @@ def check_inferred_text(
 
 
 def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
-    """Refuse a dataset of an unsupported task, and a task that reads a single text of a pair.
+    """Refuse a dataset of an unsupported task, and a task that reads a part of what belongs together.
 
-    `task` is None where none fits. A label of an expected name is trusted, whatever else the dataset holds.
+    `task` is None where none fits. A label of an expected name is trusted, unless other columns say what it is.
     """
     read = {name for names in columns.values() for name in names.split(",")}
     if task is not None:
         check_word_tags(contents, columns, task)
     types = {name: type for name, type in contents.types.items() if "." not in name}
-    pair = next(text_pairs([name for name, type in types.items() if type == "string"]), ())
+    has_usual_label = task is not None and task.label.is_called(columns[task.label.name])
+    signs_of = {other: other.columns_in(types) for other in OTHER_TASKS if TASKS.find(other.id) is None}
+    unread = {other: signs for other, signs in signs_of.items() if signs and not read.issuperset(signs)}
+    for other, signs in unread.items():
+        if other.is_sure:
+            writes = task is not None and task.is_text_to_text
+            raise _unsupported(other.id, signs, task if writes else None, columns)
+    _check_pair(contents, types, read, columns, task)
+    if task is not None and task.is_text_to_text and task.signs is None:
+        _check_judged(contents, types, read, columns, task)
+    for other, signs in unread.items():
+        if not has_usual_label:
+            raise _unsupported(other.id, signs, None, columns)
+
+
+def _check_pair(
+    contents: ColumnContents, types: Mapping[str, str], read: set[str], columns: Mapping[str, str], task: Task | None
+) -> None:
+    """Refuse a task that reads one of two texts that belong together, and columns of two such texts without a task."""
+    texts = [name for name, type in types.items() if type == "string" and not is_class_like(contents, name)]
+    pair = next(text_pairs(texts), ())
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
     labels = [columns[task.label.name]] if task is not None else possible_labels(contents)
-    if pair and labels and not read.issuperset(pair) and not reads_media:
-        hint = labelled_texts(contents, pair, labels[:1])
-        if task is not None:
-            label = use_column(task.label.name, labels[0])
-            hint += "; the first one alone: " + together(use("task", task.id), use_column("text", pair[0]), label)
+    labels = [name for name in labels if name not in pair]
+    if not pair or not labels or read.issuperset(pair) or reads_media:
+        return
+    hint = labelled_texts(contents, pair, labels[:1])
+    if task is not None:
+        label = use_column(task.label.name, labels[0])
+        hint += "; the first one alone: " + together(use("task", task.id), use_column("text", pair[0]), label)
+    raise EmmsError(
+        f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""), hint
+    )
+
+
+def _check_judged(
+    contents: ColumnContents, types: Mapping[str, str], read: set[str], columns: Mapping[str, str], task: Task
+) -> None:
+    """Refuse responses beside labels that are not read, and may say which responses are right."""
+    labels = [name for name in types if named_columns([name], ["label"]) and name not in read]
+    texts = [columns[name] for name in task.columns]
+    if labels and all(contents.types.get(name) == "string" for name in texts):
+        hint = labelled_texts(contents, texts, labels)
+        hint += f"; without {labels[0]}: " + together(use("task", task.id), *map(use_column, task.columns, texts))
         raise EmmsError(
-            f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
-            hint,
+            f"{task.id} would leave out {labels[0]}, which may say which {task.label.name}s are right", hint
         )
-    is_clear = task is not None and task.label.is_called(columns[task.label.name])
-    for other in OTHER_TASKS:
-        if is_clear and not (task is not None and task.is_text_to_text and other.of_responses):
-            continue
-        signs = other.columns_in(types)
-        if signs and not read.issuperset(signs) and TASKS.find(other.id) is None:
-            raise _unsupported(other.id, signs, task if is_clear else None, columns)
 
 
 def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:
@@ -150,7 +179,8 @@ def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: 
 def _unsupported(id: str, signs: Sequence[str], task: Task | None, columns: Mapping[str, str]) -> EmmsError:
     hint = "if other columns are meant, name the task and the label: " + together(use("task", ...), use_column("label"))
     if task is not None:
-        left_out = " and ".join(name for name in signs if name not in columns.values())
+        read = {name for names in columns.values() for name in names.split(",")}
+        left_out = " and ".join(name for name in signs if name not in read)
         as_task = together(use("task", task.id), *map(use_column, columns, columns.values()))
         hint = f"to rank without {left_out}: " + as_task
     return EmmsError(

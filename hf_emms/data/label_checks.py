@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hf_emms.data.cell_texts import class_separator, shared_parts, spelt_differently, values_in
+from hf_emms.data.cell_texts import (
+    are_structures,
+    class_separator,
+    say_nothing,
+    shared_parts,
+    spelt_differently,
+    values_in,
+)
 from hf_emms.data.column_types import ColumnContents
-from hf_emms.data.suggestions import possible_labels, unclear_label, values_in_texts
+from hf_emms.data.suggestions import labelled, possible_labels, unclear_label, values_in_texts
 from hf_emms.errors import EmmsError, Text, joined, together, use
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
@@ -49,9 +56,16 @@ def check_label(
     if type != "string":
         _check_numbers(contents, task, label, chosen=chosen, named=named)
         return []
-    if not task.categorical:
-        return []
     cells = contents.cells[label].drop_null()
+    if are_structures(cells):
+        raise EmmsError(
+            f"column {label!r} holds structures written as texts, such as {cells[0].as_py()!r:.80}",
+            "write them as they are into JSON or Parquet, or the text that is meant into a column",
+        )
+    if not task.categorical:
+        if task.is_text_to_text and task.items is None and not (chosen or named) and label in contents.repeating:
+            raise _unclear_response(contents, task, columns)
+        return []
     distinct = sorted({text.strip() for text in cells.unique().to_pylist()} - {""})
     notes = _check_values(contents, task, label, distinct, asks=not chosen)
     if not (chosen or named or task.label.is_called(label)) and len(cells) > _MAX_NUMBERED_CLASSES:
@@ -64,14 +78,28 @@ def check_label(
             )
     separator = class_separator(cells)
     if separator is None:
-        whole = [next(text for text in distinct if mark in text) for mark in ";," if shared_parts(distinct, mark)]
+        marks = [mark for mark in ";," if shared_parts(distinct, mark)]
+        marks += [" "] if shared_parts(distinct, " ") & set(distinct) else []
+        whole = [next(text for text in distinct if mark in text) for mark in marks]
         notes += [f"a {task.label.name} such as {text!r} is read whole, as one class" for text in whole]
+    nothing = say_nothing(distinct)
+    notes += [f"{', '.join(map(repr, nothing))} in column {label!r} is a class like others"] if nothing else []
     spellings = spelt_differently(distinct)
     if spellings:
         shown = "; ".join(", ".join(map(repr, names)) for names in spellings[:_MAX_SHOWN])
         more = f" and {len(spellings) - _MAX_SHOWN} more" if len(spellings) > _MAX_SHOWN else ""
         notes.append(f"classes that differ in capitals or spaces alone are separate classes: {shown}{more}")
     return notes
+
+
+def _unclear_response(contents: ColumnContents, task: Task, columns: Mapping[str, str]) -> EmmsError:
+    label = columns[task.label.name]
+    inputs = [columns[column.name] for column in task.inputs]
+    as_responses = together(use("task", task.id), *map(use_column, columns, columns.values()))
+    hint = "as classes: " + labelled(contents, inputs, [label]) + f"; as a {task.label.name}: " + as_responses
+    return EmmsError(
+        f"column {label!r} may be the class or the {task.label.name}: its values repeat as classes do", hint
+    )
 
 
 def missing_labels(contents: ColumnContents, label: str) -> tuple[frozenset[int], tuple[str, ...]]:

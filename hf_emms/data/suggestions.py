@@ -28,7 +28,7 @@ _DATE_TYPES = ("timestamp", "date")
 # More different numbers than these are suggested as values.
 _MAX_CLASSES = 20
 # Texts that repeat are no classes where they are many, and as long as sentences.
-_MIN_TEXTS, _MIN_CHARACTERS = 20, 40
+_MIN_TEXTS, _MIN_CHARACTERS = 20, 30
 _MAX_DESCRIBED, _FIRST = 20, 1_000
 
 
@@ -63,7 +63,7 @@ def possible_labels(contents: ColumnContents) -> list[str]:
         and (type not in ("string", "strings") or name in contents.repeating)
         and (type != "string" or len(first_texts(contents, name)) > 1)
     ]
-    usual = _usual_labels()
+    usual = _usual_labels(contents)
     named_so = [name for name in labels if _LABEL_WORDS.intersection(re.split(r"[_\W]", spelling(name)))]
     return [name for name in labels if spelling(name) in usual] or named_so or labels
 
@@ -97,11 +97,18 @@ def _suggestion(contents: ColumnContents, types: Mapping[str, str]) -> EmmsError
     labels = [name for name in possible_labels(contents) if name not in (*values, *(media or texts)[:1])]
     if dates and numbers and not (media or texts):
         return no_time_series(dates[0])
-    stands_out = bool(texts and labels) and (len(numbers) < TABULAR or len(labels) < len(numbers))
+    has_text = any(_are_long(contents, name) for name in texts)
+    stands_out = bool(texts and labels) and (has_text or len(labels) < len(numbers))
     if len(numbers) >= TABULAR and not (media or stands_out):
         return no_table(types, texts)
     if labels and (media or texts):
-        return unclear_label(contents, media[:1] or texts, labels)
+        if len(media) > 1:
+            role = types[media[0]]
+            remedy = together(use_column(role, *media), use_column("label", *labels))
+            return EmmsError(
+                f"a row has one {role}, not {' and '.join(media)}: {described(types)}", "name it: " + remedy
+            )
+        return unclear_label(contents, media or texts, labels)
     if len(texts) > 1 and not media:
         return EmmsError(
             f"no column is a label: {described(types)}", "two of the texts are read by " + _two_texts(texts)
@@ -109,7 +116,7 @@ def _suggestion(contents: ColumnContents, types: Mapping[str, str]) -> EmmsError
     if len(texts) == 1 and values + dates:
         return values_in_texts(contents, (values + dates)[0], None)
     if keys and len(types) < len(keys) + 2:
-        remedy = "if it is the label: " + _labelled(contents, texts, keys) if texts else use_column("label")
+        remedy = "if it is the label: " + labelled(contents, texts, keys) if texts else use_column("label")
         return EmmsError(
             f"none of {described(types)} is clearly a label: {' and '.join(keys)} looks like a row number or a key",
             remedy,
@@ -126,7 +133,7 @@ def unclear_label(contents: ColumnContents, inputs: Sequence[str], labels: Seque
         f"nothing says which column is the {missing}: {described(types)}",
         labelled_texts(contents, inputs, labels)
         if len(inputs) > 1
-        else "name both: " + _labelled(contents, inputs, labels),
+        else "name both: " + labelled(contents, inputs, labels),
     )
 
 
@@ -157,13 +164,13 @@ def values_in_texts(contents: ColumnContents, column: str, as_classes: Text | No
 
 def labelled_texts(contents: ColumnContents, texts: Sequence[str], labels: Sequence[str]) -> Text:
     """Return how to read several texts with any of some labels: two of them as a pair, or all as one text."""
-    whole = _labelled(contents, [",".join(texts)], labels)
+    whole = labelled(contents, [",".join(texts)], labels)
     if len(texts) != 2:
         return "as one text: " + whole
-    return "as a pair: " + _labelled(contents, texts, labels) + "; both as one text: " + whole
+    return "as a pair: " + labelled(contents, texts, labels) + "; both as one text: " + whole
 
 
-def _labelled(contents: ColumnContents, inputs: Sequence[str], labels: Sequence[str]) -> Text:
+def labelled(contents: ColumnContents, inputs: Sequence[str], labels: Sequence[str]) -> Text:
     """Return the tasks that read inputs of these columns with a label, and their columns; labels are alternatives."""
     type = contents.types[inputs[0].split(",")[0]]
     readings = []
@@ -196,12 +203,22 @@ def _free_texts(contents: ColumnContents) -> list[str]:
     return [name for name, type in contents.types.items() if not is_id_like(name, type) and _are_free(contents, name)]
 
 
+def is_class_like(contents: ColumnContents, name: str) -> bool:
+    """Return whether the texts of a column are few, and repeat."""
+    return name in contents.repeating and len(first_texts(contents, name)) < _MIN_TEXTS
+
+
 def _are_free(contents: ColumnContents, name: str) -> bool:
     texts = first_texts(contents, name)
     if not texts or values_in(texts) is not None:
         return False
-    are_long = len(texts) >= _MIN_TEXTS and sum(map(len, texts)) >= _MIN_CHARACTERS * len(texts)
-    return name not in contents.repeating or are_long
+    return name not in contents.repeating or _are_long(contents, name)
+
+
+def _are_long(contents: ColumnContents, name: str) -> bool:
+    """Return whether texts are many, and as long as sentences."""
+    texts = first_texts(contents, name)
+    return len(texts) >= _MIN_TEXTS and sum(map(len, texts)) >= _MIN_CHARACTERS * len(texts)
 
 
 def _two_texts(texts: Sequence[str]) -> Text:
@@ -222,6 +239,12 @@ def _two_texts(texts: Sequence[str]) -> Text:
     )
 
 
-def _usual_labels() -> set[str]:
-    """Return the usual names of labels: of another type than the input, of classes, or of values."""
-    return {name for task in TASKS.values() if not task.is_text_to_text for name in task.label.candidates}
+def _usual_labels(contents: ColumnContents) -> set[str]:
+    """Return the usual names of labels of other types than the inputs, of the tasks that read inputs of these types."""
+    types = set(contents.types.values())
+    return {
+        name
+        for task in TASKS.values()
+        if not task.is_text_to_text and all(types.intersection(column.types) for column in task.inputs)
+        for name in task.label.candidates
+    }

@@ -17,13 +17,13 @@ class OtherTask:
         id: as the Hub calls it.
         signs: sets of column names in lower case; all columns of a set must be there.
         types: column types that suffice as a sign.
-        of_responses: whether its other columns look like a prompt and the right response.
+        is_sure: whether the columns are a sign whatever the label is called: the number of a choice is no class.
     """
 
     id: str
     signs: tuple[tuple[str, ...], ...] = ()
     types: tuple[str, ...] = ()
-    of_responses: bool = False
+    is_sure: bool = False
 
     def columns_in(self, types: Mapping[str, str]) -> tuple[str, ...]:
         """Return the columns of the first sign that a dataset has; empty where it has none."""
@@ -33,14 +33,26 @@ class OtherTask:
 
 
 OTHER_TASKS = (
-    OtherTask("preference-tuning", (("chosen", "rejected"), ("prompt", "completion", "label")), of_responses=True),
+    OtherTask(
+        "preference-tuning",
+        (
+            *(("chosen", "rejected"), ("prompt", "completion", "label"), ("response_j", "response_k")),
+            *(
+                ("response_a", "response_b"),
+                ("answer_a", "answer_b"),
+                ("response_0", "response_1", "better_response_id"),
+            ),
+        ),
+        is_sure=True,
+    ),
     OtherTask(
         "multiple-choice",
         (
             *(("choices",), ("options",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b")),
-            *(("option1", "option2"), ("opa", "opb"), ("distractor1", "distractor2"), ("question", "a", "b")),
+            *(("option1", "option2"), ("opa", "opb"), ("choice1", "choice2"), ("sol1", "sol2")),
+            *(("distractor1", "distractor2"), ("question", "a", "b")),
         ),
-        of_responses=True,
+        is_sure=True,
     ),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(

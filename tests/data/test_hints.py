@@ -97,6 +97,26 @@ EXPLAINED: dict[str, tuple[Build, str, dict[str, str]]] = {
         "text-generation",
         {"prompt": "prompt", "response": "completion"},
     ),
+    "responses and whether they are right": (
+        table({"instruction": TEXTS, "output": OTHER_TEXTS, "label": BITS}),
+        "text-pair-classification",
+        {"text": "instruction", "text_pair": "output", "label": "label"},
+    ),
+    "a response that may be a class": (
+        table({"text": TEXTS, "target": CLASSES, "stance": ["for", "against"] * (N // 2)}),
+        "summarization",
+        {"document": "text", "summary": "target"},
+    ),
+    "a class before a text": (
+        table({"v1": CLASSES, "v2": TEXTS}),
+        "text-classification",
+        {"text": "v2", "label": "v1"},
+    ),
+    "long texts beside numbers": (
+        table({"essay": [f"{text}, on which more is said" for text in TEXTS], "set": BITS, "mark": [1, 2, 3] * 8}),
+        "text-classification",
+        {"text": "essay", "label": "mark"},
+    ),
     "a question, its answer and a score": (
         table({"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES}),
         "text-generation",

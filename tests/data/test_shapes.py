@@ -203,6 +203,13 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         )
         for mark in (",", ", ")
     },
+    "ids with commas": (
+        table({"text": TEXTS, "label": ["0,1", "2", "1"] * (N // 3)}),
+        "text-classification",
+        {},
+        [],
+        ["0", "1", "2"],
+    ),
     "zeros and ones with ;": (
         table({"text": TEXTS, "label": [";".join(map(str, flags)) for flags in FLAGS]}),
         "text-classification",
@@ -441,6 +448,31 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "multiple-choice is not supported",
         "to rank without A and B",
     ),
+    "endings of a text": (
+        table({"ctx": TEXTS, "endings": [["a", "b"]] * N, "label": ["0", "1"] * (N // 2)}),
+        "multiple-choice is not supported",
+        "",
+    ),
+    "choices beside a picture": (
+        with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
+        "multiple-choice is not supported",
+        "",
+    ),
+    "two answers and the better one": (
+        table({"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}),
+        "preference-tuning is not supported",
+        "",
+    ),
+    "structures written as texts": (
+        table({"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}),
+        "holds structures written as texts",
+        "JSON or Parquet",
+    ),
+    "two pictures": (
+        lambda folder: image_rows(pictures(N), b=pictures(N), label=BITS).rename_column("image", "a"),
+        "a row has one image, not a and b",
+        'image_column="a" or "b"',
+    ),
     "two texts that repeat": (
         table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
         "which column is the label",
@@ -475,6 +507,8 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
         ),
         (["Paris, France", "Lyon, France"], "a label such as 'Lyon, France' is read whole, as one class"),
         (["5 kg", "7 kg"], "numbers in texts, such as '5 kg', are read as 2 classes"),
+        (["a", "b", "N/A"], "'N/A' in column 'label' is a class like others"),
+        (["a", "b", "a b"], "a label such as 'a b' is read whole, as one class"),
         (["a;b", "b", "a"], "a label holds several classes, separated by ; or written as a list"),
     ],
 )
