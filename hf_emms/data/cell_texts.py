@@ -22,12 +22,16 @@ _NUMBER = re.compile(
     r"\s?(?P<unit>%|°\s?[CF]?|[$€£¥]|[A-Za-zµ]{1,8}\.?(?:/[A-Za-z]{1,3})?[²³]?)?"
 )
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_TIME = r"(?:[ T]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]m|Z|[-+]\d{2}:?\d{2})?)?"
+_TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]m|Z|[-+]\d{2}:?\d{2})?"
 _DATE = re.compile(
-    rf"(?:\d{{4}}[-/.]\d{{1,2}}(?:[-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
-    rf"|\d{{1,2}}(?:\.|st|nd|rd|th)?[ -]{_MONTH}[ -]\d{{2,4}}|(?:{_MONTH} )(?:\d{{1,2}},? )?\d{{4}}){_TIME}",
+    rf"{_TIME}|(?:\d{{4}}[-/.]\d{{1,2}}(?:[-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
+    rf"|\d{{1,2}}(?:\.|st|nd|rd|th)?[ -]{_MONTH}[ -]\d{{2,4}}|(?:{_MONTH} )(?:\d{{1,2}},? )?\d{{4}})(?:[ T]+{_TIME})?",
     re.IGNORECASE,
 )
+
+
+# Digests and UUIDs.
+_KEY = re.compile(r"[0-9a-fA-F]{16,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 # ---- several classes -------------------------------------------------------------------------------------------------
@@ -97,14 +101,15 @@ def are_structures(column: pa.ChunkedArray) -> bool:
 
 
 def values_in(distinct: Sequence[str]) -> str | None:
-    """Return what different texts hold: "dates", "numbers", "whole numbers"; None where they are words.
+    """Return what different texts hold: "dates or times", "numbers", "whole numbers", "keys"; None for words.
 
     Numbers may have a unit, all the same: "83%", "5 kg", "1e-03".
     """
     if not distinct:
         return None
-    if sum(bool(_DATE.fullmatch(text)) for text in distinct) >= _MOST * len(distinct):
-        return "dates"
+    for held, pattern in (("dates or times", _DATE), ("keys", _KEY)):
+        if sum(bool(pattern.fullmatch(text)) for text in distinct) >= _MOST * len(distinct):
+            return held
     matches = [match for text in distinct if (match := _NUMBER.fullmatch(text))]
     units = {(match["unit"] or match["currency"] or "").rstrip("s.").lower() for match in matches}
     if len(matches) < _MOST * len(distinct) or len(units) > 1:

@@ -96,7 +96,7 @@ def check_inferred_text(
         if values is None and name not in contents.repeating:
             continue
         types = {name: type for name, type in contents.types.items() if "." not in name}
-        if values == "dates" and task.numbers is not None:
+        if values == "dates or times" and task.numbers is not None:
             raise no_time_series(name)
         if sum(type in ("integer", "float") for type in types.values()) >= TABULAR:
             raise no_table(types, [name])
@@ -213,6 +213,16 @@ def check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, A
                     f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
                     "give it a name without a dot, then: " + use_column(role),
                 )
+
+
+def check_separators(contents: ColumnContents) -> None:
+    """Refuse names of columns of texts that could not be written into a setting."""
+    for name, column in contents.cells.items():
+        if ("," in name or "." in name) and str(column.type) in ("string", "large_string"):
+            mark = "a comma in a name separates several columns" if "," in name else "a dot a field from its column"
+            raise EmmsError(
+                f"the column {name!r} is not recognised, and cannot be named: {mark}", "give it a name without that"
+            )
 
 
 def is_series(names: Sequence[str]) -> bool:

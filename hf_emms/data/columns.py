@@ -14,6 +14,7 @@ from hf_emms.data.column_checks import (
     check_inferred_text,
     check_names,
     check_preset,
+    check_separators,
     check_unsupported,
     check_word_tags,
     checked_group_column,
@@ -182,6 +183,8 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     is_described = task is not None and set(task.columns) <= set(of_preset)
     types = column_types(features) | dict.fromkeys(split.joined, "image")
     contents = ColumnContents(types, joined=split.joined) if is_described else look_into(split)
+    # A comma separates several columns that are named.
+    contents = replace(contents, types={name: type for name, type in contents.types.items() if "," not in name})
     notes = list[str]()
     if task is None:
         task, columns, notes = _inferred(contents, named)
@@ -236,6 +239,7 @@ def _inferred(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
         check_unsupported(contents, {}, None)
         if contents.problems:
             raise next(iter(contents.problems.values())) from None
+        check_separators(contents)
         raise
     check_unsupported(contents, columns, task)
     closed = {name: problem for name, problem in contents.problems.items() if contents.types[name] == PATH}

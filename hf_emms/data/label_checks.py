@@ -26,6 +26,8 @@ _YEARS = (1800, 2100)
 _MAX_SHOWN = 3
 # What datasets write where a label is not known, and the fewest classes beside it: −1, 0 and 1 are opinions.
 _UNKNOWN, _MIN_KNOWN = -1, 3
+# Numbers that are written where a value is missing.
+_STAND_INS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 9999.0, 99999.0)
 
 
 def check_label(
@@ -55,7 +57,7 @@ def check_label(
         return []
     if type != "string":
         _check_numbers(contents, task, label, chosen=chosen, named=named)
-        return []
+        return [] if task.categorical else _notes_on_values(contents, label)
     cells = contents.cells[label].drop_null()
     if are_structures(cells):
         raise EmmsError(
@@ -92,6 +94,16 @@ def check_label(
     return notes
 
 
+def _notes_on_values(contents: ColumnContents, label: str) -> list[str]:
+    """Return a note where a value may stand for one that is missing, such as −1 or −999 beside values from 0."""
+    values = np.unique(np.asarray(contents.cells[label].drop_null(), dtype=np.float64))
+    others = values[~np.isin(values, _STAND_INS)]
+    stand_ins = [f"{value:g}" for value in values[np.isin(values, _STAND_INS)]]
+    if not stand_ins or len(others) < _MIN_KNOWN or others.min() < 0 or np.nanmax(others) >= _STAND_INS[-2]:
+        return []
+    return [f"{' and '.join(stand_ins)} in column {label!r} is read as a value: it may say that there is none"]
+
+
 def _unclear_response(contents: ColumnContents, task: Task, columns: Mapping[str, str]) -> EmmsError:
     label = columns[task.label.name]
     inputs = [columns[column.name] for column in task.inputs]
@@ -120,7 +132,7 @@ def missing_labels(contents: ColumnContents, label: str) -> tuple[frozenset[int]
 def _check_values(contents: ColumnContents, task: Task, label: str, distinct: list[str], *, asks: bool) -> list[str]:
     """Return a note where classes are numbers or dates in texts; where that was not asked for, refuse many of them."""
     values = values_in(distinct)
-    if values is None or (values == "whole numbers" and len(distinct) <= _MAX_NUMBERED_CLASSES):
+    if values in (None, "keys") or (values == "whole numbers" and len(distinct) <= _MAX_NUMBERED_CLASSES):
         return []
     if not asks or len(distinct) <= _MAX_MEASURED_CLASSES:
         return [f"{values} in texts, such as {distinct[0]!r}, are read as {len(distinct)} classes"]

@@ -75,7 +75,7 @@ def no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
     if error is not None:
         return error
     return EmmsError(
-        f"no task fits the columns {described(types)}"
+        f"no task fits the columns {described(contents.types)}"
         + (f" with {', '.join(f'{role} = {names}' for role, names in named.items())}" if named else ""),
         "name the task and its columns, e.g. "
         + together(use("task", ...), use_column("image"), use_column("label"))
@@ -92,7 +92,7 @@ def _suggestion(contents: ColumnContents, types: Mapping[str, str]) -> EmmsError
     media = [name for name, type in types.items() if type in media_types]
     numbers = [name for name, type in types.items() if type in ("integer", "float") and name not in keys]
     dates = [name for name, type in types.items() if type.startswith(_DATE_TYPES)]
-    values = [name for name in types if values_in(first_texts(contents, name)) in ("dates", "numbers")]
+    values = [name for name in types if values_in(first_texts(contents, name)) in ("dates or times", "numbers", "keys")]
     texts = _free_texts(contents)
     labels = [name for name in possible_labels(contents) if name not in (*values, *(media or texts)[:1])]
     if dates and numbers and not (media or texts):

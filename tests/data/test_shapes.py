@@ -415,6 +415,7 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
             [f"{1 + i}e-03" for i in range(9)],
             [f"2020-01-{1 + i:02d}" for i in range(9)],
             [f"{1 + i} May 2020" for i in range(9)],
+            [f"{1 + i}:30" for i in range(9)],
             [f"${i}.99" for i in range(9)],
         )
     },
@@ -473,6 +474,19 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "a row has one image, not a and b",
         'image_column="a" or "b"',
     ),
+    **{
+        f"{name} that cannot be named": (
+            table({name: TEXTS, "a.label" if "." in name else "label": CLASSES}),
+            f"the column '{name}' is not recognised, and cannot be named",
+            "give it a name",
+        )
+        for name in ("text, raw", "a.text")
+    },
+    "digests": (
+        table({"hash": [f"{i * 7919:040x}" for i in range(N)], "label": CLASSES}),
+        "column 'hash' is the only one that could be the text, and holds keys",
+        'text_column="hash"',
+    ),
     "two texts that repeat": (
         table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
         "which column is the label",
@@ -515,6 +529,12 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
 def test_how_texts_of_labels_are_read_is_said(labels: list[str], note: str) -> None:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": (labels * N)[:N]})
     assert note in load_sample(rows).notes
+
+
+@pytest.mark.parametrize(("value", "is_said"), [(-999.0, True), (-1.0, True), (-5.0, False)])
+def test_a_value_that_may_stand_for_none_is_said(value: float, is_said: bool) -> None:
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "score": [value, *(i / 7 for i in range(1, N))]})
+    assert any(f"{value:g} in column 'score' is read as a value" in note for note in load_sample(rows).notes) == is_said
 
 
 def test_a_query_and_a_document_are_a_search() -> None:
