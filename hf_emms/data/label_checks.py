@@ -15,7 +15,7 @@ from hf_emms.data.cell_texts import (
     values_in,
 )
 from hf_emms.data.column_types import ColumnContents
-from hf_emms.data.suggestions import labelled, possible_labels, unclear_label, values_in_texts
+from hf_emms.data.suggestions import FIRST, labelled, possible_labels, unclear_label, values_in_texts
 from hf_emms.errors import EmmsError, Text, joined, together, use
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
@@ -58,16 +58,18 @@ def check_label(
     if type != "string":
         _check_numbers(contents, task, label, chosen=chosen, named=named)
         return [] if task.categorical else _notes_on_values(contents, label)
-    cells = contents.cells[label].drop_null()
-    if are_structures(cells):
+    first = contents.cells[label].slice(0, FIRST).drop_null()
+    if are_structures(first):
         raise EmmsError(
-            f"column {label!r} holds structures written as texts, such as {cells[0].as_py()!r:.80}",
+            f"column {label!r} holds structures written as texts, such as {first[0].as_py()!r:.80}",
             "write them as they are into JSON or Parquet, or the text that is meant into a column",
         )
     if not task.categorical:
-        if task.is_text_to_text and task.items is None and not (chosen or named) and label in contents.repeating:
+        is_response = task.is_text_to_text and task.items is None and task.signs is None
+        if is_response and not (chosen or named) and label in contents.repeating:
             raise _unclear_response(contents, task, columns)
         return []
+    cells = contents.cells[label].drop_null()
     distinct = sorted({text.strip() for text in cells.unique().to_pylist()} - {""})
     notes = _check_values(contents, task, label, distinct, asks=not chosen)
     if not (chosen or named or task.label.is_called(label)) and len(cells) > _MAX_NUMBERED_CLASSES:

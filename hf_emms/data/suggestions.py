@@ -29,7 +29,9 @@ _DATE_TYPES = ("timestamp", "date")
 _MAX_CLASSES = 20
 # Texts that repeat are no classes where they are many, and as long as sentences.
 _MIN_TEXTS, _MIN_CHARACTERS = 20, 30
-_MAX_DESCRIBED, _FIRST = 20, 1_000
+_MAX_DESCRIBED = 20
+# Cells of a column by which its texts are recognised.
+FIRST = 1_000
 
 
 def is_id_like(name: str, type: str) -> bool:
@@ -46,7 +48,7 @@ def first_texts(contents: ColumnContents, name: str) -> list[str]:
     """Return the different texts among the first cells of a column; none where its cells are no texts."""
     if contents.types[name] != "string" or name not in contents.cells:
         return []
-    texts = contents.cells[name].slice(0, _FIRST).drop_null().unique().to_pylist()
+    texts = contents.cells[name].slice(0, FIRST).drop_null().unique().to_pylist()
     return sorted({text.strip() for text in texts} - {""})
 
 
