@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # Longer texts are no lists of classes, and longer parts of them no classes.
 _MAX_CLASS_LIST, _MAX_CLASS = 5_000, 50
+# Of measured values, and of years, more different ones than these are no classes.
+MAX_MEASURED_CLASSES = 5
+YEARS = (1800, 2100)
 _NOTHING = {"?", "-", "--", "n/a", "#n/a", "na", "nan", "null", "missing"}
 # The share of the texts that must be numbers, or dates: others may say that there is no value.
 _MOST = 0.9
@@ -49,9 +52,11 @@ def class_separator(column: pa.ChunkedArray) -> str | None:
     if not len(texts) or pc.max(pc.utf8_length(texts)).as_py() > _MAX_CLASS_LIST:
         return None
     bars = pc.match_substring_regex(texts, r"[^|\s]\s*\|\s*[^|\s]")
-    brackets = pc.match_substring_regex(texts, r"^\[.*\]$")
+    brackets = pc.match_substring_regex(texts, r"^\[.*\]$|^\(.*\)$")
     if pc.any(bars).as_py() or pc.all(brackets).as_py():
         return "|"
+    if pc.all(pc.match_substring_regex(texts, r"^[01]( [01])+$")).as_py():
+        return " "
     distinct = texts.unique().to_pylist()
     if shared_parts(distinct, ";"):
         return ";"
@@ -77,9 +82,9 @@ def _parts(distinct: Iterable[str], separator: str) -> set[str]:
 
 
 def split_classes(text: str, separator: str = "|") -> list[str]:
-    """Return the classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
+    """Return the classes in a text: "a|b", "['a', 'b']", "('a', 'b')", "[0 1 0]"."""
     text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
+    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")):
         return [part.strip() for part in text.split(separator) if part.strip()]
     try:
         return [str(part) for part in ast.literal_eval(text)]
@@ -87,6 +92,10 @@ def split_classes(text: str, separator: str = "|") -> list[str]:
         inside = text[1:-1]
         parts = inside.split(",") if "," in inside else inside.split()
         return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
+
+
+def are_addresses(texts: Iterable[str]) -> bool:
+    return all(text.startswith(("http://", "https://", "www.")) for text in texts)
 
 
 def are_structures(column: pa.ChunkedArray) -> bool:
@@ -105,6 +114,7 @@ def values_in(distinct: Sequence[str]) -> str | None:
 
     Numbers may have a unit, all the same: "83%", "5 kg", "1e-03".
     """
+    distinct = [text for text in distinct if text.lower() not in _NOTHING]
     if not distinct:
         return None
     for held, pattern in (("dates or times", _DATE), ("keys", _KEY)):
@@ -112,9 +122,17 @@ def values_in(distinct: Sequence[str]) -> str | None:
             return held
     matches = [match for text in distinct if (match := _NUMBER.fullmatch(text))]
     units = {(match["unit"] or match["currency"] or "").rstrip("s.").lower() for match in matches}
-    if len(matches) < _MOST * len(distinct) or len(units) > 1:
+    # "1a" and "2b" are names, "5 min" and "2 h" are not.
+    are_apart = all(match["currency"] or re.search(r"[\s%°$€£¥]", match[0]) for match in matches)
+    if len(matches) < _MOST * len(distinct) or not (len(units) == 1 or are_apart):
         return None
-    return "whole numbers" if units == {""} and all(match["number"].isdigit() for match in matches) else "numbers"
+    are_whole = units == {""} and all(match["number"].isdigit() for match in matches)
+    return "whole numbers" if are_whole and not are_years([int(match["number"]) for match in matches]) else "numbers"
+
+
+def are_years(numbers: Sequence[float]) -> bool:
+    """Return whether different numbers may be years, and are too many for classes."""
+    return len(numbers) > MAX_MEASURED_CLASSES and YEARS[0] <= min(numbers) and max(numbers) <= YEARS[1]
 
 
 def say_nothing(names: Iterable[str]) -> list[str]:
@@ -123,10 +141,10 @@ def say_nothing(names: Iterable[str]) -> list[str]:
 
 
 def spelt_differently(names: Iterable[str]) -> list[list[str]]:
-    """Return the groups of names that differ in capitals and spaces alone: "no", "No" and "NO"."""
+    """Return the groups of names that differ in capitals, spaces and a full stop alone: "no", "No" and "NO."."""
 
     def plain(name: str) -> str:
-        return " ".join(name.casefold().split())
+        return " ".join(name.casefold().split()).rstrip(".")
 
     ordered = sorted(set(names), key=lambda name: (plain(name), name))
     groups = (list(group) for _, group in groupby(ordered, plain))

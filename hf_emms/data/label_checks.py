@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hf_emms.data.cell_texts import (
+    MAX_MEASURED_CLASSES,
     are_structures,
+    are_years,
     class_separator,
     say_nothing,
     shared_parts,
@@ -20,9 +22,8 @@ from hf_emms.errors import EmmsError, Text, joined, together, use
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
 
-# More different numbers than these may be classes or values; of numbers with a unit fewer are.
-_MAX_NUMBERED_CLASSES, _MAX_MEASURED_CLASSES = 20, 5
-_YEARS = (1800, 2100)
+# More different numbers than these may be classes or values.
+_MAX_NUMBERED_CLASSES = 20
 _MAX_SHOWN = 3
 # What datasets write where a label is not known, and the fewest classes beside it: −1, 0 and 1 are opinions.
 _UNKNOWN, _MIN_KNOWN = -1, 3
@@ -82,8 +83,9 @@ def check_label(
             )
     separator = class_separator(cells)
     if separator is None:
-        marks = [mark for mark in ";," if shared_parts(distinct, mark)]
-        marks += [" "] if shared_parts(distinct, " ") & set(distinct) else []
+        marks = [";"] if any(";" in text for text in distinct) else []
+        marks += [","] if shared_parts(distinct, ",") else []
+        marks += [mark for mark in " /+&\n\t" if shared_parts(distinct, mark) & set(distinct)]
         whole = [next(text for text in distinct if mark in text) for mark in marks]
         notes += [f"a {task.label.name} such as {text!r} is read whole, as one class" for text in whole]
     nothing = say_nothing(distinct)
@@ -92,7 +94,7 @@ def check_label(
     if spellings:
         shown = "; ".join(", ".join(map(repr, names)) for names in spellings[:_MAX_SHOWN])
         more = f" and {len(spellings) - _MAX_SHOWN} more" if len(spellings) > _MAX_SHOWN else ""
-        notes.append(f"classes that differ in capitals or spaces alone are separate classes: {shown}{more}")
+        notes.append(f"classes that differ in capitals, spaces or a full stop alone are separate: {shown}{more}")
     return notes
 
 
@@ -136,7 +138,7 @@ def _check_values(contents: ColumnContents, task: Task, label: str, distinct: li
     values = values_in(distinct)
     if values in (None, "keys") or (values == "whole numbers" and len(distinct) <= _MAX_NUMBERED_CLASSES):
         return []
-    if not asks or len(distinct) <= _MAX_MEASURED_CLASSES:
+    if not asks or len(distinct) <= MAX_MEASURED_CLASSES:
         return [f"{values} in texts, such as {distinct[0]!r}, are read as {len(distinct)} classes"]
     repeat = len(distinct) < len(contents.cells[label])
     as_classes = together(use("task", task.id), use_column(task.label.name, label)) if repeat else None
@@ -184,9 +186,8 @@ def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, *, is_usual:
     if not task.categorical:
         return False
     low, high = numbers.min(), numbers.max()
-    are_years = _YEARS[0] <= low and high <= _YEARS[1] and n_different > _MAX_MEASURED_CLASSES
     have_gaps = high - low + 1 != n_different
-    return bool(are_years or (n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)))
+    return bool(are_years(np.unique(numbers)) or (n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)))
 
 
 def _hint(task: Task, label: str) -> Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from hf_emms.data.cell_texts import values_in
+from hf_emms.data.cell_texts import are_addresses, values_in
 from hf_emms.data.column_types import FLAGS, ColumnContents
 from hf_emms.data.local_files import PANDAS_INDEX
 from hf_emms.errors import EmmsError, Text, joined, together, use
@@ -201,8 +201,9 @@ def _are_classes(contents: ColumnContents, label: str) -> bool:
 
 
 def _free_texts(contents: ColumnContents) -> list[str]:
-    """Return the columns of texts that are no classes, values or keys."""
-    return [name for name, type in contents.types.items() if not is_id_like(name, type) and _are_free(contents, name)]
+    """Return the columns of texts that are no classes, values, keys, or addresses beside other texts."""
+    texts = [name for name, type in contents.types.items() if not is_id_like(name, type) and _are_free(contents, name)]
+    return [name for name in texts if not are_addresses(first_texts(contents, name))] or texts
 
 
 def is_class_like(contents: ColumnContents, name: str) -> bool:

@@ -210,12 +210,22 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         [],
         ["0", "1", "2"],
     ),
-    "zeros and ones with ;": (
-        table({"text": TEXTS, "label": [";".join(map(str, flags)) for flags in FLAGS]}),
+    **{
+        f"zeros and ones with {mark!r}": (
+            table({"text": TEXTS, "label": [mark.join(map(str, flags)) for flags in FLAGS]}),
+            "text-classification",
+            {},
+            [],
+            ["0", "1", "2", "3", "none"],
+        )
+        for mark in (";", ",", " ")
+    },
+    "tuples as Python writes them": (
+        table({"text": TEXTS, "label": ["('a', 'b')", "('b',)"] * (N // 2)}),
         "text-classification",
         {},
         [],
-        ["0", "1", "2", "3", "none"],
+        ["a", "b"],
     ),
     "names with commas": (
         table({"text": TEXTS, "label": ["tench, Tinca tinca", "cock", "Paris, France", "Lyon, France"] * (N // 4)}),
@@ -416,6 +426,8 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
             [f"2020-01-{1 + i:02d}" for i in range(9)],
             [f"{1 + i} May 2020" for i in range(9)],
             [f"{1 + i}:30" for i in range(9)],
+            [str(1990 + i) for i in range(9)],
+            ["5 min", "30 min", "45 min", "1 h", "2 h", "3 h", "N/A"],
             [f"${i}.99" for i in range(9)],
         )
     },
@@ -517,11 +529,17 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
     [
         (
             ["no", "No", "NO", "yes"],
-            "classes that differ in capitals or spaces alone are separate classes: 'NO', 'No', 'no'",
+            "classes that differ in capitals, spaces or a full stop alone are separate: 'NO', 'No', 'no'",
         ),
         (["Paris, France", "Lyon, France"], "a label such as 'Lyon, France' is read whole, as one class"),
         (["5 kg", "7 kg"], "numbers in texts, such as '5 kg', are read as 2 classes"),
         (["a", "b", "N/A"], "'N/A' in column 'label' is a class like others"),
+        (
+            ["yes", "yes.", "no"],
+            "classes that differ in capitals, spaces or a full stop alone are separate: 'yes', 'yes.'",
+        ),
+        (["a;b", "c;d"], "a label such as 'a;b' is read whole, as one class"),
+        (["red", "green", "red/green"], "a label such as 'red/green' is read whole, as one class"),
         (["a", "b", "a b"], "a label such as 'a b' is read whole, as one class"),
         (["a;b", "b", "a"], "a label holds several classes, separated by ; or written as a list"),
     ],
