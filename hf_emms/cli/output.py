@@ -289,8 +289,9 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
     lines = fitted(header, rows, left=("checkpoint",), dispensable=views.dispensable_titles(ranking))
     yield _styled(lines[0], bold=True)
     yield _styled(lines[1], dim=True)
-    for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):
-        yield _styled(line, fg="red") if row.error is not None else line if place else _styled(line, bold=True)
+    for line, row in zip(lines[2:], ranking.shown_rows, strict=True):
+        first = row is ranking.rows[0]
+        yield _styled(line, fg="red") if row.error is not None else _styled(line, bold=True) if first else line
     for name, error in views.failures(ranking):
         yield _styled(f"failed: {name}: {error}", fg="red")
     yield from map(printable, views.remarks(ranking))

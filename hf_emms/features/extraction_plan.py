@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -23,6 +23,9 @@ from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_set
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.registry import installed_version, installed_versions
+
+if TYPE_CHECKING:
+    from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 7
@@ -81,7 +84,7 @@ class ExtractionPlan:
     query_prompt: str = ""
     document_prompt: str = ""
     pools_prompt: bool = True
-    similarity: str = "cosine"
+    similarity: Similarity = "cosine"
     code: bool = False
     base: Repo | None = None
     notes: tuple[tuple[str, str], ...] = ()
@@ -335,7 +338,8 @@ def transformers_config(plan: ExtractionPlan) -> Any:
 class ReadCounts(msgspec.Struct):
     """Counts of texts and pairs of texts that were cut, and of inputs that were read in windows, with the lengths.
 
-    Windows of texts overlap; sounds are read in `parts`, whose longest length is in seconds.
+    Windows of texts overlap; sounds are read in `parts`, whose longest length is in seconds. Of documents that are
+    searched there is their number, how long they took, and the most tokens that are read.
     """
 
     cut: int = 0
@@ -346,6 +350,13 @@ class ReadCounts(msgspec.Struct):
     window_length: int = 0
     parted: int = 0
     part_seconds: int = 0
+    documents: int = 0
+    document_seconds: float = 0.0
+    limit: int = 0
+
+    @property
+    def documents_per_second(self) -> float | None:
+        return self.documents / self.document_seconds if self.documents and self.document_seconds else None
 
     def add(self, other: ReadCounts) -> None:
         self.cut += other.cut
@@ -356,6 +367,9 @@ class ReadCounts(msgspec.Struct):
         self.window_length = max(self.window_length, other.window_length)
         self.parted += other.parted
         self.part_seconds = max(self.part_seconds, other.part_seconds)
+        self.documents += other.documents
+        self.document_seconds += other.document_seconds
+        self.limit = max(self.limit, other.limit)
 
     def add_cut(self, count: int, length: int) -> None:
         if count:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.features.extraction_plan import ReadCounts
 from hf_emms.inputs.text import EMBEDDING_SETTINGS, TEXT, Prompt, TextFeatures, TokenizedKind, text_batches, text_reader
 
 if TYPE_CHECKING:
@@ -61,11 +63,16 @@ class SearchFeatures(TextFeatures):
     def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(texts, SearchCollection):
             raise TypeError(f"a {SearchCollection.__name__} is needed, not {type(texts).__name__}")
-        start = 0
-        for part, prompt in zip((texts.queries, texts.documents), self._prompts, strict=True):
+        for part, start, prompt in zip(
+            (texts.queries, texts.documents), (0, len(texts.queries)), self._prompts, strict=True
+        ):
+            started = time.perf_counter()
             for positions, features in text_batches(self._reader, part, self._forward, batch_size, self.counts, prompt):
                 yield positions + start, features
-            start += len(part)
+        seconds = time.perf_counter() - started
+        self.counts.add(
+            ReadCounts(documents=len(texts.documents), document_seconds=seconds, limit=self._reader.max_length)
+        )
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
         return SearchCollection((), super().examples(count, words), np.empty((0, 3), np.int64))

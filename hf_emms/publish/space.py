@@ -31,6 +31,7 @@ _SHIPPED = (
     "registry.py",
     "scoring/__init__.py",
     "scoring/estimators.py",
+    "scoring/generative.py",
     "scoring/quantity.py",
     "ranking/__init__.py",
     "ranking/advice.py",

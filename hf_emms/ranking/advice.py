@@ -7,8 +7,15 @@ from collections.abc import Sequence
 
 from hf_emms.errors import use
 from hf_emms.formatting import format_count, pluralize
-from hf_emms.ranking.columns import ShownScores, format_measured, format_percent, measured_in_words, metric_title
-from hf_emms.ranking.records import FineTuned, RankingData, Row, gain_and_stderr
+from hf_emms.ranking.columns import (
+    ShownScores,
+    format_measured,
+    format_percent,
+    measured_in_words,
+    metric_title,
+    second_opinion,
+)
+from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
 from hf_emms.ranking.verdict import (
     Verdict,
     best_by,
@@ -103,6 +110,43 @@ def _span(metric: str, shares: Sequence[float | None]) -> str:
 # ---- what is estimated -----------------------------------------------------------------------------------------------
 
 
+def second_thoughts(ranking: RankingData) -> list[str]:
+    """Return sentences on what speaks against the first place: a row without a checkpoint, or another estimator."""
+    estimator, rows = ranking.estimators[0], comparable(ranking)
+    if not rows or ranking.fine_tuned:
+        return []
+    sentences, shown = [], ShownScores(ranking, estimator)
+    for baseline in ranking.baselines:
+        if estimator in baseline.scores:
+            gain, stderr = gain_and_stderr(rows[0].scores[estimator], baseline.scores[estimator])
+            if gain <= TIE_WIDTH * stderr:
+                where = "is ahead of every checkpoint" if gain < 0 else "is within the noise of the first checkpoint"
+                sentences.append(
+                    f"{baseline.checkpoint} {where}, {shown.sentence(baseline.scores[estimator])}: without "
+                    "fine-tuning you need no model."
+                )
+    second = second_opinion(estimator)
+    best = best_by(second, rows)
+    if best is not None and best.rank != rows[0].rank:
+        shown = ShownScores(ranking, second)
+        sentences.append(
+            f"{shown.title}, which sees more of what fine-tuning changes, has another first: {best.checkpoint}, "
+            f"{shown.text(best.scores[second])} ({rows[0].checkpoint}: {shown.text(rows[0].scores.get(second))}); "
+            f"{use('confirm', best.rank)} measures both."
+        )
+    return sentences
+
+
+def baselines_in_words(ranking: RankingData) -> list[str]:
+    """Return the scores of each row without a checkpoint, for where the rows of tables are links to checkpoints."""
+    shown = {estimator: ShownScores(ranking, estimator) for estimator in ranking.estimators}
+    return [
+        f"{row.checkpoint}: "
+        + ", ".join(f"{shown[name].title} {shown[name].text(row.scores[name])}" for name in row.scores)
+        for row in ranking.baselines
+    ]
+
+
 def recommendation(ranking: RankingData) -> str:
     """Return a sentence on which checkpoint to fine-tune: by fine-tuned scores if any, else by the estimate."""
     if measured := finetuning_summary(ranking):
@@ -123,7 +167,8 @@ def recommendation(ranking: RankingData) -> str:
         answer = f"Only {label_with_size(best)} has a score"
     else:
         answer = f"Fine-tune {label_with_size(best)}: {_ahead(ranking, judgement, best, rows[1])}"
-    return f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
+    first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
+    return " ".join([first, *second_thoughts(ranking)])
 
 
 def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hf_emms.errors import EmmsError, printable
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.formatting import MISSING, format_bytes, format_count
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
@@ -21,6 +21,8 @@ Value = Callable[[RankingData, Row], Any]
 
 # Titles of R²: of the first EMMS estimator, and of EMMS without neighbours beside it.
 EXPLAINED, RIDGE = "explained", "ridge"
+# Tokens that no text has.
+_NO_LIMIT = 900_000
 # Importance of the columns that the narrowest terminal shows.
 ALWAYS_SHOWN = 9
 
@@ -36,6 +38,18 @@ def _estimator(name: str) -> Estimator | None:
         return ESTIMATORS[name]
     except (KeyError, EmmsError):  # its package is not here, or cannot be imported
         return None
+
+
+def second_opinion(estimator: str) -> str:
+    """Return the estimator whose first place is named beside an estimator's; "" where there is none."""
+    installed = _estimator(estimator)
+    return installed.second_opinion if installed else ""
+
+
+def quantity_of(estimator: str) -> Quantity:
+    """Return what an estimator measures; a plain score where no installed package has it."""
+    installed = _estimator(estimator)
+    return installed.quantity if installed else SCORE
 
 
 def single_line(value: Any) -> str:
@@ -86,8 +100,7 @@ class ShownScores:
         shares = [share for score in scores if (share := explained(score))]
         self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
         self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
-        installed = _estimator(estimator)
-        self.quantity = EXPLAINED_VARIANCE if self.explains else installed.quantity if installed else SCORE
+        self.quantity = EXPLAINED_VARIANCE if self.explains else quantity_of(estimator)
         # All scores of a ranking have equally many decimals, and no standard error is shown as 0.
         errors = [error for score in scores if (error := self._written(score).stderr)]
         self._decimals = self.quantity.decimals_for(min(errors, default=None))
@@ -251,6 +264,16 @@ def _shows_seconds(ranking: RankingData, table: Table) -> bool:
     return table != "text" or not runs_models(ranking)
 
 
+def _searches(ranking: RankingData, table: Table) -> bool:
+    """Return whether checkpoints embed documents that are searched."""
+    return any(estimator.needs_search for estimator in filter(None, map(_estimator, ranking.estimators)))
+
+
+def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
+    """Return the bytes of a million embeddings in 32-bit numbers."""
+    return 4_000_000 * row.width if row.width is not None and _searches(ranking, "text") else None
+
+
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
@@ -264,12 +287,18 @@ def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
+def _format_tokens(count: int | None) -> str:
+    """Return the longest input; "any" where nothing limits it."""
+    return MISSING if count is None else "any" if count >= _NO_LIMIT else f"{count:,}"
+
+
 def _format_tenths(time: float | None) -> str:
     return MISSING if time is None else f"{time:.1f}"
 
 
 _EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
 _FILES: tuple[Table, ...] = ("file", "results")
+_SEARCHED: tuple[Table, ...] = ("text", "file", "page")
 _SCORES_SHOWN: tuple[Table, ...] = ("text", "model card", "dataset card")
 _SCORES: tuple[Table, ...] = (*_SCORES_SHOWN, "file")
 
@@ -326,6 +355,34 @@ COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("license", ("text", "file"), title="license", applies=_has_license, importance=1),
     TableColumn("width", ("text", "file", "results", "page"), type=int),
+    TableColumn(
+        "bytes_per_million",
+        _SEARCHED,
+        _bytes_per_million,
+        lambda count: MISSING if count is None else format_bytes(count),
+        int,
+        title="a million",
+        titles={"page": "bytes of a million embeddings"},
+        applies=_searches,
+    ),
+    TableColumn(
+        "documents_per_second",
+        _SEARCHED,
+        format=lambda speed: MISSING if speed is None else f"{speed:,.0f}",
+        type=float,
+        title="docs/s",
+        titles={"page": "documents/s"},
+        applies=_searches,
+    ),
+    TableColumn(
+        "longest_input",
+        _SEARCHED,
+        format=_format_tokens,
+        type=int,
+        title="tokens",
+        titles={"page": "longest input"},
+        applies=_searches,
+    ),
     TableColumn("seconds", ("text", "page"), _seconds, _format_tenths, float, applies=_shows_seconds),
     TableColumn("architecture", ("file", "results", "page")),
     TableColumn("pooling", _FILES),
@@ -420,4 +477,4 @@ def _r2_of(name: str) -> Value:
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
     """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""
     columns = columns_of(ranking, "file")
-    return [{column.name: column.value(ranking, row) for column in columns} for row in ranking.rows]
+    return [{column.name: column.value(ranking, row) for column in columns} for row in ranking.shown_rows]

@@ -143,6 +143,9 @@ def problems(ranking: RankingData) -> Iterator[str]:
             yield f"rows[{place}].rank should be 1 or more, for it has a score"
         for name, problem in _wrong_numbers(row):
             yield f"rows[{place}].scores.{name}.{problem}"
+    for place, row in enumerate(ranking.baselines):
+        for name, problem in _wrong_numbers(row):
+            yield f"baselines[{place}].scores.{name}.{problem}"
 
 
 def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:

@@ -98,7 +98,12 @@ def merged(old: R | None, new: R) -> R:
             fine_tuned = earlier.fine_tuned if stays else row.fine_tuned
             rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=fine_tuned)
     both = ranked(tuple(rows.values()), second.estimators[0])
-    whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
+    whole = msgspec.structs.replace(
+        second,
+        rows=both,
+        encoders=_weighted(second.encoders, both),
+        baselines=second.baselines or first.baselines,
+    )
     return old if _results(whole) == _results(old) else whole
 
 
@@ -155,11 +160,15 @@ def _results(ranking: R) -> R:
         settings={
             name: value for name, value in ranking.settings.items() if value and name not in ("device", "results")
         },
-        rows=tuple(
-            msgspec.structs.replace(row, seconds=Seconds(), cached="none", downloads=None) for row in ranking.rows
-        ),
+        rows=_without_times(ranking.rows),
+        baselines=_without_times(ranking.baselines),
         encoders=tuple(msgspec.structs.replace(encoder, weight=None) for encoder in ranking.encoders),
     )
+
+
+def _without_times(rows: Iterable[Row]) -> tuple[Row, ...]:
+    times = {"seconds": Seconds(), "documents_per_second": None, "cached": "none", "downloads": None}
+    return tuple(msgspec.structs.replace(row, **times) for row in rows)
 
 
 def checkpoint_key(row: Row) -> str:

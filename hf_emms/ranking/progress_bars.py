@@ -21,7 +21,7 @@ from rich.text import Text
 
 from hf_emms.errors import printable
 from hf_emms.ranking import EMMS, Row, explained
-from hf_emms.ranking.columns import EXPLAINED, format_number, title_of
+from hf_emms.ranking.columns import EXPLAINED, quantity_of, title_of
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12
@@ -112,4 +112,7 @@ class StderrProgress:
 def _leading_number(row: Row) -> str:
     name, score = next(iter(row.scores.items()))
     r2 = explained(score) if name in EMMS else None
-    return f"{title_of(name)} {format_number(score.value)}" if r2 is None else f"{EXPLAINED} {r2.value:z.2f}"
+    if r2 is not None:
+        return f"{EXPLAINED} {r2.value:z.2f}"
+    quantity = quantity_of(name)
+    return f"{title_of(name)} {quantity.value(score.value):z.{quantity.decimals}f}{quantity.in_words}"

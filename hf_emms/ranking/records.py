@@ -150,6 +150,8 @@ class Row(msgspec.Struct, frozen=True):
         fine_tuned: the scores after fine-tuning; None where it was not fine-tuned.
         elsewhere: its mean rank on other datasets, as a share of the checkpoints there: .05 is among the best tenth;
             None where no ranking of another dataset that was read has it. A control: it orders nothing.
+        documents_per_second: how fast it embedded documents that are searched; None for other tasks.
+        longest_input: the most tokens that it reads of them.
     """
 
     checkpoint: str
@@ -176,6 +178,8 @@ class Row(msgspec.Struct, frozen=True):
     license: str | None = None
     fine_tuned: FineTuned | None = None
     elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    documents_per_second: float | None = None
+    longest_input: Count | None = None
 
     def __hash__(self) -> int:
         return hash((self.checkpoint, self.revision, self.rank))
@@ -233,6 +237,8 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         created: UTC time in ISO 8601.
         notes: inferences and omissions, in words.
         rows: ranked rows, failed ones last.
+        baselines: rows without a checkpoint, and without a rank, such as that of BM25. Tables show them among the rows;
+            nothing else counts them.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -258,6 +264,20 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     notes: tuple[str, ...] = ()
     rows: tuple[Row, ...]
+    baselines: tuple[Row, ...] = ()
+
+    @property
+    def shown_rows(self) -> tuple[Row, ...]:
+        """The rows with the baselines among them, by the estimator that orders the rows."""
+        rows = list(self.rows)
+        for baseline in self.baselines:
+            behind = (
+                place
+                for place, row in enumerate(rows)
+                if row.score is None or (baseline.score is not None and row.score < baseline.score)
+            )
+            rows.insert(next(behind, len(rows)), baseline)
+        return tuple(rows)
 
     @property
     def best(self) -> Row | None:

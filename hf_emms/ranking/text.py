@@ -113,7 +113,7 @@ def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
     columns = columns_of(ranking, "text")
     return (
         [column.title_in("text") for column in columns],
-        [[column.text(ranking, row) for column in columns] for row in ranking.rows],
+        [[column.text(ranking, row) for column in columns] for row in ranking.shown_rows],
     )
 
 

@@ -35,8 +35,9 @@ from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import installed_versions, versions
+from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.extraction import needs_label_embeddings, trains, weight_bytes
+from hf_emms.run.engines.extraction import needs_label_embeddings, needs_search, trains, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import TASKS, Task, get_task
@@ -175,6 +176,13 @@ class Plan:
     def options(self) -> Options:
         return self.session.options
 
+    @cached_property
+    def baselines(self) -> tuple[Row, ...]:
+        """The rows without a checkpoint that stand beside the ranked ones."""
+        if not needs_search(self.options.scoring):
+            return ()
+        return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
+
     @property
     def to_run(self) -> dict[str, ExtractionPlan]:
         """Name → plan of the features, for the checkpoints that have no row yet."""
@@ -254,7 +262,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     """Return the estimators of the options, or the defaults of the task.
 
     Raises:
-        EmmsError: an estimator needs the checkpoint itself, which the task does not offer.
+        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer.
     """
     estimators = options.estimators
     if task.estimators and estimators == DEFAULT_ESTIMATORS:
@@ -262,16 +270,19 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
         beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
         estimators = (first, *beside)
     names = [name for name in estimators if get_estimator(name).needs_model]
+    names += [name for name in estimators if get_estimator(name).needs_search]
     unfit = next((name for name in names if name not in task.estimators), None)
     if unfit is not None:
+        what = "searches of a corpus" if get_estimator(unfit).needs_search else "labels that checkpoints write"
         fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
-            f"{unfit} is for labels that checkpoints write, and not for {task.id}",
+            f"{unfit} is for {what}, and not for {task.id}",
             "name other " + use("estimators") + f"; tasks that it is for: {fitting}",
         )
     if names and options.race is not None:
+        needed = "the whole corpus" if get_estimator(names[0]).needs_search else "the checkpoints themselves"
         raise EmmsError(
-            use("race") + f" stops checkpoints by their features, and {names[0]} needs the checkpoints themselves",
+            use("race") + f" stops checkpoints by their features, and {names[0]} needs {needed}",
             "leave " + use("race") + " out, or race by EMMS: " + use("estimators", "emms_knn"),
         )
     return estimators

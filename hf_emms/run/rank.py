@@ -398,6 +398,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),
         rows=rows,
+        baselines=plan.baselines,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring import EmmsResult, Score
-from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, SCORE, Quantity
+from hf_emms.scoring.quantity import BITS_PER_BYTE, ERROR_RATE, POINTS, SCORE, Quantity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.generative import GenerativeModel
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
+    from hf_emms.scoring.retrieval import Retrieval
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Examples
 
@@ -40,6 +41,7 @@ class ScoringInputs:
         features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
         model: the checkpoint itself, where it writes the labels; for estimators that need it.
+        search: the embeddings of queries and of the corpus that they search; for estimators of searches.
     """
 
     moments: Moments
@@ -48,6 +50,7 @@ class ScoringInputs:
     groups: np.ndarray | None = None
     keep_fits: bool = True
     model: GenerativeModel | None = None
+    search: Retrieval | None = None
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -88,6 +91,13 @@ class ScoringInputs:
             raise EmmsError("features alone cannot write labels: the checkpoint itself is needed", "hf-emms rank")
         return self.model
 
+    @property
+    def retrieval(self) -> Retrieval:
+        """The search; an `EmmsError` where there are features alone."""
+        if self.search is None:
+            raise EmmsError("features alone are no search: queries and the corpus are needed", "hf-emms rank")
+        return self.search
+
 
 @dataclass(frozen=True)
 class Estimator:
@@ -101,11 +111,13 @@ class Estimator:
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
         needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
+        needs_search: whether it scores a search of queries in a corpus, and not features of rows.
         trains: whether it trains the checkpoint.
         forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
         title: what tables call it; by default its name.
         reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
         quantity: unit and direction of what `function` returns, and how people read it.
+        second_opinion: the estimator whose first place is named, too, where both disagree.
     """
 
     name: str
@@ -115,10 +127,12 @@ class Estimator:
     samples_rows: bool = False
     folds: bool = False
     needs_model: bool = False
+    needs_search: bool = False
     trains: bool = False
     forwards: int = 0
     title: str = ""
     reason: str = ""
+    second_opinion: str = ""
     quantity: Quantity = SCORE
 
     def __post_init__(self) -> None:
@@ -255,6 +269,16 @@ def _generative(name: str) -> Callable[[ScoringInputs], Score]:
     return function
 
 
+def _search(name: str) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring import retrieval
+
+        result: Score = getattr(retrieval, name)(inputs.retrieval)
+        return result
+
+    return function
+
+
 ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
     Estimator(
@@ -304,5 +328,42 @@ ESTIMATORS: tuple[Estimator, ...] = (
         forwards=512,  # 256 rows, whose texts a decoder takes about as long to write as its encoder to read
         quantity=ERROR_RATE,
         title="word error rate",
+    ),
+    Estimator(
+        "zero_shot_ndcg",
+        "nDCG@10 over the sample's corpus, before any fine-tuning",
+        _search("zero_shot_ndcg"),
+        needs_search=True,
+        quantity=POINTS,
+        title="nDCG@10",
+        reason=(
+            "nDCG@10 before any fine-tuning orders, because nothing cheap told better how 137 fine-tunings end "
+            "(docs/rank-search.md). EMMS is a control: it does not see the geometry that a search uses."
+        ),
+        second_opinion="adapted_ndcg",
+    ),
+    Estimator(
+        "adapted_ndcg",
+        "nDCG@10 of held-out queries after a ridge map from queries to documents",
+        _search("adapted_ndcg"),
+        needs_search=True,
+        quantity=POINTS,
+        title="adapted",
+    ),
+    Estimator(
+        "mrr",
+        "mean reciprocal rank of the first relevant document among ten",
+        _search("mrr"),
+        needs_search=True,
+        quantity=POINTS,
+        title="MRR@10",
+    ),
+    Estimator(
+        "recall",
+        "share of the relevant documents among the first 100",
+        _search("recall"),
+        needs_search=True,
+        quantity=POINTS,
+        title="recall@100",
     ),
 )

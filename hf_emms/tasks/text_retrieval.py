@@ -49,6 +49,7 @@ TEXT_RETRIEVAL = Task(
     + " reads pairs",
     categorical=False,
     label_text=str.strip,
+    estimators=("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall", "emms"),
     aliases=("retrieval", "embedding", "rag"),
     hub_tags=("sentence-similarity", "feature-extraction"),
     source_tags=("fill-mask",),

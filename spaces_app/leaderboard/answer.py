@@ -8,7 +8,7 @@ import msgspec
 
 from hf_emms.formatting import format_count
 from hf_emms.ranking import Ranking, Row, is_commit, ranked
-from hf_emms.ranking.advice import finetuning_summary, recommendation
+from hf_emms.ranking.advice import baselines_in_words, finetuning_summary, recommendation, second_thoughts
 from hf_emms.ranking.columns import ShownScores
 from hf_emms.ranking.verdict import comparable, smallest_of, verdict
 from leaderboard import markup
@@ -35,7 +35,10 @@ _LOAD_WITH_TRANSFORMERS = (
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the sentence and the code as HTML, for the checkpoints that pass the filters, with their number."""
     if not is_filtered(view):
-        return f'<p class="answer">{_sentence(ranking)}</p>'
+        beside = [*second_thoughts(ranking), *baselines_in_words(ranking)]
+        return f'<p class="answer">{_sentence(ranking)}</p>' + "".join(
+            f'<p class="small">{escape(sentence)}</p>' for sentence in beside
+        )
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
     clear = markup.view_link(to_query(without_filters(view)), "clear filters")
     count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."

@@ -76,6 +76,17 @@ class TestOnACluster:
         assert len(failed) == 2
         assert all(row.seconds.features > 0 for row in (good, poor))
 
+    def test_a_search_gives_the_rows_of_one_process(self) -> None:
+        pairs = [
+            {"query": f"where is boat {n}", "document": f"the {n}th boat is in harbour {n % 7}"} for n in range(40)
+        ]
+        settings = {"task": "text-retrieval", "encoders": "emms-demo/encoder-minilm-static", "cache": False}
+        checkpoints = ["emms-demo/bert-distilled", "emms-demo/bert-random"]
+        here, there = (hf_emms.rank(pairs, checkpoints, engine=engine, **settings) for engine in ("local", "ray"))
+        assert_same(there, here)
+        assert there.baselines[0].scores == here.baselines[0].scores
+        assert all(row.documents_per_second for row in there)
+
     def test_a_failure_names_settings_as_the_process_does_that_started_it(self, encoder: str) -> None:
         with speaking(FLAGS):
             (row,) = on_ray(encoder, [GOOD], layers="mean")

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
+from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, samples_rows
+from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, needs_search, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.generative import GenerativeModel
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.retrieval import Retrieval, Similarity
 
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
@@ -62,6 +65,8 @@ def scored_row(
         scores=scores.scores[best],
         parameters=info.parameters,
         width=info.width,
+        documents_per_second=info.counts.documents_per_second,
+        longest_input=info.counts.limit or None,
         architecture=info.architecture,
         pooling=info.pooling,
         seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3)),
@@ -106,6 +111,7 @@ def scoring_inputs(
     labels: LabelTable,
     options: ScoringOptions,
     model: GenerativeModel | None = None,
+    similarity: Similarity = "cosine",
 ) -> ScoringInputs:
     """Return the inputs of estimators for a shard's rows; labels and model are those of all rows of the sample.
 
@@ -118,7 +124,25 @@ def scoring_inputs(
     if moments is None:
         moments = moments_of(features, shard, labels, options)
     rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
-    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled, model=model)
+    search = retrieval_of(features, shard, options, similarity) if needs_search(options) else None
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, sampled, model, search)
+
+
+def retrieval_of(
+    features: np.ndarray, shard: Shard, options: ScoringOptions, similarity: Similarity = "cosine"
+) -> Retrieval:
+    """Return the search of a whole `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
+    collection = cast(SearchCollection, shard.inputs)
+    queries = len(collection.queries)
+    return Retrieval(
+        features[:queries],
+        features[queries:],
+        collection.judgements,
+        shard.groups_of_inputs(queries),
+        similarity,
+        options.folds,
+        options.seed,
+    )
 
 
 def score_estimators(
@@ -132,7 +156,9 @@ def score_estimators(
     notes: list[str] = []
     for name in estimators:
         try:
-            scores[name] = computed[name] if computed and name in computed else _plain_score(name, inputs)
+            scores[name] = (
+                computed[name] if computed and name in computed else plain_score(get_estimator(name).score(inputs))
+            )
         except EmmsError as error:
             if not scores:
                 raise
@@ -142,6 +168,6 @@ def score_estimators(
     return scores, tuple(notes)
 
 
-def _plain_score(name: str, inputs: ScoringInputs) -> Score:
-    score = get_estimator(name).score(inputs)
+def plain_score(score: Score) -> Score:
+    """Return a score whose numbers JSON can hold."""
     return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))

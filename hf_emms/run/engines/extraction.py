@@ -60,6 +60,12 @@ class Shard:
     input_of_row: np.ndarray
     groups: np.ndarray
 
+    def groups_of_inputs(self, count: int) -> np.ndarray:
+        """Return the group of the rows of each of the first inputs, uint64 (count,), all of which have rows."""
+        groups = np.zeros(count, np.uint64)
+        groups[self.input_of_row] = self.groups
+        return groups
+
 
 def full_shard(sample: Sample) -> Shard:
     return Shard(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
@@ -160,7 +166,7 @@ def _run(
     features, moments = {}, {}
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
-        if needs_rows(scoring) or engine_input.cache.enabled:
+        if needs_rows(scoring) or needs_search(scoring) or engine_input.cache.enabled:
             side_by_side = read_features(extractor, shard, running, on_inputs)
             features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
         else:
@@ -276,14 +282,20 @@ def needs_rows(options: ScoringOptions) -> bool:
     return any(get_estimator(name).needs_rows for name in options.estimators)
 
 
+def needs_search(options: ScoringOptions) -> bool:
+    """Return whether an estimator scores a search of queries in a corpus."""
+    return any(get_estimator(name).needs_search for name in options.estimators)
+
+
 def needs_model(options: ScoringOptions) -> bool:
     """Return whether an estimator needs the checkpoint itself, not its features alone."""
     return any(get_estimator(name).needs_model for name in options.estimators)
 
 
 def needs_label_embeddings(options: ScoringOptions) -> bool:
-    """Return whether an estimator reads label embeddings; those that need the model read the labels as they are."""
-    return not all(get_estimator(name).needs_model for name in options.estimators)
+    """Return whether an estimator reads label embeddings, and not the labels or a corpus as they are."""
+    estimators = map(get_estimator, options.estimators)
+    return not all(estimator.needs_model or estimator.needs_search for estimator in estimators)
 
 
 def trains(options: ScoringOptions) -> bool:

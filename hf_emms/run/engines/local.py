@@ -115,7 +115,9 @@ def _row(
         model = GenerativeCheckpoint(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
     scores = score_layers(
         extraction.info,
-        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, scoring, model),
+        lambda layer: scoring_inputs(
+            features.get(layer), moments.get(layer), shard, labels, scoring, model, plan.similarity
+        ),
         scoring.estimators,
     )
     plan.check_unchanged()

@@ -1,0 +1,49 @@
+"""BM25 as a row beside checkpoints: a search without a model, which a checkpoint has to beat."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import msgspec
+
+from hf_emms.cache import Cache, cache_key
+from hf_emms.data import Sample
+from hf_emms.inputs import SearchCollection
+from hf_emms.options import ScoringOptions
+from hf_emms.ranking import Row, Seconds
+from hf_emms.registry import versions
+from hf_emms.run.engines.checkpoint import plain_score
+from hf_emms.run.engines.extraction import full_shard
+from hf_emms.scoring.bm25 import SCORES, word_search
+
+NAME = "BM25 (no checkpoint)"
+# Part of the key of its row: raise it when the same sample gives another.
+BM25_VERSION = 1
+
+
+def bm25_row(sample: Sample, options: ScoringOptions, cache: Cache) -> Row | None:
+    """Return the row of BM25 on a sample that is searched, without a rank; None without an estimator of places."""
+    names = [name for name in options.estimators if name in SCORES]
+    if not names:
+        return None
+    key = cache_key("rows", NAME, versions=versions(), code=BM25_VERSION, sample=sample.fingerprint, estimators=names)
+    row: Row | None = cache.get_json(key, lambda stored: msgspec.convert(stored, Row))
+    if row is None:
+        row = _scored(sample, names)
+        cache.put_json(key, msgspec.to_builtins(row))
+    return row
+
+
+def _scored(sample: Sample, names: list[str]) -> Row:
+    started, shard = time.perf_counter(), full_shard(sample)
+    texts = cast(SearchCollection, sample.inputs)
+    search = word_search(texts.queries, texts.documents, texts.judgements, shard.groups_of_inputs(len(texts.queries)))
+    scores = {name: plain_score(SCORES[name](search)) for name in names}
+    return Row(
+        NAME,
+        scores=scores,
+        architecture="none",
+        pooling="words that query and document share, by BM25",
+        seconds=Seconds(0.0, round(time.perf_counter() - started, 3)),
+    )

@@ -1,0 +1,174 @@
+"""Embedding models that search a corpus: their row, BM25 beside them, and what the answer says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import msgspec
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+import hf_emms
+from hf_emms.errors import EmmsError
+from hf_emms.features.embedding_settings import SIMILARITIES
+from hf_emms.presets.demo import folder_of
+from hf_emms.ranking import Ranking, merge
+from hf_emms.ranking.advice import baselines_in_words, recommendation, second_thoughts
+from hf_emms.scoring import Score
+from tests.helpers.samples import load_sample
+
+GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
+ENCODER = "emms-demo/encoder-minilm-static"
+BM25 = "BM25 (no checkpoint)"
+THINGS = ("cat", "dog", "boat", "river", "storm", "mountain", "road", "child", "apple", "harbour")
+COLOURS = ("red", "green", "grey", "dark", "small", "old")
+
+
+def pairs(count: int = 60) -> datasets.Dataset:
+    """Queries with a document each, which shares a word of two with other documents."""
+    both = [(THINGS[n % 10], COLOURS[n // 10]) for n in range(count)]
+    return datasets.Dataset.from_dict(
+        {
+            "query": [f"where is the {colour} {thing}" for thing, colour in both],
+            "document": [f"number {n} is a {thing} that is {colour}" for n, (thing, colour) in enumerate(both)],
+        }
+    )
+
+
+SETTINGS: dict[str, Any] = {"task": "text-retrieval", "encoders": ENCODER, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def ranking() -> Ranking:
+    return hf_emms.rank(pairs(), [POOR, GOOD], cache=False, **SETTINGS)
+
+
+def test_checkpoints_are_ordered_by_what_a_search_gives_today(ranking: Ranking) -> None:
+    assert ranking.estimators == ("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall", "emms")
+    assert all(set(row.scores) == set(ranking.estimators) for row in ranking)
+    scores = [row.score for row in ranking]
+    assert scores == sorted(scores, reverse=True)
+    assert "EMMS is a control" in ranking.reason
+    assert all(row.scores["zero_shot_ndcg"].stderr for row in ranking)
+    assert ranking[0].pooling == "mean of the last layer's tokens, padding left out"
+    assert any("compared by cosine" in note for note in ranking[0].notes)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Path) -> None:
+    model = SentenceTransformer(str(folder_of(GOOD)), device="cpu", similarity_fn_name=similarity)
+    model.save_pretrained(str(tmp_path / "st"), create_model_card=False)
+    search = load_sample(pairs(), task="text-retrieval").inputs
+    relevant = {str(query): {str(document)} for query, document, _ in search.judgements.tolist()}
+    texts = [{str(n): text for n, text in enumerate(part)} for part in (search.queries, search.documents)]
+    evaluator = InformationRetrievalEvaluator(*texts, relevant, accuracy_at_k=[1], map_at_k=[1])
+    expected = evaluator(model)
+    names = ["zero_shot_ndcg", "mrr"]
+    (row,) = hf_emms.rank(pairs(), str(tmp_path / "st"), cache=False, **{**SETTINGS, "estimators": names})
+    for name, measure in zip(names, ("ndcg@10", "mrr@10"), strict=True):
+        assert row.scores[name].value == pytest.approx(expected[f"{similarity}_{measure}"], abs=0.01)
+
+
+def test_bm25_is_a_row_of_tables_and_no_checkpoint(ranking: Ranking) -> None:
+    (baseline,) = ranking.baselines
+    assert (baseline.checkpoint, baseline.rank, set(baseline.scores)) == (
+        BM25,
+        None,
+        {"zero_shot_ndcg", "mrr", "recall"},
+    )
+    assert BM25 not in [row.checkpoint for row in ranking]
+    assert ranking[0].checkpoint in (GOOD, POOR)
+    shown = [row.checkpoint for row in ranking.shown_rows]
+    assert shown[0] == BM25  # every query has both words of its document
+    for table in (str(ranking), ranking.to_markdown(), ranking.to_csv(), ranking._repr_html_()):
+        assert "BM25" in table
+    assert [record["rank"] for record in ranking.records()] == [None, *(row.rank for row in ranking)]
+    assert BM25 in baselines_in_words(ranking)[0]
+    assert f"{BM25} is ahead of every checkpoint" in recommendation(ranking)
+
+
+def test_costs_of_a_search_are_columns(ranking: Ranking) -> None:
+    record = next(record for record in ranking.records() if record["checkpoint"] == GOOD)
+    assert (record["bytes_per_million"], record["longest_input"]) == (4_000_000 * record["width"], 64)
+    assert record["documents_per_second"] > 0
+    assert "docs/s" in str(ranking)
+    assert "docs/s" not in str(msgspec.structs.replace(ranking, estimators=("emms",)))
+
+
+def test_files_and_mergers_keep_bm25_and_count_checkpoints_alone(ranking: Ranking, tmp_path: Path) -> None:
+    for name in ("ranking.json", "ranking.parquet"):
+        assert Ranking.load(ranking.save(tmp_path / name)).baselines == ranking.baselines
+    without = msgspec.structs.replace(ranking, baselines=(), created="2020-01-01T00:00:00+00:00")
+    assert merge.merged(without, ranking).baselines == ranking.baselines
+    assert merge.merged(ranking, without).baselines == ranking.baselines
+    assert merge.mean_ranks([ranking]).keys() == {row.revision for row in ranking}
+
+
+def test_a_first_place_that_the_adapted_score_does_not_share_is_said(ranking: Ranking) -> None:
+    first, second = ranking.rows
+    folds = tuple(np.linspace(0.1, 0.12, 5))
+    better = Score(0.9, 0.01, tuple(fold + 0.79 for fold in folds))
+    rows = (
+        msgspec.structs.replace(first, rank=1, scores={**first.scores, "adapted_ndcg": Score(0.11, 0.01, folds)}),
+        msgspec.structs.replace(second, rank=2, scores={**second.scores, "adapted_ndcg": better}),
+    )
+    disagreeing = msgspec.structs.replace(ranking, rows=rows, baselines=())
+    (sentence,) = second_thoughts(disagreeing)
+    assert sentence.startswith("adapted, which sees more of what fine-tuning changes, has another first")
+    assert second.checkpoint in sentence
+    tied = tuple(msgspec.structs.replace(row, rank=1, tied=True) for row in rows)
+    assert second_thoughts(msgspec.structs.replace(disagreeing, rows=tied)) == []
+
+
+def test_a_ranking_is_the_same_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path))
+    first, again = (hf_emms.rank(pairs(), [GOOD, POOR], **SETTINGS) for _ in range(2))
+    features = hf_emms.rank(pairs(), [GOOD, POOR], **{**SETTINGS, "estimators": ["zero_shot_ndcg", "emms"]})
+    assert [row.cached for row in again] == ["row", "row"]
+    assert [row.cached for row in features] == ["features", "features"]
+    for other in (again, features):
+        assert [row.score for row in other] == [row.score for row in first]
+        assert [row.documents_per_second for row in other] == [row.documents_per_second for row in first]
+        assert other.baselines[0].scores["zero_shot_ndcg"] == first.baselines[0].scores["zero_shot_ndcg"]
+
+
+def test_prompts_of_the_user_make_other_rows() -> None:
+    names = {"estimators": ["zero_shot_ndcg"], "cache": False}
+    plain, prompted = (
+        hf_emms.rank(pairs(), GOOD, **{**SETTINGS, **names}, **prompts)
+        for prompts in ({}, {"query_prompt": "storm: ", "document_prompt": "apple: "})
+    )
+    assert plain[0].score != prompted[0].score
+    assert "queries start with 'storm: ', documents with 'apple: '; compared by cosine" in prompted[0].notes
+    assert (prompted.settings["query_prompt"], plain.settings["query_prompt"]) == ("storm: ", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"race": 1}, "and zero_shot_ndcg needs the whole corpus"),
+        ({"estimators": ["zero_shot"]}, "zero_shot is for labels that checkpoints write"),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(EmmsError, match=problem):
+        hf_emms.rank(pairs(), GOOD, **{**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"estimators": ["mrr"]}, "mrr is for searches of a corpus, and not for text-classification"),
+        ({"query_prompt": "q: "}, "is for texts that are searched, and not for text-classification"),
+    ],
+)
+def test_settings_of_searches_are_refused_elsewhere(settings: dict[str, Any], problem: str) -> None:
+    rows = datasets.Dataset.from_dict({"text": [f"a text {n}" for n in range(60)], "label": [n % 2 for n in range(60)]})
+    with pytest.raises(EmmsError, match=problem):
+        hf_emms.rank(rows, GOOD, encoders=ENCODER, device="cpu", **settings)
+    with pytest.raises(EmmsError, match="features alone are no search"):
+        hf_emms.score(np.eye(20), np.arange(20) % 2, estimator="mrr")
