@@ -6,6 +6,7 @@ The corpus is read once and may be larger than memory: only the texts that are d
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -196,7 +197,7 @@ def _draw_documents(
     present: dict[int, int] = {}
     texts: dict[int, str] = {}
     others = _SmallestTexts(options)
-    contents: list[int] = []
+    contents = array("Q")
     n_read = empty = 0
     for key, text in data.documents():
         n_read += 1
@@ -216,7 +217,7 @@ def _draw_documents(
     if empty:
         notes.append(f"{pluralize(empty, 'empty document')} left out")
     _check_present("document", judgements["document"], present, 0, notes)
-    total = len(np.unique(np.array(contents, np.uint64)))
+    total = len(np.unique(np.frombuffer(contents, np.uint64)))
     if total < len(contents) and not data.texts_are_ids:
         notes.append(f"documents of equal text are one: {total:,} of {len(contents):,} differ")
     for content, text in others:

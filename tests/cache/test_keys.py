@@ -99,6 +99,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "split": ("test", {"samples", "features", "rows", "finetunings"}),
     "columns": ({"text": "text"}, {"samples"}),
     "max_samples": (40, {"samples", "features", "rows"}),
+    "corpus_size": (50, {"samples"}),  # classes of texts are not searched
     "sampling": ("proportional", {"samples", "rows"}),
     "prompt": ("about {}", {"samples", "labels", "rows"}),
     "group_column": ("speaker", {"samples", "features", "rows", "finetunings"}),
