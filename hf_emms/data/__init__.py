@@ -25,9 +25,9 @@ def load_sample(
     options or the preset, training splits come first.
 
     Args:
-        options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (images in class
-            folders or with a metadata file; parquet, json, jsonl, csv, tsv; the Hub's layout), such a file, or a
-            ``datasets`` object.
+        options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (media or texts in
+            class folders, or with a metadata file; tables of the formats in docs/rank-texts.md; the Hub's layout), such
+            a file, or data in memory.
         cache: stores samples of streams.
         source: the result of `open_dataset` for options that may have another split or number of rows: it saves the
             requests for its revision and its files.

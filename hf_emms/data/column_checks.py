@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_emms.data.cell_texts import values_in
-from hf_emms.data.column_types import ColumnContents
+from hf_emms.data.column_types import FLAGS, PLURALS, ColumnContents
 from hf_emms.data.suggestions import (
     TABULAR,
     described,
@@ -163,6 +163,24 @@ def _check_judged(
         raise EmmsError(
             f"{task.id} would leave out {labels[0]}, which may say which {task.label.name}s are right", hint
         )
+
+
+def check_sentences(task: Task, columns: Mapping[str, str], contents: ColumnContents) -> list[str]:
+    """Return the columns whose lists of texts are read as one text; refuse lists with a label for each text."""
+    lists = [columns[column.name] for column in task.inputs if column.is_list and "string" in column.types]
+    lists = [name for name in lists if contents.types.get(name) == "strings"]
+    label = columns[task.label.name]
+    for name in lists:
+        if (
+            task.categorical
+            and contents.types.get(label) in (*PLURALS.values(), FLAGS)
+            and contents.are_aligned(name, label)
+        ):
+            raise EmmsError(
+                f"the lists of {name!r} are as long as those of {label!r}: each text has a label of its own",
+                "write a row for each text, or join the texts of a list yourself",
+            )
+    return lists
 
 
 def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:

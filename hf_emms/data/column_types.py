@@ -21,6 +21,7 @@ from hf_emms.data.media_files import (
     is_readable,
     media_files,
     media_type,
+    usual,
 )
 from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
 from hf_emms.data.table_files import are_word_tags
@@ -73,6 +74,13 @@ class ColumnContents:
     joined: Mapping[str, Joined] = field(default_factory=dict)
     problems: Mapping[str, EmmsError] = field(default_factory=dict)
     cells: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+
+    def are_aligned(self, first: str, second: str) -> bool:
+        """Return whether two columns of lists have lists of the same lengths, which differ from row to row."""
+        if first not in self.cells or second not in self.cells:
+            return False
+        lengths, others = (_lengths(self.cells[name].slice(0, _TEXTS)) for name in (first, second))
+        return np.array_equal(lengths, others) and len(np.unique(lengths)) > 1
 
 
 def look_into(split: OpenSplit) -> ColumnContents:
@@ -230,7 +238,7 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
     encoded = encoded_type(values)
     if encoded is not None:
         return _with_encoded(contents, name, encoded)
-    if values and all(map(is_document, values)):
+    if usual(FILE_NAME if is_document(value) else None for value in values):
         return _with_problem(
             contents,
             name,
@@ -238,11 +246,10 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
             f"column {name!r} holds names of files, such as {values[0][:100]!r}, which are no texts",
             f"{remedy_for(values[:1])}; or take the column out",
         )
-    media = {media_type(value) for value in values}
-    if len(media) != 1 or None in media:
+    type = usual(map(media_type, values))
+    if type is None:
         return _with_stems(contents, split, name, column)
-    (type,) = media
-    assert type is not None
+    values = [value for value in values if media_type(value) == type]
     if not is_readable(type):
         return _with_type(contents, name, type)
     files = media_files(split.repo, split.folders, split.media_folder)

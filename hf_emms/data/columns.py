@@ -14,6 +14,7 @@ from hf_emms.data.column_checks import (
     check_inferred_text,
     check_names,
     check_preset,
+    check_sentences,
     check_separators,
     check_unsupported,
     check_word_tags,
@@ -196,6 +197,8 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: SampleOp
     notes += check_label(contents, task, columns, chosen=task_id is not None, named=is_named)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     notes.append(f"columns {', '.join(read)}")
+    lists = check_sentences(task, columns, contents)
+    notes += [f"the texts in a list of {name} are read as one" for name in lists]
     notes += [f"{name} is the index of a saved DataFrame" for name in types if name.startswith(PANDAS_INDEX)]
     check_names(task, columns, features, contents)
 
@@ -381,6 +384,9 @@ def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: i
     fits = all(
         contents.types.get(name) in task.all_columns[role].types for role in filled for name in filled[role].split(",")
     )
+    are_words = any(contents.types.get(filled[column.name]) == "strings" for column in task.inputs)
+    if are_words and task.items is None and filled[task.label.name] in contents.word_tags:
+        return None
     if task.label_end is not None:
         # Span labels need positions.
         column, dot, _ = filled[task.label.name].partition(".")
@@ -424,14 +430,14 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
         names = candidate.split(",")  # several texts that are joined
         if all(name in by_spelling for name in names):
             return ",".join(by_spelling[name] for name in names)
-    if plural and "strings" in column.types:
+    if plural and "strings" in column.types and not column.is_list:
         series = [n for n in free if (m := NUMBERED.fullmatch(n.lower())) and m[1] in column.candidates]
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for type in column.types:
         same_type = [n for n in free if free[n] == type and "." not in n and not is_id_like(n, type)]
         sure = column.kind.recognised_by_type or (type in ("class", "classes") and how >= _BY_CLASS)
-        clear = type in CLEAR_TYPES and (plural or type != "strings")
+        clear = type in CLEAR_TYPES and (type != "strings" or (plural and not column.is_list))
         if len(same_type) == 1 and (sure or (how == _BY_TYPE and clear)):
             return same_type[0]
     return None

@@ -19,7 +19,20 @@ SPLIT_WORDS = {
 }
 _WORDS = re.compile(r"[^\W_]+")
 # Folders of pictures, and of pictures that belong to those: masks, labels, or what a network should make of them.
-_SOURCES = {"image", "images", "img", "imgs", "jpegimages", "pictures", "photos", "input", "inputs", "source", "lr"}
+_SOURCES = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "jpegimages",
+    "pictures",
+    "photos",
+    "input",
+    "inputs",
+    "source",
+    "lr",
+    "rgb",
+}
 _TARGETS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "gt", "groundtruth", "ground_truth", "hr"),
     *("segmentation", "segmentations", "segmentationclass", "segmentationobject", "target", "targets", "output"),
@@ -27,6 +40,7 @@ _TARGETS = {
 }
 # The two domains of a translation of images.
 _DOMAIN = re.compile(r"(train|test|val|valid|validation)[ _-]?([ab])")
+_MAX_NAMED = 4
 # Names that a browser or a file manager gives to a copy.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)", re.IGNORECASE)
 
@@ -58,8 +72,8 @@ def patterns_of_splits(folder: Path) -> dict[str, list[str]] | None:
     return dict(patterns) if len(patterns) > 1 else None
 
 
-def check_class_folders(paths: Iterable[str], classes: Iterable[str]) -> None:
-    """Refuse folders of pictures or sounds whose names would be read as classes and are none.
+def check_class_folders(paths: Iterable[str], classes: Iterable[str]) -> list[str]:
+    """Return notes on the folders above those of classes; refuse folders of media that are no classes.
 
     Args:
         paths: of the files.
@@ -91,6 +105,12 @@ def check_class_folders(paths: Iterable[str], classes: Iterable[str]) -> None:
             f"the folders {' and '.join(map(repr, classes))} are splits, and hold no folders of classes",
             "in each of them, " + hint + ", or name one of them that does: " + use("dataset", "./FOLDER"),
         )
+    above = sorted({place.name for place, names in beside.items() if names & set(classes)})
+    more = ", …" * (len(above) > _MAX_NAMED)
+    note = (
+        f"classes are the innermost folders; those above them are read together: {', '.join(above[:_MAX_NAMED])}{more}"
+    )
+    return [note] if len(above) > 1 else []
 
 
 def check_copies(files: Iterable[Path]) -> None:

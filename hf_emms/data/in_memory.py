@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -119,7 +120,8 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
     arrays = {}
     for name, cells in columns.items():
         try:
-            arrays[name] = datasets.Dataset.from_dict({name: cells})
+            features = datasets.Features({name: pixels}) if (pixels := _pixels(cells)) is not None else None
+            arrays[name] = datasets.Dataset.from_dict({name: cells}, features=features)
         except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
             raise EmmsError(
                 f"the column {name!r} cannot be read: {error}",
@@ -128,14 +130,29 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
     return datasets.concatenate_datasets(list(arrays.values()), axis=1) if arrays else datasets.Dataset.from_dict({})
 
 
+def _pixels(cells: Sequence[Any]) -> Any:
+    """Return the type of arrays of pixels of one shape; None for other cells."""
+    import datasets
+
+    types = {2: datasets.Array2D, 3: datasets.Array3D}
+    shapes = {(getattr(cell, "shape", ()), str(getattr(cell, "dtype", ""))) for cell in cells}
+    if len(shapes) != 1:
+        return None
+    ((shape, dtype),) = shapes
+    return types[len(shape)](tuple(shape), dtype) if len(shape) in types else None
+
+
 def _cells(column: Any) -> list[Any]:
     """Return the cells of a column of Python, NumPy or a table; None for the missing."""
     if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
         raise EmmsError(f"a column of the dataset is {column!r:.60}; it must be a list", use("dataset", ...))
+    if hasattr(column, "detach"):  # a tensor
+        column = column.detach().cpu().numpy()
     is_flat = getattr(column, "ndim", 1) == 1 and hasattr(column, "tolist")
     return [_cell(cell) for cell in (column.tolist() if is_flat else column)]
 
 
 def _cell(value: Any) -> Any:
-    is_missing = (isinstance(value, float) and value != value) or type(value).__name__ in _MISSING
-    return None if is_missing else value
+    if (isinstance(value, float) and value != value) or type(value).__name__ in _MISSING:
+        return None
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

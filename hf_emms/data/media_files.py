@@ -7,7 +7,7 @@ import binascii
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,13 +48,20 @@ def is_document(value: str) -> bool:
     return is_name and media_type(value) is None
 
 
+def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
+    """Return the type that at least a `share` of values have; None where there is none, or other types beside it."""
+    times = Counter(types)
+    others = times.pop(None, 0)
+    (type, count), *more = times.most_common() or [(None, 0)]
+    return type if count >= share * (count + others) and not more else None
+
+
 def encoded_type(values: Sequence[str]) -> str | None:
     """Return the type of texts that hold files in base64, alone or as data URIs; None for other texts.
 
     The type is "image" or "audio", "encoded" for a content that no kind of input reads.
     """
-    types = {_encoded_type(value) for value in values[:_FIRST]}
-    return types.pop() if len(types) == 1 else None
+    return usual(map(_encoded_type, values[:_FIRST]), 0.5)
 
 
 def _encoded_type(value: str) -> str | None:
@@ -65,7 +72,16 @@ def _encoded_type(value: str) -> str | None:
         return None
     content = _decoded(head) or b""
     kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises(content))
-    return next(kinds, ENCODED if uri else None)
+    return next(kinds, ENCODED if uri or _is_encoded(payload) else None)
+
+
+def _is_encoded(text: str) -> bool:
+    """Return whether a text is surely in base64: long, without spaces, with letters of both cases and digits.
+
+    Sequences of bases or amino acids are in capitals, and digests in small letters.
+    """
+    mixes = any(map(str.isupper, text)) and any(map(str.islower, text)) and any(map(str.isdigit, text))
+    return len(text) >= _ENCODED_HEAD and mixes and re.fullmatch(r"[\w+/-]+={0,2}", text, re.ASCII) is not None
 
 
 def _decoded(text: str) -> bytes | None:
@@ -85,7 +101,7 @@ class EncodedMedia:
         uri = _DATA_URI.match(text)
         content = _decoded(text[uri.end() :] if uri else text)
         if not content:
-            raise UnusableError(f"the text {text[:40]!r} is no base64")
+            raise UnusableError(f"the text {text[:40]!r} is no base64" if text else "the cell is empty")
         return {"bytes": content, "path": None}
 
 

@@ -38,6 +38,8 @@ _FIRST_ROWS = 100
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 # Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group, and each read of fsspec's 5 MiB more.
 _HOLE, _RANGE, _BLOCK = 1 << 16, 1 << 22, 1 << 20
+# Types of polars for which Arrow has few functions → those that are read instead.
+_VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _GENERATING = "An error occurred while generating the dataset"
 _REMEDIES_OF_FILES = {
     ".txt": "name a table .csv or .tsv; put texts in a folder for each class; CoNLL's lines are a word and its tags",
@@ -181,13 +183,13 @@ class DatasetFiles:
                 builder.config = copy.copy(builder.config)
                 _limit_read_ahead(builder)
                 rows = with_features(self.name, builder.as_streaming_dataset(split=split))
-                _check_rows(builder, files.get(split, ()), rows.features)
+                notes += _check_rows(builder, files.get(split, ()), rows.features)
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
                 opened = replace(opened, rows=rows, total=total, builder=builder)
             else:
                 retried(builder.download_and_prepare)
                 rows = builder.as_dataset(split=split)
-                _check_rows(builder, files.get(split, ()), rows.features)
+                notes += _check_rows(builder, files.get(split, ()), rows.features)
                 notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
                 file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
                 opened = replace(opened, rows=rows, total=rows.num_rows, file=file)
@@ -406,13 +408,14 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     )
 
 
-def _check_rows(builder: Any, files: Sequence[str], features: Mapping[str, Any]) -> None:
-    """Refuse rows whose folders are no classes, and rows of CSV with more cells than their line of names."""
-    classes = getattr(features.get("label"), "names", None) if hasattr(builder, "BASE_FEATURE") else None
-    if classes and not any(Path(file).name in builder.METADATA_FILENAMES for file in files):
-        check_class_folders(files, classes)
+def _check_rows(builder: Any, files: Sequence[str], features: Mapping[str, Any]) -> list[str]:
+    """Return notes on folders of classes; refuse folders that are none, and CSV with more cells than names."""
     if hasattr(builder.config, "keep_default_na") and any(name.startswith(PANDAS_INDEX) for name in features):
         raise more_cells(" and ".join(sorted({Path(file).name for file in files})[:3]))
+    classes = getattr(features.get("label"), "names", None) if hasattr(builder, "BASE_FEATURE") else None
+    if not classes or any(Path(file).name in builder.METADATA_FILENAMES for file in files):
+        return []
+    return check_class_folders(files, classes)
 
 
 def _limit_read_ahead(builder: Any) -> None:
@@ -471,8 +474,8 @@ def _undecoded(feature: Any) -> Any:
 
     if isinstance(feature, datasets.Audio):
         return _encoded_audio()(decode=False)
-    if getattr(feature, "dtype", "") == "string_view":  # of polars; Arrow compares few of them
-        return datasets.Value("large_string")
+    if (dtype := getattr(feature, "dtype", "")) in _VIEWS:
+        return datasets.Value(_VIEWS[dtype])
     if getattr(feature, "decode", False) and getattr(feature, "_type", "") != "Json":
         return replace(feature, decode=False)
     if isinstance(feature, Mapping):

@@ -13,6 +13,7 @@ from hf_emms.formatting import pluralize
 _NAMES = ("split", "splits", "set", "subset", "partition", "usage", "data_split", "dataset_split", "fold", "phase")
 # Columns that may say it in another way: numbers of folds, a mark of the rows for training.
 _QUESTIONABLE = ("fold", "folds", "kfold", "cv_fold", "is_train", "is_training", "is_test", "is_validation", "in_train")
+_SURE_NAMES = ("split", "splits", "partition", "data_split", "dataset_split")
 _MAX_SPLITS = 8
 
 
@@ -27,7 +28,7 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
         if opened.splits:  # files
             choose_split(opened.name, opened.splits, asked)
         free = [name for name in opened.rows.column_names if name not in used]
-        notes = [_question(name) for name in free if name.lower() in _QUESTIONABLE]
+        notes = [_question(name) for name in free if name.lower() in _QUESTIONABLE or _may_say_split(opened, name)]
         if opened.streaming and len(opened.splits) < 2:
             split_columns = [name for name in free if name.lower() in _NAMES and _is_text(opened.rows.features[name])]
             notes += [
@@ -38,7 +39,7 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
     names = sorted({value for value in values if value is not None})
     split, _ = choose_split(opened.name, names, asked)
     rows = [number for number, value in enumerate(values) if value == split]
-    others = ", ".join(name for name in names if name != split)
+    others = ", ".join([name for name in names if name != split] + ["an empty cell"] * (None in values))
     note = f"column {column!r} says the split: {pluralize(len(rows), 'row')} of {split}, not those of {others}"
     return replace(
         opened,
@@ -51,9 +52,17 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
     )
 
 
+def _may_say_split(opened: OpenSplit, name: str) -> bool:
+    """Return whether a column is called as one of splits, and has several values of which some are no splits."""
+    if name.lower() not in _SURE_NAMES or opened.streaming or len(opened.splits) > 1:
+        return False
+    cells = opened.rows.select_columns([name]).with_format("arrow")[:].column(name)
+    return 1 < len(cells.unique()) <= _MAX_SPLITS
+
+
 def _question(name: str) -> str:
     """Return a note on a column that may tell which rows belong to which split."""
-    if name.lower().startswith(("is_", "in_")):
+    if "fold" not in name.lower():
         return f"column {name!r} may say which rows are for training; rows of all its values are read"
     return f"column {name!r} may number folds; to keep the rows of a fold together: {use('group_column', name)}"
 
@@ -76,4 +85,6 @@ def _values(opened: OpenSplit, name: str) -> list[str | None]:
     cells = opened.rows.select_columns([name]).with_format("arrow")[:].column(name).to_pylist()
     if hasattr(feature, "names"):
         cells = [None if cell is None or cell < 0 else feature.names[cell] for cell in cells]
-    return [cell.strip() or None if cell is not None else None for cell in cells]
+    stripped = [cell.strip() or None if cell is not None else None for cell in cells]
+    spelling: dict[str, str] = {}
+    return [None if cell is None else spelling.setdefault(cell.lower(), cell) for cell in stripped]

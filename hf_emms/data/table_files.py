@@ -48,7 +48,7 @@ def read_tables(path: Path) -> tuple[Tables, tuple[str, ...]] | None:
     others = [file for file in files if format_of(file) or file.suffix.lower() in media_suffixes()]
     if sheets and not others:
         tables = [(file, _sheets(file)) for file in sheets]
-    elif others and all(file.suffix.lower() == ".json" for file in others):
+    elif others and all(".json" in map(str.lower, file.suffixes) for file in others):
         tables = [(file, table) for file in others if (table := _json_tables(file))]
         if len(tables) < len(others):
             return None
@@ -102,7 +102,9 @@ def _of_one_type(frame: Any) -> Any:
 
 def _json_tables(file: Path) -> Tables | None:
     """Return the tables in a file that is a single JSON object; None for lists and lines of objects."""
-    with file.open(encoding="utf-8-sig", errors="replace") as stream:
+    import fsspec
+
+    with fsspec.open(str(file), "rt", compression="infer", encoding="utf-8-sig", errors="replace") as stream:
         start = stream.readline()
         if not start.lstrip().startswith("{") or (_is_object(start) and stream.readline().strip()):
             return None
@@ -134,16 +136,17 @@ def _split_form(content: dict[str, Any], name: str) -> Tables | None:
 
 def _table_of_columns(content: dict[str, Any], name: str) -> Tables | None:
     """Return the table of lists of cells, or of objects of cells by the number of their row, as pandas writes."""
-    columns = list(content.values())
+    lists = {key: column for key, column in content.items() if isinstance(column, list)}
+    columns = list(lists.values() or content.values())
     if len(columns) < 2:
         return None
     if all(isinstance(column, list) and column and not isinstance(column[0], dict) for column in columns):
-        if all(split_of(key) for key in content):
+        if all(split_of(key) for key in lists):
             raise EmmsError(
                 f"the rows of {name} are lists without names: {json.dumps(columns[0][0], ensure_ascii=False)[:100]}",
                 'write each as an object: {"text": ..., "label": ...}',
             )
-        return {_ONLY: content} if len({len(column) for column in columns}) == 1 else None
+        return {_ONLY: lists} if len({len(column) for column in columns}) == 1 else None
     if all(isinstance(column, dict) for column in columns):
         keys = list(columns[0])
         if keys and all(key.isdecimal() for key in keys) and all(list(column) == keys for column in columns):

@@ -37,6 +37,8 @@ _WHITES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
 _WITHOUT_WHITE = ("I", "F")
 # How many channels an array of pixels may have: gray, with alpha, colours, with alpha.
 _CHANNELS = (1, 2, 3, 4)
+# An array of fractional numbers up to this is on a scale of its own, as the digits of scikit-learn up to 16.
+_FEW_LEVELS = 32
 
 
 class Images(EncodedInputs):
@@ -99,7 +101,8 @@ def encoded_pixels(pixels: np.ndarray) -> bytes:
     if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "biuf" or (pixels.ndim == 3 and pixels.shape[-1] > 4):
         raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture")
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 255):  # nan, too
+    levels_are_few = pixels.dtype.kind == "f" and 1 < high <= _FEW_LEVELS
+    if not (low >= 0 and high <= 255) or levels_are_few:  # nan, too
         raise UnusableError(f"the pixels of an array are from {low:.4g} to {high:.4g}: 0 to 255 are needed, or 0 to 1")
     values = np.rint(pixels * 255.0 if high <= 1 else pixels).astype(np.uint8)
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] in (1, 2) else values
@@ -347,7 +350,7 @@ class _Image(EncodedKind):
 
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
-        is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
+        is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary", "binary_view")
         return is_struct or is_binary or type(feature).__name__ == "Image" or _holds_pixels(feature)
 
     def recognises(self, content: bytes) -> bool:

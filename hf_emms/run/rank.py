@@ -126,8 +126,9 @@ def rank(
     """Rank checkpoints for a dataset without fine-tuning any of them.
 
     Args:
-        dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a pandas
-            DataFrame, or a list of dictionaries, one a row.
+        dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a DataFrame
+            of pandas or polars, an Arrow table, a dictionary of columns or of tables by split, or a list of
+            dictionaries, one a row.
         checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models in memory, in any mixture: models and
             pipelines of transformers, tuples of a model and its tokenizer, and models of sentence-transformers; or a
             dictionary from names to models in memory. The task's preset list by default.

@@ -1,17 +1,10 @@
 """Texts and their summaries."""
 
-from typing import Any
-
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import ROUGE_L
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.kind import Instruction
-from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
-
-
-def _join_sentences(text: Any) -> Any:
-    return " ".join(filter(None, text)) if isinstance(text, list) else text
-
+from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task, join_sentences
 
 SUMMARIZATION = Task(
     id="summarization",
@@ -22,7 +15,7 @@ SUMMARIZATION = Task(
             ("document", "article", "dialogue", "source", "text", "content", "report", "body"),
             ("string", "strings"),
             PROMPT,
-            clean=_join_sentences,
+            clean=join_sentences,
             is_list=True,
         ),
     ),

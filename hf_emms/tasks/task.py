@@ -219,6 +219,11 @@ def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 
 
+def join_sentences(text: Any) -> Any:
+    """Return a list of sentences as one text; other values unchanged."""
+    return " ".join(filter(None, text)) if isinstance(text, list) else text
+
+
 def clean_class_name(name: str) -> str:
     """Return a class name of a dataset, "apple_pie", "n02085620-Chihuahua" or "AnnualCrop", in words.
 

@@ -2,7 +2,7 @@
 
 from hf_emms.heads import ClassHead
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.task import CLASS_TYPES, TEXT_SOURCES, Column, Task, clean_class_name
+from hf_emms.tasks.task import CLASS_TYPES, TEXT_SOURCES, Column, Task, clean_class_name, join_sentences
 
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
@@ -11,8 +11,10 @@ TEXT_CLASSIFICATION = Task(
         Column(
             "text",
             ("text", "sentence", "content", "gloss", "review", "document", "question", "tweet"),
-            ("string",),
+            ("string", "strings"),
             TEXT,
+            clean=join_sentences,
+            is_list=True,
         ),
     ),
     label=Column(

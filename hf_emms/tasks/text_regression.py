@@ -2,14 +2,21 @@
 
 from hf_emms.heads import NumberHead
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.task import Column, Task, clean_caption
+from hf_emms.tasks.task import Column, Task, clean_caption, join_sentences
 from hf_emms.tasks.values import VALUES
 
 REGRESSION = Task(
     id="text-regression",
     input=TEXT,
     inputs=(
-        Column("text", ("text", "sentence", "content", "gloss", "review", "document", "essay"), ("string",), TEXT),
+        Column(
+            "text",
+            ("text", "sentence", "content", "gloss", "review", "document", "essay"),
+            ("string", "strings"),
+            TEXT,
+            clean=join_sentences,
+            is_list=True,
+        ),
     ),
     label=Column(
         "label",

@@ -46,6 +46,11 @@ def test_folders_of_classes_that_look_a_little_like_it_are_read(tmp_path: Path) 
         assert set(load_sample(str(pictures_in(tmp_path / str(number), *names))).label_texts) == set(names)
 
 
+def test_folders_above_those_of_classes_are_said(tmp_path: Path) -> None:
+    folder = pictures_in(tmp_path, "color/a", "color/b", "gray/a", "gray/b")
+    assert "are read together: color, gray" in str(load_sample(str(folder)).notes)
+
+
 def test_splits_are_found_whatever_their_case(tmp_path: Path) -> None:
     folder = pictures_in(tmp_path / "s", "Training/a", "Training/b", "Testing/a", "Testing/b")
     sample = load_sample(str(folder))

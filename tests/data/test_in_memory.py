@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -11,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 
 from tests.helpers.rows import error_of, labels_of, pictures
 from tests.helpers.samples import load_sample
@@ -19,8 +21,8 @@ N = 24
 TEXTS = [f"text number {i}" for i in range(N)]
 CLASSES = ["cat", "dog"] * (N // 2)
 COLUMNS = {"text": TEXTS, "label": CLASSES}
-GRAY = np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
-COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 9], axis=-1)
+GRAY = 10 * np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
+COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 99], axis=-1)
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------
@@ -85,6 +87,7 @@ def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:
         (np.zeros((3, 4)), "dataset is a ndarray", "{'text': [...], 'label': [...]}"),
         (pd.Series(TEXTS), "dataset is a Series", "a DataFrame"),
         (pd.DataFrame({**COLUMNS, "x": [1, *["a"] * 23]}), "the column 'x' cannot be read", "df['x'].astype(str)"),
+        (pd.DataFrame({"a,b": TEXTS, "label": CLASSES}), "a comma in a name", "without that"),
         (
             pd.DataFrame([*zip(TEXTS, CLASSES, TEXTS, strict=True)], columns=["text", "label", "text"]),
             "several columns 'text'",
@@ -115,13 +118,15 @@ def typed(pixels: np.ndarray, feature: Any) -> datasets.Dataset:
         typed(COLOURS.astype(np.float32), datasets.Array3D((6, 8, 3), "float32")),
         typed(COLOURS[:, None], datasets.Array4D((1, 6, 8, 3), "uint8")),
         {"image": COLOURS, "label": CLASSES},
+        {"image": COLOURS / 255, "label": CLASSES},
+        {"image": torch.from_numpy(COLOURS.transpose(0, 3, 1, 2).copy()), "label": CLASSES},
         pd.DataFrame({"image": list(COLOURS), "label": CLASSES}),
     ],
 )
 def test_arrays_of_pixels_are_pictures(rows: Any) -> None:
     sample = load_sample(rows)
     assert sample.task.id == "image-classification"
-    assert sorted(labels_of(sample)) == [(i, i // 2, 9) for i in range(N)]
+    assert sorted(labels_of(sample)) == [(10 * i, 5 * i, 99) for i in range(N)]
     assert sample.inputs[0].size == (8, 6)
 
 
@@ -139,11 +144,13 @@ def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        (typed(COLOURS.astype(np.float32) - 5, datasets.Array3D((6, 8, 3), "float32")), "from -5 to "),
+        (typed(COLOURS.astype(np.float32) - 250, datasets.Array3D((6, 8, 3), "float32")), "0 to 255 are needed"),
         (typed(COLOURS[:, None].repeat(2, 1), datasets.Array4D((2, 6, 8, 3), "uint8")), "shape (2, 6, 8, 3)"),
+        ({"image": GRAY * 600.0, "label": CLASSES}, "0 to 255 are needed"),
+        ({"image": GRAY * 0.069, "label": CLASSES}, "0 to 255 are needed"),  # digits, up to 16
     ],
 )
-def test_arrays_that_are_no_picture_are_refused(rows: datasets.Dataset, problem: str) -> None:
+def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None:
     assert problem in error_of(lambda: load_sample(rows)).message
 
 
@@ -174,12 +181,28 @@ def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "question"), [("fold", 'group_column="fold"'), ("is_train", "which rows are for training")]
+    ("name", "question"),
+    [
+        ("fold", 'group_column="fold"'),
+        ("is_train", "which rows are for training"),
+        ("split", "which rows are for training"),
+    ],
 )
 def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, question: str) -> None:
     sample = load_sample(pd.DataFrame({**COLUMNS, name: [i % 2 for i in range(N)]}))
     assert len(sample) == N
     assert any(question in note for note in sample.notes)
+
+
+def test_paths_may_be_objects_and_splits_may_be_spelt_in_two_ways(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(N)]
+    for path, picture in zip(paths, pictures(N), strict=True):
+        path.write_bytes(picture)
+    assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
+    values = ["train", "Train"] * 8 + ["test"] * 6 + [None] * 2
+    sample = load_sample(pd.DataFrame({**COLUMNS, "split": values}))
+    assert len(sample) == 16
+    assert any("16 rows of train, not those of test, an empty cell" in note for note in sample.notes)
 
 
 def test_pictures_beside_an_empty_cell_stay_pictures() -> None:

@@ -118,6 +118,27 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         [],
         [],
     ),
+    "base64 but for one cell": (
+        table({"img": [*BASE64[:-1], "?"], "label": CLASSES}),
+        IMAGES,
+        {"image": "img"},
+        [],
+        [],
+    ),
+    "paths but for one cell": (
+        csv_of("image,label", ["none", *PATHS[1:]], CLASSES),
+        IMAGES,
+        {"image": "image"},
+        [],
+        [],
+    ),
+    "sequences that are no base64": (
+        table({"sequence": ["ACGT" * (i + 20) for i in range(N)], "label": CLASSES}),
+        "text-classification",
+        {"text": "sequence"},
+        [],
+        [],
+    ),
     "sounds in base64": (table({"clip": SOUNDS, "label": CLASSES}), "audio-classification", {"audio": "clip"}, [], []),
     "names of files beside texts": (
         table({"file": [f"{i}.txt" for i in range(N)], "text": TEXTS, "label": CLASSES}),
@@ -269,6 +290,13 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         [],
         ["0", "1"],
     ),
+    "a text as a list of sentences": (
+        table({"text": [[text, "So it is."] for text in TEXTS], "label": CLASSES}),
+        "text-classification",
+        {"text": "text"},
+        [],
+        ["cat", "dog"],
+    ),
     "several texts": (
         table({"title": TEXTS, "text": OTHER_TEXTS, "label": CLASSES}),
         "text-classification",
@@ -363,6 +391,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "there is no file",
         "absolute",
     ),
+    "a label for each sentence": (
+        table({"text": [["one", "two"], ["one"]] * 12, "label": [["a", "b"], ["b"]] * 12}),
+        "each text has a label of its own",
+        "a row for each text",
+    ),
     "names of documents": (
         csv_of("path,label", [f"docs/{i}.pdf" for i in range(N)], CLASSES),
         "holds names of files, such as 'docs/0.pdf'",
@@ -372,6 +405,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         csv_of("audio,label", [f"{i}.m4a" for i in range(N)], CLASSES),
         "holds names of files, such as '0.m4a'",
         "save sounds as WAV",
+    ),
+    "documents in base64": (
+        table({"file": [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)], **AB}),
+        "neither pictures nor sounds",
+        "PNG",
     ),
     "drawings in base64": (
         table({"image": ["data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()] * N, "label": CLASSES}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from collections.abc import Callable
@@ -56,6 +57,8 @@ FILES: dict[str, tuple[str, Write]] = {
     "lines of JSON": ("a.ndjson", lambda path: FRAME.to_json(path, orient="records", lines=True)),
     "a spreadsheet": ("a.xlsx", lambda path: FRAME.to_excel(path, index=False)),
     "columns": ("a.json", written(COLUMNS)),
+    "columns beside a version": ("a.json", written({"version": 2, **COLUMNS})),
+    "compressed columns": ("a.json.gz", lambda path: path.write_bytes(gzip.compress(json.dumps(COLUMNS).encode()))),
     "columns of pandas": ("a.json", lambda path: FRAME.to_json(path)),
     "cells of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="split")),
     "rows of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="index")),
