@@ -60,8 +60,9 @@ DEFAULT_TOP = 3
 FINETUNE_VERSION = 10
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
-# Divides the lowest learning rate where training diverges at every one.
-_LOWER = 10
+# Divides the lowest learning rate where training diverges at every one, and multiplies the highest where a checkpoint
+# learns nothing at any.
+_LOWER, _HIGHER = 10, 4
 # Extra → module that it installs → package of the module.
 _FINETUNE = {"sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
 _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
@@ -365,7 +366,8 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
 def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
     """Train every checkpoint at its learning rates, then with the other seeds at the best rate of each.
 
-    A checkpoint that diverges at each of its default rates is also trained at a lower one.
+    A checkpoint that diverges at each of its default rates is also trained at a lower one, and at a higher one where it
+    learns nothing at any.
     """
     plans, errors, results = dict[str, ExtractionPlan](), dict[str, str](), dict[TrainingJob, TrainingRun]()
 
@@ -388,13 +390,13 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
             errors[row.checkpoint] = one_line(error)
     rows = [(row, work.recipe(row)) for row in work.shortlist if row.checkpoint in plans]
     train([job(row, rate, recipe.seeds[0]) for row, recipe in rows for rate in recipe.learning_rates])
-    slower = []
+    more = []
     for row, recipe in rows:
-        if not work.options.learning_rates and all(run.has_diverged for run in runs_of(row)):
-            lower = float(f"{min(recipe.learning_rates) / _LOWER:g}")
-            work.progress.noted(f"{row.checkpoint}: its training diverges at these rates: {lower:g} is tried too")
-            slower.append(job(row, lower, recipe.seeds[0]))
-    train(slower)
+        if not work.options.learning_rates and (another := _another_rate(recipe, runs_of(row))):
+            rate, why = another
+            work.progress.noted(f"{row.checkpoint}: {why} at these rates: {rate:g} is tried too")
+            more.append(job(row, rate, recipe.seeds[0]))
+    train(more)
     further = []
     for row, recipe in rows:
         best = _best(runs_of(row))
@@ -402,6 +404,16 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
             further += [job(row, best.learning_rate, seed) for seed in recipe.seeds[1:]]
     train(further)
     return {row.checkpoint: _summary(work, row, runs_of(row), errors.get(row.checkpoint)) for row in work.shortlist}
+
+
+def _another_rate(recipe: Recipe, runs: Sequence[TrainingRun]) -> tuple[float, str] | None:
+    """Return a learning rate beyond those of a recipe that is worth a run, and why; None where these were enough."""
+    if all(run.has_diverged for run in runs):
+        return float(f"{min(recipe.learning_rates) / _LOWER:g}"), "its training diverges"
+    highest = max(recipe.learning_rates)
+    if not any(run.has_learnt or (run.has_diverged and run.learning_rate == highest) for run in runs):
+        return float(f"{highest * _HIGHER:g}"), "it learns nothing"
+    return None
 
 
 def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: TrainAll) -> dict[TrainingJob, TrainingRun]:
@@ -489,11 +501,19 @@ def _summary(work: FineTuning, row: Row, runs: Sequence[TrainingRun], error: str
     if best is None:
         return msgspec.structs.replace(summary, error=error or next(run.error for run in runs if run.error is not None))
     chosen = _runs_at(runs, best.learning_rate)
-    values = [run.scores[metric] for run in chosen]
+    values, errors = [run.scores[metric] for run in chosen], [run.stderr or 0.0 for run in chosen]
+    of_seeds = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    chance = chosen[0].chance
+    if chance is not None:
+        gain_errors = [run.chance.gain_stderr for run in chosen if run.chance is not None]
+        gain_stderr = math.hypot(np.mean(gain_errors), of_seeds / math.sqrt(len(values)))
+        chance = msgspec.structs.replace(chance, gain_stderr=gain_stderr)
     return msgspec.structs.replace(
         summary,
         value=float(np.mean(values)),
-        spread=float(np.std(values, ddof=1)) if len(values) > 1 else chosen[0].stderr,
+        spread=of_seeds if len(values) > 1 else chosen[0].stderr,
+        stderr=math.hypot(np.mean(errors), of_seeds / math.sqrt(len(values))),
+        chance=chance,
         validation=float(np.mean([run.validation for run in chosen])),
         scores={name: float(np.mean([run.scores[name] for run in chosen])) for name in chosen[0].scores},
         learning_rate=best.learning_rate,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
 from hf_emms.errors import EmmsError
+from hf_emms.finetune.jackknife import Measurement, measure
 from hf_emms.finetune.recipe import head_of
 from hf_emms.formatting import pluralize
-from hf_emms.heads import LabeledSplit
+from hf_emms.heads import LabeledSplit, Metric
 from hf_emms.options import SampleOptions
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
@@ -51,6 +55,17 @@ class Splits:
         """How many rows an epoch has: a row with several texts to learn makes one for each text."""
         return head_of(self.task).count_rows(self.train)
 
+    @cached_property
+    def chance(self) -> dict[str, tuple[str, Measurement]]:
+        """Part ("validation", "test") → what needs no checkpoint there, in words, and how it scores; {} without."""
+        head, chance = head_of(self.task), dict[str, tuple[str, Measurement]]()
+        for name, part in (("validation", self.validation), ("test", self.test)):
+            guess = head.guess(self.train, part)
+            if guess is not None:
+                metric = head.metrics(self.train.references)[0]
+                chance[name] = guess.name, measure_part(metric, guess.predictions, part, name)
+        return chance
+
     @property
     def parts(self) -> dict[str, LabeledSplit]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -70,6 +85,11 @@ class Splits:
             for part in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test)
+
+
+def measure_part(metric: Metric, predictions: Sequence[Any], part: LabeledSplit, name: str) -> Measurement:
+    """Return how predictions of the validation or test rows score; the error of validation rows may be rough."""
+    return measure(metric, predictions, part.references, part.groups, **({"max_rows": 0} if name != "test" else {}))
 
 
 def load_splits(

@@ -35,11 +35,12 @@ from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.files import UNFINISHED
-from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses, standard_error
+from hf_emms.finetune.jackknife import Measurement
+from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.network import apply_method, load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
-from hf_emms.finetune.splits import Splits
+from hf_emms.finetune.splits import Splits, measure_part
 from hf_emms.finetune.unfinished import (
     LostStateError,
     StorageError,
@@ -55,7 +56,7 @@ from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import LabeledRows, collate
 from hf_emms.options import RunOptions
-from hf_emms.ranking import TrainingRun
+from hf_emms.ranking import Chance, TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
 
 # Losses that a run logs.
@@ -239,27 +240,30 @@ class Training:
             trainer = self._trainer(network, folder, batch_size, parts, [watch, memory])
             before = self._predicted(trainer, network) if head_of(splits.task).is_measured_first else None
             _fit(trainer, network, folder, watch)
-            validation, curve = self._predicted(trainer, network), watch.curve(trainer.state.log_history)
+            predictions, curve = self._predicted(trainer, network), watch.curve(trainer.state.log_history)
+            validation = measure_part(metric, predictions, splits.validation, "validation")
             if before is not None:
-                curve.insert(0, metric.compute(before, splits.validation.references))
-                helped, note = has_helped(metric, before, validation, splits.validation)
+                untrained = measure_part(metric, before, splits.validation, "validation")
+                curve.insert(0, untrained.value)
+                helped, note = has_helped(metric, untrained, validation)
                 notes = *notes, note
                 if not helped:
                     network.model.load_state_dict(load().model.state_dict())
-                    validation = before
+                    validation = untrained
             outputs = _outputs(trainer, network, splits.test)
             save_error = self._save(network, trainer.state.global_step, watch.unfinished)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
         for note in memory.notes:  # of this process, not of the result
             self._progress.noted(f"{job.name}: {note}")
-        predictions, references = network.test_predictions(outputs, splits.test), splits.test.references
+        predictions = network.test_predictions(outputs, splits.test)
+        test, chance = measure_part(metric, predictions, splits.test, "test"), splits.chance
         losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         run = TrainingRun(
             job.learning_rate,
             job.seed,
-            validation=metric.compute(validation, splits.validation.references),
-            scores=self._scores(predictions, references),
-            stderr=standard_error(metric, predictions, references, splits.test.groups),
+            validation=validation.value,
+            scores=self._scores(predictions, splits.test.references),
+            stderr=test.stderr,
             steps=trainer.state.global_step,
             batch_size=batch_size,
             seconds=time.perf_counter() - started,
@@ -267,6 +271,8 @@ class Training:
             loss=network.loss(outputs, splits.test),
             notes=(*network.notes, *notes, *note_on_losses(losses), *watch.notes),
             has_diverged=has_risen(losses),
+            has_learnt=not chance or validation.is_above(chance["validation"][1]),
+            chance=_chance(test, *chance["test"]) if chance else None,
             unfinished=watch.unfinished,
         )
         if save_error is not None:
@@ -345,6 +351,10 @@ def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: to
         apply_method(network, job.recipe.method)
         NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[memory]).train()
     return memory.notes
+
+
+def _chance(test: Measurement, name: str, guess: Measurement) -> Chance:
+    return Chance(name, guess.value, guess.stderr, test.gain_stderr(guess))
 
 
 def _fit(trainer: Trainer, network: Network, folder: Path, watch: _Watch) -> None:

@@ -5,6 +5,7 @@
 
 from hf_emms.heads.caption import CaptionHead
 from hf_emms.heads.embedding import SimilarityHead
+from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.response import ResponseHead
@@ -17,6 +18,7 @@ from hf_emms.heads.words import WordsHead
 __all__ = [
     "CaptionHead",
     "ClassHead",
+    "Guess",
     "Head",
     "LabeledSplit",
     "Metric",

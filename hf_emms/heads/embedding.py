@@ -18,6 +18,7 @@ from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import SPEARMAN, Metric
 from hf_emms.heads.row import numbers_of
@@ -172,6 +173,9 @@ class SimilarityHead(EmbeddingHead):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
+
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        return Guess("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def network(self, loaded: Any) -> EmbeddingNetwork:
         return _SimilarityNetwork(loaded)

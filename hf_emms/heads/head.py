@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import Guess
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
@@ -135,6 +136,13 @@ class Head(ABC):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return the right answer for each of the U labels: texts with their weights, unless a head has others."""
         return sample.weighted_texts
+
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess | None:
+        """Return predictions for a split that need no checkpoint, by a rule that training rows choose.
+
+        None where the head has none: a fine-tuning is then measured, but never confirmed.
+        """
+        return None
 
     def count_rows(self, split: LabeledSplit) -> int:
         """Return how many rows of training a split makes."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.formatting import pluralize
+from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
@@ -30,6 +31,7 @@ _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
 # What PEFT calls the tasks of decoders, and of an encoder with a decoder.
 _ADAPTER_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 _BYTES_OF_TOKEN = 3
+_BYTES = 256
 
 
 class ResponseHead(Head):
@@ -50,6 +52,16 @@ class ResponseHead(Head):
         are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
         return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
 
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        """Return what responses cost where each byte, and their end, is as likely as in training rows."""
+        counts = np.ones(_BYTES + 1) + sum(_byte_counts(texts) for texts in train.references)
+        bits = -np.log2(counts / counts.sum())
+        costs = (_byte_counts(texts) for texts in split.references)
+        return Guess(
+            "the frequencies of bytes",
+            [WrittenResponse(float(row @ bits), float(row[:_BYTES].sum())) for row in costs],
+        )
+
     def count_rows(self, split: LabeledSplit) -> int:
         """Return how many responses a split has, each of which is learnt."""
         return sum(len(texts) for texts in split.references)
@@ -68,6 +80,12 @@ class ResponseHead(Head):
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
         return ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
+
+
+def _byte_counts(texts: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Return how often each byte occurs in the responses of a row, and how many these are, int64 (257,)."""
+    content = np.frombuffer("".join(text for text, _ in texts).encode("utf-8", "surrogatepass"), np.uint8)
+    return np.append(np.bincount(content, minlength=_BYTES), len(texts))
 
 
 def rows_at_a_time(longest: int, vocabulary: int | None) -> int:

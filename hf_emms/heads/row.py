@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import MAX_GUESSES, Guess, best_guess, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
@@ -102,6 +104,16 @@ class ClassHead(RowHead):
             return [train.classes(name for names in train.references for name in names)]
         return train.classes(train.references)
 
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        """Return a frequent class for all rows; of rows with several, the most frequent ones."""
+        guesses: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_GUESSES)]
+        if isinstance(train.references[0], tuple):
+            counts = Counter(name for names in train.references for name in names)
+            names = [name for name, _ in counts.most_common(MAX_GUESSES)]
+            guesses = [tuple(names[:count]) for count in range(len(names) + 1)]
+        metric = self.metrics(train.references)[0]
+        return best_guess("the same class for all rows", metric, map(for_all_rows, guesses), train, split)
+
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return an output for each class of the references, in the order of their first occurrence."""
         return _several_classes(references) if isinstance(references[0], tuple) else _one_class(references)
@@ -116,6 +128,9 @@ class NumberHead(RowHead):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
+
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        return Guess("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return a single output, trained with the mean and deviation of training rows removed."""

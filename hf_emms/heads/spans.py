@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import Guess, best_guess, for_all_rows
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import EXACT_MATCH, WORD_F1, Metric
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
@@ -64,10 +65,20 @@ class SpansHead(FeatureHead):
         groups = sample.groups[list(first_row.values())]
         return LabeledSplit.from_sample(sample, references, spans.inputs, np.array(list(answers)), groups)
 
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        """Return no answer, or the whole text."""
+        rules = (for_all_rows(""), _whole_texts)
+        return best_guess("no answer, or the whole text,", self.metrics(train.references)[0], rules, train, split)
+
     def network(
         self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return _SpansNetwork(plan, model, may_decline=not all(references))
+
+
+def _whole_texts(split: LabeledSplit) -> list[str]:
+    assert isinstance(split.inputs, Pairs)
+    return [split.inputs.seconds[text] for text in split.inputs.parts[split.input_of_row][:, 1].tolist()]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import MAX_GUESSES, Guess, Rule, best_guess
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.row import class_config
@@ -58,6 +60,12 @@ class WordsHead(FeatureHead):
         ]
         return LabeledSplit.from_sample(sample, references, spans.inputs, rows, sample.groups[first])
 
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        """Return a frequent tag for all words."""
+        counts = Counter(tag for _, tags in train.references for tag in tags)
+        rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_GUESSES)]
+        return best_guess("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
+
     def questions(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the words of n texts, which white space divides."""
         words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
@@ -74,6 +82,10 @@ class WordsHead(FeatureHead):
         self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return _WordsNetwork(plan, model, _tags(references))
+
+
+def _for_all_words(tag: str) -> Rule:
+    return lambda split: [(tag,) * len(reference.words) for reference in split.references]
 
 
 def _tags(references: Sequence[Any]) -> list[str]:

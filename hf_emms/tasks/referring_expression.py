@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import use
-from hf_emms.heads import Metric, RowHead, RowOutputs
+from hf_emms.heads import Guess, LabeledSplit, Metric, RowHead, RowOutputs
 from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
 from hf_emms.heads.row import numbers_of
 from hf_emms.heads.split import LabeledSample
@@ -144,6 +144,9 @@ class BoxHead(RowHead):
 
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         return [tuple(box) for box in numbers_of(sample)]
+
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        return Guess("the mean box of the training rows", [tuple(np.mean(train.references, axis=0))] * len(split))
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         import torch

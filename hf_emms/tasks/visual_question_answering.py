@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hf_emms.heads import Metric, RowHead, RowOutputs
+from hf_emms.heads import Guess, LabeledSplit, Metric, RowHead, RowOutputs
+from hf_emms.heads.guess import MAX_GUESSES, best_guess, for_all_rows
 from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
 from hf_emms.heads.row import class_config, weight_table
 from hf_emms.inputs import IMAGE_TEXT, TEXT
@@ -22,15 +23,16 @@ class AnswerHead(RowHead):
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (VQA_ACCURACY,)
 
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        answers = _frequent_answers(train.references, MAX_GUESSES)
+        metric = self.metrics(train.references)[0]
+        return best_guess("the same answer for all rows", metric, map(for_all_rows, answers), train, split)
+
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return an output for each frequent answer, whose target is how many annotators gave it."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        counts: Counter[str] = Counter()
-        for weighted in references:
-            for text, weight in weighted:
-                counts[text] += weight
-        answers = sorted(text for text, _ in counts.most_common(MAX_ANSWERS))
+        answers = sorted(_frequent_answers(references, MAX_ANSWERS))
         return RowOutputs(
             len(answers),
             labels=lambda rows: weight_table(
@@ -42,6 +44,14 @@ class AnswerHead(RowHead):
             config=class_config(answers),
             references=[[[answer, 1.0]] for answer in answers],
         )
+
+
+def _frequent_answers(references: Sequence[Any], count: int) -> list[str]:
+    counts: Counter[str] = Counter()
+    for weighted in references:
+        for text, weight in weighted:
+            counts[text] += weight
+    return [text for text, _ in counts.most_common(count)]
 
 
 VISUAL_QUESTION_ANSWERING = Task(

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from hf_emms.finetune.judgement import has_helped, has_risen, standard_error
+from hf_emms.finetune.jackknife import measure
+from hf_emms.finetune.judgement import has_helped, has_risen
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for, short_recipe
 from hf_emms.finetune.saving import ModelKeeper
@@ -409,11 +409,11 @@ def test_scores_are_what_their_definitions_say() -> None:
     ],
 )
 def test_training_has_helped_where_it_gained_more_than_a_standard_error(gained: int, lost: int, note: str) -> None:
-    rows = part(20, 0)
-    split = replace(rows, references=("a",) * 20)
+    references, groups = ["a"] * 20, np.arange(20, dtype=np.uint64)
     before = ["a"] * 10 + ["b"] * 10
     after = ["b"] * lost + before[lost : -gained or None] + ["a"] * gained
-    helped, text = has_helped(ACCURACY, before, after, split)
+    untrained, trained = (measure(ACCURACY, answers, references, groups) for answers in (before, after))
+    helped, text = has_helped(ACCURACY, untrained, trained)
     assert helped == note.startswith("helped")
     assert text.startswith(f"fine-tuning {note}")
 
@@ -421,12 +421,12 @@ def test_training_has_helped_where_it_gained_more_than_a_standard_error(gained: 
 def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     def error(rows: int, share: float) -> float:
         answers = ["a" if row < share * rows else "b" for row in range(rows)]
-        return standard_error(ACCURACY, answers, ["a"] * rows, np.arange(rows, dtype=np.uint64))
+        return measure(ACCURACY, answers, ["a"] * rows, np.arange(rows, dtype=np.uint64)).stderr
 
     assert error(200, 0.92) == pytest.approx((0.92 * 0.08 / 200) ** 0.5, rel=0.01)
     assert error(20_000, 0.75) == pytest.approx((0.25 * 0.75 / 20_000) ** 0.5, rel=0.5)
     right, answers = ["a"] * 4, ["a", "a", "b", "a"]
     # Without one of four groups 2/3, 2/3, 1 or 2/3 are right.
     groups = np.array([0, 1, 2, 5], np.uint64)
-    assert standard_error(ACCURACY, answers, right, groups) == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
-    assert standard_error(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)) == 0
+    assert measure(ACCURACY, answers, right, groups).stderr == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
+    assert measure(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)).stderr == 0
