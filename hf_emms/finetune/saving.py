@@ -27,6 +27,7 @@ from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.ranking.verdict import is_above_chance
 from hf_emms.tasks import get_task, hub_tag
 
 # Folder for the models of finished runs, inside the requested one, where the best is left at the end.
@@ -381,6 +382,7 @@ def model_card(
         code=head.opening(place),
         rows=result.rows,
         compared=len(ranking.fine_tuned),
+        above_chance=is_above_chance(result),
         recipe={name: value for name, value in recipe.items() if value is not None},
         command=_command(options, ranking, row, result, run),
     )

@@ -68,7 +68,7 @@ class SpansHead(FeatureHead):
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
         """Return no answer, or the whole text."""
         rules = (for_all_rows(""), _whole_texts)
-        return best_guess("no answer, or the whole text,", self.metrics(train.references)[0], rules, train, split)
+        return best_guess("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
 
     def network(
         self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool

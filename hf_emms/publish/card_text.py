@@ -22,7 +22,7 @@ from hf_emms.errors import EmmsError, install_command, redacted, use
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
-from hf_emms.ranking import EMMS, Explained, Ranking, Row, check_ranking, is_commit
+from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
@@ -30,6 +30,7 @@ from hf_emms.ranking.columns import (
     TableColumn,
     columns_of,
     format_finetuned,
+    format_measured,
     format_rank,
     measured_in_words,
     metric_title,
@@ -38,6 +39,7 @@ from hf_emms.ranking.columns import (
     summaries_of_runs,
     title_of,
 )
+from hf_emms.ranking.verdict import is_above_chance
 
 if TYPE_CHECKING:
     import jinja2
@@ -192,6 +194,8 @@ def sentence_of(entry: Entry) -> str:
     if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
         reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
+    if entry.judgement and entry.judgement.outcome == "no better than chance":
+        return f"Fine-tuning taught no checkpoint more than chance for {aim}.{_measured(entry)}"
     shared = sum(other.rank == 1 for other in entry.top)
     if row is None:
         best = _linked(entry.top[0])
@@ -223,9 +227,16 @@ def _measured(entry: Entry) -> str:
     result = entry.row.fine_tuned if entry.row else None
     if result is None or result.value is None:
         return ""
-    outcome = entry.judgement.outcome if entry.judgement else None
-    suffix = ", no better than chance" if outcome == "no better than chance" else ""
+    suffix = f", {_chance(result)}" if is_above_chance(result) is False else ""
     return f" Fine-tuned, it has {markdown_text(measured_in_words(result))} on test rows{suffix}."
+
+
+def _chance(result: FineTuned) -> str:
+    """Return whether a fine-tuning is better than chance, and what that scores, in Markdown; empty if it is unknown."""
+    if result.chance is None:
+        return ""
+    scored = markdown_text(f"{result.chance.name}: {format_measured(result.metric, result.chance.value)}")
+    return f"{'' if is_above_chance(result) else 'no '}better than chance ({scored})"
 
 
 def rendered_template(name: str, **values: Any) -> str:
@@ -260,6 +271,7 @@ def _environment() -> jinja2.Environment:
         count="{:,}".format,
         rank=format_rank,
         measured=lambda result: f"{metric_title(result.metric)} {format_finetuned(result)}",
+        chance=_chance,
         title=_title,
         cell=_cell,
         how_to_read=_how_to_read,

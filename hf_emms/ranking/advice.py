@@ -58,22 +58,21 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     scores = "; ".join(f"{row.checkpoint}: {format_measured(result.metric, result.value)}" for row, result in pairs[1:])
     sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
     sentence += (f" ({scores})" if scores else "") + f", after {_budget(best)}"
-    if len(results) > 1:
-        place = next((place for place, row in enumerate(rows) if row.rank == 1), None)
-        shared = (
-            "one of the estimate's first" if any(row.tied and row.rank == 1 for row in rows) else "the estimate's first"
-        )
-        if place is not None:
-            where = "is the best" if place == 0 else f"was {_ORDINALS[min(place, len(_ORDINALS) - 1)]}"
-            sentence += f"; {shared} {where}"
     better = [row for row, result in pairs if is_told_apart(result, best)]
     near = [row for row, result in pairs[1:] if not is_told_apart(best, result) and row not in better]
+    place, doubtful = next((place for place, row in enumerate(rows) if row.rank == 1), None), [*near, *better]
+    if place is not None and len(rows) > 1 and (rows[place] not in doubtful if place else not doubtful):
+        first = "one of the estimate's first" if rows[place].tied else "the estimate's first"
+        sentence += f"; {first} " + (f"was {_ORDINALS[min(place, len(_ORDINALS) - 1)]}" if place else "is the best")
     relations = ((near, "not told apart from it"), (better, "better on the test rows, which choose nothing"))
     for others, relation in relations:
         if others:
             sentence += f"; {_names(others)} {'is' if len(others) == 1 else 'are'} {relation}"
+    if best.chance is None and len(rows) > 1 and not doubtful:
+        sentence += "; chance was not measured"
     if best.chance is not None and not is_above_chance(best):
-        sentence += f"; it is no better than {best.chance.name} ({format_measured(best.metric, best.chance.value)})"
+        chance = format_measured(best.metric, best.chance.value)
+        sentence += f"; it is no better than chance ({best.chance.name}: {chance})"
     return sentence + "."
 
 
@@ -96,7 +95,7 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     if len(rates) > 1:
         sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
     if best.chance is not None:
-        sentence += f"; {best.chance.name} has {format_measured(best.metric, best.chance.value)}"
+        sentence += f"; chance ({best.chance.name}) is {format_measured(best.metric, best.chance.value)}"
     return sentence + "."
 
 

@@ -52,7 +52,7 @@ def with_measured(plain: Ranking, **more: Any) -> Ranking:
 def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_first_came(confirmed: Ranking) -> None:
     assert finetuning_summary(confirmed) == (
         "Measured by fine-tuning: org/b: accuracy 91.0 (org/a: 86.0; org/c: 84.0), after up to 5 epochs; the "
-        "estimate's first was second."
+        "estimate's first was second; chance was not measured."
     )
     assert finetuning_summary(ranking()) is None
     close = msgspec.structs.replace(
@@ -63,7 +63,7 @@ def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_f
         ),
     )
     assert finetuning_summary(close).endswith(
-        "the estimate's first is the best; org/b, org/c and org/d are not told apart from it."
+        "org/d: 87.0), after up to 5 epochs; org/b, org/c and org/d are not told apart from it."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hf_emms.publish.card_text import card
 from hf_emms.ranking import Chance, FineTuned, Ranking, Row, TrainingRun, ranked
 from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
 from hf_emms.ranking.expected_gap import expected_gap
@@ -43,6 +44,9 @@ def test_a_lead_is_clear_where_the_best_explains_more_than_its_own_noise() -> No
             "labels belong to their inputs, and are 1,034 rows enough for 3 label texts?"
         )
     assert expected_gap(noise) == []
+    for about in ("org/a", None):
+        assert "None of 2 checkpoints has features that predict the labels" in card(noise, about)
+        assert "has features" not in card(clear, about)
 
 
 def test_of_a_shared_rank_only_what_explains_something_is_taken() -> None:
@@ -127,15 +131,21 @@ def confirmed(*results: FineTuned) -> Ranking:
             (tuned(0.9), tuned(0.8)),
             "org/a",
             "confirmed",
-            "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0)",
+            "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0), after up to 5 epochs; the estimate's first "
+            "is the best.",
         ),
         ((tuned(0.9),), "org/a", "measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
         ((tuned(0.9), tuned(0.88)), "org/a", "measured", "; org/b is not told apart from it."),
         ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a", "measured", "; org/c is not told apart from it."),
         # Chosen by validation rows, and worse on test rows.
         ((tuned(0.8, validation=0.95), tuned(0.9)), "org/a", "measured", "; org/b is better on the test rows"),
-        ((tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)), "org/a", "measured", f"than {SAME_CLASS} (50.0)."),
-        ((tuned(0.9, chance=None), tuned(0.8, chance=None)), "org/a", "measured", "org/a: accuracy 90.0 (org/b: 80.0)"),
+        (
+            (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
+            "org/a",
+            "measured",
+            f"than chance ({SAME_CLASS}: 50.0).",
+        ),
+        ((tuned(0.9, chance=None), tuned(0.8, chance=None)), "org/a", "measured", "; chance was not measured."),
         ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a", "measured", "; org/b is not told apart from it."),
         ((tuned(0.51), tuned(0.49)), None, "no better than chance", "accuracy 49.0 to 51.0 of every run"),
         ((tuned(0.0, 0.0, chance=0.0),), None, "no better than chance", "accuracy 0.0 of every run, validation 0.0"),
@@ -160,11 +170,11 @@ def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
     failed = TrainingRun(1e-2, 0, error="memory ran out")
     assert finetuning_summary(confirmed(tuned(0.51, validation=0.5, runs=(*runs, failed)))) == (
         "Fine-tuning did not learn this: accuracy 50.0 to 51.0 of every run, validation 50.0, after up to 5 epochs at "
-        f"learning rates from 0.0001 to 0.001; {SAME_CLASS} has 50.0."
+        f"learning rates from 0.0001 to 0.001; chance ({SAME_CLASS}) is 50.0."
     )
     assert finetuning_summary(confirmed(tuned(0.5, runs=(), recipe={"steps": 1000, "budget": "quick"}))) == (
         "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
-        f"budget); {SAME_CLASS} has 50.0."
+        f"budget); chance ({SAME_CLASS}) is 50.0."
     )
 
 

@@ -1,0 +1,158 @@
+"""Fine-tuning has to beat what needs no checkpoint: heads guess, and who learns nothing is trained once more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+import hf_emms
+from hf_emms.finetune.jackknife import measure
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.metrics import ACCURACY, byte_likelihood
+from hf_emms.heads.spans import AnswerSpan
+from hf_emms.heads.words import TaggedText
+from hf_emms.inputs import Pairs
+from hf_emms.publish.card_text import card
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.verdict import verdict
+from hf_emms.tasks import get_task
+from tests.finetune.make import FAST, Notes, colours, ranking, save
+from tests.helpers.tiny_checkpoints import build
+
+IMAGES = {"image": "image", "label": "label"}
+
+
+def split(*references: Any, inputs: Sequence[Any] | None = None) -> LabeledSplit:
+    return LabeledSplit.of_inputs(inputs if inputs is not None else range(len(references)), references)
+
+
+def texts(*texts: str) -> tuple[tuple[str, float], ...]:
+    return tuple((text, 1.0) for text in texts)
+
+
+def tagged(*tags: str) -> TaggedText:
+    return TaggedText(tuple((2 * place, 2 * place + 1) for place in range(len(tags))), tags)
+
+
+CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0, 1]]))
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "test", "guess"),
+    [
+        ("text-classification", split("a", "b", "b"), split("a", "c"), ["b", "b"]),
+        # The F1 of a rare class is best where all are of it.
+        ("text-pair-classification", split("no", *["yes"] * 9), split("yes"), ["no"]),
+        ("text-classification", split(("a",), ("a", "b"), ("a", "b", "c")), split(("c",)), [("a", "b")]),
+        ("text-regression", split(1.0, 2.0, 6.0), split(0.0, 9.0), [3.0, 3.0]),
+        ("token-classification", split(tagged("O", "B-x", "B-x", "B-x")), split(tagged("O", "O")), [("B-x", "B-x")]),
+        ("token-classification", split(tagged("NOUN", "VERB", "NOUN")), split(tagged("VERB")), [("NOUN",)]),
+        ("visual-question-answering", split(texts("yes"), texts("no"), texts("no")), split(texts("2")), ["no"]),
+        ("referring-expression", split((0.2, 0.4, 0.2, 0.2), (0.4, 0.2, 0.4, 0.2)), split(()), [(0.3, 0.3, 0.3, 0.2)]),
+        (
+            "image-to-text",
+            split(texts("a cat on a mat"), texts("a cat on a red mat"), texts("dogs")),
+            split(texts("x")),
+            ["a cat on a mat"],
+        ),
+        ("question-answering", split((), (), inputs=CONTEXTS), split((), inputs=CONTEXTS), [""]),
+        (
+            "question-answering",
+            split((AnswerSpan(2, 5, "cat"),), (AnswerSpan(0, 13, "the dog barks"),), inputs=CONTEXTS),
+            split((), (), inputs=CONTEXTS),
+            ["a cat", "the dog barks"],
+        ),
+        ("automatic-speech-recognition", split(texts("hello")), split(texts("a"), texts("b")), ["", ""]),
+    ],
+)
+def test_a_head_guesses_what_is_best_for_all_training_rows(
+    task: str, train: LabeledSplit, test: LabeledSplit, guess: list[Any]
+) -> None:
+    head = get_task(task).head
+    assert head is not None
+    guessed = head.guess(train, test)
+    assert guessed is not None
+    if task == "referring-expression":
+        assert guessed.predictions == [pytest.approx(box) for box in guess]
+    else:
+        assert list(guessed.predictions) == guess
+
+
+def test_responses_are_guessed_by_the_frequencies_of_bytes() -> None:
+    head = get_task("text-generation").head
+    assert head is not None
+    train, test = split(texts("ab" * 500), texts("ab" * 500)), (split(texts("abba" * 99)), split(texts("xyz" * 99)))
+    likely, unlikely = (byte_likelihood(head.guess(train, part).predictions, part.references) for part in test)
+    assert likely == pytest.approx(0.45, abs=0.05)  # of two letters, and 255 others that were never seen
+    assert unlikely < 0.01
+
+
+def test_the_gain_over_other_predictions_has_the_error_of_its_differences() -> None:
+    right, groups = ["a"] * 50 + ["b"] * 50, np.arange(100, dtype=np.uint64)
+    guess = measure(ACCURACY, ["a"] * 100, right, groups)
+    better = measure(ACCURACY, ["a"] * 50 + ["b"] * 10 + ["a"] * 40, right, groups)
+    assert better.gain_stderr(guess) == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.01)
+    assert better.stderr > better.gain_stderr(guess)
+    assert better.is_above(guess)
+    assert not guess.is_above(better)
+    assert not guess.is_above(guess)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chance")
+
+
+def images(root: Path, data: datasets.Dataset, name: str) -> Ranking:
+    folder = root / name if (root / name).exists() else save(data, root / name)
+    return ranking(str(folder), "image-classification", IMAGES, {str(build(root, "resnet")): -0.1})
+
+
+def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_before_that_is_said(
+    root: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    labels = np.random.default_rng(1).permutation([0, 1] * 30).tolist()
+    features = colours(60).features
+    shuffled = colours(60).remove_columns("label").add_column("label", labels).cast(features)
+    notes = Notes()
+    settings = {"epochs": 2, "batch_size": 8, "save_model": str(tmp_path / "model")}
+    confirmed = hf_emms.confirm(images(root, shuffled, "shuffled"), top=1, progress=notes, **settings)
+    (row,) = confirmed.rows
+    assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, 8e-3]
+    assert f"{row.checkpoint}: it learns nothing at these rates: 0.008 is tried too" in notes.lines
+    assert not any(run.has_learnt for run in row.fine_tuned.runs)
+    assert verdict(confirmed).outcome == "no better than chance"
+    assert recommendation(confirmed).startswith("Fine-tuning did not learn this: accuracy ")
+    assert "at learning rates from 0.0005 to 0.008; chance (the same class for all rows) is 50.0." in recommendation(
+        confirmed
+    )
+    section = card(confirmed, row.checkpoint)
+    assert "Fine-tuning taught no checkpoint more than chance for " in section
+    assert section.count("no better than chance (the same class for all rows: 50.0)") == 2
+    saved = (tmp_path / "model" / "README.md").read_text()
+    assert "It is no better than chance" in saved
+    assert "| chance: the same class for all rows | 0.5000 ± " in saved
+    assert "best of" not in saved
+    own_rates = hf_emms.confirm(images(root, shuffled, "shuffled"), top=1, **{**FAST, "epochs": 1})
+    assert [run.learning_rate for run in own_rates.rows[0].fine_tuned.runs] == [0.01]
+
+
+def test_what_is_learnt_is_above_chance_over_rows_and_seeds(root: Path, emms_cache: Path) -> None:
+    confirmed = hf_emms.confirm(images(root, colours(60), "colours"), top=1, seeds=2, **FAST)
+    result = confirmed.rows[0].fine_tuned
+    runs = result.runs
+    assert all(run.has_learnt for run in runs)
+    assert result.chance.name == "the same class for all rows"
+    assert result.chance.value == 0.5 < result.value
+    of_seeds = np.std([run.scores["accuracy"] for run in runs], ddof=1) / math.sqrt(2)
+    assert result.stderr == pytest.approx(math.hypot(np.mean([run.stderr for run in runs]), of_seeds))
+    gain_errors = [run.chance.gain_stderr for run in runs]
+    assert result.chance.gain_stderr == pytest.approx(math.hypot(np.mean(gain_errors), of_seeds))
+    assert Ranking.from_json(confirmed.to_json()) == confirmed
