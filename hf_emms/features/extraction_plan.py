@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 7
+FEATURES_VERSION = 8
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -339,9 +339,13 @@ class ReadCounts(msgspec.Struct):
     """Counts of texts and pairs of texts that were cut, and of inputs that were read in windows, with the lengths.
 
     Windows of texts overlap; sounds are read in `parts`, whose longest length is in seconds. Of documents that are
-    searched there is their number, how long they took, and the most tokens that are read.
+    searched there is their number, how long they took, and the most tokens that are read. `unknown` are the tokens
+    of texts that the tokenizer does not know.
     """
 
+    texts: int = 0
+    tokens: int = 0
+    unknown: int = 0
     cut: int = 0
     cut_length: int = 0
     cut_pairs: int = 0
@@ -349,7 +353,7 @@ class ReadCounts(msgspec.Struct):
     windowed: int = 0
     window_length: int = 0
     parted: int = 0
-    part_seconds: int = 0
+    part_seconds: float = 0.0
     documents: int = 0
     document_seconds: float = 0.0
     limit: int = 0
@@ -359,6 +363,9 @@ class ReadCounts(msgspec.Struct):
         return self.documents / self.document_seconds if self.documents and self.document_seconds else None
 
     def add(self, other: ReadCounts) -> None:
+        self.texts += other.texts
+        self.tokens += other.tokens
+        self.unknown += other.unknown
         self.cut += other.cut
         self.cut_length = max(self.cut_length, other.cut_length)
         self.cut_pairs += other.cut_pairs
@@ -370,6 +377,23 @@ class ReadCounts(msgspec.Struct):
         self.documents += other.documents
         self.document_seconds += other.document_seconds
         self.limit = max(self.limit, other.limit)
+
+    def add_tokens(self, texts: Iterable[Sequence[int]], unknown: int | None) -> None:
+        """Count texts as tokens, among which `unknown` is the id of those that the tokenizer does not know."""
+        for tokens in texts:
+            self.texts += 1
+            self.tokens += len(tokens)
+            self.unknown += 0 if unknown is None else tokens.count(unknown)
+
+    @property
+    def unknown_share(self) -> float | None:
+        """The share of the tokens that is unknown; None where no texts were read."""
+        return round(self.unknown / self.tokens, 4) if self.tokens else None
+
+    @property
+    def cut_share(self) -> float | None:
+        """The share of the texts that were cut; None where none was read."""
+        return round(min(1.0, (self.cut + self.cut_pairs) / self.texts), 4) if self.texts else None
 
     def add_cut(self, count: int, length: int) -> None:
         if count:
@@ -388,7 +412,7 @@ class ReadCounts(msgspec.Struct):
             )
         if self.parted:
             clips = "clip was" if self.parted == 1 else "clips were"
-            yield f"{self.parted:,} {clips} longer than {self.part_seconds} seconds: equal parts, averaged"
+            yield f"{self.parted:,} {clips} longer than {self.part_seconds:g} seconds: equal parts, averaged"
         if self.cut:
             texts = "text was" if self.cut == 1 else "texts were"
             yield f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads"

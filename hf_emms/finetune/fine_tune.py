@@ -267,18 +267,23 @@ def step_shape(splits: Splits, batch_size: int | None) -> tuple[int, int] | None
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
-    """Return the first rows of a ranking with those that share the last rank, and a note where these are too many."""
-    scored = [row for row in rows if row.error is None]
+    """Return the first rows that can be fine-tuned and those that share the last rank, with notes on the others."""
+    every = [row for row in rows if row.error is None]
+    scored = [row for row in every if row.no_head is None]
+    notes = [f"{row.checkpoint} is not fine-tuned: {row.no_head}" for row in every[:top] if row.no_head is not None]
+    if every and not scored:
+        raise EmmsError(f"no checkpoint of the ranking can be fine-tuned: {every[0].no_head}", "rank others")
     if not scored:
         raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")
     last = scored[min(top, len(scored)) - 1].rank
     tied = [row for place, row in enumerate(scored) if place < top or row.rank == last]
     chosen = tied[: _MAX_TIED * top]
     if len(chosen) == len(tied):
-        return tuple(chosen), []
+        return tuple(chosen), notes
     return tuple(chosen), [
+        *notes,
         f"{pluralize(len(tied), 'checkpoint')} share the ranks of the best {top}; the first {len(chosen)} by score are "
-        f"fine-tuned, {use('confirm', len(tied))} takes all"
+        f"fine-tuned, {use('confirm', len(tied))} takes all",
     ]
 
 

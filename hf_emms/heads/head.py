@@ -137,6 +137,10 @@ class Head(ABC):
         """Return the right answer for each of the U labels: texts with their weights, unless a head has others."""
         return sample.weighted_texts
 
+    def why_not(self, plan: ExtractionPlan) -> str | None:
+        """Return why checkpoints of a family cannot be fine-tuned for the task, in words; None where they can."""
+        return None
+
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess | None:
         """Return predictions for a split that need no checkpoint, by a rule that training rows choose.
 

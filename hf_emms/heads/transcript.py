@@ -43,6 +43,15 @@ class TranscriptHead(Head):
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return WORDS_RIGHT, CHARACTERS_RIGHT
 
+    def why_not(self, plan: ExtractionPlan) -> str | None:
+        from hf_emms.heads.asr_model import asr_class
+
+        try:
+            asr_class(plan)
+        except EmmsError as error:
+            return str(error.problem)
+        return None
+
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
         return Guess("an empty transcript", [""] * len(split))
 

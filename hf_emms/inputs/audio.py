@@ -237,7 +237,7 @@ class SoundFeatures:
             assert sums is not None, "a batch has a clip"
             yield positions, sums / torch.from_numpy(counts).to(sums)[:, None]
             if counts.max() > 1:
-                seconds = self._reader.part // self._reader.rate
+                seconds = round(self._reader.part / self._reader.rate, 1)
                 self.counts.add(ReadCounts(parted=int((counts > 1).sum()), part_seconds=seconds))
 
     def examples(self, count: int, words: int) -> Sounds:

@@ -157,6 +157,7 @@ class _FusedFeatures(_ImageTextFeatures):
 
         max_tokens = self._fuse.batch_elements()
         tokens, cut = self._texts.tokenize([self._phrase(text) for text in texts])
+        self.counts.add_tokens(tokens, self._texts.unknown_id)
         self.counts.add_cut(cut, self._texts.max_length)
         for positions, image_of, images in self._encoded(pairs, batch_size):
             pair_tokens = [tokens[text_of_pair[position]] for position in positions]

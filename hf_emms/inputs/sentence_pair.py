@@ -123,6 +123,7 @@ class JointFeatures:
         pairs, reader = _checked(inputs), self._reader
         for start in range(0, len(pairs), _CHUNK):
             joined, cut = reader.join(pairs[start : start + _CHUNK])
+            self.counts.add_tokens((pair.ids for pair in joined), reader.pair.text.unknown_id)
             self.counts.add_cut_pairs(cut, reader.pair.text.max_length)
             lengths = [max(1, len(pair.ids)) for pair in joined]
             for positions in reader.pair.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,12 @@ class TextReader:
     vocabulary_size: int
     pads_to_limit: bool = False
     pads_left: bool = False
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of tokens that the tokenizer does not know; None where it has none of its own, as of bytes."""
+        ids = [getattr(self.tokenizer, f"{name}_token_id", None) for name in ("unk", "bos", "eos", "cls", "sep", "pad")]
+        return None if ids[0] in ids[1:] else ids[0]
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Return the token ids of each text, and how many texts were cut."""
@@ -252,6 +259,7 @@ def text_batches(
     for start in range(0, len(texts), _SORTED_TOGETHER):
         some = texts[start : start + _SORTED_TOGETHER]
         tokens, cut = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
+        counts.add_tokens(tokens, reader.unknown_id)
         counts.add_cut(cut, reader.max_length)
         for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
             inputs = reader.pad([tokens[i] for i in positions])

@@ -220,6 +220,8 @@ class PairFeatures:
         """Return the windows of each pair. A first text too long for half the model is cut."""
         half = self._reader.capacity // 2
         firsts, _ = self._reader.tokenize(pairs.firsts, pairs.parts[:, 0])
+        for texts in (firsts, seconds):
+            self.counts.add_tokens(texts.values(), self._reader.text.unknown_id)
         self.counts.add_cut(sum(len(first) > half for first in firsts.values()), self._reader.text.max_length // 2)
         windows = [
             cut_windows(firsts[first][:half], seconds[second], self._reader.capacity) for first, second in pairs.parts

@@ -147,6 +147,7 @@ class WordFeatures:
         for text, (start, stop) in zip(text_of_word.tolist(), inputs.bounds[chosen, 1:].tolist(), strict=True):
             words[text].append((start, stop))
         windows = self._reader.windows([inputs.inputs[i] for i in used.tolist()], words)
+        self.counts.add_tokens((window.ids for window in windows), self._reader.text.unknown_id)
         n_windowed = sum(count > 1 for count in Counter(window.text for window in windows).values())
         if n_windowed:
             self.counts.windowed += n_windowed

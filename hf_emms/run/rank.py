@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, cast, overload
@@ -33,6 +33,7 @@ from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
+from hf_emms.scoring.generative import TRAINING_ROWS
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -394,13 +395,21 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
-        reason=get_estimator(options.estimators[0]).reason,
+        reason=_reason(options.estimators[0], rows),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),
         rows=rows,
         baselines=plan.baselines,
     )
+
+
+def _reason(estimator: str, rows: Sequence[Row]) -> str:
+    """Return why an estimator orders the rows, with the rows that it trained on where these were few."""
+    reason = get_estimator(estimator).reason
+    trained = [row.scores[estimator].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None]
+    fewest = min(trained, default=TRAINING_ROWS)
+    return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
 
 
 def _described(row: Row, facts: HubFacts | None, elsewhere: float | None) -> Row:

@@ -299,7 +299,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
     Estimator(
         "short_run",
-        "bits per byte of held-out responses after fine-tuning on 200 rows; stored with a minus sign",
+        "bits per byte of held-out responses after fine-tuning on at most 200 rows; stored with a minus sign",
         _generative("short_run"),
         needs_model=True,
         trains=True,

@@ -63,7 +63,8 @@ def zero_shot(model: GenerativeModel) -> Score:
 def short_run(model: GenerativeModel) -> Score:
     """Return the bits per byte of the held-out rows after the short training."""
     training, held_out = split_rows(model.groups)
-    return _of_bits(model, model.bits(held_out, training), held_out)
+    score = _of_bits(model, model.bits(held_out, training), held_out)
+    return replace(score, details={**score.details, "training_rows": len(training)})
 
 
 def _of_bits(model: GenerativeModel, bits: np.ndarray, rows: np.ndarray) -> Score:

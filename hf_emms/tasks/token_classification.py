@@ -221,8 +221,12 @@ class WordItems:
         if sampled is not None:
             share = f"{times / counts.total():.0%} of the words"
             notes.append(f"tag {sampled} ({share}): in each sentence as many as it has other words, at least one")
-        if bio:
-            notes.append("tags of where an entity begins, goes on or ends are one label: B-PER and I-PER are person")
+        shared = [label for label, tags in sorted(Counter(label_by_tag.values()).items()) if tags > 1]
+        if bio and shared and self.read is words_with_tags:  # tags of spans are not in the data
+            first, second, *_ = sorted(tag for tag, label in label_by_tag.items() if label == shared[0])
+            notes.append(
+                f"tags of where an entity begins, goes on or ends are one label: {first} and {second} are {shared[0]!r}"
+            )
         labels = set(label_by_tag.values())
         missing = len(labels) - len({item.label for item in items})
         if missing:

@@ -60,7 +60,7 @@ def test_entities_are_rows_and_of_other_words_as_many_are_kept() -> None:
     notes = " | ".join(sample.notes)
     assert "50 words of 20 sentences" in notes
     assert "tag O (80% of the words): in each sentence as many as it has other words, at least one" in notes
-    assert "B-PER and I-PER are person" in notes
+    assert "B-PER and I-PER are 'person'" in notes
 
 
 def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:

@@ -140,6 +140,15 @@ def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
     np.testing.assert_array_equal(features[0], features[2])
     # 40 positions, the first of which lies behind the padding id (1).
     assert extractor.notes == ("2 texts were cut at 38 tokens, the most that it reads",)
+    assert extractor.info().counts.cut_share == 0.5
+
+
+@pytest.mark.parametrize(("name", "share"), [("bert", 0.3333), ("gpt2", 0.0)])
+def test_tokens_that_a_tokenizer_does_not_know_are_counted(zoo: Path, name: str, share: float) -> None:
+    extractor = load(build(zoo, name), "text")
+    assert extractor.info().counts.unknown_share is None
+    rows(extractor, ["щ щ щ", "the cat"])  # of bert's nine tokens four are [CLS] and [SEP]
+    assert extractor.info().counts.unknown_share == share
 
 
 def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) -> None:

@@ -209,7 +209,9 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
     assert {*row.scores} == {"short_run", "zero_shot", "emms_knn"}
     assert row.scores["zero_shot"].value < row.scores["short_run"].value < 0
     assert len(row.scores["short_run"].folds) == 5
-    assert json.loads(ranking.to_json())["reason"].startswith("Short run orders because")
+    reason, trained = json.loads(ranking.to_json())["reason"], row.scores["short_run"].details["training_rows"]
+    assert reason.startswith("Short run orders because")
+    assert reason.endswith(f"Here it trained on {trained}.")
     header, *_, reason = str(ranking).splitlines()
     assert "minutes" in header.split()
     assert reason == ranking.reason

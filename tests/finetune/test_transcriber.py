@@ -12,6 +12,7 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.fine_tune import choose
 from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.metrics import character_errors, spoken_words, word_errors
 from hf_emms.inputs import AUDIO
@@ -67,6 +68,14 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path, emms
     for name, reason in (("sound-wav2vec2", "has no tokenizer"), (folders[2].name, "without a head that transcribes")):
         assert "word_error_rate" not in rows_by_name[name].scores
         assert any("no word_error_rate score" in note and reason in note for note in rows_by_name[name].notes)
+    assert [Path(row.checkpoint).name for row in ranking.rows if row.no_head is not None] == [folders[2].name]
+    shortlist, notes = choose(ranking.rows, 3)
+    assert {row.checkpoint for row in shortlist} == {str(folder) for folder in folders[:2]}
+    assert [f"{folders[2]} is not fine-tuned: " in note and "a head that transcribes" in note for note in notes] == [
+        True
+    ]
+    with pytest.raises(EmmsError, match=r"no checkpoint of the ranking can be fine-tuned: .* without a head"):
+        choose([rows_by_name[folders[2].name]], 1)
     raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
     assert plan(raced, Silent()).options.estimators == ("emms_knn", "emms")
     with pytest.raises(EmmsError, match="word_error_rate is for labels that checkpoints write, and not for text-class"):

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from hf_emms.errors import EmmsError, one_line
-from hf_emms.hub import Repo
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
@@ -40,7 +40,7 @@ class LayerScores:
 
 def scored_row(
     name: str,
-    repo: Repo,
+    plan: ExtractionPlan,
     extraction: Extraction,
     scores: LayerScores,
     engine_input: EngineInput,
@@ -51,6 +51,7 @@ def scored_row(
 
     The first estimator chooses the layer, which the row names only if layers were asked for.
     """
+    head = engine_input.sample.task.head
     first, asked_layers = engine_input.scoring.estimators[0], engine_input.features.layers
     best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
     info, failed = extraction.info[best], extraction.refused | scores.failed
@@ -60,7 +61,7 @@ def scored_row(
     }
     return Row(
         name,
-        repo.revision,
+        plan.repo.revision,
         n=n,
         scores=scores.scores[best],
         parameters=info.parameters,
@@ -77,6 +78,9 @@ def scored_row(
             *notes,
             *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
         ),
+        no_head=None if head is None else head.why_not(plan),
+        unknown_tokens=info.counts.unknown_share,
+        cut_texts=info.counts.cut_share,
         layer=best if asked_layers else None,
         layers=values if asked_layers else {},
     )

@@ -121,7 +121,7 @@ def _row(
         scoring.estimators,
     )
     plan.check_unchanged()
-    return scored_row(name, plan.repo, extraction, scores, engine_input, notes=model.notes if model else ())
+    return scored_row(name, plan, extraction, scores, engine_input, notes=model.notes if model else ())
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:

@@ -224,7 +224,7 @@ class _Race:
         candidate.plan.check_unchanged()
         n = candidate.rows if candidate.rows < len(self.engine_input.sample) else None
         layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
-        return scored_row(candidate.name, candidate.plan.repo, candidate.extraction, layer_scores, self.engine_input, n)
+        return scored_row(candidate.name, candidate.plan, candidate.extraction, layer_scores, self.engine_input, n)
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
