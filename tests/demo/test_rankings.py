@@ -59,6 +59,15 @@ def test_a_language_model_of_other_texts_learns_definitions_that_it_could_not_wr
     assert before[-1].checkpoint == "emms-demo/gpt2-captions"
 
 
+def test_a_model_of_meanings_finds_the_words_that_definitions_define(emms_cache: Path) -> None:
+    ranking = hf_emms.rank("demo_search", ["emms-demo/bert-distilled", "emms-demo/bert-random"])
+    assert (ranking.task, ranking.n, ranking.settings["corpus_size"]) == ("text-retrieval", 489, 10_000)
+    distilled, random = ranking.rows
+    assert distilled.checkpoint == "emms-demo/bert-distilled"
+    assert distilled.scores["zero_shot_ndcg"].value > 2 * random.scores["zero_shot_ndcg"].value
+    assert "they search all 600 documents of the corpus: a larger corpus is harder" in ranking.notes
+
+
 def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path) -> None:
     options = {"estimators": "zero_shot", "encoders": "nobody/has-this-encoder", "max_samples": 40}
     ranking = hf_emms.rank("demo_definitions", ["emms-demo/llama-glosses-short"], **options)
