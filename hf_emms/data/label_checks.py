@@ -187,7 +187,9 @@ def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, *, is_usual:
         return False
     low, high = numbers.min(), numbers.max()
     have_gaps = high - low + 1 != n_different
-    return bool(are_years(np.unique(numbers)) or (n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)))
+    return bool(
+        are_years(np.unique(numbers).tolist()) or (n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual))
+    )
 
 
 def _hint(task: Task, label: str) -> Text:
