@@ -34,32 +34,33 @@ _TROUBLES = ("kill", "interrupt", "two", "time limit", "full disk", "damage")
 _FULL = (10, 22)
 _ENTRIES = ("rows", "finetunings")
 _TEXT_CHECKPOINTS = ("bert-distilled", "albert-distilled")
-_WORDS = (
-    f"rank --max-samples 60 --encoder {ENCODER} --format json --confirm 2 "
-    "--steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60 --device cpu"
-)
+_RANKING = f"rank --max-samples 60 --encoder {ENCODER} --format json --device cpu"
+_TRAINING = "--confirm 2 --steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60"
 
 
 class _Work(NamedTuple):
-    """A dataset, the estimator, and two checkpoints that it ranks and fine-tunes for the dataset."""
+    """A dataset, the estimator, and two checkpoints that it ranks for the dataset, and fine-tunes with `trains`."""
 
     dataset: str
     estimator: str
     checkpoints: tuple[str, str]
+    trains: bool = True
 
     @property
     def words(self) -> list[str]:
         named = [word for name in self.checkpoints for word in ("-c", f"emms-demo/{name}")]
-        return [*_WORDS.split(), "--dataset", self.dataset, "--estimator", self.estimator, *named]
+        words = [*_RANKING.split(), "--dataset", self.dataset, "--estimator", self.estimator, *named]
+        return [*words, *_TRAINING.split()] if self.trains else words
 
 
-# A classification, pairs, tokens, sound, and language models, whose estimator trains them.
+# A classification, pairs, tokens, sound, language models, whose estimator trains them, and a search.
 _WORKS = (
     _Work("demo_glosses", "emms", _TEXT_CHECKPOINTS),
     _Work("demo_pairs", "emms", _TEXT_CHECKPOINTS),
     _Work("demo_words", "emms", _TEXT_CHECKPOINTS),
     _Work("demo_sounds", "emms", ("ast-words", "ast-sounds")),
     _Work("demo_definitions", "short_run", ("llama-glosses", "llama-glosses-short")),
+    _Work("demo_search", "emms", _TEXT_CHECKPOINTS, trains=False),
 )
 
 
@@ -106,7 +107,8 @@ class _Day:
         """Runs the command in this child; its exit code."""
         os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
         ranking = files.with_suffix(".rankings") / "ranking.json"
-        places = ["--output", str(ranking), "--save-model", str(files.with_suffix(".model"))]
+        places = ["--output", str(ranking)]
+        places += ["--save-model", str(files.with_suffix(".model"))] if self.work.trains else []
         sys.argv = ["hf-emms", *self.work.words, *places, *more]
         from hf_emms import EmmsError
         from hf_emms.__main__ import main
@@ -137,8 +139,9 @@ class _Day:
         """What a command has found, and the digest of the weights that it saved."""
         rows = json.loads(ended.answer)["rows"]
         scores = {row["checkpoint"]: row["scores"][self.work.estimator]["value"] for row in rows}
-        measured = {row["checkpoint"]: (row["fine_tuned"] or {}).get("value") for row in rows}
-        weights = (self.folder / f"{number}.model" / "model.safetensors").read_bytes()
+        measured = {row["checkpoint"]: row["fine_tuned"]["value"] for row in rows if self.work.trains}
+        saved = self.folder / f"{number}.model" / "model.safetensors"
+        weights = saved.read_bytes() if self.work.trains else b""
         pages = sorted(path.name for path in (self.folder / f"{number}.published").rglob("*") if path.is_file())
         return {
             "scores": scores,
