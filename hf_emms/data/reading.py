@@ -283,6 +283,11 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         return EmmsError(f"{dataset!r} cannot be read: {broken}", "repair that file, or take it out of the folder")
     if isinstance(error, ValueError) and "corresponds to no data" in text:
         return _no_rows(dataset)
+    if isinstance(error, ValueError) and "don't belong to" in text:
+        return EmmsError(
+            f"{dataset!r} names files outside of its repository as its data",
+            "only files of its own revision are read: name the dataset that holds them",
+        )
     if isinstance(error, ValueError) and "config" in text.lower():
         asked = f"has no configuration {config!r}" if config else "has several configurations"
         return ConfigurationError(f"{dataset!r} {asked}: {' '.join(text.split())}", use("config", ...))

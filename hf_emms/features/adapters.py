@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, use
+from hf_emms.features.bounds import check_adapter_config
 from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, weight_files
 from hf_emms.features.trial import check_patterns
 from hf_emms.hub import Repo, fetch, listing, resolve
@@ -35,6 +36,7 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
     if not (folder / ADAPTER).is_file() or weight_files(listing(repo)):
         return None
     settings = read_json(repo, folder / ADAPTER)
+    check_adapter_config(repo, settings)
     name = settings.get("base_model_name_or_path")
     if not name:
         raise EmmsError(

@@ -17,7 +17,7 @@ import msgspec
 from hf_emms.errors import EmmsError, Text, install_command, use
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
-from hf_emms.features.bounds import check_model_numbers
+from hf_emms.features.bounds import check_model_config
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
 from hf_emms.hub import Repo, check_unchanged
@@ -271,7 +271,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
-    check_model_numbers(repo, config)
+    check_model_config(repo, config)
     return {**config, "model_type": model_type}
 
 

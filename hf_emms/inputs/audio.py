@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, install_command
-from hf_emms.features.bounds import check_processor_numbers
+from hf_emms.features.bounds import check_processor_config
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
 from hf_emms.inputs.kind import BatchReader, TrainingReader, UnusableError
@@ -178,7 +178,7 @@ def load_sound_reader(plan: ExtractionPlan) -> SoundReader:
     from transformers import AutoFeatureExtractor
 
     _soundfile()
-    check_processor_numbers(plan.repo, plan.model_folder)
+    check_processor_config(plan.repo, plan.model_folder)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(
             plan.model_folder, trust_remote_code=plan.code, local_files_only=True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.bounds import check_processor_numbers
+from hf_emms.features.bounds import check_processor_config
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
 from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader, UnusableError
@@ -282,7 +282,7 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
     from PIL import Image
     from transformers import AutoImageProcessor
 
-    check_processor_numbers(plan.repo, plan.model_folder)
+    check_processor_config(plan.repo, plan.model_folder)
     try:
         loaded = AutoImageProcessor.from_pretrained(
             plan.model_folder, trust_remote_code=plan.code, local_files_only=True

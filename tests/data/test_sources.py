@@ -320,3 +320,21 @@ def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> 
     assert set(Counter(sample.codes.tolist()).values()) == {2}
     pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
     assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("place", ["{folder}/*.csv", "hf://datasets/org/others@main/data/*.csv"])
+def test_a_dataset_of_the_hub_names_no_files_outside_its_repository(hub: Hub, tmp_path: Path, place: str) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    rows = "text,label\n" + "".join(f"secret {i},{'ab'[i % 2]}\n" for i in range(8))
+    (private / "mine.csv").write_text(rows)
+    readme = f"---\nconfigs:\n- config_name: default\n  data_files: {place.format(folder=private)!r}\n---\n"
+    hub.store.put_files("org/texts", {"README.md": readme.encode(), "data/train.csv": rows.encode()}, "dataset")
+    hub.store.put_files("org/others", {"data/train.csv": rows.encode()}, "dataset")
+    code = """
+        from hf_emms.data import load_sample
+        from hf_emms.options import SampleOptions
+        print(json.dumps(report(lambda: load_sample(SampleOptions("org/texts")))))
+        """
+    refused = run(code, hub, tmp_path / "home")
+    assert "'org/texts' names files outside of its repository" in refused["message"]

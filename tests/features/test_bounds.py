@@ -74,3 +74,38 @@ def test_a_checkpoint_larger_than_the_memory_is_refused(
     ) as refused:
         load(build(zoo, "bert"), "text")
     assert 'dtype="bfloat16"' in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("backbone", ["org/other", "local-dir:/etc"])
+def test_a_backbone_in_another_repository_is_refused(backbone: str, zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
+    path = folder / "config.json"
+    for changes in ({"backbone": backbone}, {"backbone_config": {"backbone": backbone}}):
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        with pytest.raises(EmmsError, match=f"names another repository, '{backbone}'"):
+            load(folder)
+
+
+def test_a_processor_that_reads_files_elsewhere_is_refused(zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
+    (tmp_path / "classes.json").write_text("{}")
+    edit_processor(
+        folder,
+        {
+            "image_processor_type": "OneFormerImageProcessorFast",
+            "repo_path": str(tmp_path),
+            "class_info_file": "classes.json",
+            "num_text": 1,
+        },
+    )
+    with pytest.raises(EmmsError, match="reads another repository"):
+        load(folder)
+
+
+def test_pictures_of_a_timm_checkpoint_have_bounds(zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
+    path = folder / "config.json"
+    settings = {"pretrained_cfg": {"input_size": [3, 10**6, 10**6]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with pytest.raises(EmmsError, match=r"config\.json of .* asks for 1,000,000 pixels"):
+        load(folder)
