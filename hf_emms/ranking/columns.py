@@ -132,6 +132,13 @@ class ShownScores:
             return self._rounded(written.value)
         return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
 
+    def unit_of(self, score: Score) -> float:
+        """Return how much of what people read a small difference of stored scores is, without sign."""
+        if self.explains:
+            stderr = self.number(score).stderr
+            return stderr / score.stderr if stderr and score.stderr else 1.0
+        return self.quantity.error(score.value, 1e-6) / 1e-6
+
     def gap(self, better: Score, worse: Score) -> str:
         """Return the difference of two scores as people read it, rounded: never negative for the better one first."""
         return self._rounded(abs(self._written(better).value - self._written(worse).value))
@@ -446,6 +453,8 @@ def score_columns(
                     **details,
                 )
             )
+        if name in EMMS and name in with_stderr:
+            columns.append(TableColumn(f"{name}_r2_stderr", ("file",), _r2_stderr_of(name), type=float))
     return columns
 
 
@@ -472,6 +481,14 @@ def _of_score(name: str, field: str) -> Value:
 
 def _r2_of(name: str) -> Value:
     return lambda ranking, row: row.scores[name].details.get("r2") if name in row.scores else None
+
+
+def _r2_stderr_of(name: str) -> Value:
+    def value(ranking: RankingData, row: Row) -> float | None:
+        share = explained(row.scores.get(name))
+        return share.stderr if share else None
+
+    return value
 
 
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:

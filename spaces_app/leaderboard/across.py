@@ -70,7 +70,7 @@ def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False)
     head = "".join(_sorter(name, view) for name in ORDERS)
     head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     body = "".join(
-        f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name)}</th>{_won(cells, name)}'
+        f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name, view)}</th>{_won(cells, name)}'
         + "".join(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()

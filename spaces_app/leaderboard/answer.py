@@ -8,7 +8,13 @@ import msgspec
 
 from hf_emms.formatting import format_count
 from hf_emms.ranking import Ranking, Row, is_commit, ranked
-from hf_emms.ranking.advice import baselines_in_words, finetuning_summary, recommendation, second_thoughts
+from hf_emms.ranking.advice import (
+    advice,
+    baselines_in_words,
+    finetuning_summary,
+    recommendation,
+    second_thoughts,
+)
 from hf_emms.ranking.columns import ShownScores
 from hf_emms.ranking.verdict import comparable, smallest_of, verdict
 from leaderboard import markup
@@ -35,8 +41,10 @@ _LOAD_WITH_TRANSFORMERS = (
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Return the sentence and the code as HTML, for the checkpoints that pass the filters, with their number."""
     if not is_filtered(view):
-        beside = [*second_thoughts(ranking), *baselines_in_words(ranking)]
-        return f'<p class="answer">{_sentence(ranking)}</p>' + "".join(
+        more = advice(ranking)
+        hint = [f"{more}."] if more and more != recommendation(ranking) else []
+        beside = [*hint, *second_thoughts(ranking), *baselines_in_words(ranking)]
+        return f'<p class="answer">{_sentence(ranking, view)}</p>' + "".join(
             f'<p class="small">{escape(sentence)}</p>' for sentence in beside
         )
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
@@ -44,7 +52,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
     if not rows:
         return f'<p class="answer">{count}</p>'
-    return f'<p class="answer">{_sentence(_of_rows(ranking, rows))}</p><p class="small">{count}</p>'
+    return f'<p class="answer">{_sentence(_of_rows(ranking, rows), view)}</p><p class="small">{count}</p>'
 
 
 def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
@@ -74,37 +82,37 @@ def recommended(ranking: Ranking) -> Row | None:
     return None if name is None else ranking.row(name)
 
 
-def _sentence(ranking: Ranking) -> str:
+def _sentence(ranking: Ranking, view: View) -> str:
     row = recommended(ranking)
     if row is None:
         return escape(recommendation(ranking))
     if summary := finetuning_summary(ranking):
-        return f"{_named(row)}. {escape(summary)}"
+        return f"{_named(row, view)}. {escape(summary)}"
     estimator, judgement = ranking.estimators[0], verdict(ranking)
     shown = ShownScores(ranking, estimator)
-    start = f"Fine-tune {_named(row)}: {escape(shown.sentence(row.scores[estimator]))}"
+    start = f"Fine-tune {_named(row, view)}: {escape(shown.sentence(row.scores[estimator]))}"
     others = [ranking.row(name) for name in judgement.first if name != row.checkpoint]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
-        return f"{start}, not told apart from {_names(others)}{choice}."
+        return f"{start}, not told apart from {_names(others, view)}{choice}."
     if judgement.lead == "alone":
-        return f"Only {_named(row)} has a score."
+        return f"Only {_named(row, view)} has a score."
     behind = comparable(ranking)[1]
     if judgement.lead == "race":
-        return f"{start}; a race stopped {_names([behind])} and all others before it."
-    return f"{start}, {judgement.lead} of {_names([behind])} ({shown.text(behind.scores[estimator])})."
+        return f"{start}; a race stopped {_names([behind], view)} and all others before it."
+    return f"{start}, {judgement.lead} of {_names([behind], view)} ({shown.text(behind.scores[estimator])})."
 
 
 def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
-def _named(row: Row) -> str:
+def _named(row: Row, view: View) -> str:
     size = f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else ""
-    return checkpoint_link(row.checkpoint) + size
+    return checkpoint_link(row.checkpoint, view) + size
 
 
-def _names(rows: list[Row]) -> str:
-    names = [checkpoint_link(row.checkpoint) for row in rows[:_MAX_NAMED]]
+def _names(rows: list[Row], view: View) -> str:
+    names = [checkpoint_link(row.checkpoint, view) for row in rows[:_MAX_NAMED]]
     more = len(rows) - len(names)
     return f"{', '.join(names)} and {more} more" if more else " and ".join(names)

@@ -25,9 +25,10 @@ class Pair:
     Attributes:
         first: the row with the better score.
         second: the other row.
-        gain: the difference of their scores.
+        gain: the difference of what the table shows of them, never negative.
         stderr: standard error of the paired differences over folds; 0 without folds.
         folds: the difference in each fold.
+        told_apart: whether the difference is more than noise.
     """
 
     first: Row
@@ -35,15 +36,17 @@ class Pair:
     gain: float
     stderr: float
     folds: tuple[float, ...]
+    told_apart: bool
 
-    @property
-    def told_apart(self) -> bool:
-        return self.gain > TIE_WIDTH * self.stderr and self.gain > 0
+
+def _is_told_apart(gain: float, stderr: float) -> bool:
+    return gain > TIE_WIDTH * stderr and gain > 0
 
 
 def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
     """Return all pairs of rows with a score on the same sample."""
     estimator = ranking.estimators[0]
+    shown = ShownScores(ranking, estimator)
     scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
     compared = []
     for first, second in combinations(scored, 2):
@@ -51,7 +54,10 @@ def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
         if first.n == second.n:
             paired = len(better.folds) == len(other.folds)
             folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
-            compared.append(Pair(first, second, *gain_and_stderr(better, other), folds))
+            told_apart = _is_told_apart(*gain_and_stderr(better, other))
+            unit = shown.unit_of(better)
+            gain, stderr = (unit * value for value in gain_and_stderr(better, other))
+            compared.append(Pair(first, second, gain, stderr, tuple(unit * fold for fold in folds), told_apart))
     return compared
 
 
@@ -67,20 +73,21 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
     of_name = {line.row.checkpoint: line for line in lines(ranking, snapshot)}
     some = [of_name[row.checkpoint] for row in rows]
-    names = ("Checkpoint", *(markup.breakable(line.row.checkpoint) for line in some))
+    names = ("Checkpoint", *(checkpoint_link(line.row.checkpoint, view) for line in some))
     head = "".join(f'<th scope="col" class="text">{name}</th>' for name in names)
     facts = "".join(
         f'<tr><th scope="row" class="text">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for title, cells in _facts(some, ranking)
     )
     compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
+    shown = ShownScores(ranking, ranking.estimators[0])
     return (
-        f'<p class="small">{back(view)}</p>'
+        f'<p class="small">{back(view)}</p><h2>{escape(ranking.dataset)}, {escape(ranking.task)}</h2>'
         f"{markup.boxed_table('Checkpoints side by side', head, facts)}"
         "<h2>Told apart?</h2>"
         + markup.boxed_table("Pairs", "".join(f'<th scope="col">{title}</th>' for title in _PAIR_HEADS), compared)
-        + f'<p class="small">Differences are of scores. One counts when it is more than {TIE_WIDTH:g} standard errors '
-        "of the paired differences over folds: every checkpoint has the same folds.</p>"
+        + f'<p class="small">Differences are of {escape(shown.heading)}. One counts when it is more than '
+        f"{TIE_WIDTH:g} standard errors of the paired differences over folds: every checkpoint has the same folds.</p>"
     )
 
 
@@ -111,11 +118,9 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "License", [escape(line.facts.license or MISSING) for line in some]
     yield "Architecture", [escape(line.row.architecture or MISSING) for line in some]
-    yield "Page", [checkpoint_link(line.row.checkpoint, "details") for line in some]
 
 
-def checkpoint_link(name: str, content: str = "") -> str:
-    """Return a link to the page of a checkpoint; `content` is HTML, the name by default."""
-    return markup.view_link(
-        to_query(View(checkpoint=name)), content or f'<span class="name">{markup.breakable(name)}</span>'
-    )
+def checkpoint_link(name: str, view: View) -> str:
+    """Return a link from a view to the page of a checkpoint, which leads back."""
+    there = replace(view, tab="rankings", checkpoint=name, compare=(), rows=View.rows)
+    return markup.view_link(to_query(there), f'<span class="name">{markup.breakable(name)}</span>')

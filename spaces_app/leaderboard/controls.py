@@ -31,11 +31,14 @@ def form(view: View, snapshot: Snapshot) -> str:
     """Return the form as HTML; hidden fields hold the parts of the view that it does not show."""
     hidden = {name: getattr(view, name) for name in ("tab", "sort", "order")}
     usual = View()
-    fields = "".join(
-        f'<input type="hidden" name="{name}" value="{html.escape(value)}">'
-        for name, value in hidden.items()
-        if value != getattr(usual, name)
-    )
+    fields = "".join(_hidden(name, value) for name, value in hidden.items() if value != getattr(usual, name))
+    if view.tab == "home":
+        search = _text("q", "Search", view.q, "a dataset, a task or a checkpoint", kind="search")
+        kept = "".join(_hidden(name, getattr(view, name)) for name in ("task", "ranking"))
+        return (
+            f"<form {_FORM}><div hidden>{fields}{kept}</div>"
+            f'<div class="pickers">{search}<button class="unscripted">Show</button></div></form>'
+        )
     pickers = (
         _select("task", "Task", view.task, _tasks(snapshot))
         + (_select("ranking", "Dataset", view.ranking, _rankings(view, snapshot)) if _has_dataset(view) else "")
@@ -50,6 +53,10 @@ def form(view: View, snapshot: Snapshot) -> str:
         f'<details id="emms-filters"{is_open}><summary>Filters{" and columns" if columns else ""}</summary>'
         f'<div class="pickers">{_filters(view, snapshot)}</div>{columns}</details></form>'
     )
+
+
+def _hidden(name: str, value: str) -> str:
+    return f'<input type="hidden" name="{name}" value="{html.escape(value)}">' if value else ""
 
 
 def _has_dataset(view: View) -> bool:

@@ -231,5 +231,5 @@ def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> st
 
 
 def _in_words(point: Point, view: View) -> str:
-    link = checkpoint_link(point.line.row.checkpoint)
+    link = checkpoint_link(point.line.row.checkpoint, view)
     return f"<li>{link}: {point.text}, {escape(_cost(point, view))}</li>"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hf_emms.ranking.advice import recommendation
+import msgspec
+
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.advice import advice, recommendation
+from hf_emms.ranking.columns import ShownScores
+from hf_emms.ranking.verdict import verdict
 from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
 from leaderboard.store import Entry, Snapshot, Store
@@ -38,7 +43,8 @@ class Endpoints:
             offset: how many to leave out before.
 
         Returns:
-            For each ranking its id (for get_ranking), task, dataset, split, n, checkpoints, best and created.
+            For each ranking its id (for get_ranking), task, dataset, split, n, checkpoints, best, lead (how far the
+            estimate's first is ahead, in words), outcome (of fine-tuning; null where nothing was tuned) and created.
         """
         listed = []
         for entry in self._store.snapshot.entries.values():
@@ -56,6 +62,8 @@ class Endpoints:
                         "seed": ranking.settings.get("seed"),
                         "checkpoints": len(ranking.rows),
                         "best": best,
+                        "lead": (judgement := verdict(ranking)).lead,
+                        "outcome": judgement.outcome,
                         "created": ranking.created,
                     }
                 )
@@ -89,8 +97,11 @@ class Endpoints:
             offset: how many to leave out before.
 
         Returns:
-            In a sentence which checkpoint to fine-tune, the ranking's dataset, task, split, n and seed, how many rows
-            match, and the rows.
+            answer: in a sentence which checkpoint to fine-tune; advice: whether more rows would tell the first ones
+            apart; verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
+            better than chance"); measure: title, unit and direction of the first estimator as people write it, while
+            the rows' scores are stored so that higher is better; dataset, task, split, n, seed, how many rows match,
+            and the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
@@ -103,6 +114,9 @@ class Endpoints:
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
         head["answer"] = recommendation(entry.ranking)
+        head["advice"] = advice(entry.ranking)
+        head["verdict"] = msgspec.to_builtins(verdict(entry.ranking))
+        head["measure"] = _measure(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(passing), "rows": [lines.record(line, entry.ranking) for line in ordered]}
 
@@ -249,6 +263,16 @@ def as_json(outputs: Any, root_url: str) -> list[Any]:
     from mcp.types import TextContent
 
     return [TextContent(type="text", text=json.dumps(output, ensure_ascii=False)) for output in outputs]
+
+
+def _measure(ranking: Ranking) -> dict[str, Any]:
+    shown = ShownScores(ranking, ranking.estimators[0])
+    return {
+        "title": shown.title,
+        "unit": shown.quantity.unit,
+        "higher_is_better": shown.quantity.higher_is_better,
+        "help": shown.quantity.help,
+    }
 
 
 def _within_limits(limit: int) -> int:

@@ -103,8 +103,13 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: flo
 
 def tabs(view: View) -> str:
     """Return links to the same selection in each tab."""
+    # The home page searches datasets, all others checkpoints.
     selection = replace(view, checkpoint="", compare=(), rows=View.rows)
-    links = {name: view_link(to_query(replace(selection, tab=name)), title) for name, title in TABS.items()}
+    other = replace(selection, q="")
+    links = {
+        name: view_link(to_query(replace(other if "home" in (name, view.tab) else selection, tab=name)), title)
+        for name, title in TABS.items()
+    }
     links[view.tab] = links[view.tab].replace("<a ", '<a aria-current="page" ', 1)
     return "".join(links.values())
 

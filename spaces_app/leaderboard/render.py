@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_emms.formatting import pluralize
-from leaderboard import across, answer, api_page, checkpoint, compare, cost, markup, shortlist, table
+from leaderboard import across, answer, api_page, checkpoint, compare, cost, home, markup, shortlist, table
 from leaderboard.lines import places
 from leaderboard.markup import escape
 from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
@@ -86,6 +86,8 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
         return ""
     if not snapshot.entries:
         return f'<p class="empty">{_nothing(snapshot)}</p>'
+    if view.tab == "home":
+        return home.page(view, snapshot)
     if view.tab == "across":
         return across.heat_map(view, snapshot, sorted_by_browser=sorted_by_browser)
     if view.tab == "choose":
@@ -113,7 +115,7 @@ def _nothing(snapshot: Snapshot) -> str:
 
 def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:
     """Return whether what a view names is there; while nothing has been read, nobody can tell."""
-    if view.tab in WITHOUT_SELECTION or not snapshot.read:
+    if view.tab in ("home", *WITHOUT_SELECTION) or not snapshot.read:
         return True
     if view.checkpoint:
         return view.checkpoint in places(snapshot)

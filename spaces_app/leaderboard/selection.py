@@ -10,6 +10,7 @@ from hf_emms.ranking import Ranking, columns
 from leaderboard.store import Entry, Snapshot
 
 TABS = {
+    "home": "Home",
     "rankings": "Rankings",
     "across": "Across datasets",
     "choose": "Which one for me?",
@@ -38,19 +39,20 @@ _FACTS = ("memory", "downloads", "library", "license")
 _TITLES |= {"other": "Other scores", "speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
 _FIRST = (
     "fine_tuned",
+    "parameters",
+    "license",
+    "memory",
+    "speed",
     "other",
     "elsewhere",
-    "parameters",
-    "memory",
-    "license",
     "downloads",
     "library",
-    "speed",
     "seconds",
 )
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
-DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
+# What decides, in this order; all other columns can be chosen.
+DEFAULT_COLUMNS = ("fine_tuned", "parameters", "license", "memory", "speed")
 # The orders of Across datasets, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
@@ -123,7 +125,7 @@ _MAX_QUERY = 8000
 
 
 def to_query(view: View) -> str:
-    """Return the URL's query in a fixed order, without fields that have their default."""
+    """Return the URL's query in a fixed order, without fields that have their default; it is never empty."""
     usual = View()
     pairs: list[tuple[str, str]] = []
     for name, value in vars(view).items():
@@ -134,7 +136,7 @@ def to_query(view: View) -> str:
             pairs += [(key, item) for item in value]
         else:
             pairs.append((key, ",".join(value) if name == "columns" else str(value)))
-    return urlencode(pairs)
+    return urlencode(pairs or [("tab", view.tab)])  # an address without a field is the home page's
 
 
 def from_query(query: str) -> View:
@@ -156,12 +158,12 @@ def from_query(query: str) -> View:
     chosen = tuple(name for name in COLUMNS if name in names)
     rows = text("rows")
     return View(
-        tab=choice("tab", TABS),
+        tab="home" if _names_nothing(fields) else choice("tab", TABS),
         task=text("task"),
         ranking=text("ranking"),
         checkpoint=text("checkpoint"),
         compare=texts("compare")[:MAX_COMPARED],
-        ticked=texts("ticked")[:MAX_COMPARED],
+        ticked=texts("ticked")[: MAX_COMPARED + 1],  # one too many is answered in words
         q=text("q")[:_LONGEST_TEXT],
         at_least=choice("at_least", SIZES),
         at_most=choice("at_most", SIZES),
@@ -184,6 +186,11 @@ def sorts(ranking: Ranking) -> tuple[str, ...]:
     return ("rank", "checkpoint", *ranking.estimators, *(name for name in COLUMNS if name != "other"))
 
 
+def _names_nothing(fields: Collection[str]) -> bool:
+    """Return whether an address has no field but those of the Hub and of Gradio, such as "__theme"."""
+    return all(name.startswith("__") for name in fields)
+
+
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     """Return the view as it can be shown with these rankings, and its entry.
 
@@ -191,6 +198,8 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     the task is taken; without a task, the first of all. A missing ranking or task stays in the view, without an entry:
     the page reports it. Filters stay; an order that the ranking does not have becomes its own.
     """
+    if view.tab == "home":
+        return view, None
     entry = snapshot.entries.get(view.ranking)
     if entry is not None and view.task in snapshot.tasks and view.task != entry.ranking.task:
         view = replace(view, ranking="", compare=(), ticked=())
@@ -231,6 +240,7 @@ def title(view: View, entry: Entry | None) -> str:
     """Return the page's title: what is shown."""
     dataset = entry.ranking.dataset if entry else "no such ranking"
     parts = {
+        "home": "all datasets",
         "rankings": view.checkpoint or " or ".join(view.compare) or dataset,
         "across": "all tasks" if view.scope == "all" else view.task,
         "choose": view.task + (f", up to {view.at_most}" if view.at_most else ""),

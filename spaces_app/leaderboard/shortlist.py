@@ -83,7 +83,7 @@ def answer(view: View, snapshot: Snapshot) -> str:
         return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>'
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
-        f'<th scope="row" class="checkpoint">{checkpoint_link(candidate.row.checkpoint)}</th>'
+        f'<th scope="row" class="checkpoint">{checkpoint_link(candidate.row.checkpoint, view)}</th>'
         f'<td class="number">{format_count(candidate.row.parameters)}</td>'
         f'<td class="text">{escape(candidate.facts.license or MISSING)}</td>'
         f'<td class="number">{candidate.wins.share:.0%}</td>'

@@ -8,13 +8,14 @@ window.emmsView = async (signal) => {
     ? rankings.find(([id]) => id === of("ranking"))
     : rankings.find(([, task]) => task === of("task")) ?? rankings[0];
   const [ranking, task] = entry ?? [of("ranking"), of("task")];
-  const tab = of("tab") || "rankings";
+  const namesNothing = [...asked.keys()].every((name) => name.startsWith("__"));
+  const tab = of("tab") || (namesNothing ? "home" : "rankings");
   let key = [tab, ranking];
   if (asked.has("with")) key = ["with"];
   else if (of("checkpoint")) key = ["checkpoint", of("checkpoint")];
   else if (tab === "across") key = ["across", of("scope") === "all" ? "" : task];
   else if (tab === "cost") key = ["cost", ranking, of("cost") || "parameters"];
-  else if (tab === "about") key = ["about", ""];
+  else if (tab === "about" || tab === "home") key = [tab, ""];
 
   const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key.join("\n")));
   const name = [...new Uint8Array(bytes).slice(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -25,7 +25,7 @@ from leaderboard.render import Shown
 from leaderboard.selection import COSTS, SCOPES, TABS, View, label, to_query
 from leaderboard.store import Snapshot, Store
 
-_NAMES = ("rankings", "across", "cost", "about")
+_NAMES = ("home", "rankings", "across", "cost", "about")
 _ALL_ROWS = 10**6
 _HEAT_MAP_ROWS = 100
 _BAR = """<form id="emms-form" role="search"><div class="pickers">
@@ -49,11 +49,11 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
     for view in _views(snapshot):
         shown = render.show(view, snapshot, repo_id=repo_id, sorted_by_browser=True)
         yield _path(view), _part(shown)
-    first = render.show(View(rows=_ALL_ROWS), snapshot, repo_id=repo_id, sorted_by_browser=True)
+    first = render.show(View(tab="home"), snapshot, repo_id=repo_id, sorted_by_browser=True)
     names = {name: TABS[name] for name in _NAMES}
     tabs = "".join(view_link(to_query(View(tab=name)), title) for name, title in names.items())
     main = (
-        f'<main id="emms" class="no-server" data-query="{html.escape(to_query(replace(first.view, rows=View.rows)))}">'
+        f'<main id="emms" class="no-server" data-query="{html.escape(first.query)}">'
         f'<div class="tabs"><nav aria-label="Views">{tabs}</nav></div>'
         f'<div id="emms-bar">{_BAR.format(choices="".join(_choices(snapshot)))}</div>'
         f'<div id="emms-part">{_content(first)}</div>{_ELSEWHERE.format(origin=escape(repo_id))}</main>'
@@ -73,6 +73,7 @@ def _views(snapshot: Snapshot) -> Iterator[View]:
     yield from (View(tab="across", task=task, rows=_HEAT_MAP_ROWS) for task in snapshot.tasks)
     yield View(tab="across", scope="all", rows=_HEAT_MAP_ROWS)
     yield from (View(checkpoint=name) for name in places(snapshot))
+    yield View(tab="home")
     yield View(tab="about")
 
 

@@ -12,11 +12,12 @@ import msgspec
 
 from hf_emms.formatting import MISSING, format_bytes, format_count, pluralize
 from hf_emms.ranking import Explained, Ranking, is_commit
-from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, title_of
+from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, metric_title, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
+from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup
-from leaderboard.compare import FEWEST, checkpoint_link
+from leaderboard.compare import FEWEST, MOST, checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
 from leaderboard.lines import PAGE_COLUMNS, Line, in_order, lines, matching, record, value
 from leaderboard.markup import escape
@@ -78,10 +79,21 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
         f'<span class="small" id="emms-count">{_counted(shown, view, ranking)}</span>'
         + described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
         + answer.code(view, ranking, snapshot)
+        + _switch(view, ranking)
         + f'<details class="small"><summary>How to read this</summary><p>{_how_to_read(ranking)}</p></details></div>'
         + _compared(view, ranking)
         + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders)
     )
+
+
+def _switch(view: View, ranking: Ranking) -> str:
+    """Return the link that shows or hides the scores of the other estimators; empty where there are none."""
+    if len(ranking.estimators) < 2:
+        return ""
+    are_shown = "other" in view.columns
+    names = tuple(name for name in COLUMNS if (name in view.columns) != (name == "other"))
+    text = "Hide other estimators" if are_shown else "Show other estimators"
+    return f'<span class="small">{markup.view_link(to_query(replace(view, columns=names)), text)}</span>'
 
 
 def _how_to_read(ranking: Ranking) -> str:
@@ -98,14 +110,15 @@ def _of_estimator(ranking: Ranking) -> str:
 
 def _compared(view: View, ranking: Ranking) -> str:
     """Return the links to compare and to untick the ticked checkpoints."""
-    ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked]
+    ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked[:MOST]]
     if not ticked:
         return '<p class="compare"></p>'  # its place, so that nothing after it moves
     clear = markup.view_link(to_query(replace(view, ticked=())), "Untick all")
     query = to_query(replace(view, compare=tuple(ticked), ticked=()))
     link = markup.view_link(query, f"Compare {len(ticked)} checkpoints", css="button")
     first = "<span>Tick one more to compare</span>" if len(ticked) < FEWEST else link
-    return f'<p class="compare">{first} {clear}</p>'
+    most = f"<span>At most {MOST} can be compared: untick one first</span>" if len(view.ticked) > MOST else ""
+    return f'<p class="compare" role="status">{first} {most} {clear}</p>'
 
 
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
@@ -176,7 +189,7 @@ def _columns(
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
         ("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
-        ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
+        ("checkpoint", "Checkpoint", "checkpoint", _checkpoint(view)),
         (first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
@@ -202,8 +215,19 @@ def _columns(
         elif (
             name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)
         ):
-            columns.append((name, COLUMNS[name], *cells[name]))
+            title = _fine_tuned_title(ranking) if name == "fine_tuned" else COLUMNS[name]
+            columns.append((name, title, *cells[name]))
     return columns
+
+
+def _fine_tuned_title(ranking: Ranking) -> str:
+    """Return the title of the column of measured scores, which names their metric."""
+    metrics = {row.fine_tuned.metric for row in ranking.rows if row.fine_tuned is not None}
+    if len(metrics) != 1:
+        return COLUMNS["fine_tuned"]
+    metric = metrics.pop()
+    quantity = quantity_of_metric(metric)
+    return f"Fine-tuned: {metric_title(metric)} {quantity.arrow}".rstrip()
 
 
 def _heading(shown: ShownScores) -> str:
@@ -250,13 +274,16 @@ def _speed(inputs: float) -> str:
     return f"{inputs:,.0f}" if inputs >= 10 else f"{inputs:.1f}"
 
 
-def _checkpoint(line: Line) -> str:
-    row = line.row
-    page = checkpoint_link(row.checkpoint)
-    if row.error is not None:
-        return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
-    seen = f' <span class="seen" title="{escape(line.seen)}">seen</span>' if line.seen else ""
-    return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
+def _checkpoint(view: View) -> Cell:
+    def cell(line: Line) -> str:
+        row = line.row
+        page = checkpoint_link(row.checkpoint, view)
+        if row.error is not None:
+            return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
+        seen = f' <span class="seen" title="{escape(line.seen)}">seen</span>' if line.seen else ""
+        return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
+
+    return cell
 
 
 def _ranks(view: View) -> Cell:
@@ -266,7 +293,7 @@ def _ranks(view: View) -> Cell:
         if line.row.rank is None:
             return format_rank(line.row)
         name = html.escape(line.row.checkpoint)
-        ticked = " checked" if line.row.checkpoint in view.ticked else ""
+        ticked = " checked" if line.row.checkpoint in view.ticked[:MOST] else ""
         return (
             f'<label><input type="checkbox" name="tick" value="{name}" form="emms-form" '
             f'aria-label="compare {escape(line.row.checkpoint)}"{ticked}>{format_rank(line.row)}</label>'

@@ -51,6 +51,8 @@ def test_rankings_are_listed_and_given(client):
         api_name="/get_ranking",
     )
     assert best["matching"] == 2
+    assert (best["verdict"]["lead"], best["verdict"]["first"]) == ("shared", ["org/best", "org/close"])
+    assert (best["measure"]["title"], best["measure"]["higher_is_better"]) == ("explained", True)
     assert best["answer"].startswith("org/best and org/close are not told apart")
     second = client.predict(ranking="image/beans", limit=1, offset=1, api_name="/get_ranking")
     assert [row["checkpoint"] for row in second["rows"]] == ["org/close"]
@@ -69,7 +71,7 @@ def test_checkpoints_are_compared_in_pairs_and_pages(client):
         ("org/best", "org/worse", True),
         ("org/close", "org/worse", True),
     ]
-    assert found["pairs"][1]["folds"] == pytest.approx([0.22, 0.22, 0.22])
+    assert found["pairs"][1]["folds"] == pytest.approx([0.22 / 0.62] * 3)  # in R², as the table is
     second = client.predict(**asked, limit=1, offset=1)
     assert (second["matching"], second["pairs"]) == (3, found["pairs"][1:2])
     for wrong, message in ((["org/best"], "it compares 2 to 50"), (["org/best", "x"], "no checkpoint 'x'")):

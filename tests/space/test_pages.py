@@ -87,7 +87,8 @@ def test_filters_say_how_many_checkpoints_pass(pages):
 
 def test_the_answer_links_the_checkpoint_and_has_code_to_copy(pages):
     text = page(pages, BEANS)
-    assert '<p class="answer">Fine-tune <a href="?checkpoint=org%2Fbest">' in text
+    here = "task=image-classification&amp;ranking=image%2Fbeans"
+    assert f'<p class="answer">Fine-tune <a href="?{here}&amp;checkpoint=org%2Fbest">' in text
     assert "not told apart from <a href" in text
     assert "; it is the smallest." in text
     assert f"AutoModel.from_pretrained(&quot;org/best&quot;, revision=&quot;{'a' * 40}&quot;)" in text
@@ -155,6 +156,31 @@ def test_the_page_allows_no_script_but_its_own(pages):
     text = page(pages, "ranking=hostile")
     assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == policy(SCRIPT)
     assert "unsafe-inline" not in policy(SCRIPT).partition("style-src")[0]
+
+
+def test_the_home_page_has_a_line_for_each_dataset_and_finds_them(pages):
+    home = page(pages)
+    for words in (
+        "<h2>image-classification</h2>",
+        "<h2>text-classification</h2>",
+        "not told apart from 1 more",
+        "not measured",
+    ):
+        assert words in home
+    assert '<a href="?task=image-classification&amp;ranking=image%2Fbeans">' in home
+    assert ">food<" not in page(pages, "tab=home&q=beans")
+    assert ">beans<" in page(pages, "tab=home&q=org/best")
+    assert "No dataset, task or checkpoint" in page(pages, "tab=home&q=nowhere")
+
+
+def test_the_page_of_a_checkpoint_leads_back_to_the_dataset_and_filters_that_led_there(pages):
+    filtered = f"{BEANS}&license=mit&q=best"
+    link = re.search(r'href="\?([^"]*checkpoint=org%2Fbest[^"]*)"', page(pages, f"{BEANS}&q=best"))
+    assert link is not None
+    back = re.search(r'href="\?([^"]*)">← the whole ranking', page(pages, unescape(link[1])))
+    assert back is not None
+    assert dict(parse_qsl(unescape(back[1]))) == dict(parse_qsl(f"{BEANS}&q=best"))
+    assert "license=mit" in page(pages, f"{filtered}&checkpoint=org%2Fbest")
 
 
 def test_downloads_hold_what_is_shown(pages):

@@ -56,7 +56,7 @@ def test_a_free_account_publishes_it_and_an_update_shows_what_is_new(hub, comman
     paths = hub.store.paths("ada/board", "space")
     assert [path for path in paths if "/" not in path] == [".gitattributes", "README.md", "index.html"]
     views = [path for path in paths if path.startswith("views/")]
-    assert len(views) == 3 + 2 + len(example().rows) + 1  # table and plots; heat maps; checkpoints; about
+    assert len(views) == 3 + 2 + len(example().rows) + 2  # table and plots; heat maps; checkpoints; home, about
     card = yaml.safe_load(hub.store.read("ada/board", "README.md", "space").decode().split("---")[1])
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
     assert not {"sdk_version", "python_version", "hf_oauth"} & set(card)
@@ -65,7 +65,7 @@ def test_a_free_account_publishes_it_and_an_update_shows_what_is_new(hub, comman
     hub.store.put_files("org/best", {"README.md": b"---\nlicense: mit\n---\n"})
     assert command(*arguments, HF_TOKEN=token).returncode == 0
     assert b"org/</span><wbr>new" in hub.store.read("ada/board", "index.html", "space")
-    assert len([path for path in hub.store.paths("ada/board", "space") if path.startswith("views/")]) == 3 + 2 + 1 + 1
+    assert len([path for path in hub.store.paths("ada/board", "space") if path.startswith("views/")]) == 3 + 2 + 1 + 2
 
 
 def test_a_damaged_ranking_is_named_and_costs_no_other(hub, command, results):

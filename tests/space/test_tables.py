@@ -12,7 +12,7 @@ import pytest
 from leaderboard import across, compare, controls, cost, render, shortlist, table
 from leaderboard.endpoints import Endpoints
 from leaderboard.facts import Facts
-from leaderboard.selection import View, from_query, resolved
+from leaderboard.selection import COLUMNS, View, from_query, resolved
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
@@ -66,12 +66,12 @@ def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, sho
     write(tmp_path / "own", "x", msgspec.structs.replace(example(), rows=tuple(rows)))
     found = snapshot_of(tmp_path / "own")
     ranking = found.entries["x"].ranking
-    assert "Elsewhere" in table.table(View(), ranking, found)
-    assert ">12%<" in table.table(View(), ranking, found)
+    assert "Elsewhere" in table.table(View(columns=tuple(COLUMNS)), ranking, found)
+    assert ">12%<" in table.table(View(columns=tuple(COLUMNS)), ranking, found)
     in_order = [line.row.checkpoint for line in table.chosen(View(sort="elsewhere"), ranking, found)]
     assert in_order[:2] == ["org/close", "org/best"]
-    assert "0.125" in table.to_csv(View(), ranking, found)
-    assert "Elsewhere" not in table.table(View(), beans(shown), shown)
+    assert "0.125" in table.to_csv(View(columns=tuple(COLUMNS)), ranking, found)
+    assert "Elsewhere" not in table.table(View(columns=tuple(COLUMNS)), beans(shown), shown)
 
 
 def test_a_task_and_an_estimator_of_no_installed_package_are_shown(tmp_path):
@@ -99,7 +99,7 @@ def test_what_files_know_of_licenses_filters(tmp_path):
     assert (found.licenses, found.libraries) == (("mit",), ("timm",))
     lines_ = table.chosen(View(license=("mit",), library=("timm",)), found.entries["a"].ranking, found)
     assert len(lines_) == 4
-    assert "1k" in table.table(View(), found.entries["a"].ranking, found)
+    assert "1k" in table.table(View(columns=tuple(COLUMNS)), found.entries["a"].ranking, found)
 
 
 def test_languages_of_cards_filter_and_are_counted(shown):

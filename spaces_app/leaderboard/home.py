@@ -1,0 +1,100 @@
+"""The home page: a line for each dataset, with its answer, how sure that is, and when it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from hf_emms.formatting import MISSING, pluralize
+from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
+from leaderboard import markup
+from leaderboard.compare import checkpoint_link
+from leaderboard.markup import escape
+from leaderboard.selection import View, label, to_query
+from leaderboard.store import Entry, Snapshot
+
+_LEADS: dict[Lead, Callable[[Verdict], str]] = {
+    "no score": lambda judgement: "no checkpoint has a score",
+    "no head": lambda judgement: "none can be fine-tuned for it",
+    "nothing explained": lambda judgement: "no features predict these labels",
+    "alone": lambda judgement: "the only one with a score",
+    "shared": lambda judgement: f"not told apart from {len(judgement.first) - 1:,} more",
+    "race": lambda judgement: "a race stopped the others",
+    "ahead": lambda judgement: "ahead",
+    "clearly ahead": lambda judgement: "clearly ahead",
+}
+_OUTCOMES: dict[Outcome | None, str] = {
+    None: "not measured",
+    "confirmed": "confirmed",
+    "measured": "measured, not told apart",
+    "no better than chance": "no better than chance",
+}
+_HEADS = (
+    ("checkpoint", "Dataset"),
+    ("checkpoint", "Fine-tune"),
+    ("text", "Lead of the estimate"),
+    ("text", "By fine-tuning"),
+    ("number", "Checkpoints"),
+    ("number", "Measured on"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A ranking and what it shows."""
+
+    entry: Entry
+    judgement: Verdict
+
+    @property
+    def in_words(self) -> tuple[str, str]:
+        """How sure the estimate is, and what fine-tuning came to."""
+        return _LEADS[self.judgement.lead](self.judgement), _OUTCOMES[self.judgement.outcome]
+
+
+def answers(snapshot: Snapshot) -> list[Answer]:
+    """Return the answer of each ranking, by task and dataset."""
+    if "answers" not in snapshot.memo:
+        snapshot.memo["answers"] = [Answer(entry, verdict(entry.ranking)) for entry in snapshot.entries.values()]
+    shown: list[Answer] = snapshot.memo["answers"]
+    return shown
+
+
+def page(view: View, snapshot: Snapshot) -> str:
+    """Return the page as HTML: the datasets whose name, task or best checkpoint has the words of the search."""
+    words = view.q.lower().split()
+    matching = [answer for answer in answers(snapshot) if all(word in _searched(answer) for word in words)]
+    if not matching:
+        return '<p class="empty">No dataset, task or checkpoint has these words.</p>'
+    tables = "".join(
+        f"<h2>{escape(task)}</h2>{_table(task, list(of_task), view, snapshot)}"
+        for task, of_task in groupby(matching, key=lambda answer: answer.entry.ranking.task)
+    )
+    counted = pluralize(len(matching), "dataset")
+    return f'<p class="small" id="emms-count">{counted}. Choose one to see all its checkpoints.</p>{tables}'
+
+
+def _searched(answer: Answer) -> str:
+    ranking = answer.entry.ranking
+    names = (ranking.dataset, ranking.dataset_id, ranking.task, ranking.config or "", answer.judgement.checkpoint or "")
+    return " ".join(names).lower()
+
+
+def _table(task: str, of_task: list[Answer], view: View, snapshot: Snapshot) -> str:
+    head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
+    rows = "".join(f"<tr>{''.join(_cells(answer, view, snapshot))}</tr>" for answer in of_task)
+    return markup.boxed_table(f"Datasets of {escape(task)}", head, rows, "board plain home")
+
+
+def _cells(answer: Answer, view: View, snapshot: Snapshot) -> Iterator[str]:
+    ranking = answer.entry.ranking
+    there = replace(view, tab="rankings", q="", task=ranking.task, ranking=answer.entry.id)
+    name = f'<span class="name">{markup.breakable(label(answer.entry, snapshot))}</span>'
+    best = answer.judgement.checkpoint
+    lead, outcome = answer.in_words
+    yield f'<th scope="row" class="checkpoint">{markup.view_link(to_query(there), name)}</th>'
+    yield f'<td class="checkpoint">{checkpoint_link(best, there) if best else MISSING}</td>'
+    yield f'<td class="text">{escape(lead)}</td><td class="text">{escape(outcome)}</td>'
+    yield f'<td class="number">{sum(row.rank is not None for row in ranking.rows):,}</td>'
+    yield f'<td class="number">{escape(ranking.created[:10])}</td>'
