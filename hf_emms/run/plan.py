@@ -262,13 +262,20 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     """Return the estimators of the options, or the defaults of the task.
 
     Raises:
-        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer.
+        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer; or the task has
+            no estimator.
     """
     estimators = options.estimators
     if task.estimators and estimators == DEFAULT_ESTIMATORS:
         first, *others = task.estimators
         beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
         estimators = (first, *beside)
+    elif task.input.is_collection and estimators == DEFAULT_ESTIMATORS:
+        searching = [other.id for other in TASKS.values() if other.input.is_collection and other.estimators]
+        raise EmmsError(
+            f"nothing orders checkpoints for {task.id} without fine-tuning them",
+            use("task", *searching) + " ranks embedding models on the same data; or name " + use("estimators"),
+        )
     names = [name for name in estimators if get_estimator(name).needs_model]
     names += [name for name in estimators if get_estimator(name).needs_search]
     unfit = next((name for name in names if name not in task.estimators), None)

@@ -17,6 +17,7 @@ from hf_emms.tasks.task import Column, Example, Item, NumericLabels, Task, clean
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.text_generation import TEXT_GENERATION
 from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
+from hf_emms.tasks.text_ranking import TEXT_RANKING
 from hf_emms.tasks.text_regression import REGRESSION
 from hf_emms.tasks.text_retrieval import TEXT_RETRIEVAL
 from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
@@ -54,6 +55,7 @@ _OURS = (
     SUMMARIZATION,
     TRANSLATION,
     TEXT_RETRIEVAL,
+    TEXT_RANKING,
     AUDIO_CLASSIFICATION,
     AUTOMATIC_SPEECH_RECOGNITION,
 )
