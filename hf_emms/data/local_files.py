@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shlex
 import stat
 from collections import Counter
@@ -64,6 +65,8 @@ _EXPECTED = ("__pycache__", "__MACOSX")
 _MAX_NAMED = 3
 # Lines of a table by which its media are recognised.
 _FIRST_LINES = 20
+# Characters of a table by which its quotation marks are recognised.
+_START = 1 << 16
 
 
 def format_of(path: Path) -> str | None:
@@ -182,6 +185,9 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
         if separator == "\t" and _has_lines_in_cells(head):  # a quotation mark that is a character of a text
             quoting = {"quoting": csv.QUOTE_NONE}
             head = pd.read_csv(file, sep=separator, nrows=10_000, quoting=csv.QUOTE_NONE)
+        if _escapes_quotes(file):
+            quoting |= {"escapechar": "\\"}
+            head = pd.read_csv(file, sep=separator, nrows=10_000, **quoting)
         starts = [head, *(pd.read_csv(other, sep=separator, nrows=1) for other in files[1:])]
     except (OSError, ValueError):
         return {}  # the reader reports why
@@ -192,6 +198,15 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
     missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
     return missing | quoting | ({"sep": separator} if separator != expected else {})
+
+
+def _escapes_quotes(file: str) -> bool:
+    """Return whether quotation marks inside quoted texts stand behind backslashes, and are never doubled."""
+    import fsspec
+
+    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace") as stream:
+        start = stream.read(_START)
+    return re.search(r'"[^"\n]*[^"\n\\,;\t]?\\"[^",;\t\n]', start) is not None and '""' not in start
 
 
 def _has_lines_in_cells(table: Any) -> bool:

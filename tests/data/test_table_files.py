@@ -89,6 +89,15 @@ def test_a_table_is_read_from_a_file_and_from_its_folder(tmp_path: Path, form: s
     assert sample.split == "train"
 
 
+def test_quotation_marks_behind_backslashes_are_characters_of_a_text(tmp_path: Path) -> None:
+    lines = [f'"he said \\"number {i}\\", twice",{name}' for i, name in enumerate(CLASSES)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]))
+    assert 'he said "number 3", twice' in load_sample(str(tmp_path / "a.csv")).inputs
+    paths = [rf"C:\dir{i}\x" for i in range(N)]
+    pd.DataFrame({"text": paths, "label": CLASSES}).to_csv(tmp_path / "a.csv", index=False)
+    assert set(load_sample(str(tmp_path / "a.csv")).inputs) == set(paths)
+
+
 @pytest.mark.parametrize("name", ["a.xlsx", "a.json", "a.zip"])
 def test_tables_that_are_converted_are_streamed_too(tmp_path: Path, name: str) -> None:
     writes: dict[str, Write] = {
