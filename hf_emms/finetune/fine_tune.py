@@ -141,7 +141,8 @@ class FineTuning:
 def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
     """Return the cache key of a run."""
     recipe, searched = job.recipe.as_json(), splits.task.input.sentence_settings
-    packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()))
+    loss = head_of(splits.task).module.replace("_", "-")
+    packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()), *filter(None, [loss]))
     return cache_key(
         "finetunings",
         job.plan.repo.id,
@@ -314,12 +315,13 @@ def forecast(work: FineTuning) -> str:
 
 def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
     """Return the `forecast` of planned runs."""
-    seconds, runs = 0.0, 0
+    seconds, runs, head = 0.0, 0, head_of(splits.task)
     for checkpoint in planned:
         recipe = checkpoint.recipe
         trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
-        epochs = max(1, round(trained / splits.training_rows))
-        forwards = _STEP_FORWARDS * trained + (epochs + 1) * len(splits.validation) + len(splits.test)
+        evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
+        forwards = _STEP_FORWARDS * trained * head.inputs_per_row
+        forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test)
         seconds += recipe.runs * forwards * checkpoint.seconds_per_forward
         runs += recipe.runs
     largest = max(planned, key=attrgetter("bytes"))

@@ -4,7 +4,7 @@
 """
 
 from hf_emms.heads.caption import CaptionHead
-from hf_emms.heads.embedding import SimilarityHead
+from hf_emms.heads.embedding import SearchHead, SimilarityHead
 from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
@@ -26,6 +26,7 @@ __all__ = [
     "ResponseHead",
     "RowHead",
     "RowOutputs",
+    "SearchHead",
     "SimilarityHead",
     "SpansHead",
     "TranscriptHead",

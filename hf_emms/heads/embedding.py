@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,14 +22,14 @@ from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head, Network
-from hf_emms.heads.metrics import SPEARMAN, Metric
+from hf_emms.heads.metrics import SEARCH_METRICS, SPEARMAN, Metric, SearchResult
 from hf_emms.heads.row import numbers_of
-from hf_emms.heads.saved import ABOUT, MODULES, copy_modules
+from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind, Pairs
-from hf_emms.inputs.kind import BatchReader
+from hf_emms.inputs import InputKind, Pairs, SearchCollection
 from hf_emms.inputs.text import Prompt, load_training_texts
 from hf_emms.options import LAST
+from hf_emms.scoring.retrieval import Retrieval, Similarity, ndcg_of_queries, recalls, reciprocal_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 _PREFIXES = {"LayerNorm": "norm."}
 # The factor of similarities in the losses, as sentence-transformers has it.
 _SCALE = 20.0
+# The most hard negatives of a query in a batch, and the marks of documents: relevant to a query, and the one to find.
+_MAX_NEGATIVES = 5
+_RELEVANT, _POSITIVE = 1, 2
 # Poolings of checkpoints that sentence-transformers does not describe, which are its mean.
 _MEANS = ("masked_mean", "encoder_masked_mean", "text_fallback")
 
@@ -81,7 +86,7 @@ class EmbeddingNetwork(Network):
                 f"sentence-transformers has no pooling like that of {plan.repo.id}, a tower for texts",
                 "fine-tune a checkpoint for texts alone",
             )
-        self._plan, self._reader = plan, load_training_texts(plan, base)
+        self.plan, self._reader = plan, load_training_texts(plan, base)
         super().__init__(Embedder(base, plan_layers(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
 
     @abstractmethod
@@ -96,30 +101,48 @@ class EmbeddingNetwork(Network):
         embeddings: Tensor = model(**batch)
         return embeddings
 
-    def read(self, *parts: tuple[Sequence[str], str]) -> BatchReader:
-        """Return what makes batches of texts, which are numbered through all parts, each with the prompt of its texts.
+    @abstractmethod
+    def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
+        """Return the distinct texts of a split, M in all parts, and the prompt that those of each part start with."""
 
-        A note says where texts are cut.
-        """
-        import torch
+    def read(self, split: LabeledSplit) -> Callable[[np.ndarray], Inputs]:
+        """Return what makes batches of texts by their numbers, which count through all parts of `texts`."""
+        tokens, prompt_tokens, _ = self.once("tokens", split, self._tokenize)
 
+        def batch(numbers: np.ndarray) -> Inputs:
+            import torch
+
+            tensors = self._reader.pad([tokens[number] for number in numbers])
+            if prompt_tokens.any():
+                tensors["prompt_tokens"] = torch.from_numpy(prompt_tokens[numbers])
+            return tensors
+
+        return batch
+
+    def text_rows(self, split: LabeledSplit) -> LabeledRows:
+        """Return a row for each of the M texts of a split, the longest first."""
+        read, (_, _, order) = self.read(split), self.once("tokens", split, self._tokenize)
+        return LabeledRows(lambda rows: read(order[rows]), {}, len(order))
+
+    def embeddings(self, outputs: Any, split: LabeledSplit) -> np.ndarray:
+        """Return the embeddings of the M texts of a split, float32 (M, D), from the outputs of `text_rows`."""
+        _, _, order = self.once("tokens", split, self._tokenize)
+        embeddings = np.empty(outputs.shape, np.float32)
+        embeddings[order] = outputs
+        return embeddings
+
+    def _tokenize(self, split: LabeledSplit) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
+        """Return each text's tokens, how many of its first are not pooled, int64 (M,), and the texts by length."""
         tokens, prompt_tokens = list[list[int]](), list[int]()
-        for texts, start in parts:
-            prompt = Prompt.of(self._plan, self._reader.tokenizer, start)
+        for texts, start in self.texts(split):
+            prompt = Prompt.of(self.plan, self._reader.tokenizer, start)
             ids, cut = self._reader.tokenize([prompt.text + text for text in texts])
             note = f"texts are cut at {self._reader.max_length:,} tokens"
             if cut and note not in self.notes:
                 self.notes.append(note)
             tokens += ids
             prompt_tokens += [prompt.tokens] * len(ids)
-
-        def batch(rows: np.ndarray) -> Inputs:
-            tensors = self._reader.pad([tokens[row] for row in rows])
-            if any(prompt_tokens):
-                tensors["prompt_tokens"] = torch.tensor([prompt_tokens[row] for row in rows])
-            return tensors
-
-        return batch
+        return tokens, np.array(prompt_tokens), np.argsort([-len(ids) for ids in tokens], kind="stable")
 
     def save(self, folder: Path, task: str) -> None:
         """Write a folder of sentence-transformers, which describes the model as that of the checkpoint does, if any."""
@@ -127,7 +150,7 @@ class EmbeddingNetwork(Network):
 
         from hf_emms.features.load import BEHIND
 
-        base, plan = self.model.base, self._plan
+        base, plan = self.model.base, self.plan
         layers = base._modules.pop(BEHIND, ())
         place = folder / plan.subfolder
         base.save_pretrained(place)
@@ -146,16 +169,19 @@ class EmbeddingNetwork(Network):
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding, Transformer
 
         modules: list[Any]
-        if self._plan.config["model_type"] == MODEL_TYPE:
-            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self._plan.normalise else [])]
+        if self.plan.config["model_type"] == MODEL_TYPE:
+            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.plan.normalise else [])]
         else:
             transformer = Transformer(str(folder))
             transformer.model = self.model.base  # without random weights of a pooling head, which only its class has
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
         model = SentenceTransformer(
-            modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self._plan.similarity)
+            modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self.plan.similarity)
         )
         model.save_pretrained(str(folder), create_model_card=False)
+
+
+# ---- similarity ------------------------------------------------------------------------------------------------------
 
 
 class SimilarityHead(EmbeddingHead):
@@ -190,13 +216,15 @@ class SimilarityHead(EmbeddingHead):
 class _SimilarityNetwork(EmbeddingNetwork):
     """A network that is trained by CoSENT: pairs that are more alike get the higher cosine."""
 
+    def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
+        return ((self.once("texts", split, _distinct_texts)[0], self.plan.prompt),)
+
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         import torch
 
-        texts, places = self.once("texts", split, _distinct_texts)
-        read = self.read((texts, self._plan.prompt))
         if not labelled:
-            return LabeledRows(read, {}, len(texts))
+            return self.text_rows(split)
+        read, (_, places) = self.read(split), self.once("texts", split, _distinct_texts)
         labels = {"labels": torch.tensor(split.references, dtype=torch.float32)}
         return LabeledRows(lambda rows: read(places[rows].T.ravel()), labels, len(split))
 
@@ -208,7 +236,8 @@ class _SimilarityNetwork(EmbeddingNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[float]:
         _, places = self.once("texts", split, _distinct_texts)
-        unit = outputs / np.maximum(np.linalg.norm(outputs, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        vectors = self.embeddings(outputs, split)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         cosines: list[float] = (unit[places[:, 0]] * unit[places[:, 1]]).sum(1).tolist()
         return cosines
 
@@ -222,3 +251,117 @@ def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:
     seconds, second_of_row = np.unique(parts[:, 1], return_inverse=True)
     texts = [*(pairs.firsts[i] for i in firsts.tolist()), *(pairs.seconds[i] for i in seconds.tolist())]
     return texts, np.stack([first_of_row, len(firsts) + second_of_row], axis=1)
+
+
+# ---- search ----------------------------------------------------------------------------------------------------------
+
+
+class SearchHead(EmbeddingHead):
+    """A head that finds documents of a corpus by the similarity of their embeddings with a query's.
+
+    A row of a split is a query. Its reference holds the judged documents, each with its grade.
+    """
+
+    epochs, batch_size, inputs_per_row = 3, 64, 2
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return SEARCH_METRICS
+
+    def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
+        queries, first_rows = np.unique(sample.input_of_row, return_index=True)
+        judged: dict[int, list[tuple[int, int]]] = {query: [] for query in queries.tolist()}
+        for query, document, grade in _collection(sample).judgements.tolist():
+            if query in judged:
+                judged[query].append((document, grade))
+        references = [tuple(documents) for documents in judged.values()]
+        split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
+        return replace(split, whole=len(sample.codes) == sample.total_rows)
+
+    def count_rows(self, split: LabeledSplit) -> int:
+        """Return how many pairs of a query and a relevant document there are."""
+        return sum(grade > 0 for documents in split.references for _, grade in documents)
+
+    def count_inputs(self, split: LabeledSplit) -> int:
+        return len(split) + len(_collection(split).documents)
+
+    def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
+        return _SearchNetwork(loaded)
+
+    def opening(self, place: str) -> str:
+        return (
+            f"from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer({place!r})\n"
+            "model.similarity(model.encode_query([query, ...]), model.encode_document([document, ...]))"
+        )
+
+
+class _SearchNetwork(EmbeddingNetwork):
+    """A network that is trained by the ranking loss of sentence-transformers with the negatives of a batch.
+
+    A query's document is to be more similar than all others of the batch: those of its other queries, and the hard
+    negatives of all. A document is in a batch once, and is no negative for a query that it is relevant to.
+    """
+
+    def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
+        collection = _collection(split)
+        queries = [collection.queries[query] for query in split.input_of_row.tolist()]
+        return (queries, self.plan.query_prompt), (collection.documents, self.plan.document_prompt)
+
+    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+        import torch
+
+        if not labelled:
+            return self.text_rows(split)
+        read, count = self.read(split), len(split)
+        pairs = np.array(
+            [(row, place) for row, places in enumerate(split.references) for place, grade in places if grade > 0]
+        )
+        relevant = [{place for place, grade in places if grade > 0} for places in split.references]
+        negatives = [[place for place, grade in places if grade <= 0][:_MAX_NEGATIVES] for places in split.references]
+
+        def batch(numbers: np.ndarray) -> Inputs:
+            queries, positives = pairs[numbers].T
+            hard = chain.from_iterable(negatives[query] for query in queries)
+            documents, columns = np.unique([*positives, *hard], return_inverse=True)
+            labels = [[document in relevant[query] for document in documents.tolist()] for query in queries.tolist()]
+            marks = np.array(labels, np.int64)
+            marks[np.arange(len(queries)), columns[: len(queries)]] = _POSITIVE
+            return {**read(np.concatenate([queries, count + documents])), "labels": torch.from_numpy(marks)}
+
+        return LabeledRows(batch, {}, len(pairs))
+
+    def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of b queries from their embeddings, which documents follow, and marks (b, documents)."""
+        from sentence_transformers import SimilarityFunction
+        from torch.nn.functional import cross_entropy
+
+        queries, documents = embeddings[: len(labels)], embeddings[len(labels) :]
+        similarity = SimilarityFunction.to_similarity_fn(self.plan.similarity)
+        scores = similarity(queries, documents) * (_SCALE if self.plan.similarity == "cosine" else 1.0)
+        return cross_entropy(scores.masked_fill(labels == _RELEVANT, float("-inf")), labels.argmax(1))
+
+    def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
+        embeddings = self.embeddings(outputs, split)
+        judgements = [(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged]
+        queries, documents = embeddings[: len(split)], embeddings[len(split) :]
+        similarity = cast(Similarity, self.plan.similarity)
+        retrieval = Retrieval(queries, documents, np.array(judgements), split.groups, similarity)
+        scores = [
+            score(retrieval.relevant, retrieval.places, len(split))
+            for score in (ndcg_of_queries, reciprocal_ranks, recalls)
+        ]
+        return [SearchResult(*map(float, values)) for values in zip(*scores, strict=True)]
+
+    def save(self, folder: Path, task: str) -> None:
+        super().save(folder, task)
+        place = folder / SETTINGS
+        about = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+        about["prompts"] = about.get("prompts", {}) | {
+            "query": self.plan.query_prompt,
+            "document": self.plan.document_prompt,
+        }
+        place.write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+
+def _collection(rows: LabeledSample | LabeledSplit) -> SearchCollection:
+    assert isinstance(rows.inputs, SearchCollection)
+    return rows.inputs

@@ -99,6 +99,7 @@ class Head(ABC):
         excluded_model_types: families that `auto_class` has, but with another kind of head.
         epochs: the most, over all training rows.
         batch_size: rows a step, unless the user says.
+        inputs_per_row: how many inputs are read for a row of training.
         keeps_adapters: whether an adapter is a whole model without new layers.
         trains_embeddings: whether checkpoints learn to give other embeddings of texts, without new layers.
         is_measured_first: whether checkpoints predict before they are trained, and are kept as they were where that is
@@ -112,6 +113,7 @@ class Head(ABC):
     excluded_model_types: tuple[str, ...] = ()
     epochs: int = 5
     batch_size: int = 32
+    inputs_per_row: int = 1
     keeps_adapters: bool = False
     trains_embeddings: bool = False
     is_measured_first: bool = False
@@ -150,6 +152,10 @@ class Head(ABC):
 
     def count_rows(self, split: LabeledSplit) -> int:
         """Return how many rows of training a split makes."""
+        return len(split)
+
+    def count_inputs(self, split: LabeledSplit) -> int:
+        """Return how many inputs are read to predict a split."""
         return len(split)
 
     def longest_row(self, kind: InputKind, split: LabeledSplit) -> int | None:

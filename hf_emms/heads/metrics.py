@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,6 +115,21 @@ def spearman(predictions: Sequence[float], references: Sequence[float]) -> float
     if len(set(predictions)) == 1 or len(set(references)) == 1:
         return 0.0
     return float(spearmanr(predictions, references).statistic)
+
+
+# ---- searches --------------------------------------------------------------------------------------------------------
+
+
+class SearchResult(NamedTuple):
+    """The scores of a query, see `scoring.retrieval`."""
+
+    ndcg: float
+    reciprocal_rank: float
+    recall: float
+
+
+def _mean_of(field: str) -> Callable[[Sequence[SearchResult], Sequence[Any]], float]:
+    return lambda results, references: float(np.mean([getattr(result, field) for result in results]))
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
@@ -484,6 +499,10 @@ FINAL_ANSWER = "####"
 ACCURACY = Metric("accuracy", accuracy)
 MACRO_F1 = Metric("macro F1", macro_f1)
 MICRO_F1 = Metric("micro F1", micro_f1)
+SEARCH_METRICS = tuple(
+    Metric(name, _mean_of(field))
+    for name, field in (("nDCG@10", "ndcg"), ("MRR@10", "reciprocal_rank"), ("recall@100", "recall"))
+)
 R2 = Metric("R²", r2)
 SPEARMAN = Metric("Spearman", spearman)
 VQA_ACCURACY = Metric("VQA accuracy", vqa_accuracy)

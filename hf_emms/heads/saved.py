@@ -15,14 +15,14 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 # The weights of the head, beside those of the checkpoint; what they are for; and the folder with the descriptions of
 # the checkpoint that was fine-tuned, which say how its feature is made.
 HEAD_WEIGHTS, ABOUT, CHECKPOINT = "head.safetensors", "head.json", "checkpoint"
-# The list of modules in a folder of sentence-transformers.
-MODULES = "modules.json"
+# The list of modules in a folder of sentence-transformers, and prompts, similarity and others.
+MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 
 def copy_modules(plan: ExtractionPlan, folder: Path) -> bool:
     """Copy how sentence-transformers reads a checkpoint, without weights; return whether it has such a description."""
-    patterns = (MODULES, "config_sentence_transformers.json", "[0-9]*_*/config.json")
+    patterns = (MODULES, SETTINGS, "[0-9]*_*/config.json")
     paths = [*plan.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(plan.folder.glob, patterns))]
     for path in paths:
         if path != plan.model_folder / "config.json":  # that of the trained model is written with it

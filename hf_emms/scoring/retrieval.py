@@ -184,17 +184,25 @@ def zero_shot_ndcg(retrieval: Retrieval) -> Score:
 
 def mrr(retrieval: Retrieval) -> Score:
     """Return the mean of 1 / place of the first relevant document, 0 beyond place 10."""
-    first = np.full(len(retrieval.queries), np.inf)
-    np.minimum.at(first, retrieval.relevant[:, 0], retrieval.places)
-    return _mean(np.where(first <= NDCG_DEPTH, 1 / first, 0.0), retrieval)
+    return _mean(reciprocal_ranks(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
+
+
+def reciprocal_ranks(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
+    """Return what `mrr` is the mean of, float64 (Q,); arguments as for `ndcg_of_queries`."""
+    first = np.full(queries, np.inf)
+    np.minimum.at(first, relevant[:, 0], places)
+    return np.where(first <= NDCG_DEPTH, 1 / first, 0.0)
 
 
 def recall(retrieval: Retrieval) -> Score:
     """Return the mean share of a query's relevant documents that are among the first 100."""
-    query_of, queries = retrieval.relevant[:, 0], len(retrieval.queries)
-    inside = np.bincount(query_of, retrieval.places <= RECALL_DEPTH, queries)
-    total = np.bincount(query_of, minlength=queries)
-    return _mean(inside / np.maximum(total, 1), retrieval)
+    return _mean(recalls(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
+
+
+def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
+    """Return what `recall` is the mean of, float64 (Q,); arguments as for `ndcg_of_queries`."""
+    inside = np.bincount(relevant[:, 0], places <= RECALL_DEPTH, queries)
+    return inside / np.maximum(np.bincount(relevant[:, 0], minlength=queries), 1)
 
 
 def _mean(values: np.ndarray, retrieval: Retrieval) -> Score:

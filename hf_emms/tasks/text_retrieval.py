@@ -1,6 +1,7 @@
 """Queries and the documents that answer them: search over a corpus by embeddings."""
 
 from hf_emms.errors import use
+from hf_emms.heads import SearchHead
 from hf_emms.inputs import SEARCH, TEXT
 from hf_emms.tasks.task import Column, Task
 
@@ -49,6 +50,7 @@ TEXT_RETRIEVAL = Task(
     + " reads pairs",
     categorical=False,
     label_text=str.strip,
+    head=SearchHead(),
     estimators=("zero_shot_ndcg", "adapted_ndcg", "mrr", "recall", "emms"),
     aliases=("retrieval", "embedding", "rag"),
     hub_tags=("sentence-similarity", "feature-extraction"),

@@ -16,6 +16,7 @@ from hf_emms.ranking import Ranking
 from tests import ROOT
 from tests.finetune.make import PAIR_COLUMNS, colours, pairs, ranking, save
 from tests.finetune.test_response_scorer import rows as prompts
+from tests.finetune.test_search import searches
 from tests.finetune.test_transcripts import rows as transcripts
 from tests.helpers.sound import sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
@@ -90,6 +91,7 @@ HEADS: dict[str, tuple[str, dict[str, str], Callable[[int], datasets.Dataset], C
         lambda zoo: build(zoo, "clip"),
     ),
     "embedding": ("sentence-similarity", PAIR_COLUMNS, pairs, lambda zoo: build(zoo, "bert")),
+    "search": ("text-retrieval", {"query": "query", "document": "positive"}, searches, lambda zoo: build(zoo, "bert")),
     "spans": ("question-answering", {"answer": "answers.text"}, _spans, lambda zoo: build(zoo, "bert")),
     "words": ("token-classification", {"tokens": "tokens", "tags": "ner_tags"}, _words, lambda zoo: build(zoo, "bert")),
     "caption": ("image-to-text", {"image": "image", "text": "text"}, _captions, lambda zoo: build(zoo, "resnet")),

@@ -1,0 +1,60 @@
+"""A search as heads learn it: a row is a query, and its reference the judged documents, each with its grade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hf_emms.heads.head import Head
+from hf_emms.heads.metrics import SEARCH_METRICS, Metric, SearchResult
+from hf_emms.heads.split import LabeledSample, LabeledSplit
+from hf_emms.inputs import SearchCollection
+from hf_emms.scoring.retrieval import ndcg_of_queries, recalls, reciprocal_ranks
+
+
+class JudgedSearch(Head):
+    """The base of heads that find the documents of queries."""
+
+    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return SEARCH_METRICS
+
+    def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
+        queries, first_rows = np.unique(sample.input_of_row, return_index=True)
+        judged: dict[int, list[tuple[int, int]]] = {query: [] for query in queries.tolist()}
+        for query, document, grade in collection_of(sample).judgements.tolist():
+            if query in judged:
+                judged[query].append((document, grade))
+        references = [tuple(documents) for documents in judged.values()]
+        split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
+        return replace(split, whole=len(sample.codes) == sample.total_rows)
+
+    def count_rows(self, split: LabeledSplit) -> int:
+        """Return how many pairs of a query and a relevant document there are."""
+        return len(relevant_of(split))
+
+
+def collection_of(rows: LabeledSample | LabeledSplit) -> SearchCollection:
+    """Return the queries and documents that rows are of."""
+    assert isinstance(rows.inputs, SearchCollection)
+    return rows.inputs
+
+
+def judgements_of(split: LabeledSplit) -> np.ndarray:
+    """Return all judgements of a split, int64 (J, 3): the row of a query, a document, and the grade."""
+    return np.array([(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged])
+
+
+def relevant_of(split: LabeledSplit) -> np.ndarray:
+    """Return the judgements with a grade above 0, int64 (R, 3), by row, and of a row the highest grades first."""
+    judgements = judgements_of(split)
+    relevant = judgements[judgements[:, 2] > 0]
+    return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
+
+
+def search_results(relevant: np.ndarray, places: np.ndarray, count: int) -> list[SearchResult]:
+    """Return the scores of `count` queries from what `relevant_of` gives and the place of each, float64 (R,), from 1."""
+    scores = [score(relevant, places, count) for score in (ndcg_of_queries, reciprocal_ranks, recalls)]
+    return [SearchResult(*map(float, values)) for values in zip(*scores, strict=True)]

@@ -1,0 +1,136 @@
+"""Fine-tuning for search trains embeddings of queries and documents, and measures how documents are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses, modules
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+import hf_emms
+from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.network import load_network
+from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.options import Options
+from tests.finetune.make import FAST, ranking, save
+from tests.helpers.tiny_checkpoints import build, repo_of
+
+COLUMNS = {"query": "query", "document": "positive"}
+THINGS = ["apple", "boats", "cat", "children", "dog", "pie", "telescope", "mat"]
+PLACES = ["harbour", "mountain", "road", "rain", "photo"]
+KINDS = ["red", "green", "small", "old"]
+
+
+def searches(count: int, *, negatives: bool = False) -> datasets.Dataset:
+    """Queries that name a thing and a place of a kind, and the document about both."""
+    named = [(THINGS[row % 8], KINDS[row // 40], PLACES[row // 8 % 5]) for row in range(count)]
+    columns = {
+        "query": [f"{thing} near {kind} {place}" for thing, kind, place in named],
+        "positive": [f"the {thing} sits on a {kind} {place} while children play" for thing, kind, place in named],
+    }
+    if negatives:
+        columns["negative"] = [f"the {thing} sits over a {kind} {place}" for thing, kind, place in named]
+    return datasets.Dataset.from_dict(columns)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save(searches(120), tmp_path_factory.mktemp("search") / "data")
+
+
+def described(checkpoint: Path, folder: Path, similarity: str) -> Path:
+    model = SentenceTransformer(
+        modules=[modules.Transformer(str(checkpoint)), modules.Pooling(16, "mean")],
+        prompts={"query": "a query: ", "passage": "the passage: "},
+        similarity_fn_name=similarity,
+        device="cpu",
+    )
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_what_is_saved_finds_what_was_measured(
+    similarity: str, data: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    checkpoint, kept = described(build(zoo, "bert"), tmp_path / "st", similarity), tmp_path / "kept"
+    made = ranking(data, "text-retrieval", COLUMNS, {str(checkpoint): -0.1})
+    settings = FAST | {"save_model": str(kept), "learning_rates": ("3e-3",)}
+    (row,) = hf_emms.confirm(made, top=1, **settings)
+    assert row.fine_tuned.error is None
+    test = load_splits(Options.of(data, task="text-retrieval", columns=COLUMNS)).test
+    queries = {str(number): test.inputs.queries[number] for number in test.input_of_row.tolist()}
+    corpus = {str(number): text for number, text in enumerate(test.inputs.documents)}
+    relevant = {
+        number: {str(document) for document, grade in judged if grade}
+        for number, judged in zip(queries, test.references, strict=True)
+    }
+    model = SentenceTransformer(str(kept), device="cpu")
+    assert (model.prompts["query"], model.prompts["document"]) == ("a query: ", "the passage: ")
+    assert model.similarity_fn_name == similarity
+    evaluator = InformationRetrievalEvaluator(
+        *(queries, corpus, relevant),
+        precision_recall_at_k=[100],
+        query_prompt_name="query",
+        corpus_prompt_name="document",
+        write_csv=False,
+    )
+    measured = evaluator(model)
+    assert set(row.fine_tuned.scores) == {"nDCG@10", "MRR@10", "recall@100"}
+    for ours, theirs in (("nDCG@10", "ndcg@10"), ("MRR@10", "mrr@10"), ("recall@100", "recall@100")):
+        assert row.fine_tuned.scores[ours] == pytest.approx(measured[f"{similarity}_{theirs}"], abs=5e-3)
+    card = (kept / "README.md").read_text()
+    assert "library_name: sentence-transformers\npipeline_tag: sentence-similarity\n" in card
+    assert "encode_query" in card
+    (run,) = row.fine_tuned.runs
+    assert run.validation >= run.curve[0]
+
+
+def loaded(data: Any, checkpoint: Path, **settings: Any) -> tuple[Any, Splits]:
+    splits = load_splits(Options.of(data, task="text-retrieval", **settings))
+    return load_network(plan_for(repo_of(checkpoint), splits.task, Options("data")), splits), splits
+
+
+def test_the_loss_is_that_of_sentence_transformers(zoo: Path) -> None:
+    network, splits = loaded(searches(60), build(zoo, "bert"))
+    rows = network.rows(splits.train, True)
+    batch = rows.batch(np.arange(8))
+    network.model.eval()
+    labels = batch.pop("labels")
+    vectors = network.model(**batch)
+    queries, documents = vectors[:8], vectors[8:][labels.argmax(1)]
+    theirs = losses.MultipleNegativesRankingLoss(None).compute_loss_from_embeddings([queries, documents], None)
+    assert network.model(labels=labels, **batch)["loss"].item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answers(zoo: Path) -> None:
+    shared = searches(40, negatives=True).to_dict()
+    shared["positive"][1] = shared["positive"][0]  # answers two queries
+    shared["query"][3] = shared["query"][2]  # has two answers
+    network, splits = loaded(datasets.Dataset.from_dict(shared), build(zoo, "bert"))
+    train = splits.train
+    rows = network.rows(train, True)
+    assert len(rows) == splits.training_rows == sum(grade > 0 for judged in train.references for _, grade in judged)
+    batch = rows.batch(np.arange(len(rows)))
+    labels = batch["labels"].numpy()
+    documents = batch["input_ids"][len(labels) :].tolist()
+    assert len(set(map(tuple, documents))) == len(documents)
+    judged = {place for references in train.references for place, _ in references}
+    assert len(documents) == len(judged)
+    assert ((labels == 2).sum(1) == 1).all()
+    both = (labels >= 1).sum(1)
+    answers = {query: sum(grade > 0 for _, grade in judged) for query, judged in enumerate(train.references)}
+    assert sorted(both.tolist()) == sorted(count for count in answers.values() for _ in range(count))
+
+
+def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path) -> None:
+    made = ranking(data, "text-retrieval", COLUMNS, {str(build(zoo, "bert")): -0.1})
+    (row,) = hf_emms.confirm(made, top=1, **FAST | {"learning_rates": ("3e-3",), "batch_size": 32})
+    (run,) = row.fine_tuned.runs
+    assert max(run.curve) > run.curve[0]
+    assert any(note.startswith("fine-tuning helped: validation nDCG@10") for note in run.notes)
