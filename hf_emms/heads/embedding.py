@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +21,15 @@ from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import Head, Network
-from hf_emms.heads.metrics import SEARCH_METRICS, SPEARMAN, Metric, SearchResult
+from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
+from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
 from hf_emms.heads.row import numbers_of
 from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind, Pairs, SearchCollection
+from hf_emms.inputs import InputKind, Pairs
 from hf_emms.inputs.text import Prompt, load_training_texts
 from hf_emms.options import LAST
-from hf_emms.scoring.retrieval import Retrieval, Similarity, ndcg_of_queries, recalls, reciprocal_ranks
+from hf_emms.scoring.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -256,33 +256,13 @@ def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:
 # ---- search ----------------------------------------------------------------------------------------------------------
 
 
-class SearchHead(EmbeddingHead):
-    """A head that finds documents of a corpus by the similarity of their embeddings with a query's.
-
-    A row of a split is a query. Its reference holds the judged documents, each with its grade.
-    """
+class SearchHead(JudgedSearch, EmbeddingHead):
+    """A head that finds documents of a corpus by the similarity of their embeddings with a query's."""
 
     epochs, batch_size, inputs_per_row = 3, 64, 2
 
-    def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return SEARCH_METRICS
-
-    def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
-        queries, first_rows = np.unique(sample.input_of_row, return_index=True)
-        judged: dict[int, list[tuple[int, int]]] = {query: [] for query in queries.tolist()}
-        for query, document, grade in _collection(sample).judgements.tolist():
-            if query in judged:
-                judged[query].append((document, grade))
-        references = [tuple(documents) for documents in judged.values()]
-        split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
-        return replace(split, whole=len(sample.codes) == sample.total_rows)
-
-    def count_rows(self, split: LabeledSplit) -> int:
-        """Return how many pairs of a query and a relevant document there are."""
-        return sum(grade > 0 for documents in split.references for _, grade in documents)
-
     def count_inputs(self, split: LabeledSplit) -> int:
-        return len(split) + len(_collection(split).documents)
+        return len(split) + len(collection_of(split).documents)
 
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
         return _SearchNetwork(loaded)
@@ -302,7 +282,7 @@ class _SearchNetwork(EmbeddingNetwork):
     """
 
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
-        collection = _collection(split)
+        collection = collection_of(split)
         queries = [collection.queries[query] for query in split.input_of_row.tolist()]
         return (queries, self.plan.query_prompt), (collection.documents, self.plan.document_prompt)
 
@@ -312,9 +292,7 @@ class _SearchNetwork(EmbeddingNetwork):
         if not labelled:
             return self.text_rows(split)
         read, count = self.read(split), len(split)
-        pairs = np.array(
-            [(row, place) for row, places in enumerate(split.references) for place, grade in places if grade > 0]
-        )
+        pairs = relevant_of(split)[:, :2]
         relevant = [{place for place, grade in places if grade > 0} for places in split.references]
         negatives = [[place for place, grade in places if grade <= 0][:_MAX_NEGATIVES] for places in split.references]
 
@@ -341,15 +319,9 @@ class _SearchNetwork(EmbeddingNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)
-        judgements = [(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged]
         queries, documents = embeddings[: len(split)], embeddings[len(split) :]
-        similarity = cast(Similarity, self.plan.similarity)
-        retrieval = Retrieval(queries, documents, np.array(judgements), split.groups, similarity)
-        scores = [
-            score(retrieval.relevant, retrieval.places, len(split))
-            for score in (ndcg_of_queries, reciprocal_ranks, recalls)
-        ]
-        return [SearchResult(*map(float, values)) for values in zip(*scores, strict=True)]
+        retrieval = Retrieval(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
+        return search_results(retrieval.relevant, retrieval.places, len(split))
 
     def save(self, folder: Path, task: str) -> None:
         super().save(folder, task)
@@ -360,8 +332,3 @@ class _SearchNetwork(EmbeddingNetwork):
             "document": self.plan.document_prompt,
         }
         place.write_text(json.dumps(about, indent=2), encoding="utf-8")
-
-
-def _collection(rows: LabeledSample | LabeledSplit) -> SearchCollection:
-    assert isinstance(rows.inputs, SearchCollection)
-    return rows.inputs

@@ -55,6 +55,6 @@ def relevant_of(split: LabeledSplit) -> np.ndarray:
 
 
 def search_results(relevant: np.ndarray, places: np.ndarray, count: int) -> list[SearchResult]:
-    """Return the scores of `count` queries from what `relevant_of` gives and the place of each, float64 (R,), from 1."""
+    """Return the scores of `count` queries from their `relevant_of` and the place of each, float64 (R,), from 1."""
     scores = [score(relevant, places, count) for score in (ndcg_of_queries, reciprocal_ranks, recalls)]
     return [SearchResult(*map(float, values)) for values in zip(*scores, strict=True)]

@@ -83,7 +83,7 @@ class RowHead(FeatureHead):
     def network(
         self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return _RowNetwork(plan, kind, model, self.outputs(references))
+        return RowNetwork(plan, kind, model, self.outputs(references))
 
 
 class ClassHead(RowHead):
@@ -220,7 +220,7 @@ def numbers_of(sample: LabeledSample) -> list[list[float]]:
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
-class _RowNetwork(FeatureNetwork):
+class RowNetwork(FeatureNetwork):
     """A network with a prediction for each row."""
 
     def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, outputs: RowOutputs) -> None:
@@ -237,7 +237,7 @@ class _RowNetwork(FeatureNetwork):
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)
 
-    def loss(self, outputs: Any, split: LabeledSplit) -> float:
+    def loss(self, outputs: Any, split: LabeledSplit) -> float | None:
         import torch
 
         return float(self._outputs.loss(torch.from_numpy(outputs), self._outputs.labels(split.references)))

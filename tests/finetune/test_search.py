@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer import losses, modules
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 import hf_emms
+from hf_emms import EmmsError
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.network import load_network
+from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.finetune.training import run_job
+from hf_emms.heads import RerankingHead
+from hf_emms.heads.reranking import _training_pairs
 from hf_emms.options import Options
+from hf_emms.scoring.bm25 import Bm25Index
 from tests.finetune.make import FAST, ranking, save
 from tests.helpers.tiny_checkpoints import build, repo_of
 
@@ -134,3 +141,53 @@ def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path)
     (run,) = row.fine_tuned.runs
     assert max(run.curve) > run.curve[0]
     assert any(note.startswith("fine-tuning helped: validation nDCG@10") for note in run.notes)
+
+
+# ---- rerankers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reranked(data: str) -> Splits:
+    splits = load_splits(Options.of(data, task="text-retrieval"))
+    return replace(splits, task=replace(splits.task, head=RerankingHead()))
+
+
+def test_what_is_saved_reranks_as_it_was_measured(reranked: Splits, zoo: Path, tmp_path: Path) -> None:
+    options, kept = Options("data"), tmp_path / "kept"
+    plan = plan_for(repo_of(build(zoo, "bert")), reranked.task, options)
+    recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
+    job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
+    run = run_job(job, reranked, options.running, tmp_path / "run", save_to=kept)
+    assert run.error is None
+    assert run.validation == max(run.curve)
+    model = CrossEncoder(str(kept), device="cpu")
+    test, values = reranked.test, []
+    for query, judged in zip(test.input_of_row.tolist(), test.references, strict=True):
+        text, documents = test.inputs.queries[query], test.inputs.documents
+        (scores,) = Bm25Index(documents).scores([text])
+        first = np.argsort(-scores[0], kind="stable")[:100].tolist()
+        order = [first[each["corpus_id"]] for each in model.rank(text, [documents[place] for place in first])]
+        places = [order.index(document) for document, grade in judged if grade and document in order[:10]]
+        values.append(sum(1 / np.log2(2 + place) for place in places))
+    assert run.scores["nDCG@10"] == pytest.approx(np.mean(values), abs=5e-3)
+
+
+def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_that_bm25_finds(zoo: Path) -> None:
+    splits = load_splits(Options.of(searches(60, negatives=True), task="text-retrieval"))
+    splits = replace(splits, task=replace(splits.task, head=RerankingHead()))
+    network = load_network(plan_for(repo_of(build(zoo, "bert")), splits.task, Options("data")), splits)
+    rows, train = network.rows(splits.train, True), splits.train
+    assert len(rows) == splits.training_rows == 5 * len(train)
+    labels = rows.batch(np.arange(10))["labels"].tolist()
+    assert labels == [1, 0, 0, 0, 0] * 2
+    row, document, _ = _training_pairs(train)[:5].T
+    assert row.tolist() == [0] * 5
+    judged = dict(train.references[0])
+    assert [judged.get(place) for place in document.tolist()] == [1, 0, None, None, None]
+    thing = train.inputs.queries[train.input_of_row[0]].split()[0]
+    assert all(thing in train.inputs.documents[place] for place in document[2:].tolist())
+
+
+def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(reranked: Splits, zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="cannot become a reranker"):
+        load_network(plan_for(repo_of(build(zoo, "clip-text")), reranked.task, Options("data")), reranked)
