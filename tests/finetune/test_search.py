@@ -22,6 +22,7 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
 from hf_emms.heads import RerankingHead
 from hf_emms.heads.reranking import _training_pairs
+from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.scoring.bm25 import Bm25Index
 from tests.finetune.make import FAST, ranking, save
@@ -154,7 +155,7 @@ def reranked(data: str) -> Splits:
 
 def test_what_is_saved_reranks_as_it_was_measured(reranked: Splits, zoo: Path, tmp_path: Path) -> None:
     options, kept = Options("data"), tmp_path / "kept"
-    plan = plan_for(repo_of(build(zoo, "bert")), reranked.task, options)
+    plan = plan_for(resolve(str(build(zoo, "bert")), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
     run = run_job(job, reranked, options.running, tmp_path / "run", save_to=kept)
