@@ -155,7 +155,7 @@ def reranked(data: str) -> Splits:
 
 def test_what_is_saved_reranks_as_it_was_measured(reranked: Splits, zoo: Path, tmp_path: Path) -> None:
     options, kept = Options("data"), tmp_path / "kept"
-    plan = plan_for(resolve(str(build(zoo, "roberta")), "model"), reranked.task, options)  # without token types
+    plan = plan_for(resolve(str(build(zoo, "mpnet")), "model"), reranked.task, options)  # has no token types
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
     run = run_job(job, reranked, options.running, tmp_path / "run", save_to=kept)
