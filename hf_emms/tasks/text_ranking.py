@@ -1,5 +1,6 @@
 """Queries and the documents that answer them: rerankers, which read a query and a document together."""
 
+from hf_emms.heads import RerankingHead
 from hf_emms.inputs import SEARCH
 from hf_emms.tasks.task import Task
 from hf_emms.tasks.text_retrieval import BESIDE, DOCUMENT, QUERY
@@ -14,6 +15,7 @@ TEXT_RANKING = Task(
     signs=(),
     categorical=False,
     label_text=str.strip,
+    head=RerankingHead(),
     aliases=("reranking", "reranker", "cross-encoder"),
     source_tags=("text-classification", "fill-mask"),
 )

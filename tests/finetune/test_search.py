@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
-from hf_emms.heads import RerankingHead
 from hf_emms.heads.reranking import _training_pairs
 from hf_emms.hub import resolve
 from hf_emms.options import Options
@@ -149,8 +147,7 @@ def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path)
 
 @pytest.fixture
 def reranked(data: str) -> Splits:
-    splits = load_splits(Options.of(data, task="text-retrieval"))
-    return replace(splits, task=replace(splits.task, head=RerankingHead()))
+    return load_splits(Options.of(data, task="text-ranking"))
 
 
 def test_what_is_saved_reranks_as_it_was_measured(reranked: Splits, zoo: Path, tmp_path: Path) -> None:
@@ -174,8 +171,7 @@ def test_what_is_saved_reranks_as_it_was_measured(reranked: Splits, zoo: Path, t
 
 
 def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_that_bm25_finds(zoo: Path) -> None:
-    splits = load_splits(Options.of(searches(60, negatives=True), task="text-retrieval"))
-    splits = replace(splits, task=replace(splits.task, head=RerankingHead()))
+    splits = load_splits(Options.of(searches(60, negatives=True), task="text-ranking"))
     network = load_network(plan_for(repo_of(build(zoo, "bert")), splits.task, Options("data")), splits)
     rows, train = network.rows(splits.train, True), splits.train
     assert len(rows) == splits.training_rows == 5 * len(train)
@@ -187,6 +183,15 @@ def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_
     assert [judged.get(place) for place in document.tolist()] == [1, 0, None, None, None]
     thing = train.inputs.queries[train.input_of_row[0]].split()[0]
     assert all(thing in train.inputs.documents[place] for place in document[2:].tolist())
+
+
+def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(
+    data: str, zoo: Path, emms_cache: Path
+) -> None:
+    settings = {"estimators": "emms", "encoders": "demo", "confirm": 1, "epochs": 1, "learning_rates": ["1e-3"]}
+    (row,) = hf_emms.rank(data, str(build(zoo, "mpnet")), task="text-ranking", **settings)
+    assert row.fine_tuned.error is None
+    assert row.fine_tuned.metric == "nDCG@10"
 
 
 def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(reranked: Splits, zoo: Path) -> None:
