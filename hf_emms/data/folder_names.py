@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from hf_emms.data.local_files import format_of
+from hf_emms.data.local_files import card_names_files, format_of
 from hf_emms.errors import EmmsError, use
 
 # Words by which names tell their split → the split.
@@ -57,7 +57,7 @@ def patterns_of_splits(folder: Path) -> dict[str, list[str]] | None:
     ``datasets`` reads names such as Training and Testing as folders of the same split. None for other folders, whose
     names it understands.
     """
-    if (folder / "README.md").exists():
+    if card_names_files(folder):
         return None
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith((".", "__"))]
     entries = [entry for entry in entries if entry.is_dir() or format_of(entry)]

@@ -119,11 +119,16 @@ def unread_files(folder: Path) -> tuple[str, str | None]:
     return f", but {pluralize(times, f'{suffix} file')}", remedy_for(names)
 
 
+def card_names_files(folder: Path) -> bool:
+    """Return whether the card of a folder says which files are read."""
+    readme = folder / "README.md"
+    return readme.is_file() and "data_files" in readme.read_text("utf-8", "replace")
+
+
 def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
     """Return notes on the unread files of a folder: of another format than most, or in folders that count as hidden."""
-    readme = folder / "README.md"
-    if readme.is_file() and "data_files" in readme.read_text("utf-8", "replace"):
-        return []  # the card says which files are read
+    if card_names_files(folder):
+        return []
     suffixes = {*FORMATS, *media_suffixes(), *REMEDIES}
     read = {os.path.realpath(file) for file in used}
     notes: list[str] = []
@@ -134,8 +139,10 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
                 notes.append(f"the folder {entry.name!r} is left out, because its name starts with two underscores")
             elif next(entry.iterdir(), None) is None:
                 notes.append(f"the folder {entry.name!r} is empty")
-        elif (entry.suffix.lower() in suffixes or format_of(entry)) and not any(
-            part.startswith("__") for part in entry.relative_to(folder).parts[:-1]
+        elif (
+            (entry.suffix.lower() in suffixes or format_of(entry))
+            and entry.name != "README.md"
+            and not any(part.startswith("__") for part in entry.relative_to(folder).parts[:-1])
         ):
             unused += [entry] if os.path.realpath(entry) not in read else []
     if read and unused:
@@ -181,7 +188,8 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     file = files[0]
     try:
         separator = separator_of(file, expected)
-        head, quoting = pd.read_csv(file, sep=separator, nrows=10_000), {}
+        head = pd.read_csv(file, sep=separator, nrows=10_000)
+        quoting: dict[str, Any] = {}
         if separator == "\t" and _has_lines_in_cells(head):  # a quotation mark that is a character of a text
             quoting = {"quoting": csv.QUOTE_NONE}
             head = pd.read_csv(file, sep=separator, nrows=10_000, quoting=csv.QUOTE_NONE)

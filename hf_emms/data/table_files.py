@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_emms.data.folder_names import SPLIT_WORDS, split_of
 from hf_emms.data.in_memory import as_dataset
-from hf_emms.data.local_files import format_of, media_suffixes, walk
+from hf_emms.data.local_files import card_names_files, format_of, media_suffixes, walk
 from hf_emms.errors import EmmsError
 
 SHEETS = (".xlsx", ".xlsm")
@@ -41,7 +41,7 @@ def read_tables(path: Path) -> tuple[Tables, tuple[str, ...]] | None:
     """
     import datasets
 
-    if (path / "README.md").exists():  # it may say which files are read
+    if card_names_files(path):
         return None
     files = [path] if path.is_file() else [file for file in walk(path) if file.is_file()]
     sheets = [file for file in files if file.suffix.lower() in SHEETS]
@@ -242,7 +242,7 @@ def builder_arguments(path: Path) -> dict[str, Any] | None:
         is_words = path.suffix.lower() == ".txt" and columns_of_words(path) is not None
         format, data = "conll" if is_words else format_of(path), [path]
     else:
-        files = [] if (path / "README.md").exists() else [file for file in walk(path) if file.is_file()]
+        files = [] if card_names_files(path) else [file for file in walk(path) if file.is_file()]
         data = [file for file in files if format_of(file) or file.suffix.lower() in media_suffixes()]
         format = "arrow" if data and all(file.suffix.lower() == ".feather" for file in data) else None
         if all(format_of(file) == "conll" for file in data):

@@ -206,6 +206,7 @@ def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -
             for i in range(4 if name != "unsup" else 2):
                 (folder / f"{i}_7.txt").write_text(f"{split} {name} review {i}\n\nIts second part.")
     (tmp_path / "train" / "urls_pos.txt").write_text("http://x.org")
+    (tmp_path / "README.md").write_text("# Reviews of films\n")
     sample = load_sample(str(tmp_path))
     assert (sample.split, set(sample.splits), sample.label_texts) == ("train", {"train", "test"}, ("neg", "pos"))
     assert len(sample) == 8
