@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 import numpy as np
 from scipy import sparse
@@ -53,11 +53,14 @@ class Bm25Index:
 
     def _counts(self, texts: Sequence[str], *, grow: bool = False) -> sparse.csr_array:
         """Return how often each text has each word, float64 (n, words); new words are left out unless they `grow`."""
-        counted = [Counter(self._words(text, grow)) for text in texts]
-        ends = np.cumsum([0, *map(len, counted)])
-        numbers = np.fromiter(chain.from_iterable(counted), np.int64, ends[-1])
-        times = np.fromiter(chain.from_iterable(words.values() for words in counted), np.float64, ends[-1])
-        return sparse.csr_array((times, numbers, ends), shape=(len(texts), len(self._numbers)))
+        numbers, times, ends = array("q"), array("d"), array("q", [0])
+        for text in texts:
+            words = Counter(self._words(text, grow))
+            numbers.extend(words)
+            times.extend(words.values())
+            ends.append(len(numbers))
+        parts = np.asarray(times), np.asarray(numbers), np.asarray(ends)
+        return sparse.csr_array(parts, shape=(len(texts), len(self._numbers)))
 
     def _words(self, text: str, grow: bool) -> Iterable[int]:
         words = (word for word in _WORD.findall(text.lower()) if word not in _STOP_WORD_SET)
