@@ -134,6 +134,9 @@ def _notes(data: SearchData, drawn: DrawnSearch, relevant: np.ndarray, n_groups:
         )
     else:
         notes.append(f"they search all {documents:,} documents of the corpus: a larger corpus is harder")
+    copies = len(drawn.queries.keys() & drawn.documents.keys())
+    if copies:
+        notes.append(f"queries that are documents of the corpus, and find themselves first: {copies:,}")
     if queries < _FEW_QUERIES:
         points = _QUERY_STDERR / np.sqrt(queries)
         notes.append(

@@ -516,6 +516,13 @@ def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused(
         assert error_of(lambda: load_sample(whole, **settings)).hint == "leave it out"  # noqa: B023
 
 
+def test_queries_that_are_documents_are_counted() -> None:
+    sample = load_sample(
+        {"corpus": [*CORPUS, {"_id": "own", "text": queries()[3]}], "queries": QUERIES, "qrels": QRELS}
+    )
+    assert "queries that are documents of the corpus, and find themselves first: 1" in sample.notes
+
+
 def test_few_queries_are_noted_with_the_standard_error() -> None:
     rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
     assert any(
