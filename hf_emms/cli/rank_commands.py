@@ -111,7 +111,6 @@ def _ranked(
     from hf_emms import hub
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
-    from hf_emms.run.rank import rank_with
 
     if results_repo is not None and job is None:
         account = hub.who_am_i()
@@ -130,6 +129,8 @@ def _ranked(
                 raise problem
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        from hf_emms.run.rank import rank_with
+
         return rank_with(options, progress, job, on_ranking=keep), kept
 
 

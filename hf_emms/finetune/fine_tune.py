@@ -51,7 +51,7 @@ from hf_emms.hub import Repo, resolve
 from hf_emms.options import FeatureOptions, Options, RunOptions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_measured, metric_title
-from hf_emms.ranking.progress import Progress
+from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import installed_versions, versions
 from hf_emms.tasks import Task
 
@@ -66,8 +66,11 @@ _LOWER, _HIGHER = 10, 4
 # Extra → module that it installs → package of the module.
 _FINETUNE = {"sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
 _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
-# A step costs three forwards: one, and a backward that is twice as long.
-_STEP_FORWARDS = 3
+# Seconds until a run has its checkpoint, where it was not measured.
+_LOAD_SECONDS = 1.0
+# A step costs a forward, a backward that is twice as long, and about one more: the optimizer, and padding in batches
+# that are not sorted by length.
+_STEP_FORWARDS = 4
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,7 @@ class PlannedRuns:
     seconds_per_forward: float
     parameters: int | None
     activations: int | None
+    loading: float = _LOAD_SECONDS
 
     @property
     def bytes(self) -> int:
@@ -304,26 +308,36 @@ class PlannedRuns:
 
 def forecast(work: FineTuning) -> str:
     """Return the number of runs, their length, about how long they take, and their memory as text."""
-    planned = [
+    return forecast_of(planned_runs(work), work.splits, work.options.engine)
+
+
+def planned_runs(work: FineTuning) -> list[PlannedRuns]:
+    return [
         PlannedRuns(
-            work.recipe(row), _seconds_per_forward(work, row), row.parameters, work.activations.get(row.checkpoint)
+            work.recipe(row),
+            _seconds_per_forward(work, row),
+            row.parameters,
+            work.activations.get(row.checkpoint),
+            row.seconds.loading or _LOAD_SECONDS,
         )
         for row in work.shortlist
     ]
-    return forecast_of(planned, work.splits, work.options.engine)
+
+
+def seconds_of(checkpoint: PlannedRuns, splits: Splits) -> float:
+    """Return about how long the runs of a checkpoint take, if none ends early."""
+    recipe, head = checkpoint.recipe, head_of(splits.task)
+    trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
+    evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
+    forwards = _STEP_FORWARDS * trained * head.inputs_per_row
+    forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test)
+    return recipe.runs * (checkpoint.loading + forwards * checkpoint.seconds_per_forward)
 
 
 def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> str:
     """Return the `forecast` of planned runs."""
-    seconds, runs, head = 0.0, 0, head_of(splits.task)
-    for checkpoint in planned:
-        recipe = checkpoint.recipe
-        trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
-        evaluations = max(1, round(trained / splits.training_rows)) + 1 + head.is_measured_first
-        forwards = _STEP_FORWARDS * trained * head.inputs_per_row
-        forwards += evaluations * head.count_inputs(splits.validation) + head.count_inputs(splits.test)
-        seconds += recipe.runs * forwards * checkpoint.seconds_per_forward
-        runs += recipe.runs
+    seconds = sum(seconds_of(checkpoint, splits) for checkpoint in planned)
+    runs = sum(checkpoint.recipe.runs for checkpoint in planned)
     largest = max(planned, key=attrgetter("bytes"))
     memory = memory_in_words(largest.recipe.method, largest.parameters, largest.activations)
     recipe = planned[0].recipe
@@ -338,8 +352,8 @@ def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> 
 
 def _seconds_per_forward(work: FineTuning, row: Row) -> float:
     """Return the seconds of an input, as measured when the checkpoint was scored, or by its size."""
-    if row.seconds.features and row.n is None:
-        return row.seconds.features / max(1, work.ranking.n_inputs)
+    if row.seconds.forward and row.n is None and row.cached != "features":
+        return row.seconds.forward / max(1, work.ranking.n_inputs)
     return work.seconds_per_parameter * (row.parameters or 0)
 
 
@@ -354,7 +368,8 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
     """
     for note in (*work.notes, forecast(work)):
         work.progress.noted(note)
-    results = _train_shortlist(work, train_all)
+    with noted_while(work.progress, "fine-tuning"):
+        results = _train_shortlist(work, train_all)
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=results[row.checkpoint]) if row.checkpoint in results else row
         for row in work.ranking.rows
@@ -458,16 +473,17 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                 with unfinished_folder(work.cache.root, work.digest(job)) as folder:
                     problem = None
                     try:
-                        result = run_job(
-                            job,
-                            splits,
-                            work.options.running,
-                            folder,
-                            keep_adapter=work.options.keep_adapter,
-                            save_to=work.model_folder(job),
-                            deadline=work.deadline,
-                            progress=work.progress,
-                        )
+                        with noted_while(work.progress, job.name):
+                            result = run_job(
+                                job,
+                                splits,
+                                work.options.running,
+                                folder,
+                                keep_adapter=work.options.keep_adapter,
+                                save_to=work.model_folder(job),
+                                deadline=work.deadline,
+                                progress=work.progress,
+                            )
                     except UnsavedModelError as error:
                         result, problem = error.run, error
                     yield job, result  # stored before its states are removed, and before others have the lock

@@ -89,6 +89,7 @@ class InputKind:
         fallback_summary: the same in words.
         sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
         cpu_seconds: seconds per input and parameter on a CPU, right within a factor of about three.
+        text_bytes: of an input that is text, for which `cpu_seconds` hold; None for other inputs.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
     """
@@ -105,6 +106,7 @@ class InputKind:
     fallback_summary: str = ""
     sentence_settings: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
+    text_bytes: int | None = None
     chunk_rows: int = 512
     buffer_rows: int = 10_000
 

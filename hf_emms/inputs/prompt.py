@@ -444,4 +444,5 @@ PROMPT = _Prompt(
     fallback_pooling="last_token",
     fallback_summary="the last layer's state of the prompt's last token",
     cpu_seconds=4 * TEXT.cpu_seconds,
+    text_bytes=TEXT.text_bytes,
 )

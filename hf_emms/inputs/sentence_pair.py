@@ -241,4 +241,5 @@ SENTENCE_PAIR = _SentencePair(
     fallback_summary="both texts read together, the mean of the last layer's tokens",
     sentence_settings=TEXT.sentence_settings,
     cpu_seconds=3e-9,
+    text_bytes=TEXT.text_bytes,
 )

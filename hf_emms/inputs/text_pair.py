@@ -374,4 +374,5 @@ TEXT_PAIR = _TextPair(
     fallback_summary="means of the last layer's tokens",
     sentence_settings=("subfolder", "max_length", "lower_case"),
     cpu_seconds=8e-9,
+    text_bytes=TEXT.text_bytes,
 )

@@ -198,4 +198,5 @@ WORDS = _Words(
     fallback_summary="the last layer's state of each word's first token",
     sentence_settings=("subfolder", "max_length", "lower_case"),
     cpu_seconds=TEXT.cpu_seconds,
+    text_bytes=TEXT.text_bytes,
 )

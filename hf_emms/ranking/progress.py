@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-from hf_emms.errors import check_type
-from hf_emms.formatting import format_duration
 from hf_emms.ranking.records import Row
 
-# Seconds after which a user wants to know that something is still going on.
-_PATIENCE = 10.0
+# Seconds within which a user wants to know that something goes on, and from then on.
+_FIRST, _NEXT = 3.0, 5.0
+LOADING = "loading libraries"
+# The blocks of `noted_while` that each thread is in: what they do, and since when.
+_stages = threading.local()
 
 
 @runtime_checkable
@@ -35,6 +36,9 @@ class Progress(Protocol):
     def noted(self, message: str) -> None:
         """Receive a message for the user, at any time."""
 
+    def working(self, what: str, seconds: float) -> None:
+        """Receive every few seconds, from another thread, what is going on and for how long."""
+
 
 class Silent:
     """A `Progress` that reports nothing."""
@@ -54,40 +58,39 @@ class Silent:
     def noted(self, message: str) -> None:
         pass
 
+    def working(self, what: str, seconds: float) -> None:
+        pass
+
 
 @contextmanager
-def reporting(progress: Progress | bool | None) -> Iterator[Progress]:
-    """Give the block the receiver that an argument of users means.
+def noted_while(progress: Progress, what: str, *, first: float = _FIRST, every: float = _NEXT) -> Iterator[None]:
+    """Report within seconds, and again every few, that the block is at work.
 
-    True is lines and bars on stderr, False nothing, and None the former where stderr is a terminal or in a notebook.
+    Of nested blocks of a thread the innermost is reported. A block must not yield to other code.
     """
-    check_type("progress", progress, Progress, bool, type(None))
-    if isinstance(progress, Progress):
-        yield progress
-        return
-    from hf_emms.ranking.progress_bars import StderrProgress
-
-    bars = StderrProgress()
-    if progress or (progress is None and bars.is_watched):
-        with bars:
-            yield bars
-    else:
-        yield Silent()
-
-
-@contextmanager
-def noted_while(progress: Progress, what: str, *, every: float = _PATIENCE) -> Iterator[None]:
-    """Report every few seconds that the block, which reports nothing itself, is still at work."""
-    started, ended = time.monotonic(), threading.Event()
-
-    def note() -> None:
-        while not ended.wait(every):
-            progress.noted(f"{what}: {format_duration(time.monotonic() - started)} so far")
-
-    thread = threading.Thread(target=note, daemon=True)
-    thread.start()
+    stack: list[tuple[str, float]] = _stages.__dict__.setdefault("stack", [])
+    stack.append((what, time.monotonic()))
     try:
-        yield
+        if len(stack) > 1:
+            yield
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=_report, args=(progress, stack, ended, first, every), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
     finally:
-        ended.set()
-        thread.join()
+        stack.pop()
+
+
+def _report(
+    progress: Progress, stack: list[tuple[str, float]], ended: threading.Event, first: float, every: float
+) -> None:
+    wait = first
+    while not ended.wait(wait):
+        what, since = stack[-1]
+        progress.working(what, time.monotonic() - since)
+        wait = every

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -19,9 +21,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hf_emms.errors import printable
+from hf_emms.errors import check_type, printable
+from hf_emms.formatting import format_duration
 from hf_emms.ranking import EMMS, Row, explained
 from hf_emms.ranking.columns import EXPLAINED, quantity_of, title_of
+from hf_emms.ranking.progress import LOADING, Silent, noted_while
+from hf_emms.ranking.progress import Progress as EventReceiver
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12
@@ -33,6 +38,11 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:,.0f} samples/s" if speed else "", style="cyan")
 
 
+class _Count(MofNCompleteColumn):
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
 class StderrProgress:
     """A `Progress` on stderr; silent when `quiet`. It is a context manager, so that bars never outlive an error."""
 
@@ -41,13 +51,14 @@ class StderrProgress:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Count(),
             _Rate(),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=quiet or not self.is_watched,
         )
+        self._stage = self._bars.add_task("", total=None, visible=False, rate=False)
         self._expected = 0
         self._done = 0
         self._all: TaskID | None = None
@@ -59,13 +70,17 @@ class StderrProgress:
         return self._console.is_terminal or self._console.is_jupyter
 
     def __enter__(self) -> StderrProgress:
-        self._bars.start()
+        with ExitStack() as stack:
+            self._bars.start()
+            stack.callback(self._bars.stop)
+            stack.enter_context(noted_while(self, LOADING))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        self._open.close()
 
     def expect(self, count: int, what: str) -> None:
         """Show from now on how many of `count` are finished, and how long the others will take."""
@@ -77,6 +92,7 @@ class StderrProgress:
         shown = sum(task.visible and not task.finished for task in self._bars.tasks)
         bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
+        self._bars.update(self._stage, visible=False)
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
         bar, _ = self._running[checkpoint]
@@ -99,7 +115,23 @@ class StderrProgress:
         self.noted(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
 
     def noted(self, message: str) -> None:
+        self._bars.update(self._stage, visible=False)
         self._console.print(Text(printable(message)))
+
+    def working(self, what: str, seconds: float) -> None:
+        """Print a line, or where bars are drawn show it among them as long as it is true."""
+        bar = self._bar_of(what)
+        if not self.is_watched:
+            done = f"{bar.completed:,.0f} of {bar.total:,.0f}, " if bar is not None and bar.completed else ""
+            self.noted(f"{what}: {done}{format_duration(seconds)} so far")
+        elif bar is None or bar.finished or not bar.visible:
+            self._bars.update(self._stage, description=f"{printable(what)}: {format_duration(seconds)}", visible=True)
+        else:
+            self._bars.update(self._stage, visible=False)
+
+    def _bar_of(self, name: str) -> Task | None:
+        id, _ = self._running.get(name, (None, 0.0))
+        return next((task for task in self._bars.tasks if task.id == id), None)
 
     def _drop(self, checkpoint: str) -> float:
         """Remove the bar of a checkpoint, and return when it started, or now."""
@@ -107,6 +139,25 @@ class StderrProgress:
         if bar is not None:
             self._bars.remove_task(bar)
         return since
+
+
+@contextmanager
+def reporting(progress: EventReceiver | bool | None) -> Iterator[EventReceiver]:
+    """Give the block the receiver that an argument of users means.
+
+    True is lines and bars on stderr, False nothing, and None the former where stderr is a terminal or in a notebook.
+    """
+    check_type("progress", progress, EventReceiver, bool, type(None))
+    if isinstance(progress, EventReceiver):
+        with noted_while(progress, LOADING):
+            yield progress
+        return
+    bars = StderrProgress()
+    if progress or (progress is None and bars.is_watched):
+        with bars:
+            yield bars
+    else:
+        yield Silent()
 
 
 def _leading_number(row: Row) -> str:

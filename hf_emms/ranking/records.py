@@ -34,10 +34,16 @@ _NUMBERS = " (numbers)"
 
 
 class Seconds(msgspec.Struct, frozen=True):
-    """Wall time in seconds: for the features (loading, forward passes) and for all estimators."""
+    """Wall time in seconds: for the features, for all estimators, and for loading, which is a part of the first."""
 
     features: float = 0.0
     scoring: float = 0.0
+    loading: float = 0.0
+
+    @property
+    def forward(self) -> float:
+        """The seconds of the forward passes alone, with reading the inputs."""
+        return max(0.0, self.features - self.loading)
 
 
 class Chance(msgspec.Struct, frozen=True):

@@ -14,7 +14,8 @@ from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
-from hf_emms.ranking.progress import Progress, noted_while, reporting
+from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run.plan import Session, reading_note
 from hf_emms.run.preflight import rate
 from hf_emms.tasks import get_task
@@ -164,11 +165,18 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 
 def prepared(ranking: Ranking, session: Session, keeper: ModelKeeper | None = None) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
-    options, seconds = session.options, rate(session.options.device, get_task(ranking.task).input).seconds
+    options = session.options
+    seconds = rate(options.device, get_task(ranking.task).input).seconds_per_parameter
     with noted_while(session.progress, reading_note(options.sample)):
         source = _at_revision(session.source, ranking)
         return prepare(
-            ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds, keeper=keeper
+            ranking,
+            options,
+            source,
+            session.cache,
+            session.progress,
+            seconds_per_parameter=seconds,
+            keeper=keeper,
         )
 
 

@@ -17,6 +17,7 @@ from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
 from hf_emms.options import RunOptions
 from hf_emms.presets.demo import DEMO_PREFIX
+from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.registry import installed_versions, versions
 from hf_emms.run.plan import Plan
 from hf_emms.scoring.labels import LabelTable
@@ -97,9 +98,12 @@ def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = No
     stored = cache.get(key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
-    progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
+    with noted_while(progress, LOADING):
+        import hf_emms.features.device  # noqa: F401 (torch)
+    doing = f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}"
+    progress.noted(doing)
     try:
-        with checkpoint_errors():
+        with noted_while(progress, doing), checkpoint_errors():
             table = embed_texts(
                 encoder,
                 texts,

@@ -97,6 +97,8 @@ class Session:
     @cached_property
     def sample(self) -> Sample:
         """The rows that checkpoints are ranked on, read once."""
+        import datasets  # noqa: F401 (loaded before it is said that rows are read)
+
         from hf_emms.data import load_sample
 
         with noted_while(self.progress, reading_note(self.options.sample)):
@@ -361,7 +363,7 @@ def _candidates(
     """Return the checkpoints, resolved several at a time: the Hub takes long to answer, and folders are read whole."""
     resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
-    with ThreadPool(_THREADS) as pool:
+    with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = pool.map(resolve_it, ids, 1)
     candidates: dict[Repo | str, Candidate] = {}
     for candidate in resolved:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError, use
@@ -23,7 +23,7 @@ from hf_emms.finetune.saving import keeper_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
-from hf_emms.inputs import TEXT, InputKind
+from hf_emms.inputs import TEXT, InputKind, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
@@ -35,11 +35,16 @@ from hf_emms.run.engines.extraction import trains
 from hf_emms.run.plan import Candidate, Plan, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
 
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
 _GPU_SPEEDUP = 100
 # Seconds for a row in small batches besides arithmetic: for a small model nearly all of its time.
 _ROW_SECONDS = 0.005
-# Shorter runs are dominated by the time of loading, and measure no rate.
-_MIN_SECONDS = 5.0
+# Seconds of an input besides arithmetic, and by how many times checkpoints may differ in size to be as fast.
+_INPUT_SECONDS, _NEAR = 0.0003, 4
+# Shorter runs are dominated by what each batch takes besides arithmetic, and measure no rate.
+_MIN_SECONDS = 1.0
 _MAX_RANKINGS = 50
 _BYTES_PER_PARAMETER = 4
 
@@ -71,30 +76,60 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per input and parameter, and the source of the number in words."""
+    """Seconds of an input by the size of a checkpoint: as measured, else by a rule of thumb.
 
-    seconds: float
-    source: str
+    Attributes:
+        seconds_per_parameter: by the rule of thumb, besides `_INPUT_SECONDS`.
+        unit: what it is per, in words.
+        measured: parameters and seconds of an input, of checkpoints that earlier rankings of the dataset ran.
+    """
+
+    seconds_per_parameter: float
+    unit: str
+    measured: tuple[tuple[float, float], ...] = ()
+
+    def seconds(self, parameters: float) -> float:
+        """Return the seconds of an input for a checkpoint of this size."""
+        near = [(size, seconds) for size, seconds in self.measured if 1 / _NEAR <= parameters / size <= _NEAR]
+        if near:
+            return median(seconds * parameters / size for size, seconds in near)
+        return _INPUT_SECONDS + self.seconds_per_parameter * parameters
+
+    @property
+    def source(self) -> str:
+        rule = f"rule of thumb: {self.seconds_per_parameter * 1e9:.2g} ns × parameters × {self.unit}"
+        return f"by {pluralize(len(self.measured), 'checkpoint')} before, else by a {rule}" if self.measured else rule
 
 
-def rate(device: str, kind: InputKind) -> Rate:
-    """Return how fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
-    measured = [
-        row.seconds.features / (row.parameters * max(1, ranking.n_inputs))
+def rate(device: str, kind: InputKind, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
+    """Return how fast checkpoints run here: as in earlier rankings of the dataset on this device, or by a rule.
+
+    `bytes_of_text` are those of an input that is text, by which the rule scales.
+    """
+    measured = tuple(
+        (float(row.parameters), row.seconds.forward / max(1, ranking.n_inputs))
         for ranking in _earlier_rankings()
-        if ranking.settings.get("device") == device and _kind_of(ranking) is kind
+        if ranking.settings.get("device") == device and _kind_of(ranking) is kind and ranking.dataset_id == dataset
         for row in ranking.rows
-        if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
-    ]
-    if measured:
-        return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
+        if row.parameters and row.n is None and row.cached != "features" and row.seconds.forward >= _MIN_SECONDS
+    )
     gpu = device.startswith(("cuda", "mps"))
-    seconds = kind.cpu_seconds / (_GPU_SPEEDUP if gpu else 1)
-    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {kind.plural}")
+    scale = 1.0 if bytes_of_text is None or kind.text_bytes is None else bytes_of_text / kind.text_bytes
+    return Rate(kind.cpu_seconds * scale / (_GPU_SPEEDUP if gpu else 1), kind.plural, measured)
 
 
-def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> Cost:
-    """Return download and time of a checkpoint, or, without inputs, of an encoder."""
+def text_bytes(sample: Sample) -> float | None:
+    """Return the mean bytes of an input that is one text or two; None of other inputs."""
+    kind, inputs = sample.task.input, sample.inputs.inputs if isinstance(sample.inputs, Spans) else sample.inputs
+    if kind.text_bytes is None:
+        return None
+    parts = (inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)
+    contents = [part_kind.contents(part) for part_kind, part in zip(kind.parts or (kind,), parts, strict=True)]
+    return sum(sum(map(len, part)) / len(part) for part in contents)
+
+
+def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] | None = None) -> Cost:
+    """Return download and time of a checkpoint on numbers of inputs, each at a rate; of an encoder without inputs."""
     try:
         files = listing(repo)
         needed = needed_files(repo, files, code=options.trust_remote_code)
@@ -105,20 +140,20 @@ def cost_of(repo: Repo, options: RunOptions, inputs: int | None, rate: Rate) -> 
         len(needed),
         _total(file for file in needed if not file.cached),
         _total(file for file in needed if file.cached),
-        weights / _BYTES_PER_PARAMETER * inputs * rate.seconds if inputs is not None else None,
+        sum(count * rate.seconds(weights / _BYTES_PER_PARAMETER) for count, rate in inputs) if inputs else None,
         weights=weights,
     )
 
 
 def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
-    speed = rate(plan.options.device, plan.sample.task.input)
-    costs = {encoder: cost_of(encoder, plan.options.running, None, speed) for encoder in plan.encoders}
+    speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
+    costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
     forwards = sum(get_estimator(name).forwards for name in plan.options.estimators)
     rows = plan.sample.n_read + forwards
     longest = longest_row(plan.sample) if trains(plan.options.scoring) else None
     for extraction in plan.to_run.values():
-        cost = cost_of(extraction.weights_repo, plan.options.running, rows, speed)
+        cost = cost_of(extraction.weights_repo, plan.options.running, [(rows, speed)])
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
@@ -325,7 +360,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
         kept = None if step is None else activation_bytes(extraction, parameters, *step, options.device)
         method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
-        shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters, kept))
+        shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
     if not shortlist:
         raise EmmsError("there is no checkpoint to fine-tune", use("checkpoints", "ORG/NAME"))
     return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"

@@ -22,7 +22,8 @@ from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, w
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
-from hf_emms.ranking.progress import Progress, reporting
+from hf_emms.ranking.progress import Progress, noted_while
+from hf_emms.ranking.progress_bars import reporting
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
@@ -311,7 +312,11 @@ def run(plan: Plan) -> Ranking:
             plan.session.progress.started(candidate.id, 0)
             plan.session.progress.finished(candidate.row)
             rows.append(candidate.row)
-    with closing(plan.session.engine.rows([engine_input(plan, labels)])) as finished:
+    progress = plan.session.progress
+    with (
+        noted_while(progress, "ranking"),
+        closing(plan.session.engine.rows([engine_input(plan, labels)])) as finished,
+    ):
         for _, row in finished:
             store_row(row, plan)
             rows.append(row)

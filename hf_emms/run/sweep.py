@@ -23,11 +23,12 @@ from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.progress import Progress, Silent, reporting
+from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import Plan, find_model, plan
-from hf_emms.run.preflight import Cost, Rate, cost_of, rate
+from hf_emms.run.preflight import Cost, Rate, cost_of, rate, text_bytes
 from hf_emms.run.rank import engine_input, path_in_results, ranking_of, store_row
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.labels import LabelTable
@@ -337,23 +338,18 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
 
 def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     """Return the cost of each checkpoint and encoder over all datasets, and the number of cells of each checkpoint."""
-    seconds: dict[Repo, float] = {}
-    cells: dict[Repo, int] = {}
+    inputs: dict[Repo, list[tuple[int, Rate]]] = {}
     options_by_repo: dict[Repo, RunOptions] = {}
     for of_dataset in planned.plans.values():
         sample, to_run = of_dataset.sample, of_dataset.to_run
-        speed = rate(of_dataset.options.device, sample.task.input)
+        speed = rate(of_dataset.options.device, sample.task.input, sample.repo.id, text_bytes(sample))
         for extraction in to_run.values():
-            seconds[extraction.repo] = seconds.get(extraction.repo, 0.0) + speed.seconds * sample.n_read
-            cells[extraction.repo] = cells.get(extraction.repo, 0) + 1
+            inputs.setdefault(extraction.repo, []).append((sample.n_read, speed))
             options_by_repo[extraction.repo] = of_dataset.options.running
         if to_run:
             options_by_repo |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
-    costs = {
-        repo: cost_of(repo, options, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
-        for repo, options in options_by_repo.items()
-    }
-    return costs, cells
+    costs = {repo: cost_of(repo, options, inputs.get(repo)) for repo, options in options_by_repo.items()}
+    return costs, {repo: len(counts) for repo, counts in inputs.items()}
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------

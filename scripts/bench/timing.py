@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PAUSE = 0.2  # seconds until the threads of the contestant before, which wait for more work, leave the cores
 # Each library reads a variable of its own.
-_THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 class Seconds(NamedTuple):
@@ -70,7 +70,7 @@ class Contestant:
 
     def __init__(self, command: Sequence[str], threads: int, path: Path | None = ROOT) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment = inherited | dict.fromkeys(_THREAD_COUNTS, str(threads)) | {"HF_HUB_OFFLINE": "1"}
+        environment = inherited | dict.fromkeys(THREAD_COUNTS, str(threads)) | {"HF_HUB_OFFLINE": "1"}
         if path is not None:
             environment["PYTHONPATH"] = str(path)
         self._process = subprocess.Popen(

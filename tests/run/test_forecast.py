@@ -7,14 +7,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import hf_emms
 from hf_emms.inputs import INPUT_KINDS
+from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row, Seconds
-from hf_emms.run.preflight import rate
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.engines.extraction import _Clock
+from hf_emms.run.plan import plan
+from hf_emms.run.preflight import rate, text_bytes
 from tests.helpers.rankings import example
 
+IMAGE = INPUT_KINDS["image"]
+DATASET = example().dataset_id
 
-def timed(seconds: float, n: int | None = None) -> Row:
-    return msgspec.structs.replace(example().rows[0], seconds=Seconds(seconds), parameters=10**6, n=n)
+
+def timed(seconds: float, n: int | None = None, loading: float = 0.0, cached: str = "none") -> Row:
+    spent = Seconds(seconds + loading, 0.0, loading)
+    return msgspec.structs.replace(example().rows[0], seconds=spent, parameters=10**6, n=n, cached=cached)
 
 
 def keep(folder: Path, name: str, ranking: Ranking) -> None:
@@ -22,13 +31,46 @@ def keep(folder: Path, name: str, ranking: Ranking) -> None:
     (folder / "rankings" / name).write_text(ranking.to_json())
 
 
-def test_runs_on_all_rows_tell_how_fast_checkpoints_are(emms_cache: Path) -> None:
-    keep(emms_cache, "a.json", example(n_inputs=1000, rows=(timed(20), timed(10, n=100), timed(1))))
-    found = rate("auto", INPUT_KINDS["image"])
-    assert found.seconds == pytest.approx(20 / 10**9)
-    assert "as fast as 1 checkpoint before" in found.source
+def test_runs_on_all_rows_of_a_dataset_tell_how_fast_checkpoints_of_their_size_are(emms_cache: Path) -> None:
+    rows = (timed(20, loading=100), timed(10, n=100), timed(0.5), timed(500, cached="features"))
+    keep(emms_cache, "a.json", example(n_inputs=1000, rows=rows))
+    found = rate("auto", IMAGE, DATASET)
+    assert found.seconds(10**6) == pytest.approx(0.02)
+    assert found.seconds(2 * 10**6) == pytest.approx(0.04)
+    assert "by 1 checkpoint before" in found.source
+    # One of another size has other costs, and another dataset other inputs.
+    by_rule = rate("auto", IMAGE, "org/other")
+    assert found.seconds(10**8) == by_rule.seconds(10**8)
+    assert by_rule.seconds(10**6) != pytest.approx(0.02)
+    assert "rule of thumb" in by_rule.source
 
 
 def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Path) -> None:
     keep(emms_cache, "a.json", example(task="depth-estimation", rows=(timed(20),)))
-    assert "rule of thumb" in rate("auto", INPUT_KINDS["image"]).source
+    assert "rule of thumb" in rate("auto", IMAGE, DATASET).source
+
+
+@pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
+def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
+    sample = plan(Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()).sample
+    kind, length = sample.task.input, text_bytes(sample)
+    assert (length is None) == (dataset == "demo_fashion")
+    twice = rate("cpu", kind, None, None if length is None else 2 * length).seconds_per_parameter
+    assert twice == pytest.approx((1 if length is None else 2) * rate("cpu", kind, None, length).seconds_per_parameter)
+    assert twice > 0
+
+
+def test_loading_and_the_first_batch_are_no_seconds_of_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 5.0, 8.0, 9.0, 10.0])
+    monkeypatch.setattr("hf_emms.run.engines.extraction.time.perf_counter", lambda: next(times))
+    clock = _Clock(lambda inputs: None)
+    clock.loaded()
+    for _ in range(3):
+        clock.advanced(10)
+    assert clock.loading == pytest.approx(7.0)  # until 5 it was loaded; three batches of a second would begin at 7
+
+
+def test_rows_say_what_loading_was_of_their_seconds(emms_cache: Path) -> None:
+    row = hf_emms.rank("demo_glosses", "emms-demo/bert-random", encoders="demo", max_samples=60).rows[0]
+    assert 0 < row.seconds.loading <= row.seconds.features
+    assert row.seconds.forward == pytest.approx(row.seconds.features - row.seconds.loading)

@@ -70,7 +70,7 @@ def scored_row(
         longest_input=info.counts.limit or None,
         architecture=info.architecture,
         pooling=info.pooling,
-        seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3)),
+        seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3), round(extraction.loading, 3)),
         cached="features" if extraction.cached else "none",
         notes=(
             *info.notes,

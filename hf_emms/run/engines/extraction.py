@@ -90,6 +90,7 @@ class Extraction:
         moments: layer → moments of the rows of these inputs; empty if there are features.
         refused: layer → why the checkpoint lacks it, in a line.
         seconds: wall time, loading included.
+        loading: wall time until the checkpoint was loaded and warm.
         cached: whether all of it came from the cache.
     """
 
@@ -98,6 +99,7 @@ class Extraction:
     moments: dict[str, Moments] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    loading: float = 0.0
     cached: bool = False
 
     def merge(self, other: Extraction) -> Extraction:
@@ -106,6 +108,7 @@ class Extraction:
             {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
             refused=self.refused | other.refused,
             seconds=self.seconds + other.seconds,
+            loading=self.loading + other.loading,
         )
 
 
@@ -145,6 +148,7 @@ def extract(
         computed.moments,
         computed.refused,
         time.perf_counter() - started,
+        computed.loading,
         cached=not computed.info,
     )
 
@@ -164,20 +168,48 @@ def _run(
     loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
     load_it = partial(load, plan, engine_input, layers)
     features, moments = {}, {}
+    clock = _Clock(on_inputs)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
+        clock.loaded()
         extractor.reset_counts()
         if needs_rows(scoring) or needs_search(scoring) or engine_input.cache.enabled:
-            side_by_side = read_features(extractor, shard, running, on_inputs)
+            side_by_side = read_features(extractor, shard, running, clock.advanced)
             features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
         else:
-            batches = _batches(extractor, shard, running, on_inputs)
+            batches = _batches(extractor, shard, running, clock.advanced)
             moments = streamed_moments(batches, extractor.layer_slices, shard, labels, scoring)
     return Extraction(
         {layer: extractor.info(layer) for layer in extractor.layer_slices},
         features,
         moments,
         {layer: one_line(error) for layer, error in extractor.refused.items()},
+        loading=clock.loading,
     )
+
+
+class _Clock:
+    """Tells the time for loading from that for inputs; a first batch takes longer, for libraries and kernels."""
+
+    def __init__(self, on_inputs: Callable[[int], None]) -> None:
+        self._on_inputs, self._started = on_inputs, time.perf_counter()
+        self._loaded = 0.0
+        # Inputs so far and seconds from the start, after each batch.
+        self._batches: list[tuple[int, float]] = [(0, 0.0)]
+
+    def loaded(self) -> None:
+        self._loaded = time.perf_counter() - self._started
+
+    def advanced(self, inputs: int) -> None:
+        self._batches.append((self._batches[-1][0] + inputs, time.perf_counter() - self._started))
+        self._on_inputs(inputs)
+
+    @property
+    def loading(self) -> float:
+        """The seconds until the checkpoint was loaded, with what its first batch took longer than the others."""
+        (first, until_first), (inputs, total) = self._batches[min(1, len(self._batches) - 1)], self._batches[-1]
+        if 2 * first > inputs:
+            return self._loaded
+        return max(self._loaded, total - (total - until_first) * inputs / (inputs - first))
 
 
 def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:

@@ -16,6 +16,7 @@ from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row
+from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
@@ -62,7 +63,8 @@ def _run_block(
             for name, plan in plans.items():
                 of_block.progress.started(name, len(of_block.sample.inputs))
                 run = partial(_row, name, plan, of_block, labels[place], prefetch, pools[plan.repo])
-                row = or_failed_row(name, plan.repo.revision, run)
+                with noted_while(of_block.progress, name):
+                    row = or_failed_row(name, plan.repo.revision, run)
                 if last_use[plan.repo] == place:
                     pools[plan.repo].close()
                 of_block.progress.finished(row)

@@ -20,6 +20,7 @@ from hf_emms.errors import EmmsError, use
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import ExtractorPool
 from hf_emms.ranking import Row
+from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
@@ -137,14 +138,16 @@ class _Race:
         self.engine_input.progress.started(candidate.name, size - candidate.inputs)
         # A projection needs two scores: the first round has a score half way.
         stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
-        failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, stops))
+        with noted_while(self.engine_input.progress, candidate.name):
+            failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, stops))
         if failed is not None:
             self.engine_input.progress.finished(failed)
             return failed
         return self.finish(candidate) if size == inputs else None
 
     def finish(self, candidate: RaceCandidate) -> Row:
-        row = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._row, candidate))
+        with noted_while(self.engine_input.progress, candidate.name):
+            row = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._row, candidate))
         self.engine_input.progress.finished(row)
         return row
 
@@ -167,10 +170,11 @@ class _Race:
                 candidate.name,
                 partial(load, candidate.plan, self.engine_input),
             ) as extractor:
+                loading = time.perf_counter() - started
                 extractor.reset_counts()
                 features = read_features(extractor, shard, self.engine_input.running, report)
                 info = {layer: extractor.info(layer)}
-            extraction = Extraction(info, seconds=time.perf_counter() - started)
+            extraction = Extraction(info, seconds=time.perf_counter() - started, loading=loading)
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
         if first == 0 and (note := memory_note(len(sample), features.shape[1], self.labels, self.engine_input.scoring)):
             progress.noted(f"{candidate.name}: {note}")
