@@ -124,7 +124,7 @@ def text_bytes(sample: Sample) -> float | None:
     if kind.text_bytes is None:
         return None
     parts = (inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)
-    contents = [part_kind.contents(part) for part_kind, part in zip(kind.parts or (kind,), parts, strict=True)]
+    contents = [part_kind.contents(part) for part_kind, part in zip(kind.parts or (kind,), parts, strict=False)]
     return sum(sum(map(len, part)) / len(part) for part in contents)
 
 

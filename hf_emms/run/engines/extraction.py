@@ -190,17 +190,17 @@ def _run(
 class _Clock:
     """Tells the time for loading from that for inputs; a first batch takes longer, for libraries and kernels."""
 
-    def __init__(self, on_inputs: Callable[[int], None]) -> None:
-        self._on_inputs, self._started = on_inputs, time.perf_counter()
+    def __init__(self, on_inputs: Callable[[int], None], now: Callable[[], float] = time.perf_counter) -> None:
+        self._on_inputs, self._now, self._started = on_inputs, now, now()
         self._loaded = 0.0
         # Inputs so far and seconds from the start, after each batch.
         self._batches: list[tuple[int, float]] = [(0, 0.0)]
 
     def loaded(self) -> None:
-        self._loaded = time.perf_counter() - self._started
+        self._loaded = self._now() - self._started
 
     def advanced(self, inputs: int) -> None:
-        self._batches.append((self._batches[-1][0] + inputs, time.perf_counter() - self._started))
+        self._batches.append((self._batches[-1][0] + inputs, self._now() - self._started))
         self._on_inputs(inputs)
 
     @property
