@@ -52,6 +52,6 @@ def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bo
     split = source.open(options)
     schema = columns_of(split, source.preset, options)
     if schema.task.input.is_collection:
-        return search_sample(JudgedRows(split, schema), options, training=training)
+        return search_sample(JudgedRows(split, schema, options), options, training=training)
     drawn = draw(split, schema, options)
     return assemble(split, drawn, make_labels(drawn, training=training))

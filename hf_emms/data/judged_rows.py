@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hf_emms.data.column_checks import is_series
@@ -11,10 +12,14 @@ from hf_emms.data.columns import RowSchema
 from hf_emms.data.reading import OpenSplit, translate_errors
 from hf_emms.data.rows import FEW_SKIPPED, value_of
 from hf_emms.data.search_draw import text_key
+from hf_emms.errors import EmmsError, use
 from hf_emms.inputs import TEXT, UnusableError
+from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task
 
 _BATCH = 1_000
+# Rows of a stream that are held in memory to shuffle them.
+_BUFFER = 10_000
 # A document with the grade of its relevance.
 GradedText = tuple[str, float]
 
@@ -28,6 +33,7 @@ class JudgedRows:
 
     opened: OpenSplit
     schema: RowSchema
+    options: SampleOptions
     texts_are_ids: bool = True
     skipped: int = 0
     reasons: list[str] = field(default_factory=list)
@@ -47,7 +53,8 @@ class JudgedRows:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*self.opened.notes, *self.schema.notes)
+        streamed = f"streamed: the first {self.n_rows:,} rows of a shuffled stream, not the whole split"
+        return (*self.opened.notes, *self.schema.notes, *([streamed] if self.opened.streaming else []))
 
     def judgements(self) -> Iterator[tuple[int, int, float]]:
         """Yield the keys of a query and of a document, and the grade; counts the rows that cannot be read."""
@@ -72,7 +79,24 @@ class JudgedRows:
         for _, documents in self._usable():
             yield from ((text_key(text), text) for text, _ in documents)
 
+    @cached_property
+    def _first_rows(self) -> list[Mapping[str, Any]]:
+        """As many rows of a stream as a sample may have queries, or documents."""
+        limit = self.options.max_samples
+        if limit is None:
+            raise EmmsError(
+                "a stream is read up to a number of rows",
+                "add " + use("max_samples", 1000) + ", or leave " + use("streaming") + " out",
+            )
+        count = max(limit, self.options.corpus_size or 0)
+        with translate_errors(self.opened.name, self.opened.repo, self.opened.config):
+            rows = self.opened.select(self.schema.columns_read)
+            return list(rows.shuffle(seed=self.options.seed, buffer_size=min(_BUFFER, count)).take(count))
+
     def _rows(self) -> Iterator[Mapping[str, Any]]:
+        if self.opened.streaming:
+            yield from self._first_rows
+            return
         with translate_errors(self.opened.name, self.opened.repo, self.opened.config):
             for batch in self.opened.select(self.schema.columns_read).iter(_BATCH):
                 for values in zip(*batch.values(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,22 @@ def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path:
     assert english[1:4] == [N, 2 * N + 2, "test"]
     assert [preset[1:4] for preset in presets] == [[N, 2 * N + 2, split] for split in ("train", "train", "NanoSciFact")]
     assert "mteb/nfcorpus is not on the Hub any more; BeIR/nfcorpus is used instead" in presets[1][4]
+
+
+def test_of_a_stream_of_pairs_only_the_first_rows_are_read() -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[dict[str, str]]:
+        for number in range(10_000):
+            read.append(number)
+            yield {"query": f"query {number}", "passage": f"passage {number}"}
+
+    stream = datasets.IterableDataset.from_generator(rows)
+    sample = load_sample(stream, max_samples=30, corpus_size=200)
+    assert (len(sample.inputs.queries), len(sample.inputs.documents)) == (30, 200)
+    assert "streamed: the first 200 rows of a shuffled stream, not the whole split" in sample.notes
+    assert max(read) < 2_000
+    assert "a stream is read up to" in error_of(lambda: load_sample(stream)).message
 
 
 def test_a_streamed_collection_is_stored_whole(tmp_path: Path) -> None:
