@@ -52,7 +52,10 @@ _FIRST = (
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 # What decides, in this order; all other columns can be chosen.
-DEFAULT_COLUMNS = ("fine_tuned", "parameters", "license", "memory", "speed")
+DEFAULT_COLUMNS = (
+    *("fine_tuned", "parameters", "license", "memory", "speed"),
+    *("bytes_per_million", "documents_per_second", "longest_input"),  # of searches
+)
 # The orders of Across datasets, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}

@@ -205,7 +205,8 @@ def _columns(
     # The heading has the number of rows, but for those that a race stopped earlier.
     raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
     shown = (*view.columns, "n") if raced else view.columns
-    for name in shown:
+    others_only = {name for name, column in PAGE_COLUMNS.items() if not column.applies(ranking, "page")}
+    for name in (name for name in shown if name not in others_only):
         if name == "other":
             columns += [
                 (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))

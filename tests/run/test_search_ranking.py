@@ -20,6 +20,7 @@ from hf_emms.ranking import Ranking, merge
 from hf_emms.ranking.advice import baselines_in_words, recommendation, second_thoughts
 from hf_emms.scoring import Score
 from tests.helpers.samples import load_sample
+from tests.helpers.space import client_of, write
 
 GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
 ENCODER = "emms-demo/encoder-minilm-static"
@@ -172,3 +173,10 @@ def test_settings_of_searches_are_refused_elsewhere(settings: dict[str, Any], pr
         hf_emms.rank(rows, GOOD, encoders=ENCODER, device="cpu", **settings)
     with pytest.raises(EmmsError, match="features alone are no search"):
         hf_emms.score(np.eye(20), np.arange(20) % 2, estimator="mrr")
+
+
+def test_the_leaderboard_has_what_a_search_costs_and_bm25(ranking: Ranking, tmp_path: Path) -> None:
+    write(tmp_path, "search/pairs", ranking)
+    page = client_of(tmp_path).get("/?ranking=search/pairs").text
+    words = ("a million embeddings", "Documents/s", "Longest input", BM25, "is ahead of every checkpoint")
+    assert [word for word in words if word not in page] == []
