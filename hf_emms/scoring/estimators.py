@@ -337,8 +337,8 @@ ESTIMATORS: tuple[Estimator, ...] = (
         quantity=POINTS,
         title="nDCG@10",
         reason=(
-            "nDCG@10 before any fine-tuning orders, because nothing cheap told better how 137 fine-tunings end "
-            "(docs/rank-search.md). EMMS is a control: it does not see the geometry that a search uses."
+            "nDCG@10 before any fine-tuning orders: what a search finds with it today (docs/rank-search.md). "
+            "EMMS is a control: it does not see the geometry that a search uses."
         ),
         second_opinion="adapted_ndcg",
     ),
