@@ -50,7 +50,7 @@ def keys(options: Options, change: Plan = as_it_is) -> dict[str, set[str]]:
     )
     repo = resolve(options.checkpoints[0], "model")
     extraction = change(plan.planned_extraction(repo, options, sample.task))
-    trained = change(fine_tune.plan_for(repo, sample.task, options.running))
+    trained = change(fine_tune.plan_for(repo, sample.task, options.running, options.features))
     recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]
@@ -169,6 +169,16 @@ def test_a_setting_of_other_data_moves_the_keys_of_what_it_changes(base: Callabl
     }[name]
     settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
     assert moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
+
+
+@pytest.mark.parametrize("name", ["query_prompt", "document_prompt"])
+def test_prompts_of_a_search_move_the_keys_of_features_and_models(base: Callable[..., Options], name: str) -> None:
+    pairs = datasets.Dataset.from_dict(
+        {"query": [f"who wrote {n}" for n in range(60)], "document": [f"{n} is a book" for n in range(60)]}
+    )
+    settings = {"dataset": pairs, "config": None, "split": None, "task": "text-retrieval"}
+    changed = keys(base(**settings, **{name: "search: "}))
+    assert moved(keys(base(**settings)), changed) == {"features", "rows", "finetunings"}
 
 
 def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
