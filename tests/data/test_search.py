@@ -177,6 +177,19 @@ def test_a_document_that_is_judged_twice_has_its_higher_grade() -> None:
     assert grades[queries()[0], documents()[0]] == 1
 
 
+def test_what_was_judged_not_to_answer_a_query_is_drawn_first_and_kept_in_training() -> None:
+    hard = [f"no book {number} at all" for number in range(N)]
+    rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents(), "negative": hard})
+    sample = load_sample(rows, max_samples=10, corpus_size=20)
+    drawn = {int(query.rpartition(" ")[2]) for query in sample.inputs.queries}
+    assert set(sample.inputs.documents) == {text[number] for number in drawn for text in (documents(), hard)}
+    options = SampleOptions(rows, max_samples=10, corpus_size=2)
+    assert len(data.load_sample(options).inputs.documents) == 10
+    trained = data.load_sample(options, training=True)
+    assert set(trained.inputs.documents) == set(sample.inputs.documents)
+    assert sorted(judged(trained).values()) == [0] * 10 + [1] * 10
+
+
 def test_questions_and_contexts_are_a_search_for_those_who_ask_for_it() -> None:
     squad = {
         "question": queries(),
@@ -531,6 +544,14 @@ def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused(
     whole = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
     for settings in ({"group_column": "query"}, {"references": "first"}, {"sampling": "balanced"}):
         assert error_of(lambda: load_sample(whole, **settings)).hint == "leave it out"  # noqa: B023
+
+
+def test_other_documents_depend_on_the_seed() -> None:
+    tables = {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS[:5]}
+    first, second = (set(load_sample(tables, corpus_size=20, seed=seed).inputs.documents) for seed in (0, 1))
+    assert len(first) == len(second) == 20
+    assert first & second > set(documents(5))
+    assert first != second
 
 
 def test_queries_that_are_documents_are_counted() -> None:
