@@ -58,6 +58,8 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
         weights = {} if (folder / MODULES).is_file() else load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError) as error:
         hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
+        if (folder / MODULES).is_file():
+            hint = f'sentence_transformers.SentenceTransformer("{model}") opens it'
         raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT if weights else folder)
     plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)

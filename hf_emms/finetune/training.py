@@ -238,7 +238,7 @@ class Training:
         memory = PeakMemory(self._device)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, [watch, memory])
-            before = self._predicted(trainer, network) if head_of(splits.task).is_measured_first else None
+            before, helped = self._predicted(trainer, network) if head_of(splits.task).is_measured_first else None, True
             _fit(trainer, network, folder, watch)
             predictions, curve = self._predicted(trainer, network), watch.curve(trainer.state.log_history)
             validation = measure_part(metric, predictions, splits.validation, "validation")
@@ -273,6 +273,7 @@ class Training:
             has_diverged=has_risen(losses),
             has_learnt=not chance or validation.is_above(chance["validation"][1]),
             chance=_chance(test, *chance["test"]) if chance else None,
+            is_untrained=not helped,
             unfinished=watch.unfinished,
         )
         if save_error is not None:

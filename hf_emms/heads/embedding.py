@@ -162,7 +162,6 @@ class EmbeddingNetwork(Network):
             tensors = {f"{prefix}{part}": tensor.contiguous() for part, tensor in layer.state_dict().items()}
             if tensors:
                 save_file(tensors, folder / path / SAFETENSORS_NAME)
-        (folder / ABOUT).write_text(json.dumps({"task": task, "references": []}), encoding="utf-8")
 
     def _describe(self, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer, SimilarityFunction
@@ -240,6 +239,10 @@ class _SimilarityNetwork(EmbeddingNetwork):
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         cosines: list[float] = (unit[places[:, 0]] * unit[places[:, 1]]).sum(1).tolist()
         return cosines
+
+    def save(self, folder: Path, task: str) -> None:
+        super().save(folder, task)
+        (folder / ABOUT).write_text(json.dumps({"task": task, "references": []}), encoding="utf-8")
 
 
 def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from hf_emms.heads.metrics import SEARCH_METRICS, Metric, SearchResult
 from hf_emms.heads.split import LabeledSample, LabeledSplit
 from hf_emms.inputs import SearchCollection
 from hf_emms.scoring.retrieval import ndcg_of_queries, recalls, reciprocal_ranks
+
+# Documents that are searched after each epoch; the test searches all of them.
+_VALIDATION_DOCUMENTS = 2_000
 
 
 class JudgedSearch(Head):
@@ -30,6 +34,24 @@ class JudgedSearch(Head):
         references = [tuple(documents) for documents in judged.values()]
         split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
         return replace(split, whole=len(sample.codes) == sample.total_rows)
+
+    def shortened(self, validation: LabeledSplit) -> LabeledSplit:
+        """Return the queries with their judged documents and others up to 2,000, the first of the corpus."""
+        collection = collection_of(validation)
+        if len(collection.documents) <= _VALIDATION_DOCUMENTS:
+            return validation
+        judged = {document for judgements in validation.references for document, _ in judgements}
+        others = (document for document in range(len(collection.documents)) if document not in judged)
+        kept = sorted([*judged, *islice(others, max(0, _VALIDATION_DOCUMENTS - len(judged)))])
+        place_of = {document: place for place, document in enumerate(kept)}
+        documents = [collection.documents[document] for document in kept]
+        judgements = [row for row in collection.judgements.tolist() if row[1] in place_of]
+        numbered = np.array([(query, place_of[document], grade) for query, document, grade in judgements])
+        references = [
+            tuple((place_of[document], grade) for document, grade in reference) for reference in validation.references
+        ]
+        smaller = SearchCollection(collection.queries, documents, numbered)
+        return replace(validation, inputs=smaller, references=tuple(references))
 
     def count_rows(self, split: LabeledSplit) -> int:
         """Return how many pairs of a query and a relevant document there are."""

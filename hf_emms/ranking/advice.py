@@ -57,7 +57,8 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     pairs = list(zip(rows, results, strict=True))
     scores = "; ".join(f"{row.checkpoint}: {format_measured(result.metric, result.value)}" for row, result in pairs[1:])
     sentence = f"{outcome.capitalize()} by fine-tuning: {rows[0].checkpoint}: {measured_in_words(best)}"
-    sentence += (f" ({scores})" if scores else "") + f", after {_budget(best)}"
+    budget = "as it was: fine-tuning did not help" if best.is_untrained else f"after {_budget(best)}"
+    sentence += (f" ({scores})" if scores else "") + f", {budget}"
     better = [row for row, result in pairs if is_told_apart(result, best)]
     near = [row for row, result in pairs[1:] if not is_told_apart(best, result) and row not in better]
     place, doubtful = next((place for place, row in enumerate(rows) if row.rank == 1), None), [*near, *better]

@@ -76,6 +76,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         has_diverged: whether the loss rose, or was no number.
         has_learnt: whether the validation score is above chance by more than its noise; True where chance is unknown.
         chance: what needs no checkpoint on the test rows; None where that is unknown.
+        is_untrained: whether training did not help, so that the scores are of the checkpoint as it was.
         unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
     """
 
@@ -94,6 +95,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     has_diverged: bool = False
     has_learnt: bool = True
     chance: Chance | None = None
+    is_untrained: bool = False
     unfinished: str | None = None
 
 
@@ -128,6 +130,12 @@ class FineTuned(msgspec.Struct, frozen=True):
     stderr: float | None = None
     chance: Chance | None = None
     error: str | None = None
+
+    @property
+    def is_untrained(self) -> bool:
+        """Return whether `value` is of the checkpoint as it was, since training did not help."""
+        runs = [run for run in self.runs if run.learning_rate == self.learning_rate and run.error is None]
+        return bool(runs) and all(run.is_untrained for run in runs)
 
 
 class Row(msgspec.Struct, frozen=True):

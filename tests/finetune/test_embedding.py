@@ -104,6 +104,7 @@ def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(
     assert (run.steps, run.validation) == (len(run.curve[1:]) * run.steps // 2, run.curve[0])
     assert any(note.startswith("fine-tuning did not help: validation Spearman ") for note in run.notes)
     assert "fine-tuning did not help" in (kept / "README.md").read_text()
+    assert confirmed.rows[0].fine_tuned.is_untrained
     before, after = load_file(checkpoint / "model.safetensors"), load_file(kept / "model.safetensors")
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
 

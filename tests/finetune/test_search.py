@@ -95,6 +95,9 @@ def test_what_is_saved_finds_what_was_measured(
     assert "encode_query" in card
     (run,) = row.fine_tuned.runs
     assert run.validation >= run.curve[0]
+    with pytest.raises(EmmsError) as error:
+        hf_emms.load_finetuned(kept)
+    assert error.value.hint == f'sentence_transformers.SentenceTransformer("{kept}") opens it'
 
 
 def loaded(data: Any, checkpoint: Path, **settings: Any) -> tuple[Any, Splits]:
@@ -132,6 +135,21 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     both = (labels >= 1).sum(1)
     answers = {query: sum(grade > 0 for _, grade in judged) for query, judged in enumerate(train.references)}
     assert sorted(both.tolist()) == sorted(count for count in answers.values() for _ in range(count))
+
+
+def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options.of(searches(100, negatives=True), task="text-retrieval")
+    whole = load_splits(options)
+    monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 50)
+    splits = load_splits(options)
+    assert splits.test.inputs.documents == whole.test.inputs.documents
+    assert len(splits.validation.inputs.documents) == 50 < len(whole.validation.inputs.documents)
+    for part in (splits.validation, whole.validation):
+        judged = [[(part.inputs.documents[place], grade) for place, grade in places] for places in part.references]
+        assert [sorted(grade for _, grade in documents) for documents in judged] == [[0, 1]] * len(part)
+        answers = [text for documents in judged for text, grade in documents if grade]
+        queries = [part.inputs.queries[query] for query in part.input_of_row.tolist()]
+        assert [text.split()[1] for text in answers] == [text.split()[0] for text in queries]
 
 
 def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path) -> None:

@@ -135,6 +135,12 @@ def confirmed(*results: FineTuned) -> Ranking:
             "is the best.",
         ),
         ((tuned(0.9),), "org/a", "measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
+        (
+            (tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),)),),
+            "org/a",
+            "measured",
+            "Measured by fine-tuning: org/a: accuracy 90.0, as it was: fine-tuning did not help.",
+        ),
         ((tuned(0.9), tuned(0.88)), "org/a", "measured", "; org/b is not told apart from it."),
         ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a", "measured", "; org/c is not told apart from it."),
         # Chosen by validation rows, and worse on test rows.
