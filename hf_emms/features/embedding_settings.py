@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import read_json
-from hf_emms.hub import Repo
+from hf_emms.hub import Repo, replacement_hint
 
 # The `model_type` of a table of token vectors, as model2vec writes it.
 MODEL_TYPE = "model2vec"
@@ -39,7 +39,8 @@ _IDLE = ("Dropout",)
 # Models that are no row of numbers a text, by a module or `model_type` of theirs.
 _SPARSE = ("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SparseEncoder")
 _SEVERAL_VECTORS = ("ColBERT", "HF_ColBERT", "MultiVectorEncoder", "MultiVectorMask", "TokenPooling")
-# Prompts by the names that checkpoints have for them, the first that is not empty.
+# Prompts by the names that checkpoints have for them, the first that is not empty. `encode_document` of
+# sentence-transformers 6.2 never comes to "passage": it gives itself an empty prompt "document".
 _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
 
 
@@ -64,9 +65,7 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
         scaled = config.get("model_type") == MODEL_TYPE and bool(config.get("normalize"))
         refused = _refused(repo, config.get("architectures") or ())
         return EmbeddingSettings({"normalise": True} if scaled else {}, refused=refused)
-    modules = [
-        (module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")
-    ]
+    modules = _modules(repo, folder / "modules.json")
     names, paths = [name for name, _ in modules], dict(modules)
     reader = names[0] if names else ""
     refused = _refused(repo, [*names, about.get("model_type")])
@@ -76,19 +75,19 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
             f"it reads those that start with {', '.join(_READERS)}",
         )
     limits = next(iter(sorted((folder / paths[reader]).glob("sentence_*_config.json"))), None)
-    reading = {} if limits is None else read_json(repo, limits)
+    reading = {} if limits is None else _json(repo, limits)
     fields: dict[str, Any] = {
         "subfolder": paths[reader],
-        "max_length": reading.get("max_seq_length"),
+        "max_length": _positive(repo, "max_seq_length", reading),
         "lower_case": bool(reading.get("do_lower_case")),
-        "truncate_dim": about.get("truncate_dim"),
+        "truncate_dim": _positive(repo, "truncate_dim", about),
         "similarity": next((name for name in SIMILARITIES if name == about.get("similarity_fn_name")), "cosine"),
         **_prompts(repo, about),
     }
     if reader == "StaticEmbedding":
         fields["config"] = {"model_type": MODEL_TYPE}
     if "Pooling" in paths:
-        pooling = read_json(repo, folder / paths["Pooling"] / "config.json")
+        pooling = _json(repo, folder / paths["Pooling"] / "config.json")
         fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
     if "Pooling" in paths or reader != "Transformer":
         fields |= _behind(modules)
@@ -104,8 +103,31 @@ def _json(repo: Repo, path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _modules(repo: Repo, path: Path) -> list[tuple[str, str]]:
+    """Return the class and the folder of each module; an EmmsError for a folder outside the repository."""
+    try:
+        modules = [(module["type"].rpartition(".")[2], str(module["path"])) for module in read_json(repo, path)]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise EmmsError(f"modules.json of {repo.id} lists no modules", replacement_hint(repo, path)) from error
+    for _, folder in modules:
+        if Path(folder).is_absolute() or ".." in Path(folder).parts or "\\" in folder:
+            raise EmmsError(
+                f"modules.json of {repo.id} names {folder!r}, outside the repository",
+                "this is not how a checkpoint is saved: do not trust it",
+            )
+    return modules
+
+
+def _positive(repo: Repo, name: str, settings: Mapping[str, Any]) -> int | None:
+    value = settings.get(name)
+    if value is None or (isinstance(value, int) and value > 0):
+        return value
+    raise EmmsError(f"{name} of {repo.id} is {value!r:.40}", "it is a whole number from 1 on")
+
+
 def _prompts(repo: Repo, about: Mapping[str, Any]) -> dict[str, str]:
-    prompts = {name: text for name, text in (about.get("prompts") or {}).items() if isinstance(text, str)}
+    named = about.get("prompts")
+    prompts = {name: text for name, text in named.items() if isinstance(text, str)} if isinstance(named, dict) else {}
     default = about.get("default_prompt_name")
     if default is not None and default not in prompts:
         raise EmmsError(

@@ -212,10 +212,9 @@ def _embedding_notes(kind: InputTraits, fields: Mapping[str, Any], *, described:
     if "similarity" in kind.sentence_settings:
         if not described:
             yield "pooling", "nothing in its files says how it embeds texts (modules.json): the pooling of its family"
-        queries, documents = (fields.get(name) or "" for name in ("query_prompt", "document_prompt"))
-        start = (
-            f"queries start with {queries!r}, documents with {documents!r}" if queries or documents else "no prompts"
-        )
+        prompts = [fields.get(name) or "" for name in ("query_prompt", "document_prompt")]
+        queries, documents = (repr(prompt) if prompt else "nothing" for prompt in prompts)
+        start = f"queries start with {queries}, documents with {documents}" if any(prompts) else "no prompts"
         yield "prompts", f"{start}; compared by {fields.get('similarity', 'cosine')}"
     elif fields.get("prompt"):
         yield "prompts", f"texts start with its prompt {fields['prompt']!r}"

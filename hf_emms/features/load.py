@@ -216,7 +216,7 @@ def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) 
         tensors = _tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder))
         if name == "LayerNorm":
             with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
-                layer: torch.nn.Module = torch.nn.LayerNorm(settings["dimension"])
+                layer: torch.nn.Module = torch.nn.LayerNorm(len(tensors["norm.weight"]))
             layer.load_state_dict({name.removeprefix("norm."): tensor for name, tensor in tensors.items()}, assign=True)
         else:
             layer = _dense(plan, subfolder, settings, tensors)
@@ -248,7 +248,7 @@ def _dense(
             f"{plan.repo.id} has the activation {name} behind its pooling ({subfolder}/config.json)",
             "hf_emms knows those of torch.nn",
         )
-    width, outputs = settings["in_features"], settings["out_features"]
+    outputs, width = tensors["linear.weight"].shape
     residual: torch.nn.Module | None = None
     with torch.device("meta"):
         linear = torch.nn.Linear(width, outputs, bias="linear.bias" in tensors)

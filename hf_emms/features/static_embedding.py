@@ -34,15 +34,20 @@ class StaticEmbedding(nn.Module):
         """Return the table of a folder, and a loading report as transformers gives it.
 
         Raises:
-            KeyError: the weights hold no such table.
+            KeyError, ValueError: the weights hold no such table.
         """
         if use_safetensors:
             tensors = load_file(folder / SAFETENSORS_NAME)
         else:
             tensors = torch.load(folder / PICKLED_NAME, map_location="cpu", weights_only=True)
         vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]
+        if vectors.ndim != 2:
+            raise ValueError(f"its table has the shape {tuple(vectors.shape)}")
         if "mapping" in tensors:  # token id → row of a table in which tokens share rows
-            vectors = vectors[tensors["mapping"].long()]
+            rows = tensors["mapping"].long()
+            if not 0 <= int(rows.min()) <= int(rows.max()) < len(vectors):
+                raise ValueError("its mapping names rows that its table lacks")
+            vectors = vectors[rows]
         if "weights" in tensors:
             vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)) * tensors["weights"][:, None]
         return cls(vectors.to(dtype)), {"missing_keys": (), "mismatched_keys": ()}

@@ -106,6 +106,31 @@ def test_a_default_prompt_without_a_text_is_refused(zoo: Path, tmp_path: Path) -
         embed(tmp_path / "st")
 
 
+WRONG = {
+    "lists no modules": ("modules.json", [{"idx": 0}]),
+    "outside the repository": ("modules.json", [{"path": "../other", "type": "a.Transformer"}]),
+    "truncate_dim of .* is -3": ("config_sentence_transformers.json", {"truncate_dim": -3}),
+    "max_seq_length of .* is 'long'": ("sentence_bert_config.json", {"max_seq_length": "long"}),
+    "pools with nothing": ("1_Pooling/config.json", ["mean"]),
+}
+
+
+@pytest.mark.parametrize("problem", WRONG)
+def test_settings_that_are_none_are_named(problem: str, zoo: Path, tmp_path: Path) -> None:
+    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)])
+    file, content = WRONG[problem]
+    (tmp_path / "st" / file).write_text(json.dumps(content))
+    with pytest.raises(EmmsError, match=problem):
+        embed(tmp_path / "st")
+
+
+def test_a_layer_whose_weights_do_not_fit_is_named(zoo: Path, tmp_path: Path) -> None:
+    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16), dense(16, 12)])
+    save_file({"linear.bias": torch.zeros(12)}, tmp_path / "st" / "2_Dense" / "model.safetensors")
+    with pytest.raises(EmmsError, match=r"the layer 2_Dense of .* cannot be loaded"):
+        embed(tmp_path / "st")
+
+
 # --- static embeddings ------------------------------------------------------------------------------------
 
 
@@ -140,6 +165,24 @@ def test_a_folder_of_model2vec_is_read(shared: bool, zoo: Path, tmp_path: Path) 
     (tmp_path / "config.json").write_text('{"model_type": "model2vec", "normalize": true, "hidden_dim": 12}')
     model = SentenceTransformer(modules=[st.StaticEmbedding.load(str(tmp_path)), st.Normalize()], device="cpu")
     np.testing.assert_allclose(embed(tmp_path), model.float().encode(WORDS), atol=1e-3 if shared else 2e-6)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        ({"embeddings": torch.zeros(12)}, "its table has the shape"),
+        ({"embeddings": torch.zeros(4, 12), "mapping": torch.arange(400)}, "names rows that its table lacks"),
+        ({"others": torch.zeros(4, 12)}, "embeddings"),
+    ],
+)
+def test_a_table_that_is_none_is_named(
+    tensors: dict[str, torch.Tensor], problem: str, zoo: Path, tmp_path: Path
+) -> None:
+    save_file(tensors, tmp_path / "model.safetensors")
+    shutil.copy(build(zoo, "bert") / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "model2vec"}')
+    with pytest.raises(EmmsError, match=problem):
+        embed(tmp_path)
 
 
 def test_a_text_tower_of_clip_is_read_from_a_folder_of_sentence_transformers(zoo: Path, tmp_path: Path) -> None:
