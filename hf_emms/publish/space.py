@@ -20,6 +20,7 @@ from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
+from hf_emms.tasks import list_tasks
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. None imports anything else of it.
@@ -48,6 +49,8 @@ _SHIPPED = (
 _REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")
 _APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
 _README = "README.md"
+# The Space names rankings of tasks that are not among these.
+_TASKS = "leaderboard/tasks.txt"
 _PAGE = "index.html"
 # Of the front matter, where there is no server.
 _STATIC = {"sdk": "static", "app_file": _PAGE} | dict.fromkeys(
@@ -82,7 +85,8 @@ def files() -> dict[str, bytes]:
     app_files = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
     sources = app_files | {f"hf_emms/{name}": package / name for name in _SHIPPED}
     title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
-    return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
+    made = {"hf_emms/__init__.py": title, _TASKS: "\n".join(list_tasks()).encode()}
+    return {name: path.read_bytes() for name, path in sources.items()} | made
 
 
 def write_files(folder: Path, content_by_path: Mapping[str, bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Standard errors below this need a third decimal, or they would be shown as 0.
 _SMALL_ERROR = 0.005
@@ -23,6 +23,8 @@ class Quantity:
             lower is better.
         decimals: fewest decimals that are shown.
         help: what it is, in a sentence or two.
+        low: the least number that can be stored.
+        high: the largest.
     """
 
     unit: str = ""
@@ -31,6 +33,8 @@ class Quantity:
     written: Callable[[float], float] | None = None
     decimals: int = 2
     help: str = ""
+    low: float = -math.inf
+    high: float = math.inf
 
     def value(self, stored: float) -> float:
         """Return the number that people read."""
@@ -76,11 +80,11 @@ BITS_PER_BYTE = Quantity(
     higher_is_better=False,
     help="How many bits a model needs for a byte of the texts that it should write: 8 where it knows nothing.",
 )
-POINTS = Quantity(written=points, decimals=1, help="In points: 100 is perfect.")
+POINTS = Quantity(written=points, decimals=1, help="In points: 100 is perfect.", low=0, high=1)
 ERROR_RATE = Quantity(
     "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Words that are wrong, of 100."
 )
-# Metrics after fine-tuning that people write in another way than they are stored, by their stored names.
+# Metrics after fine-tuning that are no share from 0 to 1, or that people write in another way, by their stored names.
 METRICS = {
     "byte likelihood": Quantity(
         "bits per byte",
@@ -88,6 +92,8 @@ METRICS = {
         name="loss",
         written=lambda stored: -math.log2(max(stored, 1e-300)),
         help=BITS_PER_BYTE.help,
+        low=0,
+        high=1,
     ),
     "1 - WER": Quantity(
         "%",
@@ -96,6 +102,7 @@ METRICS = {
         written=lambda stored: 100 * (1 - stored),
         decimals=1,
         help=ERROR_RATE.help,
+        high=1,
     ),
     "1 - CER": Quantity(
         "%",
@@ -104,7 +111,11 @@ METRICS = {
         written=lambda stored: 100 * (1 - stored),
         decimals=1,
         help="Characters that are wrong, of 100.",
+        high=1,
     ),
+    "R²": replace(POINTS, low=-math.inf),
+    "Spearman": replace(POINTS, low=-1),
+    "CIDEr": replace(POINTS, high=10),
 }
 
 

@@ -1,43 +1,105 @@
-"""Checks of a ranking: what follows from its fold scores is computed anew, impossible values are refused."""
+"""Checks of a ranking, the same for a folder and for Submit.
+
+Impossible values are refused, what follows from the fold scores is computed anew, and what looks wrong is remarked.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import statistics
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from hf_emms.ranking import EMMS, Ranking, Row, is_commit, ranked
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
+from hf_emms.ranking import EMMS, FineTuned, Ranking, Row, is_commit, ranked
 from hf_emms.scoring import Score
+from hf_emms.scoring.quantity import quantity_of_metric
+from leaderboard.markup import other_letters
 
 _LONGEST_NAME = 200
 _TOLERANCE = 1e-6
-# Beyond it sums of squares overflow.
-_LARGEST = 1e100
+# R² has a loss without features behind it, which is the same for all rows but for rounding.
+_SAME_LOSS = 1.05
+# Longer numbers say nothing and break tables.
+_LARGEST = 1e12
 # A clock may be ahead, and time zones are a day apart.
 _AHEAD = timedelta(days=1)
+_NO_NUMBER = re.compile(rb"[:\[,]\s*(NaN|-?Infinity)\b")
+# The tasks that hf_emms knew when it published a Space, which has no tasks itself.
+_SHIPPED_TASKS = Path(__file__).with_name("tasks.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A ranking with nothing impossible in it, and what looks wrong, in words."""
+
+    ranking: Ranking
+    remarks: tuple[str, ...]
+
+
+def read(data: bytes) -> Checked:
+    """Return the checked ranking of a JSON file.
+
+    Raises:
+        EmmsError: not a ranking, or its first impossible value: the place in the file and the fault.
+    """
+    try:
+        return checked(Ranking.from_json(data))
+    except EmmsError as error:
+        if wrong := _NO_NUMBER.search(data):
+            raise EmmsError(
+                f"it holds {wrong[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
+            ) from error
+        raise
+
+
+def checked(ranking: Ranking) -> Checked:
+    """Return a ranking with its order computed anew; an EmmsError names its first impossible value."""
+    if first := next(_problems(ranking), None):
+        raise EmmsError(" ".join(first))
+    anew = recomputed(ranking)
+    return Checked(anew, tuple(_remarks(ranking, anew)))
+
+
+@cache
+def known_tasks() -> frozenset[str]:
+    """Return the ids of the tasks that hf_emms ranks for."""
+    if _SHIPPED_TASKS.is_file():
+        return frozenset(_SHIPPED_TASKS.read_text(encoding="utf-8").split())
+    from hf_emms.tasks import list_tasks
+
+    return frozenset(list_tasks())
 
 
 def recomputed(ranking: Ranking) -> Ranking:
-    """Return the ranking with standard errors, order and ranks as its fold scores give them.
-
-    A score beyond all bounds is dropped; a row without a score counts as failed.
-    """
-    first = ranking.estimators[0]
-    rows = []
-    for row in ranking.rows:
-        scores = {name: _with_stderr(name, score) for name, score in row.scores.items() if _bounded(score)}
-        error = row.error if first in scores or row.error is not None else f"its {first} score is out of bounds"
-        rows.append(msgspec.structs.replace(row, scores=scores, error=error))
-    return msgspec.structs.replace(ranking, rows=ranked(rows, first))
+    """Return the ranking with standard errors, order and ranks as its fold scores give them."""
+    rows = [
+        msgspec.structs.replace(row, scores={name: _with_stderr(name, score) for name, score in row.scores.items()})
+        for row in ranking.rows
+    ]
+    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
-def impossible(ranking: Ranking) -> str | None:
-    """Return the first impossible value in a ranking: its place in the file and the fault; None if there is none."""
-    return next((f"{place} {problem}" for place, problem in _problems(ranking)), None)
+def _remarks(ranking: Ranking, anew: Ranking) -> Iterator[str]:
+    given = {row.checkpoint: row.rank for row in ranking.rows}
+    moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]
+    if moved:
+        yield f"{pluralize(len(moved), 'rank')} did not follow from the scores: computed anew"
+    if ranking.task not in known_tasks():
+        yield f"the task {ranking.task} is unknown to hf-emms: it may be misspelt"
+    for name in dict.fromkeys((ranking.dataset, ranking.dataset_id, *given)):
+        if letters := other_letters(name):
+            described = " and ".join(f"{letter} ({unicodedata.name(letter).lower()})" for letter in letters)
+            yield f"{name} has letters of another alphabet: {described}"
 
 
 def _with_stderr(name: str, score: Score) -> Score:
@@ -47,29 +109,31 @@ def _with_stderr(name: str, score: Score) -> Score:
     return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
 
 
-def _bounded(score: Score) -> bool:
-    return all(abs(value) <= _LARGEST for value in (score.value, score.stderr or 0.0, *score.folds))
-
-
 def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
     for name in ("dataset", "dataset_id", "task", "split"):
         yield from _named(name, getattr(ranking, name))
+    for place, name in enumerate(ranking.estimators):
+        yield from _named(f"estimators[{place}]", name)
     yield from _created(ranking.created)
     yield from _is_id("dataset_id", ranking.dataset_id, ranking.dataset_revision)
     for name in ("n", "n_inputs", "n_labels"):
-        yield from _at_least(name, getattr(ranking, name), 1)
+        yield from _within(name, getattr(ranking, name), 1)
     for place, encoder in enumerate(ranking.encoders):
         yield from _is_id(f"encoders[{place}].id", encoder.id, encoder.revision)
     seen: dict[tuple[str, str | None], int] = {}
     for place, row in enumerate(ranking.rows):
-        same = seen.setdefault((row.checkpoint.partition("@")[0], row.revision), place)
+        same = seen.setdefault((row.checkpoint.partition("@")[0].casefold(), row.revision), place)
         if same != place:
             yield f"rows[{place}].checkpoint", f"is in the list twice: it is that of rows[{same}]"
         for where, problem in _of_row(row, ranking):
             yield f"rows[{place}].{where}", problem
+    for place, row in enumerate(ranking.baselines):
+        for where, problem in _of_row(row, ranking):
+            yield f"baselines[{place}].{where}", problem
     folds = {len(row.scores[ranking.estimators[0]].folds) for row in ranking.rows if row.error is None and not row.n}
     if len(folds) > 1:
         yield "rows", f"should have the same folds, but have {' and '.join(map(str, sorted(folds)))}"
+    yield from _of_r2(ranking)
 
 
 def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
@@ -77,26 +141,45 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
     yield from _is_id("checkpoint", row.checkpoint.partition("@")[0], row.revision)
     if row.revision is not None and not is_commit(row.revision) and not row.revision.startswith("local-"):
         yield "revision", "should be a commit of 40 hex digits, or local- and a content hash"
+    for name in ("library", "license", "architecture", "layer"):
+        if (text := getattr(row, name)) is not None:
+            yield from _named(name, text)
     for name in ("parameters", "width", "n"):
-        yield from _at_least(name, getattr(row, name), 1)
+        yield from _within(name, getattr(row, name), 1)
     if row.n is not None and row.n > ranking.n:
         yield "n", f"should be at most the {ranking.n:,} rows of the ranking"
-    yield from _at_least("seconds.features", row.seconds.features, 0)
-    yield from _at_least("seconds.scoring", row.seconds.scoring, 0)
+    yield from _within("seconds.features", row.seconds.features, 0)
+    yield from _within("seconds.scoring", row.seconds.scoring, 0)
+    yield from _within("documents_per_second", row.documents_per_second, 0)
     if row.fine_tuned is not None:
-        for name in ("value", "validation", "spread"):
-            share = getattr(row.fine_tuned, name)
-            if share is not None and not abs(share) <= _LARGEST:
-                yield f"fine_tuned.{name}", f"should be between -{_LARGEST:g} and {_LARGEST:g}"
-        yield from _at_least("fine_tuned.spread", row.fine_tuned.spread, 0)
-        yield from _at_least("fine_tuned.stderr", row.fine_tuned.stderr, 0)
+        for where, problem in _of_fine_tuned(row.fine_tuned):
+            yield f"fine_tuned.{where}", problem
     for name, score in row.scores.items():
         for where, problem in _of_score(name, score):
             yield f"scores.{name}.{where}", problem
 
 
+def _of_fine_tuned(result: FineTuned) -> Iterator[tuple[str, str]]:
+    yield from _named("metric", result.metric)
+    chance = None if result.chance is None else result.chance.value
+    shares = {"value": result.value, "validation": result.validation, "chance.value": chance}
+    for where, share in shares.items():
+        yield from _in_range_of(where, result.metric, share)
+    for metric, share in result.scores.items():
+        yield from _in_range_of(f"scores.{metric}", metric, share)
+    yield from _within("spread", result.spread, 0)
+    yield from _within("stderr", result.stderr, 0)
+
+
+def _in_range_of(place: str, metric: str, share: float | None) -> Iterator[tuple[str, str]]:
+    quantity = quantity_of_metric(metric)
+    low, high = max(quantity.low, -_LARGEST), quantity.high
+    if share is not None and not low <= share <= high:
+        yield place, f"should be between {low:g} and {high:g}, as each {metric} is, but is {share:g}"
+
+
 def _of_score(name: str, score: Score) -> Iterator[tuple[str, str]]:
-    if not _bounded(score):
+    if not all(abs(value) <= _LARGEST for value in (score.value, score.stderr or 0.0, *score.folds)):
         yield "value", f"should be between -{_LARGEST:g} and {_LARGEST:g}, and so should its folds"
     if name in EMMS and score.value > 0:
         yield "value", "should be 0 or less: EMMS is a held-out error with a minus before it"
@@ -107,10 +190,34 @@ def _of_score(name: str, score: Score) -> Iterator[tuple[str, str]]:
         slack = _TOLERANCE * max(abs(low), abs(high))
         if not low - slack <= score.value <= high + slack:
             yield "value", f"should be a mean of its folds, between {low:g} and {high:g}"
-    yield from _at_least("stderr", score.stderr, 0)
+    yield from _within("stderr", score.stderr, 0)
     r2 = score.details.get("r2")
     if r2 is not None and not (isinstance(r2, int | float) and r2 <= 1):
         yield "details.r2", "should be a number of at most 1"
+
+
+def _of_r2(ranking: Ranking) -> Iterator[tuple[str, str]]:
+    """Yield each R² that does not belong to its score.
+
+    R² is 1 - loss / loss without features, and the score is minus the loss. The loss without features depends on the
+    weights of the F-labels alone: for K of them, which have the same variance, by a factor of K at most.
+    """
+    for name in EMMS:
+        losses = {
+            place: -score.value / (1 - score.details["r2"])
+            for place, row in enumerate(ranking.rows)
+            if row.n is None and (score := row.scores.get(name)) and score.value < 0
+            if score.details.get("r2", 1) not in (None, 1)
+        }
+        middle = statistics.median(losses.values()) if losses else 0.0
+        most = _SAME_LOSS * max(len(ranking.encoders), 1)
+        for place, loss in losses.items():
+            if not middle / most <= loss <= middle * most:
+                yield (
+                    f"rows[{place}].scores.{name}.details.r2",
+                    f"does not belong to its folds: it puts the loss without features at {loss:.3g}, other rows at "
+                    f"{middle:.3g}",
+                )
 
 
 def _named(place: str, text: str) -> Iterator[tuple[str, str]]:
@@ -141,6 +248,10 @@ def _is_id(place: str, id: str, revision: str | None) -> Iterator[tuple[str, str
         yield place, "has a commit of the Hub, but is no id of the Hub, ORG/NAME"
 
 
-def _at_least(place: str, value: float | None, least: int) -> Iterator[tuple[str, str]]:
-    if value is not None and value < least:
+def _within(place: str, value: float | None, least: int) -> Iterator[tuple[str, str]]:
+    if value is None:
+        return
+    if value < least:
         yield place, f"should be at least {least}, but is {value:g}"
+    if value > _LARGEST:
+        yield place, f"should be at most {_LARGEST:g}, but is {value:g}"

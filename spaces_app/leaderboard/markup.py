@@ -9,6 +9,7 @@ import html
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,8 @@ from hf_emms.ranking import is_commit
 HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+# Alphabets with letters that look as Latin ones do.
+_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
 _SMALLEST_FIRST = (
     *("rank", "checkpoint", "elsewhere", "parameters", "memory", "seconds"),
     *("library", "license", "architecture", "revision"),
@@ -30,12 +33,24 @@ def escape(value: object) -> str:
     return html.escape(text)
 
 
+def other_letters(name: str) -> str:
+    """Return the letters that could pass for Latin ones, of a name that has Latin ones too."""
+    if name.isascii() or not re.search("[A-Za-z]", name):
+        return ""
+    letters = (char for char in dict.fromkeys(name) if char.isalpha())
+    return "".join(char for char in letters if unicodedata.name(char, "").startswith(_ALIKE))
+
+
 def breakable(name: str) -> str:
-    """Return a name as HTML that is broken into lines after its parts, the owner of a repository first."""
+    """Return a name as HTML that is broken into lines after its parts; letters of another alphabet are marked."""
     owner, slash, rest = name.partition("/")
-    if not slash:
-        return re.sub("_(?=.)", "_<wbr>", escape(name))
-    return f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
+    if slash:
+        text = f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
+    else:
+        text = re.sub("_(?=.)", "_<wbr>", escape(name))
+    for letter in other_letters(name):
+        text = text.replace(letter, f'<mark title="{unicodedata.name(letter).lower()}">{letter}</mark>')
+    return text
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from leaderboard.markup import escape
 from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
 
-_SHOWN_PROBLEMS = 20
+_FEW_PROBLEMS = 20
 _ABOUT = Path(__file__).parent / "about.html"
 
 
@@ -70,11 +71,17 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     text = f"{counts} from {origin}."
     if snapshot.failure and snapshot.entries:
         text += f" {escape(snapshot.failure)}; the copy of {escape(snapshot.as_of)} is shown."
-    if snapshot.problems:
-        listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
-        more = len(snapshot.problems) - _SHOWN_PROBLEMS
-        text += f" Skipped: {listed}" + (f"; and {more:,} more." if more > 0 else ".")
-    return f"<h2>The data</h2><p>{text}</p>"
+    listed = _listed("Skipped", snapshot.problems) + _listed("Shown, with a remark", snapshot.remarks)
+    return f"<h2>The data</h2><p>{text}</p>{listed}"
+
+
+def _listed(title: str, texts: Sequence[str]) -> str:
+    """Return texts about files as a list, which is closed where it is long; empty without any."""
+    if not texts:
+        return ""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    is_open = " open" if len(texts) <= _FEW_PROBLEMS else ""
+    return f"<details{is_open}><summary>{title}: {pluralize(len(texts), 'file')}</summary><ul>{items}</ul></details>"
 
 
 def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, sorted_by_browser: bool) -> str:

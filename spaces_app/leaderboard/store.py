@@ -19,7 +19,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.files import from_parquet
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from leaderboard.checks import recomputed
+from leaderboard import checks
+from leaderboard.checks import Checked
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
 from leaderboard.wins import Wins, wins
 
@@ -52,6 +53,7 @@ class Snapshot:
     Attributes:
         entries: by id, in order of task, dataset and age (newest first).
         problems: which files were skipped and why, in words.
+        remarks: which files are shown although something looks wrong, or together with others of the same settings.
         origin: where the rankings come from, for people.
         wins: task → checkpoint → how often it wins in the rankings of the task; of all tasks for "".
         facts: checkpoint id → from the Hub.
@@ -65,6 +67,7 @@ class Snapshot:
 
     entries: Mapping[str, Entry]
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     origin: str = ""
     wins: Mapping[str, Mapping[str, Wins]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
@@ -111,33 +114,39 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[Path, tuple[tuple[int, int], Ranking | str | None]] = {}
+        self._known: dict[Path, tuple[tuple[int, int], Checked | str | None]] = {}
 
-    def read(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
-        """Return the entries by id, and the problems."""
+    def read(self) -> tuple[dict[str, Entry], tuple[str, ...], tuple[str, ...]]:
+        """Return the entries by id, the problems and the remarks."""
         # A results dataset has its rankings in a separate folder, next to the same rows as Parquet.
         root = self._folder / JSON_FOLDER if (self._folder / JSON_FOLDER).is_dir() else self._folder
         if not root.is_dir():
-            return {}, (f"there is no folder {root.name}",)
+            return {}, (f"there is no folder {root.name}",), ()
         files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".parquet") and path.is_file())
         problems = (
             [f"{len(files) - MAX_FILES:,} files beyond the first {MAX_FILES:,}"] if len(files) > MAX_FILES else []
         )
         self._known = {path: self._file(path) for path in files[:MAX_FILES]}
+        remarks: list[str] = []
         merged_entries: dict[str, Entry] = {}
         for path, (_, content) in self._known.items():
             name = path.relative_to(root)
-            id = name.with_suffix("").as_posix()
+            file = name.as_posix().encode("utf-8", "replace").decode()
             if isinstance(content, str):
-                problems.append(f"{name.as_posix()}: {content}")
+                problems.append(f"{file}: {content}")
             elif content is not None:
-                entry = Entry(id, content)
-                same = merged_entries.get(entry.settings)
-                merged_entries[entry.settings] = Entry(same.id, merged(same.ranking, content)) if same else entry
-        return _ordered({entry.id: entry for entry in merged_entries.values()}), tuple(problems)
+                entry = Entry(name.with_suffix("").as_posix(), content.ranking)
+                remarks += (f"{file}: {remark}" for remark in content.remarks)
+                if same := merged_entries.get(entry.settings):
+                    remarks.append(f"{file}: has the settings of {same.id} and is shown with it")
+                    entry = Entry(same.id, merged(same.ranking, entry.ranking))
+                merged_entries[entry.settings] = entry
+        entries = _ordered({entry.id: entry for entry in merged_entries.values()})
+        return entries, tuple(problems), tuple(remarks)
 
-    def _file(self, path: Path) -> tuple[tuple[int, int], Ranking | str | None]:
+    def _file(self, path: Path) -> tuple[tuple[int, int], Checked | str | None]:
         try:
+            path.as_posix().encode()  # it becomes part of addresses
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if path in self._known and self._known[path][0] == stamp:
@@ -145,16 +154,18 @@ class Folder:
             if status.st_size > MAX_FILE_BYTES:
                 return stamp, f"{status.st_size / 1e6:.0f} MB are more than {MAX_FILE_BYTES / 1e6:.0f} MB"
             return stamp, _read(path)
+        except UnicodeEncodeError:
+            return (0, 0), "its name is not UTF-8"
         except OSError as error:
             return (0, 0), f"cannot be read ({error.strerror})"
 
 
-def _read(path: Path) -> Ranking | str | None:
+def _read(path: Path) -> Checked | str | None:
     """Return the ranking of a file, the fault of a broken file, or None for a file of another kind."""
     try:
         if path.suffix == ".json":
-            return recomputed(Ranking.from_json(path.read_bytes()))
-        return None if _is_rows_of_a_dataset(path) else recomputed(from_parquet(path, Ranking))
+            return checks.read(path.read_bytes())
+        return None if _is_rows_of_a_dataset(path) else checks.checked(from_parquet(path, Ranking))
     except EmmsError as error:
         return error.message
 
@@ -215,11 +226,11 @@ class Store:
                 return
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
-            entries, problems = self._reader.read()
+            entries, problems, remarks = self._reader.read()
             # Here, so that no visitor waits for it.
             won = self.snapshot.wins if entries == self.snapshot.entries else _wins(entries.values())
             self._read_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-            self._change(entries=entries, wins=won, problems=problems, read=True, failure="", as_of="")
+            self._change(entries=entries, wins=won, problems=problems, remarks=remarks, read=True, failure="", as_of="")
 
     def refresh_facts(self) -> None:
         """Ask the Hub for facts about the checkpoints and datasets."""

@@ -1,9 +1,7 @@
-"""Submitting a ranking: checked against the schema, then a pull request on the results dataset."""
+"""Submitting a ranking: checked as the files of a folder are, then a pull request on the results dataset."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, Row, Seconds, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks
+from leaderboard.checks import Checked
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,14 +23,6 @@ MAX_ROWS = 2_000
 
 class SubmissionError(ValueError):
     """The ranking was not taken; the message is for its author."""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A ranking that may be submitted, and remarks about it."""
-
-    ranking: Ranking
-    remarks: tuple[str, ...]
 
 
 def checked(content: bytes | str) -> Checked:
@@ -46,18 +37,13 @@ def checked(content: bytes | str) -> Checked:
     if len(data) > MAX_BYTES:
         raise SubmissionError(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
     try:
-        ranking = Ranking.from_json(data)
+        accepted = checks.read(data)
     except EmmsError as error:
-        if wrong := re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", data):
-            raise SubmissionError(
-                f"it holds {wrong[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
-            ) from error
         raise SubmissionError(error.message) from error
-    if len(ranking.rows) > MAX_ROWS:
-        raise SubmissionError(f"it has {len(ranking.rows):,} checkpoints; at most {MAX_ROWS:,} are taken")
-    if problem := checks.impossible(ranking):
-        raise SubmissionError(problem)
-    return Checked(checks.recomputed(ranking), _remarks(ranking))
+    rows = len(accepted.ranking.rows)
+    if rows > MAX_ROWS:
+        raise SubmissionError(f"it has {rows:,} checkpoints; at most {MAX_ROWS:,} are taken")
+    return Checked(accepted.ranking, (*accepted.remarks, *_remarks(accepted.ranking)))
 
 
 def file_of(ranking: Ranking) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hf_emms.formatting import pluralize
 from hf_emms.ranking.merge import path_of
 from leaderboard import submit
+from leaderboard.checks import Checked
 from leaderboard.markup import HUB, command_box, escape, is_id
 from leaderboard.store import Snapshot
-from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
+from leaderboard.submit import MAX_BYTES, MAX_ROWS, SubmissionError
 
 
 def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", result: str = "") -> str:

@@ -61,10 +61,20 @@ def in_order(dataset: str, *names: str, **changes: object) -> Ranking:
 
 def hostile() -> Ranking:
     """Rows that are failed and rows that are scored, under names that would like to be code."""
-    rows = [scored(name, -0.1 - place / 10, 1000 * (place + 1)) for place, name in enumerate(HOSTILE)]
+    rows = [
+        msgspec.structs.replace(scored(name, -0.1 - place / 10, 1000 * (place + 1)), revision="local-1")
+        for place, name in enumerate(HOSTILE)
+    ]
     failed = Row("org/failed", "b" * 40, error="<b onclick=\"window.ran='error'\">broken</b>")
     return of_rows(
-        HOSTILE[0], *rows, failed, dataset_id=HOSTILE[1], split=HOSTILE[4], notes=HOSTILE, task="feature-extraction"
+        HOSTILE[0],
+        *rows,
+        failed,
+        dataset_id=HOSTILE[1],
+        dataset_revision="local-1",
+        split=HOSTILE[4],
+        notes=HOSTILE,
+        task="feature-extraction",
     )
 
 

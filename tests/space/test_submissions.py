@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
-from leaderboard import submit
+from leaderboard import render, submit
 from leaderboard.checks import recomputed
+from leaderboard.selection import View
 
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
@@ -49,6 +53,7 @@ def test_files_with_the_same_settings_are_one_ranking(tmp_path):
     write(tmp_path, "copy", msgspec.structs.replace(again, dataset_id=example().dataset_id))
     entries = snapshot_of(tmp_path).entries
     assert list(entries) == ["beans"]
+    assert "copy.json: has the settings of beans and is shown with it" in snapshot_of(tmp_path).remarks
     assert {row.checkpoint for row in entries["beans"].ranking.rows} == {
         *(row.checkpoint for row in example().rows),
         "org/new",
@@ -69,6 +74,11 @@ def first_rows(**changes):
     """A file with changes of its first row."""
     rows = json.loads(example().to_json())["rows"]
     return changed(rows=[rows[0] | changes, *rows[1:]])
+
+
+def fine_tuned(metric, value, **changes):
+    """A file whose first row was fine-tuned."""
+    return first_rows(fine_tuned={"metric": metric, "value": value} | changes)
 
 
 BAD = {
@@ -95,6 +105,23 @@ BAD = {
     "the future": (changed(created="2999-01-01T00:00:00+00:00"), "created is in the future"),
     "NaN": (example().to_json().replace("-0.31,", "NaN,", 1), "it holds NaN, which is no number"),
     "beyond all bounds": (first_rows(scores={"emms": {"value": -1e308}}), "should be between"),
+    "an accuracy of 2 after fine-tuning": (fine_tuned("accuracy", 2), "fine_tuned.value should be between 0 and 1"),
+    "an F1 below 0": (fine_tuned("macro F1", -0.1), "as each macro F1 is, but is -0.1"),
+    "a correlation below -1": (fine_tuned("Spearman", -1.5), "between -1 and 1"),
+    "R² above 1": (fine_tuned("R²", 1.5), "fine_tuned.value should be between"),
+    "a validation of 2": (fine_tuned("accuracy", 0.5, validation=2), "fine_tuned.validation should be between 0 and 1"),
+    "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"CIDEr": 11}), "between 0 and 10"),
+    "an R² of other folds": (
+        first_rows(
+            scores={"emms": {"value": -0.31, "folds": [-0.3, -0.32, -0.31], "details": {"r2": 0.99, "weights": [1, 0]}}}
+        ),
+        "rows.0..scores.emms.details.r2 does not belong to its folds: it puts the loss without features at 31, other",
+    ),
+    "an empty task": (changed(task=""), "task should have 1 to 200 characters"),
+    "a long license": (first_rows(license="x" * 300), "license should have 1 to 200"),
+    "1e300 seconds": (first_rows(seconds={"features": 1e300}), "seconds.features should be at most 1e.12"),
+    "not UTF-8": (changed(dataset="caf\u00e9").replace("caf\\u00e9", "café").encode("latin-1"), "not a ranking"),
+    "twice but for case": (first_rows(checkpoint="Org/Close", revision="d" * 40), "in the list twice"),
     "no rows": (changed(n=0), "n should be at least 1"),
     "many": (
         example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])
@@ -106,7 +133,45 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_submission_is_told_why(case):
+def test_a_bad_submission_is_told_why_and_a_folder_leaves_it_out(case, tmp_path):
     content, message = BAD[case]
     with pytest.raises(submit.SubmissionError, match=message):
         submit.checked(content)
+    if case not in ("nothing", "too large", "many"):  # limits of submissions alone
+        (tmp_path / "bad.json").write_bytes(content.encode() if isinstance(content, str) else content)
+        found = snapshot_of(tmp_path)
+        assert not found.entries
+        assert re.search(message, found.problems[0])
+
+
+@pytest.mark.parametrize(("metric", "value"), [("R²", -3), ("Spearman", -0.5), ("CIDEr", 1.2), ("1 - WER", -0.4)])
+def test_a_fine_tuned_score_may_have_all_values_of_its_metric(metric, value):
+    assert submit.checked(fine_tuned(metric, value)).ranking.fine_tuned == []
+
+
+def test_what_looks_wrong_is_shown_with_a_remark(tmp_path):
+    alike = msgspec.structs.replace(scored("\u043erg/best", -0.9, 10), revision="local-1", rank=1)
+    rows = (*example().rows, alike)
+    odd = example(task="image-clasification", rows=rows)
+    expected = (
+        "1 rank did not follow from the scores: computed anew",
+        "the task image-clasification is unknown to hf-emms: it may be misspelt",
+        "\u043erg/best has letters of another alphabet: \u043e (cyrillic small letter o)",
+    )
+    assert submit.checked(odd.to_json()).remarks[:3] == expected
+    write(tmp_path, "odd", odd)
+    found = snapshot_of(tmp_path)
+    assert found.remarks == tuple(f"odd.json: {remark}" for remark in expected)
+    page = render.show(View(ranking="odd"), found)
+    assert '<mark title="cyrillic small letter o">\u043e</mark>rg/' in page.content
+    assert "image-clasification (unknown task)" in render.show(View(tab="home"), found).content
+
+
+def test_every_bad_file_is_named(tmp_path):
+    for number in range(30):
+        (tmp_path / f"bad-{number}.json").write_text("{")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.json")).write_text(example().to_json())
+    text = render.about_the_data(snapshot_of(tmp_path), "")
+    assert all(f"bad-{number}.json: " in text for number in range(30))
+    assert "caf?.json: its name is not UTF-8" in text
+    assert "Skipped: 31 files" in text

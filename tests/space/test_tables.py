@@ -303,23 +303,3 @@ def test_the_front_is_what_nothing_cheaper_beats(shown):
     found = cost.points(View(), ranking, shown)
     assert [point.line.row.checkpoint for point in found] == ["org/small", "org/best", "org/worse", "org/close"]
     assert [point.line.row.checkpoint for point in cost.front(found)] == ["org/small", "org/best", "org/close"]
-
-
-def test_a_score_beyond_all_bounds_is_none(tmp_path):
-    huge = [
-        msgspec.structs.replace(scored(f"org/{value}", -0.1, 10), scores={"emms": Score(value, None, (value, -value))})
-        for value in (1e308, -1e308)
-    ]
-    write(
-        tmp_path,
-        "x",
-        of_rows(
-            "x", scored("org/a", -0.1, 10), scored("org/b", -0.2, 10), msgspec.structs.replace(huge[0], rank=1), huge[1]
-        ),
-    )
-    found = snapshot_of(tmp_path)
-    for tab in ("rankings", "cost", "across", "choose"):
-        page = render.show(View(tab=tab, ranking="x"), found)
-        assert re.search("org(/|%2F)a", page.answer + page.content)
-        assert not {"nan", "inf"} & set(re.split("[^a-z]", page.answer + page.content))
-    assert found.entries["x"].ranking.row("org/1e+308").error == "its emms score is out of bounds"
