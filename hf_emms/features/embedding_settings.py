@@ -89,7 +89,9 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
     if "Pooling" in paths:
         pooling = _json(repo, folder / paths["Pooling"] / "config.json")
         fields |= {"pooling": _pooling(repo, pooling), "pools_prompt": pooling.get("include_prompt") is not False}
-    if "Pooling" in paths or reader != "Transformer":
+    # Towers, such as CLIP's, give a row for each text without a Pooling.
+    is_tower = reader != "Transformer" or reading.get("module_output_name") == "sentence_embedding"
+    if "Pooling" in paths or is_tower:
         fields |= _behind(modules)
     used = (*_READERS, "Pooling", *_BEHIND, *_IDLE)
     unused = [name for name in names if name not in used]

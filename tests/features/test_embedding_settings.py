@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as st
@@ -191,6 +192,17 @@ def test_a_text_tower_of_clip_is_read_from_a_folder_of_sentence_transformers(zoo
     modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     np.testing.assert_array_equal(embed(tmp_path), embed(model))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_tower_without_a_pooling_is_read_as_sentence_transformers_reads_it(
+    scaled: bool, zoo: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(build(zoo, "clip-text"), tmp_path / "clip")
+    size = {"height": 32, "width": 32}
+    transformers.CLIPImageProcessor(size=size, crop_size=size).save_pretrained(tmp_path / "clip")
+    model = saved(tmp_path / "st", [st.Transformer(str(tmp_path / "clip")), *[st.Normalize()] * scaled])
+    np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
 
 
 def test_a_module_that_hf_emms_does_not_read_is_named(tmp_path: Path) -> None:
