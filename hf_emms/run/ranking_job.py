@@ -29,7 +29,7 @@ LABELS = {"app": "hf-emms"}
 # The folder in which a bucket is mounted.
 _CACHE = "/hf-emms-cache"
 # Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
-_FINE_TUNING = ("peft", "sacrebleu", "scikit-learn")
+_FINE_TUNING = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer import losses, modules
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -135,6 +136,8 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     both = (labels >= 1).sum(1)
     answers = {query: sum(grade > 0 for _, grade in judged) for query, judged in enumerate(train.references)}
     assert sorted(both.tolist()) == sorted(count for count in answers.values() for _ in range(count))
+    marks, vectors = torch.tensor([[2, 1], [1, 2]]), torch.eye(4, 16)
+    assert network.batch_loss(vectors, marks).item() == 0, "no document is a negative here"
 
 
 def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,7 +280,8 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
 
 def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() -> None:
     command = job_spec(Options("org/data", confirm=3), JobSettings(RESULTS)).command
-    assert {("--with", package) for package in ("peft", "sacrebleu", "scikit-learn")} <= {*pairwise(command)}
+    packages = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
+    assert {("--with", package) for package in packages} <= {*pairwise(command)}
     assert "--confirm" in command
     with pytest.raises(EmmsError, match="gone when it ends"):
         job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))
