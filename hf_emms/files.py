@@ -53,13 +53,13 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
 
 
 def set_mode(path: Path, mode: int) -> None:
-    """Set the mode of a file where it has another one: what safetensors writes, only its user may read."""
+    """Set the mode of a file where it has another: what safetensors writes, only its user may read."""
     if path.stat().st_mode != mode:
         path.chmod(stat.S_IMODE(mode))
 
 
 def folder_below(root: Path, *names: str) -> Path:
-    """Return a folder below another one, made as needed; no link below the other one is followed.
+    """Return a folder below another, made as needed; no link below that is followed.
 
     Raises:
         OSError: it cannot be made, or something else is in its place.

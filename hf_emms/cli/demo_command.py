@@ -36,7 +36,7 @@ _DATASETS = {
 @format_option(("table", "json"))
 @results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
-    """Rank small checkpoints on eleven small datasets, one a task; everything ships with hf-emms.
+    """Rank small checkpoints on eleven small datasets, of a task each; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.

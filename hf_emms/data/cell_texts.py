@@ -41,7 +41,7 @@ _KEY = re.compile(r"[0-9a-fA-F]{16,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-
 
 
 def class_separator(column: pa.ChunkedArray) -> str | None:
-    """Return the character between several classes in a text: | or ; or a comma; None where a text is one class.
+    """Return the character between several classes in a text: | or ; or a comma; None where a text is a single class.
 
     A bar is enough, and so are brackets around all texts, and a ; where one of the parts occurs in several different
     texts. Names have commas: most parts have to recur, as "news" and "sports" do, "tench, Tinca tinca" not.

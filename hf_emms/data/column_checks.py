@@ -134,7 +134,7 @@ def check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task
 def _check_pair(
     contents: ColumnContents, types: Mapping[str, str], read: set[str], columns: Mapping[str, str], task: Task | None
 ) -> None:
-    """Refuse a task that reads one of two texts that belong together, and columns of two such texts without a task."""
+    """Refuse a task that reads half of two texts that belong together, and two such texts without a task."""
     texts = [name for name, type in types.items() if type == "string" and not is_class_like(contents, name)]
     pair = next(text_pairs(texts), ())
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
@@ -166,7 +166,7 @@ def _check_judged(
 
 
 def check_sentences(task: Task, columns: Mapping[str, str], contents: ColumnContents) -> list[str]:
-    """Return the columns whose lists of texts are read as one text; refuse lists with a label for each text."""
+    """Return the columns whose lists of texts are joined; refuse lists with a label for each text."""
     lists = [columns[column.name] for column in task.inputs if column.is_list and "string" in column.types]
     lists = [name for name in lists if contents.types.get(name) == "strings"]
     label = columns[task.label.name]
@@ -244,7 +244,7 @@ def check_separators(contents: ColumnContents) -> None:
 
 
 def is_series(names: Sequence[str]) -> bool:
-    """Return whether columns differ in their number alone, as "answer_1" and "answer_2"; a single one does, too."""
+    """Return whether columns differ in their number alone, as "answer_1" and "answer_2"; a single column does, too."""
     return len({match[1] if (match := NUMBERED.fullmatch(name)) else name for name in names}) == 1
 
 

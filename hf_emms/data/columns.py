@@ -69,7 +69,7 @@ class RowSchema:
         unused: the dataset's columns that are not read.
         flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
             where they hold something else.
-        class_separator: the character between several classes in a label's text, as in "a|b"; None where it is one.
+        class_separator: the character between several classes in a label's text, as in "a|b"; None without several.
         missing: numbers in the label column that mean that there is no label.
         group_column: the column whose values are the groups of rows; None where rows of equal content are groups.
         notes: choices in words.
@@ -107,7 +107,7 @@ class RowSchema:
 
     @property
     def joins_labels(self) -> bool:
-        """Whether the label columns are parts of one text; a numbered series has several texts."""
+        """Whether the label columns are parts of a single text; a numbered series has several texts."""
         return self.task.is_text_to_text and not is_series(self.label_columns)
 
     @property

@@ -131,7 +131,7 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
 
 
 def _pixels(cells: Sequence[Any]) -> Any:
-    """Return the type of arrays of pixels of one shape; None for other cells."""
+    """Return the type of arrays of pixels of equal shape; None for other cells."""
     import datasets
 
     types = {2: datasets.Array2D, 3: datasets.Array3D}

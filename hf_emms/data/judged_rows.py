@@ -28,7 +28,7 @@ GradedText = tuple[str, float]
 class JudgedRows:
     """The queries, documents and judgements of a split whose rows hold them as texts; see `SearchData`.
 
-    Texts are their own ids: equal documents are one, and a document of another query is not a second one.
+    Texts are their own ids: equal documents are the same, whichever query they belong to.
     """
 
     opened: OpenSplit

@@ -25,7 +25,7 @@ from hf_emms.tasks import TASKS, Task, use_column
 # More different numbers than these may be classes or values.
 _MAX_NUMBERED_CLASSES = 20
 _MAX_SHOWN = 3
-# What datasets write where a label is not known, and the fewest classes beside it: −1, 0 and 1 are opinions.
+# What datasets write where a label is missing, and the fewest classes beside it: −1, 0 and 1 are opinions.
 _UNKNOWN, _MIN_KNOWN = -1, 3
 # Numbers that are written where a value is missing.
 _STAND_INS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 9999.0, 99999.0)
@@ -99,7 +99,7 @@ def check_label(
 
 
 def _notes_on_values(contents: ColumnContents, label: str) -> list[str]:
-    """Return a note where a value may stand for one that is missing, such as −1 or −999 beside values from 0."""
+    """Return a note where a value may stand for a missing value, such as −1 or −999 beside values from 0."""
     values = np.unique(np.asarray(contents.cells[label].drop_null(), dtype=np.float64))
     others = values[~np.isin(values, _STAND_INS)]
     stand_ins = [f"{value:g}" for value in values[np.isin(values, _STAND_INS)]]

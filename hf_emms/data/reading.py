@@ -49,7 +49,7 @@ _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind 
 
 
 class ConfigurationError(EmmsError):
-    """Raised for a configuration that a dataset does not have, or none where it has several; `names`, if known."""
+    """Raised for a configuration that a dataset lacks, or none where it has several; `names`, if they can be told."""
 
     names: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ class DatasetFiles:
         builder: of ``datasets``; None where `tables` hold the rows.
         media_folder: the folder of pictures that the only file describes.
         tables: split → its rows, of files that no builder reads.
-        archive: the repository that holds these files as one, which is `repo` otherwise.
+        archive: the archive's repository, which is `repo` otherwise.
     """
 
     name: str
@@ -148,7 +148,7 @@ class DatasetFiles:
     archive: Repo | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Return the open split; where none is named, preferably a training split; the only one under any name."""
+        """Return the open split; where none is named, preferably a training split; a single split under any name."""
         opened = self._open_table(split, streaming) if self.tables else self._open(split, streaming)
         return replace(opened, repo=self.archive or self.repo, notes=(*opened.notes, *self.notes))
 

@@ -90,7 +90,7 @@ def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, ind
 
 
 def _as_lines(texts: Iterable[str | None]) -> str:
-    """Return texts as one, a line each, without those that are empty."""
+    """Return texts joined, a line each, without those that are empty."""
     return "\n".join(text for text in texts if text and text.strip())
 
 

@@ -237,7 +237,7 @@ class _SmallestTexts:
 
     def add(self, content: int, text: str, *, first: bool) -> None:
         """Add a text by its key; those that come `first` are drawn before all others."""
-        # The heap's first item is the one that goes next.
+        # The heap's first item goes next.
         entry = (-int(not first), -(content ^ self._salt), content, text)
         if entry[:2] in self._held:
             return

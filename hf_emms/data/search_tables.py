@@ -158,7 +158,7 @@ _Tables = tuple[OpenSplit, Table, Table, Table]
 
 
 def _search_task(source: DatasetSource, options: SampleOptions) -> Task | None:
-    """Return the task of the options or the preset if it is a search; where none is named, the one for tables."""
+    """Return the task of the options or the preset if it is a search; where none is named, that for tables."""
     id = options.task or (source.preset.task if source.preset else None)
     if id is None:
         return next(task for task in TASKS.built_in.values() if task.input.is_collection)
@@ -209,7 +209,7 @@ def _number(value: Any, column: str) -> float:
 
 
 def _keyed_texts(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield the key of each id, and the texts of the columns in one; empty where none has a text."""
+    """Yield the key of each id, and the texts of the columns joined; empty where none has a text."""
     id = table.column(_IDS, "ids")
     for number, row in enumerate(table.rows(), start=1):
         try:
@@ -224,7 +224,7 @@ def _keyed_texts(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, st
 
 
 def _table(name: str, splits: Sequence[OpenSplit]) -> Table:
-    """Return the table of the rows of splits, one after the other; only a batch is in memory."""
+    """Return the table of the rows of all splits in turn; only a batch is in memory."""
 
     def rows() -> Iterator[Mapping[str, Any]]:
         for split in splits:
@@ -310,7 +310,7 @@ def _parts(names: set[str], config: str | None) -> tuple[str, str, str | None] |
 
 
 def _repository_of_judgements(source: DatasetSource) -> DatasetSource:
-    """Return the dataset beside one of BEIR, of the same name with -qrels, that holds its judgements."""
+    """Return the dataset beside a dataset of BEIR, of the same name with -qrels, that holds its judgements."""
     if source.repo.folder is not None:
         raise _no_judgements(source)
     try:
@@ -374,7 +374,7 @@ def _open(path: Path, mode: str, **settings: Any) -> Any:
 
 
 def _lines_of_json(name: str, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file with an object of JSON a line, one at a time."""
+    """Yield the rows of a file with an object of JSON a line, each by itself."""
     with _open(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             line = line.removeprefix(b"\xef\xbb\xbf").strip()

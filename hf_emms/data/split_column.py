@@ -18,7 +18,7 @@ _MAX_SPLITS = 8
 
 
 def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str]) -> OpenSplit:
-    """Return the rows of one split, where a column that is not `used` otherwise names the splits of all rows.
+    """Return the rows of a split, where a column that is not `used` otherwise names the splits of all rows.
 
     Raises:
         EmmsError: there is no split of the name that is `asked` for.
@@ -53,7 +53,7 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
 
 
 def _may_say_split(opened: OpenSplit, name: str) -> bool:
-    """Return whether a column is called as one of splits, and has several values of which some are no splits."""
+    """Return whether a column is called as those of splits are, and has several values of which some are no splits."""
     if name.lower() not in _SURE_NAMES or opened.streaming or len(opened.splits) > 1:
         return False
     cells = opened.rows.select_columns([name]).with_format("arrow")[:].column(name)

@@ -165,7 +165,7 @@ def values_in_texts(contents: ColumnContents, column: str, as_classes: Text | No
 
 
 def labelled_texts(contents: ColumnContents, texts: Sequence[str], labels: Sequence[str]) -> Text:
-    """Return how to read several texts with any of some labels: two of them as a pair, or all as one text."""
+    """Return how to read several texts with any of some labels: two of them as a pair, or all joined."""
     whole = labelled(contents, [",".join(texts)], labels)
     if len(texts) != 2:
         return "as one text: " + whole

@@ -162,7 +162,7 @@ def _pooling(repo: Repo, settings: Mapping[str, Any]) -> str:
 
 
 def _behind(modules: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the layers behind the pooling, and whether what they give is scaled to length one."""
+    """Return the layers behind the pooling, and whether what they give is scaled to length 1."""
     behind = [(name, path) for name, path in modules if name in _BEHIND]
     normalise = bool(behind) and behind[-1][0] == "Normalize"
     return {"behind": tuple(behind[:-1] if normalise else behind), "normalise": normalise}

@@ -59,7 +59,7 @@ class ExtractionPlan:
 
     Attributes:
         behind: (name, folder) of the layers behind the pooling.
-        normalise: whether features are scaled to length one at the end.
+        normalise: whether features are scaled to length 1 at the end.
         truncate_dim: the columns that are kept of the feature after that; None for all.
         max_length: in tokens.
         lower_case: whether texts are read in lower case.

@@ -24,10 +24,10 @@ from hf_emms.hub import Repo
 
 # A trial takes some ten milliseconds, and that of a chat template a second, to import transformers.
 SECONDS, BYTES = 3, 2 * 2**30
-# Where a process cannot limit its own processor time, and for one that waits.
+# Where a process cannot limit its own processor time, and for processes that wait.
 _WALL_SECONDS = 40
-# The longest texts of a trial have 4,000 characters; known normalizers make no more of them than twice as many, and
-# known templates write some ten thousand for a conversation.
+# The longest texts of a trial have 4,000 characters; usual normalizers make no more of them than twice as many, and
+# usual templates write some ten thousand for a conversation.
 _MAX_CHARACTERS = 200_000
 _MAX_SPECIAL_TOKENS = 1_000
 # Exit codes, where negative of signals: memory that is refused ends a program in Rust with SIGABRT.
@@ -43,7 +43,7 @@ _LENGTH = 2_000
 
 
 def check_tokenizer(repo: Repo, tokenizer: Any) -> None:
-    """Try the steps of a loaded tokenizer around its vocabulary; an EmmsError if one breaks a limit."""
+    """Try the steps of a loaded tokenizer around its vocabulary; an EmmsError if any breaks a limit."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return
@@ -68,7 +68,7 @@ def check_template(repo: Repo, template: str, **settings: Any) -> None:
 
 
 def check_patterns(repo: Repo, patterns: Iterable[str], names: Iterable[str]) -> None:
-    """Try regular expressions on the names of a model's modules; an EmmsError if one breaks a limit."""
+    """Try regular expressions on the names of a model's modules; an EmmsError if any breaks a limit."""
     repeating = sorted(pattern for pattern in patterns if re.search(r"[*+{]", pattern))
     if repeating:
         _check(f"a pattern of adapter_config.json of {repo.id}", "patterns", repeating, list(names))

@@ -60,7 +60,7 @@ DEFAULT_TOP = 3
 FINETUNE_VERSION = 12
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
-# Divides the lowest learning rate where training diverges at every one, and multiplies the highest where a checkpoint
+# Divides the lowest learning rate where training diverges at all of them, and multiplies the highest where a checkpoint
 # learns nothing at any.
 _LOWER, _HIGHER = 10, 4
 # Extra → module that it installs → package of the module.
@@ -68,8 +68,8 @@ _FINETUNE = {"sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
 _PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
 # Seconds until a run has its checkpoint, where it was not measured.
 _LOAD_SECONDS = 1.0
-# A step costs a forward, a backward that is twice as long, and about one more: the optimizer, and padding in batches
-# that are not sorted by length.
+# A step costs a forward, a backward that is twice as long, and about a further forward: the optimizer, and
+# padding in batches that are not sorted by length.
 _STEP_FORWARDS = 4
 
 
@@ -388,8 +388,8 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
 def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
     """Train every checkpoint at its learning rates, then with the other seeds at the best rate of each.
 
-    A checkpoint that diverges at each of its default rates is also trained at a lower one, and at a higher one where it
-    learns nothing at any.
+    A checkpoint that diverges at each of its default rates is also trained at a lower rate, and at a higher rate
+    where it learns nothing at any.
     """
     plans, errors, results = dict[str, ExtractionPlan](), dict[str, str](), dict[TrainingJob, TrainingRun]()
 

@@ -36,7 +36,7 @@ def training_bytes(method: str, parameters: int | None, bytes_of_number: int = B
 
 
 def memory_in_words(method: str, parameters: int | None, activations: int | None) -> str:
-    """Return the memory of a training as text; `activations` are their bytes, where these are known."""
+    """Return the memory of a training as text; `activations` are their bytes, where they were measured."""
     of_activations = "activations" if activations is None else f"{format_bytes(activations)} of activations"
     return f"{format_bytes(training_bytes(method, parameters))} of memory and {of_activations}"
 
@@ -104,7 +104,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def held_bytes(device: torch.device) -> int:
-    """Return the bytes that this process holds: of a GPU the most since its peak was reset; 0 where it is not known."""
+    """Return the bytes that this process holds: of a GPU the most since its peak was reset; 0 where that is hidden."""
     import torch
 
     if device.type == "cuda":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hf_emms.features.extraction_plan import ExtractionPlan
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
-# The largest seed that NumPy takes, plus one, and the most seeds of a checkpoint.
+# The largest seed that NumPy takes, plus 1, and the most seeds of a checkpoint.
 _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # Evaluations without a better score that end a run of a number of steps; a run in epochs ends after half of its epochs.
 PATIENCE = 5
@@ -54,7 +54,7 @@ _MEMORY_SHARE = 0.7
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """The settings of all runs of one checkpoint.
+    """The settings of all runs of a checkpoint.
 
     Attributes:
         method: what is trained: "full", "lora", "head", or another of the head's methods.
@@ -98,7 +98,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A run of a checkpoint by its recipe: with a seed, and at one of its learning rates or a lower one."""
+    """A run of a checkpoint by its recipe: with a seed, and at any of its learning rates or below."""
 
     checkpoint: str
     plan: ExtractionPlan = field(compare=False)

@@ -52,7 +52,7 @@ class Splits:
 
     @property
     def training_rows(self) -> int:
-        """How many rows an epoch has: a row with several texts to learn makes one for each text."""
+        """How many rows an epoch has: a row with several texts to learn counts for each text."""
         return head_of(self.task).count_rows(self.train)
 
     @cached_property
@@ -124,7 +124,7 @@ def load_splits(
     )
     source = source or open_dataset(reading)
     sample = load_sample(reading, cache, source, training=True)
-    # Its other splits are read as this one is.
+    # Its other splits are read as this is.
     reading = replace(reading, task=sample.task.id, columns=sample.columns)
     head, several = head_of(sample.task), sample.has_several_texts
     train, notes = head.label(sample, several=several), list[str]()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PREFIXES = {"LayerNorm": "norm."}
 # The factor of similarities in the losses, as sentence-transformers has it.
 _SCALE = 20.0
-# The most hard negatives of a query in a batch, and the marks of documents: relevant to a query, and the one to find.
+# The most hard negatives of a query in a batch, and the marks of documents: relevant to a query, and to be found.
 _MAX_NEGATIVES = 5
 _RELEVANT, _POSITIVE = 1, 2
 # Poolings of checkpoints that sentence-transformers does not describe, which are its mean.

@@ -106,7 +106,7 @@ class Head(ABC):
             better.
         module: of the package that it needs besides those of every fine-tuning; `extra` of hf_emms installs it.
         library: that opens what is saved, where that is no head of ours.
-        methods: the names of other heads that users may ask for instead of this one.
+        methods: the names of other heads that users may ask for instead of this head.
     """
 
     auto_class: str | None = None

@@ -1,4 +1,4 @@
-"""The head of rerankers: a checkpoint reads a query and a document together, and says whether one answers the other."""
+"""The head of rerankers: a checkpoint reads a query and a document together, and says whether it answers the query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hf_emms.heads.split import LabeledRows, LabeledSplit
 from hf_emms.inputs import SENTENCE_PAIR, InputKind, Pairs
 from hf_emms.scoring.bm25 import Bm25Index
 
-# The documents that each relevant one is told from in training; and those of the corpus that are ordered anew.
+# The documents that each relevant document is told from in training; and those of the corpus that are ordered anew.
 _NEGATIVES, _CANDIDATES = 4, 100
 
 

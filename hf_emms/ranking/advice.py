@@ -101,7 +101,7 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
 
 
 def _span(metric: str, shares: Sequence[float | None]) -> str:
-    """Return the worst and the best of scores, or the one that all are."""
+    """Return the worst and the best of scores, or the score that all are."""
     values = [share for share in shares if share is not None]
     low, high = format_measured(metric, min(values)), format_measured(metric, max(values))
     return low if low == high else f"{low} to {high}"
@@ -260,7 +260,7 @@ def _names(rows: Sequence[Row]) -> str:
 def advice(ranking: RankingData) -> str | None:
     """Return a line on which checkpoints share the first rank, and whether more rows may tell them apart.
 
-    Where nothing is explained it says so. None where one checkpoint is first, a race stopped others, or the first
+    Where nothing is explained it says so. None where a single checkpoint is first, a race stopped others, or the first
     estimator has no folds.
     """
     judgement = verdict(ranking)

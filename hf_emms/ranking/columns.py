@@ -140,7 +140,7 @@ class ShownScores:
         return self.quantity.error(score.value, 1e-6) / 1e-6
 
     def gap(self, better: Score, worse: Score) -> str:
-        """Return the difference of two scores as people read it, rounded: never negative for the better one first."""
+        """Return the difference of two scores as people read it, rounded: never negative with the better first."""
         return self._rounded(abs(self._written(better).value - self._written(worse).value))
 
     def sentence(self, score: Score) -> str:

@@ -53,7 +53,7 @@ class Chance(msgspec.Struct, frozen=True):
         name: of the predictions, in words: "the same class for all rows".
         value: the score by which checkpoints are compared.
         stderr: its standard error over groups of test rows.
-        gain_stderr: the standard error of the difference between the fine-tuned score and this one, on the same rows.
+        gain_stderr: the standard error of the difference between the fine-tuned score and this, on the same rows.
     """
 
     name: str

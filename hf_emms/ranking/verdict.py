@@ -29,11 +29,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """The checkpoint that a ranking recommends, and how sure its estimate and its fine-tuning are of it.
 
     Attributes:
-        checkpoint: the one to fine-tune; None where no estimate and no fine-tuning is above chance.
+        checkpoint: to fine-tune; None where no estimate and no fine-tuning is above chance.
         lead: of the first rank among the checkpoints that can be fine-tuned: there is "no score" at all, "no head" for
-            any of them, "nothing explained" beyond its own noise, one that has a score "alone", several that have
-            "shared" it, one that a "race" kept while it stopped the others, or one that is "ahead" of the next, or
-            "clearly ahead" by more than the noise of the folds.
+            any of them, "nothing explained" beyond its own noise, a checkpoint that has a score "alone", several that
+            have "shared" it, or a checkpoint that a "race" kept while it stopped the others, or that is "ahead" of the
+            next, or "clearly ahead" by more than the noise of the folds.
         first: the checkpoints of that first rank, the best score first.
         outcome: of fine-tuning: "confirmed" where the best is above chance, and told apart from all others that were
             fine-tuned; "no better than chance" where all are within the noise of a prediction that needs no checkpoint;
@@ -97,13 +97,13 @@ def _chosen(ranking: RankingData, first: Sequence[Row]) -> Row:
 
 
 def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
-    """Return the row with the best score by an estimator; None where no row has one."""
+    """Return the row with the best score by an estimator; None where no row has a score."""
     scores = [(row.scores[estimator].value, row) for row in rows if estimator in row.scores] if estimator else []
     return max(scores, key=itemgetter(0), default=(0.0, None))[1]
 
 
 def direct_measure(ranking: RankingData) -> str | None:
-    """Return the first estimator that ran the checkpoints themselves, where it stands beside one that did not."""
+    """Return the first estimator that ran the checkpoints themselves, where it stands beside another that did not."""
     if runs_checkpoint(ranking.estimators[0]):
         return None
     return next(filter(runs_checkpoint, ranking.estimators), None)

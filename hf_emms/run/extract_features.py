@@ -73,7 +73,7 @@ def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
     import datasets
 
     hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'
-    # A text is an iterable of letters, a table one of the names of its columns.
+    # A text is an iterable of letters, a table of the names of its columns.
     if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping)) or hasattr(inputs, "columns"):
         described = f"a {type(inputs).__name__} of columns" if hasattr(inputs, "columns") else f"{inputs!r:.80}"
         raise EmmsError(f"inputs is {described}; it must be a list", hint)

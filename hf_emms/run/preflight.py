@@ -119,7 +119,7 @@ def rate(device: str, kind: InputKind, dataset: str | None = None, bytes_of_text
 
 
 def text_bytes(sample: Sample) -> float | None:
-    """Return the mean bytes of an input that is one text or two; None of other inputs."""
+    """Return the mean bytes of an input that is a text or two; None of other inputs."""
     kind, inputs = sample.task.input, sample.inputs.inputs if isinstance(sample.inputs, Spans) else sample.inputs
     if kind.text_bytes is None:
         return None

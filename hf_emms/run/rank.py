@@ -58,7 +58,7 @@ P = ParamSpec("P")
 
 
 class _Rank(Protocol[P]):
-    """The types of `rank`: `dry_run` returns another one."""
+    """The types of `rank`: `dry_run` returns another."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -130,7 +130,7 @@ def rank(
     Args:
         dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a DataFrame
             of pandas or polars, an Arrow table, a dictionary of columns or of tables by split, or a list of
-            dictionaries, one a row.
+            dictionaries, a row each.
         checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models in memory, in any mixture: models and
             pipelines of transformers, tuples of a model and its tokenizer, and models of sentence-transformers; or a
             dictionary from names to models in memory. The task's preset list by default.

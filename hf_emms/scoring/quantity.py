@@ -53,7 +53,7 @@ class Quantity:
 
     @property
     def arrow(self) -> str:
-        """The direction that is better; empty where it is the usual one."""
+        """An arrow where lower is better; else empty."""
         return "" if self.higher_is_better else DOWN
 
     @property

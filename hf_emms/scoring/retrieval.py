@@ -23,7 +23,7 @@ from hf_emms.scoring.generative import ratio
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 NDCG_DEPTH, RECALL_DEPTH = 10, 100
-# Ridge strengths of the map, in units of a query's mean square; an infinite one keeps the queries as they are.
+# Ridge strengths of the map, in units of a query's mean square; an infinite strength keeps the queries as they are.
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, np.inf)
 # Scores of a block are at most this many: 32 MB.
 _BLOCK_SCORES = 2**23
@@ -39,7 +39,7 @@ class Retrieval:
     Attributes:
         queries: float32, shape (Q, D).
         documents: float32, shape (M, D).
-        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has one above 0.
+        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has a grade above 0.
         groups: uint64, shape (Q,): queries that share a relevant document have the same.
         similarity: how the model compares embeddings; the negative distance for "euclidean" and "manhattan".
         folds: of queries that are held out from the map.

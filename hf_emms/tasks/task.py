@@ -220,7 +220,7 @@ def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
 
 
 def join_sentences(text: Any) -> Any:
-    """Return a list of sentences as one text; other values unchanged."""
+    """Return a list of sentences joined; other values unchanged."""
     return " ".join(filter(None, text)) if isinstance(text, list) else text
 
 

@@ -163,7 +163,10 @@ def test_knn_explains_dense_labels_when_neighbours_agree():
         knn(hidden, z, np.zeros(400))
 
 
-@pytest.mark.parametrize("name", sorted(name for name in ESTIMATORS if not ESTIMATORS[name].needs_model))
+OF_FEATURES = sorted(name for name in ESTIMATORS if not (ESTIMATORS[name].needs_model or ESTIMATORS[name].needs_search))
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
 def test_every_estimator_prefers_the_better_features(name):
     good, labels = classes(seed=3, n=300, noise=0.5)
     bad = good + 4 * np.random.default_rng(1).normal(size=good.shape)
