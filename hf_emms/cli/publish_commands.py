@@ -112,7 +112,7 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
             "a static Space has no hardware and no secrets", "leave out --hardware and --secret, or --static"
         )
     if dry_run:
-        out.data("\n".join(("README.md", "index.html", "views/*.html") if static else leaderboard.files()))
+        out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
         out.message(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
         return
     published = leaderboard.publish(

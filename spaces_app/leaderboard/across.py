@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
@@ -19,6 +20,7 @@ from leaderboard.wins import Wins
 MAX_DATASETS = 40
 MAX_CHECKPOINTS = 200
 _SHADES = 5
+_BAND = ' class="band"'
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False)
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
     head = "".join(_sorter(name, view) for name in ORDERS)
     head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
+    starts = _starts_of_groups(cells) if view.order == "-wins" else frozenset()
     body = "".join(
-        f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name, view)}</th>{_won(cells, name)}'
+        f'<tr{_BAND if name in starts else ""}><th scope="row" class="checkpoint">{checkpoint_link(name, view)}</th>'
+        + _won(cells, name)
         + "".join(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()
@@ -78,10 +82,13 @@ def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False)
     caption = "Ranks of checkpoints across datasets"
     orders = ""
     if sorted_by_browser:
-        won = [(wins.share, wins.rankings) if (wins := cells.wins.get(name)) else (-1.0, 0) for name in cells.rows]
+        won = [
+            (-wins.group, wins.share, wins.rankings) if (wins := cells.wins.get(name)) else (-len(cells.wins), -1.0, 0)
+            for name in cells.rows
+        ]
         names = [name.lower() for name in cells.rows]
-        orders = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": [pair[::-1] for pair in won]})
-    boxed = markup.boxed_table("Ranks across datasets", head, body, "board heat", caption, orders)
+        orders = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": [place[::-1] for place in won]})
+    boxed = markup.boxed_table("Ranks across datasets", head, body, "board heat", caption, orders=orders)
     return f'<div class="beside">{_legend()}{_explained(cells)}</div>{boxed}'
 
 
@@ -92,13 +99,19 @@ def _by_checkpoint(passing: Sequence[Line]) -> dict[str, Row]:
 def _ordered(rows: Mapping[str, Mapping[str, Row]], won: Mapping[str, Wins], order: str) -> list[str]:
     def key(name: str) -> tuple[float, ...]:
         wins = won.get(name)
-        place = (wins.share, wins.rankings) if wins else (-1.0, 0)
+        place = (-wins.group, wins.share, wins.rankings) if wins else (-len(won), -1.0, 0)
         return place if order.endswith("wins") else place[::-1]
 
     by_name = sorted(rows, key=str.lower)
     if order.endswith("checkpoint"):
         return by_name[::-1] if order.startswith("-") else by_name
     return sorted(by_name, key=key, reverse=order.startswith("-"))
+
+
+def _starts_of_groups(cells: Grid) -> frozenset[str]:
+    """Return the first checkpoint of each group but the first, in the order of wins."""
+    groups = [(name, cells.wins[name].group) for name in cells.rows if name in cells.wins]
+    return frozenset(name for (_, before), (name, group) in pairwise(groups) if group != before)
 
 
 def _sorter(name: str, view: View) -> str:
@@ -135,8 +148,9 @@ def _cell(row: Row | None, worst: int) -> str:
 
 def _explained(cells: Grid) -> str:
     text = (
-        "Wins: how often the checkpoint would be ranked above an average checkpoint of these rankings, from all pairs "
-        "that share a ranking (Bradley–Terry), with its 95 % interval. Rankings: in how many of them it has a rank."
+        "Wins: how often the checkpoint would be ranked above an average one of those that it met, in a ranking or by "
+        "others that did, from all pairs that share a ranking (Bradley–Terry), with its 95 % interval. A line divides "
+        "groups of checkpoints that never met. Rankings: in how many of them it has a rank."
     )
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:

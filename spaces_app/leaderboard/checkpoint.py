@@ -28,14 +28,20 @@ from leaderboard.store import Entry, Snapshot
 _MAX_NAMED = 3
 
 
-def page(view: View, snapshot: Snapshot) -> str:
-    """Return the page as HTML: where the checkpoint is good, facts about it, and its rankings, the best place first."""
+def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
+    """Return the page as HTML: where the checkpoint is good, facts about it, and its rankings, the best place first.
+
+    Args:
+        view: names the checkpoint.
+        snapshot: the data.
+        compares: whether there are pages that compare checkpoints, which are linked then.
+    """
     in_order = places(snapshot).get(view.checkpoint, [])
     best_first = sorted(in_order, key=_share)
     if not best_first:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
-    rows = [(entry, _place(entry, line, snapshot)) for entry, line in best_first]
+    rows = [(entry, _place(entry, line, snapshot, compares)) for entry, line in best_first]
     columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("Dataset", *columns))
     body = "".join(
@@ -99,7 +105,7 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
     return markup.view_link(query, markup.breakable(label(entry, snapshot)))
 
 
-def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
+def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict[str, str]:
     """Return column → cell, of a ranking that has the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
@@ -109,7 +115,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
         "Rank": f"failed: {escape(row.error)}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
         "Score": _score(shown, line.score(ranking.estimators[0])),
         "Fine-tuned": _fine_tuned(ranking, row),
-        "Behind the best": _behind(entry, line, shown),
+        "Behind the best": _behind(entry, line, shown, compares),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
@@ -131,8 +137,8 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
     return f"{escape(metric_title(result.metric))} {format_finetuned(result)}{place}"
 
 
-def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
-    """Return how far the best checkpoint is ahead, with a link to the comparison of both."""
+def _behind(entry: Entry, line: Line, shown: ShownScores, compares: bool) -> str:
+    """Return how far the best checkpoint is ahead, with a link to the comparison of both where there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)
     if best is None or row.rank is None or best.n != row.n:
@@ -140,9 +146,11 @@ def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
     if best.checkpoint == row.checkpoint:
         return "it is the best"
     first = ranking.estimators[0]
-    text = f"by {shown.gap(best.scores[first], row.scores[first])}"
+    text = "not told apart" if row.rank == best.rank else f"by {shown.gap(best.scores[first], row.scores[first])}"
+    if not compares:
+        return text
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
-    return markup.view_link(to_query(both), "not told apart" if row.rank == best.rank else text)
+    return markup.view_link(to_query(both), text)
 
 
 def _card(name: str, best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:

@@ -96,11 +96,11 @@ def view_link(query: str, content: str, *, label: str = "", css: str = "") -> st
     return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
 
 
-def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", orders: str = "") -> str:
-    """Return a table that scrolls under its header; `head` and `body` are HTML, `orders` the result of `sort_keys`."""
-    data = f' data-orders="{html.escape(orders)}"' if orders else ""
+def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", **data: str) -> str:
+    """Return a table that scrolls under its header; `head` and `body` are HTML, `data` JSON for scripts, or empty."""
+    data_html = "".join(f' data-{key}="{html.escape(text)}"' for key, text in data.items() if text)
     return (
-        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data}>'
+        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data_html}>'
         f'<caption class="unseen">{caption or name}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -36,9 +36,16 @@
   function show(view) {
     patch(main(), view.main);
     document.title = view.title;
-    byId("emms-said").textContent = view.title;
+    byId("emms-said").textContent = inWords(view.title);
     if (main().dataset.version === byId("emms-news").dataset.version) byId("emms-news").hidden = true;
     afterwards();
+  }
+
+  // What a screen reader says of a change: the view, its order and how many rows a search leaves.
+  function inWords(title) {
+    const head = main().querySelector("th[aria-sort]"), count = byId("emms-count");
+    const order = head && `sorted by ${head.firstElementChild.firstChild.textContent}, ${head.getAttribute("aria-sort")}`;
+    return [title, count?.textContent, order].filter(Boolean).join(". ");
   }
 
   function fail(error) {
@@ -82,16 +89,23 @@
     }
     const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
     const same = address === location.pathname + location.search;
-    if (!same && !replace) history.replaceState({ top: scrollY }, "");
+    if (!same && !replace) history.replaceState({ top: scrollY, link: focused() }, "");
     history[replace || same ? "replaceState" : "pushState"](null, "", address);
     if (window.parent !== window) window.parent.postMessage({ queryString: `${query}` }, "https://huggingface.co");
     return load(how);
   }
 
+  // The link that has the focus, by where it leads and which of several such links it is.
+  const linksTo = (href) => [...document.querySelectorAll("a")].filter((link) => link.getAttribute("href") === href);
+  function focused() {
+    const href = document.activeElement?.getAttribute("href");
+    return href ? [href, linksTo(href).indexOf(document.activeElement)] : null;
+  }
+
   const address = () => {
     const query = new URLSearchParams(location.search);
     for (const name of [...query.keys()]) if (name.startsWith("__")) query.delete(name);
-    return query;
+    return query.size ? query : new URLSearchParams("tab=home"); // the page of an address that names nothing
   };
 
   // A link of a view that the user has left already says what it changes, not where it leads.
@@ -145,7 +159,13 @@
   });
   window.addEventListener("popstate", ({ state }) => {
     typing = null;
-    load({ then: () => scrollTo(0, state?.top ?? 0) });
+    load({
+      then: () => {
+        const [href, place] = state?.link ?? [];
+        if (href) linksTo(href)[place]?.focus({ preventScroll: true });
+        scrollTo(0, state?.top ?? 0);
+      },
+    });
   });
 
   let tapped = null;
@@ -198,6 +218,7 @@
   }
   for (const name of ["pointerover", "focusin"]) document.addEventListener(name, point);
   window.addEventListener("scroll", () => { tip.hidden = true; }, true);
+  document.addEventListener("keydown", ({ key }) => { if (key === "Escape") tip.hidden = true; });
 
   // A table that fits the window scrolls with the page, under a header that stays at the window's top.
   function afterwards() {
@@ -208,7 +229,7 @@
   window.addEventListener("resize", afterwards);
   afterwards();
 
-  if (window.emmsView && address().size) load(); // what came with the page is the first view
+  if (window.emmsView && location.search) load(); // what came with the page is the first view
 
   const every = 1000 * main().dataset.every;
   if (every) setInterval(async () => {

@@ -56,6 +56,8 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
     sentence = ""
     if entry is not None and view.tab in ("rankings", "cost") and not view.checkpoint and not view.compare:
         sentence = answer.answer(view, entry.ranking, snapshot)
+    if view.tab == "choose":
+        sentence = shortlist.sentence(view, snapshot)
     content = _content(view, entry, snapshot, repo_id, sorted_by_browser)
     notice = _notice(view, exists) + _age(snapshot)
     return Shown(view, entry, to_query(view), title(view, entry), sentence, content, notice, exists)
@@ -100,7 +102,7 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
     if view.tab == "choose":
         return shortlist.answer(view, snapshot)
     if view.checkpoint:
-        return checkpoint.page(view, snapshot)
+        return checkpoint.page(view, snapshot, compares=not sorted_by_browser)
     if entry is None:
         return '<p class="empty">Pick a task and a dataset above.</p>'
     if view.compare:

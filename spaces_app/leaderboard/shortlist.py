@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup
@@ -65,7 +65,9 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
         Candidate(*rows[name], won[name], tuple(sorted(where, key=lambda place: (place[1].rank or 0) / place[2])))
         for name, where in ranks.items()
     ]
-    candidates.sort(key=lambda each: (-each.wins.share, each.row.parameters or float("inf"), each.row.checkpoint))
+    candidates.sort(
+        key=lambda each: (each.wins.group, -each.wins.share, each.row.parameters or float("inf"), each.row.checkpoint)
+    )
     return candidates[:length]
 
 
@@ -74,6 +76,37 @@ def command(view: View, candidates: Sequence[Candidate]) -> str:
     parts = ["hf-emms", "rank", "--dataset", view.data or _OWN, "--task", view.task]
     names = [candidate.row.checkpoint for candidate in candidates if markup.is_id(candidate.row.checkpoint)]
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
+
+
+def sentence(view: View, snapshot: Snapshot) -> str:
+    """Return in a sentence, as HTML, which checkpoint to begin with; empty where none passes the limits."""
+    candidates = shortlist(view, snapshot)
+    if not candidates:
+        return ""
+    first, others = candidates[0], candidates[1:]
+    known = [format_count(first.row.parameters) + " parameters"] if first.row.parameters is not None else []
+    known += [escape(first.facts.license)] if first.facts.license else []
+    facts = f" ({', '.join(known)})" if known else ""
+    text = (
+        f"Begin with {checkpoint_link(first.row.checkpoint, view)}{facts}: "
+        f"in {pluralize(first.wins.rankings, 'ranking')} for {escape(view.task)} "
+        f"it wins {first.wins.share:.0%} ({_interval(first.wins)})"
+    )
+    close = [other for other in others if other.wins.group == first.wins.group and other.wins.high >= first.wins.low]
+    if close:
+        more = f" and {len(close) - 1} more of the shortlist" if len(close) > 1 else ""
+        text += f", not told apart from {checkpoint_link(close[0].row.checkpoint, view)}{more}"
+    elif others:
+        text += ", clearly more than the others"
+    return f'<p class="answer">{text}.</p>'
+
+
+def _interval(wins: Wins) -> str:
+    return f"{wins.low:.0%}–{wins.high:.0%}"
+
+
+def _share(wins: Wins) -> str:
+    return f'{wins.share:.0%} <span class="error">{_interval(wins)}</span>'
 
 
 def answer(view: View, snapshot: Snapshot) -> str:
@@ -86,7 +119,7 @@ def answer(view: View, snapshot: Snapshot) -> str:
         f'<th scope="row" class="checkpoint">{checkpoint_link(candidate.row.checkpoint, view)}</th>'
         f'<td class="number">{format_count(candidate.row.parameters)}</td>'
         f'<td class="text">{escape(candidate.facts.license or MISSING)}</td>'
-        f'<td class="number">{candidate.wins.share:.0%}</td>'
+        f'<td class="number">{_share(candidate.wins)}</td>'
         f'<td class="text">{_evidence(candidate, view, snapshot)}</td></tr>'
         for place, candidate in enumerate(candidates, 1)
     )
@@ -94,9 +127,9 @@ def answer(view: View, snapshot: Snapshot) -> str:
     return (
         f"<h2>A shortlist for {escape(view.task)}</h2>"
         + markup.boxed_table("Shortlist", head, rows, "board plain")
-        + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings; a '
-        "checkpoint that few of them have stays near 50 %. They are of <em>other people's</em> datasets: the command "
-        "below ranks the shortlist on yours.</p>"
+        + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings, '
+        "with its 95 % interval; a checkpoint that few of them have stays near 50 %. They are of "
+        "<em>other people's</em> datasets: the command below ranks the shortlist on yours.</p>"
         + markup.command_box(command(view, candidates), "Rank them on your dataset")
     )
 

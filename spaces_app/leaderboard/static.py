@@ -1,5 +1,7 @@
 """The leaderboard as files, for a host without a server: a page, and a file for each view, fetched when it is shown.
 
+Views are compressed, and the browser unpacks them: not every host of files does.
+
     python -m leaderboard.static RESULTS ORIGIN FOLDER
 
 reads the results dataset in RESULTS, whose name is ORIGIN, and writes the files into FOLDER.
@@ -7,6 +9,7 @@ reads the results dataset in RESULTS, whose name is ORIGIN, and writes the files
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import html
 import json
@@ -22,7 +25,7 @@ from leaderboard.facts import HubFacts
 from leaderboard.lines import places
 from leaderboard.markup import escape, view_link
 from leaderboard.render import Shown
-from leaderboard.selection import COSTS, SCOPES, TABS, View, label, to_query
+from leaderboard.selection import COSTS, SCOPES, SIZES, TABS, View, label, to_query
 from leaderboard.store import Snapshot, Store
 
 _NAMES = ("home", "rankings", "across", "cost", "about")
@@ -34,12 +37,12 @@ _BAR = """<form id="emms-form" role="search"><div class="pickers">
 <input type="search" name="q" id="emms-q" placeholder="part of a name, or a | b" autocomplete="off"></div>
 </div></form>"""
 _ELSEWHERE = (
-    '<p class="small">Comparisons, filters, a shortlist for your limits and submissions: '
+    '<p class="small">Comparisons, pickers for filters, a shortlist for your limits and submissions: '
     "<code>hf-emms leaderboard --results {origin}</code></p>"
 )
 
 
-def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
+def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, bytes]]:
     """Yield path and content of every file.
 
     Args:
@@ -48,7 +51,7 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
     """
     for view in _views(snapshot):
         shown = render.show(view, snapshot, repo_id=repo_id, sorted_by_browser=True)
-        yield _path(view), _part(shown)
+        yield _path(view), gzip.compress(_part(shown).encode(), mtime=0)
     first = render.show(View(tab="home"), snapshot, repo_id=repo_id, sorted_by_browser=True)
     names = {name: TABS[name] for name in _NAMES}
     tabs = "".join(view_link(to_query(View(tab=name)), title) for name, title in names.items())
@@ -61,8 +64,9 @@ def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
     rankings = {task: [entry.id for entry in snapshot.of_task(task)] for task in snapshot.tasks}
     data = json.dumps(rankings, separators=(",", ":")).replace("<", "\\u003c")
     more = f'<script type="application/json" id="emms-rankings">{data}</script>'
-    script = (page.HERE / "static.js").read_text(encoding="utf-8") + page.SCRIPT
-    yield "index.html", page.page(first, main, script=script, more=more)
+    sizes = f"window.emmsSizes={json.dumps(SIZES)};\n"
+    script = sizes + (page.HERE / "static.js").read_text(encoding="utf-8") + page.SCRIPT
+    yield "index.html", page.page(first, main, script=script, more=more).encode()
 
 
 def _views(snapshot: Snapshot) -> Iterator[View]:
@@ -88,7 +92,7 @@ def _path(view: View) -> str:
     else:
         key = [view.tab, view.ranking]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()
-    return f"views/{digest[:16]}.html"
+    return f"views/{digest[:16]}.html.gz"
 
 
 def _part(shown: Shown) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -69,8 +70,9 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
     body = "".join(_rows(shown[: view.rows], columns, banded=view.sort == "rank"))
     if not shown:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
-    orders = ""
+    orders = facts = ""
     if sorted_by_browser:
+        facts = _filtered_by(shown)
         names = [name for name, *_ in columns if name in sorts(ranking)]
         orders = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
     caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
@@ -82,7 +84,24 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
         + _switch(view, ranking)
         + f'<details class="small"><summary>How to read this</summary><p>{_how_to_read(ranking)}</p></details></div>'
         + _compared(view, ranking)
-        + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders)
+        + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders, facts=facts)
+    )
+
+
+def _filtered_by(shown: Sequence[Line]) -> str:
+    """Return as JSON what each line is filtered by, for a page without a server."""
+    return json.dumps(
+        [
+            {
+                "parameters": line.row.parameters,
+                "library": [line.facts.library],
+                "license": [line.facts.license],
+                "language": line.facts.languages,
+                "seen": bool(line.seen),
+            }
+            for line in shown
+        ],
+        separators=(",", ":"),
     )
 
 

@@ -3,7 +3,8 @@
 A Bradley–Terry model of the pairs in every ranking: checkpoint i is above j with probability σ(θᵢ − θⱼ), a shared rank
 is half a win. In a ranking the pairs of a checkpoint weigh 1 together: a ranking counts once however long it is.
 A prior as strong as a ranking draws strengths to 0: a checkpoint that was ranked once stays near the middle, with a
-wide interval, and rankings without common checkpoints need no further rule. Bradley and Terry, Biometrika 39 (1952).
+wide interval. Checkpoints that never met, neither in a ranking nor by others that did, are in different groups: their
+shares are of different checkpoints, and cannot be compared. Bradley and Terry, Biometrika 39 (1952).
 """
 
 from __future__ import annotations
@@ -26,20 +27,22 @@ class Wins:
     """How often a checkpoint wins over several rankings.
 
     Attributes:
-        share: the expected share of wins against an average checkpoint of these rankings, 0 to 1.
+        share: the expected share of wins against an average checkpoint of its group, 0 to 1.
         low: end of its 95 % interval.
         high: the other end.
         rankings: in how many rankings it has a rank next to others.
+        group: number of the checkpoints that it can be compared with; the largest group is 0.
     """
 
     share: float
     low: float
     high: float
     rankings: int
+    group: int = 0
 
 
 def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
-    """Return the wins of each checkpoint by the fitted model, the largest share first.
+    """Return the wins of each checkpoint by the fitted model, the largest group and the largest share first.
 
     Only the checkpoints in most rankings are fitted where there are very many.
 
@@ -63,10 +66,26 @@ def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
         np.fill_diagonal(above, 0.0)
         won[np.ix_(rows, rows)] += above / (len(rows) - 1)
     all_wins = {
-        name: Wins(float(share), *_interval(float(share), counted[name]), counted[name])
-        for name, share in zip(names, _sigmoid(_strengths(won)), strict=True)
+        name: Wins(float(share), *_interval(float(share), counted[name]), counted[name], int(group))
+        for name, share, group in zip(names, _sigmoid(_strengths(won)), _groups(won + won.T), strict=True)
     }
-    return dict(sorted(all_wins.items(), key=lambda item: (-item[1].share, -item[1].rankings, item[0])))
+    return dict(sorted(all_wins.items(), key=lambda item: (item[1].group, -item[1].share, -item[1].rankings, item[0])))
+
+
+def _groups(pairs: np.ndarray) -> np.ndarray:
+    """Return the group of each checkpoint, (C,), from the weights of its pairs, (C, C); the largest group is 0."""
+    labels = np.full(len(pairs), -1)
+    for start in range(len(pairs)):
+        if labels[start] >= 0:
+            continue
+        reached = newest = np.arange(len(pairs)) == start
+        while newest.any():
+            newest = (pairs[newest] > 0).any(axis=0) & ~reached
+            reached = reached | newest
+        labels[reached] = start
+    starts, sizes = np.unique(labels, return_counts=True)
+    by_size = starts[np.argsort(-sizes, kind="stable")]
+    return np.array([int(np.flatnonzero(by_size == label)[0]) for label in labels], dtype=int)
 
 
 def _strengths(won: np.ndarray) -> np.ndarray:

@@ -114,3 +114,43 @@ def test_tables_and_charts_fill_the_screen_on_request(show, tab, box):
     page = show(f"{BEANS}&tab={tab}")
     page.get_by_role("button", name="Full screen").click()
     expect(page.locator(f"{box}:fullscreen")).to_be_visible()
+
+
+def test_what_changed_is_announced(visit):
+    page = visit("tab=home")
+    page.goto(page.url.partition("?")[0])
+    page.get_by_role("searchbox").fill("news")
+    expect(page.locator("#emms-said")).to_contain_text("1 dataset.")
+    page = visit("task=image-classification&ranking=image%2Ffood")
+    page.get_by_role("columnheader", name="Params").get_by_role("link").click()
+    expect(page.locator("#emms-said")).to_contain_text("sorted by Params, ascending")
+    page.get_by_role("searchbox").fill("small")
+    expect(page.locator("#emms-said")).to_contain_text("1 of 4 checkpoints")
+
+
+def test_focus_returns_to_the_link_that_was_followed(visit):
+    page = visit(BEANS)
+    link = page.get_by_role("row").get_by_role("link", name="org/best", exact=True)
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="org/best")).to_be_visible()
+    page.go_back()
+    expect(link).to_be_focused()
+
+
+def test_escape_closes_the_tip_of_a_chart(visit):
+    page = visit(f"{BEANS}&tab=cost")
+    page.locator("svg.plot.wide a").first.focus()
+    expect(page.locator("#emms-tip")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#emms-tip")).to_be_hidden()
+
+
+def test_forced_colours_keep_shades_and_print_leaves_controls_out(show):
+    page = show("tab=across&task=image-classification", forced_colors="active")
+    shades = page.locator(".heat tbody td[class^=shade]")
+    colours = shades.evaluate_all("cells => new Set(cells.map(cell => getComputedStyle(cell).backgroundColor)).size")
+    assert colours > 1
+    page.emulate_media(media="print", forced_colors="none")
+    expect(page.get_by_role("navigation", name="Views")).to_be_hidden()
+    expect(page.locator("table.heat")).to_be_visible()

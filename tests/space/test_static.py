@@ -119,7 +119,7 @@ def test_a_static_space_takes_the_place_of_a_gradio_one_and_back(hub, command, r
 
 def test_no_name_leaves_the_folder(board):
     files, _, snapshot = board
-    assert all(name == "index.html" or (name[:6], name[-5:]) == ("views/", ".html") for name in files)
+    assert all(name == "index.html" or (name[:6], name[-8:]) == ("views/", ".html.gz") for name in files)
     assert all(name.count("/") <= 1 and ".." not in name for name in files)
     assert len(files) > len(snapshot.entries)
 
@@ -159,6 +159,36 @@ def test_rows_are_sorted_and_searched(show):
     expect(checkpoints(page).filter(visible=True)).to_have_text(["org/best", "org/small"])
     page.goto(f"{page.url.partition('?')[0]}?tab=across&task=image-classification&order=-checkpoint")
     expect(checkpoints(page)).to_have_text(["org/worse", "org/small", "org/close", "org/broken", "org/best"])
+
+
+def test_a_search_and_the_filters_of_an_address_are_answered(show):
+    page = show("task=image-classification&ranking=image%2Ffood")
+    page.get_by_role("searchbox").fill("small | worse")
+    answer = page.locator(".answer")
+    expect(answer).to_have_text("Best of these: org/worse, rank 3 of all.")
+    page.goto(f"{page.url.partition('?')[0]}?task=image-classification&ranking=image%2Ffood&max=1M&sort=parameters")
+    expect(checkpoints(page).filter(visible=True)).to_have_text(["org/small", "org/best"])
+    expect(answer).to_have_text("Best of these: org/best, rank 2 of all.")
+    expect(page.locator("#emms-count")).to_contain_text("2 of 4 checkpoints pass the filters of this address")
+    page.get_by_role("columnheader", name="Params").get_by_role("link").click()
+    expect(checkpoints(page).filter(visible=True)).to_have_text(["org/best", "org/small"])
+    page.get_by_role("link", name="clear filters").click()
+    expect(checkpoints(page).filter(visible=True)).to_have_count(4)
+
+
+def test_the_home_page_is_searched(show):
+    page = show()
+    page.get_by_role("searchbox").fill("text-class")
+    expect(page.locator("#emms-count")).to_have_text("1 dataset.")
+    expect(page.locator(".home tbody tr").filter(visible=True)).to_contain_text(["news"])
+    page.reload()
+    expect(page.locator("#emms-count")).to_have_text("1 dataset.")
+
+
+def test_how_far_the_best_is_ahead_leads_nowhere_without_comparisons(show):
+    page = show("checkpoint=org%2Fsmall")
+    expect(page.get_by_role("cell", name="by 0.")).to_be_visible()
+    assert page.locator('a[href*="with="]').count() == 0
 
 
 def test_what_a_ranking_says_is_only_text(show):

@@ -273,6 +273,35 @@ def test_two_checkpoints_are_told_apart_by_their_folds(shown):
     assert "Pick 2 to 5" in render.show(View(ranking="image/beans", compare=("org/best",)), shown).content
 
 
+def test_checkpoints_that_never_met_are_not_compared(tmp_path):
+    found = wins([{"a": 1, "b": 2, "c": 3}, {"c": 1, "d": 2}, {"x": 1, "y": 2}])
+    assert [name for name, won in found.items() if won.group == 1] == ["x", "y"] == list(found)[-2:]
+    write(
+        tmp_path,
+        "one",
+        of_rows("one", *(scored(f"org/{name}", -value, 10) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.3)])),
+    )
+    write(
+        tmp_path,
+        "two",
+        of_rows("two", *(scored(f"org/{name}", -value, 10) for name, value in [("x", 0.1), ("y", 0.3)])),
+    )
+    page = across.heat_map(View(tab="across", task="image-classification"), snapshot_of(tmp_path))
+    assert re.search('<tr class="band"><th scope="row" class="checkpoint"><a href="[^"]*org%2Fx', page)
+    assert page.count('class="band"') == 1
+
+
+def test_a_shortlist_begins_with_a_sentence(shown):
+    page = render.show(View(tab="choose", task="image-classification"), shown)
+    text = re.sub("<[^>]*>", "", page.answer)
+    assert re.fullmatch(
+        r"Begin with org/close \(1.3B parameters\): in 2 rankings for image-classification it wins \d+% \(\d+%–\d+%\), "
+        "not told apart from org/best and 2 more of the shortlist.",
+        text,
+    ), text
+    assert re.search(r'\d+% <span class="error">\d+%–\d+%</span>', page.content)
+
+
 def test_who_always_wins_is_first_however_few_share_a_ranking():
     chain = [{"a": 1, "b": 2}, {"b": 1, "c": 2}, {"c": 1, "d": 2}] * 4
     found = wins(chain)
