@@ -73,17 +73,17 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     text = f"{counts} from {origin}."
     if snapshot.failure and snapshot.entries:
         text += f" {escape(snapshot.failure)}; the copy of {escape(snapshot.as_of)} is shown."
-    listed = _listed("Skipped", snapshot.problems) + _listed("Shown, with a remark", snapshot.remarks)
+    listed = _listed("Skipped", "file", snapshot.problems) + _listed("Shown", "remark", snapshot.remarks)
     return f"<h2>The data</h2><p>{text}</p>{listed}"
 
 
-def _listed(title: str, texts: Sequence[str]) -> str:
+def _listed(title: str, noun: str, texts: Sequence[str]) -> str:
     """Return texts about files as a list, which is closed where it is long; empty without any."""
     if not texts:
         return ""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     is_open = " open" if len(texts) <= _FEW_PROBLEMS else ""
-    return f"<details{is_open}><summary>{title}: {pluralize(len(texts), 'file')}</summary><ul>{items}</ul></details>"
+    return f"<details{is_open}><summary>{title}: {pluralize(len(texts), noun)}</summary><ul>{items}</ul></details>"
 
 
 def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, sorted_by_browser: bool) -> str:

@@ -154,3 +154,21 @@ def test_forced_colours_keep_shades_and_print_leaves_controls_out(show):
     page.emulate_media(media="print", forced_colors="none")
     expect(page.get_by_role("navigation", name="Views")).to_be_hidden()
     expect(page.locator("table.heat")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["timm/eva02_large_patch14_448.mim_m38m_ft_in22k_in1k", "./" + 20 * "long-name_"])
+def test_a_name_takes_at_most_two_lines_and_the_page_keeps_its_width(show, width, name):
+    page = show(BEANS, viewport={"width": width, "height": 800})
+    shown = page.locator("table.board tbody .name").first
+    shown.evaluate("(element, name) => { element.textContent = name; }", name)
+    lines, fits = shown.evaluate(
+        """element => [
+            element.offsetHeight / parseFloat(getComputedStyle(element).lineHeight),
+            document.documentElement.scrollWidth <= innerWidth,
+        ]"""
+    )
+    assert lines < 2.1
+    assert fits
+    if name.startswith("timm"):
+        assert shown.evaluate("element => element.scrollHeight <= element.clientHeight + 1")  # nothing is cut
