@@ -148,6 +148,7 @@ def write_data(home: Path) -> None:
     chats = [{"prompt": row["topic"], "completion": row["text"]} for row in rows]
     (home / "my_rows.jsonl").write_text("\n".join(map(json.dumps, chats)))
     write_sounds(home)
+    write_search(home)
     words = [row["text"].split() for row in rows]
     questions = [
         {"question": f"what comes first, {n}?", "context": " ".join(one), "answers": one[0]}
@@ -161,6 +162,27 @@ def write_data(home: Path) -> None:
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+
+
+SEARCH = demo.folder_of("emms-demo/wordnet-search")
+
+
+def write_search(home: Path) -> None:
+    """Queries and documents in a table, and in a folder as BEIR has it."""
+    assert SEARCH is not None
+    corpus, queries, judged = (
+        pq.read_table(next((SEARCH / name).glob("*.parquet"))).to_pylist() for name in ("corpus", "queries", "default")
+    )
+    folder = home / "beir_folder"
+    (folder / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        lines = [json.dumps({"_id": row["_id"], "text": row["text"]}) for row in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    lines = [f"{row['query-id']}\t{row['corpus-id']}\t{row['score']}" for row in judged]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]))
+    text_of = {row["_id"]: row["text"] for row in (*corpus, *queries)}
+    pairs = [{"query": text_of[row["query-id"]], "passage": text_of[row["corpus-id"]]} for row in judged[:120]]
+    write_csv(home / "my_queries.csv", pairs)
 
 
 def write_sounds(home: Path) -> None:
@@ -203,6 +225,7 @@ MODELS = {
     "google-bert/bert-base-uncased": "bert-distilled",
     "answerdotai/ModernBERT-base": "electra-distilled",
     "sentence-transformers/all-MiniLM-L6-v2": "encoder-minilm-static",
+    "BAAI/bge-small-en-v1.5": "bert-masked-short",
 }
 # Families of the language models that pages name; tiny ones of the same family stand for them here.
 WRITERS = {"HuggingFaceTB/SmolLM2-135M": "llama", "Qwen/Qwen2.5-0.5B": "qwen2", "google/flan-t5-small": "t5"}
@@ -226,6 +249,9 @@ def put_on_the_hub(hub: Hub, home: Path) -> None:
         assert folder is not None
         hub.store.put_files(id, {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()})
     hub.store.put_files("lab/texts", {"texts.csv": (home / "my_texts.csv").read_bytes()}, "dataset")
+    assert SEARCH is not None
+    files = {str(file.relative_to(SEARCH)): file.read_bytes() for file in SEARCH.rglob("*") if file.is_file()}
+    hub.store.put_files("mteb/scifact", files, "dataset")
     content = io.BytesIO()
     pictures = parquet_of("fashion-mnist")
     columns = ["labels" if name == "label" else name for name in pictures.column_names]
