@@ -7,6 +7,7 @@
 
 HF_EMMS_QUALITY names the work folder (default ~/.cache/hf_emms_quality); results are in scripts/quality/results/.
 Sources come through scripts/demo/sources.py; rows of the Hub from the Hub, or from copies under HF_EMMS_QUALITY_ROWS.
+Searches are folders of BEIR, OWNER--NAME, that lie under HF_EMMS_QUALITY_ROWS only; without them they are left out.
 The pools of real checkpoints need the folders that HF_EMMS_QUALITY_WEIGHTS (converted weights) and
 HF_EMMS_QUALITY_PHOTOS (clones of the repositories in scripts/quality/photos.py) name.
 """

@@ -92,6 +92,11 @@ def score(pool: Pool, names: Collection[str]) -> None:
     for target in pool.targets:
         if names and target.name not in names:
             continue
+        try:
+            folder_of(target)
+        except FileNotFoundError as error:
+            print(f"{target.name:18s} left out: {error}", flush=True)
+            continue
         before, fresh = records.get(target.name, {}), _scored(pool, target)
         missing = set(before.get("candidates", ())) - set(fresh["candidates"])
         if missing or len(fresh["candidates"]) < FEWEST:
@@ -107,6 +112,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
     """The record of a target without runs."""
     folders, rows = places(pool, target), dict[str, Row]()
     scores, n, last_layer = dict[str, list[float]](), 0, dict[str, Row]()
+    baselines = dict[str, float]()
     for key, settings in _ways(pool, target):
         if n and settings.get("max_samples", 0) >= n:
             continue
@@ -118,6 +124,8 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
             by_folder = last_layer | by_folder
         if not n:
             n, rows = ranking.n, {name: by_folder[folder] for name, folder in folders.items() if folder in by_folder}
+        for baseline in ranking.baselines:
+            baselines[baseline.checkpoint.partition(" ")[0]] = _rounded(baseline.scores[ranking.estimators[0]].value)
         for estimator in ranking.estimators:
             values = [by_folder[folders[name]].scores[estimator] for name in rows]
             scores[f"{estimator}|{key}"] = [_rounded(value.value) for value in values]
@@ -135,6 +143,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
         "parameters": [row.parameters for row in rows.values()],
         "widths": [row.width for row in rows.values()],
         "scores": scores,
+        **({"baselines": baselines} if baselines else {}),
         "seconds": {name: round(row.seconds.features + row.seconds.scoring, 2) for name, row in rows.items()},
     }
 

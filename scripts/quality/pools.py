@@ -20,6 +20,7 @@ TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 SIDE, PHOTO_SIDE = 64, 96  # pixels: the input of every image candidate, on drawings and on photos
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FEWEST = 3  # candidates; with fewer there is nothing to rank
+NDCG = "nDCG@10"
 BITS = "bits per byte"  # lower is better; results hold minus the number
 
 # task → modality of its candidates, and role of a column → its name
@@ -33,6 +34,7 @@ TASKS: dict[str, tuple[Modality, dict[str, str]]] = {
     "text-pair-classification": ("text", {"text": "sentence1", "text_pair": "sentence2", "label": "label"}),
     "sentence-similarity": ("text", {"text": "sentence1", "text_pair": "sentence2", "label": "score"}),
     "token-classification": ("text", {"tokens": "tokens", "tags": "tags"}),
+    "text-retrieval": ("text", {"query": "query", "document": "positive"}),
     "audio-classification": ("audio", {"audio": "audio", "label": "label"}),
     "text-generation": ("causal-lm", {"prompt": "prompt", "response": "completion"}),
     "translation": ("causal-lm", {"source": "en", "target": "de"}),
@@ -120,6 +122,7 @@ class Pool:
         max_samples: rows that are ranked on; None for all training rows.
         page: whose table this pool's results are; None for docs/quality.md, whose pools are scored in more ways.
         file: the committed results.
+        confirmed: how many of the first are fine-tuned in the page's table of regret.
     """
 
     name: str
@@ -133,6 +136,7 @@ class Pool:
     max_samples: int | None = None
     page: str | None = None
     file: str = ""
+    confirmed: int = 3
 
     @property
     def results(self) -> Path:
@@ -217,6 +221,15 @@ PAIR_TEXTS = (
     *_candidates("text", (2e-4,), "minilm-3-layers minilm-0-layers", "altered"),
     Candidate("minilm-random", "text", (2e-4,), "random"),
 )
+# Of search, at the higher of the two rates that users get, for the same reason.
+SEARCH_TEXTS = (
+    *_candidates("text", (3e-3,), "bert-distilled electra-distilled distilbert-distilled-short", "micro"),
+    *_candidates("text", (3e-3,), "bert-masked-short albert-distilled", "micro"),
+    Candidate("bert-random", "text", (3e-3,), "random"),
+    *_candidates("text", (3e-4,), "paraphrase-minilm-3-layers minilm-6-layers", "real"),
+    *_candidates("text", (3e-4,), "minilm-3-layers minilm-0-layers mpnet-4-layers", "altered"),
+    Candidate("minilm-random", "text", (3e-4,), "random"),
+)
 # Made by scripts/demo/checkpoints_sounds.py from other sources, of other sizes, for longer or shorter.
 SOUNDS = (
     *_candidates("audio", (1e-3,), "ast-words ast-sounds ast-words-short ast-words-narrow ast-voices", "micro"),
@@ -247,6 +260,7 @@ FULL = Budget("full")
 # Few rows, with the epochs that users get: what a core can do in an hour or two.
 SMALL = Budget("small", rows=400)
 FEW = Budget("few", 1, 300, {"audio-classification": 5})
+FEW_QUERIES = Budget("few", 1, 500)
 # With 5 epochs all boxes stay near the mean one.
 _FIVE = dict.fromkeys(("image-to-text", "question-answering", "visual-question-answering"), 5)
 SHORT = Budget("short", rows=1_000, epochs={**_THREE, **_FIVE, "referring-expression": 10})
@@ -333,6 +347,25 @@ PAIRS_AND_WORDS = Pool(
     1_000,
     "rank-pairs-and-tokens.md",
 )
+SEARCH = Pool(
+    "search",
+    "embedding models",
+    (
+        Target("reverse-dictionary", "text-retrieval", "dev", NDCG),
+        Target("scitldr-abstracts", "text-retrieval", "held", NDCG),
+        Target("xquad-paragraphs", "text-retrieval", "held", NDCG),
+        Target("gsm8k-answers", "text-retrieval", "held", NDCG),
+        Target("covid-questions", "text-retrieval", "dev", NDCG),
+    ),
+    SEARCH_TEXTS,
+    (FEW_QUERIES,),
+    "minilm",
+    FEW_QUERIES.name,
+    ("zero_shot_ndcg", "adapted_ndcg", "emms"),
+    500,
+    "rank-search.md",
+    confirmed=2,
+)
 SOUND = Pool(
     "sound",
     "micro sound checkpoints",
@@ -368,7 +401,7 @@ LANGUAGE_MODELS = Pool(
     "rank-language-models.md",
     "writers.json",
 )
-POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SOUND, LANGUAGE_MODELS)}
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SEARCH, SOUND, LANGUAGE_MODELS)}
 
 
 def work() -> Path:

@@ -23,6 +23,7 @@ from scripts.quality.pools import (
     POOLS,
     QUICK,
     SAME_ARCHITECTURE,
+    SEARCH,
     TEXTS,
     Pool,
 )
@@ -116,6 +117,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     for pool in POOLS.values():
         if pool.page is not None:
             yield DOCS / pool.page, "agreement", pool_table(pool)
+    yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
     yield published_losses.PAGE, "replays", published_losses.table(json.loads(published_losses.RESULTS.read_text()))
 
 
@@ -168,7 +170,6 @@ def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
 
 # ---- a pool with a table of its own ----------------------------------------------------------------------------------
 
-CONFIRMED = 3  # candidates
 OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 
 
@@ -177,7 +178,7 @@ def pool_table(pool: Pool) -> str:
     trains = pool.estimators[0] == "short_run"
     rows, head = [], list[str]()
     for budget in pool.budgets:
-        targets = load(pool, budget.name)
+        targets = [target for target in load(pool, budget.name) if len(target.candidates) >= FEWEST]
         cells = _rankings(pool, targets)
         for target in targets:
             ordered = sorted(target.truth.items(), key=lambda item: -item[1])
@@ -197,10 +198,30 @@ def pool_table(pool: Pool) -> str:
                 seconds = sum(run[4] or 0.0 for runs in target.runs.values() for run in runs)
                 row["cost of `short_run`"] = f"{sum(target.record['seconds'].values()) / seconds:.0%}"
             else:
-                row[f"regret with `--confirm {CONFIRMED}`"] = f"{replayed(target, CONFIRMED).regret:.1f}"
+                regret = replayed(target, pool.confirmed, pool.estimators[0]).regret
+                row[f"regret with `--confirm {pool.confirmed}`"] = f"{regret:.1f}"
             head = list(row)
             rows.append(tuple(row.values()))
     return markdown(head, rows)
+
+
+def search_table(pool: Pool) -> str:
+    """Return nDCG@10 by candidate and target: before training, adapted, and fine-tuned where that was run."""
+    targets = load(pool)
+    rows = [(c.name, c.kind, *(_search_cell(target, c.name) for target in targets)) for c in pool.candidates]
+    baselines = dict.fromkeys(name for target in targets for name in target.record["baselines"])
+    rows += [(name, "–", *(f"{100 * t.record['baselines'][name]:.1f}" for t in targets)) for name in baselines]
+    return markdown(("candidate", "kind", *(f"{t.name} ({t.record['half']})" for t in targets)), rows)
+
+
+def _search_cell(target: TargetResult, name: str) -> str:
+    """A candidate's nDCG@10 before training, adapted, and fine-tuned, in points."""
+    names, scores = target.record["candidates"], target.record["scores"]
+    if name not in names:
+        return "–"
+    keys = (f"{estimator}|{target.labels}|all|0" for estimator in ("zero_shot_ndcg", "adapted_ndcg"))
+    before = [f"{100 * scores[key][names.index(name)]:.1f}" for key in keys if key in scores]
+    return " / ".join([*before, _truth_of(target, name) or "–"])
 
 
 def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarget]:

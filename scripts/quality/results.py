@@ -185,12 +185,12 @@ class Confirmed:
     seconds: float
 
 
-def replayed(target: TargetResult, count: int) -> Confirmed:
+def replayed(target: TargetResult, count: int, estimator: str = CONFIRMING) -> Confirmed:
     """Confirm the first candidates of a target by the estimate's order; with none the estimate's first is picked.
 
     A candidate is confirmed by one run at each of its learning rates with one seed; the best validation score picks.
     """
-    scores = np.mean(target.scores(CONFIRMING), axis=0)
+    scores = np.mean(target.scores(estimator), axis=0)
     order = [target.candidates[place] for place in np.argsort(-scores, kind="stable")]
     best, outcomes = max(target.truth.values()), []
     for seed in [seed for seed in SEEDS if target.by_seed(seed) is not None]:

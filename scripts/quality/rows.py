@@ -46,12 +46,24 @@ def hub_rows(repo: str, config: str, split: str) -> Dataset:
         config: the configuration.
         split: the split.
     """
-    copies = os.environ.get("HF_EMMS_QUALITY_ROWS")
-    if copies is None:
+    if "HF_EMMS_QUALITY_ROWS" not in os.environ:
         return load_dataset(repo, config, split=split)
-    folder = Path(copies) / repo.replace("/", "--") / config
+    folder = rows_folder(repo) / config
     patterns = (f"{split}-*.parquet", f"{split}/*.parquet")
     return Dataset.from_parquet(sorted(str(path) for pattern in patterns for path in folder.glob(pattern)))
+
+
+def rows_folder(repo: str) -> Path:
+    """Return the folder OWNER--NAME of a dataset under HF_EMMS_QUALITY_ROWS.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    name = repo.replace("/", "--")
+    folder = Path(os.environ.get("HF_EMMS_QUALITY_ROWS", "")) / name
+    if "HF_EMMS_QUALITY_ROWS" not in os.environ or not folder.is_dir():
+        raise FileNotFoundError(f"{repo} needs HF_EMMS_QUALITY_ROWS, the folder that holds {name}")
+    return folder
 
 
 def hub_columns(repo: str, config: str, splits: Sequence[str], columns: Mapping[str, str]) -> dict[str, list]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from datasets import Audio, concatenate_datasets
@@ -15,7 +17,7 @@ from scripts.demo import data, data_spans, expressions, questions, scenes, sound
 from scripts.demo.scenes import CELL, Thing
 from scripts.quality import photos
 from scripts.quality.pools import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
-from scripts.quality.rows import Split, Table, hub_columns, hub_rows, split_rows
+from scripts.quality.rows import Split, Table, hub_columns, hub_rows, rows_folder, split_rows
 
 # Of the draws of pictures, texts, answers, pairs; of the real pools; of pairs and words; of sounds and responses.
 IMAGE_SEED, TEXT_SEED, ANSWER_SEED, PAIR_SEED, REAL_SEED, WORDS_SEED, SOUND_SEED = 40, 41, 42, 43, 50, 60, 70
@@ -31,6 +33,7 @@ PER_PICTURE = 3  # questions of one easy-VQA picture
 LANGUAGES = ("de", "fr", "es", "it", "pl", "sv")
 NUMBERS = 84  # of each language, of two digits
 TREC_CLASSES = ("abbreviation", "entity", "description", "human", "location", "number")
+SEARCH_WORDS = 24  # of a query or document: about 32 tokens
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
 Make = Callable[[], Table]
 
@@ -281,6 +284,35 @@ def tagged(repo: str, column: str) -> Table:
     return split_rows(rows, classes=names, seed=WORDS_SEED, counts=PAIR_ROWS, group="text", left_out="text")
 
 
+# ---- search ----------------------------------------------------------------------------------------------------------
+
+
+def search(repo: str) -> Table:
+    """Queries and the documents that answer them, which are all that a split searches; the first words of each text."""
+    folder = rows_folder(repo)
+    texts = {
+        name: {row["_id"]: " ".join(row["text"].split()[:SEARCH_WORDS]) for row in _json_rows(folder / f"{name}.jsonl")}
+        for name in ("queries", "corpus")
+    }
+    table: Table = {}
+    for split in ("train", "test"):
+        lines = (folder / "qrels" / f"{split}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+        pairs = [line.split("\t")[:2] for line in lines]
+        order = np.random.default_rng(WORDS_SEED).permutation(len(pairs))
+        queries, documents = zip(*(pairs[place] for place in order), strict=True)
+        columns = {
+            "query": [texts["queries"][id] for id in queries],
+            "positive": [texts["corpus"][id] for id in documents],
+        }
+        table[split] = Split(columns)
+    return table
+
+
+def _json_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 # ---- sounds ----------------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +398,11 @@ MAKERS: dict[str, Make] = {
     "med": med,
     "sts-images": sts_images,
     "covid": covid,
+    "reverse-dictionary": partial(search, "princeton/wordnet-reverse-dictionary"),
+    "scitldr-abstracts": partial(search, "allenai/scitldr-retrieval"),
+    "xquad-paragraphs": partial(search, "google/xquad-retrieval-beir"),
+    "gsm8k-answers": partial(search, "openai/gsm8k-retrieval"),
+    "covid-questions": partial(search, "deepset/covid-question-retrieval"),
     "wnut": partial(tagged, "leondz/wnut_17", "ner_tags"),
     "ewt": partial(tagged, "universal_dependencies/en_ewt", "upos"),
     "spoken-digits": partial(recordings, "label"),

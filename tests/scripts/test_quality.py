@@ -205,3 +205,36 @@ def test_an_experiment_scores_and_fine_tunes_all_candidates_and_continues_where_
     before = target.record["runs"]
     experiment.score(pool, ())
     assert results.load(pool)[0].record["runs"] == before
+
+
+def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_files_are_not(
+    pool, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "owner--animals"
+    (folder / "qrels").mkdir(parents=True)
+    animals = [f"{colour} {animal}" for colour in ("red", "old", "wet", "shy") for animal in ("dog", "cat", "owl")]
+    texts = {"queries": "which one\u2028is the {}", "corpus": "{} " + "word " * 50}
+    for name, text in texts.items():
+        rows = [{"_id": str(place), "text": text.format(animal)} for place, animal in enumerate(animals)]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    for split, places in (("train", range(9)), ("test", range(9, 12))):
+        judgements = ["query-id\tcorpus-id\tscore", *(f"{place}\t{place}\t1" for place in places)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(judgements), encoding="utf-8")
+    monkeypatch.setitem(targets.MAKERS, "animals", lambda: targets.search("owner/animals"))
+    estimators = ("zero_shot_ndcg", "emms")
+    target = Target("animals", "text-retrieval", "held")
+    pool = replace(pool, targets=(target,), estimators=estimators, max_samples=None)
+    monkeypatch.delenv("HF_EMMS_QUALITY_ROWS", raising=False)
+    experiment.score(pool, ())
+    assert "animals            left out: owner/animals needs HF_EMMS_QUALITY_ROWS" in capsys.readouterr().out
+    assert not pool.results.exists()
+    monkeypatch.setenv("HF_EMMS_QUALITY_ROWS", str(tmp_path))
+    experiment.score(pool, ())
+    record = results.read(pool)["animals"]
+    assert record["test_rows"] == 3
+    assert record["baselines"]["BM25"] > 0.9
+    assert {key.partition("|")[0] for key in record["scores"]} == {"zero_shot_ndcg", "emms", "emms_r2"}
+    table = targets.MAKERS["animals"]()
+    assert {len(text.split()) for text in table["test"].columns["positive"]} == {targets.SEARCH_WORDS}
+    assert "| BM25 |" in report.search_table(pool)
