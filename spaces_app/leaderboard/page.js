@@ -33,7 +33,11 @@
     if (!signal.aborted) request = null;
   }
 
+  const tabOf = (shown) => shown.querySelector("nav [aria-current]")?.textContent;
   function show(view) {
+    if (tabOf(main()) !== tabOf(view.main)) { // what was opened there says nothing about what is here
+      for (const details of main().querySelectorAll("#emms-view details[open]")) details.open = false;
+    }
     patch(main(), view.main);
     document.title = view.title;
     byId("emms-said").textContent = inWords(view.title);
