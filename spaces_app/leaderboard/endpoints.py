@@ -202,8 +202,9 @@ class Endpoints:
 
         Returns:
             How many rankings and checkpoints there are, and for each checkpoint, the largest share of wins first: wins
-            (how often it would be ranked above an average checkpoint, 0 to 1), its 95 % interval, in how many rankings
-            it has a rank, and its rank by ranking id (null where it failed).
+            (how often it would be ranked above an average checkpoint of its group, 0 to 1), its 95 % interval, its
+            group (checkpoints of different groups never met and cannot be compared), in how many rankings it has a
+            rank, and its rank by ranking id (null where it failed).
         """
         snapshot = self._known_task(task)
         won = snapshot.wins[task]
@@ -222,6 +223,7 @@ class Endpoints:
                     "checkpoint": name,
                     "wins": round(won[name].share, 4),
                     "wins_interval": [round(won[name].low, 4), round(won[name].high, 4)],
+                    "group": won[name].group,
                     "ranked_in": won[name].rankings,
                     "ranks": ranks[name],
                 }
