@@ -5,7 +5,7 @@ from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, OtherUseError, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
-from hf_emms.inputs.search import SEARCH, SearchCollection
+from hf_emms.inputs.search_collection import SEARCH, SearchCollection
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import TEXT
 from hf_emms.inputs.text_pair import TEXT_PAIR

@@ -133,7 +133,7 @@ def test_the_best_model_is_kept_and_opens_with_pipeline(ranked: Ranking, tmp_pat
     folder = tmp_path / "best"
     confirmed = hf_emms.confirm(ranked, top=2, save_model=str(folder), **FAST)
     files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
-    assert {path.name for path in folder.iterdir()} == files | {".hf-emms.json"}
+    assert {path.name for path in folder.iterdir()} == files | {".hf-emms.json", "test_rows.json"}
     classify = transformers.pipeline("image-classification", model=str(folder))
     splits = load_splits(Options.of(ranked.dataset))
     right = [

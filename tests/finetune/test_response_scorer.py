@@ -38,7 +38,8 @@ WORDS = ["apple", "pie", "cat", "dog", "mat", "rain", "road", "boats"]
 def rows(count: int = 60) -> datasets.Dataset:
     rng = np.random.default_rng(0)
     questions = [" ".join(rng.choice(WORDS, 4)) + f" {i}" for i in range(count)]
-    return datasets.Dataset.from_dict({"question": questions, "answer": ["red " + q.split()[0] for q in questions]})
+    answers = ["red " + " ".join(question.split()[:3]) for question in questions]  # free texts, which repeat seldom
+    return datasets.Dataset.from_dict({"question": questions, "answer": answers})
 
 
 def response_scorer(folder: Path, data: Any = None, **options: Any) -> ResponseScorer:
@@ -91,7 +92,7 @@ def test_a_step_in_parts_and_activations_that_are_computed_again_change_no_train
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training, held_out = np.arange(40), np.arange(40, 60)
-    answers = [" ".join(WORDS[: 1 + row % 5]) for row in range(60)]  # of several lengths
+    answers = [f"{row} " + " ".join(WORDS[: 1 + row % 5]) for row in range(60)]  # of several lengths
     data = rows().remove_columns("answer").add_column("answer", answers)
 
     def trained(**limits: int) -> np.ndarray:

@@ -141,7 +141,9 @@ def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_count
 
 def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     few = rows(80)
-    long = few.map(lambda row, place: {"answer": "red cat " * (600 if place < 20 else 1)}, with_indices=True)
+    long = few.map(
+        lambda row, place: {"answer": f"{place} " + "red cat " * (600 if place < 20 else 1)}, with_indices=True
+    )
     options = Options.of(long, confirm=1, epochs=1, learning_rates=["1e-2"], device="cpu")
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     splits = load_splits(options)
