@@ -53,6 +53,7 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
         "words": "token-classification",
         "sounds": "audio-classification",
         "definitions": "text-generation",
+        "search": "text-retrieval",
     }
     for ranking in tables.values():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)

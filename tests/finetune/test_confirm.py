@@ -448,8 +448,8 @@ class _Listening(Silent):
     def __init__(self) -> None:
         self.heard = threading.Event()
 
-    def noted(self, message: str) -> None:
-        if message.startswith("reading the dataset"):
+    def working(self, what: str, seconds: float) -> None:
+        if what.startswith("reading"):
             self.heard.set()
 
 
