@@ -13,6 +13,7 @@ def main() -> None:
 
     The second Ctrl-C ends the process at once.
     """
+    sys.unraisablehook = _without_interrupts
     try:
         signal.signal(signal.SIGTERM, _stop)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background
@@ -41,6 +42,12 @@ def _stop(number: int, frame: Any) -> None:
         _leave(number, frame)
     interruptions.append(_interrupt(number))
     raise interruptions[0]
+
+
+def _without_interrupts(ignored: Any) -> None:
+    """Print an exception that Python ignores, in a destructor for example; a Ctrl-C there is in `interruptions`."""
+    if not isinstance(ignored.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
 
 
 def _leave(number: int, frame: Any) -> None:

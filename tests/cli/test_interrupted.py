@@ -11,6 +11,7 @@ import pytest
 
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, Cli, cli, encoder, program
+from tests.helpers.quick_python import python
 from tests.helpers.waiting import eventually
 
 __all__ = ["cli", "encoder"]
@@ -51,3 +52,25 @@ def test_a_killed_run_goes_on_where_it_stopped(cli: Cli, encoder: Path, emms_cac
     assert sum(row.cached == "row" for row in ranking.rows) == len(finished)
     assert [row.error for row in ranking.rows] == [None] * 4
     assert {path: path.read_bytes() for path in finished} == finished
+
+
+STOPPED_IN_A_DESTRUCTOR = """
+import os, signal
+import hf_emms.cli
+from hf_emms.__main__ import main
+
+class Stopped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        str()  # the signal is handled here
+
+hf_emms.cli.main = lambda: [Stopped() for _ in range(1)].clear()
+main()
+"""
+
+
+def test_an_interrupt_where_python_ignores_exceptions_prints_none() -> None:
+    command = [*python(), "-c", STOPPED_IN_A_DESTRUCTOR]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "Traceback" not in done.stderr
