@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 # Standard errors below this need a third decimal, or they would be shown as 0.
 _SMALL_ERROR = 0.005
-UP, DOWN = "↑", "↓"
+DOWN = "↓"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ POINTS = Quantity(written=points, decimals=1, help="In points: 100 is perfect.",
 ERROR_RATE = Quantity(
     "%", higher_is_better=False, written=lambda stored: -100 * stored, decimals=1, help="Words that are wrong, of 100."
 )
+_WRONG_WORDS = replace(ERROR_RATE, name="word error rate", written=lambda stored: 100 * (1 - stored), high=1)
 # Metrics after fine-tuning that are no share from 0 to 1, or that people write in another way, by their stored names.
 METRICS = {
     "byte likelihood": Quantity(
@@ -95,24 +96,8 @@ METRICS = {
         low=0,
         high=1,
     ),
-    "1 - WER": Quantity(
-        "%",
-        higher_is_better=False,
-        name="word error rate",
-        written=lambda stored: 100 * (1 - stored),
-        decimals=1,
-        help=ERROR_RATE.help,
-        high=1,
-    ),
-    "1 - CER": Quantity(
-        "%",
-        higher_is_better=False,
-        name="character error rate",
-        written=lambda stored: 100 * (1 - stored),
-        decimals=1,
-        help="Characters that are wrong, of 100.",
-        high=1,
-    ),
+    "1 - WER": _WRONG_WORDS,
+    "1 - CER": replace(_WRONG_WORDS, name="character error rate", help="Characters that are wrong, of 100."),
     "R²": replace(POINTS, low=-math.inf),
     "Spearman": replace(POINTS, low=-1),
     "CIDEr": replace(POINTS, high=10),

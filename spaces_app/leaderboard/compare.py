@@ -39,10 +39,6 @@ class Pair:
     told_apart: bool
 
 
-def _is_told_apart(gain: float, stderr: float) -> bool:
-    return gain > TIE_WIDTH * stderr and gain > 0
-
-
 def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
     """Return all pairs of rows with a score on the same sample."""
     estimator = ranking.estimators[0]
@@ -54,10 +50,11 @@ def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
         if first.n == second.n:
             paired = len(better.folds) == len(other.folds)
             folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
-            told_apart = _is_told_apart(*gain_and_stderr(better, other))
+            gain, stderr = gain_and_stderr(better, other)
+            told_apart = gain > TIE_WIDTH * stderr and gain > 0
             unit = shown.unit_of(better)
-            gain, stderr = (unit * value for value in gain_and_stderr(better, other))
-            compared.append(Pair(first, second, gain, stderr, tuple(unit * fold for fold in folds), told_apart))
+            in_units = tuple(unit * fold for fold in folds)
+            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, told_apart))
     return compared
 
 
