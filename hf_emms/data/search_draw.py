@@ -23,6 +23,8 @@ from hf_emms.tasks import Task, use_column
 
 # Grades that are fractions become whole numbers from 0 to this.
 MAX_GRADE = 10
+# The grade of a document that is the query itself, which does not search it.
+_ITSELF = -1.0
 _JUDGEMENT = np.dtype([("query", np.uint64), ("document", np.uint64), ("grade", np.float64)])
 
 
@@ -38,7 +40,7 @@ class SearchData(Protocol):
 
     Attributes:
         opened: the split, whose rows are not read here.
-        texts_are_ids: whether the same text naturally comes many times.
+        texts_are_ids: whether the same text naturally comes many times, and ids say nothing.
         columns: the task's column → the dataset's.
         skipped: rows of judgements that could not be read, once they were read; of `n_rows`, with the first `reasons`.
     """
@@ -80,7 +82,8 @@ class DrawnSearch:
 
     Attributes:
         queries, documents: key → text.
-        judgements: of fields "query", "document" and "grade", each pair once.
+        judgements: of fields "query", "document" and "grade", each pair once; the grade is -1 where the document is the
+            query itself, by its id, and was not judged to be relevant.
         total_queries: distinct texts of queries with a relevant document in the dataset.
         total_documents: distinct texts of documents in the dataset.
         total_relevant: pairs of a query and a relevant document in the dataset.
@@ -111,11 +114,14 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
     total_relevant = len(relevant)
     queries, total_queries = _draw_queries(data, judgements, options, notes)
     judgements = judgements[np.isin(judgements["query"], np.array(list(queries), np.uint64))]
-    documents, texts, total_documents = _draw_documents(data, judgements, options, notes, training=training)
+    documents, texts, themselves, total_documents = _draw_documents(
+        data, queries, judgements, options, notes, training=training
+    )
     judgements = judgements[np.isin(judgements["document"], np.array(list(documents), np.uint64))]
     judgements["query"] = [text_key(queries[key]) for key in judgements["query"].tolist()]
     judgements["document"] = [documents[key] for key in judgements["document"].tolist()]
-    judgements = _distinct(judgements)
+    pairs = ((text_key(queries[key]), content, _ITSELF) for key, content in themselves.items() if content in texts)
+    judgements = _distinct(np.concatenate([judgements, np.fromiter(pairs, _JUDGEMENT)]))
     answered = np.unique(judgements["query"][judgements["grade"] > 0])
     judgements = judgements[np.isin(judgements["query"], answered)]
     by_text = {text_key(text): text for text in queries.values()}
@@ -186,16 +192,26 @@ def _draw_queries(
 
 
 def _draw_documents(
-    data: SearchData, judgements: np.ndarray, options: SampleOptions, notes: list[str], *, training: bool
-) -> tuple[dict[int, int], dict[int, str], int]:
-    """Return the corpus of a sample, and the number of the dataset's distinct documents.
+    data: SearchData,
+    queries: Mapping[int, str],
+    judgements: np.ndarray,
+    options: SampleOptions,
+    notes: list[str],
+    *,
+    training: bool,
+) -> tuple[dict[int, int], dict[int, str], dict[int, int], int]:
+    """Return the corpus of a sample, the documents that are queries, and how many distinct documents the dataset has.
 
     The corpus is the dataset's key of judged documents → the key of the text, and the key of the text → the text.
+    Documents that are queries are the dataset's key of both → the key of the text: those with the id of a query. Where
+    most of them do not hold its text there are none, since ids are then the numbers of rows.
     """
     is_required = judgements["grade"] >= (0 if training else 1)
     required, judged = set(judgements["document"][is_required].tolist()), set(judgements["document"].tolist())
     present: dict[int, int] = {}
     texts: dict[int, str] = {}
+    themselves: dict[int, int] = {}
+    holds_query: dict[int, bool] = {}
     others = _SmallestTexts(options)
     contents = array("Q")
     n_read = empty = 0
@@ -208,6 +224,9 @@ def _draw_documents(
         contents.append(content)
         if key in judged:
             present[key] = content
+        if key in queries and not data.texts_are_ids:
+            themselves[key] = content
+            holds_query[key] = " ".join(queries[key].split()) in " ".join(text.split())
         if key in required:
             texts[content] = text
         else:
@@ -224,7 +243,9 @@ def _draw_documents(
         if options.corpus_size is not None and len(texts) >= options.corpus_size:
             break
         texts.setdefault(content, text)
-    return {key: content for key, content in present.items() if content in texts}, texts, total
+    if 2 * sum(holds_query.values()) <= len(holds_query):
+        themselves = {}
+    return {key: content for key, content in present.items() if content in texts}, texts, themselves, total
 
 
 class _SmallestTexts:
@@ -273,7 +294,11 @@ def _check_present(noun: str, judged: np.ndarray, present: Mapping[int, int], em
 
 
 def _distinct(judgements: np.ndarray) -> np.ndarray:
-    """Return each pair of a query and a document once, with its highest grade, in the order of their keys."""
-    judgements = judgements[np.lexsort((judgements["grade"], judgements["document"], judgements["query"]))]
+    """Return each pair of a query and a document once, with its highest grade, in the order of their keys.
+
+    A document that is the query itself is not searched, unless it was judged to be relevant.
+    """
+    ranks = np.where(judgements["grade"] == _ITSELF, 0.5, judgements["grade"])
+    judgements = judgements[np.lexsort((ranks, judgements["document"], judgements["query"]))]
     pairs = judgements[["query", "document"]]
     return judgements[np.append(pairs[1:] != pairs[:-1], True)] if len(judgements) else judgements

@@ -134,7 +134,12 @@ def _notes(data: SearchData, drawn: DrawnSearch, relevant: np.ndarray, n_groups:
         )
     else:
         notes.append(f"they search all {documents:,} documents of the corpus: a larger corpus is harder")
-    copies = len(drawn.queries.keys() & drawn.documents.keys())
+    themselves = drawn.judgements[drawn.judgements["grade"] < 0]
+    if len(themselves):
+        count = len(np.unique(themselves["query"]))
+        notes.append(f"queries that are documents by their ids, which do not search themselves: {count:,}")
+    unsearched = set(themselves[["query", "document"]].tolist())
+    copies = sum((key, key) not in unsearched for key in drawn.queries.keys() & drawn.documents.keys())
     if copies:
         notes.append(f"queries that are documents of the corpus, and find themselves first: {copies:,}")
     if queries < _FEW_QUERIES:

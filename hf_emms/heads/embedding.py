@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 _PREFIXES = {"LayerNorm": "norm."}
 # The factor of similarities in the losses, as sentence-transformers has it.
 _SCALE = 20.0
-# The most hard negatives of a query in a batch, and the marks of documents: relevant to a query, and to be found.
+# The most hard negatives of a query in a batch, and the marks of documents: no negatives of a query, and to be found.
 _MAX_NEGATIVES = 5
-_RELEVANT, _POSITIVE = 1, 2
+_NO_NEGATIVE, _POSITIVE = 1, 2
 # Poolings of checkpoints that sentence-transformers does not describe, which are its mean.
 _MEANS = ("masked_mean", "encoder_masked_mean", "text_fallback")
 
@@ -281,7 +281,8 @@ class _SearchNetwork(EmbeddingNetwork):
     """A network that is trained by the ranking loss of sentence-transformers with the negatives of a batch.
 
     A query's document is to be more similar than all others of the batch: those of its other queries, and the hard
-    negatives of all. A document is in a batch once, and is no negative for a query that it is relevant to.
+    negatives of all. A document is in a batch once, and is no negative for a query that it is relevant to, or that does
+    not search it.
     """
 
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
@@ -296,15 +297,15 @@ class _SearchNetwork(EmbeddingNetwork):
             return self.text_rows(split)
         read, count = self.read(split), len(split)
         pairs = relevant_of(split)[:, :2]
-        relevant = [{place for place, grade in places if grade > 0} for places in split.references]
-        negatives = [[place for place, grade in places if grade <= 0][:_MAX_NEGATIVES] for places in split.references]
+        unlike_negatives = [{place for place, grade in places if grade != 0} for places in split.references]
+        negatives = [[place for place, grade in places if grade == 0][:_MAX_NEGATIVES] for places in split.references]
 
         def batch(numbers: np.ndarray) -> Inputs:
             queries, positives = pairs[numbers].T
             hard = chain.from_iterable(negatives[query] for query in queries)
             documents, columns = np.unique([*positives, *hard], return_inverse=True)
-            labels = [[document in relevant[query] for document in documents.tolist()] for query in queries.tolist()]
-            marks = np.array(labels, np.int64)
+            unlike = [unlike_negatives[query] for query in queries.tolist()]
+            marks = np.array([[document in places for document in documents.tolist()] for places in unlike], np.int64)
             marks[np.arange(len(queries)), columns[: len(queries)]] = _POSITIVE
             return {**read(np.concatenate([queries, count + documents])), "labels": torch.from_numpy(marks)}
 
@@ -318,7 +319,7 @@ class _SearchNetwork(EmbeddingNetwork):
         queries, documents = embeddings[: len(labels)], embeddings[len(labels) :]
         similarity = SimilarityFunction.to_similarity_fn(self.plan.similarity)
         scores = similarity(queries, documents) * (_SCALE if self.plan.similarity == "cosine" else 1.0)
-        return cross_entropy(scores.masked_fill(labels == _RELEVANT, float("-inf")), labels.argmax(1))
+        return cross_entropy(scores.masked_fill(labels == _NO_NEGATIVE, float("-inf")), labels.argmax(1))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)

@@ -40,7 +40,7 @@ class JudgedSearch(Head):
         collection = collection_of(validation)
         if len(collection.documents) <= _VALIDATION_DOCUMENTS:
             return validation
-        judged = {document for judgements in validation.references for document, _ in judgements}
+        judged = {document for judgements in validation.references for document, grade in judgements if grade >= 0}
         others = (document for document in range(len(collection.documents)) if document not in judged)
         kept = sorted([*judged, *islice(others, max(0, _VALIDATION_DOCUMENTS - len(judged)))])
         place_of = {document: place for place, document in enumerate(kept)}
@@ -48,7 +48,8 @@ class JudgedSearch(Head):
         judgements = [row for row in collection.judgements.tolist() if row[1] in place_of]
         numbered = np.array([(query, place_of[document], grade) for query, document, grade in judgements])
         references = [
-            tuple((place_of[document], grade) for document, grade in reference) for reference in validation.references
+            tuple((place_of[document], grade) for document, grade in reference if document in place_of)
+            for reference in validation.references
         ]
         smaller = SearchCollection(collection.queries, documents, numbered)
         return replace(validation, inputs=smaller, references=tuple(references))
@@ -65,7 +66,10 @@ def collection_of(rows: LabeledSample | LabeledSplit) -> SearchCollection:
 
 
 def judgements_of(split: LabeledSplit) -> np.ndarray:
-    """Return all judgements of a split, int64 (J, 3): the row of a query, a document, and the grade."""
+    """Return all judgements of a split, int64 (J, 3): the row of a query, a document, and the grade.
+
+    A grade below 0 is that of a document which the query does not search.
+    """
     return np.array([(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged])
 
 

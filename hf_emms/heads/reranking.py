@@ -10,12 +10,13 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
-from hf_emms.heads.judged_search import JudgedSearch, collection_of, relevant_of, search_results
+from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import LabeledRows, LabeledSplit
 from hf_emms.inputs import SENTENCE_PAIR, InputKind, Pairs
 from hf_emms.scoring.bm25 import Bm25Index
+from hf_emms.scoring.retrieval import leave_out
 
 # The documents that each relevant document is told from in training; and those of the corpus that are ordered anew.
 _NEGATIVES, _CANDIDATES = 4, 100
@@ -92,7 +93,10 @@ class _RerankingNetwork(RowNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         candidates, relevant = self.once("candidates", split, _candidates), relevant_of(split)
-        scores = outputs[:, 0].reshape(candidates.shape)
+        scores = np.array(outputs[:, 0]).reshape(candidates.shape)
+        for row, document, grade in judgements_of(split).tolist():
+            if grade < 0:
+                scores[row, candidates[row] == document] = -np.inf
         places = np.full(len(relevant), np.inf)  # of documents that are not among the candidates
         for number, (row, document, _) in enumerate(relevant.tolist()):
             for score in scores[row, candidates[row] == document]:
@@ -113,8 +117,12 @@ def _candidates(split: LabeledSplit) -> np.ndarray:
     """Return the first documents for each of n queries by BM25, int64 (n, 100); fewer where there are not as many."""
     collection = collection_of(split)
     queries = [collection.queries[query] for query in split.input_of_row.tolist()]
-    blocks = Bm25Index(collection.documents).scores(queries)
-    return np.concatenate([np.argsort(-scores, axis=1, kind="stable")[:, :_CANDIDATES] for scores in blocks])
+    judgements, first, start = judgements_of(split), [], 0
+    for scores in Bm25Index(collection.documents).scores(queries):
+        leave_out(scores, judgements, start)
+        first.append(np.argsort(-scores, axis=1, kind="stable")[:, :_CANDIDATES])
+        start += len(scores)
+    return np.concatenate(first)
 
 
 def _training_pairs(split: LabeledSplit) -> np.ndarray:
@@ -126,7 +134,7 @@ def _training_pairs(split: LabeledSplit) -> np.ndarray:
     for row, (judged, first) in enumerate(zip(split.references, _candidates(split).tolist(), strict=True)):
         relevant = [(row, document, grade) for document, grade in judged if grade > 0]
         known_documents = {document for document, _ in judged}
-        others = [document for document, grade in judged if grade <= 0]
+        others = [document for document, grade in judged if grade == 0]
         others += [document for document in first if document not in known_documents]
         pairs += [*relevant, *((row, document, 0) for document in others[: _NEGATIVES * len(relevant)])]
     return np.array(pairs)

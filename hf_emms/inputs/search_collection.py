@@ -27,8 +27,8 @@ class SearchCollection(Sequence):
         queries: the Q distinct texts of queries.
         documents: the M distinct texts of the corpus.
         judgements: int64, shape (J, 3): the number of a query, of a document, and the grade of its relevance, 0 for a
-            document that was judged and is not relevant (a hard negative). A pair stands once; all other pairs have
-            grade 0.
+            document that was judged and is not relevant (a hard negative), and below 0 for one that the query does not
+            search, since it is the query itself. A pair stands once; all other pairs have grade 0.
     """
 
     queries: Sequence[str]

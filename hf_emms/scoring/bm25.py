@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from scipy import sparse
 
-from hf_emms.scoring.retrieval import Retrieval, mrr, recall, zero_shot_ndcg
+from hf_emms.scoring.retrieval import Retrieval, leave_out, mrr, recall, zero_shot_ndcg
 
 # The estimators that see places of documents alone, by name.
 SCORES = {"zero_shot_ndcg": zero_shot_ndcg, "mrr": mrr, "recall": recall}
@@ -79,6 +79,7 @@ def word_search(
     start = 0
     for scores in Bm25Index(documents).scores(queries):
         pairs = slice(*np.searchsorted(relevant[:, 0], (start, start + len(scores))))
+        leave_out(scores, judgements, start)
         of_pairs = scores[relevant[pairs, 0] - start]
         paired = of_pairs[np.arange(len(of_pairs)), relevant[pairs, 1]][:, None]
         # Documents with equal scores share their places; a document is equal to itself.

@@ -39,7 +39,8 @@ class Retrieval:
     Attributes:
         queries: float32, shape (Q, D).
         documents: float32, shape (M, D).
-        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has a grade above 0.
+        judgements: int64, shape (J, 3): query, document, and grade of relevance; each query has a grade above 0, and
+            does not search a document with a grade below 0.
         groups: uint64, shape (Q,): queries that share a relevant document have the same.
         similarity: how the model compares embeddings; the negative distance for "euclidean" and "manhattan".
         folds: of queries that are held out from the map.
@@ -83,7 +84,9 @@ def relevant_places(retrieval: Retrieval) -> np.ndarray:
         lengths = np.linalg.norm(queries[query_of], axis=1)
         for columns in _blocks(len(documents), max(1, _BLOCK_SCORES // max(1, len(query_of), rows.stop - rows.start))):
             block = comparison.prepare_documents(documents[columns], centre)
-            scores = comparison.crossed(queries[rows], block)[query_of - rows.start]
+            all_scores = comparison.crossed(queries[rows], block)
+            leave_out(all_scores, retrieval.judgements, rows.start, columns.start)
+            scores = all_scores[query_of - rows.start]
             scores -= paired[:, None]
             tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
             ahead = np.count_nonzero(scores > tolerance[:, None], axis=1)
@@ -91,6 +94,20 @@ def relevant_places(retrieval: Retrieval) -> np.ndarray:
             equal[pairs] += np.count_nonzero(scores >= -tolerance[:, None], axis=1) - ahead
     # A document is equal to itself.
     return 1 + better + np.maximum(equal - 1, 0) / 2
+
+
+def leave_out(scores: np.ndarray, judgements: np.ndarray, first_query: int, first_document: int = 0) -> None:
+    """Set the scores of documents that a query does not search to -inf, in place.
+
+    Args:
+        scores: shape (b, m).
+        judgements: see `Retrieval`.
+        first_query: the query of the first row.
+        first_document: the document of the first column.
+    """
+    rows, columns = (judgements[judgements[:, 2] < 0, :2] - (first_query, first_document)).T
+    inside = (rows >= 0) & (rows < scores.shape[0]) & (columns >= 0) & (columns < scores.shape[1])
+    scores[rows[inside], columns[inside]] = -np.inf
 
 
 class _Comparison:

@@ -561,6 +561,37 @@ def test_queries_that_are_documents_are_counted() -> None:
     assert "queries that are documents of the corpus, and find themselves first: 1" in sample.notes
 
 
+@pytest.mark.parametrize("layout", ["folder", "memory"])
+def test_a_query_does_not_search_the_document_with_its_id_that_holds_its_text(tmp_path: Path, layout: str) -> None:
+    claims = [f"book {number} is worth  reading" for number in range(N)]
+    corpus = [{"_id": str(number), "title": "On books", "text": text} for number, text in enumerate(claims)]
+    corpus[7]["text"] = "a text that somebody corrected"
+    asked = [{"_id": number, "text": text} for number, text in enumerate(claims)]
+    qrels = [{"query-id": n, "corpus-id": n ^ 1, "score": 1} for n in range(N)]
+    qrels += [{"query-id": 1, "corpus-id": 1, "score": 2}, {"query-id": 2, "corpus-id": 2, "score": 0}]
+    tables = {"corpus": corpus, "queries": asked, "qrels": qrels}
+    sample = load_sample(folder_of(tmp_path, corpus, asked, qrels) if layout == "folder" else tables)
+    titled = [f"On books {row['text']}" for row in corpus]
+    expected = {(claims[n], titled[n ^ 1]): 1 for n in range(N)} | {(claims[n], titled[n]): -1 for n in range(N)}
+    assert judged(sample) == expected | {(claims[1], titled[1]): 2}, "what was judged to be relevant is searched"
+    assert f"queries that are documents by their ids, which do not search themselves: {N - 1}" in sample.notes
+    assert len(sample) == N + 1
+    part = load_sample(tables, max_samples=10, corpus_size=11)
+    assert len(part.inputs.documents) == 11
+    assert len(part.inputs.queries) == 10
+
+
+def test_ids_that_count_rows_and_texts_of_pairs_leave_no_document_out() -> None:
+    corpus, asked = ([{**row, "_id": str(n)} for n, row in enumerate(table)] for table in (CORPUS, QUERIES))
+    qrels = [{"query-id": n, "corpus-id": (n + 1) % N, "score": 1} for n in range(N)]
+    sample = load_sample({"corpus": corpus, "queries": asked, "qrels": qrels})
+    assert set(judged(sample).values()) == {1}
+    pairs = datasets.Dataset.from_dict({"query": queries(), "positive": queries()[1:] + queries()[:1]})
+    sample = load_sample(pairs)
+    assert set(judged(sample).values()) == {1}
+    assert f"queries that are documents of the corpus, and find themselves first: {N}" in sample.notes
+
+
 def test_few_queries_are_noted_with_the_standard_error() -> None:
     rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
     assert any(

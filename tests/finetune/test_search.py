@@ -20,7 +20,7 @@ from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
-from hf_emms.heads.reranking import _training_pairs
+from hf_emms.heads.reranking import _candidates, _training_pairs
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.scoring.bm25 import Bm25Index
@@ -140,6 +140,15 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     assert network.batch_loss(vectors, marks).item() == 0, "no document is a negative here"
 
 
+def test_of_documents_that_are_queries_a_part_is_searched_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 20)
+    part = load_splits(Options.of(counterarguments(), task="text-retrieval")).validation
+    assert len(part.inputs.documents) == 20
+    texts = part.inputs.documents
+    for query, judged in zip(part.input_of_row.tolist(), part.references, strict=True):
+        assert {texts[place] for place, grade in judged if grade < 0} == {part.inputs.queries[query]} & {*texts}
+
+
 def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options.of(searches(100, negatives=True), task="text-retrieval")
     whole = load_splits(options)
@@ -153,6 +162,50 @@ def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.Mon
         answers = [text for documents in judged for text, grade in documents if grade]
         queries = [part.inputs.queries[query] for query in part.input_of_row.tolist()]
         assert [text.split()[1] for text in answers] == [text.split()[0] for text in queries]
+
+
+def counterarguments() -> dict[str, list[dict[str, Any]]]:
+    """Tables whose documents are the queries, each with the same id; a query's neighbour answers it."""
+    texts = [f"{kind} {thing} near the {place}" for thing in THINGS for place in PLACES for kind in KINDS[:2]]
+    rows = [{"_id": f"a{number}", "text": text} for number, text in enumerate(texts)]
+    judgements = [{"query-id": f"a{n}", "corpus-id": f"a{n ^ 1}", "score": 1} for n in range(len(texts))]
+    return {"corpus": rows, "queries": rows, "qrels": judgements}
+
+
+def in_documents(split: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the document that each query of `counterarguments` is, and the one that answers it."""
+    texts = split.inputs.documents
+    itself = [texts.index(split.inputs.queries[query]) for query in split.input_of_row.tolist()]
+    return np.array(itself), np.array([place for judged in split.references for place, grade in judged if grade > 0])
+
+
+def test_a_query_neither_searches_the_document_that_it_is_nor_learns_to_leave_it(zoo: Path) -> None:
+    network, splits = loaded(counterarguments(), build(zoo, "bert"))
+    train, test = splits.train, splits.test
+    marks = network.rows(train, True).batch(np.arange(len(train)))["labels"].numpy()
+    itself, answers = in_documents(train)
+    places = np.unique(answers)
+    assert (marks == 2 * (places == answers[:, None]) + (places == itself[:, None])).all()
+    assert (marks == 1).any()
+
+    itself, answers = in_documents(test)
+    documents = np.eye(len(test.inputs.documents), 100, dtype=np.float32)
+    queries = documents[itself] + 0.5 * documents[answers]
+    _, _, order = network.once("tokens", test, network._tokenize)
+    outputs = np.concatenate([queries, documents])[order]
+    assert {result.ndcg for result in network.predictions(outputs, test)} == {1.0}
+
+
+def test_a_reranker_neither_orders_the_document_that_a_query_is_nor_learns_from_it(zoo: Path) -> None:
+    splits = load_splits(Options.of(counterarguments(), task="text-ranking"))
+    network = load_network(plan_for(repo_of(build(zoo, "bert")), splits.task, Options("data")), splits)
+    rows, documents, _ = _training_pairs(splits.train).T
+    assert not (in_documents(splits.train)[0][rows] == documents).any()
+    itself, answers = in_documents(splits.test)
+    candidates = _candidates(splits.test)
+    scores = 2.0 * (candidates == itself[:, None]) + (candidates == answers[:, None])
+    results = network.predictions(scores.reshape(-1, 1), splits.test)
+    assert {result.ndcg for result in results} == {1.0}
 
 
 def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path) -> None:

@@ -74,6 +74,25 @@ def test_scores_are_those_of_sentence_transformers(similarity: str, tmp_path: Pa
         assert row.scores[name].value == pytest.approx(expected[f"{similarity}_{measure}"], abs=0.01)
 
 
+def test_a_query_that_is_a_document_does_not_find_itself() -> None:
+    texts = pairs()["query"]
+    rows = [{"_id": f"q{number}", "text": text} for number, text in enumerate(texts)]
+    judgements = [{"query-id": f"q{n}", "corpus-id": f"q{(n + 1) % len(texts)}", "score": 1} for n in range(len(texts))]
+    tables = {"corpus": rows, "queries": rows, "qrels": judgements}
+    ranking = hf_emms.rank(tables, GOOD, cache=False, **{**SETTINGS, "estimators": ["mrr"]})
+    model = SentenceTransformer(str(folder_of(GOOD)), device="cpu")
+    scores = model.similarity(*[model.encode(texts)] * 2).numpy()
+    np.fill_diagonal(scores, -1)
+    relevant = scores[np.arange(len(texts)), (np.arange(len(texts)) + 1) % len(texts)]
+    places = 1 + (scores > relevant[:, None]).sum(axis=1)
+    assert ranking[0].score == pytest.approx(np.mean(np.where(places <= 10, 1 / places, 0)), abs=0.01)
+    separate = {**tables, "queries": [{**row, "_id": f"other{row['_id']}"} for row in rows]}
+    separate["qrels"] = [{**row, "query-id": f"other{row['query-id']}"} for row in judgements]
+    before = hf_emms.rank(separate, GOOD, cache=False, **{**SETTINGS, "estimators": ["mrr"]})
+    assert before[0].score < ranking[0].score
+    assert before.baselines[0].scores["mrr"].value < ranking.baselines[0].scores["mrr"].value
+
+
 def test_bm25_is_a_row_of_tables_and_no_checkpoint(ranking: Ranking) -> None:
     (baseline,) = ranking.baselines
     assert (baseline.checkpoint, baseline.rank, set(baseline.scores)) == (

@@ -15,7 +15,7 @@ from hf_emms.scoring.retrieval import Retrieval, adapted_ndcg, mrr, recall, rele
 def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6, **changes: Any) -> Retrieval:
     rng = np.random.default_rng(seed)
     pairs = {(query, int(rng.integers(documents))) for query in range(queries) for _ in range(3)}
-    judgements = np.array([(*pair, rng.integers(0, 3)) for pair in sorted(pairs)])
+    judgements = np.array([(*pair, rng.integers(-1, 3)) for pair in sorted(pairs)])
     judgements[np.unique(judgements[:, 0], return_index=True)[1], 2] = 2
     return Retrieval(
         rng.normal(size=(queries, width)).astype(np.float32),
@@ -27,7 +27,10 @@ def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6
 
 
 def ranked_documents(retrieval: Retrieval) -> np.ndarray:
-    """Return the documents of each query, the best first, from the matrix of all scores in double precision."""
+    """Return the documents of each query, the best first, from the matrix of all scores in double precision.
+
+    Documents that a query does not search are its last.
+    """
     queries, documents = retrieval.queries.astype(np.float64), retrieval.documents.astype(np.float64)
     differences = queries[:, None] - documents[None]
     scores = {
@@ -37,6 +40,9 @@ def ranked_documents(retrieval: Retrieval) -> np.ndarray:
         "euclidean": -np.linalg.norm(differences, axis=2),
         "manhattan": -np.abs(differences).sum(axis=2),
     }[retrieval.similarity]
+    for query, document, grade in retrieval.judgements.tolist():
+        if grade < 0:
+            scores[query, document] = -np.inf
     return np.argsort(-scores, axis=1, kind="stable")
 
 
@@ -72,7 +78,9 @@ def test_places_are_the_same_whatever_the_blocks() -> None:
 
 def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
     retrieval = collection(2)
-    blind = replace(retrieval, documents=np.ones_like(retrieval.documents))
+    blind = replace(
+        retrieval, documents=np.ones_like(retrieval.documents), judgements=np.maximum(retrieval.judgements, 0)
+    )
     assert set(relevant_places(blind)) == {(1 + 40) / 2}
     assert zero_shot_ndcg(blind).value == mrr(blind).value == 0
 
