@@ -2,6 +2,7 @@
 
     python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
     python -m scripts.quality truth --pool images          fine-tune what was scored (hours; continues where it ended)
+    python -m scripts.quality queries                      measure how exact nDCG@10 is by the number of queries
     python -m scripts.quality replays FOLDER               replay rules on published losses of language models
     python -m scripts.quality report --write               print the tables, or put them into their pages
 
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "replays", "report")
+STEPS = ("scores", "truth", "queries", "replays", "report")
 
 
 def main() -> None:
@@ -38,6 +39,7 @@ def main() -> None:
             step.add_argument("--candidate", action="append", default=[], help="a candidate's name, likewise")
             step.add_argument("--budget", action="append", default=[], help="a budget's name, likewise")
             step.add_argument("--again", action="store_true", help="also what the results have")
+    steps.add_parser("queries", help="measure how exact nDCG@10 is by the number of queries")
     steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -52,6 +54,10 @@ def main() -> None:
                 experiment.score(pool, options.target)
             else:
                 experiment.fine_tune(pool, options.target, options.budget, options.candidate, options.again)
+    elif options.step == "queries":
+        from scripts.quality import query_counts
+
+        query_counts.measure()
     elif options.step == "replays":
         from scripts.quality import published_losses
 

@@ -5,7 +5,7 @@ Scores and runs are stored as soon as they are there, and what is stored is not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import extract
+from hf_emms.run.engines.checkpoint import retrieval_of
+from hf_emms.run.engines.extraction import extract, full_shard
 from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.labels import LabelTable
+from hf_emms.scoring.retrieval import Retrieval
 from scripts.demo import sources
 from scripts.quality import results, targets
 from scripts.quality.baselines import BASELINES
@@ -208,6 +210,17 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
             if (found := baseline(features, labels, sample.groups)) is not None:
                 scores.setdefault(f"{name}|{pool.labels}|all|0", []).append(_rounded(found))
     return scores
+
+
+def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[Retrieval]:
+    """Yield the search of a sample's corpus by the embeddings of each checkpoint."""
+    sample, cache = load_sample(options.sample), Cache(default_root())
+    labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # which no search sees
+    parts = (options.features, options.scoring, options.running, cache, Silent())
+    for id in checkpoints:
+        plan = planned_extraction(resolve(id, "model"), options, sample.task)
+        (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts), labels).features.values()
+        yield retrieval_of(features, full_shard(sample), options.scoring, plan.similarity)
 
 
 def _labels(sample: Sample, embedded: Collection[np.ndarray]) -> LabelTable:

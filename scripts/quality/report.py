@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
-from scripts.quality import calibration, published_losses
+from scripts.quality import calibration, published_losses, query_counts
 from scripts.quality.pools import (
     BITS,
     DOCS,
@@ -118,6 +118,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
         if pool.page is not None:
             yield DOCS / pool.page, "agreement", pool_table(pool)
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
+    yield DOCS / str(SEARCH.page), "queries", query_counts.table(json.loads(query_counts.RESULTS.read_text()))
     yield published_losses.PAGE, "replays", published_losses.table(json.loads(published_losses.RESULTS.read_text()))
 
 

@@ -13,7 +13,7 @@ from scipy.stats import weightedtau
 
 from hf_emms.evaluation import weighted_tau
 from hf_emms.ranking.expected_gap import CALIBRATIONS
-from scripts.quality import calibration, experiment, report, results, targets
+from scripts.quality import calibration, experiment, query_counts, report, results, targets
 from scripts.quality.pools import MICRO, POOLS, Budget, Candidate, Pool, Target
 from scripts.quality.results import TargetResult, replayed
 from scripts.quality.rows import Split
@@ -238,3 +238,22 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     table = targets.MAKERS["animals"]()
     assert {len(text.split()) for text in table["test"].columns["positive"]} == {targets.SEARCH_WORDS}
     assert "| BM25 |" in report.search_table(pool)
+
+
+def test_the_error_of_a_mean_over_queries_is_that_of_drawing_them_anew():
+    values = np.repeat([0.0, 100.0], 500)
+    expected = [50 / np.sqrt(count) for count in query_counts.COUNTS]
+    assert query_counts._errors(values) == pytest.approx(expected, rel=0.06)
+
+
+def test_the_error_by_the_number_of_queries_is_measured_without_the_files_of_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(query_counts, "RESULTS", tmp_path / "results.json")
+    monkeypatch.delenv("HF_EMMS_QUALITY_ROWS", raising=False)
+    query_counts.measure()
+    assert "allenai/scitldr-retrieval: left out" in capsys.readouterr().out
+    committed = json.loads((ROOT / "scripts" / "quality" / "results" / "query-counts.json").read_text())
+    (measured,) = json.loads(query_counts.RESULTS.read_text()).items()
+    name, about = measured
+    for search, values in about.pop("searches").items():
+        assert values == pytest.approx(committed[name]["searches"][search], abs=0.2)
+    assert about.items() <= committed[name].items()
