@@ -2,6 +2,7 @@
 
     python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
     python -m scripts.quality truth --pool images          fine-tune what was scored (hours; continues where it ended)
+    python -m scripts.quality baselines --pool search      add scores of the literature's estimators to what is scored
     python -m scripts.quality queries                      measure how exact nDCG@10 is by the number of queries
     python -m scripts.quality replays FOLDER               replay rules on published losses of language models
     python -m scripts.quality report --write               print the tables, or put them into their pages
@@ -21,8 +22,6 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
-STEPS = ("scores", "truth", "queries", "replays", "report")
-
 
 def main() -> None:
     """Parse the command line and run one step; each imports only what it needs."""
@@ -30,6 +29,7 @@ def main() -> None:
     steps = parser.add_subparsers(dest="step", required=True)
     for name, text in (
         ("scores", "score the candidates by every estimator"),
+        ("baselines", "add scores of the literature's estimators to what is scored"),
         ("truth", "fine-tune every candidate on every target"),
     ):
         step = steps.add_parser(name, help=text)
@@ -43,7 +43,7 @@ def main() -> None:
     steps.add_parser("replays", help="replay rules on published losses").add_argument("folder", type=Path)
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
-    if options.step in ("scores", "truth"):
+    if options.step in ("scores", "baselines", "truth"):
         import torch
 
         from scripts.quality import experiment
@@ -52,6 +52,8 @@ def main() -> None:
         for pool in (POOLS[name] for name in options.pool or POOLS):
             if options.step == "scores":
                 experiment.score(pool, options.target)
+            elif options.step == "baselines":
+                experiment.add_baselines(pool, options.target)
             else:
                 experiment.fine_tune(pool, options.target, options.budget, options.candidate, options.again)
     elif options.step == "queries":

@@ -10,12 +10,14 @@ from scipy.stats import spearmanr
 
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.neighbours import knn
+from hf_emms.scoring.retrieval import Retrieval
 from hf_emms.scoring.standardise import standardise_rows
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
 SFDA_STRENGTH = 5.0
 PROBE_STRENGTH = 0.1
+AIRTRAN_CANDIDATES = 5
 FOLDS = 5
 
 
@@ -105,6 +107,42 @@ def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) ->
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
+def airtran(search: Retrieval) -> float:
+    """Return AiRTran (Bai et al., EMNLP 2024, arXiv 2409.16198), the expected reciprocal rank after scaling.
+
+    Queries and documents are whitened together, x̂ = Λ^-½ Uᵀ (x - μ). Least squares of the relevance on the products
+    of their dimensions, y ≈ b + Σ_d γ_d q̂_d ĉ_d, scale these; what a query gives its candidates then ranks its
+    document among them, in the sample that γ is fitted on. The score is the mean of 1 / rank. As in the authors' code a
+    query has five candidates, its document and others that are drawn: here of the whole corpus, without those that
+    answer the query.
+    """
+    documents = len(search.documents)
+    whitened = _whitened(np.concatenate([search.queries, search.documents]), len(search.queries))
+    queries, corpus = whitened[: len(search.queries)], whitened[len(search.queries) :]
+    judged = np.zeros((len(queries), documents), bool)
+    judged[tuple(search.judgements[search.judgements[:, 2] != 0, :2].T)] = True
+    rng = np.random.default_rng(0)
+    others = [
+        rng.choice(np.flatnonzero(~judged[query]), AIRTRAN_CANDIDATES - 1, replace=False)
+        for query in search.relevant[:, 0]
+    ]
+    candidates = np.column_stack([search.relevant[:, 1], others])
+    products = queries[search.relevant[:, 0], None] * corpus[candidates]
+    products -= products.mean(axis=(0, 1))
+    relevance = np.zeros(candidates.shape)
+    relevance[:, 0] = 1
+    scales = np.linalg.lstsq(products.reshape(relevance.size, -1), relevance.ravel() - relevance.mean(), rcond=None)[0]
+    predicted = products @ scales
+    return float(np.mean(1 / (1 + (predicted[:, 1:] > predicted[:, :1]).sum(axis=1))))
+
+
+def _whitened(x: np.ndarray, most: int) -> np.ndarray:
+    """Principal components of unit variance, (N, at most `most`)."""
+    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    return np.sqrt(len(x) - 1) * left[:, :most][:, scales[:most] > np.finfo(np.float32).eps * scales[0]]
+
+
 BASELINES = {
     "linear_probe": linear_probe,
     "transrate": transrate,
@@ -112,3 +150,4 @@ BASELINES = {
     "parc": parc,
     "knn_flabels": knn_flabels,
 }
+SEARCH_BASELINES = {"airtran": airtran}

@@ -30,7 +30,7 @@ from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.retrieval import Retrieval
 from scripts.demo import sources
 from scripts.quality import results, targets
-from scripts.quality.baselines import BASELINES
+from scripts.quality.baselines import BASELINES, SEARCH_BASELINES
 from scripts.quality.candidates import checkpoint
 from scripts.quality.pools import BITS, FEWEST, Budget, Candidate, Pool, Target, made, work
 from scripts.quality.rows import Split, write
@@ -133,8 +133,7 @@ def _scored(pool: Pool, target: Target) -> dict[str, Any]:
             scores[f"{estimator}|{key}"] = [_rounded(value.value) for value in values]
             if estimator == "emms":
                 scores[f"emms_r2|{key}"] = [_rounded(value.details["r2"]) for value in values]
-    if pool.page is None:
-        scores |= _scores_of_rows(pool, target, [folders[name] for name in rows])
+    scores |= _scores_by_baselines(pool, target, [folders[name] for name in rows])
     return {
         "task": target.task,
         "half": target.half,
@@ -184,6 +183,47 @@ def rank(
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def add_baselines(pool: Pool, names: Collection[str]) -> None:
+    """Add scores of the literature's estimators to a pool's scored targets, all or those with these names."""
+    records = results.read(pool)
+    for target in pool.targets:
+        if target.name not in records or (names and target.name not in names):
+            continue
+        record, folders = records[target.name], places(pool, target)
+        if missing := set(record["candidates"]) - set(folders):
+            print(f"{target.name:18s} left out, without {', '.join(sorted(missing))}", flush=True)
+            continue
+        scores = _scores_by_baselines(pool, target, [folders[name] for name in record["candidates"]])
+        record["scores"] |= scores
+        results.write(pool, records)
+        print(f"{target.name:18s} {', '.join(scores) or 'no estimators of the literature'}", flush=True)
+
+
+def _scores_by_baselines(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
+    """Scores of estimators that hf_emms does not have."""
+    if target.task == "text-retrieval":
+        return _scores_of_searches(pool, target, checkpoints)
+    return _scores_of_rows(pool, target, checkpoints) if pool.page is None else {}
+
+
+def _scores_of_searches(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
+    """Scores that need the embeddings of queries and documents."""
+    options = Options(
+        str(folder_of(target)),
+        task=target.task,
+        split="train",
+        columns=target.columns,
+        max_samples=pool.max_samples,
+        device="cpu",
+        estimators=("zero_shot_ndcg",),
+    )
+    embedded = [*searches(options, checkpoints)]
+    return {
+        f"{name}|{pool.labels}|all|0": [_rounded(baseline(search)) for search in embedded]
+        for name, baseline in SEARCH_BASELINES.items()
+    }
 
 
 def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
 from scripts.quality import calibration, published_losses, query_counts
+from scripts.quality.baselines import SEARCH_BASELINES
 from scripts.quality.pools import (
     BITS,
     DOCS,
@@ -52,6 +53,7 @@ ESTIMATORS = {
     "transrate": "TransRate",
     "sfda": "SFDA",
     "parc": "PARC",
+    "airtran": "AiRTran",
 }
 NAMES = {
     **ESTIMATORS,
@@ -230,6 +232,7 @@ def _rankings(pool: Pool, targets: Sequence[TargetResult]) -> dict[str, PerTarge
     measured = controls(targets)
     return {
         **{f"`{name}`": _measures(targets, name) for name in pool.estimators},
+        **{ESTIMATORS[name]: measures for name in SEARCH_BASELINES if (measures := _measures(targets, name))},
         **_measures_of_peer(targets),
         "parameter count": measured["parameters"],
         "mean rank elsewhere": measured["dataset-blind"],

@@ -10,10 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import weightedtau
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
 
 from hf_emms.evaluation import weighted_tau
+from hf_emms.options import Options
 from hf_emms.ranking.expected_gap import CALIBRATIONS
-from scripts.quality import calibration, experiment, query_counts, report, results, targets
+from hf_emms.scoring.retrieval import Retrieval, zero_shot_ndcg
+from scripts.quality import baselines, calibration, experiment, query_counts, report, results, targets
 from scripts.quality.pools import MICRO, POOLS, Budget, Candidate, Pool, Target
 from scripts.quality.results import TargetResult, replayed
 from scripts.quality.rows import Split
@@ -234,7 +238,21 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     record = results.read(pool)["animals"]
     assert record["test_rows"] == 3
     assert record["baselines"]["BM25"] > 0.9
-    assert {key.partition("|")[0] for key in record["scores"]} == {"zero_shot_ndcg", "emms", "emms_r2"}
+    assert {key.partition("|")[0] for key in record["scores"]} == {"zero_shot_ndcg", "emms", "emms_r2", "airtran"}
+    assert all(0.2 <= value <= 1 for value in record["scores"]["airtran|demo|all|0"])
+    settings = {"task": target.task, "columns": target.columns, "estimators": ("zero_shot_ndcg",)}
+    options = Options(str(experiment.folder_of(target)), **settings)
+    searches = experiment.searches(options, [f"emms-demo/{name}" for name in record["candidates"]])
+    values = [round(zero_shot_ndcg(search).value, 6) for search in searches]
+    assert values == pytest.approx(record["scores"]["zero_shot_ndcg|demo|all|0"], abs=1e-6)
+    runs = [[1e-3, 0, 50.0, 50.0, 1.0, 1, None, []]]
+    record["runs"] = {"short": dict.fromkeys(record["candidates"], runs)}
+    without = {name: values for name, values in record["scores"].items() if not name.startswith("airtran")}
+    results.write(pool, {"animals": {**record, "scores": without}})
+    assert "AiRTran" not in report.pool_table(pool)
+    experiment.add_baselines(pool, ())
+    assert results.read(pool)["animals"] == record
+    assert "AiRTran" in report.pool_table(pool).splitlines()[0]
     table = targets.MAKERS["animals"]()
     assert {len(text.split()) for text in table["test"].columns["positive"]} == {targets.SEARCH_WORDS}
     assert "| BM25 |" in report.search_table(pool)
@@ -257,3 +275,20 @@ def test_the_error_by_the_number_of_queries_is_measured_without_the_files_of_oth
     for search, values in about.pop("searches").items():
         assert values == pytest.approx(committed[name]["searches"][search], abs=0.2)
     assert about.items() <= committed[name].items()
+
+
+def test_airtran_ranks_by_a_regression_on_products_of_whitened_embeddings():
+    rng = np.random.default_rng(0)
+    documents, answers = rng.normal(size=(5, 8)) @ rng.normal(size=(8, 8)), rng.integers(0, 5, 60)
+    queries = documents[answers] + 4 * rng.normal(size=(60, 8))
+    judgements = np.column_stack([np.arange(60), answers, np.ones(60, int)])
+    groups = np.arange(60, dtype=np.uint64)
+    search = Retrieval(queries.astype(np.float32), documents.astype(np.float32), judgements, groups)
+    whitening = PCA(whiten=True).fit(np.concatenate([search.queries, search.documents]))
+    products = whitening.transform(search.queries)[:, None] * whitening.transform(search.documents)
+    relevance = np.arange(5) == answers[:, None]
+    products = products.reshape(300, 8)
+    predicted = LinearRegression().fit(products, relevance.ravel()).predict(products).reshape(60, 5)
+    ranks = (predicted >= predicted[relevance][:, None]).sum(axis=1)
+    assert baselines.airtran(search) == pytest.approx(np.mean(1 / ranks))
+    assert baselines.airtran(replace(search, queries=search.documents[answers])) > baselines.airtran(search)
