@@ -125,8 +125,8 @@ EDITS = {
         ("ranking/records.py", "    layer: str | None = None\n", "    layer: str | None = None\n    bytes: int = 0\n"),
         (
             "run/engines/checkpoint.py",
-            "        width=info.width,",
-            "        width=info.width,\n        bytes=4 * info.width,",
+            "        width=info.width or None,",
+            "        width=info.width or None,\n        bytes=4 * info.width,",
         ),
         (
             "ranking/columns.py",
@@ -151,7 +151,7 @@ EDITS = {
             "from hf_emms.inputs.mirrored import MIRRORED\nfrom hf_emms.inputs.prompt",
         ),
         ("inputs/__init__.py", "PROMPT, AUDIO)", "PROMPT, AUDIO, MIRRORED)"),
-        ("features/architectures.py", '"words": "words"}', '"words": "words", "mirrored": "mirrored"}'),
+        ("features/architectures.py", '"words": "words",\n', '"words": "words",\n        "mirrored": "mirrored",\n'),
     ),
 }
 RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square

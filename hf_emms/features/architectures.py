@@ -25,7 +25,7 @@ class Architecture:
             object of another package.
         source: the reason for that pooling.
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
-            "words", "search", "prompt", "audio".
+            "words", "search", "reranked-search", "prompt", "audio".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: the number of hidden layer 1 among its `hidden_states`: most families list their embeddings first.
@@ -203,7 +203,14 @@ ARCHITECTURES += tuple(
     if row.pooling in _TOKEN_POOLINGS
 )
 # Every family that reads texts compares two, gives states of words, and embeds queries and documents.
-_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "search": "search", "words": "words"}}
+_OF_TEXTS = {
+    "text": {
+        "text-pair": "sentence_pair",
+        "search": "search_collection",
+        "reranked-search": "search_collection",
+        "words": "words",
+    }
+}
 ARCHITECTURES += tuple(
     replace(row, input_kind=kind, source=f"hf_emms: inputs/{module}.py")
     for row in ARCHITECTURES

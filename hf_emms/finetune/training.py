@@ -227,7 +227,7 @@ class Training:
     def _train(
         self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[str, ...]
     ) -> TrainingRun:
-        started, job, splits, metric = time.perf_counter(), self._job, self._splits, self._metrics[0]
+        started, job, splits, metric, helped = time.perf_counter(), self._job, self._splits, self._metrics[0], True
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -238,7 +238,7 @@ class Training:
         memory = PeakMemory(self._device)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, [watch, memory])
-            before, helped = self._predicted(trainer, network) if head_of(splits.task).is_measured_first else None, True
+            before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
             _fit(trainer, network, folder, watch)
             predictions, curve = self._predicted(trainer, network), watch.curve(trainer.state.log_history)
             validation = measure_part(metric, predictions, splits.validation, "validation")

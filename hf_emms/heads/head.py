@@ -35,12 +35,14 @@ class Network(ABC):
         processors: tokenizer and others, which are saved beside the model.
         head: names of the model's parameters that are not the pretrained part's.
         head_rate: the lowest peak learning rate of these.
+        has_new_head: whether these start from random weights, so that nothing is predicted before they are trained.
         adapter: the `PeftModel` of the saved part with an adapter; None for other methods.
         adapter_task: what PEFT calls a task whose adapters can be kept alone; None where there are new layers, too.
     """
 
     head: frozenset[str] = frozenset()
     head_rate: float = HEAD_RATE
+    has_new_head: bool = False
     adapter: Any = None
     adapter_task: str | None = None
 
@@ -102,8 +104,7 @@ class Head(ABC):
         inputs_per_row: how many inputs are read for a row of training.
         keeps_adapters: whether an adapter is a whole model without new layers.
         trains_embeddings: whether checkpoints learn to give other embeddings of texts, without new layers.
-        is_measured_first: whether checkpoints predict before they are trained, and are kept as they were where that is
-            better.
+        is_measured_first: whether checkpoints predict before they are trained, unless they have a new head.
         module: of the package that it needs besides those of every fine-tuning; `extra` of hf_emms installs it.
         library: that opens what is saved, where that is no head of ours.
         methods: the names of other heads that users may ask for instead of this head.
@@ -142,6 +143,10 @@ class Head(ABC):
     def why_not(self, plan: ExtractionPlan) -> str | None:
         """Return why checkpoints of a family cannot be fine-tuned for the task, in words; None where they can."""
         return None
+
+    def measures_first(self, network: Network) -> bool:
+        """Return whether a network predicts before it is trained, and is kept as it was where that is better."""
+        return self.is_measured_first and not network.has_new_head
 
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess | None:
         """Return predictions for a split that need no checkpoint, by a rule that training rows choose.
@@ -305,9 +310,9 @@ class FeatureHead(Head):
         loader = class_with_head(plan, self.auto_class, self.excluded_model_types)
         references = self.described(train)
         if loader is not None:
-            model, names = load_with_head(plan, loader, **self.arguments(references))
+            model, names, is_new = load_with_head(plan, loader, **self.arguments(references))
             network = self.network(plan, kind, model, references, has_head=True)
-            network.head = names
+            network.head, network.has_new_head = names, is_new
             network.start(train)
             return network
         base, features = load_base(plan, kind, allow_pickle=allow_pickle)

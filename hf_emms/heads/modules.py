@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_emms.features.adapters import merge_adapter
-from hf_emms.features.checkpoint_files import fetch_weights
+from hf_emms.features.checkpoint_files import Weights, fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import load_model, load_options
@@ -44,19 +44,12 @@ def class_with_head(plan: ExtractionPlan, auto_class: str | None, excluded_model
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[Any, frozenset[str]]:
-    """Return the checkpoint in float32 as a class of transformers, and the names of its head's parameters."""
-    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
-    model, report = loader.from_pretrained(
-        weights.folder,
-        dtype=torch.float32,
-        use_safetensors=not weights.pickled,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **{name: value for name, value in load_options(plan).items() if name == "model_args"},
-        **config,
-    )
+def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
+    """Return the checkpoint in float32 as a class of transformers, its head's parameters, and whether its head is new.
+
+    The parameters are names; some of a new head's are random, as no weights of the checkpoint fit them.
+    """
+    model, report = from_pretrained(plan, loader, fetch_weights(plan.weights_repo, subfolder=plan.subfolder), **config)
     if plan.base is not None:
         merge_adapter(plan.repo, model)
     # In the same order in every process: each layer takes its random numbers from the same stream.
@@ -65,11 +58,33 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
         if isinstance(module, nn.Linear):
             # By its width: a deviation of 0.02 for all widths lets little through a narrow layer.
             module.reset_parameters()
-    fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    fresh = without_weights(report)
     # A head for as many classes is loaded with its weights, but belongs to other labels.
     names = {name for name, _ in model.named_parameters()}
     outside = {name for name in names if not name.startswith(f"{model.base_model_prefix}.")}
-    return model, frozenset(fresh | outside if outside < names else fresh)
+    return model, frozenset(fresh | outside if outside < names else fresh), bool(fresh)
+
+
+def from_pretrained(
+    plan: ExtractionPlan, loader: Any, weights: Weights, dtype: torch.dtype = torch.float32, **config: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Return a checkpoint as a class of transformers with a head, and the loading report of transformers."""
+    model, report = loader.from_pretrained(
+        weights.folder,
+        dtype=dtype,
+        use_safetensors=not weights.pickled,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **{name: value for name, value in load_options(plan).items() if name == "model_args"},
+        **config,
+    )
+    return model, report
+
+
+def without_weights(report: dict[str, Any]) -> set[str]:
+    """Return the parameters that no weights of the checkpoint fit, and that are random numbers."""
+    return {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
 
 
 class ModelWithLoss(nn.Module):

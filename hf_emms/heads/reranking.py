@@ -15,11 +15,11 @@ from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import LabeledRows, LabeledSplit
 from hf_emms.inputs import SENTENCE_PAIR, InputKind, Pairs
-from hf_emms.scoring.bm25 import Bm25Index
-from hf_emms.scoring.retrieval import leave_out
+from hf_emms.scoring.bm25 import first_documents
+from hf_emms.scoring.reranking import CANDIDATES, reranked_places
 
-# The documents that each relevant document is told from in training; and those of the corpus that are ordered anew.
-_NEGATIVES, _CANDIDATES = 4, 100
+# The documents that each relevant document is told from in training.
+_NEGATIVES = 4
 
 
 class RerankingHead(JudgedSearch, FeatureHead):
@@ -39,7 +39,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
         return int(np.minimum((1 + _NEGATIVES) * relevant, documents).sum())
 
     def count_inputs(self, split: LabeledSplit) -> int:
-        return len(split) * min(_CANDIDATES, len(collection_of(split).documents))
+        return len(split) * min(CANDIDATES, len(collection_of(split).documents))
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return {"num_labels": 1}
@@ -82,26 +82,16 @@ class _RerankingNetwork(RowNetwork):
             rows, documents, grades = self.once("pairs", split, _training_pairs).T
             labels = {"labels": self._outputs.labels((grades > 0).tolist())}
         else:
-            candidates = self.once("candidates", split, _candidates)
-            rows, documents = np.repeat(np.arange(len(split)), candidates.shape[1]), candidates.ravel()
+            rows, documents = _candidate_rows(self.once("candidates", split, candidates_of))
             labels = {}
-        collection = collection_of(split)
-        parts = np.column_stack([split.input_of_row[rows], documents])
-        pairs = Pairs(collection.queries, collection.documents, parts)
+        pairs = _pairs(split, rows, documents)
         # Token by token they would not fit into memory together.
-        return LabeledRows(lambda numbers: self._read(pairs, numbers), labels, len(parts))
+        return LabeledRows(lambda numbers: self._read(pairs, numbers), labels, len(pairs))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
-        candidates, relevant = self.once("candidates", split, _candidates), relevant_of(split)
-        scores = np.array(outputs[:, 0]).reshape(candidates.shape)
-        for row, document, grade in judgements_of(split).tolist():
-            if grade < 0:
-                scores[row, candidates[row] == document] = -np.inf
-        places = np.full(len(relevant), np.inf)  # of documents that are not among the candidates
-        for number, (row, document, _) in enumerate(relevant.tolist()):
-            for score in scores[row, candidates[row] == document]:
-                equal = np.count_nonzero(scores[row] == score)
-                places[number] = np.count_nonzero(scores[row] > score) + (equal + 1) / 2
+        candidates = self.once("candidates", split, candidates_of)
+        scores, relevant = outputs[:, 0].reshape(candidates.shape), relevant_of(split)
+        places = reranked_places(candidates, scores, judgements_of(split), relevant)
         return search_results(relevant, places, len(split))
 
     def loss(self, outputs: Any, split: LabeledSplit) -> None:
@@ -113,16 +103,26 @@ class _RerankingNetwork(RowNetwork):
         return batch(np.arange(len(numbers)))
 
 
-def _candidates(split: LabeledSplit) -> np.ndarray:
+def candidates_of(split: LabeledSplit) -> np.ndarray:
     """Return the first documents for each of n queries by BM25, int64 (n, 100); fewer where there are not as many."""
     collection = collection_of(split)
     queries = [collection.queries[query] for query in split.input_of_row.tolist()]
-    judgements, first, start = judgements_of(split), [], 0
-    for scores in Bm25Index(collection.documents).scores(queries):
-        leave_out(scores, judgements, start)
-        first.append(np.argsort(-scores, axis=1, kind="stable")[:, :_CANDIDATES])
-        start += len(scores)
-    return np.concatenate(first)
+    return first_documents(queries, collection.documents, judgements_of(split))
+
+
+def candidate_pairs(split: LabeledSplit, candidates: np.ndarray) -> Pairs:
+    """Return each query with each of its candidates, (n, c), in their order."""
+    return _pairs(split, *_candidate_rows(candidates))
+
+
+def _candidate_rows(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat(np.arange(len(candidates)), candidates.shape[1]), candidates.ravel()
+
+
+def _pairs(split: LabeledSplit, rows: np.ndarray, documents: np.ndarray) -> Pairs:
+    collection = collection_of(split)
+    parts = np.column_stack([split.input_of_row[rows], documents])
+    return Pairs(collection.queries, collection.documents, parts)
 
 
 def _training_pairs(split: LabeledSplit) -> np.ndarray:
@@ -131,7 +131,7 @@ def _training_pairs(split: LabeledSplit) -> np.ndarray:
     The others are those that were judged not to be relevant, then the first by BM25 that were not judged.
     """
     pairs = []
-    for row, (judged, first) in enumerate(zip(split.references, _candidates(split).tolist(), strict=True)):
+    for row, (judged, first) in enumerate(zip(split.references, candidates_of(split).tolist(), strict=True)):
         relevant = [(row, document, grade) for document, grade in judged if grade > 0]
         known_documents = {document for document, _ in judged}
         others = [document for document, grade in judged if grade == 0]

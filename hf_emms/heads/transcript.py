@@ -138,7 +138,7 @@ def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str]) -> Network:
     saved = _own_vocabulary(plan, letters)
     tokenizer = saved or _new_vocabulary(letters)
     notes = [] if saved is not None else [f"a new head for {pluralize(len(letters), 'letter')} of the transcripts"]
-    model, head = load_with_head(
+    model, head, _ = load_with_head(
         plan,
         transformers.AutoModelForCTC,
         pad_token_id=tokenizer.pad_token_id,

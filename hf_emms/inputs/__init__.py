@@ -5,7 +5,7 @@ from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, OtherUseError, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
-from hf_emms.inputs.search_collection import SEARCH, SearchCollection
+from hf_emms.inputs.search_collection import RERANKED_SEARCH, SEARCH, SearchCollection
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import TEXT
 from hf_emms.inputs.text_pair import TEXT_PAIR
@@ -17,6 +17,7 @@ __all__ = [
     "IMAGE_TEXT",
     "INPUT_KINDS",
     "PROMPT",
+    "RERANKED_SEARCH",
     "SEARCH",
     "SENTENCE_PAIR",
     "TEXT",
@@ -35,5 +36,6 @@ __all__ = [
 ]
 
 INPUT_KINDS: dict[str, InputKind] = {
-    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, PROMPT, AUDIO)
+    kind.name: kind
+    for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO)
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_emms.features.extraction_plan import ReadCounts
+from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import EMBEDDING_SETTINGS, TEXT, Prompt, TextFeatures, TokenizedKind, text_batches, text_reader
 
 if TYPE_CHECKING:
@@ -100,4 +101,12 @@ SEARCH = _Search(
     fallback_summary=TEXT.fallback_summary,
     sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
+)
+# For checkpoints that read a query and a document together: they have no prompts and no similarity.
+RERANKED_SEARCH = replace(
+    SEARCH,
+    name="reranked-search",
+    sentence_settings=EMBEDDING_SETTINGS,
+    cpu_seconds=SENTENCE_PAIR.cpu_seconds,
+    text_bytes=SENTENCE_PAIR.text_bytes,
 )

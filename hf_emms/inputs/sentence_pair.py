@@ -6,7 +6,7 @@ tokens to compare, read each text by itself (docs/rank-pairs-and-tokens.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import States
 
+TOKEN_TYPES = "token_type_ids"
 _CHUNK = 8_192  # pairs tokenised and sorted at a time: memory does not grow with the dataset
 _COMPARED = "[u, v, |u - v|, u * v]"
 # The text (1 or 2, else 0) of the tokens before the first text, in it, between both, in the second and after it.
@@ -69,6 +70,11 @@ class SegmentReader:
 
     pair: TextPairReader
 
+    @property
+    def notes(self) -> list[str]:
+        note = "its tokenizer puts nothing between two texts: begin the second one with a line break"
+        return [note] if self.pair.adds_break else []
+
     def join(self, pairs: Pairs) -> tuple[list[JoinedPair], int]:
         """Return the tokens of each pair, and how many pairs were cut."""
         reader = self.pair
@@ -90,7 +96,7 @@ class SegmentReader:
         """Return the tensors of b pairs, int64 (b, T) each."""
         text = self.pair.text
         padded = text.pad([pair.ids or [text.empty_id] for pair in pairs])
-        return padded if self.pair.types is None else {**padded, "token_type_ids": self._pad([p.types for p in pairs])}
+        return padded if self.pair.types is None else {**padded, TOKEN_TYPES: self._pad([p.types for p in pairs])}
 
     def segments(self, pairs: Sequence[JoinedPair]) -> Tensor:
         return self._pad([pair.segments for pair in pairs])
@@ -99,25 +105,20 @@ class SegmentReader:
         return replace(self.pair.text, pad_id=0).pad([of_pair or [0] for of_pair in marks])["input_ids"]
 
 
-class JointFeatures:
-    """The `FeatureReader` of pairs that are read together.
+class JointReader:
+    """A `FeatureReader` of pairs that are read together, whose tensors `function` turns into features, (b, D)."""
 
-    u and v are means of the tokens of each text; the feature is [u, v, |u − v|, u · v].
-    """
-
-    def __init__(self, model: Any, reader: SegmentReader, states: States, layers: JoinedLayers) -> None:
+    def __init__(
+        self, function: Callable[[Inputs], Tensor], model: Any, reader: SegmentReader, layers: JoinedLayers
+    ) -> None:
         from hf_emms.features.device import TOKENS, BatchedForward
-        from hf_emms.features.reductions import marked_mean
 
         self.layers, self.counts, self._reader = layers, ReadCounts(), reader
-
-        def compare_segments(inputs: Inputs) -> Tensor:
-            segments = inputs["segments"]
-            hidden = states(model, {name: tensor for name, tensor in inputs.items() if name != "segments"}).float()
-            return compared(*(marked_mean(hidden, (segments == number).float()) for number in (1, 2)))
-
-        self._forward = BatchedForward(compare_segments, model.device, TOKENS, model.dtype)
+        self._forward = BatchedForward(function, model.device, TOKENS, model.dtype)
         self.forwards = (self._forward,)
+
+    def tensors(self, pairs: Sequence[JoinedPair]) -> Inputs:
+        return self._reader.pad(pairs)
 
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         pairs, reader = _checked(inputs), self._reader
@@ -127,11 +128,27 @@ class JointFeatures:
             self.counts.add_cut_pairs(cut, reader.pair.text.max_length)
             lengths = [max(1, len(pair.ids)) for pair in joined]
             for positions in reader.pair.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
-                batch = [joined[i] for i in positions]
-                yield positions + start, self._forward({**reader.pad(batch), "segments": reader.segments(batch)})
+                yield positions + start, self._forward(self.tensors([joined[i] for i in positions]))
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
         return _example_pairs(count, words)
+
+
+class JointFeatures(JointReader):
+    """The reader whose feature is [u, v, |u − v|, u · v] of the means of the tokens of each text, u and v."""
+
+    def __init__(self, model: Any, reader: SegmentReader, states: States, layers: JoinedLayers) -> None:
+        from hf_emms.features.reductions import marked_mean
+
+        def compare_segments(inputs: Inputs) -> Tensor:
+            segments = inputs["segments"]
+            hidden = states(model, {name: tensor for name, tensor in inputs.items() if name != "segments"}).float()
+            return compared(*(marked_mean(hidden, (segments == number).float()) for number in (1, 2)))
+
+        super().__init__(compare_segments, model, reader, layers)
+
+    def tensors(self, pairs: Sequence[JoinedPair]) -> Inputs:
+        return {**super().tensors(pairs), "segments": self._reader.segments(pairs)}
 
 
 def compared(u: Tensor, v: Tensor) -> Tensor:
@@ -220,7 +237,8 @@ class _SentencePair(TokenizedKind):
     def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
         text = load_training_texts(plan, model)
         reader = SegmentReader(text_pair_reader(model, text))
-        broken = "its tokenizer puts nothing between two texts: begin the second one with a line break"
+        if reader.pair.types is not None:
+            _list_types(text.tokenizer)
 
         def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
             pairs = _checked(inputs)
@@ -229,7 +247,15 @@ class _SentencePair(TokenizedKind):
             note = f"of pairs longer than {text.max_length:,} tokens the longer text is cut, or both to half of that"
             return lambda rows: reader.pad([joined[position[row]] for row in rows]), [note] if cut else []
 
-        return TrainingReader(read, (text.tokenizer,), [broken] if reader.pair.adds_break else [])
+        return TrainingReader(read, (text.tokenizer,), reader.notes)
+
+
+def _list_types(tokenizer: Any) -> None:
+    """Have a tokenizer list token types among its outputs: who opens the saved model reads pairs as it was trained."""
+    names = tokenizer.model_input_names
+    if TOKEN_TYPES not in names:
+        tokenizer.model_input_names = [*names[:1], TOKEN_TYPES, *names[1:]]
+        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # else it is not saved
 
 
 SENTENCE_PAIR = _SentencePair(

@@ -185,11 +185,12 @@ def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: in
 
 
 def load_training_texts(
-    plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int = MAX_TRAINING_TOKENS
+    plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
 ) -> TextReader:
     """Return the reader of texts for the training of a checkpoint, or of its `text_part`.
 
-    The model's configuration gets the padding token, and the token that starts a decoder's text.
+    A `max_length` of None is as many tokens as the checkpoint reads. The model's configuration gets the padding token,
+    and the token that starts a decoder's text.
     """
     tokenizer = load_tokenizer(plan)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:

@@ -252,6 +252,12 @@ def runs_checkpoint(estimator: str) -> bool:
     return installed is not None and installed.needs_model
 
 
+def reranks(estimator: str) -> bool:
+    """Return whether an estimator scores rerankers, which have no features; False where it is unknown."""
+    installed = _estimator(estimator)
+    return installed is not None and installed.reranks
+
+
 def runs_models(ranking: RankingData) -> bool:
     """Return whether an estimator of the ranking ran the checkpoints themselves."""
     return any(map(runs_checkpoint, ranking.estimators))
@@ -272,13 +278,21 @@ def _shows_seconds(ranking: RankingData, table: Table) -> bool:
 
 
 def _searches(ranking: RankingData, table: Table) -> bool:
-    """Return whether checkpoints embed documents that are searched."""
+    """Return whether checkpoints read documents that are searched."""
     return any(estimator.needs_search for estimator in filter(None, map(_estimator, ranking.estimators)))
+
+
+def _has_width(ranking: RankingData, table: Table) -> bool:
+    return table != "text" or not all(map(reranks, ranking.estimators))
+
+
+def _searches_embeddings(ranking: RankingData, table: Table) -> bool:
+    return _searches(ranking, table) and not any(map(reranks, ranking.estimators))
 
 
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
     """Return the bytes of a million embeddings in 32-bit numbers."""
-    return 4_000_000 * row.width if row.width is not None and _searches(ranking, "text") else None
+    return 4_000_000 * row.width if row.width is not None and _searches_embeddings(ranking, "text") else None
 
 
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
@@ -361,7 +375,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         importance=1,
     ),
     TableColumn("license", ("text", "file"), title="license", applies=_has_license, importance=1),
-    TableColumn("width", ("text", "file", "results", "page"), type=int),
+    TableColumn("width", ("text", "file", "results", "page"), type=int, applies=_has_width),
     TableColumn(
         "bytes_per_million",
         _SEARCHED,
@@ -370,7 +384,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         int,
         title="a million",
         titles={"page": "bytes of a million embeddings"},
-        applies=_searches,
+        applies=_searches_embeddings,
     ),
     TableColumn(
         "documents_per_second",

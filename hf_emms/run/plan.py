@@ -211,12 +211,12 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     if preset is not None:
         preset.check_usable()
     # If it is clear already that label texts will be embedded, a wrong encoder fails before a long download.
-    embeds = needs_label_embeddings(options.scoring)
-    at_once = embeds and _surely_texts(options.sample, preset)
+    at_once = _surely_embeds_texts(options, preset)
     encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
     sample = session.sample
     session = session.with_estimators(_estimators_for(sample.task, options.scoring))
     options = session.options
+    embeds = needs_label_embeddings(options.scoring)
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
@@ -264,25 +264,15 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     """Return the estimators of the options, or the defaults of the task.
 
     Raises:
-        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer; or the task has
-            no estimator.
+        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer.
     """
-    estimators = options.estimators
-    if task.estimators and estimators == DEFAULT_ESTIMATORS:
-        first, *others = task.estimators
-        beside = [name for name in others if options.race is None or not get_estimator(name).needs_model]
-        estimators = (first, *beside)
-    elif task.input.is_collection and estimators == DEFAULT_ESTIMATORS:
-        searching = [other.id for other in TASKS.values() if other.input.is_collection and other.estimators]
-        raise EmmsError(
-            f"nothing orders checkpoints for {task.id} without fine-tuning them",
-            use("task", *searching) + " ranks embedding models on the same data; or name " + use("estimators"),
-        )
-    names = [name for name in estimators if get_estimator(name).needs_model]
-    names += [name for name in estimators if get_estimator(name).needs_search]
+    estimators = _named_or_default(task, options)
+    names = [name for name in estimators if get_estimator(name).needs_model or get_estimator(name).needs_search]
     unfit = next((name for name in names if name not in task.estimators), None)
     if unfit is not None:
-        what = "searches of a corpus" if get_estimator(unfit).needs_search else "labels that checkpoints write"
+        scored = get_estimator(unfit)
+        searched = "rerankers" if scored.reranks else "searches of a corpus"
+        what = searched if scored.needs_search else "labels that checkpoints write"
         fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
             f"{unfit} is for {what}, and not for {task.id}",
@@ -295,6 +285,13 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
             "leave " + use("race") + " out, or race by EMMS: " + use("estimators", "emms_knn"),
         )
     return estimators
+
+
+def _named_or_default(task: Task, options: ScoringOptions) -> tuple[str, ...]:
+    if not task.estimators or options.estimators != DEFAULT_ESTIMATORS:
+        return options.estimators
+    first, *others = task.estimators
+    return (first, *(name for name in others if options.race is None or not get_estimator(name).needs_model))
 
 
 def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
@@ -317,10 +314,14 @@ def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encode
     )
 
 
-def _surely_texts(options: SampleOptions, preset: DatasetPreset | None) -> bool:
+def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool:
     """Return whether it is clear before the dataset is read that labels become texts, which encoders embed."""
-    task = options.task or (preset.task if preset else None)
-    return task is not None and (options.label_form or get_task(task).label_form) != "numbers"
+    name = options.task or (preset.task if preset else None)
+    if name is None:
+        return False
+    task = get_task(name)
+    scoring = replace(options.scoring, estimators=_named_or_default(task, options.scoring))
+    return needs_label_embeddings(scoring) and (options.label_form or task.label_form) != "numbers"
 
 
 def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:

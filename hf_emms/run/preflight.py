@@ -31,7 +31,7 @@ from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, unused_text
-from hf_emms.run.engines.extraction import trains
+from hf_emms.run.engines.extraction import needs_features, trains
 from hf_emms.run.plan import Candidate, Plan, longest_row, plan, reading_note
 from hf_emms.tasks import get_task
 
@@ -149,8 +149,10 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
-    forwards = sum(get_estimator(name).forwards for name in plan.options.estimators)
-    rows = plan.sample.n_read + forwards
+    estimators = [get_estimator(name) for name in plan.options.estimators]
+    forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
+    forwards += max((estimator.forwards for estimator in estimators if estimator.reranks), default=0)
+    rows = forwards + (plan.sample.n_read if needs_features(plan.options.scoring) else 0)
     longest = longest_row(plan.sample) if trains(plan.options.scoring) else None
     for extraction in plan.to_run.values():
         cost = cost_of(extraction.weights_repo, plan.options.running, [(rows, speed)])

@@ -6,14 +6,22 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
+from hf_emms.scoring.reranking import CANDIDATES, reranked_mrr, reranked_ndcg
 from hf_emms.scoring.retrieval import Retrieval, leave_out, mrr, recall, zero_shot_ndcg
 
 # The estimators that see places of documents alone, by name.
-SCORES = {"zero_shot_ndcg": zero_shot_ndcg, "mrr": mrr, "recall": recall}
+SCORES = {
+    "zero_shot_ndcg": zero_shot_ndcg,
+    "mrr": mrr,
+    "recall": recall,
+    "reranked_ndcg": reranked_ndcg,
+    "reranked_mrr": reranked_mrr,
+}
 
 # As Lucene has them (Robertson and Zaragoza 2009; Kamphuis et al. 2020): saturation, and the share of the length.
 _K1, _B = 1.5, 0.75
@@ -73,10 +81,13 @@ def word_search(
     queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, groups: np.ndarray
 ) -> Retrieval:
     """Return a search by BM25, which has places and no embeddings; for the judgements and groups see `Retrieval`."""
-    no_queries, no_documents = (np.empty((len(texts), 0), np.float32) for texts in (queries, documents))
-    search = Retrieval(no_queries, no_documents, judgements, groups)
-    relevant, places = search.relevant, np.empty(len(search.relevant))
-    start = 0
+    return Retrieval.placed(judgements, groups, len(documents), partial(_places, queries, documents, judgements))
+
+
+def _places(
+    queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, relevant: np.ndarray
+) -> np.ndarray:
+    places, start = np.empty(len(relevant)), 0
     for scores in Bm25Index(documents).scores(queries):
         pairs = slice(*np.searchsorted(relevant[:, 0], (start, start + len(scores))))
         leave_out(scores, judgements, start)
@@ -85,5 +96,17 @@ def word_search(
         # Documents with equal scores share their places; a document is equal to itself.
         places[pairs] = (of_pairs > paired).sum(axis=1) + ((of_pairs == paired).sum(axis=1) + 1) / 2
         start += len(scores)
-    vars(search).update(places=places)
-    return search
+    return places
+
+
+def first_documents(queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray) -> np.ndarray:
+    """Return the first documents for each of n queries, int64 (n, 100); fewer where there are not as many.
+
+    Those that are left out for a query are behind all others.
+    """
+    first, start = [], 0
+    for scores in Bm25Index(documents).scores(queries):
+        leave_out(scores, judgements, start)
+        first.append(np.argsort(-scores, axis=1, kind="stable")[:, :CANDIDATES])
+        start += len(scores)
+    return np.concatenate(first)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring import EmmsResult, Score
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from hf_emms.scoring.generative import GenerativeModel
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
+    from hf_emms.scoring.reranking import Reranker
     from hf_emms.scoring.retrieval import Retrieval
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Examples
+
+    class CheckpointModel(GenerativeModel, Reranker, Protocol):
+        """A checkpoint that estimators run themselves."""
+
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
@@ -40,7 +45,7 @@ class ScoringInputs:
         moments: sums over all rows.
         features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
-        model: the checkpoint itself, where it writes the labels; for estimators that need it.
+        model: the checkpoint itself, which writes the labels or orders documents; for estimators that need it.
         search: the embeddings of queries and of the corpus that they search; for estimators of searches.
     """
 
@@ -49,7 +54,7 @@ class ScoringInputs:
     labels: LabelTable | None = None
     groups: np.ndarray | None = None
     keep_fits: bool = True
-    model: GenerativeModel | None = None
+    model: CheckpointModel | None = None
     search: Retrieval | None = None
 
     @cached_property
@@ -85,10 +90,13 @@ class ScoringInputs:
         return kept
 
     @property
-    def checkpoint(self) -> GenerativeModel:
-        """The checkpoint that writes the labels; an `EmmsError` where there are features alone."""
+    def checkpoint(self) -> CheckpointModel:
+        """The checkpoint itself; an `EmmsError` where there are features alone."""
         if self.model is None:
-            raise EmmsError("features alone cannot write labels: the checkpoint itself is needed", "hf-emms rank")
+            raise EmmsError(
+                "features alone neither write labels nor order documents: the checkpoint itself is needed",
+                "hf-emms rank",
+            )
         return self.model
 
     @property
@@ -111,9 +119,11 @@ class Estimator:
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
         needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
-        needs_search: whether it scores a search of queries in a corpus, and not features of rows.
+        needs_search: whether it scores a search of queries in a corpus, and not features of rows. A search that the
+            checkpoint itself answers (both) needs no features.
         trains: whether it trains the checkpoint.
-        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
+        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three, and a search
+            that several estimators score runs once.
         title: what tables call it; by default its name.
         reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
         quantity: unit and direction of what `function` returns, and how people read it.
@@ -137,6 +147,11 @@ class Estimator:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the checkpoint itself answers a search, without features."""
+        return self.needs_model and self.needs_search
 
     def score(self, inputs: ScoringInputs) -> Score:
         """Return the score, turned so that higher is better.
@@ -279,6 +294,16 @@ def _search(name: str) -> Callable[[ScoringInputs], Score]:
     return function
 
 
+def _reranking(name: str) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring import reranking
+
+        result: Score = getattr(reranking, name)(inputs.checkpoint.reranked())
+        return result
+
+    return function
+
+
 ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
     Estimator(
@@ -365,5 +390,29 @@ ESTIMATORS: tuple[Estimator, ...] = (
         needs_search=True,
         quantity=POINTS,
         title="recall@100",
+    ),
+    Estimator(
+        "reranked_ndcg",
+        "nDCG@10 of a reranker that orders the first 100 documents by BM25 anew, before any fine-tuning",
+        _reranking("reranked_ndcg"),
+        needs_model=True,
+        needs_search=True,
+        forwards=12_800,  # 100 documents of each of 128 queries
+        quantity=POINTS,
+        title="nDCG@10",
+        reason=(
+            "nDCG@10 before any fine-tuning orders: where a checkpoint puts the first 100 documents by BM25 today "
+            "(docs/rank-search.md)."
+        ),
+    ),
+    Estimator(
+        "reranked_mrr",
+        "mean reciprocal rank of the first relevant document among ten, of the same reranked documents",
+        _reranking("reranked_mrr"),
+        needs_model=True,
+        needs_search=True,
+        forwards=12_800,
+        quantity=POINTS,
+        title="MRR@10",
     ),
 )

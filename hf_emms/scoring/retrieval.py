@@ -6,10 +6,10 @@ The scores of all queries and documents are never in memory at once. Documents w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from scipy.linalg import eigh
@@ -21,6 +21,8 @@ from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.generative import ratio
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+Place = Callable[[np.ndarray], np.ndarray]
+"""`Retrieval.relevant`, (R, 3), to the place of each of them, float64 (R,), from 1; infinite where it has none."""
 
 NDCG_DEPTH, RECALL_DEPTH = 10, 100
 # Ridge strengths of the map, in units of a query's mean square; an infinite strength keeps the queries as they are.
@@ -60,6 +62,14 @@ class Retrieval:
         """The judgements with a grade above 0, int64 (R, 3), by query, and of a query the highest grades first."""
         relevant = self.judgements[self.judgements[:, 2] > 0]
         return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
+
+    @classmethod
+    def placed(cls, judgements: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
+        """Return a search of so many documents without embeddings, whose relevant documents `place` puts in places."""
+        no_queries, no_documents = (np.empty((count, 0), np.float32) for count in (len(groups), documents))
+        search = cls(no_queries, no_documents, judgements, groups)
+        vars(search).update(places=place(search.relevant))
+        return search
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -196,12 +206,12 @@ def _discounted(gains: np.ndarray, places: np.ndarray) -> np.ndarray:
 def zero_shot_ndcg(retrieval: Retrieval) -> Score:
     """Return the mean nDCG@10 of the queries, with its standard error over groups."""
     values = ndcg_of_queries(retrieval.relevant, retrieval.places, len(retrieval.queries))
-    return _mean(values, retrieval)
+    return mean_of_queries(values, retrieval)
 
 
 def mrr(retrieval: Retrieval) -> Score:
     """Return the mean of 1 / place of the first relevant document, 0 beyond place 10."""
-    return _mean(reciprocal_ranks(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
+    return mean_of_queries(reciprocal_ranks(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
 
 def reciprocal_ranks(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
@@ -213,7 +223,7 @@ def reciprocal_ranks(relevant: np.ndarray, places: np.ndarray, queries: int) -> 
 
 def recall(retrieval: Retrieval) -> Score:
     """Return the mean share of a query's relevant documents that are among the first 100."""
-    return _mean(recalls(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
+    return mean_of_queries(recalls(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
 
 def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarray:
@@ -222,8 +232,9 @@ def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarra
     return inside / np.maximum(np.bincount(relevant[:, 0], minlength=queries), 1)
 
 
-def _mean(values: np.ndarray, retrieval: Retrieval) -> Score:
-    score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit=None)
+def mean_of_queries(values: np.ndarray, retrieval: Retrieval, row_limit: int | None = None) -> Score:
+    """Return the mean of a value for each query, float64 (Q,), of which there are at most `row_limit`."""
+    score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit)
     return replace(score, details=score.details | {"queries": len(values), "documents": len(retrieval.documents)})
 
 
@@ -254,7 +265,7 @@ def adapted_ndcg(retrieval: Retrieval) -> Score:
         best = len(others) - 1 - int(np.argmax(others[::-1]))
         strengths.append(STRENGTHS[best])
         chosen[fold_of == fold] = values[best, fold_of == fold]
-    score = _mean(chosen, retrieval)
+    score = mean_of_queries(chosen, retrieval)
     kept = sum(map(np.isinf, strengths))
     return replace(score, details=score.details | {"unchanged_folds": int(kept), "folds": len(filled)})
 

@@ -1,13 +1,13 @@
 """Queries and the documents that answer them: rerankers, which read a query and a document together."""
 
 from hf_emms.heads import RerankingHead
-from hf_emms.inputs import SEARCH
+from hf_emms.inputs import RERANKED_SEARCH
 from hf_emms.tasks.task import Task
 from hf_emms.tasks.text_retrieval import BESIDE, DOCUMENT, QUERY
 
 TEXT_RANKING = Task(
     id="text-ranking",
-    input=SEARCH,
+    input=RERANKED_SEARCH,
     inputs=(QUERY,),
     label=DOCUMENT,
     beside=BESIDE,
@@ -16,6 +16,7 @@ TEXT_RANKING = Task(
     categorical=False,
     label_text=str.strip,
     head=RerankingHead(),
+    estimators=("reranked_ndcg", "reranked_mrr"),
     aliases=("reranking", "reranker", "cross-encoder"),
     source_tags=("text-classification", "fill-mask"),
 )

@@ -24,6 +24,7 @@ from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
 from tests.helpers.sound import asr_model, encoded, sound_checkpoint, tone
+from tests.helpers.tiny_checkpoints import reranker
 from tests.helpers.tiny_writers import writer
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
@@ -235,7 +236,9 @@ SOUND_FAMILIES = {
     "openai/whisper-tiny": "whisper",
     "facebook/wav2vec2-base-960h": "wav2vec2-layer-norm",
 }
-# Of those, the ones that transcribe before they are fine-tuned.
+# Rerankers that pages name, likewise.
+RERANKERS = {"cross-encoder/ms-marco-MiniLM-L6-v2": "bert", "BAAI/bge-reranker-base": "mpnet"}
+# Of sound models, the ones that transcribe before they are fine-tuned.
 TRANSCRIBE = ("openai/whisper-tiny", "facebook/wav2vec2-base-960h")
 
 
@@ -243,6 +246,7 @@ def put_on_the_hub(hub: Hub, home: Path) -> None:
     """The datasets and models of the Hub that the pages name."""
     folders = {id: demo.folder_of(f"emms-demo/{name}") for id, name in MODELS.items()}
     folders |= {id: writer(home / "writers", family) for id, family in WRITERS.items()}
+    folders |= {id: reranker(home / "rerankers", family) for id, family in RERANKERS.items()}
     for id, family in SOUND_FAMILIES.items():
         folders[id] = (asr_model if id in TRANSCRIBE else sound_checkpoint)(home / "sound-models", family)
     for id, folder in folders.items():

@@ -42,7 +42,7 @@ def test_an_adapter_is_ranked_as_its_base_and_the_adapter(kind: str, loader: typ
     np.testing.assert_allclose(features, rows(load(tmp_path / "merged", "text"), TEXTS), atol=1e-5)
     assert np.abs(features - rows(load(base, "text"), TEXTS)).max() > 1e-2
     assert extractor.notes[0].startswith(f"an adapter of {base} at local-")
-    with_head, _ = load_with_head(extractor.plan, transformers.AutoModelForSequenceClassification, num_labels=3)
+    with_head, *_ = load_with_head(extractor.plan, transformers.AutoModelForSequenceClassification, num_labels=3)
     assert all(parameter.requires_grad for parameter in with_head.parameters())
     expected = transformers.BertModel.from_pretrained(tmp_path / "merged").state_dict()
     name = "encoder.layer.0.attention.self.query.weight"

@@ -245,3 +245,34 @@ def without_context(root: Path, to: Path) -> tuple[Path, Path]:
     weights["embeddings.position_embeddings.weight"] = torch.zeros(400, 16)
     save_file(weights, folders[1] / "model.safetensors", metadata={"format": "pt"})
     return folders
+
+
+# Classifiers with so many outputs, which differ between inputs.
+_WIDE = {**TEXT, "initializer_range": 0.8}
+RERANKERS: dict[str, Callable[[int], Any]] = {
+    "bert": lambda outputs: T.BertForSequenceClassification(T.BertConfig(num_labels=outputs, **_WIDE)),
+    "deberta-v2": lambda outputs: T.DebertaV2ForSequenceClassification(
+        T.DebertaV2Config(num_labels=outputs, relative_attention=True, pos_att_type=["c2p", "p2c"], **_WIDE)
+    ),
+    "mpnet": lambda outputs: T.MPNetForSequenceClassification(
+        T.MPNetConfig(num_labels=outputs, pad_token_id=1, **_WIDE)
+    ),
+    "llama": lambda outputs: T.LlamaForSequenceClassification(
+        T.LlamaConfig(num_labels=outputs, num_key_value_heads=2, pad_token_id=0, **_WIDE)
+    ),
+}
+
+
+def reranker(root: Path, name: str = "bert", outputs: int = 1, limit: int | None = None) -> Path:
+    """A tiny checkpoint with a classifier of so many outputs, whose tokenizer reads at most `limit` tokens."""
+
+    def reader() -> Any:
+        made = tokenizer("bert" if name == "llama" else name)
+        # Two positions of MPNet's are no tokens', which CrossEncoder does not know.
+        made.model_max_length = limit or (38 if name == "mpnet" else made.model_max_length)
+        if limit is not None:  # else no token types are read, as the tokenizer lists none
+            made.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+            made.init_kwargs["model_input_names"] = made.model_input_names
+        return made
+
+    return checkpoint(root / f"{name}-reranker-{outputs}-{limit}", lambda: RERANKERS[name](outputs), reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, needs_search, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
-from hf_emms.scoring.generative import GenerativeModel
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import Retrieval, Similarity
+
+if TYPE_CHECKING:
+    from hf_emms.scoring.estimators import CheckpointModel
 
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
@@ -65,7 +67,7 @@ def scored_row(
         n=n,
         scores=scores.scores[best],
         parameters=info.parameters,
-        width=info.width,
+        width=info.width or None,
         documents_per_second=info.counts.documents_per_second,
         longest_input=info.counts.limit or None,
         architecture=info.architecture,
@@ -114,7 +116,7 @@ def scoring_inputs(
     shard: Shard,
     labels: LabelTable,
     options: ScoringOptions,
-    model: GenerativeModel | None = None,
+    model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
     """Return the inputs of estimators for a shard's rows; labels and model are those of all rows of the sample.

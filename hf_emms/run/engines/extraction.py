@@ -19,7 +19,7 @@ from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
-from hf_emms.options import RunOptions, ScoringOptions
+from hf_emms.options import LAST, RunOptions, ScoringOptions
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.engines import EngineInput
 from hf_emms.scoring.labels import LabelTable
@@ -324,6 +324,11 @@ def needs_model(options: ScoringOptions) -> bool:
     return any(get_estimator(name).needs_model for name in options.estimators)
 
 
+def needs_features(options: ScoringOptions) -> bool:
+    """Return whether an estimator scores features, or stands beside what is said of them."""
+    return not all(get_estimator(name).reranks for name in options.estimators)
+
+
 def needs_label_embeddings(options: ScoringOptions) -> bool:
     """Return whether an estimator reads label embeddings, and not the labels or a corpus as they are."""
     estimators = map(get_estimator, options.estimators)
@@ -378,6 +383,11 @@ def streamed_moments(
 
 def _empty_moments(labels: LabelTable, d1: int, options: ScoringOptions, sample_rows: int = 0) -> Moments:
     return Moments.like(labels, d1, folds=options.folds, seed=options.seed, sample_rows=sample_rows)
+
+
+def no_features(labels: LabelTable, options: ScoringOptions) -> Extraction:
+    """Return the extraction for estimators that need no features: a layer without rows, and no information."""
+    return Extraction({}, moments={LAST: _empty_moments(labels, 1, options)})
 
 
 def _check_finite(features: np.ndarray) -> None:

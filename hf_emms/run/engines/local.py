@@ -15,6 +15,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
+from hf_emms.options import LAST
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
@@ -24,7 +25,9 @@ from hf_emms.run.engines.extraction import (
     extract,
     full_shard,
     memory_note,
+    needs_features,
     needs_model,
+    no_features,
     prefetch_weights,
     weight_bytes,
 )
@@ -104,24 +107,31 @@ def _row(
     scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
     shard = full_shard(sample)
     prefetch.wait_for(plan.repo)
-    extraction = extract(plan, engine_input, labels, partial(progress.advanced, name), pool)
-    for info in extraction.info.values():
-        if note := memory_note(len(sample), info.width, labels, scoring):
-            progress.noted(f"{name}: {note}")
-    features, moments = extraction.features, extraction.moments
     model = None
     if needs_model(scoring):
-        from hf_emms.finetune.generative_checkpoint import GenerativeCheckpoint
+        from hf_emms.finetune.measured_checkpoint import MeasuredCheckpoint
 
+        model = MeasuredCheckpoint(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
+    if needs_features(scoring):
+        extraction = extract(plan, engine_input, labels, partial(progress.advanced, name), pool)
+        for info in extraction.info.values():
+            if note := memory_note(len(sample), info.width, labels, scoring):
+                progress.noted(f"{name}: {note}")
+    else:
+        extraction = no_features(labels, scoring)
+        progress.advanced(name, len(sample.inputs))
+    if model is not None:
         pool.close()  # the checkpoint is loaded again, with its head
-        model = GenerativeCheckpoint(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
+    features, moments = extraction.features, extraction.moments
     scores = score_layers(
-        extraction.info,
+        extraction.info or moments,
         lambda layer: scoring_inputs(
             features.get(layer), moments.get(layer), shard, labels, scoring, model, plan.similarity
         ),
         scoring.estimators,
     )
+    if model is not None and not extraction.info:
+        extraction = replace(extraction, info={LAST: model.reranker_info()})
     plan.check_unchanged()
     return scored_row(name, plan, extraction, scores, engine_input, notes=model.notes if model else ())
 

@@ -1,0 +1,82 @@
+"""Scores of rerankers: nDCG@10 and MRR@10 where a checkpoint orders the first documents by BM25 of each query anew.
+
+A document that is not among these is not found. Documents with equal scores share their places.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from hf_emms.scoring import Score
+from hf_emms.scoring.retrieval import Retrieval, mean_of_queries, ndcg_of_queries, reciprocal_ranks
+
+# The documents of a query that are ordered anew, and the most queries: a checkpoint reads each pair of both.
+CANDIDATES, MAX_QUERIES = 100, 128
+# Scores that differ by less, relative to the largest of a query, are equal: batches and padding change them as much.
+_EQUAL = 1e-5
+
+
+class Reranker(Protocol):
+    """A checkpoint that orders documents for queries."""
+
+    def reranked(self) -> Retrieval:
+        """Return the search of `drawn_queries` among their candidates, untrained; others have an infinite place."""
+
+
+def drawn_queries(groups: np.ndarray) -> np.ndarray:
+    """Return the queries that are scored, int64 (q,), in their order: the same for all checkpoints.
+
+    `groups` are those of all queries, uint64 (Q,).
+    """
+    return np.sort(np.argsort(groups, kind="stable")[:MAX_QUERIES])  # groups are hashes
+
+
+def reranked_places(
+    candidates: np.ndarray, scores: np.ndarray, judgements: np.ndarray, relevant: np.ndarray
+) -> np.ndarray:
+    """Return the place of each relevant document among the candidates of its query, float64 (R,), from 1.
+
+    Args:
+        candidates: documents, int64 (q, c).
+        scores: of the candidates, (q, c).
+        judgements: query, document and grade, int64 (J, 3); documents with a grade below 0 are left out.
+        relevant: those with a grade above 0, int64 (R, 3).
+    """
+    tolerances = _EQUAL * np.abs(scores.astype(np.float64)).max(axis=1)
+    searching, itself, _ = judgements[judgements[:, 2] < 0].T
+    is_left_out = np.zeros(candidates.shape, np.bool_)
+    np.logical_or.at(is_left_out, searching, candidates[searching] == itself[:, None])
+    scores = np.where(is_left_out, -np.inf, scores.astype(np.float64))
+    queries, documents, _ = relevant.T
+    is_itself = candidates[queries] == documents[:, None]
+    is_candidate = is_itself.any(axis=1)
+    paired = np.where(is_candidate, scores[queries, is_itself.argmax(axis=1)], 0)
+    ahead = scores[queries] - paired[:, None]
+    tolerance = tolerances[queries, None]
+    places = (ahead > tolerance).sum(axis=1) + ((np.abs(ahead) <= tolerance).sum(axis=1) + 1) / 2
+    return np.where(is_candidate, places, np.inf)
+
+
+def reranked_ndcg(search: Retrieval) -> Score:
+    """Return the mean nDCG@10 of at most `MAX_QUERIES` queries, with its standard error over groups."""
+    drawn = _of_drawn_queries(search)
+    return mean_of_queries(ndcg_of_queries(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
+
+
+def reranked_mrr(search: Retrieval) -> Score:
+    """Return the mean of 1 / place of the first relevant document, 0 beyond place 10, of the same queries."""
+    drawn = _of_drawn_queries(search)
+    return mean_of_queries(reciprocal_ranks(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
+
+
+def _of_drawn_queries(search: Retrieval) -> Retrieval:
+    queries = drawn_queries(search.groups)
+    is_drawn = np.isin(search.relevant[:, 0], queries)
+    judgements = search.relevant[is_drawn]
+    judgements[:, 0] = np.searchsorted(queries, judgements[:, 0])
+    # In the order of the queries they are relevant in the same order.
+    return Retrieval.placed(
+        judgements, search.groups[queries], len(search.documents), lambda relevant: search.places[is_drawn]
+    )

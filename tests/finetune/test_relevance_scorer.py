@@ -1,0 +1,170 @@
+"""Rerankers as they are: their outputs, the ranking by them, and what is said of checkpoints that have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import CrossEncoder
+
+import hf_emms
+from hf_emms import EmmsError
+from hf_emms.cache import NO_CACHE
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.relevance_scorer import RelevanceScorer
+from hf_emms.heads.relevance_model import load_reranker
+from hf_emms.inputs import RERANKED_SEARCH, Pairs
+from hf_emms.options import Options, RunOptions
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.plan import plan
+from hf_emms.run.preflight import plan_costs
+from hf_emms.scoring.bm25 import first_documents
+from hf_emms.scoring.reranking import MAX_QUERIES
+from tests.helpers.samples import load_sample
+from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
+
+WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
+SETTINGS: dict[str, Any] = {"task": "text-ranking", "device": "cpu"}
+
+
+def texts(count: int, longest: int, seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join([*rng.choice(WORDS, rng.integers(1, longest)), str(number)]) for number in range(count)]
+
+
+def searches(queries: int = 40, documents: int = 120) -> datasets.Dataset:
+    """Queries with a document each, which shares some words with the others."""
+    passages = texts(documents, 60, seed=1)
+    chosen = [passages[number % documents] for number in range(queries)]
+    asked = [f"{' '.join(passage.split()[:3])} {number}" for number, passage in enumerate(chosen)]
+    negatives = [passages[number % queries + queries :: queries] for number in range(queries)]
+    return datasets.Dataset.from_dict({"query": asked, "positive": chosen, "negative": negatives})
+
+
+@pytest.mark.parametrize("limit", [None, 23, 24])
+@pytest.mark.parametrize("name", RERANKERS)
+def test_outputs_are_those_of_a_cross_encoder_in_batches_of_any_size(name: str, limit: int | None, zoo: Path) -> None:
+    folder = reranker(zoo, name, limit=limit)
+    queries, documents = texts(6, 30, seed=2), texts(12, 60, seed=3)
+    parts = np.array([(query, document) for query in range(6) for document in range(12)])
+    model = CrossEncoder(str(folder), device="cpu")
+    expected = model.predict([(queries[q], documents[d]) for q, d in parts], activation_fn=torch.nn.Identity())
+    extraction = plan_extraction(repo_of(folder), RERANKED_SEARCH, "text-ranking")
+    read = load_reranker(extraction, torch.device("cpu"))
+    for batch_size in (None, 1, 7):
+        outputs = np.empty(len(parts), np.float32)
+        for positions, values in read.batches(Pairs(queries, documents, parts), batch_size=batch_size):
+            outputs[positions] = values[:, 0]
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    assert np.std(expected) > 1e-2
+    assert read.info().counts.cut_pairs > 0
+
+
+def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path, emms_cache: Path) -> None:
+    data, folders = searches(), [reranker(zoo, name, limit=24) for name in ("bert", "mpnet")]
+    ranking = hf_emms.rank(data, [*map(str, folders)], **SETTINGS)
+    assert ranking.estimators == ("reranked_ndcg", "reranked_mrr")
+    assert ranking.encoders == ()
+    search = load_sample(data, task="text-ranking").inputs
+    relevant = {query: document for query, document, grade in search.judgements.tolist() if grade}
+    candidates = first_documents(search.queries, search.documents, search.judgements)
+    assert candidates.shape == (40, 100)
+    for folder in folders:
+        model, ndcg, reciprocal = CrossEncoder(str(folder), device="cpu"), [], []
+        for query, text in enumerate(search.queries):
+            order = model.rank(text, [search.documents[document] for document in candidates[query]])
+            documents = [candidates[query][each["corpus_id"]] for each in order[:10]]
+            place = documents.index(relevant[query]) + 1 if relevant[query] in documents else np.inf
+            ndcg.append(1 / np.log2(1 + place))
+            reciprocal.append(1 / place)
+        row = ranking.row(str(folder))
+        assert row.scores["reranked_ndcg"].value == pytest.approx(np.mean(ndcg))
+        assert row.scores["reranked_mrr"].value == pytest.approx(np.mean(reciprocal))
+        assert row.scores["reranked_ndcg"].stderr > 0
+        assert (row.width, row.longest_input, row.parameters) == (None, 24, sum(p.numel() for p in model.parameters()))
+        assert row.documents_per_second > 0
+        assert not any("prompts" in note or "cosine" in note for note in row.notes)
+        assert any("orders the first 100 documents by BM25 of each of 40 queries: " in note for note in row.notes)
+    header = str(ranking).splitlines()[0].split()
+    assert header == ["rank", "checkpoint", "nDCG@10", "MRR@10", "minutes", "params", "docs/s", "tokens"]
+
+
+def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path, emms_cache: Path) -> None:
+    ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
+    (baseline,) = ranking.baselines
+    assert set(baseline.scores) == {"reranked_ndcg", "reranked_mrr"}
+    assert baseline.scores["reranked_ndcg"].value > 0.5 > ranking[0].score
+    assert "BM25 (no checkpoint) is ahead of every checkpoint, nDCG@10" in recommendation(ranking)
+    again = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
+    assert (again[0].cached, again[0].scores) == ("row", ranking[0].scores)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda zoo: build(zoo, "bert"), "it has no weights for classifier.bias, the output that a reranker"),
+        (lambda zoo: build(zoo, "gpt2"), "it has no weights for score.weight, the output that a reranker"),
+        (lambda zoo: reranker(zoo, outputs=2), "its classifier has 2 outputs, and that of a reranker has one"),
+        (lambda zoo: build(zoo, "clip-text"), "transformers has no classifier of texts for its family"),
+    ],
+)
+def test_a_checkpoint_without_an_output_for_relevance_is_a_failed_row_that_says_so(
+    make: Callable[[Path], Path], reason: str, zoo: Path, emms_cache: Path
+) -> None:
+    ranking = hf_emms.rank(searches(), [str(reranker(zoo)), str(make(zoo))], **SETTINGS)
+    scored, failed = ranking
+    assert (scored.error, failed.scores) == (None, {})
+    assert f"{failed.checkpoint} orders no documents before fine-tuning: {reason}" in failed.error
+    assert failed.error.endswith('fine-tuning gives it such an output: estimators="emms", confirm=1')
+    with_features = {**SETTINGS, "estimators": ["emms", "reranked_ndcg"], "encoders": "emms-demo/encoder-minilm-static"}
+    if "classifier.bias" in reason:
+        ranking = hf_emms.rank(searches(), [str(reranker(zoo)), str(make(zoo))], **with_features)
+        assert [set(row.scores) for row in sorted(ranking, key=lambda row: len(row.scores))] == [
+            {"emms"},
+            {"emms", "reranked_ndcg"},
+        ]
+
+
+def test_an_adapter_without_the_head_that_it_was_trained_with_is_refused(zoo: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(reranker(zoo))
+    settings = LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query"], r=2)
+    get_peft_model(base, settings).save_pretrained(tmp_path / "adapter")
+    extraction = plan_extraction(repo_of(tmp_path / "adapter"), RERANKED_SEARCH, "text-ranking")
+    with pytest.raises(EmmsError, match="it is an adapter, whose classifier is not read"):
+        load_reranker(extraction, torch.device("cpu"))
+
+
+def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path, emms_cache: Path) -> None:
+    data = searches(MAX_QUERIES + 20, MAX_QUERIES + 60)
+    folder = reranker(zoo)
+    ranking = hf_emms.rank(data, str(folder), **SETTINGS)
+    (row,), (baseline,) = ranking.rows, ranking.baselines
+    for scored in (row, baseline):
+        details = scored.scores["reranked_ndcg"].details
+        assert (details["rows"], details["row_limit"]) == (MAX_QUERIES, MAX_QUERIES)
+    options = Options.of(data, checkpoints=str(folder), cache=False, **SETTINGS)
+    forecast = plan(options, Silent())
+    costs, speed = plan_costs(forecast)
+    cost = costs[forecast.to_run[str(folder)].repo]
+    pairs = 100 * MAX_QUERIES
+    assert cost.seconds == pytest.approx(pairs * (speed.seconds(cost.weights / 4) + 0.005))
+
+
+def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(reranker(zoo))
+    torch.nn.init.constant_(model.classifier.bias, float("nan"))
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(reranker(zoo)).save_pretrained(tmp_path)
+    sample = load_sample(searches(), task="text-ranking")
+    extraction = plan_extraction(repo_of(tmp_path), RERANKED_SEARCH, "text-ranking")
+    with pytest.raises(EmmsError, match="its output for a pair is no number"):
+        RelevanceScorer(extraction, sample, RunOptions(device="cpu"), NO_CACHE).reranked()
