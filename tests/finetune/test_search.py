@@ -20,7 +20,7 @@ from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
-from hf_emms.heads.reranking import _candidates, _training_pairs
+from hf_emms.heads.reranking import _training_pairs, candidates_of
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.scoring.bm25 import Bm25Index
@@ -202,7 +202,7 @@ def test_a_reranker_neither_orders_the_document_that_a_query_is_nor_learns_from_
     rows, documents, _ = _training_pairs(splits.train).T
     assert not (in_documents(splits.train)[0][rows] == documents).any()
     itself, answers = in_documents(splits.test)
-    candidates = _candidates(splits.test)
+    candidates = candidates_of(splits.test)
     scores = 2.0 * (candidates == itself[:, None]) + (candidates == answers[:, None])
     results = network.predictions(scores.reshape(-1, 1), splits.test)
     assert {result.ndcg for result in results} == {1.0}
