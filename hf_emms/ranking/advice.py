@@ -78,9 +78,9 @@ def finetuning_summary(ranking: RankingData) -> str | None:
 
 
 def _budget(result: FineTuned) -> str:
-    recipe = result.recipe
-    budget = f"{recipe['steps']:,} steps" if recipe.get("steps") else f"up to {recipe.get('epochs')} epochs"
-    return budget + (" (a quick budget)" if recipe.get("budget") else "")
+    steps, epochs = (result.recipe.get(name) for name in ("steps", "epochs"))
+    budget = f"up to {pluralize(epochs, 'epoch')}" if epochs else "fine-tuning"
+    return (f"{steps:,} steps" if steps else budget) + (" (a quick budget)" if result.recipe.get("budget") else "")
 
 
 def _nothing_learnt(results: Sequence[FineTuned]) -> str:

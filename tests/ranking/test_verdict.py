@@ -141,6 +141,8 @@ def confirmed(*results: FineTuned) -> Ranking:
             "measured",
             "Measured by fine-tuning: org/a: accuracy 90.0, as it was: fine-tuning did not help.",
         ),
+        ((tuned(0.9, recipe={"epochs": 1}),), "org/a", "measured", "accuracy 90.0, after up to 1 epoch."),
+        ((tuned(0.9, recipe={}),), "org/a", "measured", "accuracy 90.0, after fine-tuning."),
         ((tuned(0.9), tuned(0.88)), "org/a", "measured", "; org/b is not told apart from it."),
         ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a", "measured", "; org/c is not told apart from it."),
         # Chosen by validation rows, and worse on test rows.
