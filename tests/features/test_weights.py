@@ -104,8 +104,9 @@ def test_what_is_more_than_tensors_is_unpickled_with_the_flag(vit: Path, folder:
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100])
 def test_a_damaged_pickle_is_an_error(folder: Path, content: bytes, allow_pickle: bool) -> None:
     (folder / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(EmmsError, match="weights of"):
+    with pytest.raises(EmmsError, match="weights of") as caught:
         load(folder, allow_pickle=allow_pickle)
+    assert ("allow_pickle=True" in str(caught.value.hint)) is (bool(content) and not allow_pickle)
 
 
 # ---- what is no checkpoint ------------------------------------------------------------------------------------
