@@ -42,6 +42,7 @@ def tagged(*tags: str) -> TaggedText:
 
 
 CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0, 1]]))
+MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0, 1], [0, 1]]))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,12 @@ CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0, 1]]
         (
             "question-answering",
             split((AnswerSpan(2, 5, "cat"),), (AnswerSpan(0, 13, "the dog barks"),), inputs=CONTEXTS),
+            split((), (), inputs=CONTEXTS),
+            ["a cat", "the dog barks"],
+        ),
+        (  # By the F1 of words, not by exact matches.
+            "question-answering",
+            split((), (AnswerSpan(4, 7, "dog"),), (AnswerSpan(4, 7, "dog"),), inputs=MORE_CONTEXTS),
             split((), (), inputs=CONTEXTS),
             ["a cat", "the dog barks"],
         ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hf_emms.finetune.unfinished import StorageError, locked_run, unfinished_folder
+from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, seal, unfinished_folder
 
 RUN = "a" * 64
 
@@ -59,3 +60,30 @@ def test_obstacles(tmp_path: Path, use: Callable[[Path], None], place: str, expe
         assert raised.value.message.startswith(f"{path} cannot be written: {path.name} is no ")
         assert str(raised.value.hint).startswith("remove it, or name another folder")
     assert sorted(outside.rglob("*")) == before
+
+
+def state(folder: Path, step: int, best: Path | None) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": None if best is None else str(best)}))
+    os.utime(path, (step, step))
+    return path
+
+
+def test_training_goes_on_from_the_last_whole_state_whose_best_one_is_whole_too(tmp_path: Path) -> None:
+    assert newest_state(tmp_path) is None
+    first = state(tmp_path, 1, None)
+    assert newest_state(tmp_path) is None  # it is not sealed
+    seal(first)
+    os.utime(first, (1, 1))
+    assert newest_state(tmp_path) == (first, {"best_model_checkpoint": None})
+    second = state(tmp_path, 2, first)
+    seal(second)
+    assert newest_state(tmp_path) == (second, {"best_model_checkpoint": str(first)})
+    third = state(tmp_path, 3, tmp_path / "checkpoint-0")  # which is gone
+    seal(third)
+    assert newest_state(tmp_path) is None
+    (third / "digest.json").unlink()
+    assert newest_state(tmp_path) == (second, {"best_model_checkpoint": str(first)})
+    (first / "trainer_state.json").write_text("{}")
+    assert newest_state(tmp_path) is None  # one of them was changed

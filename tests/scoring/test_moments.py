@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_emms import EmmsError, LabelTable, Moments, emms, load_moments, save_moments
+from hf_emms.scoring.sums import smallest_keys
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
@@ -69,6 +70,13 @@ def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed,
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     assert result.stderr == (expected.stderr and pytest.approx(expected.stderr, abs=1e-6))
     assert result.weights == pytest.approx(expected.weights, abs=1e-4)
+
+
+@SETTINGS
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12, unique=True), st.integers(1, 12))
+def test_rows_of_the_smallest_keys_are_kept_in_their_order(keys, count):
+    places = smallest_keys(np.array(keys, np.uint64), count).tolist()
+    assert places == [place for place, key in enumerate(keys) if key in sorted(keys)[:count]]
 
 
 @SETTINGS
