@@ -26,6 +26,9 @@ def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> 
     numbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 11, 0, 2]}))
     assert numbered.label_texts == ("0", "11", "2")
     assert any("numbers without names" in note for note in numbered.notes)
+    for labels in ([True, False] * 2, ["yes", "no"] * 2):
+        unnumbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": labels}))
+        assert not any("numbers without names" in note for note in unnumbered.notes)
 
 
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:

@@ -197,8 +197,11 @@ def test_a_captioners_layers_are_its_decoders_next_to_what_the_encoder_saw(zoo: 
 def test_spread_is_layers_side_by_side(name: str, others: tuple[str, ...]) -> None:
     kind, inputs = ("text", TEXTS) if name.startswith("albert") else ("image", pictures())
     folder = resolve(f"emms-demo/{name}", "model").folder
-    got = by_layer(load(folder, kind, layers=("spread", *others, "last")), inputs)
+    extractor = load(folder, kind, layers=("spread", *others, "last"))
+    got = by_layer(extractor, inputs)
     np.testing.assert_array_equal(got["spread"], np.concatenate([got[layer] for layer in (*others, "last")], axis=1))
+    layers = f"hidden layer{'s' * (len(others) > 1)} {' and '.join(others)}"
+    assert f"; with {layers}: " in extractor.info("spread").pooling
 
 
 def test_spread_is_the_last_layer_where_hidden_ones_are_not_shown_or_repeat_a_part_of_it(zoo: Path) -> None:
