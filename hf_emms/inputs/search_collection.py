@@ -106,6 +106,8 @@ SEARCH = _Search(
 RERANKED_SEARCH = replace(
     SEARCH,
     name="reranked-search",
+    singular="query with a document",
+    plural="queries with documents",
     sentence_settings=EMBEDDING_SETTINGS,
     cpu_seconds=SENTENCE_PAIR.cpu_seconds,
     text_bytes=SENTENCE_PAIR.text_bytes,

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
@@ -33,6 +35,7 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, unused_text
 from hf_emms.run.engines.extraction import needs_features, trains
 from hf_emms.run.plan import Candidate, Plan, longest_row, plan, reading_note
+from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -151,8 +154,10 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
     estimators = [get_estimator(name) for name in plan.options.estimators]
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
-    forwards += max((estimator.forwards for estimator in estimators if estimator.reranks), default=0)
     rows = forwards + (plan.sample.n_read if needs_features(plan.options.scoring) else 0)
+    if any(estimator.reranks for estimator in estimators):
+        queries = len(np.unique(plan.sample.input_of_row))
+        rows += count_pairs(queries, plan.sample.n_read - queries)
     longest = longest_row(plan.sample) if trains(plan.options.scoring) else None
     for extraction in plan.to_run.values():
         cost = cost_of(extraction.weights_repo, plan.options.running, [(rows, speed)])

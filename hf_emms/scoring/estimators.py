@@ -122,8 +122,8 @@ class Estimator:
         needs_search: whether it scores a search of queries in a corpus, and not features of rows. A search that the
             checkpoint itself answers (both) needs no features.
         trains: whether it trains the checkpoint.
-        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three, and a search
-            that several estimators score runs once.
+        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three. Of searches
+            `reranking.count_pairs` tells.
         title: what tables call it; by default its name.
         reason: why it orders a ranking rather than EMMS, in a sentence; empty where it only stands beside EMMS.
         quantity: unit and direction of what `function` returns, and how people read it.
@@ -397,7 +397,6 @@ ESTIMATORS: tuple[Estimator, ...] = (
         _reranking("reranked_ndcg"),
         needs_model=True,
         needs_search=True,
-        forwards=12_800,  # 100 documents of each of 128 queries
         quantity=POINTS,
         title="nDCG@10",
         reason=(
@@ -411,7 +410,6 @@ ESTIMATORS: tuple[Estimator, ...] = (
         _reranking("reranked_mrr"),
         needs_model=True,
         needs_search=True,
-        forwards=12_800,
         quantity=POINTS,
         title="MRR@10",
     ),

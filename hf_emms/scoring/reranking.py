@@ -33,6 +33,11 @@ def drawn_queries(groups: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(groups, kind="stable")[:MAX_QUERIES])  # groups are hashes
 
 
+def count_pairs(queries: int, documents: int) -> int:
+    """Return how many pairs of a query and a document are scored of so many queries and documents."""
+    return min(queries, MAX_QUERIES) * min(documents, CANDIDATES)
+
+
 def reranked_places(
     candidates: np.ndarray, scores: np.ndarray, judgements: np.ndarray, relevant: np.ndarray
 ) -> np.ndarray:

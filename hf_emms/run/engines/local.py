@@ -119,7 +119,6 @@ def _row(
                 progress.noted(f"{name}: {note}")
     else:
         extraction = no_features(labels, scoring)
-        progress.advanced(name, len(sample.inputs))
     if model is not None:
         pool.close()  # the checkpoint is loaded again, with its head
     features, moments = extraction.features, extraction.moments
@@ -132,6 +131,7 @@ def _row(
     )
     if model is not None and not extraction.info:
         extraction = replace(extraction, info={LAST: model.reranker_info()})
+        progress.advanced(name, len(sample.inputs))
     plan.check_unchanged()
     return scored_row(name, plan, extraction, scores, engine_input, notes=model.notes if model else ())
 
