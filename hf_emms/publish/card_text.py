@@ -23,6 +23,7 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
 from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
+from hf_emms.ranking.advice import baselines_in_words
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
@@ -276,6 +277,7 @@ def _environment() -> jinja2.Environment:
         cell=_cell,
         how_to_read=_how_to_read,
         summaries_of_runs=summaries_of_runs,
+        baselines=baselines_in_words,
         size=format_count,
         chart=_chart,
     )

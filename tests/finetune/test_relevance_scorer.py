@@ -21,6 +21,7 @@ from hf_emms.finetune.relevance_scorer import RelevanceScorer
 from hf_emms.heads.relevance_model import load_reranker
 from hf_emms.inputs import RERANKED_SEARCH, Pairs
 from hf_emms.options import Options, RunOptions
+from hf_emms.publish.card_text import card
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
@@ -31,6 +32,7 @@ from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
 
 WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
+BM25 = "BM25 (no checkpoint)"
 SETTINGS: dict[str, Any] = {"task": "text-ranking", "device": "cpu"}
 
 
@@ -104,6 +106,27 @@ def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path, emms_cache: Path)
     assert "BM25 (no checkpoint) is ahead of every checkpoint, nDCG@10" in recommendation(ranking)
     again = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     assert (again[0].cached, again[0].scores) == ("row", ranking[0].scores)
+    alone = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS, batch_size=1, cache=False)
+    assert (alone[0].cached, alone[0].scores) == ("none", ranking[0].scores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"race": 1}, "and reranked_ndcg needs the whole corpus"),
+        ({"query_prompt": "q: "}, "is for texts that are searched, and not for text-ranking"),
+        ({"estimators": ["zero_shot_ndcg"]}, "zero_shot_ndcg is for searches of a corpus, and not for text-ranking"),
+        (
+            {"task": "text-retrieval", "estimators": ["reranked_mrr"]},
+            "reranked_mrr is for rerankers, and not for text-r",
+        ),
+    ],
+)
+def test_what_rerankers_cannot_do_is_refused(settings: dict[str, Any], problem: str, zoo: Path) -> None:
+    with pytest.raises(EmmsError, match=problem):
+        hf_emms.rank(searches(), str(reranker(zoo)), **{**SETTINGS, **settings})
+    with pytest.raises(EmmsError, match="features alone neither write labels nor order documents"):
+        hf_emms.score(np.eye(20), np.arange(20) % 2, estimator="reranked_ndcg")
 
 
 @pytest.mark.parametrize(
@@ -168,3 +191,11 @@ def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
     extraction = plan_extraction(repo_of(tmp_path), RERANKED_SEARCH, "text-ranking")
     with pytest.raises(EmmsError, match="its output for a pair is no number"):
         RelevanceScorer(extraction, sample, RunOptions(device="cpu"), NO_CACHE).reranked()
+
+
+def test_cards_say_what_bm25_finds(zoo: Path, emms_cache: Path) -> None:
+    ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
+    shown = ranking.baselines[0].scores["reranked_ndcg"].value * 100
+    for section in (card(ranking), card(ranking, ranking[0].checkpoint)):
+        assert f"Not ranked: {BM25}: nDCG@&#8288;10 {shown:.1f} ± " in section
+    assert " parameters (its output for a query with a document, read together, BERT)" in section
