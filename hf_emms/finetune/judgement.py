@@ -20,15 +20,15 @@ _PARTS = 5  # of the losses: the first is compared with the last
 def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple[bool, str]:
     """Return whether training has raised a score of the same rows, and a note with both scores.
 
-    The best of several epochs is a little higher by chance, so that what is within a standard error does not count.
+    A gain within its standard error counts: without it, few validation rows would hide what training has taught.
     """
     score, untrained = after.value, before.value
     written = [format_measured(metric.name, value) for value in (untrained, score)]
     scores = f"validation {metric_title(metric.name)} {written[0]} before, {written[1]} after"
-    if score - untrained > after.gain_stderr(before):
-        return True, f"fine-tuning helped: {scores}"
-    within = ", within a standard error" if score > untrained else ""
-    return False, f"fine-tuning did not help: {scores}{within}; the checkpoint is kept as it was"
+    if score <= untrained:
+        return False, f"fine-tuning did not help: {scores}; the checkpoint is kept as it was"
+    within = "" if score - untrained > after.gain_stderr(before) else ", within a standard error"
+    return True, f"fine-tuning helped: {scores}{within}"
 
 
 def note_on_losses(losses: Sequence[float]) -> list[str]:
