@@ -29,6 +29,7 @@ from hf_emms.run.preflight import plan_costs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import MAX_QUERIES
 from tests.helpers.samples import load_sample
+from tests.helpers.space import client_of, write
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
 
 WORDS = ["apple", "pie", "left", "red", "green", "telescope", "small", "cat", "dog", "mat", "rain", "road", "boats"]
@@ -193,9 +194,13 @@ def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
         RelevanceScorer(extraction, sample, RunOptions(device="cpu"), NO_CACHE).reranked()
 
 
-def test_cards_say_what_bm25_finds(zoo: Path, emms_cache: Path) -> None:
+def test_cards_and_the_leaderboard_say_what_bm25_finds(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
     ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     shown = ranking.baselines[0].scores["reranked_ndcg"].value * 100
     for section in (card(ranking), card(ranking, ranking[0].checkpoint)):
         assert f"Not ranked: {BM25}: nDCG@&#8288;10 {shown:.1f} ± " in section
     assert " parameters (its output for a query with a document, read together, BERT)" in section
+    write(tmp_path, "search/reranked", ranking)
+    page = client_of(tmp_path).get("/?ranking=search/reranked").text
+    words = ("nDCG@10", "Documents/s", "Longest input", BM25, "is ahead of every checkpoint")
+    assert [word for word in words if word not in page] == []
