@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.heads.guess import Guess
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
@@ -40,6 +41,13 @@ class RerankingHead(JudgedSearch, FeatureHead):
 
     def count_inputs(self, split: LabeledSplit) -> int:
         return len(split) * min(CANDIDATES, len(collection_of(split).documents))
+
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+        """Return where the documents are that BM25 finds, before they are ordered anew."""
+        candidates, relevant = candidates_of(split), relevant_of(split)
+        order = np.tile(-np.arange(candidates.shape[1]), (len(candidates), 1))
+        places = reranked_places(candidates, order, judgements_of(split), relevant)
+        return Guess("the order of BM25", search_results(relevant, places, len(split)))
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return {"num_labels": 1}

@@ -20,10 +20,12 @@ from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
+from hf_emms.heads.judged_search import judgements_of
 from hf_emms.heads.reranking import _training_pairs, candidates_of
 from hf_emms.hub import resolve
 from hf_emms.options import Options
-from hf_emms.scoring.bm25 import Bm25Index
+from hf_emms.scoring.bm25 import Bm25Index, word_search
+from hf_emms.scoring.retrieval import zero_shot_ndcg
 from tests.finetune.make import FAST, ranking, save
 from tests.helpers.tiny_checkpoints import build, repo_of
 
@@ -268,6 +270,16 @@ def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(
     (row,) = hf_emms.rank(data, str(build(zoo, "mpnet")), task="text-ranking", **settings)
     assert row.fine_tuned.error is None
     assert row.fine_tuned.metric == "nDCG@10"
+    assert row.fine_tuned.chance.name == "the order of BM25"
+    splits = load_splits(Options.of(data, task="text-ranking"))
+    test = splits.test
+    search = word_search(
+        [test.inputs.queries[query] for query in test.input_of_row],
+        test.inputs.documents,
+        judgements_of(test),
+        test.groups,
+    )
+    assert row.fine_tuned.chance.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
 
 
 def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(reranked: Splits, zoo: Path) -> None:
