@@ -18,5 +18,4 @@ TEXT_RANKING = Task(
     head=RerankingHead(),
     estimators=("reranked_ndcg", "reranked_mrr"),
     aliases=("reranking", "reranker", "cross-encoder"),
-    source_tags=("text-classification", "fill-mask"),
 )

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from scripts.quality.pools import POOLS
 
+STEPS = ("scores", "baselines", "truth", "queries", "replays", "report")
+
 
 def main() -> None:
     """Parse the command line and run one step; each imports only what it needs."""
