@@ -13,7 +13,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.retrieval import Retrieval, mean_of_queries, ndcg_of_queries, reciprocal_ranks
 
 # The documents of a query that are ordered anew, and the most queries: a checkpoint reads each pair of both.
-CANDIDATES, MAX_QUERIES = 100, 128
+CANDIDATES, MAX_QUERIES = 100, 256
 # Scores that differ by less, relative to the largest of a query, are equal: batches and padding change them as much.
 _EQUAL = 1e-5
 
