@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,7 +184,8 @@ class Record:
             line: {_test_id(context) for context in contexts} & self.seconds.keys()
             for line, contexts in self.lines.contexts_by_lineno(str(ROOT / path)).items()
         }
-        before, now = ((folder / path).read_text().splitlines() for folder in (RECORD, ROOT))
+        files = [folder / path for folder in (RECORD, ROOT)]
+        before, now = (file.read_text().splitlines() if file.exists() else [] for file in files)
         blocks = difflib.SequenceMatcher(None, before, now, autojunk=False).get_matching_blocks()
         return tests, {block.b + i + 1: block.a + i + 1 for block in blocks for i in range(block.size)}
 
@@ -198,15 +199,19 @@ class Record:
             chosen = set[str]().union(*(tests.get(number_before.get(line, 0), ()) for line in lines))
             if chosen:
                 break
+        # Of many tests, those go first that also run a line of the function that few run.
+        of_body = [tests.get(number_before.get(line, 0), set()) for line in change.body]
+        rarity = {test: min((len(those) for those in of_body if test in those), default=0) for test in chosen}
         # The other tests of a file share what it has set up for all of them.
         files = {test.partition("::")[0] for test in chosen}
         others = {test for test in self.seconds if test.partition("::")[0] in files} - chosen
-        turn = self._turns(chosen) | {test: 1_000 + turn for test, turn in self._turns(others).items()}
+        turn = self._turns(chosen, rarity) | {test: 1_000 + turn for test, turn in self._turns(others, {}).items()}
         folder, named = "tests/" + path.split("/")[1].removesuffix(".py") + "/", f"/test_{Path(path).stem}.py::"
 
-        def place(test: str) -> tuple[bool, bool, int, bool, int, str]:
+        def place(test: str) -> tuple[bool, bool, int, bool, int, int, str]:
             is_long, elsewhere = self.seconds[test] > 5, not test.startswith(folder)
-            return is_long, named not in test or test in others, turn[test], elsewhere, self.size[test], test
+            is_named = named in test and test in chosen
+            return is_long, not is_named, turn[test], elsewhere, rarity.get(test, 0), self.size[test], test
 
         seconds, within = 0.0, []
         for test in sorted(turn, key=place):
@@ -215,10 +220,10 @@ class Record:
                 seconds += self.seconds[test]
         return within
 
-    def _turns(self, tests: Collection[str]) -> dict[str, int]:
-        """The place of each test among those of its file, those first that run few lines."""
+    def _turns(self, tests: Collection[str], rarity: Mapping[str, int]) -> dict[str, int]:
+        """The place of each test among those of its file."""
         files, turns = Counter[str](), dict[str, int]()
-        for test in sorted(tests, key=lambda test: (self.size[test], test)):
+        for test in sorted(tests, key=lambda test: (rarity.get(test, 0), self.size[test], test)):
             file = test.partition("::")[0]
             turns[test] = files[file]
             files[file] += 1
@@ -262,20 +267,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 class Only:
-    """Tests by their ids, in this order."""
+    """Tests by their ids, in this order, after those of their files that are not in the record: they are new."""
 
-    def __init__(self, tests: list[str]) -> None:
+    def __init__(self, tests: list[str], recorded: Collection[str]) -> None:
         self.places = {test: place for place, test in enumerate(tests)}
+        self.recorded = recorded
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((item for item in items if item.nodeid in self.places), key=lambda i: self.places[i.nodeid])
+        chosen = [item for item in items if item.nodeid in self.places or item.nodeid not in self.recorded]
+        items[:] = sorted(chosen, key=lambda item: self.places.get(item.nodeid, -1))
 
 
 # ---- copies of the repository at work --------------------------------------------------------------------------------
 
 
-def start_tests(copy: Path, tests: list[str], *flags: str) -> int:
+def start_tests(copy: Path, tests: list[str], recorded: Collection[str], *flags: str) -> int:
     """Run tests in a copy of the repository in a forked process, and return its number."""
     if child := os.fork():
         return child
@@ -289,7 +296,9 @@ def start_tests(copy: Path, tests: list[str], *flags: str) -> int:
     os.dup2(output, 1)
     os.dup2(output, 2)
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-    os._exit(int(pytest.main([*PYTEST, "-n", "0", *flags, *files], plugins=[Only(tests)])))
+    if not files:
+        os._exit(pytest.ExitCode.NO_TESTS_COLLECTED)
+    os._exit(int(pytest.main([*PYTEST, "-n", "0", *flags, *files], plugins=[Only(tests, recorded)])))
 
 
 def failed_in(copy: Path) -> list[str]:
@@ -316,6 +325,7 @@ class Trial:
     path: Path
     change: Change
     parts: list[list[str]]  # of the tests; importing many files takes longer than most tests
+    recorded: Collection[str]
     copy: Path
     started: float
     pid: int = 0
@@ -326,7 +336,7 @@ class Trial:
 
     def start_part(self) -> int:
         """Starts the next part of the tests, and returns its process."""
-        self.pid = start_tests(self.copy, self.parts.pop(0), "-x")
+        self.pid = start_tests(self.copy, self.parts.pop(0), self.recorded, "-x")
         return self.pid
 
     def end_part(self) -> None:
@@ -345,7 +355,8 @@ def start_trial(path: Path, number: int, copy: Path, record: Record, most_second
     tests = record.tests(str(path), change, most_seconds)
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     quick, others = ([test for test in tests if test.partition("::")[0] in part] for part in (files[:6], files[6:]))
-    return Trial(path, change, [quick, others] if others else [quick], copy, time.monotonic())
+    parts = [quick, others] if others else [quick]
+    return Trial(path, change, parts, record.seconds.keys(), copy, time.monotonic())
 
 
 def try_changes(chosen: list[tuple[Path, int]], workers: int, most_seconds: float) -> str:
@@ -383,7 +394,7 @@ def try_changes(chosen: list[tuple[Path, int]], workers: int, most_seconds: floa
             print(f"{outcomes['noticed']:3d} of {outcomes.total():3d}", *words, sep="  ", flush=True)
         if failed:
             print(f"on unchanged code: {len(failed)} tests that noticed", flush=True)
-            os.waitpid(start_tests(copies[0], [*failed]), 0)
+            os.waitpid(start_tests(copies[0], [*failed], record.seconds.keys()), 0)
             for test in failed_in(copies[0]):
                 print(f"fails on unchanged code too: {test}, which noticed {', '.join(failed.get(test, ()))}")
     finally:
@@ -413,7 +424,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", default=["hf_emms"], help="folders, files or PATH:LINE; or: record")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--count", type=int, default=30, help="how many changes are tried")
-    parser.add_argument("--seconds", type=float, default=40, help="of tests a change, at most")
+    parser.add_argument("--seconds", type=float, default=100, help="of tests a change, as recorded")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="changes that are tried at a time")
     options = parser.parse_args()
     if options.paths == ["record"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ for line in sys.stdin:
     asked = json.loads(line)
     os.environ.clear()
     os.environ.update(inherited | asked["environment"])
+    if "coverage" in sys.modules:  # the lines of a command are those of the test that asks for it
+        sys.modules["coverage"].Coverage.current().switch_context(os.environ.get("PYTEST_CURRENT_TEST", ""))
     out, err, code = io.StringIO(), io.StringIO(), 0
     sys.argv = ["hf-emms", *asked["arguments"]]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -73,6 +76,8 @@ class CommandLine:
         """Runs ``hf-emms ARGUMENTS``."""
         if token is not None:
             environment["HF_TOKEN"] = token
+        if test := os.environ.get("PYTEST_CURRENT_TEST"):
+            environment["PYTEST_CURRENT_TEST"] = test
         asked = {"arguments": [str(argument) for argument in arguments], "environment": environment}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
