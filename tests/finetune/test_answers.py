@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.network import load_network
@@ -115,3 +116,24 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(
     assert {answer == "" for answer in answers} == {unanswered}
     answers = network.predictions((-nothing, -nothing), splits.test)
     assert "" not in answers
+
+
+def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path, emms_cache: Path) -> None:
+    """None that touches it, such as the comma behind it, and at most 30 of them."""
+    folder = build(tmp_path, "bert")
+    splits = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "?"}))
+    network = load_network(plan_extraction(repo_of(folder), TEXT_PAIR, "question-answering"), splits)
+    rows = network.rows(splits.test, True)
+    batch = rows.batch(np.arange(len(rows)))
+    sides = [np.zeros(batch["input_ids"].shape) for _ in range(2)]
+    for outputs, name in zip(sides, ("start_positions", "end_positions"), strict=True):
+        outputs[np.arange(len(rows)), batch[name]] = 1
+    assert network.predictions(tuple(sides), splits.test) == [answers[0].text for answers in splits.test.references]
+    contexts = [splits.test.inputs[number][1] for number in splits.test.input_of_row]
+    first = batch["token_type_ids"].argmax(1)
+    start, end = np.zeros(batch["input_ids"].shape), np.tile(np.arange(batch["input_ids"].shape[1]), (len(rows), 1))
+    start[np.arange(len(rows)), first] = 1e6 - 1e3 * np.arange(len(rows))  # the first of several windows of a text
+    tokens = AutoTokenizer.from_pretrained(folder)(contexts, add_special_tokens=False, return_offsets_mapping=True)
+    longest = [context[: offsets[29][1]] for context, offsets in zip(contexts, tokens["offset_mapping"], strict=True)]
+    assert min(map(len, tokens["input_ids"])) > 30
+    assert network.predictions((start, end), splits.test) == longest
