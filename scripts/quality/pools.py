@@ -226,7 +226,7 @@ SEARCH_TEXTS = (
     *_candidates("text", (3e-3,), "bert-distilled electra-distilled distilbert-distilled-short", "micro"),
     *_candidates("text", (3e-3,), "bert-masked-short albert-distilled", "micro"),
     Candidate("bert-random", "text", (3e-3,), "random"),
-    *_candidates("text", (3e-4,), "paraphrase-minilm-3-layers minilm-6-layers", "real"),
+    *_candidates("text", (3e-4,), "paraphrase-minilm-3-layers minilm-6-layers mpnet", "real"),
     *_candidates("text", (3e-4,), "minilm-3-layers minilm-0-layers mpnet-4-layers", "altered"),
     Candidate("minilm-random", "text", (3e-4,), "random"),
 )

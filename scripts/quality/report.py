@@ -119,6 +119,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
     for pool in POOLS.values():
         if pool.page is not None:
             yield DOCS / pool.page, "agreement", pool_table(pool)
+    yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
     yield DOCS / str(SEARCH.page), "queries", query_counts.table(json.loads(query_counts.RESULTS.read_text()))
     yield published_losses.PAGE, "replays", published_losses.table(json.loads(published_losses.RESULTS.read_text()))
@@ -176,12 +177,17 @@ def _by_task(targets: Sequence[TargetResult]) -> dict[str, list[str]]:
 OF_PEER = {"hscore": "H-score", "logme": "LogME", "knn": "k-NN"}
 
 
-def pool_table(pool: Pool) -> str:
-    """Return how far every ranking of a pool agrees with fine-tuning, target by target, and what it costs or leaves."""
+def pool_table(pool: Pool, *kinds: str) -> str:
+    """Return how far every ranking of a pool agrees with fine-tuning, target by target, and what it costs or leaves.
+
+    Where kinds are named, only candidates of these count.
+    """
+    only = frozenset(candidate.name for candidate in pool.candidates if candidate.kind in kinds) if kinds else None
     trains = pool.estimators[0] == "short_run"
     rows, head = [], list[str]()
     for budget in pool.budgets:
-        targets = [target for target in load(pool, budget.name) if len(target.candidates) >= FEWEST]
+        targets = [replace(target, only=only) for target in load(pool, budget.name)]
+        targets = [target for target in targets if len(target.candidates) >= FEWEST]
         cells = _rankings(pool, targets)
         for target in targets:
             ordered = sorted(target.truth.items(), key=lambda item: -item[1])

@@ -217,7 +217,7 @@ def test_targets_of_search_are_cut_scored_beside_bm25_and_left_out_where_their_f
     folder = tmp_path / "owner--animals"
     (folder / "qrels").mkdir(parents=True)
     animals = [f"{colour} {animal}" for colour in ("red", "old", "wet", "shy") for animal in ("dog", "cat", "owl")]
-    texts = {"queries": "which one\u2028is the {}", "corpus": "{} " + "word " * 50}
+    texts = {"queries": "which one\u2028is the {}", "corpus": "{} " + "word " * 200}
     for name, text in texts.items():
         rows = [{"_id": str(place), "text": text.format(animal)} for place, animal in enumerate(animals)]
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
