@@ -155,16 +155,18 @@ def test_a_static_embedding_reads_texts_of_any_length(zoo: Path, tmp_path: Path)
     np.testing.assert_allclose(embed(tmp_path / "st", texts), model.encode(texts), atol=1e-5)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_folder_of_model2vec_is_read(shared: bool, zoo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shared", "normalize"), [(False, True), (True, True), (False, False)])
+def test_a_folder_of_model2vec_is_read(shared: bool, normalize: bool, zoo: Path, tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(40 if shared else 400, 12)).astype(np.float16)
     tensors = {"embeddings": torch.from_numpy(vectors)}
     if shared:
         tensors |= {"mapping": torch.arange(400) % 40, "weights": torch.linspace(0.1, 2, 400)}
     save_file(tensors, tmp_path / "model.safetensors")
     shutil.copy(build(zoo, "bert") / "tokenizer.json", tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "model2vec", "normalize": true, "hidden_dim": 12}')
-    model = SentenceTransformer(modules=[st.StaticEmbedding.load(str(tmp_path)), st.Normalize()], device="cpu")
+    config = {"model_type": "model2vec", "normalize": normalize, "hidden_dim": 12}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    modules = [st.StaticEmbedding.load(str(tmp_path)), *([st.Normalize()] if normalize else [])]
+    model = SentenceTransformer(modules=modules, device="cpu")
     np.testing.assert_allclose(embed(tmp_path), model.float().encode(WORDS), atol=1e-3 if shared else 2e-6)
 
 
