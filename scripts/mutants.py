@@ -199,6 +199,9 @@ class Record:
             chosen = set[str]().union(*(tests.get(number_before.get(line, 0), ()) for line in lines))
             if chosen:
                 break
+        folder, named = "tests/" + path.split("/")[1].removesuffix(".py") + "/", f"/test_{Path(path).stem}.py::"
+        if not chosen:  # what runs in a process that is not measured, as the page of a Space does
+            chosen = {test for test in self.seconds if test.startswith(folder)}
         # Of many tests, those go first that also run a line of the function that few run.
         of_body = [tests.get(number_before.get(line, 0), set()) for line in change.body]
         rarity = {test: min((len(those) for those in of_body if test in those), default=0) for test in chosen}
@@ -206,7 +209,6 @@ class Record:
         files = {test.partition("::")[0] for test in chosen}
         others = {test for test in self.seconds if test.partition("::")[0] in files} - chosen
         turn = self._turns(chosen, rarity) | {test: 1_000 + turn for test, turn in self._turns(others, {}).items()}
-        folder, named = "tests/" + path.split("/")[1].removesuffix(".py") + "/", f"/test_{Path(path).stem}.py::"
 
         def place(test: str) -> tuple[bool, bool, int, bool, int, int, str]:
             is_long, elsewhere = self.seconds[test] > 5, not test.startswith(folder)
