@@ -16,6 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
+from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
@@ -28,6 +29,7 @@ from hf_emms.heads.metrics import (
     rouge_l,
     translation_bleu,
 )
+from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options, RunOptions
 from hf_emms.ranking.progress import Silent
@@ -86,6 +88,16 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(
     work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Silent()))
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
     assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
+
+
+def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_again(zoo: Path) -> None:
+    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    small, unknown, large = (
+        activation_bytes(plan, parameters, 8, 64, "cpu") for parameters in (10**6, None, CHECKPOINTED_PARAMETERS)
+    )
+    assert small == unknown > large > 0
+    assert activation_bytes(plan, 10**6, 8, 128, "cpu") == 2 * small
+    assert activation_bytes(plan, 10**6, 16, 64, "cpu") == 2 * small
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path, emms_cache: Path) -> None:

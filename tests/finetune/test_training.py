@@ -431,3 +431,7 @@ def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     groups = np.array([0, 1, 2, 5], np.uint64)
     assert measure(ACCURACY, answers, right, groups).stderr == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
     assert measure(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)).stderr == 0
+    # As many parts as groups: each group is one.
+    many, said = np.arange(30, dtype=np.uint64), ["a"] * 21 + ["b"] * 9
+    exact = measure(ACCURACY, said, ["a"] * 30, many, max_rows=30 * 30)
+    assert exact.stderr == pytest.approx((0.7 * 0.3 / 29) ** 0.5)

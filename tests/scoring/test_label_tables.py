@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_emms import LabelTable, emms
+from hf_emms.scoring.labels import are_classes
 
 
 def class_embeddings(classes: int, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -46,3 +47,8 @@ def test_rows_that_only_begin_alike_stay_apart() -> None:
     assert labels.distinct() is labels
     different = LabelTable.of_rows([rng.normal(size=(60, 30))])
     assert different.distinct() is different
+
+
+def test_labels_are_classes_where_each_is_there_twice_in_the_mean() -> None:
+    assert are_classes(3, 6)
+    assert not are_classes(4, 7)
