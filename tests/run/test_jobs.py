@@ -259,7 +259,11 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
 ) -> None:
     before = set(hub.jobs)
     interrupted = threading.Event()
-    hub.fail("POST /api/datasets/ada/*/commit/*", "call", call=lambda: interrupted.wait(PATIENCE))
+
+    def wait() -> None:  # the commits of the job, and not those of the command before it
+        interrupted.wait(PATIENCE if set(hub.jobs) - before else 0)
+
+    hub.fail("POST /api/datasets/ada/*/commit/*", "call", times=None, call=wait)
     program = [*python(), "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
     with subprocess.Popen(
         program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
