@@ -58,6 +58,9 @@ def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_
     emms, knn, parameters, coin = lines.values()
     assert [float(emms[name]) for name in ("weighted_tau", "pick_in_top", "top_recall")] == pytest.approx([1, 1, 1])
     assert (emms["picks"], emms["regret"], emms["n"]) == ("org/a", "0.0", "4")
+    truth = table(tmp_path, GOOD)
+    alone = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--estimator", "knn")
+    assert [name for _, name in lines_of(alone)] == ["knn", "parameters", "random"]
     assert [float(line["weighted_tau"]) for line in (knn, parameters)] == pytest.approx([-1, -1])
     assert (knn["picks"], knn["regret"]) == ("org/d", "30.0")
     assert (coin["weighted_tau"], float(coin["regret"]), coin["control"]) == ("", 13.75, "True")
