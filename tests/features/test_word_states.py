@@ -69,6 +69,14 @@ def test_words_of_a_long_text_are_those_of_one_pass_over_it(zoo: Path, tmp_path:
     assert note.endswith("longer than the 40 tokens that it reads: overlapping windows, merged")
 
 
+def test_a_word_of_a_text_without_tokens_has_a_feature_too(zoo: Path) -> None:
+    words = Spans([" ", TEXTS[2]], np.array([(0, 0, 1), (1, 0, 3)]))
+    extractor = load(build(zoo, "bert"), "words")
+    features = rows(extractor, words)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features[1:], rows(extractor, words[1:]), atol=2e-5)
+
+
 def test_a_tokenizer_that_does_not_say_where_tokens_are_is_refused(zoo: Path, tmp_path: Path) -> None:
     import json
     import shutil
