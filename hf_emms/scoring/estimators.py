@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_emms.errors import EmmsError, check_type
@@ -274,35 +275,19 @@ def _knn(inputs: ScoringInputs) -> Score:
     return Score(*knn(*inputs.rows))
 
 
-def _generative(name: str) -> Callable[[ScoringInputs], Score]:
-    def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import generative
+def _deferred(module: str, read: Callable[[ScoringInputs], Any], name: str) -> Callable[[ScoringInputs], Score]:
+    """Return a function of another module of the package, which is imported first when what `read` gives is scored."""
 
-        result: Score = getattr(generative, name)(inputs.checkpoint)
-        return result
+    def function(inputs: ScoringInputs) -> Score:
+        score: Callable[[Any], Score] = getattr(import_module(f"hf_emms.scoring.{module}"), name)
+        return score(read(inputs))
 
     return function
 
 
-def _search(name: str) -> Callable[[ScoringInputs], Score]:
-    def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import retrieval
-
-        result: Score = getattr(retrieval, name)(inputs.retrieval)
-        return result
-
-    return function
-
-
-def _reranking(name: str) -> Callable[[ScoringInputs], Score]:
-    def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring import reranking
-
-        result: Score = getattr(reranking, name)(inputs.checkpoint.reranked())
-        return result
-
-    return function
-
+_generative = partial(_deferred, "generative", lambda inputs: inputs.checkpoint)
+_search = partial(_deferred, "retrieval", lambda inputs: inputs.retrieval)
+_reranking = partial(_deferred, "reranking", lambda inputs: inputs.checkpoint.reranked())
 
 ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _ridge, folds=True, title="EMMS"),
