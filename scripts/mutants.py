@@ -149,13 +149,22 @@ def record_lines(workers: int) -> None:
         shutil.copyfile(path, RECORD / path.relative_to(ROOT))
     settings = RECORD / "settings"
     settings.write_text(SETTINGS)
-    measured = [f"--rcfile={settings}", f"--data-file={RECORD / 'lines'}"]
+    measured = [f"--rcfile={settings}", f"--data-file={RECORD / 'measured'}"]
     spread = ["-n", str(workers), "--dist", "loadgroup", "--no-loadscope-reorder", "--timeout", "600"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     coverage_run = [sys.executable, "-m", "coverage", "run", *measured, "-m", "pytest", *PYTEST, *spread]
     subprocess.run(coverage_run, cwd=ROOT, env=environment, check=False)
     combine = [sys.executable, "-m", "coverage", "combine", "-q", *measured]
     subprocess.run(combine, cwd=RECORD, check=True)
+    store_lines(RECORD / "measured")
+
+
+def store_lines(measured: Path) -> None:
+    """Store what coverage has measured by the files' places in the repository: other checkouts may use the record."""
+    lines, stored = coverage.CoverageData(str(measured)), coverage.CoverageData(str(RECORD / "lines"))
+    lines.read()
+    stored.update(lines, map_path=lambda path: Path(path).relative_to(ROOT).as_posix())
+    measured.unlink()
 
 
 def _test_id(context: str) -> str:
@@ -182,7 +191,7 @@ class Record:
         """The tests of each line of a file when it was recorded, and the number that a line of today had then."""
         tests = {
             line: {_test_id(context) for context in contexts} & self.seconds.keys()
-            for line, contexts in self.lines.contexts_by_lineno(str(ROOT / path)).items()
+            for line, contexts in self.lines.contexts_by_lineno(path).items()
         }
         files = [folder / path for folder in (RECORD, ROOT)]
         before, now = (file.read_text().splitlines() if file.exists() else [] for file in files)

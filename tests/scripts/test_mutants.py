@@ -60,7 +60,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mutants.Record:
     for folder, source in (("now", "# A new line.\n" + SOURCE), ("then", SOURCE)):
         (tmp_path / folder / "hf_emms").mkdir(parents=True)
         (tmp_path / folder / "hf_emms" / "first.py").write_text(source)
-    lines = coverage.CoverageData(str(tmp_path / "then" / "lines"))
+    lines = coverage.CoverageData(str(tmp_path / "then" / "measured"))
     of_tests = {
         "tests/test_a.py::test_empty@ray": [6, 7],
         "tests/test_a.py::test_found[a@b] (call)": [6, 8, 9, 10],
@@ -71,6 +71,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mutants.Record:
         lines.set_context(context)
         lines.add_lines({str(tmp_path / "now" / "hf_emms" / "first.py"): numbers})
     lines.write()
+    mutants.store_lines(tmp_path / "then" / "measured")
     seconds = {"tests/test_a.py::test_empty": 1, "tests/test_a.py::test_found[a@b]": 2, "tests/test_b.py::test_all": 9}
     seconds["tests/test_a.py::test_of_no_line"] = 0.5
     (tmp_path / "then" / "seconds.json").write_text(json.dumps(seconds))
