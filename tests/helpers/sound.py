@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import transformers
 from filelock import FileLock
 
-from tests.helpers.tiny_checkpoints import checkpoint
+from tests.helpers.tiny_checkpoints import T, checkpoint, tiny
 
-T = transformers
 RATE = 16_000
+SIZE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 CONVOLUTIONS = {"conv_dim": (8, 8, 8), "conv_stride": (5, 4, 4), "conv_kernel": (10, 8, 4)}
 POSITIONS = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
-SIZE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 WAVES: dict[str, Any] = {"vocab_size": 20, "num_feat_extract_layers": 3, **SIZE, **CONVOLUTIONS, **POSITIONS}
 LAYERS_NORMED = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 CODES = {"num_codevectors_per_group": 4, "codevector_dim": 8, "proj_codevector_dim": 8}
@@ -46,86 +44,72 @@ def encoded(samples: np.ndarray, rate: int = RATE, format: str = "WAV", subtype:
 
 
 def clap(vocab_size: int = 40, max_position_embeddings: int = 20) -> Any:
-    text = {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
-    return T.ClapModel(
-        T.ClapConfig(
-            text_config={**text, **SIZE},
-            audio_config={
-                "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4,
-                "patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2],
-                "num_hidden_layers": 2, "num_classes": 4, "enable_fusion": False,
-            },
-            projection_dim=12,
-        )
-    )  # fmt: skip
+    return tiny(
+        "ClapModel",
+        text_config={"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings, **SIZE},
+        audio_config={
+            "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4,
+            "patch_embeds_hidden_size": 8, "hidden_size": 16, "depths": [1, 1], "num_attention_heads": [1, 2],
+            "num_hidden_layers": 2, "num_classes": 4, "enable_fusion": False,
+        },
+        projection_dim=12,
+    )()  # fmt: skip
 
 
-def _speecht5() -> Any:
-    return T.SpeechT5ForSpeechToText(
-        T.SpeechT5Config(
-            vocab_size=20, hidden_size=16, encoder_layers=3, encoder_attention_heads=2, encoder_ffn_dim=32,
-            decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, max_speech_positions=400,
-            max_text_positions=20, **CONVOLUTIONS, **POSITIONS,
-        )
-    )  # fmt: skip
+def extractor(kind: str, **settings: Any) -> Callable[[], Any]:
+    """Makes a feature extractor of a class of transformers."""
+    return lambda: getattr(T, kind)(**settings)
 
 
-def _wave_extractor(mask: bool) -> Any:
-    return T.Wav2Vec2FeatureExtractor(return_attention_mask=mask)
-
-
+_PLAIN = extractor("Wav2Vec2FeatureExtractor", return_attention_mask=False)
+_MASKED = extractor("Wav2Vec2FeatureExtractor", return_attention_mask=True)
 # Family → a tiny model, and the extractor that its checkpoints have.
 SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-    "wav2vec2": (lambda: T.Wav2Vec2Model(T.Wav2Vec2Config(**WAVES)), lambda: _wave_extractor(False)),
-    "wav2vec2-layer-norm": (
-        lambda: T.Wav2Vec2ForCTC(T.Wav2Vec2Config(**LAYERS_NORMED, **WAVES)),
-        lambda: _wave_extractor(True),
-    ),
+    "wav2vec2": (tiny("Wav2Vec2Model", **WAVES), _PLAIN),
+    "wav2vec2-layer-norm": (tiny("Wav2Vec2ForCTC", **LAYERS_NORMED, **WAVES), _MASKED),
     "wav2vec2-bert": (
-        lambda: T.Wav2Vec2BertModel(
-            T.Wav2Vec2BertConfig(vocab_size=20, feature_projection_input_dim=32, conv_depthwise_kernel_size=3, **SIZE)
+        tiny(
+            "Wav2Vec2BertModel", vocab_size=20, feature_projection_input_dim=32, conv_depthwise_kernel_size=3, **SIZE
         ),
-        lambda: T.SeamlessM4TFeatureExtractor(feature_size=16, num_mel_bins=16),
+        extractor("SeamlessM4TFeatureExtractor", feature_size=16, num_mel_bins=16),
     ),
-    "wav2vec2-conformer": (
-        lambda: T.Wav2Vec2ConformerModel(T.Wav2Vec2ConformerConfig(conv_depthwise_kernel_size=3, **WAVES)),
-        lambda: _wave_extractor(True),
-    ),
-    "hubert": (lambda: T.HubertModel(T.HubertConfig(**WAVES)), lambda: _wave_extractor(False)),
-    "wavlm": (lambda: T.WavLMModel(T.WavLMConfig(**WAVES)), lambda: _wave_extractor(True)),
-    "data2vec-audio": (
-        lambda: T.Data2VecAudioModel(T.Data2VecAudioConfig(conv_pos_kernel_size=3, **WAVES)),
-        lambda: _wave_extractor(True),
-    ),
-    "unispeech": (lambda: T.UniSpeechModel(T.UniSpeechConfig(**CODES, **WAVES)), lambda: _wave_extractor(False)),
-    "unispeech-sat": (
-        lambda: T.UniSpeechSatModel(T.UniSpeechSatConfig(**CODES, **WAVES)),
-        lambda: _wave_extractor(True),
-    ),
-    "sew": (lambda: T.SEWModel(T.SEWConfig(squeeze_factor=2, **WAVES)), lambda: _wave_extractor(False)),
-    "sew-d": (lambda: T.SEWDModel(T.SEWDConfig(squeeze_factor=2, **WAVES)), lambda: _wave_extractor(False)),
+    "wav2vec2-conformer": (tiny("Wav2Vec2ConformerModel", conv_depthwise_kernel_size=3, **WAVES), _MASKED),
+    "hubert": (tiny("HubertModel", **WAVES), _PLAIN),
+    "wavlm": (tiny("WavLMModel", **WAVES), _MASKED),
+    "data2vec-audio": (tiny("Data2VecAudioModel", conv_pos_kernel_size=3, **WAVES), _MASKED),
+    "unispeech": (tiny("UniSpeechModel", **CODES, **WAVES), _PLAIN),
+    "unispeech-sat": (tiny("UniSpeechSatModel", **CODES, **WAVES), _MASKED),
+    "sew": (tiny("SEWModel", squeeze_factor=2, **WAVES), _PLAIN),
+    "sew-d": (tiny("SEWDModel", squeeze_factor=2, **WAVES), _PLAIN),
     "whisper": (
-        lambda: T.WhisperForConditionalGeneration(T.WhisperConfig(**WHISPER)),
-        lambda: T.WhisperFeatureExtractor(feature_size=16, chunk_length=2),
+        tiny("WhisperForConditionalGeneration", **WHISPER),
+        extractor("WhisperFeatureExtractor", feature_size=16, chunk_length=2),
     ),
     "moonshine": (
-        lambda: T.MoonshineForConditionalGeneration(
-            T.MoonshineConfig(
-                vocab_size=40, hidden_size=16, intermediate_size=32, encoder_num_hidden_layers=3,
-                decoder_num_hidden_layers=1, encoder_num_attention_heads=2, decoder_num_attention_heads=2,
-            )
+        tiny(
+            "MoonshineForConditionalGeneration", vocab_size=40, hidden_size=16, intermediate_size=32,
+            encoder_num_hidden_layers=3, decoder_num_hidden_layers=1, encoder_num_attention_heads=2,
+            decoder_num_attention_heads=2,
         ),
-        lambda: T.Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True),
+        extractor("Wav2Vec2FeatureExtractor", do_normalize=False, return_attention_mask=True),
     ),
-    "speecht5": (_speecht5, lambda: T.SpeechT5FeatureExtractor(return_attention_mask=True)),
+    "speecht5": (
+        tiny(
+            "SpeechT5ForSpeechToText", vocab_size=20, hidden_size=16, encoder_layers=3, encoder_attention_heads=2,
+            encoder_ffn_dim=32, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32,
+            max_speech_positions=400, max_text_positions=20, **CONVOLUTIONS, **POSITIONS,
+        ),
+        extractor("SpeechT5FeatureExtractor", return_attention_mask=True),
+    ),
     "audio-spectrogram-transformer": (
-        lambda: T.ASTForAudioClassification(T.ASTConfig(max_length=128, num_mel_bins=16, patch_size=8, **SIZE)),
-        lambda: T.ASTFeatureExtractor(max_length=128, num_mel_bins=16),
+        tiny("ASTForAudioClassification", max_length=128, num_mel_bins=16, patch_size=8, **SIZE),
+        extractor("ASTFeatureExtractor", max_length=128, num_mel_bins=16),
     ),
     "clap": (
         clap,
-        lambda: T.ClapFeatureExtractor(
-            feature_size=16, sampling_rate=RATE, hop_length=160, max_length_s=2, truncation="rand_trunc"
+        extractor(
+            "ClapFeatureExtractor", feature_size=16, sampling_rate=RATE, hop_length=160, max_length_s=2,
+            truncation="rand_trunc",
         ),
     ),
 }  # fmt: skip

@@ -90,20 +90,14 @@ def tokenizer(name: str) -> Any:
     )
 
 
-def _clip() -> Any:
-    text = {**TEXT, **ENDS, "pad_token_id": 0}
-    return T.CLIPModel(T.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12))
+def tiny(kind: str, **sizes: Any) -> Callable[[], Any]:
+    """Makes a model of a class of transformers with these sizes in its configuration."""
 
+    def make() -> Any:
+        loader = getattr(T, kind)
+        return loader(loader.config_class(**sizes))
 
-def _siglip() -> Any:
-    text = {
-        **TEXT,
-        "max_position_embeddings": 24,
-        "projection_size": 16,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    return T.SiglipModel(T.SiglipConfig(text_config=text, vision_config=VISION))
+    return make
 
 
 def _vision_encoder_decoder() -> Any:
@@ -114,118 +108,78 @@ def _vision_encoder_decoder() -> Any:
     return T.VisionEncoderDecoderModel(config=config)
 
 
-def _blip() -> Any:
-    text = dict(TEXT, bos_token_id=1, encoder_hidden_size=16)
-    return T.BlipForConditionalGeneration(T.BlipConfig(text_config=text, vision_config=VISION, projection_dim=12))
-
-
-def _git() -> Any:
-    return T.GitForCausalLM(T.GitConfig(vision_config=VISION, bos_token_id=1, **TEXT))
-
-
-def _efficientnet() -> Any:
-    sizes = {"kernel_sizes": [3, 3], "in_channels": [32, 8], "out_channels": [8, 16], "strides": [1, 2]}
-    return T.EfficientNetModel(
-        T.EfficientNetConfig(
-            image_size=32,
-            width_coefficient=1.0,
-            depth_coefficient=1.0,
-            hidden_dim=1280,
-            num_block_repeats=[1, 1],
-            expand_ratios=[1, 2],
-            **sizes,
-            depthwise_padding=[],
-        )
-    )
-
-
-_CNN = {"hidden_sizes": [8, 16], "depths": [1, 1], "embedding_size": 8}
-_SWIN: dict[str, Any] = {
-    "image_size": 32,
-    "patch_size": 2,
-    "embed_dim": 8,
-    "depths": [1, 1],
-    "num_heads": [2, 2],
-    "window_size": 4,
+EFFICIENTNET: dict[str, Any] = {
+    "image_size": 32, "width_coefficient": 1.0, "depth_coefficient": 1.0, "num_block_repeats": [1, 1],
+    "expand_ratios": [1, 2], "kernel_sizes": [3, 3], "in_channels": [32, 8], "out_channels": [8, 16], "strides": [1, 2],
+    "depthwise_padding": [],
+}  # fmt: skip
+PVT: dict[str, Any] = {
+    "image_size": 32, "hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 2],
+    "mlp_ratios": [2, 2, 2, 2],
+}  # fmt: skip
+DINOV2 = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+DEBERTA: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+GPT2 = {"vocab_size": 400, "n_positions": 40, "n_embd": 16, "n_layer": 2, "n_head": 2}
+T5 = {"vocab_size": 400, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+OPT = {
+    "vocab_size": 400, "max_position_embeddings": 40, "hidden_size": 16, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 16,
+}  # fmt: skip
+BART = {
+    "vocab_size": 400, "max_position_embeddings": 40, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+}  # fmt: skip
+SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 2, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
+_CNN = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+_MOBILENET = {"depth_multiplier": 0.25, "min_depth": 4}
+_CLIP = tiny("CLIPModel", text_config={**TEXT, **ENDS, "pad_token_id": 0}, vision_config=VISION, projection_dim=12)
+_SIGLIP_TEXT = {**TEXT, **ENDS, "max_position_embeddings": 24, "projection_size": 16}
+_SIGLIP = tiny("SiglipModel", text_config=_SIGLIP_TEXT, vision_config=VISION)
+IMAGE_MODELS: dict[str, Callable[[], Any]] = {
+    "resnet": tiny("ResNetForImageClassification", layer_type="basic", embedding_size=8, **_CNN),
+    "regnet": tiny("RegNetModel", groups_width=4, embedding_size=8, **_CNN),
+    "convnext": tiny("ConvNextModel", num_stages=2, **_CNN),
+    "convnextv2": tiny("ConvNextV2Model", num_stages=2, **_CNN),
+    "mobilenet_v1": tiny("MobileNetV1Model", **_MOBILENET),
+    "mobilenet_v2": tiny("MobileNetV2Model", **_MOBILENET),
+    "efficientnet": tiny("EfficientNetModel", hidden_dim=1280, **EFFICIENTNET),
+    "vit": tiny("ViTForImageClassification", **VISION),
+    "deit": tiny("DeiTModel", **VISION),
+    "dinov2": tiny("Dinov2Model", **DINOV2),
+    "beit": tiny("BeitForImageClassification", use_mean_pooling=True, **VISION),
+    "swin": tiny("SwinModel", embed_dim=8, **SWIN),
+    "swinv2": tiny("Swinv2Model", embed_dim=8, **SWIN),
+    "pvt_v2": tiny("PvtV2Model", **PVT),
+    "clip": _CLIP,
+    "siglip": _SIGLIP,
 }
-IMAGE_MODELS = {
-    "resnet": lambda: T.ResNetForImageClassification(T.ResNetConfig(layer_type="basic", **_CNN)),
-    "regnet": lambda: T.RegNetModel(T.RegNetConfig(groups_width=4, **_CNN)),
-    "convnext": lambda: T.ConvNextModel(T.ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])),
-    "convnextv2": lambda: T.ConvNextV2Model(T.ConvNextV2Config(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])),
-    "mobilenet_v1": lambda: T.MobileNetV1Model(T.MobileNetV1Config(depth_multiplier=0.25, min_depth=4)),
-    "mobilenet_v2": lambda: T.MobileNetV2Model(T.MobileNetV2Config(depth_multiplier=0.25, min_depth=4)),
-    "efficientnet": _efficientnet,
-    "vit": lambda: T.ViTForImageClassification(T.ViTConfig(**VISION)),
-    "deit": lambda: T.DeiTModel(T.DeiTConfig(**VISION)),
-    "dinov2": lambda: T.Dinov2Model(
-        T.Dinov2Config(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
-    ),
-    "beit": lambda: T.BeitForImageClassification(T.BeitConfig(use_mean_pooling=True, **VISION)),
-    "swin": lambda: T.SwinModel(T.SwinConfig(**_SWIN)),
-    "swinv2": lambda: T.Swinv2Model(T.Swinv2Config(**_SWIN)),
-    "pvt_v2": lambda: T.PvtV2Model(
-        T.PvtV2Config(
-            image_size=32,
-            hidden_sizes=[8, 8, 8, 16],
-            depths=[1, 1, 1, 1],
-            num_attention_heads=[1, 1, 1, 2],
-            mlp_ratios=[2, 2, 2, 2],
-        )
-    ),
-    "clip": _clip,
-    "siglip": _siglip,
+_BLIP_TEXT = dict(TEXT, bos_token_id=1, encoder_hidden_size=16)
+CAPTIONERS: dict[str, Callable[[], Any]] = {
+    "vision-encoder-decoder": _vision_encoder_decoder,
+    "blip": tiny("BlipForConditionalGeneration", text_config=_BLIP_TEXT, vision_config=VISION, projection_dim=12),
+    "git": tiny("GitForCausalLM", vision_config=VISION, bos_token_id=1, **TEXT),
 }
-CAPTIONERS = {"vision-encoder-decoder": _vision_encoder_decoder, "blip": _blip, "git": _git}
-TEXT_MODELS = {
-    "bert": lambda: T.BertForMaskedLM(T.BertConfig(**TEXT)),
-    "roberta": lambda: T.RobertaModel(T.RobertaConfig(pad_token_id=1, **TEXT)),
-    "distilbert": lambda: T.DistilBertModel(
-        T.DistilBertConfig(vocab_size=400, max_position_embeddings=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
+TEXT_MODELS: dict[str, Callable[[], Any]] = {
+    "bert": tiny("BertForMaskedLM", **TEXT),
+    "roberta": tiny("RobertaModel", pad_token_id=1, **TEXT),
+    "distilbert": tiny(
+        "DistilBertModel", vocab_size=400, max_position_embeddings=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32
     ),
-    "albert": lambda: T.AlbertModel(T.AlbertConfig(embedding_size=8, **TEXT)),
-    "electra": lambda: T.ElectraModel(T.ElectraConfig(embedding_size=8, **TEXT)),
-    "deberta": lambda: T.DebertaModel(T.DebertaConfig(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)),
-    "deberta-v2": lambda: T.DebertaV2Model(
-        T.DebertaV2Config(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)
-    ),
-    "modernbert": lambda: T.ModernBertModel(
-        T.ModernBertConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, local_attention=8, **TEXT)
-    ),
-    "mpnet": lambda: T.MPNetModel(T.MPNetConfig(pad_token_id=1, **TEXT)),
-    "gpt2": lambda: T.GPT2LMHeadModel(T.GPT2Config(vocab_size=400, n_positions=40, n_embd=16, n_layer=2, n_head=2)),
-    "llama": lambda: T.LlamaModel(T.LlamaConfig(num_key_value_heads=2, **TEXT)),
-    "t5": lambda: T.T5ForConditionalGeneration(
-        T.T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
-    ),
-    "bart": lambda: T.BartModel(
-        T.BartConfig(
-            vocab_size=400,
-            max_position_embeddings=40,
-            d_model=16,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-        )
-    ),
-    "clip-text": _clip,
-    "siglip-text": _siglip,
-    "opt": lambda: T.OPTModel(
-        T.OPTConfig(
-            vocab_size=400,
-            max_position_embeddings=40,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            ffn_dim=32,
-            word_embed_proj_dim=16,
-        )
-    ),
+    "albert": tiny("AlbertModel", embedding_size=8, **TEXT),
+    "electra": tiny("ElectraModel", embedding_size=8, **TEXT),
+    "deberta": tiny("DebertaModel", **DEBERTA, **TEXT),
+    "deberta-v2": tiny("DebertaV2Model", **DEBERTA, **TEXT),
+    "modernbert": tiny("ModernBertModel", pad_token_id=0, local_attention=8, **ENDS, **TEXT),
+    "mpnet": tiny("MPNetModel", pad_token_id=1, **TEXT),
+    "gpt2": tiny("GPT2LMHeadModel", **GPT2),
+    "llama": tiny("LlamaModel", num_key_value_heads=2, **TEXT),
+    "t5": tiny("T5ForConditionalGeneration", **T5),
+    "bart": tiny("BartModel", **BART),
+    "clip-text": _CLIP,
+    "siglip-text": _SIGLIP,
+    "opt": tiny("OPTModel", **OPT),
     # No row in the table: the fallback.
-    "xlnet": lambda: T.XLNetModel(T.XLNetConfig(vocab_size=400, d_model=16, n_layer=2, n_head=2, d_inner=32)),
+    "xlnet": tiny("XLNetModel", vocab_size=400, d_model=16, n_layer=2, n_head=2, d_inner=32),
 }
 
 
@@ -233,9 +187,8 @@ def without_context(root: Path, to: Path) -> tuple[Path, Path]:
     """The same BERT for 40 and for 400 tokens; without attention and positions, states depend on the token alone."""
     folders = to / "40", to / "400"
     for limit, folder in zip((40, 400), folders, strict=True):
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
         torch.manual_seed(3)
-        model = T.BertModel(T.BertConfig(vocab_size=400, max_position_embeddings=limit, **sizes))
+        model = tiny("BertModel", **{**TEXT, "max_position_embeddings": limit, "num_hidden_layers": 1})()
         with torch.no_grad():
             model.embeddings.position_embeddings.weight.zero_()
             model.encoder.layer[0].attention.output.dense.weight.zero_()
@@ -247,19 +200,13 @@ def without_context(root: Path, to: Path) -> tuple[Path, Path]:
     return folders
 
 
-# Classifiers with so many outputs, which differ between inputs.
+# Classifiers whose outputs differ between inputs: a class, and what is in its configuration.
 _WIDE = {**TEXT, "initializer_range": 0.8}
-RERANKERS: dict[str, Callable[[int], Any]] = {
-    "bert": lambda outputs: T.BertForSequenceClassification(T.BertConfig(num_labels=outputs, **_WIDE)),
-    "deberta-v2": lambda outputs: T.DebertaV2ForSequenceClassification(
-        T.DebertaV2Config(num_labels=outputs, relative_attention=True, pos_att_type=["c2p", "p2c"], **_WIDE)
-    ),
-    "mpnet": lambda outputs: T.MPNetForSequenceClassification(
-        T.MPNetConfig(num_labels=outputs, pad_token_id=1, **_WIDE)
-    ),
-    "llama": lambda outputs: T.LlamaForSequenceClassification(
-        T.LlamaConfig(num_labels=outputs, num_key_value_heads=2, pad_token_id=0, **_WIDE)
-    ),
+RERANKERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("BertForSequenceClassification", _WIDE),
+    "deberta-v2": ("DebertaV2ForSequenceClassification", {**DEBERTA, **_WIDE}),
+    "mpnet": ("MPNetForSequenceClassification", {"pad_token_id": 1, **_WIDE}),
+    "llama": ("LlamaForSequenceClassification", {"num_key_value_heads": 2, "pad_token_id": 0, **_WIDE}),
 }
 
 
@@ -275,4 +222,5 @@ def reranker(root: Path, name: str = "bert", outputs: int = 1, limit: int | None
             made.init_kwargs["model_input_names"] = made.model_input_names
         return made
 
-    return checkpoint(root / f"{name}-reranker-{outputs}-{limit}", lambda: RERANKERS[name](outputs), reader)
+    kind, sizes = RERANKERS[name]
+    return checkpoint(root / f"{name}-reranker-{outputs}-{limit}", tiny(kind, num_labels=outputs, **sizes), reader)
