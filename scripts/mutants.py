@@ -163,7 +163,7 @@ def store_lines(measured: Path) -> None:
     """Store what coverage has measured by the files' places in the repository: other checkouts may use the record."""
     lines, stored = coverage.CoverageData(str(measured)), coverage.CoverageData(str(RECORD / "lines"))
     lines.read()
-    stored.update(lines, map_path=lambda path: Path(path).relative_to(ROOT).as_posix())
+    stored.update(lines, map_path=lambda path: path.removeprefix(f"{ROOT}{os.sep}"))
     measured.unlink()
 
 
