@@ -64,7 +64,7 @@ def keys(options: Options, change: Plan = as_it_is) -> dict[str, set[str]]:
     return {kind: set(map(digest_of, of_kind)) for kind, of_kind in made.items()}
 
 
-def moved(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:
+def kinds_moved(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:
     return {kind for kind in KINDS if not before[kind] <= after[kind]}
 
 
@@ -88,6 +88,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Options]:
             **changes,
         }
     )
+
+
+@pytest.fixture(scope="module")
+def moved(base: Callable[..., Options]) -> Callable[..., set[str]]:
+    """The kinds of results whose keys move with these settings, or with what a test has changed."""
+    before = keys(base())
+    return lambda **settings: kinds_moved(before, keys(base(**settings)))
 
 
 # Setting → a new value, and the kinds of results that have other keys then.
@@ -139,22 +146,26 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "engine": ("ray", set()),
     "ray_address": ("auto", set()),
 }
-# Of datasets of their own, since these settings are not for classes of texts.
-OF_OTHER_DATA = ("dataset", "references", "label_form", "box_format")
 
 
-@pytest.mark.parametrize("name", sorted(set(SETTINGS) - set(OF_OTHER_DATA)))
-def test_a_setting_moves_the_keys_of_what_it_changes(base: Callable[..., Options], name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset", "references", "label_form", "box_format"}))
+def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[str]], name: str) -> None:
     value, kinds = CHANGES[name]
-    assert moved(keys(base()), keys(base(**{name: value}))) == kinds
+    assert moved(**{name: value}) == kinds
 
 
-@pytest.mark.parametrize("name", OF_OTHER_DATA)
-def test_a_setting_of_other_data_moves_the_keys_of_what_it_changes(base: Callable[..., Options], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt"]
+)
+def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_changes(
+    base: Callable[..., Options], name: str
+) -> None:
     images = {"checkpoints": ("emms-demo/resnet-distilled",)}
     things, places = [f"the {n}" for n in range(60)], [[1, 1, 2 + n % 5, 3] for n in range(60)]
     captions = [[f"a {n}", f"the {n % 9}"] for n in range(60)]
     scores = texts(60, ["0.5", "2", "3.25"]).cast_column("label", datasets.Value("float64"))
+    pairs = {"query": [f"who wrote {n}" for n in range(60)], "document": [f"{n} is a book" for n in range(60)]}
+    prompt = ("search: ", {"features", "rows", "finetunings"}, datasets.Dataset.from_dict(pairs))
     value, kinds, data, settings = {
         # Features of the same inputs are those of other labels, too.
         "dataset": (texts(60, ["c", "d"]), {"labels", "rows", "finetunings"}, texts(60, ["a", "b"]), {}),
@@ -166,41 +177,19 @@ def test_a_setting_of_other_data_moves_the_keys_of_what_it_changes(base: Callabl
             image_rows(pictures(60), expression=things, bbox=places),
             {"checkpoints": ("emms-demo/owlvit-random",)},
         ),
+        **dict.fromkeys(("query_prompt", "document_prompt"), (*prompt, {"task": "text-retrieval"})),
     }[name]
     settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
-    assert moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
-
-
-@pytest.mark.parametrize("name", ["query_prompt", "document_prompt"])
-def test_prompts_of_a_search_move_the_keys_of_features_and_models(base: Callable[..., Options], name: str) -> None:
-    pairs = datasets.Dataset.from_dict(
-        {"query": [f"who wrote {n}" for n in range(60)], "document": [f"{n} is a book" for n in range(60)]}
-    )
-    settings = {"dataset": pairs, "config": None, "split": None, "task": "text-retrieval"}
-    changed = keys(base(**settings, **{name: "search: "}))
-    assert moved(keys(base(**settings)), changed) == {"features", "rows", "finetunings"}
+    assert kinds_moved(keys(base(**settings)), keys(base(**{**settings, name: value}))) == kinds
 
 
 def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
     base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, auto = keys(base(device=choose_device("auto").type)), base(device="auto")
-    assert moved(before, keys(auto)) == set()
     monkeypatch.setattr(extraction_plan, "installed_version", lambda name: "2.13.0+cu130")
-    assert moved(before, keys(auto)) == set()
-    assert moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
-
-
-PACKAGES = {
-    "torch": MADE_ON_A_DEVICE,
-    "transformers": MADE_ON_A_DEVICE,
-    "datasets": {"samples", "labels", "rows", "finetunings"},
-    "numpy": {"labels", "rows", "finetunings"},
-    "accelerate": {"finetunings"},
-    "peft": {"labels"},
-    "timm": set(),
-    "hf_emms": {"labels", "rows", "finetunings"},
-}
+    assert kinds_moved(before, keys(auto)) == set()
+    assert kinds_moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
 
 
 def as_adapter(extraction: ExtractionPlan) -> ExtractionPlan:
@@ -214,7 +203,14 @@ def of_timm(extraction: ExtractionPlan) -> ExtractionPlan:
 @pytest.mark.parametrize(
     ("package", "change", "settings", "kinds"),
     [
-        *((package, as_it_is, {}, kinds) for package, kinds in PACKAGES.items()),
+        ("torch", as_it_is, {}, MADE_ON_A_DEVICE),
+        ("transformers", as_it_is, {}, MADE_ON_A_DEVICE),
+        ("datasets", as_it_is, {}, {"samples", "labels", "rows", "finetunings"}),
+        ("numpy", as_it_is, {}, {"labels", "rows", "finetunings"}),
+        ("hf_emms", as_it_is, {}, {"labels", "rows", "finetunings"}),
+        ("timm", as_it_is, {}, set()),
+        ("accelerate", as_it_is, {}, {"finetunings"}),
+        ("peft", as_it_is, {}, {"labels"}),
         ("accelerate", as_it_is, {"estimators": ("short_run",)}, {"rows", "finetunings"}),
         ("peft", as_it_is, {"method": "lora"}, {"labels", "finetunings"}),
         ("peft", as_adapter, {}, {"features", "labels", "rows", "finetunings"}),
@@ -235,7 +231,7 @@ def test_a_version_moves_the_keys_of_what_it_changes(
     monkeypatch.setattr(registry, "installed_version", lambda name: "0" if name == package else installed(name))
     if package == "hf_emms":
         monkeypatch.setattr(registry, "__version__", "0")
-    assert moved(before, keys(base(**settings), change)) == kinds
+    assert kinds_moved(before, keys(base(**settings), change)) == kinds
 
 
 @pytest.mark.parametrize(
@@ -251,8 +247,7 @@ def test_a_version_moves_the_keys_of_what_it_changes(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_version_of_our_code_moves_the_keys_of_what_it_makes(
-    base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch, module: Any, constant: str, kinds: set[str]
+    moved: Callable[..., set[str]], monkeypatch: pytest.MonkeyPatch, module: Any, constant: str, kinds: set[str]
 ) -> None:
-    before = keys(base())
     monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
-    assert moved(before, keys(base())) == kinds
+    assert moved() == kinds
