@@ -27,12 +27,11 @@ BEST = {
 
 
 def test_json_and_card_of_sounds_say_how_long_they_last(emms_cache: Path) -> None:
-    checkpoint = "emms-demo/ast-random"
     options = {"encoders": "emms-demo/encoder-minilm-static", "estimators": ["emms"], "max_samples": 60}
+    checkpoint = "emms-demo/ast-random"
     ranking = hf_emms.rank("demo_sounds", [checkpoint], **options)
-    seconds = sum(
-        soundfile.info(io.BytesIO(clip)).duration for clip in load_sample("demo_sounds", max_samples=60).inputs
-    )
+    clips = load_sample("demo_sounds", max_samples=60).inputs
+    seconds = sum(soundfile.info(io.BytesIO(clip)).duration for clip in clips)
     assert 0.2 < seconds / 60 < 1
     assert Ranking.from_json(ranking.to_json()).input_seconds == pytest.approx(seconds)
     assert f"60 distinct inputs that last {seconds:.0f} seconds in all, 10 distinct" in card(ranking, checkpoint)

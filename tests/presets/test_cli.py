@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -15,14 +14,11 @@ from hf_emms.errors import EmmsError
 from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, demo, encoder_sets
 
 
-def listed(*arguments: str) -> list[dict[str, Any]]:
+def listed(*words: str) -> list[dict[str, Any]]:
     """The lines of a list as a program gets them."""
-    formats = () if "--format" in arguments else ("--format", "tsv")
-    done = CliRunner().invoke(app, [*arguments, *formats], standalone_mode=False)
+    done = CliRunner().invoke(app, [*words, "--format", "tsv"], standalone_mode=False)
     if done.exception is not None:
         raise done.exception
-    if "json" in arguments:
-        return json.loads(done.stdout)
     header, *lines = [line.split("\t") for line in done.stdout.splitlines()]
     return [dict(zip(header, line, strict=True)) for line in lines]
 
@@ -65,21 +61,15 @@ def test_checkpoints_are_listed_with_pin_and_weights() -> None:
     assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}
 
 
-def test_lists_agree_about_a_repository() -> None:
+def test_lists_agree_about_a_repository_and_hold_everything_that_ships() -> None:
     lists = [*checkpoint_presets().values(), *encoder_sets().values()]
     facts: dict[str, set[Any]] = {}
-    for one in (one for several in lists for one in several):
-        facts.setdefault(one.id, set()).add((one.parameters, one.bytes, one.license, one.weights))
-    assert {id: found for id, found in facts.items() if len(found) > 1} == {}
-
-
-def test_the_parameters_of_embedded_encoders_are_those_of_their_weights() -> None:
-    for one in encoder_sets()["demo"]:
-        folder = demo.folder_of(one.id)
+    for preset in (preset for presets in lists for preset in presets):
+        facts.setdefault(preset.id, set()).add((preset.parameters, preset.bytes, preset.license, preset.weights))
+    assert {id: several for id, several in facts.items() if len(several) > 1} == {}
+    assert set(demo.names("checkpoints")) <= {row["what"] for row in listed("presets") if row["kind"] == "checkpoint"}
+    for encoder in encoder_sets()["demo"]:
+        folder = demo.folder_of(encoder.id)
         assert folder is not None
         weights = load_file(folder / "model.safetensors")
-        assert one.parameters == sum(tensor.size for tensor in weights.values())
-
-
-def test_presets_list_everything_that_ships() -> None:
-    assert set(demo.names("checkpoints")) <= {row["what"] for row in listed("presets") if row["kind"] == "checkpoint"}
+        assert encoder.parameters == sum(tensor.size for tensor in weights.values())

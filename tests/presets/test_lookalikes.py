@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
+from hf_emms.presets import dataset_presets, usable_datasets
 from tests.helpers.lookalike_repos import FALLBACKS, REPOS
 from tests.helpers.lookalikes import COLORS, Lookalike, answer_of, caption, picture, put, renamed
 from tests.helpers.samples import load_sample
@@ -33,15 +33,10 @@ _LOAD = """
             target = load_sample(SampleOptions(name, max_samples=200, **how))
         except EmmsError as error:
             return {"error": error.message, "hint": error.hint}
-        facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")
+        facts = ("dataset", "config", "split", "columns", "label_texts", "notes")
         found = {fact: getattr(target, fact) for fact in facts}
         return {**found, "task": target.task.id, "rows": len(target), "inputs": len(target.inputs),
-                "groups": len(set(target.groups.tolist())), "texts": texts_of(target),
-                "id": target.repo.id, "revision": target.repo.revision}
-
-    def texts_of(target):
-        input = target.inputs[0]
-        return [part for part in (input if isinstance(input, tuple) else (input,)) if isinstance(part, str)]
+                "groups": len(set(target.groups.tolist())), "id": target.repo.id, "revision": target.repo.revision}
 """
 Report = dict[str, Any]
 
@@ -71,8 +66,7 @@ def reports(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rep
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], name: str) -> None:
-    found, preset = reports[f"loaded('{name}')"], dataset_preset(name)
-    assert preset is not None
+    found, preset = reports[f"loaded('{name}')"], dataset_presets()[name]
     assert "error" not in found, found
     assert (found["dataset"], found["id"], found["task"]) == (name, preset.id, preset.task)
     assert (found["config"], found["split"], found["columns"]) == (preset.config, preset.split, dict(preset.columns))
@@ -82,6 +76,9 @@ def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], na
     assert any("streamed" in note for note in found["notes"]) == preset.stream
     if preset.revision and not preset.revision.startswith("refs/"):
         assert found["revision"] == preset.revision
+    refused = reports[f"loaded('{name}', split='nowhere')"]
+    assert "has no split 'nowhere'" in refused["error"]
+    assert all(split in refused["hint"] for split in REPOS[name][0].splits)
 
 
 def expected_rows(name: str) -> int:
@@ -94,24 +91,15 @@ def sensible(text: str) -> bool:
     return text == text.strip() and bool(re.search("[A-Za-z0-9]", text)) and not re.search(r"[_\n{}\[\]]", text)
 
 
-def test_abbreviated_labels_are_written_out(reports: dict[str, Report]) -> None:
-    preset = dataset_preset("trec")
-    assert preset is not None
-    assert set(preset.words) == set(REPOS["trec"][0].features["coarse_label"].names)
-    assert set(reports["loaded('trec')"]["label_texts"]) == set(preset.words.values())
-
-
-def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
-    found = reports["loaded('gqa')"]
-    assert set(found["label_texts"]) == {*COLORS, "yes", "no"}
-    assert (found["inputs"], found["groups"]) == (30, 15)
-
-
-def test_a_box_goes_with_each_of_its_expressions(reports: dict[str, Report]) -> None:
-    found = reports["loaded('refcoco')"]
-    assert (found["inputs"], found["groups"]) == (60, 30)
-    assert found["label_texts"]
-    assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in found["label_texts"])
+def test_labels_are_written_out_joined_with_their_pictures_and_put_together(reports: dict[str, Report]) -> None:
+    trec, gqa, refcoco = (reports[f"loaded('{name}')"] for name in ("trec", "gqa", "refcoco"))
+    words = dataset_presets()["trec"].words
+    assert set(words) == set(REPOS["trec"][0].features["coarse_label"].names)
+    assert set(trec["label_texts"]) == set(words.values())
+    assert set(gqa["label_texts"]) == {*COLORS, "yes", "no"}
+    assert (gqa["inputs"], gqa["groups"]) == (30, 15)
+    assert (refcoco["inputs"], refcoco["groups"]) == (60, 30)
+    assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in refcoco["label_texts"])
 
 
 LOCAL = [preset.name for preset in dataset_presets().values() if preset.local]
@@ -119,8 +107,7 @@ LOCAL = [preset.name for preset in dataset_presets().values() if preset.local]
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) -> None:
-    preset = dataset_preset(name)
-    assert preset is not None
+    preset = dataset_presets()[name]
     assert preset.local is not None
     texts = {"caption": caption, "question": lambda n: "What colour is it?", "answer": answer_of}
     fields = [field for field in re.findall(r'"(\w+)"', preset.local) if field != "file_name"]
@@ -132,60 +119,36 @@ def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) ->
     assert (len(target), dict(target.columns)) == (12, dict(preset.columns))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_split_that_is_not_there_lists_those_that_are(reports: dict[str, Report], name: str) -> None:
-    found = reports[f"loaded('{name}', split='nowhere')"]
-    assert "has no split 'nowhere'" in found["error"]
-    assert all(split in found["hint"] for split in REPOS[name][0].splits)
-
-
 # ---- repositories that are not what a preset expects ----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def without_labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """What is said where the column of labels has another name."""
-    home = tmp_path_factory.mktemp("renamed")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """What is said where the column of labels has another name, and where the first repository is gone."""
+    home = tmp_path_factory.mktemp("changed")
     repos = {name: tuple(renamed(one, label_column(name), "surprise") for one in REPOS[name]) for name in RENAMED}
     with running_hub(home / "hub") as running:
-        put(running, every(repos))
-        return load_all(running, home / "client", [f"loaded('{name}')" for name in RENAMED])
+        put(running, every(repos | FALLBACKS))
+        return load_all(running, home / "client", [f"loaded('{name}')" for name in (*RENAMED, *FALLBACKS)])
 
 
 def label_column(name: str) -> str:
     """The first column of labels; of a field, the column that it is in."""
-    preset = dataset_preset(name)
-    assert preset is not None
-    return list(preset.columns.values())[-1].split(",")[0].split(".")[0]
+    return list(dataset_presets()[name].columns.values())[-1].split(",")[0].split(".")[0]
 
 
 @pytest.mark.parametrize("name", RENAMED)
-def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(
-    without_labels: dict[str, Report], name: str
-) -> None:
-    found = without_labels[f"loaded('{name}')"]
-    assert f"the preset {name!r} expects" in found["error"]
-    assert label_column(name) in found["error"]
-    assert "surprise" in found["error"]
-    assert "_column=" in found["hint"]
+def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(changed: dict[str, Report], name: str) -> None:
+    refused = changed[f"loaded('{name}')"]
+    assert f"the preset {name!r} expects" in refused["error"]
+    assert label_column(name) in refused["error"]
+    assert "surprise" in refused["error"]
+    assert "_column=" in refused["hint"]
 
 
-@pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """What is loaded where the first repository of a preset is gone."""
-    home = tmp_path_factory.mktemp("moved")
-    with running_hub(home / "hub") as running:
-        put(running, every(FALLBACKS))
-        return load_all(running, home / "client", [f"loaded('{name}')" for name in FALLBACKS if name in NAMES])
-
-
-@pytest.mark.parametrize("name", [name for name in FALLBACKS if name in NAMES])
-def test_another_repository_stands_in_for_one_that_is_gone(moved: dict[str, Report], name: str) -> None:
-    found, preset = moved[f"loaded('{name}')"], dataset_preset(name)
-    assert preset is not None
-    assert (found["dataset"], found["id"]) == (name, FALLBACKS[name][0].id)
-    assert found["rows"] >= 30
-    assert f"{preset.id} is not on the Hub any more" in found["notes"][0] + found["notes"][1]
-
-
-# ---- ranked ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_another_repository_stands_in_for_one_that_is_gone(changed: dict[str, Report], name: str) -> None:
+    loaded = changed[f"loaded('{name}')"]
+    assert (loaded["dataset"], loaded["id"]) == (name, FALLBACKS[name][0].id)
+    assert loaded["rows"] >= 30
+    assert f"{dataset_presets()[name].id} is not on the Hub any more" in loaded["notes"][0] + loaded["notes"][1]

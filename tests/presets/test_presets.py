@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,6 @@ from hf_emms.presets import (
     default_checkpoints,
     demo,
     encoder_presets,
-    expand_checkpoints,
     expand_encoders,
     usable_datasets,
 )
@@ -27,38 +28,20 @@ from hf_emms.tasks import TASKS, get_task
 from hf_emms.tasks.token_classification import is_bio
 from tests.helpers.samples import load_sample
 
-PAPER = {
-    *("fgvc_aircraft", "caltech101", "stanford_cars", "cifar10", "cifar100", "dtd", "flowers102", "food101"),
-    *("oxford_pets", "sun397", "voc2007", "flickr8k", "flickr30k", "flickrstyle10k_humor"),
-    *("flickrstyle10k_romantic", "rsicd", "daquar", "coco_qa", "clevr", "squad", "squad_v2"),
-    *("refcoco", "refcocoplus", "refcocog"),
-}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def all_presets() -> list:
-    return list(dataset_presets().values())
-
-
-def test_the_24_datasets_of_the_paper_are_there() -> None:
-    assert {preset.name for preset in all_presets() if preset.paper} == PAPER
-    assert len(PAPER) == 24
-
-
-@pytest.mark.parametrize("name", dataset_presets())
-def test_every_preset_is_complete(name: str) -> None:
-    preset = dataset_preset(name)
-    assert preset is not None
-    assert preset.columns
-    if preset.id is None:
-        assert preset.local
-        return
-    for source in preset.sources():
-        assert HUB_ID.fullmatch(str(source.id))
-    assert preset.split in preset.splits
-    if preset.task in TASKS and not preset.blocked:
-        task = get_task(preset.task)
-        assert set(preset.columns) == set(task.columns)
+def test_every_preset_is_complete() -> None:
+    for name, preset in dataset_presets().items():
+        assert preset.columns, name
+        if preset.id is None:
+            assert preset.local, name
+            continue
+        assert all(HUB_ID.fullmatch(str(source.id)) for source in preset.sources()), name
+        assert preset.split in preset.splits, name
+        if preset.task in TASKS and not preset.blocked:
+            assert set(preset.columns) == set(get_task(preset.task).columns), name
+    assert sum(preset.paper for preset in dataset_presets().values()) == 24
 
 
 def test_tags_of_words_that_are_numbers_have_names() -> None:
@@ -83,56 +66,58 @@ def test_names_are_found_however_they_are_typed() -> None:
     assert dataset_preset("uoft-cs/cifar10") is None
 
 
-def test_a_mistyped_name_suggests_the_preset() -> None:
-    with pytest.raises(EmmsError, match="no preset is named 'cifar11'") as caught:
-        load_sample("cifar11")
-    assert "did you mean cifar10" in str(caught.value.hint)
-    with pytest.raises(EmmsError) as far:
-        load_sample("zzzz")
-    assert all(name in str(far.value.hint) for name in usable_datasets())
+FOLDER = 'then dataset="./FOLDER", task="image-to-text": '
 
 
-@pytest.mark.parametrize("name", ["flickrstyle10k_humor", "flickrstyle10k_romantic"])
-def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "message", "hints"),
+    [
+        (lambda: load_sample("cifar11"), "no preset is named 'cifar11'", ["did you mean cifar10"]),
+        (lambda: load_sample("zzzz"), "no preset is named 'zzzz'", usable_datasets()),
+        (lambda: load_sample("flickrstyle10k_humor"), "_humor' is not on the Hub", [FOLDER, "metadata.jsonl"]),
+        # Before anything is looked for.
+        (lambda: plan(Options("daquar", encoders=("org/not-there",)), Silent()), "'daquar' is not on the Hub", []),
+        (
+            DatasetPreset("nyu", "depth-estimation", "org/nyu").check_usable,
+            "'nyu' is for depth-estimation, a task that is not supported yet",
+            [*TASKS, *usable_datasets()],
+        ),
+        (
+            DatasetPreset("old", "image-classification", "org/old", blocked="its files are gone").check_usable,
+            "'old' is not supported yet: its files are gone",
+            usable_datasets(),
+        ),
+    ],
+)
+def test_a_preset_that_cannot_be_used_says_which_can(
+    call: Callable[[], Any], message: str, hints: Sequence[str]
+) -> None:
     with pytest.raises(EmmsError) as caught:
-        load_sample(name)
-    assert f"{name!r} is not on the Hub" in caught.value.message
-    assert "metadata.jsonl" in str(caught.value.hint)
-    assert 'dataset="./FOLDER", task="image-to-text"' in str(caught.value.hint)
-
-
-def test_a_preset_for_a_task_that_is_not_supported_yet_lists_those_that_are() -> None:
-    with pytest.raises(EmmsError, match="depth-estimation, a task that is not supported yet") as caught:
-        DatasetPreset("nyu", "depth-estimation", "org/nyu").check_usable()
-    assert all(task in str(caught.value.hint) for task in TASKS)
-    with pytest.raises(EmmsError, match="'old' is not supported yet: its files are gone"):
-        DatasetPreset("old", "image-classification", "org/old", blocked="its files are gone").check_usable()
+        call()
+    assert message in caught.value.message
+    assert [hint for hint in hints if hint not in str(caught.value.hint)] == []
 
 
 def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
     for task in TASKS:
         assert len(default_checkpoints(task)) >= 5
-        for id in default_checkpoints(task):
-            assert re.fullmatch(r"[\w.-]+/[\w.-]+(@refs/pr/\d+)?", id)
+        assert all(re.fullmatch(rf"{HUB_ID.pattern}(@refs/pr/\d+)?", id) for id in default_checkpoints(task))
     assert "google/electra-base-discriminator@refs/pr/4" in default_checkpoints("text-classification")
     with pytest.raises(EmmsError, match="depth") as caught:
         default_checkpoints("depth-estimation")
     assert "image-to-text" in str(caught.value.hint)
 
 
-def test_encoder_sets() -> None:
-    sizes = {name: len(ids) for name, ids in encoder_presets().items()}
-    assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
+def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
+    assert {name: len(ids) for name, ids in encoder_presets().items()} == {
+        "base": 1,
+        "paper": 3,
+        "paper-small": 3,
+        "demo": 3,
+    }
     first, *others = encoder_presets()["paper"]
     assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
-
-
-def test_the_candidates_of_the_paper_are_named_by_family() -> None:
-    ids, notes = expand_checkpoints(["paper-cnn", "org/name"])
-    assert len(ids) == 11
-    assert {"microsoft/resnet-34", "timm/densenet201.tv_in1k", "org/name"} <= set(ids)
-    assert "GoogLeNet" in notes[0]
-    assert {name: len(one.checkpoints) for name, one in candidate_sets().items()} == {
+    assert {name: len(candidates.checkpoints) for name, candidates in candidate_sets().items()} == {
         "paper-cnn": 10,
         "paper-vit": 12,
         "paper-captioning": 3,
@@ -141,10 +126,12 @@ def test_the_candidates_of_the_paper_are_named_by_family() -> None:
         "llm-2b": 3,
         "llm-8b": 6,
     }
-    options = Options("demo_fashion", checkpoints=("paper-cnn",), max_samples=60, cache=False)
-    found = plan(options, Silent())
-    assert [one.id for one in found.candidates] == list(candidate_sets()["paper-cnn"].checkpoints)
-    assert any("GoogLeNet" in note for note in found.notes)
+    options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
+    planned = plan(options, Silent())
+    ids = [candidate.id for candidate in planned.candidates]
+    assert ids == [*candidate_sets()["paper-cnn"].checkpoints, "org/name"]
+    assert "microsoft/resnet-34" in ids
+    assert "paper-cnn: not on the Hub: GoogLeNet (its weights are torchvision's alone)" in planned.notes
 
 
 def test_the_demo_presets_name_what_ships() -> None:
@@ -159,11 +146,6 @@ def test_the_demo_presets_name_what_ships() -> None:
         target = load_sample(name, max_samples=20)
         assert (target.dataset, target.task.id) == (name, preset.task)
     assert named == set(demo.names("checkpoints"))
-
-
-def test_a_preset_that_cannot_be_used_is_said_before_anything_is_looked_for() -> None:
-    with pytest.raises(EmmsError, match="'daquar' is not on the Hub"):
-        plan(Options("daquar", encoders=("org/not-there",)), Silent())
 
 
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ import torch
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.options import Options
-from hf_emms.run.sweep import sweep_options
 from hf_emms.tasks.values import VALUES
 from tests.helpers.rankings import example
 
@@ -41,6 +40,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.rank("demo_glosses", encoders=5), "encoders is"),
         (lambda: hf_emms.score(ROWS, ["a", "b", "c"], encoders=5), "encoders is 5"),
         (lambda: hf_emms.score(ROWS, [0, 1, 0], groups=QUANTIZED[:3, 0]), "a quantised tensor"),
+        (lambda: hf_emms.score(ROWS, [0, 1, 0], estimator="mrr"), "features alone are no search"),
         (lambda: hf_emms.extract_features("emms-demo/bert-random", 5), "inputs is 5"),
         (lambda: hf_emms.extract_features("emms-demo/bert-random", "hello"), "inputs is 'hello'; it must be a list"),
         (lambda: hf_emms.extract_features("emms-demo/bert-random", b"hello"), "inputs is b'hello'"),
@@ -63,8 +63,13 @@ def test_wrong_arguments_are_named(call: Callable[[], Any], words: str) -> None:
     assert raised.value.message.startswith(words)
 
 
-def metric(**options: Any) -> Any:
-    return evaluate.load("emms").compute(predictions=ROWS, references=ROWS, **options)
+@cache
+def metric() -> Any:
+    return evaluate.load("emms")
+
+
+def computed(**options: Any) -> Any:
+    return metric().compute(predictions=ROWS, references=ROWS, **options)
 
 
 # Argument → a call that passes a value for it; each of these values is wrong for most of them.
@@ -90,8 +95,8 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "progress of confirm": lambda value: hf_emms.confirm(example(), value, progress=value),
     "progress of rank": lambda value: hf_emms.rank("demo_glosses", "none/such", max_samples=60, progress=value or 5),
     "progress of sweep": lambda value: hf_emms.sweep(["none/such"], progress=value or 5),
-    "encoders of the metric": lambda value: metric(encoders=value),
-    "method of the metric": lambda value: metric(method=value),
+    "encoders of the metric": lambda value: computed(encoders=value),
+    "method of the metric": lambda value: computed(method=value),
 }
 
 
@@ -107,25 +112,6 @@ def test_rankings_are_keys_and_their_rows_have_places() -> None:
     ranking = example()
     assert {ranking: 1}[example()] == len({*ranking.rows, ranking[np.int64(0)]}) - 3
     assert ranking[-1] is ranking.rows[3]
-
-
-def bomb() -> str:
-    """Nine lists of nine lists of nine lists …: a few lines that hold 43 million words."""
-    lines = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 8)]
-    return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x]", *lines, "datasets: [*l7]"])
-
-
-@pytest.mark.parametrize("content", ["[" * 3000, bomb()], ids=["brackets", "aliases"])
-def test_a_plan_that_is_none_is_refused_in_a_line(content: str, tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(content)
-    with pytest.raises(EmmsError) as raised:
-        sweep_options(tmp_path / "plan.yaml", {})
-    assert len(str(raised.value)) < 600
-
-
-def test_a_plan_says_all_rows_as_the_command_line_does(tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text("datasets: [demo_glosses]\nmax_samples: 0\n")
-    assert sweep_options(tmp_path / "plan.yaml", {}) == {"demo_glosses": Options("demo_glosses", max_samples=None)}
 
 
 def test_values_whose_squares_overflow_are_no_labels() -> None:
