@@ -60,12 +60,16 @@ def test_leaving_calls_off_what_is_on_its_way() -> None:
     assert called_off[0].is_set()
 
 
-def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path) -> None:
+def test_the_hub_is_asked_for_several_checkpoints_at_a_time_and_the_next_arrives_while_one_computes(
+    hub: Hub, tmp_path: Path
+) -> None:
     """The weights of the second were asked for before the features of the first were finished."""
     folder = demo.folder_of("emms-demo/vit-random")
     assert folder is not None
-    for number in range(3):
+    for number in (0, 1, 3):
         hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
+    together = threading.Barrier(3, timeout=PATIENCE)
+    hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
     code = """
         import json, time
         from hf_emms.ranking.progress import Silent
@@ -81,35 +85,15 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
                 while not all(self.seen) and time.monotonic() < until:  # a checkpoint that takes long
                     self.seen = [files["model.safetensors"].cached for files in map(listing, repos)]
 
-        ids = tuple(f"org/model-{number}" for number in range(3))
+        ids = tuple(f"org/model-{number}" for number in range(4))
         slow = Slow()
         planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), slow)
-        repos = [candidate.repo for candidate in planned.candidates]
-        ranking = run(planned)
-        print(json.dumps([slow.seen, [row.error for row in ranking.rows]]))
+        repos = [candidate.repo for candidate in planned.candidates if candidate.repo]
+        errors = [row.checkpoint for row in run(planned).rows if row.error]
+        print(json.dumps([[candidate.id for candidate in planned.candidates], slow.seen, errors]))
         """
-    assert run_client(hub, code, tmp_path) == [[True, True, True], [None, None, None]]
-
-
-def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: Path) -> None:
-    folder = demo.folder_of("emms-demo/vit-random")
-    assert folder is not None
-    for number in (0, 1, 3):
-        hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
-    together = threading.Barrier(3, timeout=PATIENCE)
-    hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
-    code = """
-        import json
-        from hf_emms.ranking.progress import Silent
-        from hf_emms.run.plan import plan
-        from hf_emms.options import Options
-
-        ids = tuple(f"org/model-{number}" for number in range(4))
-        request = Options("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
-        planned = plan(request, Silent())
-        print(json.dumps([[one.id, one.repo is None] for one in planned.candidates]))
-        """
-    found = run_client(hub, code, tmp_path)
+    ids, seen, errors = run_client(hub, code, tmp_path)
     assert not together.broken  # three requests waited for each other
-    assert found == [[f"org/model-{number}", number == 2] for number in range(4)]
+    assert ids == [f"org/model-{number}" for number in range(4)]
+    assert (seen, errors) == ([True, True, True], ["org/model-2"])

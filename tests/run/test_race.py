@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,10 +42,10 @@ class Counted(Silent):
     """Counts the inputs that went through each checkpoint."""
 
     def __init__(self) -> None:
-        self.inputs: dict[str, int] = {}
+        self.inputs: Counter[str] = Counter()
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
-        self.inputs[checkpoint] = self.inputs.get(checkpoint, 0) + inputs
+        self.inputs[checkpoint] += inputs
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +63,20 @@ def race(work: Counted) -> Ranking:
     return hf_emms.rank(DATASET, CHECKPOINTS, race=TOP, cache=False, progress=work)
 
 
-def test_the_best_are_those_of_a_full_run_with_the_same_scores(full: Ranking, race: Ranking) -> None:
+def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
+    full: Ranking, race: Ranking, work: Counted
+) -> None:
     best = [row.checkpoint for row in full.rows[:TOP]]
     assert [row.checkpoint for row in race.rows[:TOP]] == best
     for name in best:
         for estimator, score in full.row(name).scores.items():
             assert race.row(name).scores[estimator].value == pytest.approx(score.value, abs=1e-6)
-
-
-def test_who_stopped_early_says_after_how_many_rows_and_comes_last(race: Ranking) -> None:
     stopped = [row for row in race.rows if row.n is not None]
     assert stopped
     assert race.rows[-len(stopped) :] == tuple(stopped)
     assert all(row.n < race.n and row.scores.keys() == race.rows[0].scores.keys() for row in stopped)
     assert any("stopped early" in note for note in race.notes)
-
-
-def test_no_input_goes_through_a_checkpoint_twice(race: Ranking, work: Counted) -> None:
-    assert work.inputs == {row.checkpoint: row.n or race.n for row in race.rows}
+    assert work.inputs == {row.checkpoint: row.n or race.n for row in race.rows}  # none goes through one twice
 
 
 def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache: Path) -> None:
@@ -136,11 +133,12 @@ def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
     assert not clearly_below(mark, mark, 0.6)
 
 
-def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
-    def looks(before: float, now: float) -> list[tuple[int, Score]]:
-        folds = np.array([0.0, 0.01, 0.0, 0.01, 0.0])
-        return [(n, Score(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
+def looks(before: float, now: float) -> list[tuple[int, Score]]:
+    folds = np.array([0.0, 0.01, 0.0, 0.01, 0.0])
+    return [(n, Score(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
 
+
+def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
     best = looks(-0.2, -0.2)
     assert is_eliminated(looks(-0.3, -0.3), best, 1000)
     assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
@@ -175,31 +173,22 @@ def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
 
 # ---- samples of which a part says nothing -----------------------------------------------------------------------
 
-TEXTS = ("emms-demo/bert-random", "emms-demo/bert-distilled")
 
-
-def raced(rows: datasets.Dataset) -> Ranking:
-    return hf_emms.rank(
-        rows,
-        TEXTS,
-        race=1,
-        sampling="proportional",
-        encoders="emms-demo/encoder-minilm-static",
-        estimators="emms",
-        cache=False,
-    )
+def raced(texts: list[str], labels: list[str]) -> list[tuple[str | None, int | None]]:
+    """Error and number of rows of each checkpoint."""
+    rows = datasets.Dataset.from_dict({"text": texts, "label": labels})
+    checkpoints = ("emms-demo/bert-random", "emms-demo/bert-distilled")
+    options = {"sampling": "proportional", "encoders": "emms-demo/encoder-minilm-static", "estimators": "emms"}
+    return [(row.error, row.n) for row in hf_emms.rank(rows, checkpoints, race=1, cache=False, **options).rows]
 
 
 @pytest.mark.parametrize("size", range(5, 9))
 def test_a_sample_of_a_few_rows_is_run_whole(size: int) -> None:
-    rows = datasets.Dataset.from_dict({"text": [f"{i} apples" for i in range(size)], "label": list("abababab")[:size]})
-    assert [row.error for row in raced(rows).rows] == [None, None]
+    assert raced([f"{i} apples" for i in range(size)], list("abababab")[:size]) == [(None, None)] * 2
 
 
 def test_a_part_with_one_label_only_stops_nobody() -> None:
     texts = [f"{i} apples" for i in range(400)]
     drawn = load_sample(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
     last = set(list(drawn.inputs)[-40:])
-    labels = ["rare" if text in last else "common" for text in texts]
-    found = raced(datasets.Dataset.from_dict({"text": texts, "label": labels}))
-    assert [(row.error, row.n) for row in found.rows] == [(None, None), (None, None)]
+    assert raced(texts, ["rare" if text in last else "common" for text in texts]) == [(None, None)] * 2

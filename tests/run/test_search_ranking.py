@@ -19,6 +19,7 @@ from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking, merge
 from hf_emms.ranking.advice import baselines_in_words, recommendation, second_thoughts
 from hf_emms.scoring import Score
+from tests.helpers.rows import texts as labelled
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 
@@ -93,22 +94,21 @@ def test_a_query_that_is_a_document_does_not_find_itself() -> None:
     assert before.baselines[0].scores["mrr"].value < ranking.baselines[0].scores["mrr"].value
 
 
-def test_bm25_is_a_row_of_tables_and_no_checkpoint(ranking: Ranking) -> None:
+def test_bm25_is_a_row_of_tables_and_of_the_leaderboard_and_no_checkpoint(ranking: Ranking, tmp_path: Path) -> None:
     (baseline,) = ranking.baselines
-    assert (baseline.checkpoint, baseline.rank, set(baseline.scores)) == (
-        BM25,
-        None,
-        {"zero_shot_ndcg", "mrr", "recall"},
-    )
+    assert (baseline.checkpoint, baseline.rank) == (BM25, None)
+    assert set(baseline.scores) == {"zero_shot_ndcg", "mrr", "recall"}
     assert BM25 not in [row.checkpoint for row in ranking]
-    assert ranking[0].checkpoint in (GOOD, POOR)
-    shown = [row.checkpoint for row in ranking.shown_rows]
-    assert shown[0] == BM25  # every query has both words of its document
+    assert ranking.shown_rows[0].checkpoint == BM25  # every query has both words of its document
     for table in (str(ranking), ranking.to_markdown(), ranking.to_csv(), ranking._repr_html_()):
         assert "BM25" in table
     assert [record["rank"] for record in ranking.records()] == [None, *(row.rank for row in ranking)]
     assert BM25 in baselines_in_words(ranking)[0]
     assert f"{BM25} is ahead of every checkpoint" in recommendation(ranking)
+    write(tmp_path, "search/pairs", ranking)
+    page = client_of(tmp_path).get("/?ranking=search/pairs").text
+    words = ("a million embeddings", "Documents/s", "Longest input", BM25, "is ahead of every checkpoint")
+    assert [word for word in words if word not in page] == []
 
 
 def test_costs_of_a_search_are_columns(ranking: Ranking) -> None:
@@ -123,8 +123,8 @@ def test_files_and_mergers_keep_bm25_and_count_checkpoints_alone(ranking: Rankin
     for name in ("ranking.json", "ranking.parquet"):
         assert Ranking.load(ranking.save(tmp_path / name)).baselines == ranking.baselines
     without = msgspec.structs.replace(ranking, baselines=(), created="2020-01-01T00:00:00+00:00")
-    assert merge.merged(without, ranking).baselines == ranking.baselines
-    assert merge.merged(ranking, without).baselines == ranking.baselines
+    for first, second in ((without, ranking), (ranking, without)):
+        assert merge.merged(first, second).baselines == ranking.baselines
     assert merge.mean_ranks([ranking]).keys() == {row.revision for row in ranking}
 
 
@@ -167,35 +167,20 @@ def test_prompts_of_the_user_make_other_rows() -> None:
     assert (prompted.settings["query_prompt"], plain.settings["query_prompt"]) == ("storm: ", None)
 
 
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"race": 1}, "and zero_shot_ndcg needs the whole corpus"),
-        ({"estimators": ["zero_shot"]}, "zero_shot is for labels that checkpoints write"),
-    ],
-)
-def test_what_a_search_cannot_do_is_refused(settings: dict[str, Any], problem: str) -> None:
-    with pytest.raises(EmmsError, match=problem):
-        hf_emms.rank(pairs(), GOOD, **{**SETTINGS, **settings})
+CLASSES = labelled(60, ["a", "b"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "problem"),
+    ("rows", "settings", "problem"),
     [
-        ({"estimators": ["mrr"]}, "mrr is for searches of a corpus, and not for text-classification"),
-        ({"query_prompt": "q: "}, "is for texts that are searched, and not for text-classification"),
+        (pairs(), {"task": "text-retrieval", "race": 1}, "and zero_shot_ndcg needs the whole corpus"),
+        (pairs(), {"task": "text-retrieval", "estimators": "zero_shot"}, "is for labels that checkpoints write"),
+        (CLASSES, {"estimators": "mrr"}, "mrr is for searches of a corpus, and not for text-classification"),
+        (CLASSES, {"query_prompt": "q: "}, "is for texts that are searched, and not for text-classification"),
     ],
 )
-def test_settings_of_searches_are_refused_elsewhere(settings: dict[str, Any], problem: str) -> None:
-    rows = datasets.Dataset.from_dict({"text": [f"a text {n}" for n in range(60)], "label": [n % 2 for n in range(60)]})
+def test_what_a_search_cannot_do_and_a_search_of_what_is_none_is_refused(
+    rows: datasets.Dataset, settings: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(EmmsError, match=problem):
-        hf_emms.rank(rows, GOOD, encoders=ENCODER, device="cpu", **settings)
-    with pytest.raises(EmmsError, match="features alone are no search"):
-        hf_emms.score(np.eye(20), np.arange(20) % 2, estimator="mrr")
-
-
-def test_the_leaderboard_has_what_a_search_costs_and_bm25(ranking: Ranking, tmp_path: Path) -> None:
-    write(tmp_path, "search/pairs", ranking)
-    page = client_of(tmp_path).get("/?ranking=search/pairs").text
-    words = ("a million embeddings", "Documents/s", "Longest input", BM25, "is ahead of every checkpoint")
-    assert [word for word in words if word not in page] == []
+        hf_emms.rank(rows, GOOD, encoders=ENCODER, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 
 from hf_emms import emms
 from hf_emms.data import Sample
-from hf_emms.hub import Repo
 from hf_emms.options import ScoringOptions
 from hf_emms.run.engines.extraction import full_shard, moments_of, shard_of, streamed_moments
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
-from hf_emms.tasks import get_task
+from tests.helpers.rows import texts
+from tests.helpers.samples import load_sample
 
 INPUTS, ROWS, WIDTH = 90, 220, 6
 SETTINGS = ScoringOptions(estimators=("emms",), seed=3, folds=4)
@@ -25,23 +26,12 @@ def target() -> Sample:
     """Inputs that feed none, one or several rows, in no order."""
     rng = np.random.default_rng(1)
     input_of_row = rng.integers(0, INPUTS, ROWS)
-    return Sample(
-        dataset="made",
-        repo=Repo("made", "dataset", ""),
-        config=None,
-        split="train",
-        task=get_task("text-classification"),
-        columns={},
+    return replace(
+        load_sample(texts(20, ["a", "b"])),
         inputs=[f"text {number}" for number in range(INPUTS)],
         input_of_row=input_of_row,
-        label_texts=tuple(f"label {number}" for number in range(5)),
         codes=rng.integers(0, 5, ROWS),
         groups=input_of_row.astype(np.uint64) * np.uint64(977),
-        skipped=0,
-        total_rows=ROWS,
-        notes=(),
-        fingerprint="0" * 32,
-        inputs_fingerprint="0" * 32,
     )
 
 
@@ -72,17 +62,12 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
 
 
-def in_any_order(features: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Batches of the inputs 20 to 59."""
-    order = np.random.default_rng(4).permutation(40)
-    return [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
-
-
 def test_batches_in_any_order_give_the_moments_of_a_part(
     target: Sample, labels: LabelTable, features: np.ndarray
 ) -> None:
     part = shard_of(target, slice(20, 60))
-    batches = in_any_order(features)
+    order = np.random.default_rng(4).permutation(40)
+    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
     streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -151,20 +151,13 @@ def retrieval_of(
     )
 
 
-def score_estimators(
-    inputs: ScoringInputs, estimators: Sequence[str], computed: Mapping[str, Score] | None = None
-) -> EstimatorScores:
-    """Return the estimators' scores, and notes; a failure of any but the first becomes a note.
-
-    `computed` are scores of the same inputs that need not be computed again.
-    """
+def score_estimators(inputs: ScoringInputs, estimators: Sequence[str]) -> EstimatorScores:
+    """Return the estimators' scores, and notes; a failure of any but the first becomes a note."""
     scores: dict[str, Score] = {}
     notes: list[str] = []
     for name in estimators:
         try:
-            scores[name] = (
-                computed[name] if computed and name in computed else plain_score(get_estimator(name).score(inputs))
-            )
+            scores[name] = plain_score(get_estimator(name).score(inputs))
         except EmmsError as error:
             if not scores:
                 raise

@@ -214,10 +214,8 @@ class _Race:
         shard = shard_of(self.engine_input.sample, slice(0, candidate.inputs))
         rows_used = needs_rows(options) or samples_rows(options)
         features = np.concatenate(candidate.features) if rows_used else None
-        rows, score = candidate.history[-1] if candidate.history else (0, None)
-        computed = {estimators[0]: score} if score is not None and rows == candidate.rows else {}
         inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
-        return score_estimators(inputs, estimators, computed)
+        return score_estimators(inputs, estimators)
 
     def _row(self, candidate: RaceCandidate) -> Row:
         started = time.perf_counter()
