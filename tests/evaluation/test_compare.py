@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,25 +10,19 @@ import pytest
 
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.scoring import Score
-from tests import ROOT
-from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.cli import Cli, Result, cli
 from tests.helpers.rankings import NAMES, emms_score, example, ranking
 
-
-@pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    running = CommandLine({**os.environ, "PYTHONPATH": str(ROOT)}, tmp_path_factory.mktemp("client"))
-    yield running
-    running.close()
+__all__ = ["cli"]
 
 
-def compared(cli: CommandLine, tmp_path: Path, first: Ranking, second: Ranking, format: str = "json") -> Done:
-    for name, one in (("a.json", first), ("b.json", second)):
-        (tmp_path / name).write_text(one.to_json())
-    return cli.run("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", format)
+def compared(cli: Cli, tmp_path: Path, first: Ranking, second: Ranking, format: str = "json") -> Result:
+    for name, side in (("a.json", first), ("b.json", second)):
+        (tmp_path / name).write_text(side.to_json())
+    return cli("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", format)
 
 
-def test_moves_settings_and_agreement_of_two_rankings(cli: CommandLine, tmp_path: Path) -> None:
+def test_moves_settings_and_agreement_of_two_rankings(cli: Cli, tmp_path: Path) -> None:
     other = ranking(scores=(-0.3, -0.2, -0.1, -0.4), seed=7, versions={"torch": "3.0"})
     done = compared(cli, tmp_path, ranking(), other)
     found = json.loads(done.out)
@@ -49,7 +41,7 @@ def test_moves_settings_and_agreement_of_two_rankings(cli: CommandLine, tmp_path
     assert "| seed | 0 | 7 |" in compared(cli, tmp_path, ranking(), other, "md").out
 
 
-def test_a_ranking_agrees_with_itself(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_ranking_agrees_with_itself(cli: Cli, tmp_path: Path) -> None:
     found = json.loads(compared(cli, tmp_path, example(), example()).out)
     assert not found["settings"]
     assert not found["warnings"]
@@ -59,7 +51,7 @@ def test_a_ranking_agrees_with_itself(cli: CommandLine, tmp_path: Path) -> None:
     assert found["failed_first"] == found["failed_second"] == ["org/broken"]
 
 
-def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_change_within_shared_ranks_is_no_move(cli: Cli, tmp_path: Path) -> None:
     def noisy(first: float, second: float, noise: float = 0.05) -> Ranking:
         rows = [
             Row("org/x", scores={"emms": emms_score(first - noise, first + noise, first)}),
@@ -71,12 +63,12 @@ def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Pat
     found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.31, -0.30)).out)
     assert [one["up"] for one in found["moves"]] == [0, 0, 0]
     assert found["same_pick"] == "within ties"
-    assert "picks that tie" in cli.run("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
+    assert "picks that tie" in cli("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
     found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.30, -0.31, noise=0.0)).out)
     assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (1, 2, 0), (3, 3, 0)]
 
 
-def test_one_more_checkpoint_moves_no_other(cli: CommandLine, tmp_path: Path) -> None:
+def test_one_more_checkpoint_moves_no_other(cli: Cli, tmp_path: Path) -> None:
     first = ranking()
     newcomer = Row("org/new", scores={"emms": emms_score(-0.01, -0.011, -0.012), "knn": Score(1.0)})
     second = ranking()
@@ -86,7 +78,7 @@ def test_one_more_checkpoint_moves_no_other(cli: CommandLine, tmp_path: Path) ->
     assert found["only_second"] == ["org/new"]
 
 
-def test_rankings_of_different_datasets_are_warned_of(cli: CommandLine, tmp_path: Path) -> None:
+def test_rankings_of_different_datasets_are_warned_of(cli: Cli, tmp_path: Path) -> None:
     done = compared(cli, tmp_path, ranking(), ranking("else", dataset_id="org/food", task="text-classification"))
     assert done.code == 0
     assert "Warning: the rankings answer different questions" in done.err
@@ -95,12 +87,12 @@ def test_rankings_of_different_datasets_are_warned_of(cli: CommandLine, tmp_path
     assert found["only_first"] == [f"org/{name}" for name in NAMES]
     same = compared(cli, tmp_path, ranking(), ranking(dataset_revision="9" * 40))
     assert "the revisions of the dataset differ" in same.err
-    missing = cli.run("compare", tmp_path / "a.json", tmp_path / "none.json")
+    missing = cli("compare", tmp_path / "a.json", tmp_path / "none.json")
     assert (missing.code, missing.out) == (1, "")
     assert "none.json" in missing.err
 
 
-def test_layers_label_forms_and_races_are_settings(cli: CommandLine, tmp_path: Path) -> None:
+def test_layers_label_forms_and_races_are_settings(cli: Cli, tmp_path: Path) -> None:
     rows = [msgspec.structs.replace(row, layer="3", n=200 if row.rank == 4 else None) for row in ranking().rows]
     changed = ranking(layers=("3",), race=3, label_form="both", box_format="xyxy", rows=ranked(rows, "emms"))
     found = json.loads(compared(cli, tmp_path, ranking(), changed).out)

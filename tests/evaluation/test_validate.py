@@ -5,38 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from hf_emms.ranking import Row, ranked
-from tests.helpers.command_line import CommandLine, Done
-from tests.helpers.hub_client import cli, home, hub
-from tests.helpers.quick_python import python
+from hf_emms.ranking import Ranking, Row, ranked
+from tests.helpers.cards import told
+from tests.helpers.cli import Cli, Result, cli
 from tests.helpers.rankings import NAMES, example, ranking
 
-__all__ = ["cli", "home", "hub"]
+__all__ = ["cli"]
 
-
-def told(done: Done, *texts: str) -> None:
-    assert done.code == 1, done
-    assert done.err.count("Error: ") == 1
-    assert done.out == ""
-    for text in texts:
-        assert text in done.err
-
-
-def lines_of(done: Done) -> dict[tuple[str, str], dict[str, str]]:
-    assert done.code == 0, done.err
-    return {(row["target"], row["scores"]): row for row in csv.DictReader(io.StringIO(done.out), delimiter="\t")}
+GOOD = "checkpoint,score\norg/a,90\norg/b,80\norg/c,75\norg/d,60\n"
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    file = tmp_path / "ranking.json"
-    file.write_text(ranking().to_json())
+    return saved(tmp_path / "ranking.json", ranking())
+
+
+def saved(file: Path, ranking: Ranking) -> Path:
+    file.write_text(ranking.to_json())
     return file
 
 
@@ -46,33 +37,35 @@ def table(tmp_path: Path, text: str, name: str = "truth.csv") -> Path:
     return file
 
 
-GOOD = "checkpoint,score\norg/a,90\norg/b,80\norg/c,75\norg/d,60\n"
+def lines_of(done: Result) -> dict[tuple[str, str], dict[str, str]]:
+    assert done.code == 0, done.err
+    return {(row["target"], row["scores"]): row for row in csv.DictReader(io.StringIO(done.out), delimiter="\t")}
 
 
-def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
-    done = cli.run(
-        "validate", "--format", "tsv", "--ranking", kept, "--truth", table(tmp_path, GOOD + "org/elsewhere,5\n")
-    )
+def validated(cli: Cli, ranking: Path, truth: Path, *words: object, format: str = "tsv") -> Result:
+    return cli("validate", "--format", format, "--ranking", ranking, "--truth", truth, *words)
+
+
+def test_estimators_and_controls_are_measured(cli: Cli, kept: Path, tmp_path: Path) -> None:
+    done = validated(cli, kept, table(tmp_path, GOOD + "org/elsewhere,5\n"))
     lines = lines_of(done)
     assert [name for _, name in lines] == ["emms", "knn", "parameters", "random"]
     emms, knn, parameters, coin = lines.values()
     assert [float(emms[name]) for name in ("weighted_tau", "pick_in_top", "top_recall")] == pytest.approx([1, 1, 1])
-    assert (emms["picks"], emms["regret"], emms["n"]) == ("org/a", "0.0", "4")
-    truth = table(tmp_path, GOOD)
-    alone = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--estimator", "knn")
-    assert [name for _, name in lines_of(alone)] == ["knn", "parameters", "random"]
+    assert (emms["picks"], emms["regret"], emms["n"], emms["control"]) == ("org/a", "0.0", "4", "False")
     assert [float(line["weighted_tau"]) for line in (knn, parameters)] == pytest.approx([-1, -1])
     assert (knn["picks"], knn["regret"]) == ("org/d", "30.0")
     assert (coin["weighted_tau"], float(coin["regret"]), coin["control"]) == ("", 13.75, "True")
+    assert (coin["picks"], coin["regret_high"]) == ("", "")
     assert "beans: not in the ranking: org/elsewhere" in done.err
+    assert "every pick is in the top" not in done.err
     assert float(emms["regret_high"]) >= 0
+    alone = lines_of(validated(cli, kept, table(tmp_path, GOOD), "--estimator", "knn"))
+    assert [name for _, name in alone] == ["knn", "parameters", "random"]
 
 
-def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
-    truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
-    done = cli.run(
-        "validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80"
-    )
+def test_the_table_for_people_says_who_is_missing(cli: Cli, kept: Path, tmp_path: Path) -> None:
+    done = validated(cli, kept, table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n")), format="table")
     assert done.code == 0, done.err
     assert "beans (3 checkpoints)" in done.out
     assert "parameters *" in done.out
@@ -81,56 +74,50 @@ def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, 
     assert "every pick is in the top 3" in done.err
 
 
-def test_json_keeps_everything_and_has_no_nan(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
+def test_json_keeps_everything_and_has_no_nan(cli: Cli, kept: Path, tmp_path: Path) -> None:
     same = table(tmp_path, "checkpoint,score\norg/a,1\norg/b,1\norg/c,1\n")
-    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", same, "--format", "json")
+    done = validated(cli, kept, same, format="json")
     target = json.loads(done.out)["targets"][0]
     assert target["lines"][0]["values"]["weighted_tau"] is None
     assert target["lines"][0]["intervals"]["weighted_tau"] == [None, None]
     assert target["points"][0]["scores"]["emms"] == pytest.approx(-0.1)
     assert "equal values only" in done.err
+    assert "beans: random or the truth" not in done.err
 
 
-def test_several_targets_have_means_and_a_blind_control(cli: CommandLine, tmp_path: Path) -> None:
-    files = []
+def test_several_targets_have_means_and_a_blind_control(cli: Cli, tmp_path: Path) -> None:
+    named = []
     for dataset, scores in (("org/x", (4.0, 3, 2, 1)), ("org/y", (1.0, 4, 3, 2))):
-        files.append(tmp_path / f"{dataset[-1]}.json")
-        files[-1].write_text(ranking(scores=scores, dataset=dataset, dataset_id=dataset).to_json())
+        file = tmp_path / f"{dataset[-1]}.json"
+        named += ["--ranking", saved(file, ranking(scores=scores, dataset=dataset, dataset_id=dataset))]
     rows = [f"org/{name},{data},{value}" for data in ("x", "org/y") for name, value in zip(NAMES, "4321", strict=True)]
-    truth = table(tmp_path, "\n".join(["model,dataset,acc", *rows]))
-    named = [part for file in files for part in ("--ranking", file)]
-    lines = lines_of(cli.run("validate", "--format", "tsv", *named, "--truth", truth))
+    run = ("validate", *named, "--truth", table(tmp_path, "\n".join(["model,dataset,acc", *rows])))
+    lines = lines_of(cli(*run, "--format", "tsv"))
     assert float(lines["org/y", "dataset-blind"]["weighted_tau"]) == pytest.approx(1)
     taus = [float(lines[target, "emms"]["weighted_tau"]) for target in ("org/x", "org/y")]
     mean = lines["mean", "emms"]
     assert float(mean["weighted_tau"]) == pytest.approx(sum(taus) / 2)
     assert min(taus) <= float(mean["weighted_tau_low"]) <= float(mean["weighted_tau_high"]) <= max(taus)
     assert mean["n"] == "2"
+    assert "**mean over 2 targets**" in cli(*run, "--format", "md").out
     nameless = table(tmp_path, GOOD, "nameless.csv")
-    told(cli.run("validate", *named, "--truth", nameless), "2 datasets", "add a column dataset")
-    shown = cli.run("validate", *named, "--truth", truth, "--format", "md")
-    assert "**mean over 2 targets**" in shown.out
+    told(cli("validate", *named, "--truth", nameless), "2 datasets", "add a column dataset")
 
 
-def test_ranks_on_other_datasets_are_a_control(cli: CommandLine, tmp_path: Path) -> None:
+def test_ranks_on_other_datasets_are_a_control(cli: Cli, tmp_path: Path) -> None:
     def known(row: Row) -> Row:  # the reverse of the truth; of one checkpoint nothing is known
         place = NAMES.index(row.checkpoint[-1])
         return msgspec.structs.replace(row, elsewhere=None if place == 3 else (7 - 2 * place) / 8)
 
     made = ranking()
-    file = tmp_path / "known.json"
-    file.write_text(msgspec.structs.replace(made, rows=tuple(map(known, made.rows))).to_json())
-    line = lines_of(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", table(tmp_path, GOOD)))[
-        "beans", "elsewhere"
-    ]
+    file = saved(tmp_path / "known.json", msgspec.structs.replace(made, rows=tuple(map(known, made.rows))))
+    line = lines_of(validated(cli, file, table(tmp_path, GOOD)))["beans", "elsewhere"]
     assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 
-def test_an_estimator_without_all_scores_says_so(cli: CommandLine, tmp_path: Path) -> None:
-    file = tmp_path / "example.json"
-    file.write_text(example().to_json())
+def test_an_estimator_without_all_scores_says_so(cli: Cli, tmp_path: Path) -> None:
     truth = table(tmp_path, "checkpoint,score\norg/best,3\norg/close,2\norg/worse,1\norg/broken,9\n")
-    done = cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", truth)
+    done = validated(cli, saved(tmp_path / "example.json", example()), truth)
     lines = lines_of(done)
     assert (lines["beans", "knn"]["n"], lines["beans", "knn"]["weighted_tau"]) == ("2", "")
     assert float(lines["beans", "emms"]["weighted_tau"]) == pytest.approx(1)
@@ -138,55 +125,51 @@ def test_an_estimator_without_all_scores_says_so(cli: CommandLine, tmp_path: Pat
     assert "failed in the ranking: org/broken" in done.err
 
 
-def test_lower_can_be_better(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
+def test_lower_can_be_better(cli: Cli, kept: Path, tmp_path: Path) -> None:
     truth = table(tmp_path, GOOD.replace("score", "eval_loss"))
-    plain = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth)
-    assert "--lower-is-better turns it round" in plain.err
-    lines = lines_of(cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--lower-is-better"))
+    assert "--lower-is-better turns it round" in validated(cli, kept, truth).err
+    lines = lines_of(validated(cli, kept, truth, "--lower-is-better"))
     assert float(lines["beans", "emms"]["weighted_tau"]) == pytest.approx(-1)
     assert float(lines["beans", "emms"]["regret"]) == 30
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_a_plot_names_every_checkpoint(cli: CommandLine, kept: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_plot_names_every_checkpoint(cli: Cli, kept: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
-    truth, plot = table(tmp_path, GOOD), tmp_path / "new" / f"plot.{suffix}"
-    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--plot", plot)
-    assert done.code == 0, done.err
-    content = plot.read_bytes()
-    assert content[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
-    if suffix == "svg":
-        assert all(f">{name}</text>".encode() in content for name in NAMES)
-        cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--plot", plot)
-        assert plot.read_bytes() == content
+    drawn = []
+    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xm"), ("svg", b"<?xm")):
+        plot = tmp_path / "new" / f"plot.{suffix}"
+        done = validated(cli, kept, table(tmp_path, GOOD), "--plot", plot)
+        assert done.code == 0, done.err
+        drawn.append(plot.read_bytes())
+        assert drawn[-1].startswith(start)
+    assert drawn[-1] == drawn[-2]
+    assert all(f">{name}</text>".encode() in drawn[-1] for name in NAMES)
 
 
-def test_what_cannot_be_used_is_said_at_once(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
+def test_without_matplotlib_a_plot_is_refused_before_the_work(
+    cli: Cli, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as good as not installed, to the import system
+    told(validated(cli, kept, tmp_path / "none.csv", "--plot", "x.png"), "hf-emms[plot]")
+
+
+def test_what_cannot_be_used_is_said_at_once(cli: Cli, kept: Path, tmp_path: Path) -> None:
     run = ("validate", "--ranking", kept, "--truth")
-    told(cli.run(*run, tmp_path / "none.csv"), "none.csv", "No such file")
-    told(cli.run(*run, tmp_path / "truth.xlsx"), ".xlsx", ".csv")
-    told(cli.run(*run, table(tmp_path, GOOD), "--plot", "plot.bmp"), ".bmp", ".png")
-    told(cli.run(*run, table(tmp_path, GOOD), "--estimator", "logme"), "'logme'", "emms, knn")
-    told(cli.run(*run, table(tmp_path, "checkpoint,score\norg/a,1\norg/b,2\nORG/C,3\n")), "share 2", "ORG/C")
+    told(cli(*run, tmp_path / "none.csv"), "none.csv", "No such file")
+    told(cli(*run, tmp_path / "truth.xlsx"), ".xlsx", ".csv")
+    told(cli(*run, table(tmp_path, GOOD), "--plot", "plot.bmp"), ".bmp", ".png")
+    told(cli(*run, table(tmp_path, GOOD), "--estimator", "logme"), "'logme'", "emms, knn")
+    told(cli(*run, table(tmp_path, "checkpoint,score\norg/a,1\norg/b,2\nORG/C,3\n")), "share 2", "ORG/C")
     for words in (("--seed", "-1"), ("--resamples", "1000000000")):
-        assert cli.run(*run, table(tmp_path, GOOD), *words).code == 2
+        assert cli(*run, table(tmp_path, GOOD), *words).code == 2
     (tmp_path / "broken.json").write_text(kept.read_text().replace('"n_inputs": ', '"n_inputs": 1' + "0" * 400))
-    told(cli.run("compare", kept, tmp_path / "broken.json"), "broken.json: this is not a ranking", "n_inputs")
-    told(
-        cli.run(*run, table(tmp_path, GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "z,org"))), "z"
-    )
+    told(cli("compare", kept, tmp_path / "broken.json"), "broken.json: this is not a ranking", "n_inputs")
+    elsewhere = GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "z,org")
+    told(cli(*run, table(tmp_path, elsewhere)), "nothing on 'beans'", "it has: z")
+    told(cli(*run, table(tmp_path, elsewhere + ",org/a,1\n")), "some rows of", "name no dataset")
 
 
-def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['matplotlib'] = None; from hf_emms.cli import main; main()"
-    words = ["validate", "--ranking", str(kept), "--truth", str(tmp_path / "none.csv"), "--plot", "x.png"]
-    done = subprocess.run([*python(), "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "hf-emms[plot]" in done.stderr
-
-
-def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: CommandLine, tmp_path: Path) -> None:
+def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: Cli, tmp_path: Path) -> None:
     rows = [msgspec.structs.replace(row, n=200 if row.rank == 4 else None) for row in ranking().rows]
-    (tmp_path / "race.json").write_text(ranking(race=3, rows=ranked(rows, "emms")).to_json())
-    done = cli.run("validate", "--format", "tsv", "--ranking", tmp_path / "race.json", "--truth", table(tmp_path, GOOD))
-    assert "org/d stopped early in a race" in done.err
+    file = saved(tmp_path / "race.json", ranking(race=3, rows=ranked(rows, "emms")))
+    assert "org/d stopped early in a race" in validated(cli, file, table(tmp_path, GOOD)).err

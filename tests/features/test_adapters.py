@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.heads.modules import load_with_head
-from tests.helpers.extracting import load, load_repo, rows
-from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+from tests.helpers.extracting import edit_json, load, rows
+from tests.helpers.tiny_checkpoints import TEXTS, build
 
 
 def save_adapter(base: Path, to: Path, kind: str, loader: type) -> Path:
@@ -25,6 +25,11 @@ def save_adapter(base: Path, to: Path, kind: str, loader: type) -> Path:
     peft.get_peft_model(loader.from_pretrained(base), config).save_pretrained(to)
     assert not (to / "config.json").exists()
     return to
+
+
+@pytest.fixture
+def adapter(zoo: Path, tmp_path: Path) -> Path:
+    return save_adapter(build(zoo, "bert"), tmp_path / "lora", "FEATURE_EXTRACTION", transformers.BertModel)
 
 
 @pytest.mark.parametrize(
@@ -49,35 +54,28 @@ def test_an_adapter_is_ranked_as_its_base_and_the_adapter(kind: str, loader: typ
     torch.testing.assert_close(with_head.bert.state_dict()[name], expected[name])
 
 
-def test_an_adapter_of_another_base_is_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = save_adapter(build(zoo, "bert"), tmp_path / "lora", "FEATURE_EXTRACTION", transformers.BertModel)
-    weights = load_file(folder / "adapter_model.safetensors")
-    save_file(
-        {name: tensor for name, tensor in weights.items() if ".1." not in name}, folder / "adapter_model.safetensors"
-    )
+def test_an_adapter_of_another_base_is_an_error(adapter: Path) -> None:
+    file = adapter / "adapter_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(file).items() if ".1." not in name}, file)
     with pytest.raises(EmmsError, match="does not fit its base"):
-        load(folder, "text")
+        load(adapter, "text")
 
 
-def test_an_adapter_whose_base_is_nowhere_names_it(zoo: Path, tmp_path: Path) -> None:
-    folder = save_adapter(build(zoo, "bert"), tmp_path / "lora", "FEATURE_EXTRACTION", transformers.BertModel)
-    settings = json.loads((folder / "adapter_config.json").read_text())
-    for base, message in (("./absent", r"is an adapter of \./absent, which cannot be used"), (None, "does not name")):
-        (folder / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": base}))
-        with pytest.raises(EmmsError, match=message):
-            load_repo(repo_of(folder), "text")
-
-
-def test_an_adapter_names_no_module_that_is_imported(
-    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_model_name_or_path": "./absent"}, r"is an adapter of \./absent, which cannot be used"),
+        ({"base_model_name_or_path": None}, "does not name"),
+        ({"megatron_config": {"tensor_model_parallel_size": 1}, "megatron_core": "stowaway"}, "megatron_core"),
+    ],
+)
+def test_settings_of_an_adapter_that_cannot_be_used_are_named(
+    changes: dict[str, Any], message: str, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = save_adapter(build(zoo, "bert"), tmp_path / "lora", "FEATURE_EXTRACTION", transformers.BertModel)
-    ran = tmp_path / "ran"
-    (tmp_path / "stowaway.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    """Nothing that an adapter names is imported, either."""
+    (tmp_path / "stowaway.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    settings = json.loads((folder / "adapter_config.json").read_text())
-    named = {"megatron_config": {"tensor_model_parallel_size": 1}, "megatron_core": "stowaway"}
-    (folder / "adapter_config.json").write_text(json.dumps({**settings, **named}))
-    with pytest.raises(EmmsError, match="megatron_core"):
-        load(folder, "text")
-    assert not ran.exists()
+    edit_json(adapter / "adapter_config.json", **changes)
+    with pytest.raises(EmmsError, match=message):
+        load(adapter, "text")
+    assert not (tmp_path / "ran").exists()

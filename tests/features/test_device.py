@@ -24,7 +24,7 @@ from hf_emms.features.device import MEMORY_SHARE, PIXELS, TOKENS, BatchedForward
 from hf_emms.inputs.image import ImageProcessor, ImageReader
 from tests.helpers.extracting import load, pictures, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build
-from tests.helpers.tiny_families import timm_checkpoint
+from tests.helpers.tiny_families import family, timm_checkpoint
 from tests.helpers.tiny_pairs import build_pair
 
 PACKS = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
@@ -39,49 +39,31 @@ def packed(model: nn.Module) -> list[str]:
     ]
 
 
-def plain(model: nn.Module) -> None:
-    """Takes back what was done to it."""
-    for name in packed(model):
-        del model.get_submodule(name).forward
-    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
+# What makes a checkpoint, its name, what it reads, and some of that.
+CASES = [
+    *((family, name, "image", pictures()) for name in ("resnet", "vit", "swin", "beit", "clip", "git")),
+    (timm_checkpoint, "densenet121", "image", pictures()[:3]),
+    *((family, name, "text", TEXTS) for name in ("bert", "gpt2", "t5")),
+    *((build_pair, name, "image+text", some_pairs()) for name in ("clip", "vilt", "grounding-dino")),
+]
 
 
-def check_same_features(extractor: Any, read: Callable[[], np.ndarray]) -> None:
+@pytest.mark.parametrize(("make", "name", "kind", "inputs"), CASES)
+def test_a_prepared_model_gives_the_same_features(
+    make: Callable[[Path, str], Path], name: str, kind: str, inputs: Any, zoo: Path
+) -> None:
     """With every layer packed and channels side by side, against neither."""
+    extractor = load(make(zoo, name), kind)
     model = extractor._model
-    plain(model)
-    before = read()
+    for packed_name in packed(model):
+        del model.get_submodule(packed_name).forward
+    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
+    before = rows(extractor, inputs)
     device.pack_linears(model, min_weights=1)
     device.to_channels_last(model)
     linears = [module for module in model.modules() if type(module) is nn.Linear]
     assert len(packed(model)) == (len(linears) if PACKS else 0)
-    np.testing.assert_allclose(read(), before, rtol=0, atol=SLACK * np.abs(before).max())
-
-
-# --- the same features ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["resnet", "vit", "swin", "beit", "clip", "git"])
-def test_images_have_the_same_features(name: str, zoo: Path) -> None:
-    extractor = load(build(zoo, name))
-    check_same_features(extractor, lambda: rows(extractor, pictures()))
-
-
-def test_images_have_the_same_features_in_timm(zoo: Path) -> None:
-    extractor = load(timm_checkpoint(zoo, "densenet121"))
-    check_same_features(extractor, lambda: rows(extractor, pictures()[:3]))
-
-
-@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
-def test_texts_have_the_same_features(name: str, zoo: Path) -> None:
-    extractor = load(build(zoo, name), "text")
-    check_same_features(extractor, lambda: rows(extractor, TEXTS))
-
-
-@pytest.mark.parametrize("name", ["clip", "vilt", "grounding-dino"])
-def test_images_with_texts_have_the_same_features(name: str, zoo: Path) -> None:
-    extractor = load(build_pair(zoo / "pairs", name), "image+text")
-    check_same_features(extractor, lambda: rows(extractor, some_pairs()))
+    np.testing.assert_allclose(rows(extractor, inputs), before, rtol=0, atol=SLACK * np.abs(before).max())
 
 
 # --- layers -----------------------------------------------------------------------------------------------
@@ -98,25 +80,17 @@ INPUTS = {
 
 
 @packs
-@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", INPUTS)
-def test_a_packed_layer_takes_inputs_of_any_form(name: str, bias: bool) -> None:
-    layer = nn.Linear(512, 384, bias=bias)
-    expected = layer(INPUTS[name])
-    device.pack_linears(layer)
-    assert packed(layer) == [""]
-    with torch.inference_mode():
-        found = layer(INPUTS[name])
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=1e-5)
-
-
-@packs
-def test_a_packed_layer_reports_inputs_of_another_type() -> None:
-    layer = nn.Linear(512, 384)
-    device.pack_linears(layer)
-    with pytest.raises(RuntimeError, match="must have the same dtype"):
-        layer(torch.randn(5, 512).double())
+def test_a_packed_layer_takes_inputs_of_any_form(name: str) -> None:
+    for bias in (True, False):
+        layer = nn.Linear(512, 384, bias=bias)
+        expected = layer(INPUTS[name]).detach()
+        device.pack_linears(layer)
+        assert packed(layer) == [""]
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(INPUTS[name]), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(RuntimeError, match="have the same dtype"):
+        layer(INPUTS[name].double())
 
 
 @packs
@@ -249,16 +223,13 @@ def test_freed_memory_is_reused_until_it_is_released() -> None:
 
 
 @glibc
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"MALLOC_TRIM_THRESHOLD_": "131072"},
-        {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"},
-    ],
-)
-def test_settings_of_the_user_for_the_allocator_apply(setting: dict[str, str]) -> None:
-    faults, _, _ = memory(**setting)
+def test_settings_of_the_user_for_the_allocator_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults, _, _ = memory(MALLOC_TRIM_THRESHOLD_="131072")
     assert faults > 0.5 * PAGES
+    libc_unless_set = device._glibc.__wrapped__
+    assert libc_unless_set() is not None
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")
+    assert libc_unless_set() is None
 
 
 # --- batches ----------------------------------------------------------------------------------------------
@@ -281,13 +252,10 @@ def test_a_batch_takes_its_share_of_free_memory_within_bounds(
     monkeypatch.setattr(device, "free_memory", lambda gpu: free)
     forward = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("cuda"), TOKENS)
     assert forward.batch_elements() == TOKENS.elements["cuda"]
+    unknown = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("meta"), TOKENS)
+    assert unknown.batch_elements() == TOKENS.elements["cpu"]
     forward._probed = elements, taken
     assert forward.batch_elements() == expected
-
-
-def test_an_unknown_kind_of_device_gets_what_a_cpu_gets() -> None:
-    forward = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("meta"), TOKENS)
-    assert forward.batch_elements() == TOKENS.elements["cpu"]
 
 
 @pytest.mark.parametrize(("side", "images"), [(224, 8), (112, 32), (16, 256), (2_000, 1)])
@@ -295,10 +263,6 @@ def test_images_a_batch_follow_their_size(side: int, images: int) -> None:
     cpu = torch.device("cpu")
     reader = ImageReader(ImageProcessor(None, None), side**2, True, cpu)
     assert reader.images_that_fit(BatchedForward(lambda inputs: inputs["pixel_values"], cpu, PIXELS)) == images
-
-
-def on_cpu(function: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> BatchedForward:
-    return BatchedForward(function, torch.device("cpu"), BatchLimit({"cpu": 1}, len))
 
 
 def test_batches_halve_until_they_fit() -> None:
@@ -311,7 +275,7 @@ def test_batches_halve_until_they_fit() -> None:
         torch.empty(1 if len(data) <= 3 else 1 << 50)
         return data * 2
 
-    run = on_cpu(forward)
+    run = BatchedForward(forward, torch.device("cpu"), BatchLimit({"cpu": 1}, len))
     data = torch.arange(26.0).reshape(13, 2)
     torch.testing.assert_close(run({"pixel_values": data}), data * 2)
     assert sizes == [13, 6, 3, 3, 3, 3, 1]
@@ -322,6 +286,6 @@ def test_batches_halve_until_they_fit() -> None:
 
 
 def test_one_input_that_does_not_fit_is_an_error() -> None:
-    run = on_cpu(lambda inputs: torch.empty(1 << 50))
-    with pytest.raises(EmmsError, match="does not fit into memory"):
+    run = BatchedForward(lambda inputs: torch.empty(1 << 50), torch.device("cpu"), BatchLimit({"cpu": 1}, len))
+    with pytest.raises(EmmsError, match="an input of 10 elements does not fit into memory"):
         run({"input_ids": torch.zeros(4, 10)})

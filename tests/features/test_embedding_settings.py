@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as st
 from tokenizers import Tokenizer
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.inputs import TEXT, SearchCollection
+from hf_emms.inputs import INPUT_KINDS, TEXT, SearchCollection
 from hf_emms.options import FeatureOptions
 from hf_emms.run.label_embeddings import embed_texts
-from tests.helpers.extracting import load, rows
+from tests.helpers.extracting import copied, edit_json, load, rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 WORDS = TEXTS[:5]
@@ -35,9 +35,13 @@ def embed(folder: Path, texts: list[str] = WORDS) -> np.ndarray:
 def saved(to: Path, modules: list[torch.nn.Module], **about: Any) -> SentenceTransformer:
     """A model in memory as its folder opens it again, which holds further settings of its configuration."""
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(to), create_model_card=False)
-    path = to / "config_sentence_transformers.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **about}))
+    edit_json(to / "config_sentence_transformers.json", **about)
     return SentenceTransformer(str(to), device="cpu")
+
+
+def bert(zoo: Path, to: Path, *behind: torch.nn.Module, **about: Any) -> SentenceTransformer:
+    """A saved model of BERT, with modules behind it: by default the mean of its tokens."""
+    return saved(to, [st.Transformer(str(build(zoo, "bert"))), *(behind or [st.Pooling(16)])], **about)
 
 
 def dense(*widths: int, **options: Any) -> torch.nn.Module:
@@ -48,11 +52,8 @@ def dense(*widths: int, **options: Any) -> torch.nn.Module:
 PROMPTS = {"prompts": {"q": "a photo of "}, "default_prompt_name": "q"}
 # Modules behind a transformer of width 16, and settings of the configuration.
 LAYOUTS: dict[str, tuple[Callable[[], list[torch.nn.Module]], dict[str, Any]]] = {
-    "cls": (lambda: [st.Pooling(16, "cls")], {}),
     "max": (lambda: [st.Pooling(16, "max")], {}),
-    "lasttoken": (lambda: [st.Pooling(16, "lasttoken")], {}),
     "root of the length": (lambda: [st.Pooling(16, "mean_sqrt_len_tokens")], {}),
-    "weighted by place": (lambda: [st.Pooling(16, "weightedmean")], {}),
     "two poolings": (lambda: [st.Pooling(16, ("cls", "mean"))], {}),
     "a prompt": (lambda: [st.Pooling(16)], PROMPTS),
     **{
@@ -60,7 +61,12 @@ LAYOUTS: dict[str, tuple[Callable[[], list[torch.nn.Module]], dict[str, Any]]] =
         for mode in ("cls", "mean", "max", "weightedmean", "lasttoken")
     },
     "layers and length one": (
-        lambda: [st.Pooling(16), dense(16, 12), dense(12, 12, use_residual=True), st.Normalize()],
+        lambda: [
+            st.Pooling(16),
+            dense(16, 12, bias=False, activation_function=torch.nn.Identity()),
+            dense(12, 12, use_residual=True),
+            st.Normalize(),
+        ],
         {},
     ),
     "length one before a layer": (
@@ -71,8 +77,10 @@ LAYOUTS: dict[str, tuple[Callable[[], list[torch.nn.Module]], dict[str, Any]]] =
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [*(("bert", layout) for layout in LAYOUTS), ("roberta", "mean without its prompt"), ("roberta", "two poolings")],
+)
 def test_texts_are_embedded_as_sentence_transformers_does(family: str, layout: str, zoo: Path, tmp_path: Path) -> None:
     behind, about = LAYOUTS[layout]
     reader = st.Transformer(str(build(zoo, family)), max_seq_length=12)
@@ -80,56 +88,97 @@ def test_texts_are_embedded_as_sentence_transformers_does(family: str, layout: s
     np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=2e-6)
 
 
+def test_a_folder_of_an_older_version_says_the_same(zoo: Path, tmp_path: Path) -> None:
+    """Modes of poolings are flags there, layers are pickled, and the transformer may be in a folder."""
+    bert(zoo, tmp_path / "new", st.Pooling(16, ("cls", "lasttoken")), dense(32, 8), st.Normalize())
+    old = shutil.copytree(tmp_path / "new", tmp_path / "old")
+    (old / "0_Transformer").mkdir()
+    for path in [*old.glob("*token*"), old / "config.json", old / "model.safetensors", *old.glob("sentence_*")]:
+        path.rename(old / "0_Transformer" / path.name)
+    modules = old / "modules.json"
+    modules.write_text(modules.read_text().replace('"path": ""', '"path": "0_Transformer"'))
+    flags = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    pooling = {f"pooling_mode_{flag}": flag in ("cls_token", "lasttoken") for flag in flags}
+    (old / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **pooling}))
+    layer = old / "2_Dense" / "model.safetensors"
+    torch.save(load_file(layer), layer.with_name("pytorch_model.bin"))
+    layer.unlink()
+    np.testing.assert_array_equal(embed(old), embed(tmp_path / "new"))
+    assert load(old, "text").info().pooling == (
+        "first token (CLS) of the last layer, and last token of the last layer, and the Dense layers behind it, "
+        "scaled to length one"
+    )
+
+
 def test_limit_and_case_of_a_checkpoint_are_those_of_its_files(zoo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "st"
-    saved(folder, [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)])
-    path = folder / "sentence_bert_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "max_seq_length": 6, "do_lower_case": True}))
+    bert(zoo, folder)
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=6, do_lower_case=True)
     texts = [text.upper() for text in WORDS]
     np.testing.assert_allclose(embed(folder, texts), SentenceTransformer(str(folder)).encode(texts), atol=2e-6)
     np.testing.assert_allclose(embed(folder, texts), embed(folder, WORDS), atol=2e-6)
 
 
 def test_a_prompt_is_named_and_moves_the_key_of_features(zoo: Path, tmp_path: Path) -> None:
-    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)], **PROMPTS, truncate_dim=5)
+    bert(zoo, tmp_path / "st", **PROMPTS, truncate_dim=5)
     info = load(tmp_path / "st", "text").info()
-    assert "texts start with its prompt 'a photo of '" in info.notes
-    assert "features are cut to 5 columns, as its truncate_dim says" in info.notes
+    assert info.notes == (
+        "texts start with its prompt 'a photo of '",
+        "features are cut to 5 columns, as its truncate_dim says",
+    )
     named = plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint
     (tmp_path / "st" / "config_sentence_transformers.json").unlink()
     assert plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint != named
 
 
-def test_a_default_prompt_without_a_text_is_refused(zoo: Path, tmp_path: Path) -> None:
-    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)])
-    (tmp_path / "st" / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}')
-    with pytest.raises(EmmsError, match="the default prompt 'q', and no such prompt"):
-        embed(tmp_path / "st")
+@pytest.fixture(scope="module")
+def sentences(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sentences") / "st"
+    bert(zoo, folder, st.Pooling(16), dense(16, 12))
+    return folder
 
 
-WRONG = {
-    "lists no modules": ("modules.json", [{"idx": 0}]),
-    "outside the repository": ("modules.json", [{"path": "../other", "type": "a.Transformer"}]),
-    "truncate_dim of .* is -3": ("config_sentence_transformers.json", {"truncate_dim": -3}),
-    "max_seq_length of .* is 'long'": ("sentence_bert_config.json", {"max_seq_length": "long"}),
-    "pools with nothing": ("1_Pooling/config.json", ["mean"]),
-}
+ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
 
 
-@pytest.mark.parametrize("problem", WRONG)
-def test_settings_that_are_none_are_named(problem: str, zoo: Path, tmp_path: Path) -> None:
-    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)])
-    file, content = WRONG[problem]
-    (tmp_path / "st" / file).write_text(json.dumps(content))
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        (ABOUT, {"default_prompt_name": "q"}, "the default prompt 'q', and no such prompt"),
+        (ABOUT, {"truncate_dim": -3}, "truncate_dim of .* is -3"),
+        (ABOUT, {"truncate_dim": 0}, "truncate_dim of .* is 0"),
+        (ABOUT, {"model_type": "SparseEncoder"}, "is a sparse encoder, as SPLADE is"),
+        (ABOUT, {"model_type": "MultiVectorEncoder"}, "gives a vector for each token, as ColBERT does"),
+        ("modules.json", ["Transformer", "SpladePooling"], "is a sparse encoder, as SPLADE is"),
+        ("modules.json", ["Transformer", "MultiVectorMask"], "gives a vector for each token, as ColBERT does"),
+        ("modules.json", ["WordEmbeddings"], "starts with WordEmbeddings"),
+        ("modules.json", [], "starts with no module"),
+        ("modules.json", [{"idx": 0}], "lists no modules"),
+        ("modules.json", [{"path": "../other", "type": "a.Transformer"}], "outside the repository"),
+        ("modules.json", [{"path": "/other", "type": "a.Transformer"}], "outside the repository"),
+        ("sentence_bert_config.json", {"max_seq_length": "long"}, "max_seq_length of .* is 'long'"),
+        (POOLING, ["mean"], "pools with nothing"),
+        (POOLING, {"pooling_mode": "median"}, "pools with median"),
+        (POOLING, {"pooling_mode_median_tokens": True}, "pools with pooling_mode_median_tokens"),
+        ("2_Dense/config.json", {"activation_function": "torch.nn.functional"}, "has the activation functional"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(
+    file: str, content: Any, problem: str, sentences: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sentences, tmp_path / "st")
+    if isinstance(content, list):  # modules by their names alone are all in the folder itself
+        content = [{"path": "", "type": f"a.{part}"} if isinstance(part, str) else part for part in content]
+    (folder / file).write_text(json.dumps(content))
     with pytest.raises(EmmsError, match=problem):
-        embed(tmp_path / "st")
+        load(folder, "search")
 
 
-def test_a_layer_whose_weights_do_not_fit_is_named(zoo: Path, tmp_path: Path) -> None:
-    saved(tmp_path / "st", [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16), dense(16, 12)])
-    save_file({"linear.bias": torch.zeros(12)}, tmp_path / "st" / "2_Dense" / "model.safetensors")
+def test_a_layer_whose_weights_do_not_fit_is_named(sentences: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sentences, tmp_path / "st")
+    save_file({"linear.bias": torch.zeros(12)}, folder / "2_Dense" / "model.safetensors")
     with pytest.raises(EmmsError, match=r"the layer 2_Dense of .* cannot be loaded"):
-        embed(tmp_path / "st")
+        embed(folder)
 
 
 # --- static embeddings ------------------------------------------------------------------------------------
@@ -145,14 +194,9 @@ def static(zoo: Path, width: int = 12) -> st.StaticEmbedding:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_a_static_embedding_is_the_mean_of_its_tokens(scaled: bool, zoo: Path, tmp_path: Path) -> None:
     model = saved(tmp_path / "st", [static(zoo), *[st.Normalize()] * scaled], **PROMPTS, truncate_dim=8)
-    np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=2e-6)
-    assert load(tmp_path / "st", "text").info("last").architecture == "Static embedding"
-
-
-def test_a_static_embedding_reads_texts_of_any_length(zoo: Path, tmp_path: Path) -> None:
-    model = saved(tmp_path / "st", [static(zoo)])
-    texts = ["a cat " * 3000, "cat"]
+    texts = [*WORDS, "a cat " * 3000]  # of any length
     np.testing.assert_allclose(embed(tmp_path / "st", texts), model.encode(texts), atol=1e-5)
+    assert load(tmp_path / "st", "text").info("last").architecture == "Static embedding"
 
 
 @pytest.mark.parametrize(("shared", "normalize"), [(False, True), (True, True), (False, False)])
@@ -188,14 +232,6 @@ def test_a_table_that_is_none_is_named(
         embed(tmp_path)
 
 
-def test_a_text_tower_of_clip_is_read_from_a_folder_of_sentence_transformers(zoo: Path, tmp_path: Path) -> None:
-    model = build(zoo, "clip-text")
-    shutil.copytree(model, tmp_path / "0_CLIPModel")
-    modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    np.testing.assert_array_equal(embed(tmp_path), embed(model))
-
-
 @pytest.mark.parametrize("scaled", [False, True])
 def test_a_tower_without_a_pooling_is_read_as_sentence_transformers_reads_it(
     scaled: bool, zoo: Path, tmp_path: Path
@@ -205,13 +241,6 @@ def test_a_tower_without_a_pooling_is_read_as_sentence_transformers_reads_it(
     transformers.CLIPImageProcessor(size=size, crop_size=size).save_pretrained(tmp_path / "clip")
     model = saved(tmp_path / "st", [st.Transformer(str(tmp_path / "clip")), *[st.Normalize()] * scaled])
     np.testing.assert_allclose(embed(tmp_path / "st"), model.encode(WORDS), atol=1e-5)
-
-
-def test_a_module_that_hf_emms_does_not_read_is_named(tmp_path: Path) -> None:
-    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.WordEmbeddings"}]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(EmmsError, match="starts with WordEmbeddings"):
-        embed(tmp_path)
 
 
 # --- queries and documents --------------------------------------------------------------------------------
@@ -226,15 +255,16 @@ def embed_both(folder: Path, **prompts: str) -> tuple[np.ndarray, np.ndarray]:
     return features[: len(QUERIES)], features[len(QUERIES) :]
 
 
-@pytest.mark.parametrize("include_prompt", [True, False])
-@pytest.mark.parametrize("first", ["bert", "static"])
+@pytest.mark.parametrize(("first", "include_prompt"), [("bert", True), ("bert", False), ("static", True)])
 def test_queries_and_documents_are_embedded_with_their_prompts(
     first: str, include_prompt: bool, zoo: Path, tmp_path: Path
 ) -> None:
-    pooling = [st.Pooling(16, "mean", include_prompt=include_prompt), st.Normalize()]
-    modules = [static(zoo)] if first == "static" else [st.Transformer(str(build(zoo, "bert"))), *pooling]
     about = {"prompts": BOTH_PROMPTS | {"other": "cat"}, "default_prompt_name": "other"}
-    model = saved(tmp_path / "st", modules, **about)
+    if first == "static":
+        model = saved(tmp_path / "st", [static(zoo)], **about)
+    else:
+        pooling = st.Pooling(16, "mean", include_prompt=include_prompt)
+        model = bert(zoo, tmp_path / "st", pooling, st.Normalize(), **about)
     queries, documents = embed_both(tmp_path / "st")
     np.testing.assert_allclose(queries, model.encode_query(QUERIES), atol=2e-6)
     np.testing.assert_allclose(documents, model.encode_document(DOCUMENTS), atol=2e-6)
@@ -244,22 +274,19 @@ def test_queries_and_documents_are_embedded_with_their_prompts(
 
 
 def test_the_prompt_of_passages_is_that_of_documents(zoo: Path, tmp_path: Path) -> None:
-    modules = [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)]
-    model = saved(tmp_path / "st", modules, prompts={"query": "a photo of ", "passage": "the road "})
-    np.testing.assert_allclose(
-        embed_both(tmp_path / "st")[1], model.encode(DOCUMENTS, prompt_name="passage"), atol=2e-6
-    )
+    model = bert(zoo, tmp_path / "st", prompts={"query": "a photo of ", "passage": "the road "})
+    expected = model.encode(DOCUMENTS, prompt_name="passage")
+    np.testing.assert_allclose(embed_both(tmp_path / "st")[1], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
-def test_what_is_used_of_a_checkpoint_is_said(similarity: str, zoo: Path, tmp_path: Path) -> None:
-    modules = [st.Transformer(str(build(zoo, "bert"))), st.Pooling(16)]
-    saved(tmp_path / "st", modules, prompts=BOTH_PROMPTS, similarity_fn_name=similarity)
-    extractor = load(tmp_path / "st", "search")
-    assert extractor.plan.similarity == similarity
-    assert extractor.notes == (
-        f"queries start with 'a photo of ', documents with 'the road '; compared by {similarity}",
-    )
+def test_what_is_used_of_a_checkpoint_is_said(sentences: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sentences, tmp_path / "st")
+    for similarity in ("cosine", "dot", "euclidean", "manhattan"):
+        edit_json(folder / ABOUT, prompts={"document": "the road "}, similarity_fn_name=similarity)
+        plan = plan_extraction(repo_of(folder), INPUT_KINDS["search"], "t")
+        assert plan.similarity == similarity
+        (said,) = dict(plan.notes).values()
+        assert said == f"queries start with nothing, documents with 'the road '; compared by {similarity}"
 
 
 def test_a_checkpoint_that_says_nothing_is_pooled_as_its_family_with_a_note(zoo: Path) -> None:
@@ -270,31 +297,7 @@ def test_a_checkpoint_that_says_nothing_is_pooled_as_its_family_with_a_note(zoo:
     assert prompts == "no prompts; compared by cosine"
 
 
-@pytest.mark.parametrize(
-    ("module", "model_type", "named"),
-    [
-        ("SpladePooling", "SparseEncoder", "a sparse encoder, as SPLADE is"),
-        ("Dense", "ColBERT", "a vector for each token, as ColBERT does"),
-        ("MultiVectorMask", "MultiVectorEncoder", "a vector for each token, as ColBERT does"),
-    ],
-)
-def test_what_is_no_vector_a_text_is_refused_by_name(
-    module: str, model_type: str, named: str, zoo: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(build(zoo, "bert"), tmp_path / "st")
-    modules = [
-        {"idx": number, "name": str(number), "path": f"{number}_{name}" * (number > 0), "type": f"a.package.{name}"}
-        for number, name in enumerate(("Transformer", module))
-    ]
-    (tmp_path / "st" / "modules.json").write_text(json.dumps(modules))
-    (tmp_path / "st" / "config_sentence_transformers.json").write_text(json.dumps({"model_type": model_type}))
-    with pytest.raises(EmmsError, match=named):
-        load(tmp_path / "st", "search")
-
-
 def test_colbert_without_a_folder_of_sentence_transformers_is_refused_by_name(zoo: Path, tmp_path: Path) -> None:
-    shutil.copytree(build(zoo, "bert"), tmp_path / "bert")
-    path = tmp_path / "bert" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["HF_ColBERT"]}))
+    folder = copied(build(zoo, "bert"), tmp_path, architectures=["HF_ColBERT"])
     with pytest.raises(EmmsError, match="as ColBERT does"):
-        load(tmp_path / "bert", "search")
+        load(folder, "search")

@@ -1,4 +1,4 @@
-"""Features of real (tiny, random) checkpoints of every family, from real folders."""
+"""Features of real (tiny, random) checkpoints: what they are, how they are loaded, and in which batches."""
 
 from __future__ import annotations
 
@@ -18,42 +18,17 @@ from PIL import Image
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import IMAGE
-from tests.helpers.extracting import edit_config, load, pictures, rows
-from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
+from tests.helpers.extracting import load, own_pixels, own_states, pictures, rows
+from tests.helpers.tiny_checkpoints import TEXTS, VISION, build, repo_of
 
-
-@pytest.fixture(scope="module")
-def images() -> list[Image.Image]:
-    return pictures()
-
-
-# --- every family -----------------------------------------------------------------------------------------
+IMAGES = pictures()
 
 
 @pytest.mark.parametrize("name", ["roberta", "t5"])
 def test_text_features_are_the_mean_of_the_last_layer(name: str, zoo: Path) -> None:
-    folder = build(zoo, name)
-    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
-    model = kind.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    texts = [text for text in TEXTS if text]
-    with torch.no_grad():
-        expected = [
-            model(input_ids=tokenizer(text, return_tensors="pt")["input_ids"]).last_hidden_state[0].mean(0)
-            for text in texts
-        ]
+    folder, texts = build(zoo, name), [text for text in TEXTS if text]
+    expected = [own_states(folder, text)[1].mean(0) for text in texts]
     np.testing.assert_allclose(rows(load(folder, "text"), texts), torch.stack(expected), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["resnet", "vit", "beit"])
-def test_image_features_feed_the_checkpoints_own_classifier(name: str, zoo: Path, images: list[Image.Image]) -> None:
-    folder = build(zoo, name)
-    model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")
-    with torch.no_grad():
-        expected = model(**pixels).logits
-        logits = model.classifier(torch.from_numpy(rows(load(folder), images)))
-    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
@@ -64,56 +39,30 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
     assert extractor.plan.architecture.family == "CLIP vision tower"
 
 
-@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGBA", 255), ("P", 255), ("I;16", 65_535), ("I;16", 4_095)])
-def test_images_of_any_mode_are_read_as_rgb(mode: str, white: int, zoo: Path) -> None:
+def test_images_of_any_mode_are_read_as_rgb(zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
-    image = Image.new(mode, (40, 40), white) if mode == "I;16" else gray.convert(mode)
-    extractor = load(build(zoo, "vit"))
-    np.testing.assert_allclose(rows(extractor, [image]), rows(extractor, [gray.convert("RGB")]), atol=1e-5)
-
-
-# --- captioners -------------------------------------------------------------------------------------------
-
-
-def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(build(zoo, "vision-encoder-decoder"), tmp_path / "captioner")
-    edit_config(folder, decoder_start_token_id=None)
-    generation = folder / "generation_config.json"
-    generation.unlink(missing_ok=True)
-    with pytest.raises(EmmsError, match="decoder_start_token_id"):
-        load(folder)
+    deep = [Image.new("I;16", (40, 40), white) for white in (65_535, 4_095)]
+    features = rows(
+        load(build(zoo, "vit")), [gray.convert("RGB"), gray, gray.convert("RGBA"), gray.convert("P"), *deep]
+    )
+    np.testing.assert_allclose(features[1:], features[:1].repeat(5, axis=0), atol=1e-5)
 
 
 # --- fallback, dtypes, notes ------------------------------------------------------------------------------
 
 
-def test_an_architecture_without_a_row_falls_back_with_a_note(zoo: Path) -> None:
-    extractor = load(build(zoo, "xlnet"), "text")
-    assert "no row for 'xlnet'" in extractor.notes[0]
-    assert extractor.plan.architecture.family == "xlnet"
-
-
-def test_fallback_does_without_a_pooler_that_the_file_lacks(
-    tmp_path: Path, zoo: Path, images: list[Image.Image]
-) -> None:
-    config = transformers.YolosConfig(
-        image_size=[32, 32],
-        patch_size=8,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        num_detection_tokens=2,
-    )
+def test_fallback_does_without_a_pooler_that_the_file_lacks(tmp_path: Path, zoo: Path) -> None:
+    sizes = {**VISION, "image_size": [32, 32], "num_hidden_layers": 1}
+    config = transformers.YolosConfig(num_detection_tokens=2, **sizes)
     model = transformers.YolosModel(config, add_pooling_layer=False).eval()
     model.save_pretrained(tmp_path)
     shutil.copy(build(zoo, "vit") / "preprocessor_config.json", tmp_path)
     extractor = load(tmp_path)
     assert "no row for 'yolos'" in extractor.notes[0]
-    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path)(images, return_tensors="pt")
+    assert extractor.plan.architecture.family == "yolos"
     with torch.no_grad():
-        expected = model(**pixels).last_hidden_state.mean(1)
-    np.testing.assert_allclose(rows(extractor, images), expected, atol=1e-5)
+        expected = model(**own_pixels(tmp_path, IMAGES)).last_hidden_state.mean(1)
+    np.testing.assert_allclose(rows(extractor, IMAGES), expected, atol=1e-5)
     assert extractor.plan.fingerprint == plan_extraction(repo_of(tmp_path), IMAGE, "t").fingerprint
 
 
@@ -126,10 +75,10 @@ def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Pat
     np.testing.assert_allclose(half, rows(load(folder, "text"), TEXTS, 1), atol=1e-5)
 
 
-def test_lower_precision_on_request(zoo: Path, images: list[Image.Image]) -> None:
+def test_lower_precision_on_request(zoo: Path) -> None:
     folder = build(zoo, "vit")
     exact, rough = load(folder), load(folder, dtype="bfloat16")
-    assert 0 < np.abs(rows(exact, images) - rows(rough, images)).max() < 0.1
+    assert 0 < np.abs(rows(exact, IMAGES) - rows(rough, IMAGES)).max() < 0.1
     assert exact.plan.fingerprint != rough.plan.fingerprint
 
 
@@ -165,12 +114,14 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     assert plan_extraction(repo_of(folder), IMAGE, "t").architecture.family == "ViT"
 
 
-def test_loading_prints_nothing(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name in ("vit", "gpt2", "clip"):
-        folder = build(zoo, name)
-        capfd.readouterr()
-        rows(load(folder, "text" if name in TEXT_MODELS else "image"), TEXTS if name == "gpt2" else [])
-        assert capfd.readouterr() == ("", "")
+@pytest.mark.parametrize(("name", "kind", "inputs"), [("vit", "image", IMAGES), ("gpt2", "text", TEXTS)])
+def test_loading_and_reading_print_nothing(
+    name: str, kind: str, inputs: list, zoo: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = build(zoo, name)
+    capfd.readouterr()
+    rows(load(folder, kind), inputs)
+    assert capfd.readouterr() == ("", "")
 
 
 # --- batching ---------------------------------------------------------------------------------------------
@@ -190,15 +141,15 @@ class Counted(Sequence[Image.Image]):
         return self.images[index]
 
 
-def test_images_are_decoded_a_few_batches_ahead_and_no_further(zoo: Path, images: list[Image.Image]) -> None:
-    many = Counted(images * 10)
+def test_images_are_decoded_a_few_batches_ahead_and_no_further(zoo: Path) -> None:
+    many = Counted(IMAGES * 10)
     batches = load(build(zoo, "vit")).batches(many, batch_size=5)
     next(batches)
     batches.close()
     assert 5 <= many.decoded <= 15
 
 
-def test_an_error_while_decoding_reaches_the_caller(zoo: Path, tmp_path: Path) -> None:
+def test_an_error_while_decoding_reaches_the_caller_and_a_closed_extractor_raises(zoo: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     Image.new("RGB", (64, 64), "red").save(path)
     path.write_bytes(path.read_bytes()[:40])
@@ -207,12 +158,9 @@ def test_an_error_while_decoding_reaches_the_caller(zoo: Path, tmp_path: Path) -
         def __getitem__(self, index: Any) -> Any:
             return Image.open(self.images[index]).convert("RGB")
 
-    with pytest.raises(OSError, match=r"cut\.png|truncated|cannot identify"):
-        rows(load(build(zoo, "vit")), Files([path]))
-
-
-def test_a_closed_extractor_raises(zoo: Path) -> None:
     extractor = load(build(zoo, "vit"))
+    with pytest.raises(OSError, match=r"cut\.png|truncated|cannot identify"):
+        rows(extractor, Files([path]))
     extractor.close()
     with pytest.raises(EmmsError, match="closed"):
-        next(extractor.batches([Image.new("RGB", (32, 32))]))
+        next(extractor.batches(IMAGES))

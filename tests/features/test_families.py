@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,82 +20,149 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.inputs import IMAGE
+from hf_emms.inputs import IMAGE, Sounds
+from hf_emms.inputs.prompt import Message
 from hf_emms.registry import installed_version
 from tests import ROOT
-from tests.helpers.extracting import load, pictures, rows
+from tests.helpers.extracting import (
+    check_same_alone_and_together,
+    edit_json,
+    load,
+    own_pixels,
+    pairs_of,
+    pictures,
+    rows,
+    some_pairs,
+    words_of,
+)
 from tests.helpers.quick_python import python
+from tests.helpers.sound import SOUND_FAMILIES, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, processor, repo_of
 from tests.helpers.tiny_families import (
     CAPTIONER_PAIRS,
     IMAGE_FAMILIES,
     START,
     TEXT_FAMILIES,
+    TIMM_MODELS,
     captioner,
+    family,
     llava,
     timm_checkpoint,
 )
+from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
+from tests.helpers.tiny_writers import DECODERS, ENCODER_DECODERS, writer
+
+# Families that put two texts, or words, together in different ways.
+OF_TOKENS = ("bert", "roberta", "distilbert", "deberta", "modernbert", "gpt2", "llama", "t5", "bart", "xlnet")
+FAMILIES: dict[str, Sequence[str]] = {
+    "image": [*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TIMM_MODELS, "swin-bart"],
+    "text": [*TEXT_MODELS, *TEXT_FAMILIES],
+    "image+text": [*PAIR_MODELS],
+    "text+text": OF_TOKENS,
+    "text-pair": (*OF_TOKENS, "clip-text", "siglip-text"),
+    "words": (*OF_TOKENS, "clip-text"),
+    "prompt": [*DECODERS, *ENCODER_DECODERS],
+    "audio": [*SOUND_FAMILIES],
+}
+# Of images with texts these have no row; such pictures keep their shape.
+FALLBACKS = ("xlnet", "metaclip_2", "align")
+LAYERS = {"image": ("spread", "last", "mean", "1", "-1"), "words": ("last", "spread"), "audio": ("spread", "last")}
+LAYERS["text"] = LAYERS["image"]
+# Stages of different widths: there is no mean of them. (Those of a Swin of two stages are equal, and it has one.)
+UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilenet_v2", "efficientnet"}
+UNEVEN |= {"pvt", "pvt_v2", "dinov3_convnext", "hiera", *(name for name in TIMM_MODELS if "patch16" not in name)}
+LONG = " ".join(TEXTS[:5] * 3)
 
 
-def same_alone_and_together(extractor, inputs) -> np.ndarray:
-    together = rows(extractor, inputs)
-    assert together.shape == (len(inputs), extractor.width)
-    assert np.isfinite(together).all()
-    scale = np.abs(together).max()
-    assert (together / scale).std(0).max() > 1e-3
-    np.testing.assert_allclose(rows(extractor, inputs, 1) / scale, together / scale, atol=1e-5)
-    return together
+INPUTS: dict[str, Sequence[Any]] = {
+    "image": pictures()[:4],
+    "text": TEXTS,
+    "image+text": some_pairs(),
+    "text+text": pairs_of(["a small cat", TEXTS[2], ""], [TEXTS[0], LONG, ""]),
+    "text-pair": pairs_of(TEXTS[:5], [TEXTS[2], LONG, TEXTS[0]]),
+    "words": words_of(*TEXTS[:3], LONG),
+    "prompt": [(Message("user", text),) for text in TEXTS if text],
+    "audio": Sounds([encoded(tone(200 + 150 * i, length)) for i, length in enumerate((0.5, 1.3, 0.06, 0.5, 0.52))]),
+}
 
 
-def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
-    built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "model2vec"}
-    alone = [row for row in ARCHITECTURES if row.input_kind in ("image", "text")]
-    missing = [row.family for row in alone if not built & {*row.model_types}]
-    assert missing == []
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FAMILIES.items() for name in names])
+def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -> None:
+    makers = {"audio": sound_checkpoint, "prompt": writer, "image+text": build_pair}
+    folder, layers = makers.get(kind, family)(zoo, name), LAYERS.get(kind, ("last",))
+    extractor = load(folder, kind, layers=layers)
+    together = check_same_alone_and_together(extractor, INPUTS[kind])
+    # At random weights some CNNs hardly tell pictures apart.
+    assert kind == "image" or together.std(0).max() > 1e-3 * np.abs(together).max()
+    assert any("fallback" in note for note in extractor.notes) == (name in FALLBACKS)
+    by_layer = {layer: together[:, columns] for layer, columns in extractor.layer_slices.items()}
+    assert set(by_layer) == {*layers} - {*extractor.refused}
+    assert set(extractor.refused) == ({"mean"} if name in UNEVEN and kind == "image" else set())
+    if "mean" in layers:
+        assert bool(extractor.notes) == (name in FALLBACKS)
+        np.testing.assert_array_equal(by_layer["last"], rows(load(folder, kind), INPUTS[kind]))
+        np.testing.assert_array_equal(by_layer["spread"][:, -by_layer["last"].shape[1] :], by_layer["last"])
+    if kind == "image+text" and name != "align":
+        assert len({row.round(3).tobytes() for row in together}) == len(together)
+    if kind == "prompt":
+        assert ("last token" if name in DECODERS else "mean of") in extractor.info().pooling
 
 
-def test_no_two_rows_of_the_table_claim_the_same_checkpoints() -> None:
+def test_every_row_has_a_tiny_checkpoint_and_claims_what_no_other_claims() -> None:
+    made = {kind: {*names} for kind, names in FAMILIES.items()}
+    made["image"] |= {"timm_wrapper"}
+    made["text"] |= {"clip", "siglip", "model2vec"}
+    rows_of_one = [row for row in ARCHITECTURES if row.input_kind in ("image", "text", "prompt", "audio")]
+    assert [row.family for row in rows_of_one if not made[row.input_kind] & {*row.model_types}] == []
     claims = [(row.input_kind, name) for row in ARCHITECTURES for name in row.model_types]
     assert len(claims) == len({*claims})
 
 
-def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
-    folder = build(zoo, "pvt", IMAGE_FAMILIES["pvt"])
-    model = transformers.PvtForImageClassification.from_pretrained(folder).eval()
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
+@pytest.mark.parametrize("name", ["resnet", "vit", "beit", "pvt", "hiera"])
+def test_image_features_feed_the_checkpoints_own_classifier(name: str, zoo: Path) -> None:
+    folder = family(zoo, name)
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         logits = model.classifier(torch.from_numpy(rows(load(folder), pictures())))
-        torch.testing.assert_close(logits, model(**pixels).logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(logits, model(**own_pixels(folder, pictures())).logits, atol=1e-5, rtol=1e-4)
 
 
 def test_mae_reads_every_patch(zoo: Path) -> None:
-    folder = build(zoo, "vit_mae", IMAGE_FAMILIES["vit_mae"])
+    folder = family(zoo, "vit_mae")
     model = transformers.ViTMAEModel.from_pretrained(folder, mask_ratio=0.0).eval()
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
     with torch.no_grad():
-        expected = model(**pixels).last_hidden_state[:, 0]
+        expected = model(**own_pixels(folder, pictures())).last_hidden_state[:, 0]
     np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
-
-
-def test_hiera_gives_what_its_own_classifier_reads(zoo: Path) -> None:
-    folder = build(zoo, "hiera", IMAGE_FAMILIES["hiera"])
-    model = transformers.HieraForImageClassification.from_pretrained(folder).eval()
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
-    with torch.no_grad():
-        logits = model.classifier(torch.from_numpy(rows(load(folder), pictures())))
-        torch.testing.assert_close(logits, model(**pixels).logits, atol=1e-5, rtol=1e-4)
 
 
 def test_a_model_that_writes_about_images_reads_texts_alone_and_images_alone(zoo: Path) -> None:
     folder = build(zoo, "llava", llava, reads_text=True)
     processor().save_pretrained(folder)
     model = transformers.LlavaModel.from_pretrained(folder).eval()
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
     with torch.no_grad():
-        tokens = model.get_image_features(**pixels).pooler_output
+        tokens = model.get_image_features(**own_pixels(folder, pictures())).pooler_output
     expected = torch.stack([of_image.mean(0) for of_image in tokens])
     np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
     assert rows(load(folder, "text"), TEXTS).shape == (len(TEXTS), 16)
+
+
+@pytest.mark.parametrize("name", CAPTIONER_PAIRS)
+def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None:
+    extractor = load(captioner(zoo, name))
+    words: set[int] = set()
+
+    def read(module: torch.nn.Module, arguments: tuple) -> None:
+        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == 400:
+            words.update(arguments[0].unique().tolist())
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(read)
+    try:
+        features = rows(extractor, pictures())
+    finally:
+        handle.remove()
+    assert features.shape[1] == 16 + 24
+    assert features.std(0).min() > 0  # every column depends on the picture
+    assert words == {START}
 
 
 # --- timm and torchvision ---------------------------------------------------------------------------------
@@ -118,14 +186,14 @@ def test_timm_gives_what_its_own_classifier_reads(name: str, zoo: Path) -> None:
         ({"model_args": {"pretrained_cfg": {"file": "weights.bin"}}}, "pretrained_cfg"),
         ({"model_args": {"cache_dir": "elsewhere"}}, "cache_dir"),
         ({"architecture": "local-dir:elsewhere"}, "local-dir:elsewhere"),
+        ({"architecture": "folder/model"}, "folder/model"),
     ],
 )
 def test_config_json_of_timm_names_no_other_files(
     change: dict[str, Any], named: str, zoo: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(timm_checkpoint(zoo, "densenet121"), tmp_path / "checkpoint")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    edit_json(folder / "config.json", **change)
     with pytest.raises(EmmsError, match=re.escape(named)):
         load(folder)
 
@@ -150,28 +218,6 @@ def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch
     with pytest.raises(EmmsError, match="timm, which is not installed") as error:
         plan_extraction(repo_of(tmp_path), IMAGE, "t")
     assert error.value.hint == "pip install './hf-emms[timm]'  # a clone of its repository; on no package index yet"
-
-
-# --- captioners -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", CAPTIONER_PAIRS)
-def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None:
-    extractor = load(captioner(zoo, name))
-    words: set[int] = set()
-
-    def read(module: torch.nn.Module, arguments: tuple) -> None:
-        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == 400:
-            words.update(arguments[0].unique().tolist())
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(read)
-    try:
-        features = same_alone_and_together(extractor, pictures())
-    finally:
-        handle.remove()
-    assert features.shape[1] == 16 + 24
-    assert features.std(0).min() > 0  # every column depends on the picture
-    assert words == {START}
 
 
 # --- the page ---------------------------------------------------------------------------------------------

@@ -16,59 +16,42 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.fusion import SHARPNESS, projected_patches
 from hf_emms.inputs import Pairs
 from tests.helpers import extracting
-from tests.helpers.extracting import Reads, rows, some_pairs
+from tests.helpers.extracting import Reads, own_pixels, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXT, TEXTS, build, processor
-from tests.helpers.tiny_pairs import DETECTORS, FUSED, PAIR_MODELS, build_pair
+from tests.helpers.tiny_pairs import DETECTORS, FUSED, build_pair
 
-FALLBACKS = {"metaclip_2", "align"}
 load = partial(extracting.load, kind="image+text")
 
 
-@pytest.fixture(scope="module")
-def pairs() -> Pairs:
-    return some_pairs()
+PAIRS = some_pairs()
 
 
-@pytest.mark.parametrize("name", PAIR_MODELS)
-def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build_pair(zoo, name))
-    together = rows(extractor, pairs)
-    assert np.isfinite(together).all()
-    for batch_size in (1, 4):
-        np.testing.assert_allclose(rows(extractor, pairs, batch_size), together, atol=2e-5)
-    np.testing.assert_allclose(rows(extractor, pairs[3:9]), together[3:9], atol=2e-5)
-    if name != "align":  # at random weights its CNN hardly tells pictures apart
-        assert len({row.round(3).tobytes() for row in together}) == len(pairs)
-    assert any("fallback" in note for note in extractor.notes) == (name in FALLBACKS)
-
-
-def test_each_tower_reads_each_distinct_part_once(zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build_pair(zoo, "clip"))
-    read = Reads(extractor._model.vision_model, "pixel_values"), Reads(extractor._model.text_model, "input_ids")
-    rows(extractor, pairs, 2)
-    assert tuple(tower.rows for tower in read) == (3, len(TEXTS))
+def inputs_of(folder: Path, number: int, phrase: Any = str, **padding: Any) -> dict[str, torch.Tensor]:
+    """A pair as the checkpoint's own processor and tokenizer write it."""
+    picture, text = PAIRS[number]
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+        phrase(text), return_tensors="pt", truncation=True, **padding
+    )
+    return {"input_ids": tokens["input_ids"], "pixel_values": own_pixels(folder, picture)["pixel_values"]}
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "dual-vit", "dual-swin"])
-def test_two_towers_give_picture_text_product_and_map(name: str, zoo: Path, pairs: Pairs) -> None:
+def test_two_towers_give_picture_text_product_and_map(name: str, zoo: Path) -> None:
     folder = build_pair(zoo, name)
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    given = rows(load(folder), pairs)
-    for i in (0, 5, 11):
-        picture, text = pairs[i]
-        padding = {"padding": "max_length", "max_length": 24} if name == "siglip" else {}
-        tokens = tokenizer(text, return_tensors="pt", truncation=True, **padding)["input_ids"]
+    features = rows(load(folder), PAIRS)
+    padding = {"padding": "max_length", "max_length": 24} if name == "siglip" else {}
+    for number in (0, 5, 11):
         with torch.no_grad():
-            outputs = model(input_ids=tokens, pixel_values=processor(picture, return_tensors="pt")["pixel_values"])
+            outputs = model(**inputs_of(folder, number, **padding))
         seen, read = outputs.image_embeds[0].numpy(), outputs.text_embeds[0].numpy()
-        np.testing.assert_allclose(given[i, : 3 * len(seen)], np.concatenate([seen, read, seen * read]), atol=1e-5)
-        assert np.abs(given[i, 3 * len(seen) :]).max() <= 1 + 1e-5  # cosines
+        expected = np.concatenate([seen, read, seen * read])
+        np.testing.assert_allclose(features[number, : len(expected)], expected, atol=1e-5)
+        assert np.abs(features[number, len(expected) :]).max() <= 1 + 1e-5  # cosines
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "dual-clip", "dual-vit", "dual-swin", "align"])
-def test_a_patch_that_is_the_whole_picture_is_as_similar_as_the_picture(name: str, zoo: Path, pairs: Pairs) -> None:
+def test_a_patch_that_is_the_whole_picture_is_as_similar_as_the_picture(name: str, zoo: Path) -> None:
     """The path of a patch into the common space is that of the picture: the map of one cell is the similarity."""
     extractor = load(build_pair(zoo, name))
     model = extractor._model
@@ -96,24 +79,21 @@ def test_the_map_moves_with_the_picture(name: str, zoo: Path) -> None:
         picture.paste((250, 30, 200), (x, y, x + 8, y + 8))
         moved.append(picture)
     maps = rows(extractor, Pairs([dark, *moved], ["cat"], np.array([(0, 0), (1, 0), (2, 0)])))[:, -16:]
-    side = 4
-    changes = np.abs(maps[1:] - maps[0]).reshape(2, side, side)
+    changes = np.abs(maps[1:] - maps[0]).reshape(2, 4, 4)
     assert [np.unravel_index(change.argmax(), change.shape) for change in changes] == [(1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_detectors_weigh_patches_by_the_logits_of_the_text(name: str, zoo: Path, pairs: Pairs) -> None:
+def test_detectors_weigh_patches_by_the_logits_of_the_text(name: str, zoo: Path) -> None:
     folder = build_pair(zoo, name)
     model = DETECTORS[name]().from_pretrained(folder).eval()
-    given = rows(load(folder), pairs)
-    picture, text = pairs[0]
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")["pixel_values"]
+    features = rows(load(folder), PAIRS)[0]
+    inputs = inputs_of(folder, 0)
     with torch.no_grad():
-        outputs = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels)
+        outputs = model(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]))
     weights = (SHARPNESS * outputs.logits[0, :, 0]).softmax(0)
-    np.testing.assert_allclose(given[0, -20:-16], weights @ outputs.pred_boxes[0], atol=1e-4)
-    np.testing.assert_allclose(given[0, -16:], outputs.logits[0, :, 0], atol=1e-4)
+    np.testing.assert_allclose(features[-20:-16], weights @ outputs.pred_boxes[0], atol=1e-4)
+    np.testing.assert_allclose(features[-16:], outputs.logits[0, :, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -139,58 +119,50 @@ def test_an_unknown_model_without_two_towers_is_refused(zoo: Path, tmp_path: Pat
         load(folder)
 
 
-def test_a_pair_extractor_takes_no_single_inputs(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="not list"):
-        next(load(build_pair(zoo, "clip")).batches(["a"]))
+@pytest.mark.parametrize(
+    ("name", "pictures", "texts"),
+    [
+        ("clip", "vision_model", "text_model"),
+        ("vilt", "embeddings.patch_embeddings", None),
+        ("blip-vqa", "vision_model", None),
+        ("git", "picture_encoder", None),
+    ],
+)
+def test_each_distinct_part_is_encoded_once(name: str, pictures: str, texts: str | None, zoo: Path) -> None:
+    extractor = load(build_pair(zoo, name))
+    read = {Reads(extractor._model.get_submodule(pictures), "pixel_values"): 3}
+    if texts is not None:
+        read[Reads(extractor._model.get_submodule(texts), "input_ids")] = len(TEXTS)
+    rows(extractor, PAIRS, 2)
+    assert [part.rows for part in read] == [*read.values()]
+    with pytest.raises(EmmsError, match="images with texts are needed, not list"):
+        next(extractor.batches(["a"]))
 
 
 # --- models that read both together -----------------------------------------------------------------------
 
 
-def inputs_of(folder: Path, pairs: Pairs, i: int, phrase: Any = str) -> dict[str, torch.Tensor]:
-    """One pair as the checkpoint's own processor and tokenizer write it."""
-    picture, text = pairs[i]
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(phrase(text), return_tensors="pt")
-    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")
-    return {"input_ids": tokens["input_ids"], "pixel_values": pixels["pixel_values"]}
-
-
-@pytest.mark.parametrize(
-    ("name", "part", "argument"),
-    [
-        ("vilt", "embeddings.patch_embeddings", "pixel_values"),
-        ("blip-vqa", "vision_model", "pixel_values"),
-        ("git", "picture_encoder", "pixel_values"),
-    ],
-)
-def test_pictures_are_encoded_once(name: str, part: str, argument: str, zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build_pair(zoo, name))
-    read = Reads(extractor._model.get_submodule(part), argument)
-    rows(extractor, pairs, 2)
-    assert read.rows == 3
-
-
-def test_vilt_is_its_own_forward_and_the_same_on_every_run(zoo: Path, pairs: Pairs) -> None:
+def test_vilt_is_its_own_forward_and_the_same_on_every_run(zoo: Path) -> None:
     folder = build_pair(zoo, "vilt")
-    given = rows(load(folder), pairs)
-    np.testing.assert_array_equal(rows(load(folder), pairs), given)
+    features = rows(load(folder), PAIRS)
+    np.testing.assert_array_equal(rows(load(folder), PAIRS), features)
     model = transformers.ViltModel.from_pretrained(folder).eval()
     for i in (0, 7):
-        inputs = inputs_of(folder, pairs, i)
+        inputs = inputs_of(folder, i)
         mask = torch.ones_like(inputs["pixel_values"][:, 0], dtype=torch.int64)
         with torch.no_grad():
             hidden = model(**inputs, pixel_mask=mask).last_hidden_state[0]
         words = inputs["input_ids"].shape[1]
         expected = torch.cat([hidden[0], hidden[:words].mean(0), hidden[words + 1 :].mean(0)])
-        np.testing.assert_allclose(given[i], expected, atol=1e-5)
+        np.testing.assert_allclose(features[i], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["blip-vqa", "blip-itm"])
-def test_blip_reads_the_text_before_the_picture(name: str, zoo: Path, pairs: Pairs) -> None:
+def test_blip_reads_the_text_before_the_picture(name: str, zoo: Path) -> None:
     folder = build_pair(zoo, name)
     extractor = load(folder)
     assert not any("decoder" in part for part, _ in extractor._model.named_parameters())
-    inputs = inputs_of(folder, pairs, 3)
+    inputs = inputs_of(folder, 3)
     model = FUSED[name]().from_pretrained(folder).eval()
     with torch.no_grad():
         seen = model.vision_model(pixel_values=inputs["pixel_values"]).last_hidden_state
@@ -200,12 +172,12 @@ def test_blip_reads_the_text_before_the_picture(name: str, zoo: Path, pairs: Pai
             attention_mask=torch.ones_like(inputs["input_ids"]),
         )
     expected = torch.cat([read.last_hidden_state[0].mean(0), seen[0].mean(0)])
-    np.testing.assert_allclose(rows(extractor, pairs)[3], expected, atol=1e-5)
+    np.testing.assert_allclose(rows(extractor, PAIRS)[3], expected, atol=1e-5)
 
 
-def test_git_reads_the_question_behind_the_picture_without_its_end(zoo: Path, pairs: Pairs) -> None:
+def test_git_reads_the_question_behind_the_picture_without_its_end(zoo: Path) -> None:
     folder = build_pair(zoo, "git")
-    inputs = inputs_of(folder, pairs, 4)
+    inputs = inputs_of(folder, 4)
     inputs["input_ids"] = inputs["input_ids"][:, :-1]
     with torch.no_grad():
         model = transformers.GitModel.from_pretrained(folder).eval()
@@ -213,17 +185,17 @@ def test_git_reads_the_question_behind_the_picture_without_its_end(zoo: Path, pa
     words = inputs["input_ids"].shape[1]
     read = outputs.last_hidden_state[0, -words:]
     expected = torch.cat([read[-1], read.mean(0), outputs.hidden_states[0][0, :-words].mean(0)])
-    np.testing.assert_allclose(rows(load(folder), pairs)[4], expected, atol=1e-5)
+    np.testing.assert_allclose(rows(load(folder), PAIRS)[4], expected, atol=1e-5)
 
 
-def test_grounding_dino_weighs_queries_by_their_best_logit(zoo: Path, pairs: Pairs) -> None:
+def test_grounding_dino_weighs_queries_by_their_best_logit(zoo: Path) -> None:
     folder = build_pair(zoo, "grounding-dino")
-    inputs = inputs_of(folder, pairs, 5, lambda text: f"{text.lower()}.")
+    inputs = inputs_of(folder, 5, lambda text: f"{text.lower()}.")
     with torch.no_grad():
         outputs = FUSED["grounding-dino"]().from_pretrained(folder).eval()(**inputs)
     weights = (SHARPNESS * outputs.logits[0].amax(1)).softmax(0)
     expected = torch.cat([weights @ outputs.last_hidden_state[0], weights @ outputs.pred_boxes[0]])
-    np.testing.assert_allclose(rows(load(folder), pairs)[5], expected, atol=1e-4)
+    np.testing.assert_allclose(rows(load(folder), PAIRS)[5], expected, atol=1e-4)
 
 
 def test_a_blip_captioner_has_no_reader_of_questions(zoo: Path) -> None:

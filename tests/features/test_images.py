@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 
-from hf_emms.features.device import in_order
 from hf_emms.inputs import Images, Pairs
-from hf_emms.inputs.image import CachedImages, ImageProcessor, PixelCache, with_pixel_cache
-from tests.helpers.extracting import load_repo
-from tests.helpers.rows import png
-from tests.helpers.tiny_checkpoints import build, repo_of
+from hf_emms.inputs.image import CachedImages, ImageProcessor, PixelCache, encoded_pixels, with_pixel_cache
+from tests.helpers import extracting
+from tests.helpers.tiny_checkpoints import build
 
 SIZED = {
     "vit": transformers.ViTImageProcessor(size={"height": 48, "width": 48}),
@@ -43,15 +40,8 @@ class Counting(ImageProcessor):
         return super().resize(images)
 
 
-def pictures(count: int, side: int = 60) -> Images:
-    rng = np.random.default_rng(5)
-    return Images([png_of(rng.integers(0, 256, (side + i, 2 * side - i, 3), np.uint8)) for i in range(count)])
-
-
-def png_of(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "png")
-    return stream.getvalue()
+def pictures(count: int) -> Images:
+    return Images([encoded_pixels(np.asarray(picture)) for picture in extracting.pictures()[:count]])
 
 
 @pytest.mark.parametrize("name", SIZED)
@@ -110,21 +100,19 @@ def test_pictures_of_pairs_are_cached_and_texts_are_left_alone() -> None:
     assert with_pixel_cache(["a", "b"], store) == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet"])
-def test_a_checkpoint_gives_the_same_features_from_cached_pictures(tmp_path: Path, name: str) -> None:
-    images = Images([png((i, 3 * i, 7)) for i in range(11)])
-    extractor = load_repo(repo_of(build(tmp_path, name)), "image")
-    cached = with_pixel_cache(images, PixelCache())
-    plain, first, again = (in_order(extractor.batches(one, batch_size=4), 11) for one in (images, cached, cached))
-    np.testing.assert_array_equal(first, plain)
-    np.testing.assert_array_equal(again, plain)
-
-
-def test_features_of_pictures_that_keep_their_shape_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    folder, images = build(tmp_path, "resnet"), pictures(5)
-    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
-    extractor = load_repo(repo_of(folder), "image")
-    cached = with_pixel_cache(images, PixelCache())
-    alone = in_order(extractor.batches(images, batch_size=1), 5)
+def check_cached(folder: Path, images: Images, expected: np.ndarray) -> None:
+    extractor, cached = extracting.load(folder), with_pixel_cache(images, PixelCache())
     for inputs in (images, cached, cached):
-        np.testing.assert_allclose(in_order(extractor.batches(inputs), 5), alone, atol=1e-5)
+        np.testing.assert_allclose(extracting.rows(extractor, inputs, 4), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_a_checkpoint_gives_the_same_features_from_cached_pictures(name: str, zoo: Path) -> None:
+    folder, images = build(zoo, name), pictures(7)
+    check_cached(folder, images, extracting.rows(extracting.load(folder), images, 4))
+
+
+def test_features_of_pictures_that_keep_their_shape_do_not_depend_on_the_batch(zoo: Path, tmp_path: Path) -> None:
+    folder, images = shutil.copytree(build(zoo, "resnet"), tmp_path / "resnet"), pictures(5)
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
+    check_cached(folder, images, extracting.rows(extracting.load(folder), images, 1))

@@ -1,4 +1,4 @@
-"""Prompts: families that write, chat templates and plain text, prompts that are too long, templates that fail."""
+"""Prompts: chat templates and plain text, prompts that are too long, templates that fail, languages."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import pytest
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.heads.language_model import load_language_model
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer
 from tests.helpers.extracting import load, rows
-from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
-from tests.helpers.tiny_writers import CHAT_TEMPLATE, DECODERS, ENCODER_DECODERS, writer
+from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
 
-PROMPTS: list[Conversation] = [(Message("user", text),) for text in TEXTS if text]
+QUESTION: Conversation = (Message("user", "cat"),)
 CHAT: Conversation = (
     Message("system", "a red apple"),
     Message("user", "the cat"),
@@ -44,29 +43,11 @@ def reader_with(zoo: Path, template: str) -> PromptReader:
     return prompt_reader(plan, load_language_model(plan), tokenizer)
 
 
-def test_every_family_that_writes_has_a_tiny_checkpoint() -> None:
-    families = {name for row in ARCHITECTURES if row.input_kind == "prompt" for name in row.model_types}
-    assert families == {*DECODERS, *ENCODER_DECODERS}
-
-
-@pytest.mark.parametrize("name", [*DECODERS, *ENCODER_DECODERS])
-def test_features_of_prompts_are_the_same_alone_and_together(zoo: Path, name: str) -> None:
-    extractor = load(writer(zoo, name), "prompt")
-    together = rows(extractor, PROMPTS)
-    assert np.isfinite(together).all()
-    scale = np.abs(together).max()
-    assert (together / scale).std(0).max() > 1e-3
-    np.testing.assert_allclose(rows(extractor, PROMPTS, 1) / scale, together / scale, atol=1e-5)
-    expected = "last token" if name in DECODERS else "mean of"
-    assert expected in extractor.info().pooling
-
-
 def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Path) -> None:
     base, chat = (load(writer(zoo, "llama", template), "prompt") for template in (None, CHAT_TEMPLATE))
     assert any("plain text" in note for note in base.notes)
     assert any("its own chat template" in note for note in chat.notes)
-    question = PROMPTS[1]
-    assert (reader_of(base).write(question), reader_of(chat).write(question)) == ("cat\n", "[user] cat [assistant]")
+    assert (reader_of(base).write(QUESTION), reader_of(chat).write(QUESTION)) == ("cat\n", "[user] cat [assistant]")
     assert reader_of(base).write(CHAT) == "a red apple\nUser: the cat\nAssistant: a dog\nUser: the mat\nAssistant:"
 
 
@@ -75,24 +56,30 @@ def test_a_template_without_a_role_of_the_system_reads_its_text_with_the_first_q
     assert reader.write(CHAT) == "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
 
 
+DOUBLED = (
+    "{% set all = namespace(text='aa') %}{% for i in range(70) %}{% set all.text = all.text + all.text %}{% endfor %}"
+    "{{ all.text }}"
+)
+
+
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        ("{{ raise_exception('never') }}", "TemplateError: never"),
-        ("{{ 1 / 0 }}", "ZeroDivisionError"),
-        ("{{ range(10 ** 9) | list }}", "OverflowError"),
-        ("{{ messages.__class__.__mro__ }}", "SecurityError"),
+        ("{{ raise_exception('never') }}", "its chat template fails: TemplateError: never"),
+        ("{{ 1 / 0 }}", "its chat template fails: ZeroDivisionError"),
+        ("{{ messages.__class__.__mro__ }}", "its chat template fails: SecurityError"),
+        (DOUBLED, "the chat template of .* needs more than 2.1 GB of memory"),
+        (DOUBLED.replace("70", "20"), "the chat template of .* makes 2,097,152 characters"),
     ],
 )
-def test_a_template_that_fails_is_an_error_of_the_checkpoint(zoo: Path, template: str, reason: str) -> None:
-    reader = reader_with(zoo, template)
-    with pytest.raises(EmmsError, match=f"chat template fails: {reason}"):
-        reader.write(PROMPTS[1])
+def test_a_template_that_fails_or_has_no_end_is_an_error(zoo: Path, template: str, reason: str) -> None:
+    with pytest.raises(EmmsError, match=reason):
+        reader_with(zoo, template).write(QUESTION)
 
 
-@pytest.mark.parametrize("date", ["{{ strftime_now('%d %b %Y') }}", "{{ date_string }}"])
-def test_a_template_that_writes_the_date_gives_the_same_prompt_every_day(zoo: Path, date: str) -> None:
-    assert reader_with(zoo, f"{date}: {{{{ messages[0].content }}}}").write(PROMPTS[1]) == "01 Jan 2026: cat"
+def test_a_template_that_writes_the_date_gives_the_same_prompt_every_day(zoo: Path) -> None:
+    template = "{{ strftime_now('%d %b %Y') }}, {{ date_string }}: {{ messages[0].content }}"
+    assert reader_with(zoo, template).write(QUESTION) == "01 Jan 2026, 01 Jan 2026: cat"
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])
@@ -110,7 +97,7 @@ def test_an_encoder_writes_nothing_and_is_refused(zoo: Path) -> None:
 
 
 def test_decoders_and_t5_are_told_what_to_do_and_other_encoders_are_not(zoo: Path) -> None:
-    prompt = (Message("instruction", "Summarize:"), *PROMPTS[1])
+    prompt = (Message("instruction", "Summarize:"), *QUESTION)
     assert {
         name: reader_of(load(writer(zoo, name, template), "prompt")).write(prompt)
         for name, template in (("llama", CHAT_TEMPLATE), ("gpt2", None), ("t5", None), ("bart", None))
@@ -165,23 +152,3 @@ def test_a_tokenizer_of_many_languages_is_set_to_those_of_the_columns(zoo: Path,
     # A language that it lacks changes nothing.
     reader.tokenize([(Message("languages", "en xx"), Message("user", "a"))])
     assert tokenizer.tgt_lang == saved.tgt_lang
-
-
-LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-DOUBLED = (
-    "{% set all = namespace(text='aa') %}{% for i in range(70) %}{% set all.text = all.text + all.text %}{% endfor %}"
-    "{{ all.text }}"
-)
-
-
-@pytest.mark.parametrize(
-    ("template", "limit"),
-    [
-        (LOOP, "takes more than 3 seconds"),
-        (DOUBLED, "needs more than 2.1 GB of memory"),
-        (DOUBLED.replace("70", "20"), "makes 2,097,152 characters"),
-    ],
-)
-def test_a_template_without_an_end_is_an_error(zoo: Path, template: str, limit: str) -> None:
-    with pytest.raises(EmmsError, match=f"the chat template of .* {limit}"):
-        reader_with(zoo, template)

@@ -1,4 +1,4 @@
-"""Features of two texts that are compared, from real (tiny, random) checkpoints of every family."""
+"""Features of two texts that are compared, from real (tiny, random) checkpoints."""
 
 from __future__ import annotations
 
@@ -15,43 +15,21 @@ from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import SENTENCE_PAIR, Pairs
 from hf_emms.inputs.sentence_pair import cut_longer
 from hf_emms.presets import demo
-from tests.helpers.extracting import Reads, load, rows
-from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
+from tests.helpers.extracting import Reads, load, own_states, pairs_of, rows
+from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 LONG = " ".join(TEXTS[:5] * 3)
-
-
-@pytest.fixture(scope="module")
-def pairs() -> Pairs:
-    parts = np.array([(first, second) for first in range(5) for second in range(3)])
-    return Pairs(TEXTS[:5], [TEXTS[2], LONG, TEXTS[0]], np.random.default_rng(1).permutation(parts))
-
-
-def pair(first: str, second: str) -> Pairs:
-    return Pairs([first], [second], np.zeros((1, 2), np.int64))
-
-
-@pytest.mark.parametrize("name", sorted(TEXT_MODELS))
-def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build(zoo, name), "text-pair")
-    together = rows(extractor, pairs)
-    assert np.isfinite(together).all()
-    np.testing.assert_allclose(rows(extractor, pairs, 1), together, atol=2e-5)
-    np.testing.assert_allclose(rows(extractor, pairs[2:7]), together[2:7], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "t5"])
 def test_encoders_read_both_texts_as_their_tokenizer_writes_a_pair(name: str, zoo: Path) -> None:
     folder = build(zoo, name)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
-    inputs = tokenizer(TEXTS[1], TEXTS[2], return_tensors="pt", return_token_type_ids=name != "t5")
-    with torch.no_grad():
-        hidden = kind.from_pretrained(folder).eval()(**inputs).last_hidden_state[0]
-    texts = np.array([-1 if text is None else text for text in inputs.sequence_ids(0)])
+    encoded, hidden = own_states(folder, TEXTS[1], TEXTS[2])
+    texts = np.array([-1 if text is None else text for text in encoded.sequence_ids(0)])
     u, v = hidden[texts == 0].mean(0), hidden[texts == 1].mean(0)
     expected = torch.cat([u, v, (u - v).abs(), u * v])
-    np.testing.assert_allclose(rows(load(folder, "text-pair"), pair(TEXTS[1], TEXTS[2]))[0], expected, atol=1e-5)
+    pairs = pairs_of(TEXTS[1:2], TEXTS[2:3])
+    np.testing.assert_allclose(rows(load(folder, "text-pair"), pairs)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("before", ["", "<|endoftext|>"])
@@ -66,18 +44,18 @@ def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tm
     tokenizer.save_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder)
     reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model)
-    batches, notes = reader.read(pair("a cat", "dogs bark"), np.array([0]))
-    batch = batches(np.arange(1))
-    assert tokenizer.decode(batch["input_ids"][0]) == f"{before}a cat\ndogs bark"
-    assert list(notes) == []
-    assert list(reader.notes) == [
+    batches, notes = reader.read(pairs_of(["a cat"], ["dogs bark"]), np.array([0]))
+    (ids,) = batches(np.arange(1))["input_ids"]
+    assert tokenizer.decode(ids) == f"{before}a cat\ndogs bark"
+    assert ids.tolist() == tokenizer("a cat", "\ndogs bark")["input_ids"]
+    assert [*notes, *reader.notes] == [
         "its tokenizer puts nothing between two texts: begin the second one with a line break"
     ]
-    assert batch["input_ids"][0].tolist() == tokenizer("a cat", "\ndogs bark")["input_ids"]
 
 
-def test_text_towers_read_each_text_once_and_compare(zoo: Path, pairs: Pairs) -> None:
+def test_text_towers_read_each_text_once_and_compare(zoo: Path) -> None:
     folder = build(zoo, "clip-text")
+    pairs = pairs_of(TEXTS[:5], [TEXTS[2], LONG, TEXTS[0]])
     extractor = load(folder, "text-pair")
     read = Reads(extractor._model, "input_ids")
     compared = rows(extractor, pairs)
@@ -90,7 +68,7 @@ def test_text_towers_read_each_text_once_and_compare(zoo: Path, pairs: Pairs) ->
 
 def test_of_a_pair_that_is_too_long_the_longer_text_is_cut_and_it_is_said(zoo: Path) -> None:
     extractor = load(build(zoo, "bert"), "text-pair")
-    assert np.isfinite(rows(extractor, pair(TEXTS[1], LONG))).all()
+    assert np.isfinite(rows(extractor, pairs_of(TEXTS[1:2], [LONG]))).all()
     assert extractor.notes == (
         "1 pair is longer than the 40 tokens that it reads: the longer text is cut, or both to half of that",
     )
@@ -104,9 +82,8 @@ def test_of_a_pair_that_is_too_long_the_longer_text_is_cut_and_it_is_said(zoo: P
 def test_training_reads_what_ranking_reads(zoo: Path) -> None:
     """`tokenizer(a, b)` pads and marks segments as training batches do."""
     folder = build(zoo, "bert")
-    plan_model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-    plan = plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test")
-    reader = SENTENCE_PAIR.training_reader(plan, plan_model)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    reader = SENTENCE_PAIR.training_reader(plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test"), model)
     batches, notes = reader.read(Pairs(TEXTS, TEXTS, np.array([(0, 1), (1, 3)])), np.array([1, 0]))
     batch = batches(np.arange(2))
     expected = reader.processors[0](

@@ -1,4 +1,4 @@
-"""Features of questions with contexts and of spans, from real (tiny, random) checkpoints of every family."""
+"""Features of questions with contexts and of spans, from real (tiny, random) checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.inputs.text_pair import cut_windows
-from tests.helpers.extracting import Reads, load, rows
-from tests.helpers.tiny_checkpoints import TEXT_MODELS, build, without_context
+from tests.helpers.extracting import Reads, load, own_states, pairs_of, rows
+from tests.helpers.tiny_checkpoints import build, without_context
 
-FAMILIES = [name for name in TEXT_MODELS if name not in ("clip-text", "siglip-text")]
 QUESTIONS = ["a small cat", "where is the old harbour", "red", ""]
 CONTEXTS = [
     "the cat sits on a mat",
@@ -26,54 +25,29 @@ CONTEXTS = [
     " ".join(["the small dog sits on a red mat while rain falls over the old harbour"] * 12),
     "",
 ]
-
-
-@pytest.fixture(scope="module")
-def pairs() -> Pairs:
-    parts = np.array([(question, context) for question in range(4) for context in range(4)])
-    return Pairs(QUESTIONS, CONTEXTS, np.random.default_rng(1).permutation(parts))
-
-
-def pair(question: str, context: str) -> Pairs:
-    return Pairs([question], [context], np.zeros((1, 2), np.int64))
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build(zoo, name), "text+text")
-    together = rows(extractor, pairs)
-    assert np.isfinite(together).all()
-    for batch_size in (1, 3):
-        np.testing.assert_allclose(rows(extractor, pairs, batch_size), together, atol=2e-5)
-    np.testing.assert_allclose(rows(extractor, pairs[2:7]), together[2:7], atol=2e-5)
-    assert any("fallback" in note for note in extractor.notes) == (name == "xlnet")
+WINDOWED = ("1 input was longer than the 40 tokens that it reads: overlapping windows, merged",)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5", "modernbert"])
 def test_a_pair_that_fits_is_read_as_its_tokenizer_writes_it(name: str, zoo: Path) -> None:
     folder = build(zoo, name)
-    question, context = "where is the cat", CONTEXTS[0]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
-    encoded = tokenizer(question, context, return_tensors="pt", return_token_type_ids=True)
-    inputs = {"input_ids": encoded["input_ids"]}
-    if name in ("bert", "roberta"):  # these tiny ones have two token types
-        inputs["token_type_ids"] = encoded["token_type_ids"]
-    with torch.no_grad():
-        hidden = kind.from_pretrained(folder).eval()(**inputs).last_hidden_state[0]
+    encoded, hidden = own_states(folder, QUESTIONS[1], CONTEXTS[0])
     texts = np.array([-1 if text is None else text for text in encoded.sequence_ids(0)])
     expected = torch.cat([hidden[texts == 0].mean(0), hidden[texts == 1].mean(0)])
-    np.testing.assert_allclose(rows(load(folder, "text+text"), pair(question, context))[0], expected, atol=1e-5)
+    pairs = pairs_of(QUESTIONS[1:2], CONTEXTS[:1])
+    np.testing.assert_allclose(rows(load(folder, "text+text"), pairs)[0], expected, atol=1e-5)
 
 
 def test_windows_merge_to_what_one_pass_over_everything_gives(zoo: Path, tmp_path: Path) -> None:
     """With attention and positions off, a token's state does not depend on its window: merging has to be exact."""
     near, far = without_context(zoo, tmp_path)
-    short, long = load(near, "text+text"), load(far, "text+text")
-    given = pair(QUESTIONS[1], CONTEXTS[2])
-    np.testing.assert_allclose(rows(short, given), rows(long, given), atol=1e-5)
-    assert long.notes == ()
-    assert short.notes == ("1 input was longer than the 40 tokens that it reads: overlapping windows, merged",)
+    pairs = pairs_of(QUESTIONS[1:2], CONTEXTS[2:3])
+    words = [(start, start + 8) for start in range(0, len(CONTEXTS[2]) - 8, 7)]
+    spans = Spans(pairs, np.array([(0, *bounds) for bounds in (*words, (0, len(CONTEXTS[2])), (100, 700))]))
+    for inputs in (pairs, spans):
+        short, long = (load(folder, "text+text", spans=inputs is spans) for folder in (near, far))
+        np.testing.assert_allclose(rows(short, inputs), rows(long, inputs), atol=1e-5)
+        assert (short.notes, long.notes) == (WINDOWED, ())
 
 
 def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
@@ -93,30 +67,23 @@ def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
 
 def test_a_question_too_long_for_half_the_model_is_cut_and_noted(zoo: Path) -> None:
     extractor = load(build(zoo, "bert"), "text+text")
-    assert np.isfinite(rows(extractor, pair(CONTEXTS[2], CONTEXTS[0]))).all()
+    assert np.isfinite(rows(extractor, pairs_of(CONTEXTS[2:3], CONTEXTS[:1]))).all()
     assert extractor.notes == ("1 text was cut at 20 tokens, the most that it reads",)
 
 
-def test_each_window_is_read_once(zoo: Path, pairs: Pairs) -> None:
-    extractor = load(build(zoo, "bert"), "text+text")
-    read = Reads(extractor._model, "input_ids")
-    rows(extractor, Pairs(QUESTIONS, CONTEXTS, np.array([(0, 0), (1, 0), (0, 1)])))
-    assert read.rows == 3
-
-
 def test_sentence_transformers_are_read_from_their_folder_but_not_pooled_as_they_say(zoo: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "sentences"
-    build(zoo, "bert").rename(folder)
-    (folder / "modules.json").write_text(
-        '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},'
-        '{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]'
-    )
+    folder = shutil.copytree(build(zoo, "bert"), tmp_path / "sentences")
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate([("", "Transformer"), ("1_Pooling", "Pooling")])
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 24}')
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     extractor = load(folder, "text+text")
     assert extractor.width == 2 * 16
-    rows(extractor, pair("cat", CONTEXTS[1] + " " + CONTEXTS[1]))
+    rows(extractor, pairs_of(["cat"], [f"{CONTEXTS[1]} {CONTEXTS[1]}"]))
     assert "24 tokens" in extractor.notes[0]
 
 
@@ -127,10 +94,11 @@ def test_text_towers_read_no_pairs(name: str, zoo: Path) -> None:
     assert "BERT" in str(refused.value.hint)
 
 
-def test_other_layers_are_refused_with_a_reason(zoo: Path, pairs: Pairs) -> None:
-    assert "mean" in load(build(zoo, "electra"), "text+text", layers=("last", "mean")).refused
+@pytest.mark.parametrize("spans", [False, True])
+def test_other_layers_are_refused_with_a_reason(spans: bool, zoo: Path) -> None:
+    assert "mean" in load(build(zoo, "electra"), "text+text", spans=spans, layers=("last", "mean")).refused
     with pytest.raises(EmmsError, match="no single layer mean"):
-        load(build(zoo, "electra"), "text+text", layers=("mean",))
+        load(build(zoo, "electra"), "text+text", spans=spans, layers=("mean",))
 
 
 # --- spans ------------------------------------------------------------------------------------------------
@@ -146,73 +114,51 @@ def spans_of(*found: tuple[int, int, str]) -> Spans:
     return Spans(Pairs(QUESTIONS, CONTEXTS, np.array(parts)), np.array(places))
 
 
-@pytest.fixture(scope="module")
-def spans() -> Spans:
-    return spans_of(
-        *[(q, c, "mat") for q in (0, 1, 3) for c in range(3)],
-        (0, 0, "the cat"),
-        (1, 1, "mountain road with boats"),
-        (1, 2, "rain falls"),
-        (3, 1, "children"),
-        (1, 2, CONTEXTS[2]),
-    )
+SPANS = spans_of(
+    *[(q, c, "mat") for q in (0, 1, 3) for c in range(3)],
+    (0, 0, "the cat"),
+    (1, 1, "mountain road with boats"),
+    (1, 2, "rain falls"),
+    (3, 1, "children"),
+    (1, 2, CONTEXTS[2]),
+)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5", "xlnet"])
-def test_a_span_depends_on_its_pair_and_place_alone(name: str, zoo: Path, spans: Spans) -> None:
+def test_a_span_depends_on_its_pair_and_place_alone(name: str, zoo: Path) -> None:
     extractor = load(build(zoo, name), "text+text", spans=True)
-    together = rows(extractor, spans)
+    together = rows(extractor, SPANS)
     assert np.isfinite(together).all()
-    assert len(np.unique(together.round(4), axis=0)) == len(spans)
-    alone = np.concatenate([rows(extractor, spans[i : i + 1]) for i in range(len(spans))])
+    assert len(np.unique(together.round(4), axis=0)) == len(SPANS)
+    alone = np.concatenate([rows(extractor, SPANS[i : i + 1]) for i in range(len(SPANS))])
     np.testing.assert_allclose(alone, together, atol=2e-5)
-    one_a_time = np.full_like(together, np.nan)
-    for positions, batch in extractor.batches(spans, batch_size=1):
-        one_a_time[positions] = batch
-    np.testing.assert_allclose(one_a_time, together, atol=2e-5)
+    np.testing.assert_allclose(rows(extractor, SPANS, 1), together, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5"])
 def test_a_span_is_the_mean_of_its_tokens_in_the_whole_pair(name: str, zoo: Path) -> None:
     folder = build(zoo, name)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
-    encoded = tokenizer(
-        QUESTIONS[1], CONTEXTS[0], return_tensors="pt", return_token_type_ids=True, return_offsets_mapping=True
-    )
-    names = ("input_ids", "token_type_ids") if name in ("bert", "roberta") else ("input_ids",)
-    with torch.no_grad():
-        hidden = kind.from_pretrained(folder).eval()(**{key: encoded[key] for key in names}).last_hidden_state[0]
-    texts = [-1 if text is None else text for text in encoded.sequence_ids(0)]
+    encoded, hidden = own_states(folder, QUESTIONS[1], CONTEXTS[0])
+    span = spans_of((1, 0, "sits on"))
+    assert span.bounds.tolist() == [[0, 8, 15]]
     inside = [
         text == 1 and start < 16 and stop > 8
-        for text, (start, stop) in zip(texts, encoded["offset_mapping"][0], strict=True)
+        for text, (start, stop) in zip(encoded.sequence_ids(0), encoded["offset_mapping"][0], strict=True)
     ]
     assert sum(inside) >= 2
     extractor = load(folder, "text+text", spans=True)
     assert extractor.width == hidden.shape[1]
     assert "mean of the span's tokens" in extractor.info().pooling
-    span = spans_of((1, 0, "sits on"))
-    assert span.bounds.tolist() == [[0, 8, 15]]
     np.testing.assert_allclose(rows(extractor, span)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
 
 
-def test_each_pair_is_read_once_however_many_spans_it_has(zoo: Path, spans: Spans) -> None:
-    extractor = load(build(zoo, "bert"), "text+text", spans=True)
-    read = Reads(extractor._model, "input_ids")
-    rows(extractor, spans_of(*[(0, 0, text) for text in ("the", "cat", "sits", "on a mat")], (1, 0, "cat")))
-    assert read.rows == 2
-
-
-def test_spans_over_several_windows_are_what_one_pass_would_give(zoo: Path, tmp_path: Path) -> None:
-    """With attention and positions off, a token's state does not depend on its window."""
-    words = [(start, start + 8) for start in range(0, len(CONTEXTS[2]) - 8, 7)]
-    places = [*words, (0, len(CONTEXTS[2])), (100, 700)]
-    given = Spans(Pairs(QUESTIONS, CONTEXTS, np.array([(1, 2)])), np.array([(0, *bounds) for bounds in places]))
-    short, long = (load(folder, "text+text", spans=True) for folder in without_context(zoo, tmp_path))
-    np.testing.assert_allclose(rows(short, given), rows(long, given), atol=1e-5)
-    assert long.notes == ()
-    assert short.notes == ("1 input was longer than the 40 tokens that it reads: overlapping windows, merged",)
+def test_each_pair_is_read_once_however_many_spans_it_has(zoo: Path) -> None:
+    spans = spans_of(*[(0, 0, text) for text in ("the", "cat", "sits", "on a mat")], (1, 0, "cat"))
+    for inputs in (spans.inputs, spans):
+        extractor = load(build(zoo, "bert"), "text+text", spans=inputs is spans)
+        read = Reads(extractor._model, "input_ids")
+        rows(extractor, inputs)
+        assert read.rows == 2
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
@@ -233,14 +179,14 @@ def test_spans_need_a_tokenizer_with_offsets(zoo: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps({"<unk>": 0, "a": 1}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     transformers.CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    with pytest.raises(EmmsError, match="does not say which characters a token covers"):
-        load(folder, "text+text", spans=True)
+    for kind in ("text+text", "words"):
+        with pytest.raises(EmmsError, match="does not say which characters a token covers"):
+            load(folder, kind, spans=True)
 
 
-def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path, spans: Spans) -> None:
+def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path) -> None:
     folder = build(zoo, "bert")
     with pytest.raises(EmmsError, match="Pairs of texts are needed, not Spans"):
-        rows(load(folder, "text+text"), spans)
+        rows(load(folder, "text+text"), SPANS)
     with pytest.raises(EmmsError, match="Spans of texts are needed, not Pairs"):
-        rows(load(folder, "text+text", spans=True), spans.inputs)
-    assert "mean" in load(folder, "text+text", spans=True, layers=("last", "mean")).refused
+        rows(load(folder, "text+text", spans=True), SPANS.inputs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.hub import Repo
-from hf_emms.inputs import INPUT_KINDS, Pairs
+from hf_emms.inputs import INPUT_KINDS, Pairs, Spans
 from hf_emms.options import FeatureOptions
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
-TASKS = {
-    "image": "image-classification",
-    "text": "text-classification",
-    "image+text": "visual-question-answering",
-    "text+text": "question-answering",
-    "text-pair": "text-pair-classification",
-    "words": "token-classification",
-    "search": "text-retrieval",
-    "prompt": "text-generation",
-    "audio": "audio-classification",
-}
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
 
 
@@ -42,6 +34,18 @@ def some_pairs() -> Pairs:
     parts = np.array([(picture, text) for picture in range(3) for text in range(len(TEXTS))])
     shuffled = np.random.default_rng(1).permutation(parts)
     return Pairs(pictures([*SIZES[:3], SIZES[0]]), [*TEXTS, "unused"], shuffled)
+
+
+def pairs_of(firsts: Sequence[str], seconds: Sequence[str]) -> Pairs:
+    """Each of the first texts with each of the second, in mixed order."""
+    parts = np.array([(first, second) for first in range(len(firsts)) for second in range(len(seconds))])
+    return Pairs(firsts, seconds, np.random.default_rng(1).permutation(parts))
+
+
+def words_of(*texts: str) -> Spans:
+    """Every word of texts, in mixed order."""
+    bounds = [(number, *word.span()) for number, text in enumerate(texts) for word in re.finditer(r"\S+", text)]
+    return Spans(texts, np.random.default_rng(0).permutation(np.array(bounds)))
 
 
 def load(folder: Path, kind: str = "image", **options: Any) -> Any:
@@ -59,21 +63,53 @@ def load_repo(
     **options: Any,
 ) -> Any:
     reading = {"dtype": dtype, "trust_remote_code": trust_remote_code, "prompts": prompts}
-    plan = plan_extraction(repo, INPUT_KINDS[kind], TASKS[kind], **reading)
+    plan = plan_extraction(repo, INPUT_KINDS[kind], "a test", **reading)
     return INPUT_KINDS[kind].load_extractor(plan, device=device, **options)
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
-    """All features in the order of the inputs; every position has to come exactly once, in batches of the size."""
+    """All features in the order of the inputs; every position has to come exactly once, in batches of the size.
+
+    Spans come with their input, in batches of that many inputs.
+    """
     features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
     seen: list[int] = []
     for positions, batch in extractor.batches(inputs, batch_size=batch_size):
         assert (positions.dtype, batch.dtype) == (np.int64, np.float32)
-        assert batch_size is None or len(positions) <= batch_size
+        assert batch_size is None or isinstance(inputs, Spans) or len(positions) <= batch_size
         features[positions] = batch
         seen += positions.tolist()
     assert sorted(seen) == list(range(len(inputs)))
     return features
+
+
+def check_same_alone_and_together(extractor: Any, inputs: Sequence[Any]) -> np.ndarray:
+    """Checks that features depend on their input alone; returns them."""
+    together = rows(extractor, inputs)
+    assert np.isfinite(together).all()
+    for columns in extractor.layer_slices.values():
+        layer = together[:, columns]
+        scale = np.abs(layer).max()
+        for alone, rest in ((rows(extractor, inputs, 1), layer), (rows(extractor, inputs[2:4]), layer[2:4])):
+            np.testing.assert_allclose(alone[:, columns] / scale, rest / scale, atol=2e-5)
+    return together
+
+
+def own_states(folder: Path, *texts: str, **options: Any) -> tuple[Any, torch.Tensor]:
+    """A text or a pair of texts as a checkpoint's tokenizer writes it, and its last state of each token, (T, D)."""
+    encoded = AutoTokenizer.from_pretrained(folder)(
+        *texts, return_tensors="pt", return_token_type_ids=True, return_offsets_mapping=True, **options
+    )
+    model = AutoModel.from_pretrained(folder).eval()
+    names = ["input_ids", *["token_type_ids"] * (getattr(model.config, "type_vocab_size", 1) > 1)]
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model
+    with torch.no_grad():
+        return encoded, reader(**{name: encoded[name] for name in names}).last_hidden_state[0]
+
+
+def own_pixels(folder: Path, images: Any) -> Any:
+    """Images as a checkpoint's own processor reads them."""
+    return AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")
 
 
 class Reads:
@@ -88,6 +124,12 @@ class Reads:
         self.rows += len(named[self._argument] if self._argument in named else positional[0])
 
 
-def edit_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
+def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def copied(folder: Path, to: Path, **config: Any) -> Path:
+    """A copy of a checkpoint in a folder, with these changes of its config.json."""
+    copy = shutil.copytree(folder, to / folder.name)
+    edit_json(copy / "config.json", **config)
+    return copy

@@ -109,6 +109,15 @@ TIMM_MODELS: dict[str, tuple[dict[str, Any], int, int]] = {
 }  # fmt: skip
 
 
+def family(root: Path, name: str) -> Path:
+    """The folder of a tiny checkpoint that reads images or texts, of any table."""
+    if name in TIMM_MODELS:
+        return timm_checkpoint(root, name)
+    if name in CAPTIONER_PAIRS:
+        return captioner(root, name)
+    return build(root, name, (IMAGE_FAMILIES | TEXT_FAMILIES).get(name), reads_text=name in TEXT_FAMILIES)
+
+
 def captioner(root: Path, name: str) -> Path:
     """The folder of one of `CAPTIONER_PAIRS`."""
     encoder, decoder = CAPTIONER_PAIRS[name]

@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 
 from hf_emms.presets import dataset_presets, usable_datasets
-from tests.helpers.lookalike_repos import FALLBACKS, REPOS
-from tests.helpers.lookalikes import COLORS, Lookalike, answer_of, caption, picture, put, renamed
 from tests.helpers.samples import load_sample
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import run_client
+from tests.presets.lookalikes import (
+    COLORS,
+    FALLBACKS,
+    REPOS,
+    Lookalike,
+    answer_of,
+    caption,
+    picture,
+    put,
+    renamed,
+)
 
 NAMES = [name for name in usable_datasets() if name in REPOS]
 RENAMED = ("cifar10", "flickr8k", "clevr", "trec")
