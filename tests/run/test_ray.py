@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,18 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def truncated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint whose weight file stopped half way."""
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two that can be ranked, one whose weight file stopped half way, and one that is nowhere."""
     folder = build(tmp_path_factory.mktemp("bad"), "vit")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    return str(folder)
+    return [POOR, str(folder), GOOD, "./nowhere"]
+
+
+@pytest.fixture(scope="module")
+def here(encoder: str, checkpoints: list[str]) -> Ranking:
+    """The ranking of one process."""
+    return ranked(encoder, checkpoints)
 
 
 def ranked(encoder: str, checkpoints: list[str], **options: Any) -> Ranking:
@@ -67,22 +74,34 @@ def assert_same(ranking: Ranking, other: Ranking) -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 class TestOnACluster:
-    def test_rows_and_failures_are_those_of_one_process(self, encoder: str, truncated: str) -> None:
-        checkpoints = [POOR, truncated, GOOD, "./nowhere"]
-        shared = on_ray(encoder, checkpoints)
-        assert_same(shared, ranked(encoder, checkpoints))
+    def test_rows_and_failures_are_those_of_one_process_and_progress_hears_of_every_input(
+        self, encoder: str, checkpoints: list[str], here: Ranking
+    ) -> None:
+        inputs: Counter[str] = Counter()
+        done: list[str] = []
+
+        class Heard(Silent):
+            def advanced(self, checkpoint: str, count: int) -> None:
+                inputs[checkpoint] += count
+
+            def finished(self, row: Row) -> None:
+                done.append(row.checkpoint)
+
+        shared = on_ray(encoder, checkpoints, progress=Heard())
+        assert_same(shared, here)
         good, poor, *failed = shared.rows
         assert set(good.scores) == {"emms_knn", "emms", "logme", "knn"}
         assert len(failed) == 2
         assert all(row.seconds.features > 0 for row in (good, poor))
+        assert inputs == {GOOD: ROWS, POOR: ROWS}
+        assert sorted(done) == sorted(checkpoints)
 
     def test_a_search_gives_the_rows_of_one_process(self) -> None:
-        pairs = [
-            {"query": f"where is boat {n}", "document": f"the {n}th boat is in harbour {n % 7}"} for n in range(40)
-        ]
+        texts = [(f"where is boat {n}", f"the {n}th boat is in harbour {n % 7}") for n in range(40)]
+        pairs = [{"query": query, "document": document} for query, document in texts]
         settings = {"task": "text-retrieval", "encoders": "emms-demo/encoder-minilm-static", "cache": False}
-        checkpoints = ["emms-demo/bert-distilled", "emms-demo/bert-random"]
-        here, there = (hf_emms.rank(pairs, checkpoints, engine=engine, **settings) for engine in ("local", "ray"))
+        names = ["emms-demo/bert-distilled", "emms-demo/bert-random"]
+        here, there = (hf_emms.rank(pairs, names, engine=engine, **settings) for engine in ("local", "ray"))
         assert_same(there, here)
         assert there.baselines[0].scores == here.baselines[0].scores
         assert all(row.documents_per_second for row in there)
@@ -93,41 +112,26 @@ class TestOnACluster:
         assert "→ --layer last" in str(row.error)
 
     def test_a_sweep_gives_what_rankings_on_this_machine_give(
-        self, encoder: str, truncated: str, tmp_path: Path
+        self, encoder: str, checkpoints: list[str], here: Ranking, tmp_path: Path
     ) -> None:
-        checkpoints, settings = [POOR, truncated, GOOD, "./nowhere"], {"max_samples": ROWS, "encoders": encoder}
-        datasets = ["demo_captions", {"dataset": "demo_fashion", "max_samples": 60}]
-        swept = hf_emms.sweep(datasets, checkpoints, output=tmp_path, engine="ray", cache=False, **settings)
-        assert_same(swept.rankings["demo_captions"], ranked(encoder, checkpoints))
-        fashion = hf_emms.rank("demo_fashion", checkpoints, cache=False, **{**settings, "max_samples": 60})
-        assert_same(swept.rankings["demo_fashion"], fashion)
-
-    @pytest.mark.slow
-    def test_pairs_and_words_give_what_one_process_gives(self, encoder: str, tmp_path: Path) -> None:
-        settings = {"max_samples": 60, "encoders": encoder, "estimators": ["emms"], "cache": False}
-        checkpoints = ["emms-demo/bert-random", GOOD]  # the second reads pictures: a failed row
-        swept = hf_emms.sweep(["demo_pairs", "demo_words"], checkpoints, output=tmp_path, engine="ray", **settings)
-        for name, shared in swept.rankings.items():
-            assert_same(shared, hf_emms.rank(name, checkpoints, **settings))
-            assert [row.error is None for row in shared] == [True, False]
+        settings = {"encoders": encoder, "cache": False}
+        few = {"dataset": "demo_fashion", "max_samples": 60}
+        datasets = [{"dataset": "demo_captions", "max_samples": ROWS}, few]
+        swept = hf_emms.sweep(datasets, checkpoints, output=tmp_path, engine="ray", **settings)
+        assert_same(swept.rankings["demo_captions"], here)
+        assert_same(swept.rankings["demo_fashion"], hf_emms.rank(checkpoints=checkpoints, **few, **settings))
 
     def test_a_short_run_gives_there_what_it_gives_here(self, zoo: Path) -> None:
-        settings: dict[str, Any] = {
-            "estimators": ["short_run", "emms"],
-            "encoders": "demo",
-            "cache": False,
-            "device": "cpu",
-        }
-        checkpoints = [str(writer(zoo, name)) for name in ("gpt2", "t5")]
-        shared = hf_emms.rank(rows(40), checkpoints, engine="ray", **settings)
-        here = hf_emms.rank(rows(40), checkpoints, **settings)
+        settings = {"estimators": ["short_run", "emms"], "encoders": "demo", "cache": False, "device": "cpu"}
+        names = [str(writer(zoo, name)) for name in ("gpt2", "t5")]
+        shared, here = (hf_emms.rank(rows(40), names, engine=engine, **settings) for engine in ("ray", "local"))
         assert [row.checkpoint for row in shared.rows] == [row.checkpoint for row in here.rows]
         for row, twin in zip(shared.rows, here.rows, strict=True):
             measured = [[note for note in each.notes if "the process held" not in note] for each in (row, twin)]
             assert measured[0] == measured[1]
             assert row.scores["short_run"].value == pytest.approx(twin.scores["short_run"].value, rel=1e-3)
 
-    def test_a_worker_that_is_killed_changes_nothing(self, encoder: str) -> None:
+    def test_a_worker_that_is_killed_changes_nothing(self, encoder: str, checkpoints: list[str], here: Ranking) -> None:
         killed: list[int] = []
 
         def kill() -> None:
@@ -136,10 +140,10 @@ class TestOnACluster:
 
         killer = threading.Thread(target=kill)
         killer.start()
-        shared = on_ray(encoder, [GOOD, POOR], estimators=["emms", "knn"])
+        shared = on_ray(encoder, checkpoints)
         killer.join()
         assert len(killed) == 1
-        assert_same(shared, ranked(encoder, [GOOD, POOR], estimators=["emms", "knn"]))
+        assert_same(shared, here)
 
     def test_the_cache_of_this_machine_is_read_and_filled(self, encoder: str, emms_cache: Path) -> None:
         options = {"cache": True, "estimators": ["emms", "knn"]}
@@ -149,21 +153,6 @@ class TestOnACluster:
         again = on_ray(encoder, [GOOD], resume=False, **options)
         assert again.rows[0].cached == "features"
         assert_same(again, first)
-
-    def test_progress_hears_every_input_of_every_checkpoint(self, encoder: str) -> None:
-        inputs: dict[str, int] = {}
-        done: list[str] = []
-
-        class Heard(Silent):
-            def advanced(self, checkpoint: str, count: int) -> None:
-                inputs[checkpoint] = inputs.get(checkpoint, 0) + count
-
-            def finished(self, row: Row) -> None:
-                done.append(row.checkpoint)
-
-        on_ray(encoder, [GOOD, POOR], estimators=["emms"], progress=Heard())
-        assert inputs == {GOOD: ROWS, POOR: ROWS}
-        assert sorted(done) == sorted([GOOD, POOR])
 
     def test_a_device_that_the_cluster_lacks_fails_before_any_checkpoint(self, encoder: str) -> None:
         with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
