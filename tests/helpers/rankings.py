@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hf_emms.options import Options
@@ -77,6 +78,17 @@ def example(**changes: Any) -> Ranking:
     }
     settings = {name: changes.pop(name) for name in [*changes] if name in {*fields["settings"], "sampled"}}
     return Ranking(**(fields | {"settings": fields["settings"] | settings} | changes))
+
+
+def changed(**changes: object) -> str:
+    """The file of the example with other fields, whatever they hold."""
+    return json.dumps(json.loads(example().to_json()) | changes)
+
+
+def first_row_changed(**changes: object) -> str:
+    """The file of the example with other fields of its first row."""
+    first, *others = json.loads(example().to_json())["rows"]
+    return changed(rows=[first | changes, *others])
 
 
 def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.4), **changes: object) -> Ranking:

@@ -97,14 +97,6 @@ def fill(folder: Path) -> None:
     (folder / "broken.json").write_text('{"schema_version": 2, "rows": [')
 
 
-def with_facts(ranking: Ranking, **facts: object) -> str:
-    """A ranking file whose rows know more than hf_emms writes: downloads, library, license."""
-    content = msgspec.json.decode(ranking.to_json())
-    for row in content["rows"]:
-        row |= facts
-    return msgspec.json.encode(content).decode()
-
-
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The running Space over `fill`, shared by the session; it looks for new files every second."""
@@ -131,11 +123,12 @@ def snapshot_of(folder: Path) -> Any:
     return store_of(folder).snapshot
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> Any:
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The snapshot of `fill`."""
-    fill(tmp_path)
-    return snapshot_of(tmp_path)
+    folder = tmp_path_factory.mktemp("shown")
+    fill(folder)
+    return snapshot_of(folder)
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +157,15 @@ def show(space: Running, open_page: Any) -> Any:
 @pytest.fixture
 def visit(space: Running, open_page: Any) -> Any:
     """Opens views of the Space, one after the other in the same page."""
-    page = open_page(space.url)
+    pages: list[Any] = []
 
     def visited(query: str) -> Any:
-        page.goto(f"{space.url}/?{query}")
-        return page
+        address = f"{space.url}/?{query}"
+        if pages:
+            pages[0].goto(address)
+        else:
+            pages.append(open_page(address))
+        return pages[0]
 
     return visited
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,40 +23,47 @@ from tests.helpers.cards import (
     update_dataset_card,
     update_model_card,
 )
-from tests.helpers.command_line import CommandLine
+from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import home, hub
 from tests.hub import Hub
 
 __all__ = ["cli", "home", "hub", "org", "other_ranking", "ranking"]
+
+
+@pytest.fixture
+def best(cli: CommandLine, org: str, ranking: Path) -> Callable[..., Done]:
+    """Runs ``hf-emms card`` for the organisation's best checkpoint, with its ranking or another."""
+
+    def run(*words: str, token: str | None = None, file: Path = ranking) -> Done:
+        return cli.run("card", "--ranking", file, "--repo-id", f"{org}/best", *words, token=token)
+
+    return run
+
+
 # ---- shown and pushed ------------------------------------------------------------------------------------------
 
 
-def test_the_change_is_shown_as_a_diff_and_nothing_is_written(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path, tmp_path: Path
+def test_the_change_is_shown_as_a_diff_and_pushed_and_every_other_byte_stays(
+    hub: Hub, best: Callable[..., Done], org: str, tmp_path: Path
 ) -> None:
-    done = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best")
-    assert done.code == 0
-    assert done.out.startswith("--- a/README.md\n+++ b/README.md\n@@ ")
-    assert "--create-pr" in done.err
-    assert readme(hub, f"{org}/best") == README
+    id, token = f"{org}/best", hub.token(user="ada", orgs=[org])
+    shown = best()
+    assert shown.code == 0
+    assert shown.out.startswith("--- a/README.md\n+++ b/README.md\n@@ ")
+    assert "--create-pr" in shown.err
+    assert readme(hub, id) == README
     (tmp_path / "README.md").write_bytes(README)
-    subprocess.run(["git", "apply"], input=done.out.encode(), cwd=tmp_path, check=True)
-    expected = update_model_card(README, [(ranking_of(org), f"{org}/best")], f"{org}/best")
-    assert (tmp_path / "README.md").read_bytes() == expected
-
-
-def test_push_leaves_every_other_byte(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
-    token = hub.token(user="ada", orgs=[org])
-    done = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best", "--push", token=token)
+    subprocess.run(["git", "apply"], input=shown.out.encode(), cwd=tmp_path, check=True)
+    done = best("--push", token=token)
     assert done.code == 0
-    assert done.out.startswith(f"{hub.url}/{org}/best/commit/")
-    written = readme(hub, f"{org}/best")
+    assert done.out.startswith(f"{hub.url}/{id}/commit/")
+    written, before = readme(hub, id), commits(hub, id)
+    assert written == (tmp_path / "README.md").read_bytes()
+    assert written == update_model_card(README, [(ranking_of(org), id)], id)
     assert written.startswith(README)
     assert written.count(b"\n") == written.count(b"\r\n")
-    before = commits(hub, f"{org}/best")
-    again = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best", "--push", token=token)
-    assert "nothing to change" in again.err
-    assert commits(hub, f"{org}/best") == before
+    assert "nothing to change" in best("--push", token=token).err
+    assert commits(hub, id) == before
 
 
 def test_a_repository_without_a_readme_gets_one(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
@@ -83,62 +91,39 @@ def test_a_dataset_card_tells_what_to_start_from(hub: Hub, cli: CommandLine, ran
 # ---- pull requests ---------------------------------------------------------------------------------------------
 
 
-def test_a_pull_request_is_opened_once_and_updated_later(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+def test_a_pull_request_is_opened_once_and_updated_and_after_a_merge_news_is_proposed_anew(
+    hub: Hub, best: Callable[..., Done], org: str, other_ranking: Path, tmp_path: Path
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
-    first = cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
-    assert first.out.strip() == f"{hub.url}/{id}/discussions/1"
-    same = cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
-    assert "nothing to change" in same.err
-    more = cli.run("card", "--ranking", other_ranking, "--repo-id", id, "--create-pr", token=token)
-    assert "updated the pull request" in more.err
+    assert best("--create-pr", token=token).out.strip() == f"{hub.url}/{id}/discussions/1"
+    assert "nothing to change" in best("--create-pr", token=token).err
+    assert "updated the pull request" in best("--create-pr", token=token, file=other_ranking).err
     assert pulls(hub, id) == [(1, "open")]
     assert readme(hub, id) == README
     proposed = readme(hub, id, "refs/pr/1")
     assert proposed.startswith(README)
     assert proposed.count(b"of 3 |") == 2
-
-
-def test_a_merged_pull_request_is_not_opened_again(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
-    id, token = f"{org}/best", hub.token(user="ada")
-    asked = ["card", "--ranking", ranking, "--repo-id", id, "--create-pr"]
-    cli.run(*asked, token=token)
-    hub.store.put_files(id, {"README.md": readme(hub, id, "refs/pr/1")})
+    hub.store.put_files(id, {"README.md": proposed})
     hub.store.repo(id).discussions[0].status = "merged"
-    assert "nothing to change" in cli.run(*asked, token=token).err
-    assert len(pulls(hub, id)) == 1
+    assert "nothing to change" in best("--create-pr", token=token, file=other_ranking).err
+    assert pulls(hub, id) == [(1, "merged")]
+    news = ranking_of(org, dataset_id="org/cats").save(tmp_path / "cats.json")
+    assert "opened a pull request" in best("--create-pr", token=token, file=news).err
+    assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 3
 
 
-def test_a_pull_request_that_was_closed_stays_closed(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
-    id, token = f"{org}/best", hub.token(user="ada")
-    asked = ["card", "--ranking", ranking, "--repo-id", id, "--create-pr"]
-    cli.run(*asked, token=token)
-    hub.store.repo(id).discussions[0].status = "closed"
-    assert "--ask-again" in cli.run(*asked, token=token).err
-    assert pulls(hub, id) == [(1, "closed")]
-    cli.run(*asked, "--ask-again", token=token)
-    assert pulls(hub, id) == [(1, "closed"), (2, "open")]
-    assert "nothing to change" in cli.run(*asked, token=token).err
-
-
-def test_after_a_merge_news_is_proposed_anew(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+def test_a_pull_request_that_was_closed_stays_closed_and_that_of_somebody_else_is_left_alone(
+    hub: Hub, best: Callable[..., Done], org: str
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
-    cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
-    hub.store.put_files(id, {"README.md": readme(hub, id, "refs/pr/1")})
-    hub.store.repo(id).discussions[0].status = "merged"
-    done = cli.run("card", "--ranking", other_ranking, "--repo-id", id, "--create-pr", token=token)
-    assert "opened a pull request" in done.err
-    assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 2
-
-
-def test_the_pull_request_of_somebody_else_is_left_alone(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
-    id = f"{org}/best"
-    for user in ("ada", "bob"):
-        cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=hub.token(user=user))
-    assert pulls(hub, id) == [(1, "open"), (2, "open")]
+    best("--create-pr", token=token)
+    hub.store.repo(id).discussions[0].status = "closed"
+    assert "--ask-again" in best("--create-pr", token=token).err
+    assert pulls(hub, id) == [(1, "closed")]
+    best("--create-pr", "--ask-again", token=token)
+    best("--create-pr", token=hub.token(user="bob"))
+    assert pulls(hub, id) == [(1, "closed"), (2, "open"), (3, "open")]
+    assert "nothing to change" in best("--create-pr", token=token).err
 
 
 # ---- rights ----------------------------------------------------------------------------------------------------
@@ -164,65 +149,52 @@ def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org
 # ---- what goes wrong -------------------------------------------------------------------------------------------
 
 
-def test_what_was_committed_meanwhile_is_read_again(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Callable[..., Done], org: str) -> None:
     id = f"{org}/best"
 
     def edit() -> None:
         hub.store.put_files(id, {"README.md": README + b"\r\nedited meanwhile\r\n"})
 
     hub.fail(f"POST */{id}/preupload/*", "call", call=edit)
-    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
-    assert done.code == 0
+    assert best("--push", token=hub.token(user=org)).code == 0
     assert [entry.status for entry in hub.requests if f"/{id}/commit/" in entry.path] == [412, 200]
     written = readme(hub, id)
     assert written.startswith(README + b"\r\nedited meanwhile\r\n")
     assert b"hf-emms:start" in written
 
 
-PASSING = {"412 once": (412, {}), "the answer is cut": ("cut", {})}
-
-
-@pytest.mark.parametrize("create_pr", [False, True], ids=["push", "pr"])
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("flag", ["--push", "--create-pr"])
+@pytest.mark.parametrize("fault", [412, "cut"])
 def test_what_passes_is_waited_for_and_written_once(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path, fault: str, create_pr: bool
+    hub: Hub, best: Callable[..., Done], org: str, fault: int | str, flag: str
 ) -> None:
-    id, (kind, options) = f"{org}/best", PASSING[fault]
+    id = f"{org}/best"
     before = commits(hub, id)
-    hub.fail(f"POST */{id}/commit/*", kind, **options)
-    flag, token = ("--create-pr", hub.token(user="ada")) if create_pr else ("--push", hub.token(user=org))
-    done = cli.run("card", "--ranking", ranking, "--repo-id", id, flag, token=token)
+    hub.fail(f"POST */{id}/commit/*", fault)
+    done = best(flag, token=hub.token(user=org))
     assert done.code == 0, done
     assert "Error" not in done.err
     assert commits(hub, id) == before + 1
-    assert len(pulls(hub, id)) == create_pr
+    assert len(pulls(hub, id)) == (flag == "--create-pr")
 
 
 LASTING = {412: ("changed by somebody else", "run the same command again"), 403: ("refused", "hf auth login")}
 
 
-@pytest.mark.parametrize("kind", LASTING)
-def test_what_lasts_is_said_after_three_tries(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path, kind: int | str
-) -> None:
+@pytest.mark.parametrize("status", LASTING)
+def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Callable[..., Done], org: str, status: int) -> None:
     id = f"{org}/best"
-    hub.fail(f"POST */{id}/commit/*", kind, None)
-    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
-    told(done, id, *LASTING[kind])
-    assert hub.count(f"POST */{id}/commit/*") == (1 if kind == 403 else 3)
+    hub.fail(f"POST */{id}/commit/*", status, None)
+    told(best("--push", token=hub.token(user=org)), id, *LASTING[status])
+    assert hub.count(f"POST */{id}/commit/*") == (1 if status == 403 else 3)
     assert readme(hub, id) == README
 
 
-def test_metadata_that_the_hub_refuses_is_left_to_its_owner(
-    hub: Hub, cli: CommandLine, org: str, ranking: Path
-) -> None:
-    id = f"{org}/best"
-    hub.store.put_files(id, {"README.md": b"---\ntags: [unclosed\n---\n"})
-    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
-    told(done, "refuses the README", id, "by hand")
+def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Callable[..., Done], org: str) -> None:
+    hub.store.put_files(f"{org}/best", {"README.md": b"---\ntags: [unclosed\n---\n"})
+    told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "by hand")
 
 
-def test_usage_is_explained(cli: CommandLine, ranking: Path) -> None:
-    assert cli.run("card", "--ranking", ranking).code == 2
-    assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--all").code == 2
-    assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--push", "--create-pr").code == 2
+@pytest.mark.parametrize("words", [(), ("--repo-id", "a/b", "--all"), ("--repo-id", "a/b", "--push", "--create-pr")])
+def test_usage_is_explained(cli: CommandLine, ranking: Path, words: tuple[str, ...]) -> None:
+    assert cli.run("card", "--ranking", ranking, *words).code == 2

@@ -32,3 +32,21 @@ def test_a_place_for_no_rankings_is_refused_before_any_is_made(tmp_path: Path, p
     (tmp_path / "file").touch()
     with pytest.raises(EmmsError, match="cannot be written: "):
         ResultsFolder(tmp_path / place)
+
+
+def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
+    folder, path = ResultsFolder(tmp_path), path_of(example())
+    assert folder.ranking_at(path) is None
+    file = tmp_path / f"{path}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("[]")
+    with pytest.raises(EmmsError, match=r"cannot read .*\.json: this is not a ranking: .*\n  → remove it, or name"):
+        folder.add(example())
+    assert file.read_text() == "[]"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(EmmsError, match=r"cannot read .*\.json: Is a directory\n"):
+        folder.ranking_at(path)
+    (tmp_path / "text-classification").touch()
+    with pytest.raises(EmmsError, match=r"cannot write .*\.json: (Not a directory|File exists)\n"):
+        folder.add(example(task="text-classification"))

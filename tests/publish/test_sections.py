@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from itertools import product
 
 import msgspec
 import pytest
@@ -27,8 +28,10 @@ from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
-from tests.helpers.quick_python import python
+from tests.helpers.cli import Cli, cli
 from tests.helpers.rankings import example
+
+__all__ = ["cli"]
 
 GOLDEN = ROOT / "tests" / "golden"
 TOKEN = "hf_" + "a1B2" * 8
@@ -82,11 +85,13 @@ def test_a_checkpoint_without_a_score_has_no_section() -> None:
         card(failed)
 
 
-def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
-    section = card(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
-    assert "hf-emms rank" not in section
-    assert "revision ``" not in section
-    assert "datasets/in" not in section
+def test_what_nobody_else_has_is_no_link_and_in_no_command() -> None:
+    in_memory = card(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
+    assert not re.search(r"hf-emms rank|revision ``|datasets/in", in_memory)
+    rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
+    local = card(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
+    assert "| `./mine` |" in local
+    assert "huggingface.co" not in local
 
 
 def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,13 +99,6 @@ def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
     assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
     assert "(https://hub.example.org/spaces/org/board)" in section
-    assert "huggingface.co" not in section
-
-
-def test_what_no_other_user_has_is_no_link() -> None:
-    rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
-    section = card(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
-    assert "| `./mine` |" in section
     assert "huggingface.co" not in section
 
 
@@ -123,21 +121,17 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
 # ---- several datasets in one card ------------------------------------------------------------------------------
 
 
-def test_each_ranking_has_its_own_block() -> None:
-    readme = update_model_card(None, [(example(), "org/best"), (other(), "org/best")], "org/best")
+def test_each_ranking_has_its_own_block_which_a_newer_one_replaces() -> None:
+    both = [(example(), "org/best"), (other(), "org/best")]
+    readme = update_model_card(b"# Mine\n", both, "org/best", leaderboard="org/board")
     assert readme.count(b"hf-emms:start") == 1
-    beans, food = blocks(readme)
-    assert "for [AI-Lab-Makerere/beans](" in beans
-    assert "for [org/food](" in food
-
-
-def test_a_newer_ranking_replaces_its_own_block_only() -> None:
-    readme = update_model_card(b"# Mine\n", [(example(), "org/best"), (other(), "org/best")], "org/best")
+    assert "for [AI-Lab-Makerere/beans](" in blocks(readme)[0]
     edited = readme.replace(b"for [org/food](", b"for, says its owner, [org/food](")
     newer = example(n=77, created="2027-01-01T00:00:00+00:00")
     done = update_model_card(edited, [(newer, "org/best")], "org/best")
     beans, food = blocks(done)
     assert "| 77 |" in beans
+    assert "/spaces/org/board" in beans  # that was named once
     assert food == blocks(edited)[1]
     assert done.startswith(b"# Mine\n")
 
@@ -168,47 +162,41 @@ def test_a_section_whose_data_held_everything_is_drawn_anew(about: str) -> None:
 
 
 def test_the_first_line_says_what_the_checkpoint_is_good_for() -> None:
-    def line(ranking: Ranking, name: str) -> str:
+    def line(ranking: Ranking, name: str | None) -> str:
         return re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, name).splitlines()[4])
 
     aim = "AI-Lab-Makerere/beans (image-classification)"
     three = example()
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
-    assert (
-        line(three, "org/best")
-        == f"Of 3 checkpoints one of the 2 best to fine-tune for {aim}, which are not told apart."
-    )
-    assert line(two, "org/best") == f"Of 2 checkpoints the best to fine-tune for {aim}, clearly ahead of the second."
-    assert line(two, "org/worse") == f"Rank 2 of 2 checkpoints to fine-tune for {aim}; the best is org/best."
+    for ranking, about, said in (
+        (three, "org/best", "Of 3 checkpoints one of the 2 best to fine-tune for {}, which are not told apart."),
+        (two, "org/best", "Of 2 checkpoints the best to fine-tune for {}, clearly ahead of the second."),
+        (two, "org/worse", "Rank 2 of 2 checkpoints to fine-tune for {}; the best is org/best."),
+        (three, None, "Of 3 checkpoints org/best is one of 2 that share the first rank for {}."),
+        (two, None, "Of 2 checkpoints org/best is the best to fine-tune for {}, clearly ahead of the second."),
+    ):
+        assert line(ranking, about) == said.format(aim)
 
 
 def test_twice_is_once() -> None:
     once = update_model_card(b"text\r\n", [(example(), "org/best"), (other(), "org/close")], "org/best")
     assert update_model_card(once, [(example(), "org/best")], "org/best") == once
-    section = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
-    assert update_dataset_card(section, [example()], "AI-Lab-Makerere/beans") == section
+    of_dataset = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans")
+    assert len(re.findall(rb"^\| rank \| checkpoint \|", of_dataset, re.MULTILINE)) == 2
+    assert b"### image-classification, test split" in of_dataset
+    assert update_dataset_card(of_dataset, [example()], "AI-Lab-Makerere/beans") == of_dataset
 
 
-def test_a_leaderboard_that_was_named_once_stays() -> None:
-    named = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board")
-    assert b"/spaces/org/board" in update_model_card(named, [(example(n=5), "org/best")], "org/best")
-
-
-def test_a_dataset_card_has_a_table_for_each_split() -> None:
-    section = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans").decode()
-    assert len(re.findall(r"^\| rank \| checkpoint \|", section, re.MULTILINE)) == 2
-    assert "### image-classification, test split" in section
-
-
-@pytest.mark.parametrize(("about", "keys"), [("model", {"tags"}), ("dataset", {"task_categories"})])
-def test_a_repository_without_a_readme_gets_a_valid_one(about: str, keys: set[str]) -> None:
-    if about == "model":
-        readme = update_model_card(None, [(example(), "org/best")], "org/best").decode()
-    else:
-        readme = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans").decode()
-    _, front_matter, body = readme.split("---\n", 2)
-    assert set(yaml.safe_load(front_matter)) == keys
-    assert body.startswith("\n# be")
+def test_a_repository_without_a_readme_gets_a_valid_one() -> None:
+    of_model = update_model_card(None, [(example(), "org/best")], "org/best")
+    of_dataset = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    for readme, fields in (
+        (of_model, {"tags": ["emms"]}),
+        (of_dataset, {"task_categories": ["image-classification"]}),
+    ):
+        _, front_matter, body = readme.decode().split("---\n", 2)
+        assert yaml.safe_load(front_matter) == fields
+        assert body.startswith("\n# be")
 
 
 def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
@@ -236,6 +224,7 @@ DAMAGE = {
 }
 DAMAGE_OF_BLOCKS = {
     "no data": ('{"version":3', "{oops"),
+    "an entry twice": ("<!-- hf-emms:entry b7103a2d68395e61 -->", "\n<!-- hf-emms:entry b7103a2d68395e61 -->" * 2),
     "an entry without a marker": ("<!-- hf-emms:entry ", "<!-- was:entry "),
     "a marker without an entry": ('"entries":[', '"entries":[],"was":['),
     "an entry without a key": ('"key"', '"was"'),
@@ -243,18 +232,10 @@ DAMAGE_OF_BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_data_of_an_earlier_layout_are_refused(damage: str) -> None:
-    whole = (GOLDEN / "model_card_section_of_layout_2.md").read_text(encoding="utf-8")
-    refuse(whole, *DAMAGE[damage])
-
-
-@pytest.mark.parametrize("damage", DAMAGE_OF_BLOCKS)
-def test_damaged_data_are_refused(damage: str) -> None:
-    refuse(card(example(), "org/best"), *DAMAGE_OF_BLOCKS[damage])
-
-
-def refuse(whole: str, old: str, new: str) -> None:
+@pytest.mark.parametrize(("damage", "is_old"), [*product(DAMAGE, [True]), *product(DAMAGE_OF_BLOCKS, [False])])
+def test_damaged_data_are_refused(damage: str, is_old: bool) -> None:
+    golden = (GOLDEN / "model_card_section_of_layout_2.md").read_text(encoding="utf-8")
+    whole, (old, new) = (golden, DAMAGE[damage]) if is_old else (card(example(), "org/best"), DAMAGE_OF_BLOCKS[damage])
     assert old in whole
     with pytest.raises(EmmsError, match=r"damaged|lost its data"):
         update_model_card(whole.replace(old, new).encode(), [(example(), "org/best")], "org/best")
@@ -288,40 +269,28 @@ def test_the_command_pins_what_the_hub_holds() -> None:
     assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
 
 
-@pytest.mark.parametrize("name", sorted({*Options("x").recorded()} - {"race", "device", "results"}))
-def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) -> None:
-    values = {
-        "layers": ["2"],
-        "prompt": "a {}",
-        "box_format": "xyxy",
-        "group_column": "speaker",
-        "max_samples": 77,
-        "seed": 5,
-        "folds": 7,
-        "corpus_size": 77,
-        "query_prompt": "query: ",
-        "document_prompt": "passage: ",
-    }
-    value = values.get(name) or SETTINGS[name].choices[-1]
-    task = "text-retrieval" if name == "corpus_size" else "image-classification"
-    words = typed(rank_command(example(**{name: value}, task=task), ["org/best"]))
-    assert words[words.index(SETTINGS[name].flag) + 1] == (value[0] if name == "layers" else str(value))
+def test_the_command_has_every_recorded_setting_that_changes_a_score() -> None:
+    values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "group_column": "speaker", "corpus_size": 77}
+    values |= {"max_samples": 77, "seed": 5, "folds": 7, "query_prompt": "query: ", "document_prompt": "passage: "}
+    for name in {*Options("x").recorded()} - {"race", "device", "results", *values}:
+        values[name] = SETTINGS[name].choices[-1]
+    words = typed(rank_command(example(**values, task="text-retrieval"), ["org/best"]))
+    shown = {name: words[words.index(SETTINGS[name].flag) + 1] for name in values}
+    assert shown == {name: "2" if name == "layers" else str(value) for name, value in values.items()}
+    assert "--corpus-size" not in rank_command(example(corpus_size=77), ["org/best"])
 
 
-def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default() -> None:
+def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default(cli: Cli) -> None:
     name = "emms-demo/bert-distilled"
-    ranking = rank("demo_glosses", [name], encoders="demo", max_samples=80, seed=1)
+    ranking = rank("demo_glosses", [name], encoders="demo", max_samples=80, seed=1, cache=False)
     words = typed(rank_command(ranking, [name]))
     assert words == [
         *("hf-emms", "rank", "--dataset", ranking.dataset, "--split", "test", "--task", "text-classification"),
         *("--max-samples", "80", "--seed", "1", "--encoder", "demo", "--checkpoint", name),
     ]
-    command = [*python(), "-m", "hf_emms", *words[1:], "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    again = Ranking.from_json(done.stdout)
-    assert {name: score.value for name, score in again.row(name).scores.items()} == {
-        name: score.value for name, score in ranking.row(name).scores.items()
-    }
+    again = Ranking.from_json(cli(*words[1:], "--format", "json").out)
+    values = [{name: score.value for name, score in one.row(name).scores.items()} for one in (ranking, again)]
+    assert values[0] == values[1]
 
 
 def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
@@ -343,17 +312,9 @@ def hostile(evil: str) -> Ranking:
     row = msgspec.structs.replace(
         example().rows[0], checkpoint=evil, revision=evil, architecture=evil, pooling=evil, error=None
     )
-    text = {"dataset": evil, "dataset_id": evil, "dataset_revision": evil, "config": evil, "split": evil}
-    text |= {
-        "task": evil,
-        "prompt": evil,
-        "seed": evil,
-        "folds": evil,
-        "created": evil,
-        "columns": {evil: evil},
-        "versions": {evil: evil},
-    }
-    return example(**text, rows=ranked([row, *example().rows], "emms"))
+    fields = ("dataset", "dataset_id", "dataset_revision", "config", "split", "task", "created")
+    text = dict.fromkeys((*fields, "prompt", "seed", "folds"), evil)
+    return example(**text, columns={evil: evil}, versions={evil: evil}, rows=ranked([row, *example().rows], "emms"))
 
 
 @pytest.mark.parametrize("evil", EVIL)

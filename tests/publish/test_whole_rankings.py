@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hf_emms import EmmsError
+from hf_emms.publish.cards import model_card, model_cards
 from tests.helpers.cards import README, cli, commits, org, pulls, ranking_of, readme, told
 from tests.helpers.cli import program
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import home, hub
+from tests.helpers.space import of_rows, scored
 from tests.helpers.waiting import eventually
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -49,10 +53,6 @@ def test_all_pushes_to_own_cards_and_shows_the_others(
     assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
     assert readme(hub, f"{org}/close") == README
     assert pulls(hub, f"{org}/close") == []
-    proposed = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    assert proposed.out == ""
-    assert pulls(hub, f"{org}/close") == [(1, "open")]
-    assert pulls(hub, f"{mine}/best") == []
 
 
 def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
@@ -64,10 +64,11 @@ def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, 
     assert b"hf-emms:start" in readme(hub, f"{mine}/worse")  # one failure does not stop the others
     before = [commits(hub, f"{mine}/{name}") for name in ("best", "worse")]
     done = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    assert done.code == 0
+    assert (done.code, done.out) == (0, "")
     assert done.err.count("nothing to change") == 2
     assert [commits(hub, f"{mine}/{name}") for name in ("best", "worse")] == before
     assert pulls(hub, f"{org}/close") == [(1, "open")]
+    assert pulls(hub, f"{mine}/best") == []
 
 
 def test_a_killed_run_goes_on_where_it_was(
@@ -90,3 +91,23 @@ def test_a_killed_run_goes_on_where_it_was(
     assert commits(hub, f"{mine}/best") == done_before
     assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
     assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_what_has_no_card_is_said_and_one_of_several_revisions_is_picked() -> None:
+    first, second = (scored(f"org/best@{revision}", -score, 10) for revision, score in (("v1", 0.1), ("v2", 0.2)))
+    stopped = msgspec.structs.replace(scored("org/stopped", -0.3, 10), n=100)
+    folder = msgspec.structs.replace(scored("./folder", -0.4, 10), revision="local-0123456789abcdef")
+    ranking = of_rows("beans", first, second, stopped, folder)
+    cards, left_out = model_cards([ranking])
+    assert [(card.repo_id, card.entries[0].checkpoint) for card in cards] == [("org/best", "org/best@v1")]
+    assert sorted(left_out) == [
+        "./folder: not a repository of the Hub",
+        "org/best@v2: another revision is ranked above it",
+        "org/stopped: a race stopped it after 100 of 1,034 rows",
+    ]
+    several = r"several revisions of 'org/best': org/best@v1, org/best@v2\n  → checkpoint=.*v1.*v2.* picks one"
+    with pytest.raises(EmmsError, match=several):
+        model_card([ranking], "org/best")
+    assert model_card([ranking], "org/best", checkpoint="org/best@v2").entries[0].checkpoint == "org/best@v2"
+    with pytest.raises(EmmsError, match="a race stopped 'org/stopped' after 100 of 1,034 rows"):
+        model_card([ranking], "org/stopped")

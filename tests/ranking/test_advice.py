@@ -33,63 +33,45 @@ def rows(*folds: tuple[float, ...]) -> tuple[Row, ...]:
     return ranked([Row(name, scores={"emms": emms_score(*of)}) for name, of in zip(names, folds, strict=False)], "emms")
 
 
-def advise(*folds: tuple[float, ...], **changes: object) -> str | None:
-    return advice(example(**({"rows": rows(*folds), "n": 100, "estimators": ("emms",)} | changes)))
+HALF_THE_NOISE = "; {} rows have half the noise and may tell them apart: max_samples={}; else take the smallest"
+ALL_OF_THE_SPLIT = "; the split has {} rows, which may tell them apart: max_samples={}; else take the smallest"
+NO_HELP = ": more rows will hardly tell them apart ({}); take the smallest"
+FIVE = [(value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))]
+# Rows of a question count as one, words of a sentence each for themselves: as they do for max_samples.
+QUESTIONS = {"n": 400, "n_inputs": 100, "label_form": "spans"}
+WORDS = QUESTIONS | {"sampled": "words"}
+ADVICE: dict[str, tuple[tuple[Row, ...], dict[str, object], str]] = {
+    "four times the rows": (rows(FIRST, SECOND), {}, HALF_THE_NOISE.format(400, 400)),
+    "the split has them": (rows(FIRST, SECOND), {"available": 400}, HALF_THE_NOISE.format(400, 400)),
+    "the split has fewer": (rows(FIRST, SECOND), {"available": 350}, ALL_OF_THE_SPLIT.format(350, 350)),
+    "the split has no more": (rows(FIRST, SECOND), {"available": 100}, NO_HELP.format("all 100 were used")),
+    "equal scores": (rows(SECOND, SECOND), {}, NO_HELP.format("their scores are equal")),
+    "five checkpoints": (rows(*FIVE), {}, HALF_THE_NOISE.format(400, 400)),
+    "questions": (rows(FIRST, SECOND), QUESTIONS, HALF_THE_NOISE.format(400, 400)),
+    "few questions": (rows(FIRST, SECOND), QUESTIONS | {"available": 300}, ALL_OF_THE_SPLIT.format(300, 300)),
+    "no more questions": (rows(FIRST, SECOND), QUESTIONS | {"available": 100}, NO_HELP.format("all 100 were used")),
+    "words": (rows(FIRST, SECOND), WORDS | {"available": 1000}, HALF_THE_NOISE.format("1,600", 1600)),
+    "few words": (rows(FIRST, SECOND), WORDS | {"available": 150}, ALL_OF_THE_SPLIT.format("about 600", 600)),
+    "no more words": (rows(FIRST, SECOND), WORDS | {"available": 100}, NO_HELP.format("all 400 were used")),
+}
 
 
-def test_four_times_the_rows_are_named_which_have_half_the_noise() -> None:
-    assert advise(FIRST, SECOND) == (
-        "org/a and org/b share the first rank; 400 rows have half the noise and may tell them apart: max_samples=400; "
-        "else take the smallest"
-    )
-
-
-def test_no_more_rows_are_asked_for_than_the_split_has() -> None:
-    assert advise(FIRST, SECOND, available=400) == advise(FIRST, SECOND)
-    assert advise(FIRST, SECOND, available=350) == (
-        "org/a and org/b share the first rank; the split has 350 rows, which may tell them apart: max_samples=350; "
-        "else take the smallest"
-    )
-    assert advise(FIRST, SECOND, available=100) == (
-        "org/a and org/b share the first rank: more rows will hardly tell them apart (all 100 were used); "
-        "take the smallest"
-    )
-
-
-def test_equal_scores_stay_equal_on_more_rows() -> None:
-    assert "(their scores are equal)" in str(advise(SECOND, SECOND))
-    assert "(their scores are equal)" not in str(advise(FIRST, SECOND))
-
-
-def test_three_checkpoints_are_named_and_the_rest_counted() -> None:
-    told = str(
-        advise(*((value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))))
-    )
-    assert told.startswith("org/a, org/b, org/c and 2 more share the first rank; ")
-    assert told.endswith("; else take the smallest")
+@pytest.mark.parametrize("case", ADVICE)
+def test_a_shared_first_rank_is_named_with_what_may_resolve_it(case: str) -> None:
+    shared, changes, said = ADVICE[case]
+    names = "org/a, org/b, org/c and 2 more" if len(shared) > 3 else "org/a and org/b"
+    ranking = example(**({"rows": shared, "n": 100, "estimators": ("emms",)} | changes))
+    assert advice(ranking) == f"{names} share the first rank{said}"
 
 
 def test_a_clear_winner_and_scores_without_folds_call_for_no_advice() -> None:
-    assert advise((0.6, 0.6, 0.6), SECOND) is None
+    assert advice(example(rows=rows((0.6, 0.6, 0.6), SECOND))) is None
     equal = [Row(name, scores={"emms": Score(0.5)}) for name in ("org/a", "org/b")]
     assert ranked(equal, "emms")[0].tied
     assert advice(example(rows=ranked(equal, "emms"))) is None
     stopped = tuple(msgspec.structs.replace(row, n=50) for row in rows(FIRST, SECOND))
     assert advice(example(rows=stopped, race=1)) is None
     assert advice(example(rows=(Row("org/a", error="broken"),))) is None
-
-
-def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
-    told = advise(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=300)
-    assert "the split has 300 rows, which may tell them apart: max_samples=300" in str(told)
-    assert "(all 100 were used)" in str(advise(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=100))
-
-
-def test_words_of_a_sentence_count_one_by_one_as_they_do_for_max_samples() -> None:
-    words = {"n": 400, "n_inputs": 100, "label_form": "spans", "sampled": "words"}
-    assert "max_samples=1600" in str(advise(FIRST, SECOND, **words, available=1000))
-    assert "the split has about 600 rows" in str(advise(FIRST, SECOND, **words, available=150))
-    assert "(all 400 were used)" in str(advise(FIRST, SECOND, **words, available=100))
 
 
 def test_merged_rankings_advise_on_the_rows_of_both() -> None:
@@ -117,20 +99,18 @@ def test_a_sample_knows_how_many_rows_there_are(
     assert target.available == available
 
 
-@pytest.mark.parametrize("race", [None, 1])
-def test_a_run_says_it_on_the_terminal(emms_cache: Path, tmp_path: Path, race: int | None) -> None:
+def test_a_run_and_a_race_say_it_on_the_terminal(emms_cache: Path, tmp_path: Path) -> None:
     folder = demo.folder_of("emms-demo/bert-distilled")
     assert folder is not None
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    encoder = "emms-demo/encoder-minilm-static"
-    found = hf_emms.rank(
-        "demo_glosses", (str(folder), str(copy)), encoders=encoder, estimators="emms", max_samples=60, race=race
-    )
-    assert found.available == 2000
-    assert found.advice is not None
-    assert "share the first rank: more rows will hardly tell them apart (their scores are equal)" in found.advice
-    assert found.advice not in found.notes
-    assert summary(found, None).count(found.advice) == 1
+    checkpoints = str(folder), str(shutil.copytree(folder, tmp_path / "copy"))
+    settings = {"encoders": "emms-demo/encoder-minilm-static", "estimators": "emms", "max_samples": 60}
+    for race in (None, 1):
+        ranking = hf_emms.rank("demo_glosses", checkpoints, **settings, race=race)
+        assert ranking.available == 2000
+        said = str(ranking.advice)
+        assert "share the first rank: more rows will hardly tell them apart (their scores are equal)" in said
+        assert said not in ranking.notes
+        assert summary(ranking, None).count(said) == 1
 
 
 def test_more_rows_are_no_advice_where_a_score_judges_no_more_of_any_sample() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
+import msgspec
 import pytest
 
 from hf_emms.ranking.progress import LOADING, Silent, noted_while
 from hf_emms.ranking.progress_bars import StderrProgress, reporting
+from hf_emms.scoring import Score
+from tests.helpers.rankings import example
 from tests.helpers.waiting import eventually
 
 
@@ -67,10 +71,52 @@ def test_a_run_tells_from_its_start_that_libraries_load(
     assert set(lines) == {f"{LOADING}: 0s so far"}
 
 
-def test_a_line_says_how_far_a_checkpoint_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_say_how_far_a_checkpoint_and_a_ranking_are(capsys: pytest.CaptureFixture[str]) -> None:
+    best, close, worse, broken = example().rows
+    long_name = "org/" + 20 * "long-name-"
     with StderrProgress() as progress:
+        progress.expect(4, "checkpoints")
+        progress.started("org/best", 2000)
+        progress.working("org/best", 4)
+        progress.advanced("org/best", 1200)
+        progress.working("org/best", 9)
+        progress.finished(msgspec.structs.replace(best, cached="row"))
+        progress.finished(msgspec.structs.replace(close, n=1250, checkpoint=long_name))
+        progress.finished(msgspec.structs.replace(worse, scores={"short_run": Score(-2.0)}))
+        progress.finished(broken)
+    assert re.sub(r"\d+\.\d s\)", "… s)", capsys.readouterr().err).splitlines() == [
+        "org/best: 4s so far",
+        "org/best: 1,200 of 2,000, 9s so far",
+        "[1/4] org/best: explained 0.50 (from the cache)",
+        f"[2/4] {long_name}: explained 0.48, stopped after 1,250 rows (… s)",
+        "[3/4] org/worse: Short run 2.00 bits per byte (lower is better) (… s)",
+        "[4/4] org/broken: failed: the weights are truncated → download them again (… s)",
+    ]
+
+
+def test_a_terminal_shows_bars_while_there_is_something_to_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
+
+    def shows(*words: str, without: str = "nothing") -> bool:
+        text = capsys.readouterr().err
+        return all(word in text for word in words) and without not in text
+
+    with StderrProgress() as progress:
+        progress.expect(2, "checkpoints")
         progress.started("org/a", 2000)
-        progress.working("org/a", 4)
-        progress.advanced("org/a", 1200)
-        progress.working("org/a", 9)
-    assert capsys.readouterr().err.splitlines() == ["org/a: 4s so far", "org/a: 1,200 of 2,000, 9s so far"]
+        for _ in range(2):
+            progress.advanced("org/a", 600)
+        eventually(lambda: shows("checkpoints", "0/2", "org/a", "1200/2000", "samples/s"))
+        progress.working("org/b", 4)
+        eventually(lambda: shows("org/b: 4s", "org/a"))
+        progress.working("org/a", 5)
+        eventually(lambda: shows("org/a", without="org/b"))
+        progress.advanced("org/a", 800)
+        eventually(lambda: shows("0/2", without="org/a"))
+        progress.working("org/a", 6)
+        eventually(lambda: shows("0/2", "org/a: 6s"))
+        progress.finished(msgspec.structs.replace(example().rows[0], checkpoint="org/a"))
+        eventually(lambda: shows("1/2", without="org/a: 6s"))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hf_emms import EmmsError
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
@@ -73,3 +74,22 @@ def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:
     assert "logme" in views.to_csv(ranking)
     told = of_scores(("short_run", "logme"), good=(-2.0, 0.5), bad=(-3.0, 0.0))
     assert "LogME" in views.to_text(told)
+
+
+def test_a_chart_has_the_numbers_of_the_tables() -> None:
+    ranking = of_scores(("word_error_rate", "logme"), good=(-0.0883, 0.5), bad=(-0.35, 0.25))
+    axes = ranking.plot()
+    assert axes.get_xlabel() == "word error rate (%, lower is better)"
+    assert axes.xaxis.get_major_formatter()(-0.0883, 0) == "8.83"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["org/good", "org/bad"]
+    assert [*axes.get_yticks()] == [2, 1]  # the best on top
+    assert ranking.plot(ax=axes) is axes
+    for arguments, said in (
+        ({"kind": "pie"}, "unknown kind of chart 'pie'"),
+        ({"kind": "size"}, "nothing to draw of word_error_rate\n  → estimators: word_error_rate, logme"),
+        ({"estimator": "emms"}, "nothing to draw of emms"),
+        ({"ax": "axes"}, "ax is 'axes'; it must be axes of matplotlib"),
+        ({"path": "chart.doc"}, "'chart.doc' says no format that can be drawn"),
+    ):
+        with pytest.raises(EmmsError, match=said):
+            ranking.plot(**arguments)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,14 +21,10 @@ from hf_emms.options import Options
 from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, plain, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.columns import format_number
-from hf_emms.ranking.files import from_parquet, to_parquet
+from hf_emms.ranking.columns import format_number, format_rank
 from hf_emms.scoring import Score
-from tests.helpers.rankings import emms_score, example
-
-
-def order(*rows: Row) -> list[tuple[str, int | None, bool]]:
-    return [(row.checkpoint, row.rank, row.tied) for row in ranked(rows, "emms")]
+from tests.helpers.rankings import changed, emms_score, example, first_row_changed
+from tests.helpers.rankings import ranking as four_scored
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6), st.text())
@@ -38,182 +37,157 @@ def test_json_round_trip_keeps_every_digit_and_character(values: list[float], te
 def test_json_has_the_documented_shape() -> None:
     content = json.loads(example().to_json())
     assert content["schema_version"] == SCHEMA_VERSION == 2
-    assert {"dataset", "config", "split", "dataset_revision", "n", "settings", "task", "versions"} <= set(content)
+    assert {"dataset", "config", "split", "dataset_revision", "n", "task", "versions"} <= set(content)
     assert content["settings"] == Options("x", folds=3).recorded()
     assert content["encoders"][0] == {"id": "org/first", "revision": "1" * 40, "width": 512, "weight": 0.5}
-    first = content["rows"][0]
-    assert first["checkpoint"] == "org/best"
+    first, *_, last = content["rows"]
+    assert (first["checkpoint"], first["error"]) == ("org/best", None)
     assert first["scores"]["emms"]["value"] == pytest.approx(-0.31)
     assert first["scores"]["emms"]["stderr"] == 0.002
-    assert first["error"] is None
-    assert content["rows"][-1]["error"].startswith("the weights")
+    assert last["error"].startswith("the weights")
 
 
 def test_parquet_round_trip_loses_nothing_and_reads_flat(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    path = tmp_path / "ranking.parquet"
-    to_parquet(example(), path)
-    assert from_parquet(path, Ranking) == example()
+    path = example().save(tmp_path / "ranking.parquet")
+    assert Ranking.load(path) == example()
     table = pq.read_table(path).to_pylist()
     assert [line["checkpoint"] for line in table] == [row.checkpoint for row in example().rows]
     assert table[0]["emms_r2"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("version", "way_out"), [(SCHEMA_VERSION - 1, "writes one"), (SCHEMA_VERSION + 1, "newer")])
-def test_another_schema_is_refused_with_a_way_out(version: int, way_out: str) -> None:
-    other = json.loads(example().to_json()) | {"schema_version": version}
-    with pytest.raises(EmmsError, match=f"schema version {version}") as caught:
-        Ranking.from_json(json.dumps(other))
-    assert way_out in str(caught.value.hint)
-
-
-WRONG = {
-    "cut off": (lambda data: json.dumps(data)[:200], "truncated"),
-    "a list": (lambda data: "[]", "Expected `object`, got `array`"),
-    "not a ranking": (lambda data: "{}", "missing required field `schema_version`"),
-    "newer": (lambda data: json.dumps(data | {"schema_version": 3}), "schema version 3; this version"),
-    "no dataset": (
-        lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}),
-        "missing required field `dataset`",
+WRONG: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "not a ranking"),
+    "no UTF-8": (b"\xff", "not a ranking"),
+    "cut off": (changed()[:200], "truncated"),
+    "a list": ("[]", "Expected `object`, got `array`"),
+    "no version": ("{}", "missing required field `schema_version`"),
+    "a version of text": (changed(schema_version="a"), "Expected `int`, got `str` - at `\\$.schema_version`"),
+    "older": (changed(schema_version=1), "schema version 1; this version of hf-emms reads 2\n  → .* writes one"),
+    "newer": (changed(schema_version=3), "schema version 3; .*\n  → install a newer hf-emms"),
+    "a version alone": ('{"schema_version": 2}', "missing required field `dataset`"),
+    "text for number": (changed(n="many"), r"Expected `int`, got `str` - at `\$.n`"),
+    "no rows": (changed(rows=[]), "rows is empty"),
+    "no estimators": (changed(estimators=[]), "estimators is empty"),
+    "no score": (changed(rows=[{"checkpoint": "a/b"}]), r"rows\[0\] has neither a score of emms nor an error"),
+    "an R² of text": (
+        first_row_changed(scores={"emms": {"value": 0.5, "details": {"r2": "x"}}}),
+        r"rows\[0\].scores.emms.details.r2 should be a number or null",
     ),
-    "text for number": (lambda data: json.dumps(data | {"n": "many"}), r"Expected `int`, got `str` - at `\$.n`"),
-    "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
-    "no estimators": (lambda data: json.dumps(data | {"estimators": []}), "estimators is empty"),
-    "no score": (lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}), "neither a score of emms nor an e"),
-    **{
-        f"{name} of another type": (
-            lambda data, change=change: json.dumps(
-                data | {"rows": [data["rows"][0] | {"scores": {"emms": {"value": 0.5} | change}}]}
-            ),
-            rf"rows\[0\].scores.emms.{name} should be",
-        )
-        for name, change in {
-            "details.r2": {"details": {"r2": "x"}},
-            "details.weights": {"details": {"weights": [0.5, {}]}},
-        }.items()
-    },
-    "a rank of text": (
-        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
-        r"Expected `int \| null`, got `str` - at `\$.rows",
+    "a weight that is no number": (
+        first_row_changed(scores={"emms": {"value": 0.5, "details": {"weights": [0.5, {}]}}}),
+        r"rows\[0\].scores.emms.details.weights should be a list of numbers",
     ),
-    "no rank": (
-        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": None}]}),
-        r"rows\[0\].rank should be 1 or more",
+    "a baseline with weights of text": (
+        changed(baselines=[{"checkpoint": "BM25", "scores": {"emms": {"value": 0.5, "details": {"weights": "x"}}}}]),
+        r"baselines\[0\].scores.emms.details.weights should be",
     ),
-    "deep": (lambda data: "[" * 100_000, "not a ranking"),
-    "deep in an object": (lambda data: '{"schema_version": ' + "[" * 100_000, "not a ranking"),
+    "a rank of text": (first_row_changed(rank="first"), r"Expected `int \| null`, got `str` - at `\$.rows"),
+    "no rank": (first_row_changed(rank=None), r"rows\[0\].rank should be 1 or more"),
+    "a rank of 0": (first_row_changed(rank=0), r"rows\[0\].rank should be 1 or more"),
+    "deep": ("[" * 100_000, "not a ranking"),
+    "deep in an object": ('{"schema_version": ' + "[" * 100_000, "not a ranking"),
 }
 
 
-@pytest.mark.parametrize("change", WRONG)
-def test_what_is_wrong_with_a_file_is_said(change: str) -> None:
-    make, message = WRONG[change]
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_a_file_is_said(case: str) -> None:
+    text, message = WRONG[case]
     with pytest.raises(EmmsError, match=message):
-        Ranking.from_json(make(json.loads(example().to_json())))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"])
-def test_what_is_no_ranking_is_refused(text: str | bytes) -> None:
-    with pytest.raises(EmmsError, match="not a ranking"):
         Ranking.from_json(text)
 
 
 def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no parquet")
     for name in ("other.parquet", "text.parquet", "missing.parquet"):
         with pytest.raises(EmmsError, match=name):
-            from_parquet(tmp_path / name, Ranking)
+            Ranking.load(tmp_path / name)
 
 
-def test_checkpoints_within_the_noise_of_the_folds_share_a_rank() -> None:
-    best = Row("best", scores={"emms": emms_score(0.50, 0.60, 0.40)})
-    close = Row("close", scores={"emms": emms_score(0.55, 0.45, 0.47)})
-    worse = Row("worse", scores={"emms": emms_score(0.10, 0.20, 0.00)})
-    assert order(worse, close, best) == [("best", 1, True), ("close", 1, True), ("worse", 3, False)]
+# Name → score of each fold, a score without folds, or None for a failed row; and the order with ranks.
+ORDERS: dict[str, tuple[dict[str, tuple[float, ...] | float | None], str]] = {
+    "within the noise of the folds": (
+        {"best": (0.50, 0.60, 0.40), "close": (0.55, 0.45, 0.47), "worse": (0.10, 0.20, 0.00)},
+        "=1 best, =1 close, 3 worse",
+    ),
+    # The folds are paired: what all checkpoints find hard does not blur their order.
+    "a small but steady difference": (
+        {"first": (0.91, 0.51, 0.11), "second": (0.90, 0.50, 0.10)},
+        "1 first, 2 second",
+    ),
+    "ranks never fall along the order": (
+        {"steady": (0.50, 0.50, 0.50), "lower": (0.40, 0.40, 0.40), "wild": (1.2, -0.9, 0.6)},
+        "1 steady, =2 lower, =2 wild",
+    ),
+    # The last is clearly below "d", and cannot be told from "b", which leads the band.
+    "a rank is shared with the first of its band": (
+        {
+            "a": (0.9, 0.9, 0.9),
+            "b": (0.5, 0.6, 0.5),
+            "c": (0.52, 0.5, 0.57),
+            "d": (0.51, 0.58, 0.49),
+            "e": (0.50, 0.57, 0.48),
+        },
+        "1 a, =2 b, =2 c, =2 d, =2 e",
+    ),
+    "without folds only equal values tie": ({"a": 0.1, "b": 0.2, "c": 0.1}, "1 b, =2 a, =2 c"),
+    "failed rows come last without a rank": ({"a": None, "b": -9.0}, "1 b, – a"),
+}
 
 
-def test_a_small_but_steady_difference_is_a_difference() -> None:
-    """The folds are paired: what all checkpoints find hard does not blur their order."""
-    first = Row("first", scores={"emms": emms_score(0.91, 0.51, 0.11)})
-    second = Row("second", scores={"emms": emms_score(0.90, 0.50, 0.10)})
-    assert order(second, first) == [("first", 1, False), ("second", 2, False)]
+@pytest.mark.parametrize("case", ORDERS)
+def test_ranks_admit_the_noise_of_the_folds_in_whatever_order_rows_come(case: str) -> None:
+    scores, expected = ORDERS[case]
+    rows = []
+    for name, values in scores.items():
+        if values is None:
+            rows.append(Row(name, rank=1, error="broken"))
+        else:
+            score = emms_score(*values) if isinstance(values, tuple) else Score(values)
+            rows.append(Row(name, scores={"emms": score}))
+    for given_rows in (rows, rows[::-1]):
+        order = ranked(given_rows, "emms")
+        assert ", ".join(f"{format_rank(row)} {row.checkpoint}" for row in order) == expected
 
 
-def test_ranks_never_fall_along_the_order() -> None:
-    steady = Row("steady", scores={"emms": emms_score(0.50, 0.50, 0.50)})
-    lower = Row("lower", scores={"emms": emms_score(0.40, 0.40, 0.40)})
-    wild = Row("wild", scores={"emms": emms_score(1.2, -0.9, 0.6)})
-    assert order(steady, lower, wild) == [("steady", 1, False), ("lower", 2, True), ("wild", 2, True)]
-
-
-def test_a_rank_is_shared_with_the_first_of_its_band() -> None:
-    """A row that cannot be told from those right above it has their rank, though one further up is clearly better."""
-    folds = {"a": (0.9, 0.9, 0.9), "b": (0.5, 0.6, 0.5), "c": (0.52, 0.5, 0.57), "d": (0.51, 0.58, 0.49)}
-    rows = [Row(name, scores={"emms": emms_score(*values)}) for name, values in folds.items()]
-    low = Row("e", scores={"emms": emms_score(0.50, 0.57, 0.48)})  # clearly below "d", not below "b"
-    assert [rank for _, rank, _ in order(*rows, low)] == [1, 2, 2, 2, 2]
-
-
-def test_without_folds_only_equal_values_tie() -> None:
-    rows = [Row(name, scores={"emms": Score(value)}) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.1)]]
-    assert order(*rows) == [("b", 1, False), ("a", 2, True), ("c", 2, True)]
-
-
-def test_failed_rows_come_last_without_a_rank() -> None:
-    failed = Row("a", rank=1, error="broken")
-    assert order(failed, Row("b", scores={"emms": Score(-9.0)})) == [("b", 1, False), ("a", None, False)]
-
-
-def test_the_order_of_the_rows_given_does_not_matter() -> None:
-    rows = list(example().rows)
-    assert ranked(rows[::-1], "emms") == ranked(rows, "emms")
-
-
-def test_best_and_row() -> None:
-    ranking = example()
-    assert ranking.best is not None
-    assert ranking.best.checkpoint == "org/best"
+def test_rows_by_place_and_by_name() -> None:
+    ranking = four_scored()
+    assert ranking.best == ranking.rows[0] == ranking.row("org/a")
+    assert [row.checkpoint for row in ranking.top()] == ["org/a", "org/b", "org/c"]
+    assert len(example().top(4)) == 3  # one has failed
     assert example(rows=(Row("x", error="broken"),)).best is None
-    assert [row.checkpoint for row in ranking.top(2)] == ["org/best", "org/close"]
-    assert [row.checkpoint for row in ranking.top()] == ["org/best", "org/close", "org/worse"]
-    assert ranking.row("org/close").width == 1024
-    with pytest.raises(EmmsError, match="'nobody'") as caught:
-        ranking.row("nobody")
-    assert "org/close" in str(caught.value.hint)
+    with pytest.raises(EmmsError, match=r"no checkpoint 'nobody'\n  → it has: org/best, org/close"):
+        example().row("nobody")
 
 
 def test_records_say_on_how_many_rows_each_score_is() -> None:
     scored = [Row(name, scores={"emms": emms_score(0.5, 0.6, 0.7)}, n=n) for name, n in (("a", None), ("b", 100))]
     ranking = example(rows=ranked([*scored, Row("c", error="broken")], "emms"), n=400, estimators=("emms",))
-    assert [(record["checkpoint"], record["n"]) for record in ranking.records()] == [
-        ("a", 400),
-        ("b", 100),
-        ("c", None),
-    ]
+    assert [record["n"] for record in ranking.records()] == [400, 100, None]
 
 
 def test_plain_makes_what_json_can_hold() -> None:
     value = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": (float("nan"), float("inf"), None), 1: True}
     assert plain(value) == {"a": 0.5, "b": [1, 2], "c": [None, None, None], "1": True}
-    msgspec.json.encode(plain(value))
 
 
-def test_text_table() -> None:
-    lines = views.to_text(example()).splitlines()
-    words = [" ".join(line.split()) for line in lines]
-    assert words[0] == "rank checkpoint explained LogME k-NN params width seconds"
-    assert words[2] == "=1 org/best 0.500 ± 0.003 -1.1000 0.8000 309k 512 1.5"
-    assert lines[3].split()[:2] == ["=1", "org/close"]
-    assert "1.3B" in lines[3]
-    assert lines[4].split()[:2] == ["3", "org/worse"]
-    assert lines[4].split()[6:] == ["–", "85.0M", "768", "2.8"]
-    assert lines[5].split() == ["–", "org/broken", *["–"] * 6]
-    assert lines[6] == "failed: org/broken: the weights are truncated → download them again"
+TABLE = """\
+rank  checkpoint      explained    LogME    k-NN  params  width  seconds
+----  ----------  -------------  -------  ------  ------  -----  -------
+  =1  org/best    0.500 ± 0.003  -1.1000  0.8000    309k    512      1.5
+  =1  org/close   0.484 ± 0.003  -1.2000  0.7000    1.3B   1024      3.5
+   3  org/worse   0.145 ± 0.003  -1.5000       –   85.0M    768      2.8
+   –  org/broken              –        –       –       –      –        –
+failed: org/broken: the weights are truncated → download them again
+"""
+
+
+def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
+    header, _, *rows, failed = TABLE.splitlines()
+    assert views.to_text(example()) == TABLE
+    cells = [re.split(r"  +", row.strip()) for row in rows]
+    markdown = ["| " + " | ".join(row) + " |" for row in [header.split(), ["---:", ":---", *["---:"] * 6], *cells]]
+    assert views.to_markdown(example()).splitlines() == [*markdown, "", "Failed:", "", failed.replace("failed:", "-")]
 
 
 @pytest.mark.parametrize(("render", "separator"), [(views.to_csv, ","), (views.to_tsv, "\t")])
@@ -225,13 +199,6 @@ def test_separated_values_are_whole_and_unrounded(render: object, separator: str
     assert lines[2]["knn"] == ""
     assert lines[3]["error"] == ranking.rows[3].error
     assert len({len(line) for line in lines}) == 1
-
-
-def test_markdown_lists_failures_below_the_table() -> None:
-    lines = views.to_markdown(example()).splitlines()
-    assert lines[1] == "| ---: | :--- |" + " ---: |" * 6
-    assert lines[2].startswith("| =1 | org/best | 0.500 ± 0.003 | -1.1000 |")
-    assert lines[-1].startswith("- org/broken: the weights")
 
 
 def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:

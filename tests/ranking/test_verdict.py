@@ -124,53 +124,49 @@ def confirmed(*results: FineTuned) -> Ranking:
     return of_rows(*with_results, *rows[len(results) :])
 
 
-@pytest.mark.parametrize(
-    ("results", "checkpoint", "outcome", "said"),
-    [
-        (
-            (tuned(0.9), tuned(0.8)),
-            "org/a",
-            "confirmed",
-            "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0), after up to 5 epochs; the estimate's first "
-            "is the best.",
-        ),
-        ((tuned(0.9),), "org/a", "measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
-        (
-            (tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),)),),
-            "org/a",
-            "measured",
-            "Measured by fine-tuning: org/a: accuracy 90.0, as it was: fine-tuning did not help.",
-        ),
-        ((tuned(0.9, recipe={"epochs": 1}),), "org/a", "measured", "accuracy 90.0, after up to 1 epoch."),
-        ((tuned(0.9, recipe={}),), "org/a", "measured", "accuracy 90.0, after fine-tuning."),
-        ((tuned(0.9), tuned(0.88)), "org/a", "measured", "; org/b is not told apart from it."),
-        ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a", "measured", "; org/c is not told apart from it."),
-        # Chosen by validation rows, and worse on test rows.
-        ((tuned(0.8, validation=0.95), tuned(0.9)), "org/a", "measured", "; org/b is better on the test rows"),
-        (
-            (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
-            "org/a",
-            "measured",
-            f"than chance ({SAME_CLASS}: 50.0).",
-        ),
-        ((tuned(0.9, chance=None), tuned(0.8, chance=None)), "org/a", "measured", "; chance was not measured."),
-        ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a", "measured", "; org/b is not told apart from it."),
-        ((tuned(0.51), tuned(0.49)), None, "no better than chance", "accuracy 49.0 to 51.0 of every run"),
-        ((tuned(0.0, 0.0, chance=0.0),), None, "no better than chance", "accuracy 0.0 of every run, validation 0.0"),
-    ],
-)
-def test_confirmed_is_what_is_above_chance_and_told_apart(
-    results: tuple[FineTuned, ...], checkpoint: str | None, outcome: str, said: str
-) -> None:
+UNTRAINED = tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),))
+# The results in the estimate's order, the verdict, and a part of what is said.
+FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str, str]] = {
+    "the estimate's first": (
+        (tuned(0.9), tuned(0.8)),
+        "org/a: confirmed",
+        "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0), after up to 5 epochs; the estimate's first "
+        "is the best.",
+    ),
+    "one": ((tuned(0.9),), "org/a: measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
+    "untrained": ((UNTRAINED,), "org/a: measured", "org/a: accuracy 90.0, as it was: fine-tuning did not help."),
+    "one epoch": ((tuned(0.9, recipe={"epochs": 1}),), "org/a: measured", "accuracy 90.0, after up to 1 epoch."),
+    "no recipe": ((tuned(0.9, recipe={}),), "org/a: measured", "accuracy 90.0, after fine-tuning."),
+    "near": ((tuned(0.9), tuned(0.88)), "org/a: measured", "; org/b is not told apart from it."),
+    "the third": ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a: measured", "; org/c is not told apart from it."),
+    # Chosen by validation rows, and worse on test rows.
+    "worse": ((tuned(0.8, validation=0.95), tuned(0.9)), "org/a: measured", "; org/b is better on the test rows"),
+    "chance": (
+        (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
+        "org/a: measured",
+        f"; it is no better than chance ({SAME_CLASS}: 50.0).",
+    ),
+    "no chance": (
+        (tuned(0.9, chance=None), tuned(0.8, chance=None)),
+        "org/a: measured",
+        "; chance was not measured.",
+    ),
+    # A file without errors of its own is read with the spread.
+    "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), "org/a: confirmed", "is the best."),
+    "wide": ((tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told"),
+    "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told apart"),
+    "nothing learnt": ((tuned(0.51), tuned(0.49)), "None: no better than chance", "accuracy 49.0 to 51.0 of every run"),
+    "nothing right": ((tuned(0, 0, chance=0),), "None: no better than chance", "accuracy 0.0 of every run, validation"),
+}
+
+
+@pytest.mark.parametrize("case", FINE_TUNED)
+def test_confirmed_is_what_is_above_chance_and_told_apart(case: str) -> None:
+    results, expected, said = FINE_TUNED[case]
     ranking = confirmed(*results)
-    assert verdict(ranking).checkpoint == checkpoint
-    assert verdict(ranking).outcome == outcome
+    judgement = verdict(ranking)
+    assert f"{judgement.checkpoint}: {judgement.outcome}" == expected
     assert said in recommendation(ranking)
-
-
-def test_a_file_without_errors_of_its_own_is_read_with_the_spread() -> None:
-    assert verdict(confirmed(tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01))).outcome == "confirmed"
-    assert verdict(confirmed(tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01))).outcome == "measured"
 
 
 def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:

@@ -19,9 +19,10 @@ from hf_emms.metric.install import source_folder
 from hf_emms.publish.space import _SHIPPED, files, write_files
 from hf_emms.ranking import Ranking
 from tests.helpers.browser import served
+from tests.helpers.hub_client import commands
 from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
-from tests.helpers.space import SPACE, of_rows, scored
+from tests.helpers.space import SPACE, of_rows, scored, write
 from tests.helpers.waiting import eventually
 from tests.hub.fault_proxy import RESET, running_proxy
 from tests.hub.fixtures import client_environment
@@ -32,15 +33,11 @@ SHIPPED = {f"hf_emms/{name}" for name in ("__init__.py", *_SHIPPED)} | {"leaderb
 
 @pytest.fixture
 def command(hub, tmp_path):
-    """Runs hf-emms against the stand-in Hub."""
-
-    def run(*arguments, **environment):
-        settings = client_environment(hub, tmp_path / "client", **environment)
-        return subprocess.run(
-            [*python(), "-m", "hf_emms", *arguments], env=settings, capture_output=True, text=True, check=False
-        )
-
-    return run
+    """Runs hf-emms against the stand-in Hub, all commands in one process."""
+    home = tmp_path / "client"
+    home.mkdir()
+    with commands(hub, home) as running:
+        yield running.run
 
 
 @pytest.fixture
@@ -50,139 +47,118 @@ def results(hub):
     return RESULTS
 
 
+@pytest.fixture
+def publish(hub, command, results):
+    """Publishes the Space of the results with more words, by default as ada/board; it has to succeed."""
+
+    def run(*words, repo_id="ada/board", token=None):
+        token = token or hub.token(user=repo_id.partition("/")[0])
+        done = command("publish", "space", "--repo-id", repo_id, "--results", results, *words, token=token)
+        assert done.code == 0, done.err
+        assert done.out == f"{hub.url}/spaces/{repo_id}\n"
+        assert token not in done.out + done.err
+        return done
+
+    return run
+
+
 def put(hub, name, ranking):
-    if not any(repo.id == RESULTS for repo in hub.store.repos.values()):
-        hub.store.create_repo(RESULTS, "dataset")
     hub.store.put_files(RESULTS, {f"rankings/{name}.json": ranking.to_json().encode()}, "dataset")
-
-
-def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", RESULTS, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    listed = done.stdout.split()
-    assert {
-        "app.py",
-        "README.md",
-        "requirements.txt",
-        "leaderboard/page.py",
-        "leaderboard/page.js",
-        "leaderboard/about.html",
-    } <= set(listed)
-    assert {path for path in listed if not (SPACE / path).is_file()} == SHIPPED
-    assert not [path for path in listed if "pycache" in path]
-    assert hub.count() == 0
-
-
-def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, command, results):
-    token = hub.token(user="ada")
-    arguments = ("publish", "space", "--repo-id", "ada/board", "--results", results, "--secret", "HF_TOKEN")
-    done = command(*arguments, HF_TOKEN=token)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{hub.url}/spaces/ada/board\n"
-    assert "the Space is at RUNNING" in done.stderr
-    assert token not in done.stdout + done.stderr
-    assert hub.count("POST /api/spaces/ada/board/commit/main") == 1
-    space = hub.store.repo("ada/board", "space").space
-    assert space.secrets["HF_TOKEN"]["value"] == token
-    assert space.variables["EMMS_RESULTS_REPO"]["value"] == results
-    assert space.variables["HF_ENDPOINT"]["value"] == hub.url
-    paths = [path for path in hub.store.paths("ada/board", "space") if path != ".gitattributes"]
-    for path in paths:
-        content = hub.store.read("ada/board", path, "space")
-        if path != "README.md":
-            assert content == files()[path]
-            if path not in SHIPPED:
-                assert content == (SPACE / path).read_bytes()
-        assert token.encode() not in content
-    card = front_matter(hub, "ada/board", "space")
-    assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
 
 
 def front_matter(hub, id, kind):
     return yaml.safe_load(hub.store.read(id, "README.md", kind).decode().split("---")[1])
 
 
-def test_the_pages_of_models_and_datasets_link_to_the_space_and_follow_the_results(hub, command, results):
-    arguments = ("publish", "space", "--repo-id", "ada/board", "--results", results)
-    assert command(*arguments, HF_TOKEN=(token := hub.token(user="ada"))).returncode == 0
+def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", RESULTS, "--dry-run")
+    assert done.code == 0, done.err
+    listed = done.out.split()
+    assert {"app.py", "README.md", "requirements.txt"} <= set(listed)
+    assert {f"leaderboard/{name}" for name in ("page.py", "page.js", "style.css", "about.html")} <= set(listed)
+    assert {path for path in listed if not (SPACE / path).is_file()} == SHIPPED
+    assert not [path for path in listed if "pycache" in path]
+    assert hub.count() == 0
+
+
+def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, publish, results):
+    token = hub.token(user="ada")
+    done = publish("--secret", "HF_TOKEN", token=token)
+    assert "the Space is at RUNNING" in done.err
+    assert hub.count("POST /api/spaces/ada/board/commit/main") == 1
+    space = hub.store.repo("ada/board", "space").space
+    assert space.secrets["HF_TOKEN"]["value"] == token
+    assert space.variables["EMMS_RESULTS_REPO"]["value"] == results
+    assert space.variables["HF_ENDPOINT"]["value"] == hub.url
+    assert space.hardware == "zero-a10g"  # of a free account
+    for path in hub.store.paths("ada/board", "space"):
+        content = hub.store.read("ada/board", path, "space")
+        assert token.encode() not in content
+        if path not in ("README.md", ".gitattributes"):
+            assert content == files()[path]
+            assert path in SHIPPED or content == (SPACE / path).read_bytes()
+    card = front_matter(hub, "ada/board", "space")
+    assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
+
+
+def test_an_update_follows_the_results_and_leaves_the_owners_files(hub, publish, results):
+    """By its front matter the pages of models and datasets link to the Space."""
+    publish()
     measured = {row.checkpoint for row in example().rows if row.revision}
     card = front_matter(hub, "ada/board", "space")
     assert set(card["models"]) == measured
     assert card["datasets"] == [results, example().dataset_id]
     assert card["tags"] == ["leaderboard", "emms", "image-classification"]
+    hub.store.put_files("ada/board", {"leaderboard/gone.py": b"old", "notes.txt": b"mine"}, "space")
     put(hub, "two", of_rows("food", scored("org/new", -0.1, 10), task="text-classification"))
-    assert command(*arguments, HF_TOKEN=token).returncode == 0
+    publish()
     card = front_matter(hub, "ada/board", "space")
     assert set(card["models"]) == measured | {"org/new"}
     assert card["tags"][-1] == "text-classification"
-
-
-# What an account can have
-
-
-def test_a_free_account_gets_zero_gpu_and_a_paid_one_the_usual_hardware(hub, command, results):
-    arguments = ("publish", "space", "--results", results, "--repo-id")
-    for user, hardware in (("ada", "zero-a10g"), ("bob", "cpu-basic")):
-        hub.paid.add("bob")
-        done = command(*arguments, f"{user}/board", HF_TOKEN=hub.token(user=user))
-        assert done.returncode == 0, done.stderr
-        assert hub.store.repo(f"{user}/board", "space").space.hardware == hardware
-    done = command(*arguments, "bob/board", "--hardware", "cpu-upgrade", HF_TOKEN=hub.token(user="bob"))
-    assert done.returncode == 0, done.stderr
-    assert hub.store.repo("bob/board", "space").space.hardware == "cpu-upgrade"
-
-
-@pytest.mark.parametrize("case", ["cpu", "organisation", "third"])
-def test_a_space_that_the_account_cannot_have_is_refused_with_what_it_can_have(hub, command, results, case):
-    repo_id, more = "ada/board", ()
-    if case == "cpu":
-        more = ("--hardware", "cpu-basic")
-    elif case == "organisation":
-        repo_id = "lab/board"
-    else:
-        for name in ("one", "two"):
-            hub.store.create_repo(f"ada/{name}", "space", sdk="gradio").space.hardware = "zero-a10g"
-    token = hub.token(user="ada", orgs=["lab"])
-    done = command("publish", "space", "--repo-id", repo_id, "--results", results, *more, HF_TOKEN=token)
-    assert done.returncode == 1
-    for choice in ("--static", "--hardware zero-a10g", "https://huggingface.co/pricing"):
-        assert choice in done.stderr
-    assert ("space", repo_id) not in hub.store.repos
-
-
-def test_an_update_takes_old_modules_away_and_leaves_the_owners_files(hub, command, results):
-    hub.store.create_repo("ada/board", "space", sdk="gradio")
-    hub.store.put_files("ada/board", {"leaderboard/gone.py": b"old", "notes.txt": b"mine"}, "space")
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
-    assert done.returncode == 0, done.stderr
     paths = hub.store.paths("ada/board", "space")
     assert "leaderboard/gone.py" not in paths
     assert "notes.txt" in paths
 
 
-def test_a_space_that_cannot_be_built_is_an_error_with_its_logs(hub, command, results):
-    hub.store.create_repo("ada/board", "space", sdk="gradio")
-    repo = hub.store.repo("ada/board", "space")
-    repo.space.stage = "BUILD_ERROR"
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
-    assert done.returncode == 1
-    assert "stopped at BUILD_ERROR" in done.stderr
-    assert "?logs=build" in done.stderr
+def test_a_paid_account_gets_the_hardware_that_it_asks_for(hub, publish):
+    hub.paid.add("bob")
+    for words, hardware in (((), "cpu-basic"), (("--hardware", "cpu-upgrade"), "cpu-upgrade")):
+        publish(*words, repo_id="bob/board")
+        assert hub.store.repo("bob/board", "space").space.hardware == hardware
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--results", "ada/nothing"], "no dataset 'ada/nothing'"),
-        (["--results", RESULTS, "--secret", "NO_SUCH"], "NO_SUCH is no environment variable"),
-        (["--results", RESULTS, "--repo-id", "eve/board"], "eve/board"),
-    ],
-)
-def test_what_cannot_be_published_is_told_before_anything_is_written(hub, command, results, arguments, message):
-    done = command("publish", "space", "--repo-id", "ada/board", *arguments, HF_TOKEN=hub.token(user="ada"))
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert hub.count("POST /api/spaces/*/commit/*") == 0
+def have_two_spaces(hub):
+    for name in ("one", "two"):
+        hub.store.create_repo(f"ada/{name}", "space", sdk="gradio").space.hardware = "zero-a10g"
+
+
+def have_one_that_fails(hub):
+    hub.store.create_repo("ada/board", "space", sdk="gradio").space.stage = "BUILD_ERROR"
+
+
+CHOICES = ("--static", "--hardware zero-a10g", "https://huggingface.co/pricing")
+# Words of the command, what is there before it, and what it says.
+REFUSED = {
+    "hardware": (["--hardware", "cpu-basic"], None, CHOICES),
+    "an organisation": (["--repo-id", "lab/board"], None, CHOICES),
+    "a third": ([], have_two_spaces, CHOICES),
+    "a fault of the build": ([], have_one_that_fails, ("stopped at BUILD_ERROR", "?logs=build")),
+    "no results": (["--results", "ada/nothing"], None, ("no dataset 'ada/nothing'",)),
+    "no secret": (["--secret", "NO_SUCH"], None, ("NO_SUCH is no environment variable",)),
+    "somebody else": (["--repo-id", "eve/board"], None, ("eve/board",)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_published_is_said_with_what_can_be_done(hub, command, results, case):
+    words, prepare, said = REFUSED[case]
+    if prepare is not None:
+        prepare(hub)
+    token = hub.token(user="ada", orgs=["lab"])
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, *words, token=token)
+    assert done.code == 1
+    assert not [text for text in said if text not in done.err]
+    assert hub.count("POST /api/spaces/*/commit/*") == (prepare is have_one_that_fails)
 
 
 def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
@@ -226,59 +202,33 @@ def hub_settings(hub, tmp_path, **extra):
     return {name: value for name, value in settings.items() if name.startswith(wanted)} | {"HF_HUB_OFFLINE": "0"}
 
 
-def listed(url):
-    gradio_client = pytest.importorskip("gradio_client")
-    client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
-    try:
-        return {one["id"] for one in client.predict(task="", api_name="/list_rankings")}, client
-    finally:
-        client.close()
-
-
-def test_the_page_follows_the_results_dataset_and_knows_licenses_from_the_hub(hub, results, tmp_path):
-    hub.store.create_repo("org/best", "model")
+def test_the_page_follows_the_results_and_the_hub_and_outlives_both(hub, results, tmp_path):
     card = b"---\nlicense: apache-2.0\nlibrary_name: timm\nlanguage: [de, en]\n---\n"
-    hub.store.put_files("org/best", {"README.md": card}, "model")
-    hub.store.create_repo("AI-Lab-Makerere/beans", "dataset")
-    hub.store.put_files("AI-Lab-Makerere/beans", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}, "dataset")
-    with served(
-        SPACE / "app.py", **hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
-    ) as url:
-        eventually(lambda: listed(url)[0] == {"one"})
+    hub.store.put_files("org/best", {"README.md": card})
+    hub.store.put_files(example().dataset_id, {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}, "dataset")
+    settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
+    with (
+        running_proxy(hub) as proxy,
+        served(SPACE / "app.py", **settings | {"HF_ENDPOINT": proxy.url}) as url,
+    ):
+        eventually(lambda: "license cc-by-4.0" in text_of(url))
+        assert 'name="language" value="de"' in text_of(url)
+        for checkpoint, facts in {"org/best": ("timm", "apache-2.0"), "org/close": ("–", "–")}.items():
+            shown = "<dt>Library</dt><dd>{}</dd><dt>License</dt><dd>{}</dd>".format(*facts)
+            assert shown in text_of(url, f"checkpoint={checkpoint}")
         put(hub, "two", of_rows("food", scored("org/new", -0.1, 10)))
-        eventually(lambda: listed(url)[0] == {"one", "two"})
-        eventually(lambda: rows(url)["org/best"]["license"] == "apache-2.0")
-        assert rows(url)["org/best"]["library"] == "timm"
-        text = text_of(url)
-        assert "license cc-by-4.0" in text
-        assert 'name="language" value="de"' in text
-        assert rows(url)["org/close"]["license"] is None
+        eventually(lambda: "food" in text_of(url))
+        assert "could not be read" not in text_of(url)
+        proxy.fail("*", RESET)
+        eventually(lambda: re.search(r"results could not be read \(\w+\): the data are those of 20", text_of(url)))
+        assert "org/best" in text_of(url)
+        proxy.clear()
+        eventually(lambda: "could not be read" not in text_of(url))
 
 
-def test_a_hub_that_cannot_be_reached_is_named_with_the_age_of_the_data(hub, results, tmp_path):
-    with running_proxy(hub) as proxy:
-        settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
-        with served(SPACE / "app.py", **settings | {"HF_ENDPOINT": proxy.url}) as url:
-            eventually(lambda: "org/best" in text_of(url))
-            assert "could not be read" not in text_of(url)
-            proxy.fail("*", RESET)
-            eventually(lambda: re.search(r"results could not be read \(\w+\): the data are those of 20", text_of(url)))
-            assert "org/best" in text_of(url)
-            proxy.clear()
-            eventually(lambda: "could not be read" not in text_of(url))
-
-
-def text_of(url):
-    with urllib.request.urlopen(f"{url}/?tab=rankings") as answer:
+def text_of(url, query="tab=rankings"):
+    with urllib.request.urlopen(f"{url}/?{query}") as answer:
         return answer.read().decode()
-
-
-def rows(url):
-    gradio_client = pytest.importorskip("gradio_client")
-    client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
-    answer = client.predict(ranking="one", api_name="/get_ranking")
-    client.close()
-    return {row["checkpoint"]: row for row in answer["rows"]}
 
 
 # Submissions
@@ -289,56 +239,55 @@ sys.path.insert(0, {space!r})
 from pathlib import Path
 from leaderboard import submit
 ranking = submit.checked(Path({file!r}).read_bytes()).ranking
-try:
-    url = submit.open_pull_request(ranking, {repo!r}, {token!r})
-    print(json.dumps({{"url": url, "path": submit.file_of(ranking)}}))
-except submit.SubmissionError as error:
-    print(json.dumps({{"error": str(error)}}))
+answers = [{{"path": submit.file_of(ranking)}}]
+for token, repo_id in {asked!r}:
+    try:
+        answers.append({{"url": submit.open_pull_request(ranking, repo_id, token)}})
+    except submit.SubmissionError as error:
+        answers.append({{"error": str(error)}})
+print(json.dumps(answers))
 """
 
 
 @pytest.fixture
 def propose(client, tmp_path):
-    def run(token, repo=RESULTS, ranking=None):
+    """Proposes the example with some tokens to datasets; returns its path, and what came of each."""
+
+    def run(*asked):
         file = tmp_path / "ranking.json"
-        file.write_text((ranking or example()).to_json())
-        return client(PROPOSE.format(space=str(SPACE), file=str(file), repo=repo, token=token))
+        file.write_text(example().to_json())
+        path, *answers = client(PROPOSE.format(space=str(SPACE), file=str(file), asked=asked))
+        return path["path"], answers
 
     return run
 
 
-def test_a_submission_becomes_a_pull_request_of_the_user(hub, results, propose):
-    answer = propose(hub.token(user="eve"))
-    assert re.fullmatch(rf"{hub.url}/datasets/{RESULTS}/discussions/\d+", answer["url"])
-    number = answer["url"].rpartition("/")[2]
-    repo = hub.store.repo(RESULTS, "dataset")
-    assert repo.discussion(int(number)).author == "eve"
-    proposed = hub.store.read(RESULTS, answer["path"], "dataset", f"refs/pr/{number}")
-    assert [row.checkpoint for row in Ranking.from_json(proposed).rows] == [row.checkpoint for row in example().rows]
-    assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
+def proposed_in(hub, answer, path):
+    return Ranking.from_json(hub.store.read(RESULTS, path, "dataset", f"refs/pr/{answer['url'].rpartition('/')[2]}"))
 
 
-def test_a_submission_adds_to_what_is_there(hub, results, propose):
+def names(ranking):
+    return [row.checkpoint for row in ranking.rows]
+
+
+def test_a_submission_becomes_a_pull_request_of_the_user_that_adds_to_what_is_there(hub, results, propose):
     token = hub.token(user="eve")
-    path = propose(token)["path"]
-    other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id="AI-Lab-Makerere/beans")
+    path, (answer,) = propose((token, RESULTS))
+    assert re.fullmatch(rf"{hub.url}/datasets/{RESULTS}/discussions/1", answer["url"])
+    assert hub.store.repo(RESULTS, "dataset").discussion(1).author == "eve"
+    assert names(proposed_in(hub, answer, path)) == names(example())
+    assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
+    other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id=example().dataset_id)
     hub.store.put_files(RESULTS, {path: other.to_json().encode()}, "dataset")
-    number = propose(token)["url"].rpartition("/")[2]
-    proposed = Ranking.from_json(hub.store.read(RESULTS, path, "dataset", f"refs/pr/{number}"))
-    assert {row.checkpoint for row in proposed.rows} == {"org/other", *(row.checkpoint for row in example().rows)}
-    hub.store.put_files(RESULTS, {path: proposed.to_json().encode()}, "dataset")
-    assert "has all of this ranking already" in propose(token)["error"]
-
-
-def test_a_refused_submission_says_why_and_shows_no_token(hub, results, propose):
-    for token, repo, message in (
-        ("hf_wrong" + "0" * 30, RESULTS, "sign in again"),
-        (hub.token(user="eve", role="read"), RESULTS, "may not open pull requests"),
-        (hub.token(user="eve"), "ada/nothing", "there is no dataset ada/nothing"),
-    ):
-        answer = propose(token, repo)
-        assert message in answer["error"]
-        assert token not in answer["error"]
+    whole = proposed_in(hub, propose((token, RESULTS))[1][0], path)
+    assert {*names(whole)} == {"org/other", *names(example())}
+    hub.store.put_files(RESULTS, {path: whole.to_json().encode()}, "dataset")
+    wrong, reader = "hf_wrong" + "0" * 30, hub.token(user="eve", role="read")
+    _, refused = propose((token, RESULTS), (wrong, RESULTS), (reader, RESULTS), (token, "ada/nothing"))
+    said = ("has all of this ranking", "sign in again", "may not open pull requests", "there is no dataset ada/nothing")
+    for text, answer in zip(said, refused, strict=True):
+        assert text in answer["error"]
+        assert not [secret for secret in (token, wrong, reader) if secret in answer["error"]]
 
 
 def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path):
@@ -360,14 +309,12 @@ def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_published_folder_runs_by_itself(hub, command, results, tmp_path):
+def test_the_published_folder_runs_by_itself(hub, publish, tmp_path):
     """In a fresh environment with only its requirements, from the index that pip uses."""
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
-    assert done.returncode == 0, done.stderr
+    publish()
     folder = tmp_path / "board"
-    for path in hub.store.paths("ada/board", "space"):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(hub.store.read("ada/board", path, "space"))
+    paths = hub.store.paths("ada/board", "space")
+    write_files(folder, {path: hub.store.read("ada/board", path, "space") for path in paths})
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(folder / "requirements.txt")]
@@ -375,12 +322,9 @@ def test_the_published_folder_runs_by_itself(hub, command, results, tmp_path):
     if installed.returncode and "No matching distribution" not in installed.stderr:
         pytest.skip(f"pip reaches no index here: {installed.stderr.strip().splitlines()[-1]}")
     assert installed.returncode == 0, installed.stderr
-    shown = Path(tmp_path / "shown")
-    shown.mkdir()
-    (shown / "beans.json").write_text(example().to_json())
-    with served(folder / "app.py", python=[python], EMMS_RESULTS=str(shown), PYTHONPATH="") as url:
-        assert listed(url)[0] == {"beans"}
-        tools = urllib.request.Request(f"{url}/gradio_api/mcp/schema")
-        with urllib.request.urlopen(tools) as answer:
+    write(tmp_path / "shown", "beans", example())
+    with served(folder / "app.py", python=[python], EMMS_RESULTS=str(tmp_path / "shown"), PYTHONPATH="") as url:
+        assert "org/best" in text_of(url)
+        with urllib.request.urlopen(f"{url}/gradio_api/mcp/schema") as answer:
             assert b"recommend_checkpoints" in answer.read()
     assert not (Path(os.environ["HF_HOME"]) / "token").exists()

@@ -14,12 +14,8 @@ from leaderboard.checks import recomputed
 from leaderboard.selection import View
 
 from hf_emms.scoring import Score
-from tests.helpers.rankings import example
+from tests.helpers.rankings import changed, example, first_row_changed
 from tests.helpers.space import of_rows, scored, snapshot_of, write
-
-
-def changed(**changes):
-    return json.dumps(json.loads(example().to_json()) | changes)
 
 
 def test_a_good_ranking_may_be_submitted():
@@ -70,15 +66,9 @@ def test_what_a_submission_changes_is_named():
     assert submit.change(published, published).endswith("keeps 4 checkpoints, replaces 0 and adds 0")
 
 
-def first_rows(**changes):
-    """A file with changes of its first row."""
-    rows = json.loads(example().to_json())["rows"]
-    return changed(rows=[rows[0] | changes, *rows[1:]])
-
-
 def fine_tuned(metric, value, **changes):
     """A file whose first row was fine-tuned."""
-    return first_rows(fine_tuned={"metric": metric, "value": value} | changes)
+    return first_row_changed(fine_tuned={"metric": metric, "value": value} | changes)
 
 
 BAD = {
@@ -88,23 +78,26 @@ BAD = {
     "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
     "a time": (changed(created="yesterday"), "created should be a time"),
     "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
-    "twice by revision": (first_rows(checkpoint="org/close@main", revision="d" * 40), "is that of rows"),
-    "a score above 0": (first_rows(scores={"emms": {"value": 5, "folds": [5, 5, 5]}}), "should be 0 or less"),
+    "twice by revision": (first_row_changed(checkpoint="org/close@main", revision="d" * 40), "is that of rows"),
+    "a score above 0": (first_row_changed(scores={"emms": {"value": 5, "folds": [5, 5, 5]}}), "should be 0 or less"),
     "a score beyond its folds": (
-        first_rows(scores={"emms": {"value": -0.1, "folds": [-0.3, -0.4, -0.5]}}),
+        first_row_changed(scores={"emms": {"value": -0.1, "folds": [-0.3, -0.4, -0.5]}}),
         "rows.0..scores.emms.value should be a mean of its folds, between -0.5 and -0.3",
     ),
-    "an accuracy of 2": (first_rows(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
-    "negative parameters": (first_rows(parameters=-5), "Expected `int` >= 0"),
-    "no parameters": (first_rows(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
-    "negative seconds": (first_rows(seconds={"features": -1}), "seconds.features should be at least 0"),
-    "more rows than there are": (first_rows(n=5000), "at most the 1,034 rows"),
-    "other folds": (first_rows(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}), "should have the same folds"),
-    "no id": (first_rows(checkpoint="org/../name"), "is no id of the Hub"),
+    "an accuracy of 2": (first_row_changed(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
+    "negative parameters": (first_row_changed(parameters=-5), "Expected `int` >= 0"),
+    "no parameters": (first_row_changed(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
+    "negative seconds": (first_row_changed(seconds={"features": -1}), "seconds.features should be at least 0"),
+    "more rows than there are": (first_row_changed(n=5000), "at most the 1,034 rows"),
+    "other folds": (
+        first_row_changed(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}),
+        "should have the same folds",
+    ),
+    "no id": (first_row_changed(checkpoint="org/../name"), "is no id of the Hub"),
     "no dataset": (changed(dataset_id="a b/c"), "dataset_id has a commit of the Hub, but is no id"),
     "the future": (changed(created="2999-01-01T00:00:00+00:00"), "created is in the future"),
     "NaN": (example().to_json().replace("-0.31,", "NaN,", 1), "it holds NaN, which is no number"),
-    "beyond all bounds": (first_rows(scores={"emms": {"value": -1e308}}), "should be between"),
+    "beyond all bounds": (first_row_changed(scores={"emms": {"value": -1e308}}), "should be between"),
     "an accuracy of 2 after fine-tuning": (fine_tuned("accuracy", 2), "fine_tuned.value should be between 0 and 1"),
     "an F1 below 0": (fine_tuned("macro F1", -0.1), "as each macro F1 is, but is -0.1"),
     "a correlation below -1": (fine_tuned("Spearman", -1.5), "between -1 and 1"),
@@ -112,16 +105,16 @@ BAD = {
     "a validation of 2": (fine_tuned("accuracy", 0.5, validation=2), "fine_tuned.validation should be between 0 and 1"),
     "other scores of 2": (fine_tuned("accuracy", 0.5, scores={"CIDEr": 11}), "between 0 and 10"),
     "an R² of other folds": (
-        first_rows(
+        first_row_changed(
             scores={"emms": {"value": -0.31, "folds": [-0.3, -0.32, -0.31], "details": {"r2": 0.99, "weights": [1, 0]}}}
         ),
         "rows.0..scores.emms.details.r2 does not belong to its folds: it puts the loss without features at 31, other",
     ),
     "an empty task": (changed(task=""), "task should have 1 to 200 characters"),
-    "a long license": (first_rows(license="x" * 300), "license should have 1 to 200"),
-    "1e300 seconds": (first_rows(seconds={"features": 1e300}), "seconds.features should be at most 1e.12"),
+    "a long license": (first_row_changed(license="x" * 300), "license should have 1 to 200"),
+    "1e300 seconds": (first_row_changed(seconds={"features": 1e300}), "seconds.features should be at most 1e.12"),
     "not UTF-8": (changed(dataset="caf\u00e9").replace("caf\\u00e9", "café").encode("latin-1"), "not a ranking"),
-    "twice but for case": (first_rows(checkpoint="Org/Close", revision="d" * 40), "in the list twice"),
+    "twice but for case": (first_row_changed(checkpoint="Org/Close", revision="d" * 40), "in the list twice"),
     "no rows": (changed(n=0), "n should be at least 1"),
     "many": (
         example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])

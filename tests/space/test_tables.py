@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from leaderboard import across, compare, controls, cost, render, shortlist, table
+from leaderboard import across, controls, cost, render, shortlist, table
 from leaderboard.endpoints import Endpoints
 from leaderboard.facts import Facts
 from leaderboard.selection import COLUMNS, View, from_query, resolved
@@ -18,29 +18,53 @@ from leaderboard.wins import wins
 
 from hf_emms.ranking import FineTuned, Row, Seconds, ranked
 from hf_emms.scoring import Score
-from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, store_of, with_facts, write
+from tests.helpers.rankings import example, first_row_changed
+from tests.helpers.space import HOSTILE, hostile, in_order, of_rows, scored, snapshot_of, store_of, write
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    """Makes what the Space shows of rankings by their names."""
+
+    def made(**rankings):
+        for name, ranking in rankings.items():
+            write(tmp_path, name, ranking)
+        return snapshot_of(tmp_path)
+
+    return made
+
+
+def ranking_of(shown, name="image/beans"):
+    return shown.entries[name].ranking
+
+
+def content(snapshot, **view):
+    return render.show(View(**view), snapshot).content
+
+
+def names(lines):
+    return [line.row.checkpoint for line in lines]
+
 
 # Choosing
 
 
-def beans(shown):
-    return shown.entries["image/beans"].ranking
-
-
-def chosen(shown, **view):
-    return [line.row.checkpoint for line in table.chosen(View(**view), beans(shown), shown)]
-
-
-def test_filters_and_orders(shown):
-    assert chosen(shown) == [row.checkpoint for row in example().rows]
-    assert chosen(shown, q="ORG b") == ["org/best", "org/broken"]
-    assert chosen(shown, q="close | org broken |") == ["org/close", "org/broken"]
-    assert chosen(shown, at_least="1M") == ["org/close", "org/worse"]
-    assert chosen(shown, at_most="100M", at_least="10M") == ["org/worse"]
-    assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
-    assert chosen(shown, sort="parameters") == ["org/best", "org/worse", "org/close", "org/broken"]
-    assert chosen(shown, license=("mit",)) == []
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        ({}, "best close worse broken"),
+        ({"q": "ORG b"}, "best broken"),
+        ({"q": "close | org broken |"}, "close broken"),
+        ({"at_least": "1M"}, "close worse"),
+        ({"at_most": "100M", "at_least": "10M"}, "worse"),
+        ({"sort": "-knn"}, "best close worse broken"),
+        ({"sort": "parameters"}, "best worse close broken"),
+        ({"license": ("mit",)}, ""),
+    ],
+)
+def test_filters_and_orders(shown, view, expected):
+    chosen = table.chosen(View(**view), ranking_of(shown), shown)
+    assert names(chosen) == [f"org/{name}" for name in expected.split()]
 
 
 @pytest.mark.parametrize("estimator", ["short_run", "word_error_rate", "class_spread"])
@@ -50,7 +74,7 @@ def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages
     write(tmp_path, "x", example(estimators=(estimator, "logme"), rows=ranked(rows, estimator)))
     found = snapshot_of(tmp_path)
     view, entry = resolved(from_query(f"ranking=x&sort={estimator}"), found)
-    assert [line.row.checkpoint for line in table.chosen(view, entry.ranking, found)] == ["org/a", "org/c", "org/b"]
+    assert names(table.chosen(view, entry.ranking, found)) == ["org/a", "org/c", "org/b"]
     assert f"sort=-{estimator}" in table.table(View(task=view.task, ranking="x"), entry.ranking, found)
     endpoints = Endpoints(store_of(tmp_path))
     listed = endpoints.get_ranking("x", sort=f"-{estimator}")["rows"]
@@ -60,62 +84,68 @@ def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages
         endpoints.get_ranking("x", sort="knn")
 
 
-def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, shown):
-    shares = {"org/close": 0.125, "org/best": 0.5}
-    rows = [msgspec.structs.replace(row, elsewhere=shares.get(row.checkpoint)) for row in example().rows]
-    write(tmp_path / "own", "x", msgspec.structs.replace(example(), rows=tuple(rows)))
-    found = snapshot_of(tmp_path / "own")
-    ranking = found.entries["x"].ranking
-    assert "Elsewhere" in table.table(View(columns=tuple(COLUMNS)), ranking, found)
-    assert ">12%<" in table.table(View(columns=tuple(COLUMNS)), ranking, found)
-    in_order = [line.row.checkpoint for line in table.chosen(View(sort="elsewhere"), ranking, found)]
-    assert in_order[:2] == ["org/close", "org/best"]
-    assert "0.125" in table.to_csv(View(columns=tuple(COLUMNS)), ranking, found)
-    assert "Elsewhere" not in table.table(View(), beans(shown), shown)
+@pytest.mark.parametrize(
+    ("title", "known", "cell", "number"),
+    [
+        ("Elsewhere", {"elsewhere": 0.125}, ">12%<", "0.125"),
+        ("Samples", {"n": 250}, ">250<", "250"),
+        ("Inputs/s", {"seconds": Seconds(3.0, 0.1)}, ">343<", "343.33"),
+    ],
+)
+def test_a_column_is_shown_where_a_checkpoint_has_a_value(snapshot, title, known, cell, number):
+    first, second = (scored(f"org/{name}", -place / 10, 10, seconds=0) for place, name in enumerate("ab"))
+    found = snapshot(with_it=of_rows("x", first, msgspec.structs.replace(second, **known)))
+    page = content(found)
+    assert title in page
+    assert cell in page
+    assert number in table.to_csv(View(), ranking_of(found, "with_it"), found)
+    assert title not in content(snapshot(with_it=of_rows("x", first, second)))
 
 
-def test_a_task_and_an_estimator_of_no_installed_package_are_shown(tmp_path):
+def test_a_task_and_an_estimator_of_no_installed_package_are_shown(snapshot):
     row = msgspec.structs.replace(scored("org/a", -0.1, 10), scores={"class-spread": Score(0.5)})
     rows = ranked([row], "class-spread")
-    write(tmp_path, "x", example(task="gloss-topic", estimators=("class-spread",), rows=rows))
-    page = render.show(View(task="gloss-topic"), snapshot_of(tmp_path))
+    found = snapshot(x=example(task="gloss-topic", estimators=("class-spread",), rows=rows))
+    page = render.show(View(task="gloss-topic"), found)
     assert "org/</span><wbr>a" in page.answer
     assert "class-spread" in page.content
     assert ">0.5000<" in page.content
 
 
+def test_what_is_known_of_checkpoints_filters_them_and_is_counted(shown):
+    facts = {
+        "org/best": Facts(library="timm", license="mit", languages=("de", "en"), downloads=1200, datasets=("beans",)),
+        "org/close": Facts(languages=("en",), datasets=("other/beans", "imagenet")),
+    }
+    known = replace(shown, facts=facts)
+    assert (known.licenses, known.libraries) == (("mit",), ("timm",))
+    for query in ("license=mit&library=timm", "language=de", "language=de&q=org"):
+        chosen = table.chosen(from_query(f"ranking=image/beans&{query}"), ranking_of(known), known)
+        assert names(chosen) == ["org/best"]
+    form = controls.form(View(task="image-classification", ranking="image/beans", language=("fr",)), known)
+    assert not [text for text in ("en (2)", "de (1)", "fr (0)") if text not in form]
+    assert ">1k<" in content(known, ranking="image/beans", columns=tuple(COLUMNS))
+    assert content(known, ranking="image/beans").count(">seen<") == 1
+    unseen = render.show(View(ranking="image/beans", trained="unseen"), known)
+    assert "org/best" not in unseen.content
+    assert "trained=unseen" in unseen.query
+    assert "3 of 4 checkpoints pass the filters" in unseen.answer
+    assert "Trained on</dt><dd>other/beans, imagenet" in content(known, checkpoint="org/close")
+
+
 def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
     """What the Hub knows of checkpoints may arrive after the page."""
-    wanted = View(ranking="image/beans", license=("apache-2.0",), library=("timm",))
-    found = render.show(wanted, shown)
+    found = render.show(View(ranking="image/beans", license=("apache-2.0",), library=("timm",)), shown)
     assert (found.view.license, found.view.library) == (("apache-2.0",), ("timm",))
     assert "license=apache-2.0" in found.query
     assert "No checkpoint passes" in found.content
 
 
-def test_what_files_know_of_licenses_filters(tmp_path):
-    (tmp_path / "a.json").write_text(with_facts(example(), license="mit", library="timm", downloads=1200))
-    found = snapshot_of(tmp_path)
+def test_files_may_know_what_the_hub_knows(snapshot, tmp_path):
+    (tmp_path / "a.json").write_text(first_row_changed(license="mit", library="timm", downloads=1200))
+    found = snapshot()
     assert (found.licenses, found.libraries) == (("mit",), ("timm",))
-    lines_ = table.chosen(View(license=("mit",), library=("timm",)), found.entries["a"].ranking, found)
-    assert len(lines_) == 4
-    assert "1k" in table.table(View(columns=tuple(COLUMNS)), found.entries["a"].ranking, found)
-
-
-def test_languages_of_cards_filter_and_are_counted(shown):
-    known = replace(shown, facts={"org/best": Facts(languages=("de", "en")), "org/close": Facts(languages=("en",))})
-    entry = known.entries["image/beans"]
-    lines_ = table.chosen(from_query("ranking=image/beans&language=de"), entry.ranking, known)
-    assert [line.row.checkpoint for line in lines_] == ["org/best"]
-    form = controls.form(View(task=entry.ranking.task, ranking=entry.id, language=("fr",)), known)
-    assert [f"{code} ({count})" in form for code, count in (("en", 2), ("de", 1), ("fr", 0))] == [True] * 3
-
-
-def test_inputs_a_second_are_shown_where_they_were_measured(shown):
-    ranking = beans(shown)
-    assert all(f">{speed}<" in table.table(View(), ranking, shown) for speed in ("Inputs/s", "1,030", "343", "412"))
-    unmeasured = tuple(msgspec.structs.replace(row, seconds=Seconds()) for row in ranking.rows)
-    assert "Inputs/s" not in table.table(View(), msgspec.structs.replace(ranking, rows=unmeasured), shown)
+    assert ">1k<" in content(found, columns=tuple(COLUMNS))
 
 
 def _boxes(drawing, kind):
@@ -129,28 +159,15 @@ def _boxes(drawing, kind):
     ]
 
 
-def test_names_in_a_chart_cover_no_point_and_no_other_name(tmp_path):
+def test_names_in_a_chart_cover_no_point_and_no_other_name(snapshot):
     rows = [scored(f"org/model-{number:02}", -0.5 + number / 60, 1000 * 2 ** (number // 3)) for number in range(24)]
-    write(tmp_path, "x", of_rows("x", *rows))
-    found = snapshot_of(tmp_path)
-    for drawing in cost.plot(View(), found.entries["x"].ranking, found).split("<svg")[1:]:
+    found = snapshot(x=of_rows("x", *rows))
+    for drawing in cost.plot(View(), ranking_of(found, "x"), found).split("<svg")[1:]:
         names, points = _boxes(drawing, "label"), _boxes(drawing, "circle")
         assert len(names) >= 3
         for place, one in enumerate(names):
             for other in (*points, *names[:place]):
                 assert not (one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3])
-
-
-def test_who_has_seen_the_dataset_is_marked_and_can_be_left_out(shown):
-    facts = {"org/best": Facts(datasets=("beans",)), "org/close": Facts(datasets=("other/beans", "imagenet"))}
-    known = replace(shown, facts=facts)
-    page = render.show(View(ranking="image/beans"), known).content
-    assert page.count(">seen<") == 1
-    left = render.show(View(ranking="image/beans", trained="unseen"), known)
-    assert "org/best" not in left.content
-    assert "trained=unseen" in left.query
-    assert "3 of 4 checkpoints pass the filters" in left.answer
-    assert "Trained on</dt><dd>other/beans, imagenet" in render.show(View(checkpoint="org/close"), known).content
 
 
 def test_who_has_seen_the_dataset_is_known_from_what_cards_say_in_words():
@@ -162,26 +179,15 @@ def test_who_has_seen_the_dataset_is_known_from_what_cards_say_in_words():
 
 def test_a_dataset_of_the_hub_has_its_license_and_a_citation(shown):
     known = replace(shown, dataset_facts={"AI-Lab-Makerere/beans": Facts(downloads=2000, license="mit")})
-    page = render.show(View(ranking="image/beans"), known).content
+    page = content(known, ranking="image/beans")
     assert "license mit · 2k downloads" in page
     assert f"https://huggingface.co/datasets/AI-Lab-Makerere/beans/tree/{'e' * 40}" in page
     assert "@misc" not in table.described(example(dataset_revision="local-1"))
 
 
-def test_the_samples_of_each_row_are_shown_where_a_race_stopped_some(tmp_path):
-    rows = scored("org/winner", -0.1, 10), scored("org/stopped", -0.2, 10)
-    for name, second in (("full", rows[1]), ("race", msgspec.structs.replace(rows[1], n=250))):
-        write(tmp_path / name, "beans.json", of_rows("beans", rows[0], second))
-        snapshot = snapshot_of(tmp_path / name)
-        (entry,) = snapshot.entries.values()
-        page = table.table(View(), entry.ranking, snapshot)
-        assert ("Samples" in page, ">250<" in page) == ((True, True) if name == "race" else (False, False))
-
-
-def test_csv_holds_numbers_as_they_are_and_no_formulas(tmp_path):
-    write(tmp_path, "hostile", hostile())
-    found = snapshot_of(tmp_path)
-    ranking = found.entries["hostile"].ranking
+def test_csv_holds_numbers_as_they_are_and_no_formulas(snapshot):
+    found = snapshot(hostile=hostile())
+    ranking = ranking_of(found, "hostile")
     rows = list(csv.DictReader(io.StringIO(table.to_csv(View(), ranking, found))))
     assert len(rows) == len(HOSTILE) + 1
     assert not [row["checkpoint"] for row in rows if row["checkpoint"].startswith(("=", "+", "-", "@"))]
@@ -203,90 +209,59 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     found = render.show(View(checkpoint="org/close"), shown)
     assert found.view.checkpoint == "org/close"
     assert "checkpoint=org%2Fclose" in found.query
-    assert "=1 of 3" in found.content
-    assert "1 of 4" in found.content
-    assert "not told apart" in found.content
-    assert "https://huggingface.co/org/close" in found.content
-    assert "No ranking here has the checkpoint org/none" in render.show(View(checkpoint="org/none"), shown).content
+    for text in ("=1 of 3", "1 of 4", "not told apart", "https://huggingface.co/org/close"):
+        assert text in found.content
+    assert "No ranking here has the checkpoint org/none" in content(shown, checkpoint="org/none")
     for name in HOSTILE:
-        assert "<img" not in render.show(View(checkpoint=name), shown).content
+        assert "<img" not in content(shown, checkpoint=name)
 
 
-def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estimate(tmp_path):
+def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estimate_and_its_layers(snapshot):
     def measured(name, score, **found):
         return msgspec.structs.replace(scored(name, score, 10), fine_tuned=FineTuned("accuracy", **found))
 
+    layered = {"layer": "h.2", "layers": {"h.1": {"emms": -0.123}, "h.2": {}}}
     rows = [
         measured("org/a", -0.1, value=0.812, spread=0.004, validation=0.8),
         measured("org/b", -0.2, value=0.836, validation=0.85),
         measured("org/c", -0.3, error="<b>no memory"),
+        msgspec.structs.replace(scored("org/d", -0.4, 10), **layered),
     ]
-    write(tmp_path, "x", of_rows("x", *rows, scored("org/d", -0.4, 10)))
-    write(tmp_path, "y", of_rows("y", scored("org/a", -0.1, 10)))
-    found = snapshot_of(tmp_path)
-    pages = {name: render.show(View(checkpoint=f"org/{name}"), found).content for name in "abcd"}
+    found = snapshot(x=of_rows("x", *rows), y=of_rows("y", scored("org/a", -0.1, 10)))
+    pages = {name: content(found, checkpoint=f"org/{name}") for name in "abcd"}
     assert '<th scope="col">Score</th><th scope="col">Fine-tuned</th>' in pages["a"]
     assert "<td>accuracy 81.2 ± 0.4, 2 of 2</td>" in pages["a"]
     assert "<td>accuracy 83.6, 1 of 2</td>" in pages["b"]
     assert "<td>failed: &lt;b&gt;no memory</td>" in pages["c"]
     assert "Fine-tuned" not in pages["d"]
+    for text in ("h.1", "-0.1230", "h.2 (ranked by)"):
+        assert text in pages["d"]
 
 
 def test_the_page_of_a_checkpoint_has_the_command_that_makes_the_section_of_its_card(shown):
-    page = render.show(View(checkpoint="org/close"), replace(shown, origin="ada/emms-results")).content
     assert (
         "hf download ada/emms-results rankings/image/beans.json rankings/image/food.json --repo-type dataset "
         "--local-dir emms-results\nhf-emms card --repo-id org/close --checkpoint org/close \\\n"
         "  --ranking emms-results/rankings/image/beans.json \\\n  --ranking emms-results/rankings/image/food.json"
-    ) in page
+    ) in content(replace(shown, origin="ada/emms-results"), checkpoint="org/close")
     for name, origin in (("org/close", "folder"), ("org/broken", "ada/emms-results"), (HOSTILE[3], "ada/emms-results")):
-        assert "hf-emms card" not in render.show(View(checkpoint=name), replace(shown, origin=origin)).content
-
-
-def test_layers_are_on_the_page_of_a_checkpoint(tmp_path):
-    layered = msgspec.structs.replace(
-        scored("org/a", -0.1, 10), layer="h.2", layers={"h.1": {"emms": -0.123}, "h.2": {}}
-    )
-    write(tmp_path, "x", of_rows("x", layered))
-    page = render.show(View(checkpoint="org/a"), snapshot_of(tmp_path)).content
-    assert "h.1" in page
-    assert "-0.1230" in page
-    assert "h.2 (ranked by)" in page
+        assert "hf-emms card" not in content(replace(shown, origin=origin), checkpoint=name)
 
 
 def test_two_checkpoints_are_told_apart_by_their_folds(shown):
-    ranking = shown.entries["image/beans"].ranking
-    found = {
-        (one.first.checkpoint, one.second.checkpoint): one.told_apart
-        for one in compare.pairs(ranking, list(ranking.rows))
-    }
-    assert found == {
-        ("org/best", "org/close"): False,
-        ("org/best", "org/worse"): True,
-        ("org/close", "org/worse"): True,
-    }
-    view = View(ranking="image/beans", compare=("org/best", "org/close", "org/broken"))
-    page = render.show(view, shown)
+    page = render.show(View(ranking="image/beans", compare=("org/best", "org/close", "org/broken")), shown)
     assert "with=org%2Fbest&with=org%2Fclose" in page.query
     assert ">no<" in page.content
     assert ">yes<" not in page.content
-    assert "Pick 2 to 5" in render.show(View(ranking="image/beans", compare=("org/best",)), shown).content
+    assert ">yes<" in content(shown, ranking="image/beans", compare=("org/best", "org/worse"))
+    assert "Pick 2 to 5" in content(shown, ranking="image/beans", compare=("org/best",))
 
 
-def test_checkpoints_that_never_met_are_not_compared(tmp_path):
+def test_checkpoints_that_never_met_are_not_compared(snapshot):
     found = wins([{"a": 1, "b": 2, "c": 3}, {"c": 1, "d": 2}, {"x": 1, "y": 2}])
     assert [name for name, won in found.items() if won.group == 1] == ["x", "y"] == list(found)[-2:]
-    write(
-        tmp_path,
-        "one",
-        of_rows("one", *(scored(f"org/{name}", -value, 10) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.3)])),
-    )
-    write(
-        tmp_path,
-        "two",
-        of_rows("two", *(scored(f"org/{name}", -value, 10) for name, value in [("x", 0.1), ("y", 0.3)])),
-    )
-    page = across.heat_map(View(tab="across", task="image-classification"), snapshot_of(tmp_path))
+    apart = snapshot(one=in_order("one", "org/a", "org/b", "org/c"), two=in_order("two", "org/x", "org/y"))
+    page = across.heat_map(View(tab="across", task="image-classification"), apart)
     assert re.search('<tr class="band"><th scope="row" class="checkpoint"><a href="[^"]*org%2Fx', page)
     assert page.count('class="band"') == 1
 
@@ -303,8 +278,7 @@ def test_a_shortlist_begins_with_a_sentence(shown):
 
 
 def test_who_always_wins_is_first_however_few_share_a_ranking():
-    chain = [{"a": 1, "b": 2}, {"b": 1, "c": 2}, {"c": 1, "d": 2}] * 4
-    found = wins(chain)
+    found = wins([{"a": 1, "b": 2}, {"b": 1, "c": 2}, {"c": 1, "d": 2}] * 4)
     assert list(found) == ["a", "b", "c", "d"]
     assert wins([{"a": 1}]) == {}
     even = wins([{"a": 1, "b": 1}] * 3)["a"]
@@ -314,21 +288,21 @@ def test_who_always_wins_is_first_however_few_share_a_ranking():
 
 def test_the_shortlist_weighs_the_number_of_rankings(shown):
     found = shortlist.shortlist(View(task="image-classification"), shown)
-    assert [one.row.checkpoint for one in found] == ["org/close", "org/best", "org/worse", "org/small"]
-    small = shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)
-    assert [one.row.checkpoint for one in small] == ["org/best", "org/small"]
+    assert names(found) == ["org/close", "org/best", "org/worse", "org/small"]
+    assert names(shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)) == [
+        "org/best",
+        "org/small",
+    ]
 
 
 def test_no_hostile_name_gets_into_the_command(shown):
     view = View(task="feature-extraction", data="x; rm -rf ~")
     found = shortlist.shortlist(view, shown, length=20)
     assert len(found) == len(HOSTILE)
-    command = shortlist.command(view, found)
-    assert command == "hf-emms rank --dataset 'x; rm -rf ~' --task feature-extraction"
+    assert shortlist.command(view, found) == "hf-emms rank --dataset 'x; rm -rf ~' --task feature-extraction"
 
 
 def test_the_front_is_what_nothing_cheaper_beats(shown):
-    ranking = shown.entries["image/food"].ranking
-    found = cost.points(View(), ranking, shown)
-    assert [point.line.row.checkpoint for point in found] == ["org/small", "org/best", "org/worse", "org/close"]
-    assert [point.line.row.checkpoint for point in cost.front(found)] == ["org/small", "org/best", "org/close"]
+    points = cost.points(View(), ranking_of(shown, "image/food"), shown)
+    assert names(point.line for point in points) == ["org/small", "org/best", "org/worse", "org/close"]
+    assert names(point.line for point in cost.front(points)) == ["org/small", "org/best", "org/close"]
