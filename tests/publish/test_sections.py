@@ -161,11 +161,7 @@ def test_a_section_whose_data_held_everything_is_drawn_anew(about: str) -> None:
     assert "0.500 ± 0.003" in first.replace("\u00a0", " ")
 
 
-def test_the_first_line_says_what_the_checkpoint_is_good_for() -> None:
-    def line(ranking: Ranking, name: str | None) -> str:
-        return re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, name).splitlines()[4])
-
-    aim = "AI-Lab-Makerere/beans (image-classification)"
+def test_a_sentence_says_what_the_checkpoint_is_good_for() -> None:
     three = example()
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
     for ranking, about, said in (
@@ -175,7 +171,8 @@ def test_the_first_line_says_what_the_checkpoint_is_good_for() -> None:
         (three, None, "Of 3 checkpoints org/best is one of 2 that share the first rank for {}."),
         (two, None, "Of 2 checkpoints org/best is the best to fine-tune for {}, clearly ahead of the second."),
     ):
-        assert line(ranking, about) == said.format(aim)
+        lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, about)).splitlines()
+        assert said.format("AI-Lab-Makerere/beans (image-classification)") in lines
 
 
 def test_twice_is_once() -> None:
