@@ -279,12 +279,13 @@ def test_a_submission_becomes_a_pull_request_of_the_user_that_adds_to_what_is_th
     assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
     other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id=example().dataset_id)
     hub.store.put_files(RESULTS, {path: other.to_json().encode()}, "dataset")
-    whole = proposed_in(hub, propose((token, RESULTS))[1][0], path)
+    wrong, reader = "hf_wrong" + "0" * 30, hub.token(user="eve", role="read")
+    _, (added, *refused) = propose((token, RESULTS), (wrong, RESULTS), (reader, RESULTS), (token, "ada/nothing"))
+    whole = proposed_in(hub, added, path)
     assert {*names(whole)} == {"org/other", *names(example())}
     hub.store.put_files(RESULTS, {path: whole.to_json().encode()}, "dataset")
-    wrong, reader = "hf_wrong" + "0" * 30, hub.token(user="eve", role="read")
-    _, refused = propose((token, RESULTS), (wrong, RESULTS), (reader, RESULTS), (token, "ada/nothing"))
-    said = ("has all of this ranking", "sign in again", "may not open pull requests", "there is no dataset ada/nothing")
+    refused += propose((token, RESULTS))[1]
+    said = ("sign in again", "may not open pull requests", "there is no dataset ada/nothing", "has all of this ranking")
     for text, answer in zip(said, refused, strict=True):
         assert text in answer["error"]
         assert not [secret for secret in (token, wrong, reader) if secret in answer["error"]]
