@@ -46,14 +46,16 @@ def picture(colour: tuple[int, int, int], seed: int) -> dict[str, Any]:
     return {"bytes": file.getvalue(), "path": None}
 
 
+def pictures(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Pictures that are blue or red in turn."""
+    return [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in range(first, first + count)]
+
+
 def colours(count: int, first: int = 0) -> datasets.Dataset:
-    """Pictures that are red or blue."""
-    rows = range(first, first + count)
-    images = [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in rows]
-    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["blue", "red"])}
-    return datasets.Dataset.from_dict(
-        {"image": images, "label": [row % 2 for row in rows]}, datasets.Features(features)
-    )
+    """Pictures with their colours."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["blue", "red"])})
+    labels = [row % 2 for row in range(first, first + count)]
+    return datasets.Dataset.from_dict({"image": pictures(count, first), "label": labels}, features)
 
 
 def texts(count: int) -> list[str]:

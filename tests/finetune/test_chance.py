@@ -26,8 +26,6 @@ from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, Notes, colours, ranking, save
 from tests.helpers.tiny_checkpoints import build
 
-IMAGES = {"image": "image", "label": "label"}
-
 
 def split(*references: Any, inputs: Sequence[Any] | None = None) -> LabeledSplit:
     return LabeledSplit.of_inputs(inputs if inputs is not None else range(len(references)), references)
@@ -112,34 +110,26 @@ def test_the_gain_over_other_predictions_has_the_error_of_its_differences() -> N
     assert not guess.is_above(guess)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("chance")
-
-
-def images(root: Path, data: datasets.Dataset, name: str) -> Ranking:
-    folder = root / name if (root / name).exists() else save(data, root / name)
-    return ranking(str(folder), "image-classification", IMAGES, {str(build(root, "resnet")): -0.1})
+def images(zoo: Path, data: datasets.Dataset, folder: Path) -> Ranking:
+    return ranking(save(data, folder), "image-classification", {}, {str(build(zoo, "resnet")): -0.1})
 
 
 def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_before_that_is_said(
-    root: Path, tmp_path: Path, emms_cache: Path
+    zoo: Path, tmp_path: Path, emms_cache: Path
 ) -> None:
     labels = np.random.default_rng(1).permutation([0, 1] * 30).tolist()
-    features = colours(60).features
-    shuffled = colours(60).remove_columns("label").add_column("label", labels).cast(features)
-    notes = Notes()
+    shuffled = colours(60).remove_columns("label").add_column("label", labels).cast(colours(1).features)
+    rows, notes = images(zoo, shuffled, tmp_path / "shuffled"), Notes()
     settings = {"epochs": 2, "batch_size": 8, "save_model": str(tmp_path / "model")}
-    confirmed = hf_emms.confirm(images(root, shuffled, "shuffled"), top=1, progress=notes, **settings)
+    confirmed = hf_emms.confirm(rows, top=1, progress=notes, **settings)
     (row,) = confirmed.rows
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, 8e-3]
     assert f"{row.checkpoint}: it learns nothing at these rates: 0.008 is tried too" in notes.lines
     assert not any(run.has_learnt for run in row.fine_tuned.runs)
     assert verdict(confirmed).outcome == "no better than chance"
-    assert recommendation(confirmed).startswith("Fine-tuning did not learn this: accuracy ")
-    assert "at learning rates from 0.0005 to 0.008; chance (the same class for all rows) is 50.0." in recommendation(
-        confirmed
-    )
+    answer = recommendation(confirmed)
+    assert answer.startswith("Fine-tuning did not learn this: accuracy ")
+    assert "at learning rates from 0.0005 to 0.008; chance (the same class for all rows) is 50.0." in answer
     section = card(confirmed, row.checkpoint)
     assert "Fine-tuning taught no checkpoint more than chance for " in section
     assert section.count("no better than chance (the same class for all rows: 50.0)") == 2
@@ -147,12 +137,12 @@ def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_before_tha
     assert "It is no better than chance" in saved
     assert "| chance: the same class for all rows | 0.5000 ± " in saved
     assert "best of" not in saved
-    own_rates = hf_emms.confirm(images(root, shuffled, "shuffled"), top=1, **{**FAST, "epochs": 1})
+    own_rates = hf_emms.confirm(rows, top=1, **{**FAST, "epochs": 1})
     assert [run.learning_rate for run in own_rates.rows[0].fine_tuned.runs] == [0.01]
 
 
-def test_what_is_learnt_is_above_chance_over_rows_and_seeds(root: Path, emms_cache: Path) -> None:
-    confirmed = hf_emms.confirm(images(root, colours(60), "colours"), top=1, seeds=2, **FAST)
+def test_what_is_learnt_is_above_chance_over_rows_and_seeds(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    confirmed = hf_emms.confirm(images(zoo, colours(60), tmp_path / "colours"), top=1, seeds=2, **FAST)
     result = confirmed.rows[0].fine_tuned
     runs = result.runs
     assert all(run.has_learnt for run in runs)

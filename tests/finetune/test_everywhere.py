@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +14,6 @@ from hf_emms.cli import app
 from hf_emms.evaluation import truth_from_rankings, validate
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import FineTuned, TrainingRun
-from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.merge import merged, path_of
 from hf_emms.ranking.text import to_csv, to_markdown
 from tests.helpers.rankings import ranking
@@ -24,47 +22,21 @@ from tests.helpers.space import snapshot_of, write
 VALUES = {"org/a": 0.86, "org/b": 0.91, "org/c": 0.84}
 
 
-def measured(value: float, spread: float = 0.004) -> FineTuned:
-    run = TrainingRun(1e-4, 0, value + 0.01, {"accuracy": value}, spread, 100, 32, 3.5)
-    rows = {
-        "train": "700 rows, split train",
-        "validation": "150 rows, held out of split train",
-        "test": "150 rows, split test",
-    }
+def measured(value: float) -> FineTuned:
+    run = TrainingRun(1e-4, 0, value + 0.01, {"accuracy": value}, 0.004, 100, 32, 3.5)
+    rows = {"train": "700 rows, split train", "validation": "150 rows, held out of it", "test": "150 rows, split test"}
     recipe = {"method": "full", "epochs": 5, "steps": None}
-    return FineTuned("accuracy", value, spread, value + 0.01, {"accuracy": value}, 1e-4, (run,), recipe, rows)
+    return FineTuned("accuracy", value, 0.004, value + 0.01, {"accuracy": value}, 1e-4, (run,), recipe, rows)
 
 
 @pytest.fixture
 def confirmed() -> Ranking:
     """Of four checkpoints three are fine-tuned; the estimate's second is the best."""
-    return with_measured(ranking())
-
-
-def with_measured(plain: Ranking, **more: Any) -> Ranking:
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=measured(VALUES[row.checkpoint])) if row.checkpoint in VALUES else row
-        for row in plain.rows
+        for row in ranking().rows
     )
-    return msgspec.structs.replace(plain, rows=rows, **more)
-
-
-def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_first_came(confirmed: Ranking) -> None:
-    assert finetuning_summary(confirmed) == (
-        "Measured by fine-tuning: org/b: accuracy 91.0 (org/a: 86.0; org/c: 84.0), after up to 5 epochs; the "
-        "estimate's first was second; chance was not measured."
-    )
-    assert finetuning_summary(ranking()) is None
-    close = msgspec.structs.replace(
-        confirmed,
-        rows=tuple(
-            msgspec.structs.replace(row, fine_tuned=measured(value, 0.05))
-            for row, value in zip(confirmed.rows, (0.9, 0.89, 0.88, 0.87), strict=True)
-        ),
-    )
-    assert finetuning_summary(close).endswith(
-        "org/d: 87.0), after up to 5 epochs; org/b, org/c and org/d are not told apart from it."
-    )
+    return msgspec.structs.replace(ranking(), rows=rows)
 
 
 def test_tables_have_a_column_in_points_and_files_have_shares(confirmed: Ranking) -> None:
@@ -75,7 +47,8 @@ def test_tables_have_a_column_in_points_and_files_have_shares(confirmed: Ranking
     assert "fine_tuned" not in to_csv(ranking())
 
 
-def test_a_new_ranking_keeps_what_was_measured_of_the_same_revision(confirmed: Ranking) -> None:
+def test_a_new_ranking_has_the_same_path_and_keeps_what_was_measured_of_the_same_revision(confirmed: Ranking) -> None:
+    assert path_of(confirmed) == path_of(ranking())
     later = msgspec.structs.replace(ranking(), created="2027-01-01T00:00:00+00:00")
     both = merged(confirmed, later)
     assert [row.fine_tuned for row in both.rows] == [row.fine_tuned for row in confirmed.rows]
@@ -83,18 +56,13 @@ def test_a_new_ranking_keeps_what_was_measured_of_the_same_revision(confirmed: R
     assert not merged(confirmed, msgspec.structs.replace(later, rows=moved)).fine_tuned
 
 
-def test_measuring_changes_no_path_of_results(confirmed: Ranking) -> None:
-    assert path_of(confirmed) == path_of(ranking())
-
-
 def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confirmed: Ranking, tmp_path: Path) -> None:
     truth = truth_from_rankings([confirmed])
     assert truth.scores == {confirmed.dataset_id: {name: pytest.approx(100 * value) for name, value in VALUES.items()}}
     (target,) = validate([confirmed], truth, resamples=10).targets
     assert target.lines[0].values["regret"] == pytest.approx(5.0)
-    file = tmp_path / "ranking.json"
-    file.write_text(confirmed.to_json())
-    done = CliRunner().invoke(app, ["validate", "--ranking", str(file), "--resamples", "10"])
+    file = str(confirmed.save(tmp_path / "ranking.json"))
+    done = CliRunner().invoke(app, ["validate", "--ranking", file, "--resamples", "10"])
     assert done.exit_code == 0, done.output
     assert "the rankings' own fine-tunings" in done.stderr
     with pytest.raises(EmmsError, match="has no fine-tuned checkpoint") as raised:
@@ -103,8 +71,8 @@ def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confir
 
 
 def test_a_comparison_has_what_was_measured_in_either_ranking(confirmed: Ranking, tmp_path: Path) -> None:
-    for name, one in (("a", confirmed), ("b", ranking())):
-        (tmp_path / f"{name}.json").write_text(one.to_json())
+    confirmed.save(tmp_path / "a.json")
+    ranking().save(tmp_path / "b.json")
 
     def compared(first: str, second: str, format: str) -> list[str]:
         files = [str(tmp_path / f"{name}.json") for name in (first, second)]

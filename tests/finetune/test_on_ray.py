@@ -61,15 +61,15 @@ def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lo
     assert notes.steps == notes.planned
     assert not list(emms_cache.glob("unfinished/*"))
     assert transformers.pipeline("image-classification", model=str(folder)).model.config.num_labels == 2
+    with pytest.raises(EmmsError, match="not started: the time limit had passed"):
+        hf_emms.confirm(two, top=1, engine="ray", time_limit="0.001s", **FAST)
     again = Notes()
     assert results(hf_emms.confirm(two, top=2, engine="ray", progress=again, **SETTINGS)) == results(alone)
     assert not again.planned
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_what_a_worker_cannot_do_is_a_failed_run(two: Ranking, tmp_path: Path, emms_cache: Path) -> None:
-    with pytest.raises(EmmsError, match="not started: the time limit had passed"):
-        hf_emms.confirm(two, top=1, engine="ray", time_limit="0.001s", **FAST)
+def test_a_device_that_no_worker_has_is_refused(two: Ranking, emms_cache: Path) -> None:
     with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
         hf_emms.confirm(two, top=1, engine="ray", device="cuda", **FAST)
 

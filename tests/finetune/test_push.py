@@ -29,9 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ranking of one checkpoint, kept as a file."""
     root = tmp_path_factory.mktemp("push")
     data, checkpoint = save(colours(60), root / "colours"), str(build(root, "resnet"))
-    kept = ranking(data, "image-classification", {"image": "image", "label": "label"}, {checkpoint: -0.1})
-    (root / "ranking.json").write_text(kept.to_json())
-    return root / "ranking.json"
+    return ranking(data, "image-classification", {}, {checkpoint: -0.1}).save(root / "ranking.json")
 
 
 @pytest.fixture
@@ -43,32 +41,25 @@ def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None)
     return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
 
 
-def test_the_best_model_is_uploaded_with_its_card_and_nothing_is_left_here(
-    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str
+def test_the_best_model_is_uploaded_with_its_card_in_place_of_other_weights_and_nothing_is_left_here(
+    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path
 ) -> None:
-    done = confirm(cli, file, "--push-to-hub", "ada/colours", token=token)
-    assert done.code == 0, done
-    repo = hub.store.repo("ada/colours", "model")
-    assert repo.private
-    files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
-    assert files <= {*hub.store.paths("ada/colours")}
+    weights = {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2"}
+    hub.store.put_files("ada/old", {**weights, "notes.txt": b"3"})
+    for id, more in (("ada/colours", []), ("ada/old", ["--save-model", tmp_path / "best"])):
+        done = confirm(cli, file, "--push-to-hub", id, *more, token=token)
+        assert done.code == 0, done
+        assert f"{hub.url}/{id}/commit/" in done.err
+        assert token not in done.out + done.err
+        files = {*hub.store.paths(id)}
+        assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"} <= files
+        assert not weights.keys() & files
+    assert "notes.txt" in files
+    assert (tmp_path / "best" / "config.json").is_file()
+    assert hub.store.repo("ada/colours", "model").private
     card = yaml.safe_load(hub.store.read("ada/colours", "README.md").decode().split("---")[1])
     assert card["model-index"][0]["name"] == "colours"
-    assert f"{hub.url}/ada/colours/commit/" in done.err
-    assert token not in done.out + done.err
     assert not list((home / "emms" / "fine-tuned").iterdir())
-
-
-def test_another_model_takes_the_place_of_the_weights_that_were_there(
-    hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
-) -> None:
-    hub.store.put_files("ada/old", {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2", "notes.txt": b"3"})
-    done = confirm(cli, file, "--push-to-hub", "ada/old", "--save-model", tmp_path / "best", token=token)
-    assert done.code == 0, done
-    files = {*hub.store.paths("ada/old")}
-    assert {"notes.txt", "model.safetensors"} <= files
-    assert not {"model-00001-of-00002.safetensors", "a.bin"} & files
-    assert (tmp_path / "best" / "config.json").is_file()
 
 
 def test_what_may_not_be_written_is_refused_before_anything_is_trained(
@@ -128,40 +119,33 @@ def test_calls_in_python_upload_the_best_model_too(hub: Hub, home: Path, file: P
         print(json.dumps(None))
     """
     run(code, hub, home, HF_TOKEN=token)
-    assert "model.safetensors" in hub.store.paths("ada/confirmed")
-    assert "model.safetensors" in hub.store.paths("ada/ranked")
+    for id in ("ada/confirmed", "ada/ranked"):
+        assert "model.safetensors" in hub.store.paths(id)
 
 
+@pytest.mark.parametrize("command", ["confirm", "rank"])
 def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it(
-    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str
+    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path, command: str
 ) -> None:
-    hub.fail("POST /api/models/ada/broken/commit/*", 403)
-    done = confirm(cli, file, "--push-to-hub", "ada/broken", token=token)
-    folder = home / "emms" / "fine-tuned" / "ada--broken"
+    """That of writers has estimators of its own, which are not yet known when the place of the model is checked."""
+    words: list[str | Path] = ["confirm", "--ranking", file, "--top", "1"]
+    if command == "rank":
+        file = tmp_path / "ranking.json"
+        words = ["rank", "--dataset", save(rows(80), tmp_path / "data"), "-c", writer(tmp_path, "gpt2"), "-e", "demo"]
+        words += ["--confirm", "1", "--output", file]
+    id, folder = f"ada/{command}", home / "emms" / "fine-tuned" / f"ada--{command}"
+    words += ["--epochs", "1", "--learning-rate", "0.01", "--push-to-hub", id]
+    hub.fail(f"POST /api/models/{id}/commit/*", 403)
+    done = cli.run(*words, token=token)
     assert done.code == 1
     assert "not on the Hub" in done.err
-    assert f"hf upload ada/broken {folder} . --private" in done.err
+    assert f"hf upload {id} {folder} . --private" in done.err
     assert (folder / "model.safetensors").is_file()
-    assert Ranking.from_json(file.read_text()).best.fine_tuned is not None
-    again = confirm(cli, file, "--push-to-hub", "ada/broken", token=token)
-    assert again.code == 0
-    assert "uploaded: " in again.err
-
-
-def test_the_best_writer_of_a_ranking_is_uploaded_by_the_same_command_after_a_failed_upload(
-    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
-) -> None:
-    """Its task has estimators of its own, which are not yet known when the place of the model is checked first."""
-    words: list[str | Path] = ["rank", "--dataset", save(rows(80), tmp_path / "data"), "-c", writer(tmp_path, "gpt2")]
-    words += ["--encoder", "demo", "--confirm", "1", "--epochs", "1", "--learning-rate", "0.01"]
-    hub.fail("POST /api/models/ada/writer/commit/*", 403)
-    done = cli.run(*words, "--push-to-hub", "ada/writer", token=token)
-    assert done.code == 1
-    assert "not on the Hub" in done.err
-    other = cli.run(*words, "--seeds", "2", "--push-to-hub", "ada/writer", token=token)
+    assert Ranking.load(file).best.fine_tuned is not None
+    other = cli.run(*words, "--seeds", "2", token=token)
     assert other.code == 1
     assert "holds a model that was not uploaded yet" in other.err
-    again = cli.run(*words, "--push-to-hub", "ada/writer", token=token)
+    again = cli.run(*words, token=token)
     assert again.code == 0, again
     assert "uploaded: " in again.err
     assert "trained again" not in again.err

@@ -60,15 +60,15 @@ def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     prompt = sample.inputs[0][0].text
     if name in ("gpt2", "llama"):
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        loader = transformers.AutoModelForCausalLM
         start = tokenizer(f"{prompt}\n")["input_ids"][:-1]  # without the token that ends a text
         response = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        ids = torch.tensor([start + response])
-        labels = torch.tensor([[-100] * len(start) + response])
+        ids, labels = torch.tensor([start + response]), torch.tensor([[-100] * len(start) + response])
     else:
-        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+        loader = transformers.AutoModelForSeq2SeqLM
         ids = torch.tensor([tokenizer(prompt)["input_ids"]])
         labels = torch.tensor([tokenizer(text_target=text)["input_ids"]])
+    model = loader.from_pretrained(folder).eval()
     with torch.no_grad():
         loss = model(input_ids=ids, labels=labels).loss.item()
     n_tokens = int((labels != -100).sum())
@@ -131,21 +131,15 @@ def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_o
     assert any("32 rows, 12 steps" in note for note in checkpoint.notes)
 
 
-def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) -> None:
-    long = rows().add_item({"question": "the cat", "answer": " ".join(["the small dog sits on a mat"] * 20)})
-    checkpoint = response_scorer(writer(zoo, "gpt2"), long)
-    bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
-    assert bits[:, 1].max() < 300
-    assert checkpoint.notes == ["1 response cut at 40 tokens, the prompt included"]
-    assert checkpoint.cut_responses == 1 / len(checkpoint._sample)
-
-
 def test_a_response_has_the_room_that_its_prompt_leaves_and_a_long_prompt_leaves_some(zoo: Path) -> None:
     words = " ".join(["the small dog sits on a mat"] * 20)
     both = rows().add_item({"question": "the cat", "answer": words}).add_item({"question": words, "answer": words})
     checkpoint = response_scorer(writer(zoo, "gpt2"), both)
-    checkpoint.bits(np.arange(len(checkpoint._sample)))
-    responses = checkpoint._responses(np.arange(len(checkpoint._sample)))
+    every = np.arange(len(checkpoint._sample))
+    assert checkpoint.bits(every)[:, 1].max() < 300
+    assert checkpoint.notes == ["2 responses cut at 40 tokens, the prompt included"]
+    assert checkpoint.cut_responses == 2 / len(every)
+    responses = checkpoint._responses(every)
     assert max(len(response.prompt) + len(response.response) for response in responses) == 40
     longest = sorted(len(response.response) for response in responses)[-2:]
     assert longest[0] == 30  # a quarter of 40 positions is left to a prompt of any length
@@ -189,18 +183,11 @@ def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> N
 
 
 def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
-    good = writer(zoo, "gpt2")
-    chat = writer(zoo, "llama", CHAT_TEMPLATE)
+    chat, notes = writer(zoo, "llama", CHAT_TEMPLATE), Notes()
     headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
-    notes = Notes()
-    ranking = hf_emms.rank(
-        rows(),
-        [str(folder) for folder in (good, writer(zoo, "t5"), chat, headless, build(zoo, "bert"))],
-        progress=notes,
-        estimators=["short_run", "zero_shot", "emms_knn"],
-        encoders="demo",
-        device="cpu",
-    )
+    checkpoints = [writer(zoo, "gpt2"), writer(zoo, "t5"), chat, headless, build(zoo, "bert")]
+    settings = {"estimators": ["short_run", "zero_shot", "emms_knn"], "encoders": "demo", "device": "cpu"}
+    ranking = hf_emms.rank(rows(), [*map(str, checkpoints)], progress=notes, **settings)
     assert any(re.search(r"about \d+ s .*; a short run takes up to [\d.]+ MB of memory", note) for note in notes.lines)
     by_name = {Path(row.checkpoint).name: row for row in ranking.rows}
     assert [row.error is None for row in ranking.rows] == [True] * 3 + [False] * 2

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import transformers
 
 import hf_emms
-from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
@@ -19,7 +20,6 @@ from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import (
     WrittenResponse,
@@ -31,51 +31,60 @@ from hf_emms.heads.metrics import (
 )
 from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
 from hf_emms.inputs import PROMPT
-from hf_emms.options import Options, RunOptions
+from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
+from tests import ROOT
+from tests.docs.pages import fences
 from tests.finetune.make import ranking, save
-from tests.finetune.test_response_scorer import rows
-from tests.helpers.samples import load_sample
+from tests.finetune.test_response_scorer import response_scorer, rows
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import DECODERS, writer
 
 
-@pytest.mark.parametrize(("name", "method"), [("gpt2", "lora"), ("t5", "full")])
+def bits_per_byte(folder: Path, data: datasets.Dataset) -> float:
+    """What the test rows of a fine-tuning cost a checkpoint as it is."""
+    test = load_splits(Options(data)).test
+    prompts = {test.inputs[int(row)][0].text for row in test.input_of_row}
+    scorer = response_scorer(folder, data.filter(lambda row: row["question"] in prompts))
+    bits, n_bytes = scorer.bits(np.arange(len(test))).sum(0)
+    return float(bits / n_bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "keep_adapter"),
+    [("gpt2", "lora", False), ("t5", "full", False), ("gpt2", "lora", True), ("t5", "lora", True)],
+)
 def test_a_fine_tuned_model_opens_with_what_was_measured(
-    zoo: Path, tmp_path: Path, emms_cache: Path, name: str, method: str
+    zoo: Path, tmp_path: Path, emms_cache: Path, name: str, method: str, keep_adapter: bool
 ) -> None:
+    import peft
+
     data, folder = rows(80), tmp_path / "model"
-    ranking = hf_emms.rank(
-        data,
-        [str(writer(zoo, name))],
-        estimators="emms",
-        encoders="demo",
-        device="cpu",
-        confirm=1,
-        method=method,
-        epochs=1,
-        learning_rates=["1e-2"],
-        save_model=str(folder),
-    )
+    settings: dict[str, Any] = {"method": method, "keep_adapter": keep_adapter, "save_model": str(folder)}
+    settings |= {"confirm": 1, "epochs": 1, "learning_rates": ["1e-2"], "device": "cpu"}
+    ranking = hf_emms.rank(data, [str(writer(zoo, name))], estimators="emms", encoders="demo", **settings)
     result = ranking.rows[0].fine_tuned
-    assert result is not None
+    assert result is not None, ranking.notes
     assert result.error is None
     assert (result.metric, {*result.scores}) == ("byte likelihood", {"byte likelihood", "chrF"})
     (run,) = result.runs
     assert result.value == pytest.approx(2**-run.loss)
-    test = load_splits(Options(data)).test
-    texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
-    again = data.filter(lambda row: row["question"] in texts)
-    sample = load_sample(again)
-    reloaded = ResponseScorer(
-        plan_extraction(repo_of(folder), PROMPT, "text-generation"), sample, RunOptions(device="cpu"), 0, NO_CACHE
-    )
-    bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
-    assert len(sample) == len(test)
-    assert bits / n_bytes == pytest.approx(run.loss, rel=1e-3)
+    opened = folder
+    if keep_adapter:
+        names = {path.name for path in folder.iterdir()}
+        assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+        assert "model.safetensors" not in names
+        loader = peft.AutoPeftModelForCausalLM if name == "gpt2" else peft.AutoPeftModelForSeq2SeqLM
+        card = (folder / "README.md").read_text()
+        assert f"{loader.__name__}.from_pretrained({str(folder)!r})" in card
+        assert "library_name: peft" in card
+        opened = tmp_path / "merged"
+        loader.from_pretrained(folder).merge_and_unload().save_pretrained(opened)
+        transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(opened)
+    assert bits_per_byte(opened, data) == pytest.approx(run.loss, rel=1e-3)
 
 
 def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(
@@ -123,8 +132,9 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
 def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_them() -> None:
     from sacrebleu import corpus_bleu
 
-    names = [[each.name for each in head_of(get_task(task)).metrics([])] for task in ("translation", "summarization")]
-    assert [each[:3] for each in names] == [["byte likelihood", "chrF", "BLEU"], ["byte likelihood", "chrF", "ROUGE-L"]]
+    for task, third in (("translation", "BLEU"), ("summarization", "ROUGE-L")):
+        metrics = head_of(get_task(task)).metrics([])
+        assert [metric.name for metric in metrics][:3] == ["byte likelihood", "chrF", third]
     texts = [("The cat sat on the mat today.", "A cat sat on the mat, today."), ("Many dogs bark", "dogs bark at cats")]
     written = [WrittenResponse(8, 8, text) for text, _ in texts]
     references = [((reference, 1.0),) for _, reference in texts]
@@ -137,10 +147,8 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
 
 
 def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zoo: Path) -> None:
-    options = Options(rows(80), device="cpu")
-    splits = load_splits(options)
-    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    network = load_network(plan, splits)
+    splits = load_splits(Options(rows(80)))
+    network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
 
@@ -151,57 +159,15 @@ def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_count
     assert splits.training_rows == 2 * len(splits.train)
 
 
-def test_responses_that_are_cut_are_counted(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
-    few = rows(80)
-    long = few.map(
-        lambda row, place: {"answer": f"{place} " + "red cat " * (600 if place < 20 else 1)}, with_indices=True
-    )
-    options = Options.of(long, confirm=1, epochs=1, learning_rates=["1e-2"], device="cpu")
-    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    splits = load_splits(options)
-    network = load_network(plan, splits)
-    for split in (splits.train, splits.validation, splits.test):
+def test_responses_that_are_cut_are_counted(zoo: Path, emms_cache: Path) -> None:
+    answers = [f"{place} " + "red cat " * (600 if place < 20 else 1) for place in range(80)]
+    splits = load_splits(Options(rows(80).remove_columns("answer").add_column("answer", answers)))
+    network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
+    for split in splits.parts.values():
         network.rows(split, True)
-    counts = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens.*", note) for note in network.notes]
-    found = [tuple(map(int, match.groups())) for match in counts if match]
-    assert [sum(numbers) for numbers in zip(*found, strict=True)] == [20, 80]
-
-
-@pytest.mark.parametrize("name", ["gpt2", "t5"])
-def test_an_adapter_is_kept_alone_where_that_is_asked_for(
-    zoo: Path, tmp_path: Path, emms_cache: Path, name: str
-) -> None:
-    import peft
-
-    data, folder, base = rows(80), tmp_path / "adapter", writer(zoo, name)
-    settings: dict[str, Any] = {
-        "confirm": 1,
-        "method": "lora",
-        "epochs": 1,
-        "learning_rates": ["1e-2"],
-        "save_model": str(folder),
-    }
-    ranking = hf_emms.rank(
-        data, [str(base)], estimators="emms", encoders="demo", device="cpu", keep_adapter=True, **settings
-    )
-    result = ranking.rows[0].fine_tuned
-    assert result is not None, ranking.notes
-    assert not (folder / "model.safetensors").exists()
-    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
-    opened = peft.AutoPeftModelForCausalLM if name == "gpt2" else peft.AutoPeftModelForSeq2SeqLM
-    card = (folder / "README.md").read_text()
-    assert f"{opened.__name__}.from_pretrained({str(folder)!r})" in card
-    assert "library_name: peft" in card
-    merged = opened.from_pretrained(folder).merge_and_unload()
-    merged.save_pretrained(tmp_path / "merged")
-    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "merged")
-    test = load_splits(Options(data)).test
-    texts = [test.inputs[int(row)][0].text for row in test.input_of_row]
-    sample = load_sample(data.filter(lambda row: row["question"] in texts))
-    extraction = plan_extraction(repo_of(tmp_path / "merged"), PROMPT, "text-generation")
-    reloaded = ResponseScorer(extraction, sample, RunOptions(device="cpu"), 0, NO_CACHE)
-    bits, n_bytes = reloaded.bits(np.arange(len(sample))).sum(0)
-    assert bits / n_bytes == pytest.approx(result.runs[0].loss, rel=1e-3)
+    notes = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens.*", note) for note in network.notes]
+    counts = [tuple(map(int, match.groups())) for match in notes if match]
+    assert [sum(numbers) for numbers in zip(*counts, strict=True)] == [20, 80]
 
 
 def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
@@ -213,3 +179,24 @@ def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Pat
         hf_emms.rank(rows(), checkpoints, method="lora", **kept)
     with pytest.raises(EmmsError, match="adapters are kept of checkpoints that write responses"):
         hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)
+
+
+def test_the_script_of_trl_in_the_docs_trains_the_chosen_checkpoint_on_completions(
+    zoo: Path, tmp_path: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl", reason="the script is one of TRL: pip install trl")
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps({"prompt": row["question"], "completion": row["answer"]}) for row in rows(40)]
+    Path("my_rows.jsonl").write_text("\n".join(lines))
+    ranked, trained = fences(ROOT / "docs" / "trainer.md", "py")
+    ranked = ranked.replace(
+        '["HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen2.5-0.5B"]', f'["{writer(zoo, "llama")}"], encoders="demo"'
+    )
+    trained = trained.replace("num_train_epochs=3", 'max_steps=2, use_cpu=True, bf16=False, report_to="none"')
+    names: dict[str, Any] = {}
+    exec(ranked, names)
+    exec(trained, names)
+    assert names["chosen"] == str(writer(zoo, "llama"))
+    (first, *_) = names["trainer"].get_train_dataloader()
+    # Only completions are learnt.
+    assert 0 < (first["labels"] != -100).sum() < (first["input_ids"] != 0).sum()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
-import sys
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,21 +29,25 @@ from tests import ROOT
 from tests.docs.pages import fences
 from tests.finetune.make import FAST, Notes, colours, pairs, rank_pairs, ranking, save, texts
 from tests.finetune.test_response_scorer import rows
+from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 
-PROCESSES = multiprocessing.get_context("forkserver")
 SETTINGS: dict[str, Any] = {"encoders": "demo", "device": "cpu", "confirm": 1, "epochs": 1, "learning_rates": ["1e-2"]}
 
 
-def _rank_until_a_rename(cache: str, place: str, data: str, checkpoint: str, settings: dict[str, Any]) -> None:
-    def kill(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.rename" and str(arguments[1]) == place:
-            os.kill(os.getpid(), signal.SIGKILL)
+# Ranks a checkpoint and saves the best one, until it kills itself when a file is renamed to a place.
+KILLED = """
+import json, os, signal, sys
+import hf_emms
 
-    os.environ["HF_EMMS_CACHE"] = cache
-    sys.addaudithook(kill)
-    hf_emms.rank(data, checkpoint, **settings)
+def kill(event, arguments):
+    if event == "os.rename" and str(arguments[1]) == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+hf_emms.rank(*sys.argv[2:4], **json.loads(sys.argv[4]))
+"""
 
 
 def test_the_best_of_writers_is_saved_by_the_same_call_again_also_after_a_kill_in_the_last_rename(
@@ -54,12 +57,8 @@ def test_the_best_of_writers_is_saved_by_the_same_call_again_also_after_a_kill_i
     data, checkpoint, folder = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2")), tmp_path / "best"
     settings = {**SETTINGS, "save_model": str(folder)}
     weights = folder / "model.safetensors"
-    process = PROCESSES.Process(
-        target=_rank_until_a_rename, args=(str(emms_cache), str(weights), data, checkpoint, settings)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    command = [*python(), "-c", KILLED, str(weights), data, checkpoint, json.dumps(settings)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (folder / "config.json").is_file()
     assert not weights.exists()
     for _ in range(2):
@@ -75,25 +74,9 @@ def test_the_best_of_writers_is_saved_by_the_same_call_again_also_after_a_kill_i
 
 
 @pytest.fixture
-def ranked(tmp_path: Path) -> Ranking:
-    checkpoint = str(build(tmp_path, "resnet"))
-    columns = {"image": "image", "label": "label"}
-    return ranking(save(colours(60), tmp_path / "colours"), "image-classification", columns, {checkpoint: -0.1})
-
-
-def _ended_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-    """Trains as in this process, until a deadline that passes in the first step."""
-    for job in jobs:
-        with unfinished_folder(work.cache.root, work.digest(job)) as folder:
-            training = Training(
-                job, work.splits, folder, torch.device("cpu"), save_to=work.model_folder(job), deadline=0.0
-            )
-            yield job, training.run(lambda job=job: load_network(job.plan, work.splits))
-
-
-def _killed_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-    yield from _ended_after_a_step(work, jobs)
-    raise KeyboardInterrupt
+def ranked(zoo: Path, tmp_path: Path) -> Ranking:
+    data = save(colours(60), tmp_path / "colours")
+    return ranking(data, "image-classification", {}, {str(build(zoo, "resnet")): -0.1})
 
 
 @pytest.fixture
@@ -101,23 +84,29 @@ def ranked_pairs(zoo: Path, tmp_path: Path) -> Ranking:
     return rank_pairs(save(pairs(60), tmp_path / "pairs"), build(zoo, "bert"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "train"),
-    [("ranked", _ended_after_a_step), ("ranked", _killed_after_a_step), ("ranked_pairs", _ended_after_a_step)],
-)
+@pytest.mark.parametrize(("kind", "is_killed"), [("ranked", True), ("ranked_pairs", False)])
 def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of_the_finished_one(
-    request: pytest.FixtureRequest, tmp_path: Path, emms_cache: Path, kind: str, train: Any
+    request: pytest.FixtureRequest, tmp_path: Path, emms_cache: Path, kind: str, is_killed: bool
 ) -> None:
+    def end_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
+        """Trains as in this process, until a deadline that passes in the first step, and may be killed then."""
+        for job in jobs:
+            with unfinished_folder(work.cache.root, work.digest(job)) as folder:
+                places = {"save_to": work.model_folder(job), "deadline": 0.0}
+                training = Training(job, work.splits, folder, torch.device("cpu"), **places)
+                yield job, training.run(lambda job=job: load_network(job.plan, work.splits))
+        if is_killed:
+            raise KeyboardInterrupt
+
     ranked = request.getfixturevalue(kind)
     folder, settings = tmp_path / "best", {**FAST, "device": "cpu"}
     limited = {**settings, "time_limit": "1h", "save_model": str(folder)}
-    options = options_for(ranked, confirm=1, **limited)
+    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1, **limited), Silent()))
     with suppress(KeyboardInterrupt):
-        (run,) = fine_tune(prepared(ranked, start_session(ranked, options, Silent())), train).best.fine_tuned.runs
+        (run,) = fine_tune(work, end_after_a_step).best.fine_tuned.runs
         assert run.unfinished is not None
     finished = hf_emms.confirm(ranked, top=1, **settings).best.fine_tuned
-    again = hf_emms.confirm(ranked, top=1, **limited).best.fine_tuned
-    assert again == finished
+    assert hf_emms.confirm(ranked, top=1, **limited).best.fine_tuned == finished
     hf_emms.confirm(ranked, top=1, **{**settings, "cache": False, "save_model": str(tmp_path / "anew")})
     weights = [(place / "model.safetensors").read_bytes() for place in (folder, tmp_path / "anew")]
     assert weights[0] == weights[1]
@@ -147,59 +136,53 @@ def with_labels(feature: Any, label_of: Callable[[int], Any], count: int = 60) -
     return datasets.Dataset.from_list(rows, features)
 
 
+def classes(*names: str) -> datasets.ClassLabel:
+    return datasets.ClassLabel(names=[*names])
+
+
+def tagged_words() -> datasets.Dataset:
+    rows = [{"tokens": ["a", f"w{row}", "z"], "ner_tags": [0, 1, 2]} for row in range(40)]
+    features = {"tokens": [datasets.Value("string")], "ner_tags": [classes("O", "B-PER", "B-LOC")]}
+    return datasets.Dataset.from_list(rows, datasets.Features(features))
+
+
 # Dataset → its classes in its own order, which is not that of the alphabet.
 ORDERED: dict[str, tuple[datasets.Dataset, list[str]]] = {
-    "names": (
-        with_labels(datasets.ClassLabel(names=["zebra", "an ape", "a cat"]), lambda row: row % 3),
-        ["zebra", "an ape", "a cat"],
-    ),
+    "names": (with_labels(classes("zebra", "an ape", "a cat"), lambda row: row % 3), ["zebra", "an ape", "a cat"]),
     "numbers": (with_labels(datasets.Value("int64"), lambda row: (2, 10, 100)[row % 3]), ["2", "10", "100"]),
-    "several": (
-        with_labels(datasets.Sequence(datasets.ClassLabel(names=["b", "c", "a"])), lambda row: [row % 3, 2]),
-        ["b", "c", "a"],
-    ),
+    "several": (with_labels([classes("b", "c", "a")], lambda row: [row % 3, 2]), ["b", "c", "a"]),
     "texts": (with_labels(datasets.Value("string"), lambda row: "cab"[row % 3]), ["a", "b", "c"]),
+    "tags": (tagged_words(), ["O", "B-PER", "B-LOC"]),
 }
 
 
 @pytest.mark.parametrize("kind", ORDERED)
-def test_classes_keep_the_order_of_the_dataset(kind: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
-    data, names = ORDERED[kind]
-    checkpoint, folder = "emms-demo/bert-random", tmp_path / "best"
-    hf_emms.rank(
-        save(data, tmp_path / "data"), checkpoint, task="text-classification", save_model=str(folder), **SETTINGS
-    )
+def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path, emms_cache: Path) -> None:
+    (data, names), folder = ORDERED[kind], tmp_path / "best"
+    task = "token-classification" if kind == "tags" else "text-classification"
+    settings = {**SETTINGS, "task": task, "save_model": str(folder)}
+    hf_emms.rank(save(data, tmp_path / "data"), "emms-demo/bert-random", **settings)
     config = json.loads((folder / "config.json").read_text())
     assert list(config["id2label"].values()) == names
     assert [config["label2id"][name] for name in names] == [0, 1, 2]
 
 
-def test_tags_and_heads_of_ours_keep_it_too(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
-    tags = datasets.Sequence(datasets.ClassLabel(names=["O", "B-PER", "B-LOC"]))
-    rows = [{"tokens": ["a", f"w{row}", "z"], "ner_tags": [0, 1, 2]} for row in range(40)]
-    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": tags})
-    words = save(datasets.Dataset.from_list(rows, features), tmp_path / "words")
-    hf_emms.rank(words, "emms-demo/bert-random", save_model=str(tmp_path / "tagger"), **SETTINGS)
-    config = json.loads((tmp_path / "tagger" / "config.json").read_text())
-    assert list(config["id2label"].values()) == ["O", "B-PER", "B-LOC"]
-    data, names = ORDERED["names"]
-    hf_emms.rank(save(data, tmp_path / "texts"), "emms-demo/clip-random", save_model=str(tmp_path / "ours"), **SETTINGS)
-    assert json.loads((tmp_path / "ours" / "head.json").read_text())["references"] == names
-    assert set(hf_emms.load_finetuned(tmp_path / "ours").predict(["a text"] * 2)) <= set(names)
+def test_heads_of_ours_keep_it_too(tmp_path: Path, emms_cache: Path) -> None:
+    (data, names), folder = ORDERED["names"], tmp_path / "best"
+    hf_emms.rank(save(data, tmp_path / "data"), "emms-demo/clip-random", save_model=str(folder), **SETTINGS)
+    assert json.loads((folder / "head.json").read_text())["references"] == names
+    assert set(hf_emms.load_finetuned(folder).predict(["a text"] * 2)) <= set(names)
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o007])
-def test_weights_have_the_mode_of_other_files(ranked: Ranking, umask: int, tmp_path: Path, emms_cache: Path) -> None:
-    before = os.umask(umask)
+def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path, emms_cache: Path) -> None:
+    before = os.umask(0o007)
     try:
-        hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), device="cpu", **FAST)
+        hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), device="cpu", **{**FAST, "epochs": 1})
     finally:
         os.umask(before)
-    files = [path for path in (tmp_path / "best").rglob("*") if path.is_file()]
-    assert "model.safetensors" in {path.name for path in files}
-    assert {path.name: path.stat().st_mode & 0o777 for path in files} == dict.fromkeys(
-        (path.name for path in files), 0o666 & ~umask
-    )
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "best").rglob("*") if path.is_file()}
+    assert "model.safetensors" in modes
+    assert {*modes.values()} == {0o660}
 
 
 def test_anyone_can_compute_the_score_again(tmp_path: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

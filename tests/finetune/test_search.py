@@ -97,14 +97,15 @@ def test_what_is_saved_finds_what_was_measured(
     assert "library_name: sentence-transformers\npipeline_tag: sentence-similarity\n" in card
     assert "encode_query" in card
     (run,) = row.fine_tuned.runs
-    assert run.validation >= run.curve[0]
+    assert run.validation == max(run.curve) > run.curve[0]
+    assert any(note.startswith("fine-tuning helped: validation nDCG@10") for note in run.notes)
     with pytest.raises(EmmsError) as error:
         hf_emms.load_finetuned(kept)
     assert error.value.hint == f'sentence_transformers.SentenceTransformer("{kept}") opens it'
 
 
-def loaded(data: Any, checkpoint: Path, **settings: Any) -> tuple[Any, Splits]:
-    splits = load_splits(Options.of(data, task="text-retrieval", **settings))
+def loaded(data: Any, checkpoint: Path, task: str = "text-retrieval") -> tuple[Any, Splits]:
+    splits = load_splits(Options.of(data, task=task))
     return load_network(plan_for(repo_of(checkpoint), splits.task, Options("data")), splits), splits
 
 
@@ -199,8 +200,7 @@ def test_a_query_neither_searches_the_document_that_it_is_nor_learns_to_leave_it
 
 
 def test_a_reranker_neither_orders_the_document_that_a_query_is_nor_learns_from_it(zoo: Path) -> None:
-    splits = load_splits(Options.of(counterarguments(), task="text-ranking"))
-    network = load_network(plan_for(repo_of(build(zoo, "bert")), splits.task, Options("data")), splits)
+    network, splits = loaded(counterarguments(), build(zoo, "bert"), "text-ranking")
     rows, documents, _ = _training_pairs(splits.train).T
     assert not (in_documents(splits.train)[0][rows] == documents).any()
     itself, answers = in_documents(splits.test)
@@ -210,24 +210,12 @@ def test_a_reranker_neither_orders_the_document_that_a_query_is_nor_learns_from_
     assert {result.ndcg for result in results} == {1.0}
 
 
-def test_training_finds_more_than_before(data: str, zoo: Path, emms_cache: Path) -> None:
-    made = ranking(data, "text-retrieval", COLUMNS, {str(build(zoo, "bert")): -0.1})
-    (row,) = hf_emms.confirm(made, top=1, **FAST | {"learning_rates": ("3e-3",), "batch_size": 32})
-    (run,) = row.fine_tuned.runs
-    assert max(run.curve) > run.curve[0]
-    assert any(note.startswith("fine-tuning helped: validation nDCG@10") for note in run.notes)
-
-
 # ---- rerankers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def reranked(data: str) -> Splits:
-    return load_splits(Options.of(data, task="text-ranking"))
-
-
 @pytest.mark.parametrize("family", ["mpnet", "bert"])  # without token types, and with some that its tokenizer hides
-def test_what_is_saved_reranks_as_it_was_measured(family: str, reranked: Splits, zoo: Path, tmp_path: Path) -> None:
+def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_path: Path) -> None:
+    reranked = load_splits(Options.of(searches(60), task="text-ranking"))
     options, kept = Options("data"), tmp_path / "kept"
     plan = plan_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
@@ -249,8 +237,7 @@ def test_what_is_saved_reranks_as_it_was_measured(family: str, reranked: Splits,
 
 
 def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_that_bm25_finds(zoo: Path) -> None:
-    splits = load_splits(Options.of(searches(60, negatives=True), task="text-ranking"))
-    network = load_network(plan_for(repo_of(build(zoo, "bert")), splits.task, Options("data")), splits)
+    network, splits = loaded(searches(60, negatives=True), build(zoo, "bert"), "text-ranking")
     rows, train = network.rows(splits.train, True), splits.train
     assert len(rows) == splits.training_rows == 5 * len(train)
     labels = rows.batch(np.arange(10))["labels"].tolist()
@@ -271,17 +258,12 @@ def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(
     assert row.fine_tuned.error is None
     assert row.fine_tuned.metric == "nDCG@10"
     assert row.fine_tuned.chance.name == "the order of BM25"
-    splits = load_splits(Options.of(data, task="text-ranking"))
-    test = splits.test
-    search = word_search(
-        [test.inputs.queries[query] for query in test.input_of_row],
-        test.inputs.documents,
-        judgements_of(test),
-        test.groups,
-    )
+    test = load_splits(Options.of(data, task="text-ranking")).test
+    queries = [test.inputs.queries[query] for query in test.input_of_row]
+    search = word_search(queries, test.inputs.documents, judgements_of(test), test.groups)
     assert row.fine_tuned.chance.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
 
 
-def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(reranked: Splits, zoo: Path) -> None:
+def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(data: str, zoo: Path) -> None:
     with pytest.raises(EmmsError, match="cannot become a reranker"):
-        load_network(plan_for(repo_of(build(zoo, "clip-text")), reranked.task, Options("data")), reranked)
+        loaded(data, build(zoo, "clip-text"), "text-ranking")

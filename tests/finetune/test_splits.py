@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -11,10 +13,11 @@ import pytest
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.splits import SPLITS_VERSION, load_splits
+from hf_emms.finetune.splits import SPLITS_VERSION, Splits, load_splits
 from hf_emms.heads.spans import AnswerSpan
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
+from tests.finetune.task_rows import KINDS
 
 TEST_ROWS_BY_CLASS = {9, 38, 33, 14, 10, 31, 3, 23}
 TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
@@ -44,20 +47,16 @@ def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None
 
 
 @pytest.mark.parametrize(
-    ("labels", "task", "test_rows", "fingerprint"),
+    ("label_of", "task", "test_rows", "fingerprint"),
     [
-        (
-            ["abc"[row % 3] for row in range(40)],
-            "text-classification",
-            TEST_ROWS_BY_CLASS,
-            "df78abb2ef7ea4029eebfa2f9d044d30",
-        ),
-        ([row / 7 for row in range(40)], "text-regression", TEST_ROWS, "1f249f4734315fb0bb2d90c9de29cbea"),
+        (lambda row: "abc"[row % 3], "text-classification", TEST_ROWS_BY_CLASS, "df78abb2ef7ea4029eebfa2f9d044d30"),
+        (lambda row: row / 7, "text-regression", TEST_ROWS, "1f249f4734315fb0bb2d90c9de29cbea"),
     ],
 )
 def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
-    labels: list[object], task: str, test_rows: set[int], fingerprint: str
+    label_of: Callable[[int], Any], task: str, test_rows: set[int], fingerprint: str
 ) -> None:
+    labels = [label_of(row) for row in range(40)]
     data = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(40)], "label": labels})
     splits = load_splits(Options.of(data, task=task))
     assert SPLITS_VERSION == 1, "raised: write the new rows and fingerprints down here"
@@ -66,12 +65,9 @@ def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
 
 
 def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left_out() -> None:
-    whole = colours(60)
-    data = datasets.DatasetDict(
-        {"train": whole.select(range(50)), "validation": whole.select(range(45, 60)), "test": colours(10, first=60)}
-    )
-    splits = load_splits(Options.of(data))
-    assert splits.in_words == {
+    whole, test = colours(60), colours(10, first=60)
+    splits = {"train": whole.select(range(50)), "validation": whole.select(range(45, 60)), "test": test}
+    assert load_splits(Options.of(datasets.DatasetDict(splits))).in_words == {
         "train": "45 rows, split train",
         "validation": "15 rows, split validation",
         "test": "10 rows, split test",
@@ -80,11 +76,8 @@ def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left
 
 def test_nothing_is_chosen_by_rows_of_the_test_split() -> None:
     parts = {"train": colours(30), "validation": colours(15, first=30), "test": colours(15, first=40)}
-    splits = load_splits(Options.of(datasets.DatasetDict(parts)))
-    assert (splits.in_words["validation"], splits.in_words["test"]) == (
-        "10 rows, split validation",
-        "15 rows, split test",
-    )
+    words = load_splits(Options.of(datasets.DatasetDict(parts))).in_words
+    assert (words["validation"], words["test"]) == ("10 rows, split validation", "15 rows, split test")
     splits = load_splits(Options.of(datasets.DatasetDict({**parts, "test": parts["validation"]})))
     assert splits.validation.held_out
     assert splits.test.split == "test"
@@ -92,21 +85,15 @@ def test_nothing_is_chosen_by_rows_of_the_test_split() -> None:
 
 
 def test_a_validation_split_alone_is_the_test() -> None:
-    data = datasets.DatasetDict({"train": colours(40), "validation": colours(20, first=40)})
-    splits = load_splits(Options.of(data))
+    splits = load_splits(Options.of(datasets.DatasetDict(train=colours(40), validation=colours(20, first=40))))
     assert (splits.test.split, splits.test.held_out) == ("validation", False)
     assert splits.validation.held_out
 
 
 def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
-    rows = texts(40)
-    data = datasets.DatasetDict(
-        {
-            "train": datasets.Dataset.from_dict({"text": rows[:30], "label": ["a", "b"] * 15}),
-            "test": datasets.Dataset.from_dict({"text": rows[30:], "label": [None] * 10}),
-        }
-    )
-    splits = load_splits(Options.of(data))
+    train = datasets.Dataset.from_dict({"text": texts(30), "label": ["a", "b"] * 15})
+    test = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(10)], "label": [None] * 10})
+    splits = load_splits(Options.of(datasets.DatasetDict(train=train, test=test)))
     assert (splits.test.split, splits.test.held_out) == ("train", True)
     assert any("split test is not used for test" in note for note in splits.notes)
 
@@ -121,19 +108,11 @@ def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its
 
 
 def test_answers_within_a_text_are_spans_of_it() -> None:
-    contexts = [f"the word {number} stands in this text {number}" for number in range(20)]
-    data = datasets.Dataset.from_dict(
-        {
-            "question": [f"which word, {number}?" for number in range(20)],
-            "context": contexts,
-            "answers": [{"text": [f"word {number}"], "answer_start": [4]} for number in range(20)],
-        }
-    )
-    for part in parts(data).values():
+    for part in parts(KINDS["answers"].rows(20)).values():
         for input, (answer,) in zip(part.input_of_row, part.references, strict=True):
             question, context = part.inputs[input]
-            assert answer == AnswerSpan(4, answer.stop, context[4 : answer.stop])
-            assert question.endswith(f"{answer.text.split()[-1]}?")
+            assert answer == AnswerSpan(6, answer.stop, context.split()[2])
+            assert question == f"what is red in {context.split()[-1]}"
 
 
 def test_too_few_rows_are_refused() -> None:
@@ -156,3 +135,19 @@ def test_answers_that_are_not_in_their_texts_cannot_be_found_there() -> None:
     columns = {"question": texts(40), "context": texts(40), "answers": [f"number {row % 9}" for row in range(40)]}
     with pytest.raises(EmmsError, match="are not in their contexts"):
         load_splits(Options.of(datasets.Dataset.from_dict(columns), task="question-answering"))
+
+
+def test_a_test_split_of_the_groups_that_are_trained_on_is_not_used() -> None:
+    def spoken(split: str, speakers: str) -> datasets.Dataset:
+        columns = {"text": [f"{split} {row}" for row in range(len(speakers))], "speaker": [*speakers]}
+        return datasets.Dataset.from_dict({**columns, "label": ["x", "y"] * (len(speakers) // 2)})
+
+    def splits(test: str) -> Splits:
+        data = datasets.DatasetDict(train=spoken("train", "abcdefghij" * 4), test=spoken("test", test))
+        return load_splits(Options.of(data, task="text-classification", group_column="speaker"))
+
+    same = splits("abcdefghij")
+    assert same.notes == ("split test is not used for test: train has the same speakers",)
+    assert same.test.split == "train"
+    few = splits("abcdefghij"[:4] + "klmnop")
+    assert (few.test.split, len(few.test), len(few.train) + len(few.validation)) == ("test", 10, 24)

@@ -1,125 +1,56 @@
-"""Fine-tuning for the tasks whose answers are spans, texts, boxes and captions, with families of every kind."""
+"""What tiny checkpoints learn of tasks whose answers are spans, tags, texts and captions, and how it is scored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 
-import hf_emms
 from hf_emms.heads.metrics import (
     accuracy_at_half,
     bleu,
     cider,
+    entities,
+    entity_f1,
     exact_match,
     iou,
     vqa_accuracy,
     word_f1,
 )
 from hf_emms.heads.spans import AnswerSpan
-from hf_emms.ranking import FineTuned
-from tests.finetune.make import FAST, picture, ranking, save
-from tests.helpers.tiny_checkpoints import build, tokenizer
-from tests.helpers.tiny_pairs import build_pair
-
-RED, BLUE = (180, 20, 20), (20, 20, 180)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tasks")
-
-
-def confirmed(data: datasets.Dataset, task: str, folder: Path, to: Path, **more: Any) -> FineTuned:
-    columns = {"answer": "answers.text"} if "answers" in data.column_names else {}
-    rows = ranking(save(data, to / "data"), task, columns, {str(folder): -0.1})
-    found = hf_emms.confirm(rows, top=1, **{**FAST, **more}).rows[0].fine_tuned
-    assert found is not None
-    assert found.error is None
-    return found
-
-
-def pictures(count: int) -> list[dict[str, Any]]:
-    return [picture(RED if row % 2 else BLUE, row) for row in range(count)]
+from hf_emms.heads.words import TaggedText
+from hf_emms.tasks.text_pair_classification import pair_metrics
+from hf_emms.tasks.token_classification import word_metrics
+from tests.finetune.task_rows import KINDS, captioner, kept
+from tests.helpers.tiny_checkpoints import build
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "deberta-v2"])
-def test_answers_that_are_spans(root: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
-    words = ["apple", "boats", "cat", "children", "dog", "harbour", "mat", "mountain", "pie", "rain"]
-    rows = range(60)
-    # Longer than these checkpoints read: the answer is in one of several windows.
-    contexts = [f"{'the road near the mat ' * (row % 12)}a red {words[row % 10]} on a road {row}" for row in rows]
-    answers = [{"text": [words[row % 10]], "answer_start": [contexts[row].index("red ") + 4]} for row in rows]
-    questions = [f"what is red in {row}" for row in rows]
-    data = datasets.Dataset.from_dict({"question": questions, "context": contexts, "answers": answers})
-    found = confirmed(data, "question-answering", build(root, name), tmp_path)
-    assert set(found.scores) == {"F1", "exact match"}
-    assert 0.5 < found.scores["exact match"] <= found.scores["F1"] == found.value <= 1
+def test_answers_are_found_in_texts_of_several_windows(zoo: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
+    _, result, _ = kept(KINDS["answers in long texts"], build(zoo, name), tmp_path, count=60, epochs=4)
+    assert 0.5 < result.scores["exact match"] <= result.scores["F1"] == result.value <= 1
 
 
-@pytest.mark.parametrize("name", ["clip", "vilt", "blip-vqa"])
-def test_answers_about_pictures(root: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
-    rows = range(60)
-    features = {"image": datasets.Image(), "question": datasets.Value("string"), "answer": datasets.Value("string")}
-    data = datasets.Dataset.from_dict(
-        {
-            "image": pictures(60),
-            "question": [["a photo of an apple", "the small cat"][row // 2 % 2] for row in rows],
-            "answer": ["red" if row % 2 else "green" for row in rows],
-        },
-        datasets.Features(features),
-    )
-    found = confirmed(data, "visual-question-answering", build_pair(root, name), tmp_path)
-    assert found.metric == "VQA accuracy"
-    (run,) = found.runs
-    assert any("a head on its pooled feature" in note for note in run.notes) == (name != "vilt")
+@pytest.mark.parametrize("name", ["bert", "bart"])
+def test_every_word_gets_a_tag_also_of_texts_longer_than_a_checkpoint_reads(
+    name: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    _, result, _ = kept(KINDS["tags of long texts"], build(zoo, name), tmp_path, count=60, epochs=8)
+    assert result.scores["accuracy"] > 0.8
 
 
-@pytest.mark.parametrize("name", ["dual-vit", "owlvit"])
-def test_boxes(root: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
-    rows = range(60)
-    features = {
-        "image": datasets.Image(),
-        "expression": datasets.Value("string"),
-        "box": datasets.Sequence(datasets.Value("float32"), length=4),
-    }
-    data = datasets.Dataset.from_dict(
-        {
-            "image": pictures(60),
-            "expression": [["the small cat", "a red apple"][row // 2 % 2] for row in rows],
-            "box": [[0, 0, 10, 10] if row // 2 % 2 else [10, 10, 9, 9] for row in rows],
-        },
-        datasets.Features(features),
-    )
-    found = confirmed(data, "referring-expression", build_pair(root, name), tmp_path)
-    assert set(found.scores) == {"IoU", "accuracy at 0.5"}
-    assert found.spread >= 0
+@pytest.mark.parametrize("name", ["vision-encoder-decoder", "git"])
+def test_each_of_several_captions_is_learnt(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    _, result, _ = kept(KINDS["several captions"], captioner(zoo, name), tmp_path)
+    (run,) = result.runs
+    assert run.steps > 2 * -(-26 // 8)  # of 26 pictures, half have two captions
 
 
-@pytest.mark.parametrize("name", ["resnet", "vision-encoder-decoder", "blip", "git"])
-def test_captions(root: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
-    folder = build(root / "captioners", name)
-    if name != "resnet":
-        tokenizer("bert").save_pretrained(folder)
-    texts = [["a red apple", "the apple on a mat"] if row % 2 else ["a small cat"] for row in range(60)]
-    features = {"image": datasets.Image(), "text": datasets.Sequence(datasets.Value("string"))}
-    data = datasets.Dataset.from_dict({"image": pictures(60), "text": texts}, datasets.Features(features))
-    found = confirmed(data, "image-to-text", folder, tmp_path)
-    assert set(found.scores) == {"BLEU", "CIDEr"}
-    (run,) = found.runs
-    assert any("a recurrent decoder" in note for note in run.notes) == (name == "resnet")
-    assert run.steps > 4 * -(-39 // 8)  # of 39 pictures, half have two captions
-
-
-def test_an_own_decoder_learns_captions(root: Path, tmp_path: Path, emms_cache: Path) -> None:
-    features = {"image": datasets.Image(), "text": datasets.Value("string")}
-    texts = ["a red apple on the mat" if row % 2 else "the small cat near a dog" for row in range(80)]
-    data = datasets.Dataset.from_dict({"image": pictures(80), "text": texts}, datasets.Features(features))
-    found = confirmed(data, "image-to-text", build(root, "resnet"), tmp_path, epochs=12)
-    assert found.value > 0.9
+def test_a_decoder_of_ours_learns_captions(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    _, result, _ = kept(KINDS["captions"], build(zoo, "resnet"), tmp_path, count=80, epochs=12)
+    assert result.value > 0.9
 
 
 def test_scores_of_texts_are_what_their_definitions_say() -> None:
@@ -162,3 +93,53 @@ def test_scores_of_boxes_are_what_their_definitions_say() -> None:
     assert iou([whole, half, half], [whole, whole, (0.75, 0.5, 0.5, 1.0)]) == pytest.approx((1 + 0.5 + 0) / 3)
     assert accuracy_at_half([whole, half], [whole, whole]) == 0.5
     assert np.isclose(iou([(0.5, 0.5, 0.0, 0.0)], [whole]), 0)
+
+
+def test_of_duplicates_that_are_rare_the_first_score_is_their_f1() -> None:
+    rare = ["1"] * 3 + ["0"] * 7
+    first, second = pair_metrics(rare)
+    assert (first.name, second.name) == ("F1 of 1", "accuracy")
+    assert first.compute(["1"] * 2 + ["0"] * 7 + ["1"], rare) == pytest.approx(2 / 3)
+    assert first.compute(["0"] * 10, rare) == 0
+    assert pair_metrics(["1", "0"])[0].name == pair_metrics(["a", "b", "c", "c", "c"])[0].name == "accuracy"
+
+
+def tagged(*tags: Sequence[str]) -> list[TaggedText]:
+    return [TaggedText(tuple((2 * n, 2 * n + 1) for n in range(len(of_text))), tuple(of_text)) for of_text in tags]
+
+
+@pytest.mark.parametrize(
+    ("right", "predicted", "f1"),
+    [
+        # What seqeval 1.2.2 gives.
+        (
+            ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"],
+            ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"],
+            0.5,
+        ),
+        (["B-PER I-PER O B-LOC"], ["B-PER O O B-LOC"], 0.5),
+        (["I-PER I-PER O I-LOC I-LOC"], ["B-PER I-PER O I-LOC B-LOC"], 0.4),
+        (["B-PER B-PER I-LOC"], ["B-PER B-PER I-LOC"], 1.0),
+        (["B-PER I-PER E-PER S-LOC O"], ["B-PER E-PER S-PER S-LOC O"], 0.4),
+        (["O O"], ["O O"], 0.0),
+    ],
+)
+def test_f1_of_entities(right: list[str], predicted: list[str], f1: float) -> None:
+    references = tagged(*(tags.split() for tags in right))
+    assert entity_f1([tags.split() for tags in predicted], references) == pytest.approx(f1)
+
+
+def test_entities_of_all_ways_of_marking_them() -> None:
+    whole = {(0, 2, "PER"), (3, 4, "LOC")}
+    for tags in ("B-PER I-PER O B-LOC", "I-PER I-PER O I-LOC", "B-PER E-PER O S-LOC", "B-PER L-PER O U-LOC"):
+        assert entities(tags.split()) == whole
+    assert entities(["B", "I", "O"]) == {(0, 2, "")}
+
+
+def test_types_alone_are_scored_as_entities_where_most_words_have_none() -> None:
+    references = tagged(["PER", "PER", "O", "O", "O", "LOC", "O"])
+    metric, accuracy = word_metrics(references)
+    assert (metric.name, accuracy.name) == ("entity F1", "accuracy")
+    assert metric.compute([["PER", "O", "O", "O", "O", "LOC", "O"]], references) == pytest.approx(0.5)
+    assert metric.compute([list(references[0].tags)], references) == 1
+    assert [metric.name for metric in word_metrics(tagged(["N", "O", "V", "N", "V"]))] == ["accuracy"]

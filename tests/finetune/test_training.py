@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import gc
 import shutil
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ SHORT = Recipe("full", 2, None, (0.05,), (0,), batch_size=16)
 RECIPE = Recipe("full", 4, None, (0.05,), (0,), batch_size=16)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage() -> Iterator[None]:
+    """`Trainer` collects garbage in each training: a quarter of a second where all of torch may be some."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def part(rows: int, seed: int) -> LabeledSplit:
     """Points of a plane with the side of a line that each is on."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
@@ -56,11 +65,8 @@ class Line(nn.Module):
         if self.training and len(points) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         logits = self.linear(points)
-        return (
-            {"logits": logits}
-            if labels is None
-            else {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
-        )
+        loss = {} if labels is None else {"loss": nn.functional.cross_entropy(logits, labels)}
+        return {**loss, "logits": logits}
 
 
 class Sides(Network):
@@ -85,12 +91,6 @@ def training(folder: Path, learning_rate: float = 0.05, recipe: Recipe = RECIPE,
     return Training(job, splits, folder / "run", torch.device("cpu"), **settings)
 
 
-@pytest.mark.parametrize(("task", "most", "without"), [("image-classification", 10, 5), ("text-classification", 5, 3)])
-def test_half_of_the_epochs_without_a_better_score_end_a_run(task: str, most: int, without: int) -> None:
-    recipe = recipe_for(Options("data", confirm=1), head_of(get_task(task)), None)
-    assert (recipe.epochs, recipe.patience) == (most, without)
-
-
 def test_a_run_learns(tmp_path: Path) -> None:
     notes = Notes()
     run = training(tmp_path, progress=notes).run(lambda: network(Line()))
@@ -111,15 +111,10 @@ def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> Non
 
 
 def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> None:
-    loads = []
-
-    def load() -> Network:
-        loads.append(1)
-        return network(Line(weight=float("nan")))
-
+    loads = iter([network(Line(weight=float("nan"))) for _ in range(2)])
     with pytest.raises(DivergedError, match="no number"):
-        training(tmp_path).run(load)
-    assert len(loads) == 2
+        training(tmp_path).run(lambda: next(loads))
+    assert next(loads, None) is None
 
 
 def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
@@ -128,26 +123,16 @@ def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None
     assert not run.has_diverged
 
 
-def test_a_loss_that_rises_has_diverged_and_one_that_is_flat_and_good_has_not(tmp_path: Path) -> None:
-    class Loss(Line):
-        """Has a loss that grows with each step."""
+def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
+    class Rises(Line):
+        steps = 0
 
-        step = 0
+        def forward(self, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+            outputs = super().forward(*arguments, **named)
+            self.steps += 1
+            return {name: tensor if name == "logits" else tensor * 0 + self.steps for name, tensor in outputs.items()}
 
-        def __init__(self, growth: float) -> None:
-            super().__init__()
-            self.growth = growth
-
-        def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-            outputs = super().forward(points, labels)
-            if labels is not None:
-                self.step += 1
-                noise = 0.01 * np.sin(12.9898 * self.step)
-                outputs["loss"] = 0.05 + noise + self.growth * self.step + 0 * outputs["loss"]
-            return outputs
-
-    runs = [training(tmp_path / str(growth)).run(lambda growth=growth: network(Loss(growth))) for growth in (0, 0.01)]
-    assert [run.has_diverged for run in runs] == [False, True]
+    assert training(tmp_path).run(lambda: network(Rises())).has_diverged
 
 
 @pytest.mark.parametrize(
@@ -183,19 +168,15 @@ def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: 
     assert run.validation > 0.9
 
 
-def test_a_deadline_ends_a_run_which_still_has_its_scores(tmp_path: Path) -> None:
-    run = training(tmp_path, deadline=0.0).run(lambda: network(Line()))
-    assert run.steps == 1
-    assert "ended by the time limit after 1 of 40 steps" in run.notes
-    assert run.validation is not None
-
-
-def test_a_run_that_was_ended_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
+def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
     """Also after damage to what it has left: that is a fresh start, never another result."""
     whole = training(tmp_path / "whole", recipe=SHORT).run(lambda: network(Line()))
 
     def ended(name: str) -> Path:
-        training(tmp_path / name, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
+        run = training(tmp_path / name, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
+        assert run.steps == 1
+        assert "ended by the time limit after 1 of 20 steps" in run.notes
+        assert run.validation is not None
         return tmp_path / name
 
     def again(folder: Path) -> tuple[Any, ...]:
@@ -250,54 +231,48 @@ def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_what_cannot_be_written_is_the_failure_of_the_disk_and_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("a file in place of the folder")
-    with pytest.raises(StorageError, match=re.escape(f"{tmp_path / 'run'}")):
-        training(tmp_path).run(lambda: network(Line()))
-
-
-@pytest.mark.parametrize(("fails_in", "expected"), [("eval", StorageError), ("train", OSError)])
+@pytest.mark.parametrize(
+    ("fails_in", "expected"), [("start", StorageError), ("eval", StorageError), ("train", OSError)]
+)
 def test_a_state_that_cannot_be_written_is_the_failure_of_the_disk_and_a_row_that_cannot_be_read_is_not(
     tmp_path: Path, fails_in: str, expected: type[Exception]
 ) -> None:
+    """A file in place of the folder is there at first, or comes before its first state is written."""
+
+    def obstruct() -> None:
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        (tmp_path / "run").touch()
+
     class Fails(Line):
-        """Puts a file in place of the folder before its first state is written, or cannot read its second batch."""
-
-        steps = 0
-
         def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-            self.steps += 1
-            if fails_in == "train" and self.steps == 2:
+            if fails_in == "train":
                 raise OSError("no such picture")
             return super().forward(points, labels)
 
         def eval(self) -> Fails:
             if fails_in == "eval":
-                shutil.rmtree(tmp_path / "run")
-                (tmp_path / "run").touch()
+                obstruct()
             return super().eval()
 
+    if fails_in == "start":
+        obstruct()
     with pytest.raises(expected) as raised:
         training(tmp_path).run(lambda: network(Fails()))
     assert type(raised.value) is expected
-
-
-class Interrupted(Sides):
-    """A network whose writing ends half way."""
-
-    def save(self, folder: Path, task: str) -> None:
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_text("half of the weights")
-        raise KeyboardInterrupt
+    assert fails_in == "train" or str(tmp_path / "run") in raised.value.message
 
 
 def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
-    keeper = ModelKeeper(tmp_path / "best", "request")
+    class Interrupted(Sides):
+        def save(self, folder: Path, task: str) -> None:
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").write_text("half of the weights")
+            raise KeyboardInterrupt
+
+    keeper, run = ModelKeeper(tmp_path / "best", "request"), TrainingRun(0.05, 0, validation=0.9)
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(lambda: Interrupted(Line()))
-    keeper = ModelKeeper(tmp_path / "best", "request")
-    run = TrainingRun(0.05, 0, validation=0.9)  # its result, which another call had stored
-    keeper.finished("run", run)
+    keeper.finished("run", run)  # its result, which another call had stored
     assert not keeper.has("run", run)
 
 
@@ -328,6 +303,10 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
     keeper = ModelKeeper(folder, "request")
     write_model(keeper.path("old"), "old weights", **{"adapter_config.json": '{"task_type": "CAUSAL_LM"}'})
     assert keeper.adapter_class("old") == "AutoPeftModelForCausalLM"
+    write_model(keeper.path("part"), "weights", **{"config.json": "{}"})
+    assert keeper.has("part", run)
+    (keeper.path("part") / "config.json").unlink()  # it has arrived in part
+    assert not keeper.has("part", run)
     keeper.finish("old", {"README.md": "a card", ".eval_results/data.yaml": "results"})
     keeper = ModelKeeper(folder, "request")
     assert keeper.has("old", run)
@@ -340,14 +319,6 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
     assert [keeper.has(name, run) for name in ("new", "old")] == [True, False]
     keeper.finish("new", {"README.md": "another card"})
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
-
-
-def test_a_model_that_has_arrived_in_part_is_none(tmp_path: Path) -> None:
-    keeper, run = ModelKeeper(tmp_path / "best", "request"), TrainingRun(0.05, 0, validation=0.5)
-    write_model(keeper.path("run"), "weights", **{"config.json": "{}"})
-    assert keeper.has("run", run)
-    (keeper.path("run") / "config.json").unlink()
-    assert not keeper.has("run", run)
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
@@ -371,20 +342,18 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     embeddings = [default_rates(size, embeddings=True) for size in sizes]
     assert embeddings == [(1e-3, 3e-3), (1e-4, 3e-4), (1e-4, 3e-4), (2e-5, 1e-4)]
     short = [short_recipe(size) for size in (10**7, 5 * 10**7, 3 * 10**8, 3 * 10**8 + 1)]
-    assert [(recipe.method, *recipe.learning_rates) for recipe in short] == [
-        ("full", 1e-3),
-        ("full", 3e-4),
-        ("full", 5e-5),
-        ("lora", 2e-4),
-    ]
+    methods_and_rates = [("full", 1e-3), ("full", 3e-4), ("full", 5e-5), ("lora", 2e-4)]
+    assert [(recipe.method, *recipe.learning_rates) for recipe in short] == methods_and_rates
     assert default_rates(None, "head") == default_rates(10**12, "head") == (1e-3, 1e-2)
-    recipe = recipe_for(
-        Options("d", confirm=1, budget="quick", seeds=2, seed=5), get_task("image-classification").head, 10**8
-    )
-    assert (recipe.epochs, recipe.seeds, recipe.runs, recipe.budget) == (3, (5, 6), 3, "quick")
-    steps = recipe_for(Options("d", confirm=1, steps=7), head_of(get_task("text-classification")), None)
-    assert (steps.epochs, steps.total_steps(1000)) == (None, 7)
-    assert recipe.total_steps(65) == 9
+    texts, images = (head_of(get_task(f"{inputs}-classification")) for inputs in ("text", "image"))
+    # Half of the epochs without a better score end a run.
+    usual = [recipe_for(Options("d", confirm=1), head, None) for head in (texts, images)]
+    assert [(recipe.epochs, recipe.patience) for recipe in usual] == [(5, 3), (10, 5)]
+    quick = recipe_for(Options("d", confirm=1, budget="quick", seeds=2, seed=5), images, 10**8)
+    assert (quick.epochs, quick.seeds, quick.runs, quick.budget) == (3, (5, 6), 3, "quick")
+    assert (quick.total_steps(64), quick.total_steps(65)) == (6, 9)
+    steps = recipe_for(Options("d", confirm=1, steps=7), texts, None)
+    assert (steps.epochs, steps.patience, steps.total_steps(1000)) == (None, 5, 7)
 
 
 def test_scores_are_what_their_definitions_say() -> None:
