@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking, Row, ranked
@@ -62,6 +64,15 @@ def texts(count: int) -> list[str]:
     """Different texts, every second one about a cat."""
     words = "a photo of an apple pie on red mat while rain falls over mountain road and children play"
     return [f"the {'cat' if row % 2 else 'dog'} {words[row % 7 : 9 + 5 * (row % 9)]} {row}" for row in range(count)]
+
+
+def poisoned(checkpoint: Path, to: Path, weight: str) -> Path:
+    """A copy of a checkpoint, of which a weight is no number."""
+    shutil.copytree(checkpoint, to)
+    weights = load_file(to / "model.safetensors")
+    weights[weight].fill_(float("nan"))
+    save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
+    return to
 
 
 def save(data: datasets.Dataset | datasets.DatasetDict, folder: Path) -> str:

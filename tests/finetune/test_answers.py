@@ -102,9 +102,7 @@ def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
 
 
 @pytest.mark.parametrize("unanswered", [False, True])
-def test_a_model_says_none_where_questions_without_an_answer_were_learnt(
-    unanswered: bool, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswered: bool, tmp_path: Path) -> None:
     splits = splits_of(questions(60, unanswered=unanswered))
     plan = plan_extraction(repo_of(build(tmp_path, "bert")), TEXT_PAIR, "question-answering")
     network = load_network(plan, splits)
@@ -118,7 +116,7 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(
     assert "" not in answers
 
 
-def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path, emms_cache: Path) -> None:
+def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> None:
     """None that touches it, such as the comma behind it, and at most 30 of them."""
     folder = build(tmp_path, "bert")
     splits = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "?"}))

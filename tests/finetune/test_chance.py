@@ -114,9 +114,7 @@ def images(zoo: Path, data: datasets.Dataset, folder: Path) -> Ranking:
     return ranking(save(data, folder), "image-classification", {}, {str(build(zoo, "resnet")): -0.1})
 
 
-def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_before_that_is_said(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_first(zoo: Path, tmp_path: Path) -> None:
     labels = np.random.default_rng(1).permutation([0, 1] * 30).tolist()
     shuffled = colours(60).remove_columns("label").add_column("label", labels).cast(colours(1).features)
     rows, notes = images(zoo, shuffled, tmp_path / "shuffled"), Notes()
@@ -141,7 +139,7 @@ def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_before_tha
     assert [run.learning_rate for run in own_rates.rows[0].fine_tuned.runs] == [0.01]
 
 
-def test_what_is_learnt_is_above_chance_over_rows_and_seeds(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_what_is_learnt_is_above_chance_over_rows_and_seeds(zoo: Path, tmp_path: Path) -> None:
     confirmed = hf_emms.confirm(images(zoo, colours(60), tmp_path / "colours"), top=1, seeds=2, **FAST)
     result = confirmed.rows[0].fine_tuned
     runs = result.runs

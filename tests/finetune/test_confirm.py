@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
@@ -32,10 +31,10 @@ from hf_emms.ranking import Row, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
+from hf_emms.run import confirm as confirmation
 from hf_emms.run.confirm import options_for
 from hf_emms.tasks import TASKS, get_task
-from tests.finetune.make import FAST, Notes, colours, ranking, save
-from tests.helpers.cli import program
+from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
 from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
@@ -58,16 +57,10 @@ def ranked_images(zoo: Path, folder: str) -> Ranking:
 def broken(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A checkpoint whose outputs are no numbers."""
     folder = tmp_path_factory.mktemp("broken") / "resnet"
-    shutil.copytree(build(zoo, "resnet"), folder)
-    weights = load_file(folder / "model.safetensors")
-    weights["resnet.embedder.embedder.convolution.weight"].fill_(float("nan"))
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return str(folder)
+    return str(poisoned(build(zoo, "resnet"), folder, "resnet.embedder.embedder.convolution.weight"))
 
 
-def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(
-    ranked_images: Ranking, emms_cache: Path
-) -> None:
+def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(ranked_images: Ranking) -> None:
     notes, again, anew = Notes(), Notes(), Notes()
     confirmed = hf_emms.confirm(ranked_images, top=2, progress=notes, **FAST)
     first, second, third = confirmed.rows
@@ -97,9 +90,7 @@ def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(
     assert len(anew.planned) == 1
 
 
-def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(
-    ranked_images: Ranking, emms_cache: Path
-) -> None:
+def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(ranked_images: Ranking) -> None:
     """Threads stand for processes: locks of files keep both apart."""
     import random
 
@@ -122,7 +113,7 @@ def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(
     ]
 
 
-def test_a_checkpoint_that_diverges_at_all_rates_is_tried_at_a_lower_one_then_fails_and_the_others_go_on(
+def test_a_checkpoint_that_diverges_fails_after_a_lower_rate(
     broken: str, zoo: Path, folder: str, emms_cache: Path
 ) -> None:
     checkpoints, notes = {broken: -0.1, str(build(zoo, "resnet")): -0.2}, Notes()
@@ -140,12 +131,12 @@ def test_a_checkpoint_that_diverges_at_all_rates_is_tried_at_a_lower_one_then_fa
     assert [*(emms_cache / "unfinished").iterdir()] == []
 
 
-def test_nothing_but_failures_is_an_error_with_the_reasons(broken: str, folder: str, emms_cache: Path) -> None:
+def test_nothing_but_failures_is_an_error_with_the_reasons(broken: str, folder: str) -> None:
     with pytest.raises(EmmsError, match=r"no checkpoint could be fine-tuned: .*no number"):
         hf_emms.confirm(ranking(folder, "image-classification", IMAGES, {broken: -0.1}), top=1, **FAST)
 
 
-def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking, emms_cache: Path) -> None:
+def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking) -> None:
     with pytest.raises(EmmsError, match="not started: the time limit had passed"):
         hf_emms.confirm(ranked_images, top=2, time_limit="0.001s", **FAST)
 
@@ -167,9 +158,7 @@ def planned(rows: Ranking, cache: Path, **settings: Any) -> FineTuning:
     return prepare(rows, options, source, Cache(cache), Silent(), seconds_per_parameter=1e-9)
 
 
-def test_validation_rows_choose_the_learning_rate_and_further_seeds_run_at_it(
-    ranked_images: Ranking, tmp_path: Path
-) -> None:
+def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking, tmp_path: Path) -> None:
     """A score of zero is no failure."""
     scores = {0.1: 0.0, 0.2: -0.5, 0.3: None}
 
@@ -196,9 +185,7 @@ def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking, t
     assert {*versions[0]} - {*versions[1]} == {"peft"}
 
 
-def test_a_task_without_a_head_is_refused_before_any_checkpoint_runs(
-    zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch, emms_cache: Path
-) -> None:
+def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = get_task("image-classification")
     monkeypatch.setitem(TASKS.built_in, task.id, dataclasses.replace(task, head=None))
     notes = Notes()
@@ -223,7 +210,7 @@ def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any],
     assert words in str(raised.value)
 
 
-def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path, emms_cache: Path) -> None:
+def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:
     data = colours(60)
     rows = hf_emms.rank(data, str(build(zoo, "resnet")), encoders="demo", estimators="emms", confirm=1, **FAST)
     assert rows.best.fine_tuned.value is not None
@@ -276,7 +263,7 @@ def in_process(code: str, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path, emms_cache: Path) -> None:
+def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
     """Two runs of 20 steps, with a state every 5, are killed before a state, behind one, and in the second run."""
     file = ranked_images.save(tmp_path / "ranking.json")
     processes = [in_process(KILLED, file, at) for at in (3, 13, 23, 1_000)]
@@ -305,9 +292,7 @@ def test_a_first_checkpoint_whose_run_a_full_disk_ended_never_makes_the_second_t
     assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
-def test_the_command_line_adds_to_the_rankings_file_and_continues(
-    ranked_images: Ranking, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_the_command_line_adds_to_the_rankings_file_and_continues(ranked_images: Ranking, tmp_path: Path) -> None:
     file = tmp_path / "ranking.json"
     file.write_text(ranked_images.to_json())
     words = ["confirm", "--ranking", str(file), "--top", "1", "--epochs", "2", "--learning-rate", "0.01"]
@@ -343,9 +328,7 @@ def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_sur
     assert Ranking.load(file).best.fine_tuned is None
 
 
-def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
-    zoo: Path, folder: str, emms_cache: Path
-) -> None:
+def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(zoo: Path, folder: str) -> None:
     words = ["rank", "--dataset", folder, "-c", str(build(zoo, "resnet")), "-c", str(build(zoo, "regnet"))]
     words += ["--encoder", "demo", "--dry-run", "--confirm", "1"]
     planned = CliRunner().invoke(app, [*words, "--epochs", "3", "--learning-rate", "0.01", "--seeds", "2"])
@@ -370,7 +353,7 @@ class _Listening(Silent):
 
 
 @pytest.mark.slow
-def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str, emms_cache: Path) -> None:
+def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str) -> None:
     listening = _Listening()
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -400,25 +383,19 @@ def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_
         hf_emms.confirm(rows, top=1)
 
 
-def interrupted_by(work: Callable[[], None], *words: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command that fine-tunes; it stands still from its first fine-tuning on while something else is done."""
-    process = subprocess.Popen(program(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    told = ""
-    for line in process.stderr:
-        starts = line.startswith("fine-tuning ") and "fine-tuning " not in told
-        told += line
-        if starts:
-            process.send_signal(signal.SIGSTOP)
-            try:
-                work()
-            finally:
-                process.send_signal(signal.SIGCONT)
-    return subprocess.CompletedProcess(words, process.wait(), "", told)
+def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has something else be done when the next fine-tuning begins."""
+
+    def fine_tune_then(*arguments: Any) -> Ranking:
+        monkeypatch.setattr(confirmation, "fine_tune", fine_tune)
+        work()
+        return fine_tune(*arguments)
+
+    monkeypatch.setattr(confirmation, "fine_tune", fine_tune_then)
 
 
 def test_confirmations_of_one_file_at_once_lose_nothing_of_each_other(
-    ranked_images: Ranking, tmp_path: Path, emms_cache: Path
+    ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = ranked_images.save(tmp_path / "ranking.json")
     words = ["confirm", "--ranking", str(file), "--learning-rate", "0.01"]
@@ -426,14 +403,13 @@ def test_confirmations_of_one_file_at_once_lose_nothing_of_each_other(
     def others() -> None:
         done = CliRunner().invoke(app, [*words, "--top", "2", "--epochs", "1"])
         assert done.exit_code == 0, done.output
-        new = Row("org/new", "a" * 40, scores={"emms": ranked_images.rows[0].scores["emms"]})
-        ranking = msgspec.structs.replace(
-            ranked_images, created="2026-12-01T00:00:00+00:00", rows=ranked([new], "emms")
-        )
-        assert ranking.save(file, merge=True) == file
+        new = ranked([Row("org/new", "a" * 40, scores=ranked_images.rows[0].scores)], "emms")
+        later = msgspec.structs.replace(ranked_images, created="2026-12-01T00:00:00+00:00", rows=new)
+        assert later.save(file, merge=True) == file
 
-    done = interrupted_by(others, *words, "--top", "1", "--epochs", "2")
-    assert done.returncode == 0, done.stderr
+    meanwhile(others, monkeypatch)
+    done = CliRunner().invoke(app, [*words, "--top", "1", "--epochs", "2"])
+    assert done.exit_code == 0, done.output
     whole = Ranking.load(file)
     assert len(whole) == len(ranked_images) + 1
     epochs = {row.checkpoint: row.fine_tuned and row.fine_tuned.recipe["epochs"] for row in whole}
@@ -444,17 +420,17 @@ def test_confirmations_of_one_file_at_once_lose_nothing_of_each_other(
 
 @pytest.mark.parametrize("command", ["confirm", "rank"])
 def test_another_ranking_that_came_meanwhile_stays_and_the_results_lie_beside_it(
-    ranked_images: Ranking, zoo: Path, folder: str, tmp_path: Path, emms_cache: Path, command: str
+    ranked_images: Ranking, folder: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, other = tmp_path / "ranking.json", example()
-    words: list[object] = ["--learning-rate", "0.01", "--epochs", "1"]
-    if command == "confirm":
-        words += ["--ranking", ranked_images.save(file), "--top", "1"]
-    else:
-        words += ["--dataset", folder, "-c", build(zoo, "resnet"), "-e", "demo", "--estimator", "emms", "-o", file]
-        words += ["--confirm", "1"]
-    done = interrupted_by(lambda: file.write_text(other.to_json()), command, *words)
-    assert done.returncode == 0, done.stderr
+    words = ["--ranking", str(ranked_images.save(file)), "--top", "1"]
+    if command == "rank":
+        words = ["--dataset", folder, "-c", ranked_images.rows[0].checkpoint, "-e", "demo", "--estimator", "emms"]
+        words += ["-o", str(file), "--confirm", "1"]
+        file.unlink()
+    meanwhile(lambda: file.write_text(other.to_json()), monkeypatch)
+    done = CliRunner().invoke(app, [command, *words, "--learning-rate", "0.01", "--epochs", "1"])
+    assert done.exit_code == 0, done.output
     assert Ranking.load(file) == other
     beside = tmp_path / "ranking-2.json"
     assert Ranking.load(beside).best.fine_tuned.recipe["epochs"] == 1

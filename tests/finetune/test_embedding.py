@@ -52,7 +52,7 @@ def described(kind: str, zoo: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "modules", "static"])
 def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measured(
-    kind: str, data: str, zoo: Path, tmp_path: Path, emms_cache: Path
+    kind: str, data: str, zoo: Path, tmp_path: Path
 ) -> None:
     checkpoint = described(kind, zoo, tmp_path / "st")
     kept = tmp_path / "kept"
@@ -85,9 +85,7 @@ def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measu
     assert again.rows[0].error is None
 
 
-def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(
-    data: str, zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(data: str, zoo: Path, tmp_path: Path) -> None:
     checkpoint, kept = build(zoo, "bert"), tmp_path / "kept"
     settings = FAST | {"learning_rates": ("1e-9",), "epochs": 2}
     confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **settings)
@@ -100,9 +98,7 @@ def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
 
 
-def test_a_cross_encoder_is_trained_where_it_is_asked_for(
-    data: str, zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_cross_encoder_is_trained_where_it_is_asked_for(data: str, zoo: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     settings = FAST | {"method": "cross-encoder", "save_model": str(kept), "epochs": 1}
     confirmed = hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1, **settings)
@@ -123,7 +119,7 @@ def test_without_sentence_transformers_the_extra_is_named(
     assert error.value.hint == install_command("retrieval")
 
 
-def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zoo: Path, emms_cache: Path) -> None:
+def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zoo: Path) -> None:
     with pytest.raises(EmmsError, match="sentence-transformers has no pooling like that of"):
         hf_emms.confirm(rank_pairs(data, build(zoo, "clip-text")), top=1, **FAST)
 

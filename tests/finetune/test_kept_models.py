@@ -20,9 +20,7 @@ from tests.helpers.tiny_pairs import build_pair
 
 
 @pytest.mark.parametrize("name", ["albert", "bert", "distilbert", "gpt2", "opt", "t5", "xlnet"])
-def test_texts_alone_have_the_classes_that_batches_of_them_had(
-    zoo: Path, tmp_path: Path, name: str, emms_cache: Path
-) -> None:
+def test_texts_alone_have_the_classes_that_batches_of_them_had(zoo: Path, tmp_path: Path, name: str) -> None:
     """Also of models that look at a text's last token: padding is none."""
     kind, method = KINDS["classes"], "head" if name == "bert" else "full"
     folder, result, test = kept(kind, build(zoo, name), tmp_path, method=method)
@@ -32,7 +30,7 @@ def test_texts_alone_have_the_classes_that_batches_of_them_had(
     assert scores(kind, answers, test) == pytest.approx(result.scores)
 
 
-def test_values_are_as_they_were_measured(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_values_are_as_they_were_measured(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["values"]
     folder, result, test = kept(kind, build(zoo, "distilbert"), tmp_path / "a")
     read = transformers.pipeline("text-classification", model=str(folder))
@@ -47,7 +45,7 @@ def test_values_are_as_they_were_measured(zoo: Path, tmp_path: Path, emms_cache:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "mpnet"])
-def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["pairs"]
     folder, result, test = kept(kind, build(zoo, name), tmp_path)
     assert "pipeline_tag: text-classification" in (folder / "README.md").read_text()
@@ -61,7 +59,7 @@ def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "whisper", "audio-spectrogram-transformer"])
-def test_classifiers_hear_tones(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_classifiers_hear_tones(name: str, zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["tones"]
     folder, result, test = kept(kind, sound_checkpoint(zoo, name), tmp_path, epochs=4)
     assert "pipeline_tag: audio-classification" in (folder / "README.md").read_text()
@@ -71,7 +69,7 @@ def test_classifiers_hear_tones(name: str, zoo: Path, tmp_path: Path, emms_cache
     assert scores(kind, answers, test) == pytest.approx(result.scores)
 
 
-def test_captions_are_written_by_the_pipeline(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_captions_are_written_by_the_pipeline(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["captions"]
     folder, result, test = kept(kind, captioner(zoo, "blip"), tmp_path)
     write = transformers.pipeline("image-text-to-text", model=str(folder))
@@ -80,7 +78,7 @@ def test_captions_are_written_by_the_pipeline(zoo: Path, tmp_path: Path, emms_ca
     assert scores(kind, written, test) == pytest.approx(result.scores, abs=1e-6)
 
 
-def test_a_tagger_of_words_opens_with_transformers(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_a_tagger_of_words_opens_with_transformers(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["tags"]
     folder, result, test = kept(kind, build(zoo, "bert"), tmp_path, method="lora")
     assert "pipeline_tag: token-classification" in (folder / "README.md").read_text()
@@ -95,7 +93,7 @@ def test_a_tagger_of_words_opens_with_transformers(zoo: Path, tmp_path: Path, em
     assert scores(kind, answers, test) == pytest.approx(result.scores)
 
 
-def test_answers_in_contexts_open_with_the_class_of_the_task(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_answers_in_contexts_open_with_the_class_of_the_task(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["answers"]
     folder, result, test = kept(kind, build(zoo, "distilbert"), tmp_path)
     read, model = transformers.AutoTokenizer.from_pretrained(folder), complete("QuestionAnswering", folder)
@@ -114,7 +112,7 @@ def test_answers_in_contexts_open_with_the_class_of_the_task(zoo: Path, tmp_path
     assert scores(kind, spans, test) == pytest.approx(result.scores, abs=1e-6)
 
 
-def test_answers_about_pictures_open_with_the_class_of_the_task(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_answers_about_pictures_open_with_the_class_of_the_task(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["about pictures"]
     folder, result, test = kept(kind, build_pair(zoo, "vilt"), tmp_path)
     model = complete("VisualQuestionAnswering", folder)

@@ -69,7 +69,7 @@ def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lo
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_device_that_no_worker_has_is_refused(two: Ranking, emms_cache: Path) -> None:
+def test_a_device_that_no_worker_has_is_refused(two: Ranking) -> None:
     with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
         hf_emms.confirm(two, top=1, engine="ray", device="cuda", **FAST)
 

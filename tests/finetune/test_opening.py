@@ -41,7 +41,7 @@ from tests.helpers.tiny_writers import writer
     ],
 )
 def test_a_head_of_ours_gets_its_score_again(
-    kind: str, name: str, method: str, note: str, zoo: Path, tmp_path: Path, emms_cache: Path
+    kind: str, name: str, method: str, note: str, zoo: Path, tmp_path: Path
 ) -> None:
     if name == "moonshine":
         checkpoint = sound_checkpoint(zoo, name)

@@ -41,7 +41,7 @@ def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None)
     return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
 
 
-def test_the_best_model_is_uploaded_with_its_card_in_place_of_other_weights_and_nothing_is_left_here(
+def test_the_best_model_is_uploaded_in_place_of_other_weights(
     hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path
 ) -> None:
     weights = {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2"}
@@ -62,9 +62,7 @@ def test_the_best_model_is_uploaded_with_its_card_in_place_of_other_weights_and_
     assert not list((home / "emms" / "fine-tuned").iterdir())
 
 
-def test_what_may_not_be_written_is_refused_before_anything_is_trained(
-    hub: Hub, cli: CommandLine, file: Path, token: str
-) -> None:
+def test_what_may_not_be_written_is_refused_before_training(hub: Hub, cli: CommandLine, file: Path, token: str) -> None:
     refused = {
         "you are not logged in": ("ada/colours", None),
         "belongs to 'grace'": ("grace/colours", token),

@@ -28,6 +28,7 @@ from hf_emms.run.plan import plan
 from hf_emms.run.preflight import plan_costs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import MAX_QUERIES
+from tests.finetune.make import poisoned
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
 from tests.helpers.tiny_checkpoints import RERANKERS, build, repo_of, reranker
@@ -72,7 +73,7 @@ def test_outputs_are_those_of_a_cross_encoder_in_batches_of_any_size(name: str, 
     assert read.info().counts.cut_pairs > 0
 
 
-def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path, emms_cache: Path) -> None:
+def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path) -> None:
     data, folder = searches(), reranker(zoo, "mpnet", limit=24)
     ranking = hf_emms.rank(data, str(folder), **SETTINGS)
     assert ranking.estimators == ("reranked_ndcg", "reranked_mrr")
@@ -100,7 +101,7 @@ def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path, emms_cache: Path) -> 
     assert header == ["rank", "checkpoint", "nDCG@10", "MRR@10", "minutes", "params", "docs/s", "tokens"]
 
 
-def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path, emms_cache: Path) -> None:
+def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path) -> None:
     ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     (baseline,) = ranking.baselines
     assert set(baseline.scores) == {"reranked_ndcg", "reranked_mrr"}
@@ -141,7 +142,7 @@ def test_features_alone_have_no_score_of_a_reranker() -> None:
     ],
 )
 def test_a_checkpoint_without_an_output_for_relevance_is_a_failed_row_that_says_so(
-    make: Callable[[Path], Path], reason: str, zoo: Path, emms_cache: Path
+    make: Callable[[Path], Path], reason: str, zoo: Path
 ) -> None:
     data, checkpoints = searches(12, 24), [str(reranker(zoo)), str(make(zoo))]
     scored, failed = hf_emms.rank(data, checkpoints, **SETTINGS)
@@ -166,7 +167,7 @@ def test_an_adapter_without_the_head_that_it_was_trained_with_is_refused(zoo: Pa
         load_reranker(extraction, torch.device("cpu"))
 
 
-def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path, emms_cache: Path) -> None:
+def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path) -> None:
     data = searches(MAX_QUERIES + 20, 30)
     folder = reranker(zoo)
     ranking = hf_emms.rank(data, str(folder), **SETTINGS)
@@ -183,17 +184,14 @@ def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path, emms_cache
 
 
 def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(reranker(zoo))
-    torch.nn.init.constant_(model.classifier.bias, float("nan"))
-    model.save_pretrained(tmp_path)
-    transformers.AutoTokenizer.from_pretrained(reranker(zoo)).save_pretrained(tmp_path)
+    broken = poisoned(reranker(zoo), tmp_path / "broken", "classifier.bias")
     sample = load_sample(searches(), task="text-ranking")
-    extraction = plan_extraction(repo_of(tmp_path), RERANKED_SEARCH, "text-ranking")
+    extraction = plan_extraction(repo_of(broken), RERANKED_SEARCH, "text-ranking")
     with pytest.raises(EmmsError, match="its output for a pair is no number"):
         RelevanceScorer(extraction, sample, RunOptions(device="cpu"), NO_CACHE).reranked()
 
 
-def test_cards_and_the_leaderboard_say_what_bm25_finds(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_cards_and_the_leaderboard_say_what_bm25_finds(zoo: Path, tmp_path: Path) -> None:
     ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     shown = ranking.baselines[0].scores["reranked_ndcg"].value * 100
     for section in (card(ranking), card(ranking, ranking[0].checkpoint)):

@@ -27,7 +27,7 @@ from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
-from tests.finetune.make import Notes
+from tests.finetune.make import Notes, poisoned
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
@@ -88,7 +88,7 @@ def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) 
     np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
 
 
-def test_a_step_in_parts_and_activations_that_are_computed_again_change_no_training(
+def test_parts_of_a_step_and_activations_computed_again_change_no_training(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training, held_out = np.arange(40), np.arange(40, 60)
@@ -173,16 +173,12 @@ def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_n
 
 
 def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:
-    model = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2"))
-    with torch.no_grad():
-        model.transformer.ln_f.weight.fill_(float("nan"))
-    model.save_pretrained(tmp_path / "broken")
-    transformers.AutoTokenizer.from_pretrained(writer(zoo, "gpt2")).save_pretrained(tmp_path / "broken")
+    broken = poisoned(writer(zoo, "gpt2"), tmp_path / "broken", "transformer.ln_f.weight")
     with pytest.raises(EmmsError, match="loss of a response is no number"):
-        response_scorer(tmp_path / "broken").bits(np.arange(5))
+        response_scorer(broken).bits(np.arange(5))
 
 
-def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
+def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path) -> None:
     chat, notes = writer(zoo, "llama", CHAT_TEMPLATE), Notes()
     headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
     checkpoints = [writer(zoo, "gpt2"), writer(zoo, "t5"), chat, headless, build(zoo, "bert")]
@@ -214,7 +210,7 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
     assert any("chat template" in note for note in by_name["writer-llama-chat"].notes)
 
 
-def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path, emms_cache: Path) -> None:
+def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path) -> None:
     options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
     assert plan(options, Silent()).options.estimators[:2] == ("short_run", "zero_shot")
     assert plan(replace(options, engine="ray"), Silent()).options.estimators[0] == "short_run"
@@ -231,9 +227,7 @@ def test_classes_are_not_written(zoo: Path) -> None:
         hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)
 
 
-def test_a_short_run_that_does_not_fit_into_memory_is_a_failed_row_before_anything_is_loaded(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_a_short_run_that_does_not_fit_into_memory_is_a_failed_row_at_once(zoo: Path, tmp_path: Path) -> None:
     wide = tmp_path / "wide"
     shutil.copytree(writer(zoo, "gpt2"), wide)
     config = json.loads((wide / "config.json").read_text())

@@ -58,7 +58,7 @@ def bits_per_byte(folder: Path, data: datasets.Dataset) -> float:
     [("gpt2", "lora", False), ("t5", "full", False), ("gpt2", "lora", True), ("t5", "lora", True)],
 )
 def test_a_fine_tuned_model_opens_with_what_was_measured(
-    zoo: Path, tmp_path: Path, emms_cache: Path, name: str, method: str, keep_adapter: bool
+    zoo: Path, tmp_path: Path, name: str, method: str, keep_adapter: bool
 ) -> None:
     import peft
 
@@ -87,9 +87,7 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
     assert bits_per_byte(opened, data) == pytest.approx(run.loss, rel=1e-3)
 
 
-def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Path, tmp_path: Path) -> None:
     data, checkpoint = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2"))
     options = Options.of(data, checkpoints=[checkpoint], estimators="emms", encoders="demo", confirm=1)
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Silent()).fine_tuning or "")
@@ -109,7 +107,7 @@ def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_agai
     assert activation_bytes(plan, 10**6, 16, 64, "cpu") == 2 * small
 
 
-def test_an_adapter_leaves_shared_weights_alone(zoo: Path, emms_cache: Path) -> None:
+def test_an_adapter_leaves_shared_weights_alone(zoo: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(build(zoo, "writer-gpt2", DECODERS["gpt2"]))
     place_adapter(model)
     adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
@@ -159,7 +157,7 @@ def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_count
     assert splits.training_rows == 2 * len(splits.train)
 
 
-def test_responses_that_are_cut_are_counted(zoo: Path, emms_cache: Path) -> None:
+def test_responses_that_are_cut_are_counted(zoo: Path) -> None:
     answers = [f"{place} " + "red cat " * (600 if place < 20 else 1) for place in range(80)]
     splits = load_splits(Options(rows(80).remove_columns("answer").add_column("answer", answers)))
     network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
@@ -181,9 +179,7 @@ def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Pat
         hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)
 
 
-def test_the_script_of_trl_in_the_docs_trains_the_chosen_checkpoint_on_completions(
-    zoo: Path, tmp_path: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_of_trl_trains_on_completions(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl", reason="the script is one of TRL: pip install trl")
     monkeypatch.chdir(tmp_path)
     lines = [json.dumps({"prompt": row["question"], "completion": row["answer"]}) for row in rows(40)]

@@ -50,9 +50,7 @@ hf_emms.rank(*sys.argv[2:4], **json.loads(sys.argv[4]))
 """
 
 
-def test_the_best_of_writers_is_saved_by_the_same_call_again_also_after_a_kill_in_the_last_rename(
-    zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_the_best_of_writers_is_saved_again_after_a_kill_in_the_last_rename(zoo: Path, tmp_path: Path) -> None:
     """Their task has estimators of its own, which are not yet known when the folder is checked first."""
     data, checkpoint, folder = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2")), tmp_path / "best"
     settings = {**SETTINGS, "save_model": str(folder)}
@@ -86,7 +84,7 @@ def ranked_pairs(zoo: Path, tmp_path: Path) -> Ranking:
 
 @pytest.mark.parametrize(("kind", "is_killed"), [("ranked", True), ("ranked_pairs", False)])
 def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of_the_finished_one(
-    request: pytest.FixtureRequest, tmp_path: Path, emms_cache: Path, kind: str, is_killed: bool
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, is_killed: bool
 ) -> None:
     def end_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
         """Trains as in this process, until a deadline that passes in the first step, and may be killed then."""
@@ -113,8 +111,8 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
     assert "ended by the time limit" not in (folder / "README.md").read_text()
 
 
-def test_a_model_that_was_changed_after_it_was_saved_is_refused_and_one_that_was_deleted_is_trained_again(
-    ranked: Ranking, tmp_path: Path, emms_cache: Path
+def test_a_model_that_was_changed_is_refused_and_one_that_was_deleted_is_trained_again(
+    ranked: Ranking, tmp_path: Path
 ) -> None:
     folder, notes = tmp_path / "best", Notes()
     settings = {**FAST, "device": "cpu", "save_model": str(folder)}
@@ -157,7 +155,7 @@ ORDERED: dict[str, tuple[datasets.Dataset, list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", ORDERED)
-def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path, emms_cache: Path) -> None:
+def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path) -> None:
     (data, names), folder = ORDERED[kind], tmp_path / "best"
     task = "token-classification" if kind == "tags" else "text-classification"
     settings = {**SETTINGS, "task": task, "save_model": str(folder)}
@@ -167,14 +165,14 @@ def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path, emms_c
     assert [config["label2id"][name] for name in names] == [0, 1, 2]
 
 
-def test_heads_of_ours_keep_it_too(tmp_path: Path, emms_cache: Path) -> None:
+def test_heads_of_ours_keep_it_too(tmp_path: Path) -> None:
     (data, names), folder = ORDERED["names"], tmp_path / "best"
     hf_emms.rank(save(data, tmp_path / "data"), "emms-demo/clip-random", save_model=str(folder), **SETTINGS)
     assert json.loads((folder / "head.json").read_text())["references"] == names
     assert set(hf_emms.load_finetuned(folder).predict(["a text"] * 2)) <= set(names)
 
 
-def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path, emms_cache: Path) -> None:
+def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path) -> None:
     before = os.umask(0o007)
     try:
         hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), device="cpu", **{**FAST, "epochs": 1})
@@ -185,7 +183,7 @@ def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path, e
     assert {*modes.values()} == {0o660}
 
 
-def test_anyone_can_compute_the_score_again(tmp_path: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anyone_can_compute_the_score_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the example of docs/confirm.md."""
     monkeypatch.chdir(tmp_path)
     rows = with_labels(datasets.ClassLabel(names=["dog", "cat"]), lambda row: row % 2, count=120)

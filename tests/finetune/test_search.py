@@ -64,9 +64,7 @@ def described(checkpoint: Path, folder: Path, similarity: str) -> Path:
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
-def test_what_is_saved_finds_what_was_measured(
-    similarity: str, data: str, zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_what_is_saved_finds_what_was_measured(similarity: str, data: str, zoo: Path, tmp_path: Path) -> None:
     checkpoint, kept = described(build(zoo, "bert"), tmp_path / "st", similarity), tmp_path / "kept"
     made = ranking(data, "text-retrieval", COLUMNS, {str(checkpoint): -0.1})
     settings = FAST | {"save_model": str(kept), "learning_rates": ("3e-3",)}
@@ -250,9 +248,7 @@ def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_
     assert all(thing in train.inputs.documents[place] for place in document[2:].tolist())
 
 
-def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(
-    data: str, zoo: Path, emms_cache: Path
-) -> None:
+def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(data: str, zoo: Path) -> None:
     settings = {"estimators": "emms", "encoders": "demo", "confirm": 1, "epochs": 1, "learning_rates": ["1e-3"]}
     (row,) = hf_emms.rank(data, str(build(zoo, "mpnet")), task="text-ranking", **settings)
     assert row.fine_tuned.error is None

@@ -121,9 +121,7 @@ def test_too_few_rows_are_refused() -> None:
         load_splits(Options.of(data))
 
 
-def test_a_streams_splits_are_read_once_and_then_taken_from_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_streams_splits_are_read_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
     options, cache = Options.of(save(data, tmp_path / "data"), streaming=True), Cache(tmp_path / "cache")
     first = load_splits(options, cache)

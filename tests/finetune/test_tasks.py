@@ -28,27 +28,25 @@ from tests.helpers.tiny_checkpoints import build
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "deberta-v2"])
-def test_answers_are_found_in_texts_of_several_windows(zoo: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
+def test_answers_are_found_in_texts_of_several_windows(zoo: Path, tmp_path: Path, name: str) -> None:
     _, result, _ = kept(KINDS["answers in long texts"], build(zoo, name), tmp_path, count=60, epochs=4)
     assert 0.5 < result.scores["exact match"] <= result.scores["F1"] == result.value <= 1
 
 
 @pytest.mark.parametrize("name", ["bert", "bart"])
-def test_every_word_gets_a_tag_also_of_texts_longer_than_a_checkpoint_reads(
-    name: str, zoo: Path, tmp_path: Path, emms_cache: Path
-) -> None:
+def test_every_word_of_texts_longer_than_a_checkpoint_reads_gets_a_tag(name: str, zoo: Path, tmp_path: Path) -> None:
     _, result, _ = kept(KINDS["tags of long texts"], build(zoo, name), tmp_path, count=60, epochs=8)
     assert result.scores["accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("name", ["vision-encoder-decoder", "git"])
-def test_each_of_several_captions_is_learnt(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_each_of_several_captions_is_learnt(name: str, zoo: Path, tmp_path: Path) -> None:
     _, result, _ = kept(KINDS["several captions"], captioner(zoo, name), tmp_path)
     (run,) = result.runs
     assert run.steps > 2 * -(-26 // 8)  # of 26 pictures, half have two captions
 
 
-def test_a_decoder_of_ours_learns_captions(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_a_decoder_of_ours_learns_captions(zoo: Path, tmp_path: Path) -> None:
     _, result, _ = kept(KINDS["captions"], build(zoo, "resnet"), tmp_path, count=80, epochs=12)
     assert result.value > 0.9
 

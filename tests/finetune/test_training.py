@@ -234,7 +234,7 @@ def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: 
 @pytest.mark.parametrize(
     ("fails_in", "expected"), [("start", StorageError), ("eval", StorageError), ("train", OSError)]
 )
-def test_a_state_that_cannot_be_written_is_the_failure_of_the_disk_and_a_row_that_cannot_be_read_is_not(
+def test_a_state_that_cannot_be_written_fails_for_the_disk(
     tmp_path: Path, fails_in: str, expected: type[Exception]
 ) -> None:
     """A file in place of the folder is there at first, or comes before its first state is written."""

@@ -50,7 +50,7 @@ def test_case_punctuation_and_apostrophes_do_not_make_words_wrong() -> None:
     assert word_errors("one", "...") == (1, 0)
 
 
-def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path, emms_cache: Path) -> None:
+def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> None:
     rows = {
         "audio": [{"bytes": encoded(tone(200 + 20 * i, 0.3, seed=i)), "path": None} for i in range(24)],
         "text": [f"{'ab'[i % 2]} {'cdefgh'[i % 6]}" for i in range(24)],
@@ -129,7 +129,7 @@ def confirmed(folders: list[Path], tmp_path: Path, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", *ASR_MODELS])
-def test_pipeline_gets_the_reported_score(name: str, zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+def test_pipeline_gets_the_reported_score(name: str, zoo: Path, tmp_path: Path) -> None:
     folder = asr_model(zoo, name) if name in ASR_MODELS else sound_checkpoint(zoo, name)
     (result,) = confirmed([folder], tmp_path)
     assert result.error is None
