@@ -306,7 +306,7 @@ def start_tests(copy: Path, tests: list[str], recorded: Collection[str], *flags:
     output = os.open(copy.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    files = [file for file in dict.fromkeys(test.partition("::")[0] for test in tests) if Path(file).is_file()]
     if not files:
         os._exit(pytest.ExitCode.NO_TESTS_COLLECTED)
     os._exit(int(pytest.main([*PYTEST, "-n", "0", *flags, *files], plugins=[Only(tests, recorded)])))

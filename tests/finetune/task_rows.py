@@ -87,8 +87,8 @@ def _answers(count: int, *, repeated: int = 1, unanswered: int = 0) -> datasets.
     words = "the road near the mat "
     contexts = [f"{words * (row % repeated)}a red {FRUIT[row % 5]} on a road {row}" for row in range(count)]
     answers = [{"text": [FRUIT[n % 5]], "answer_start": [text.index("red ") + 4]} for n, text in enumerate(contexts)]
-    for number in range(unanswered - 1, count, unanswered or count):
-        answers[number] = {"text": [], "answer_start": []}
+    if unanswered:
+        answers[::unanswered] = [{"text": [], "answer_start": []}] * len(answers[::unanswered])
     questions = [f"what is red in {row}" for row in range(count)]
     return datasets.Dataset.from_dict({"question": questions, "context": contexts, "answers": answers})
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
@@ -24,15 +26,17 @@ from hf_emms import EmmsError, Ranking
 from hf_emms.cache import Cache
 from hf_emms.cli import app
 from hf_emms.data import open_dataset
-from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare
+from hf_emms.errors import install_command
+from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare, train_here
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.splits import load_splits
+from hf_emms.finetune.unfinished import locked_run
 from hf_emms.ranking import Row, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
 from hf_emms.run import confirm as confirmation
-from hf_emms.run.confirm import options_for
+from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
 from tests.helpers.quick_python import python
@@ -136,6 +140,45 @@ def test_nothing_but_failures_is_an_error_with_the_reasons(broken: str, folder: 
         hf_emms.confirm(ranking(folder, "image-classification", IMAGES, {broken: -0.1}), top=1, **FAST)
 
 
+def test_a_checkpoint_that_has_changed_since_it_was_ranked_fails_and_the_others_go_on(
+    zoo: Path, folder: str, tmp_path: Path
+) -> None:
+    changed = Path(shutil.copytree(build(zoo, "vit"), tmp_path / "vit"))
+    checkpoints = {str(changed): -0.1, str(build(zoo, "resnet")): -0.2}
+    rows = ranking(folder, "image-classification", IMAGES, checkpoints)
+    (changed / "config.json").write_text((changed / "config.json").read_text() + "\n")
+    bad, good = hf_emms.confirm(rows, top=2, **FAST).rows
+    assert bad.fine_tuned.error == f"{changed} has changed since it was ranked → rank it again"
+    assert not bad.fine_tuned.runs
+    assert good.fine_tuned.value is not None
+
+
+def test_a_model_that_cannot_be_written_costs_no_result(ranked_images: Ranking, tmp_path: Path) -> None:
+    folder, notes = tmp_path / "best", Notes()
+    folder.mkdir()
+    (folder / ".unfinished").touch()  # in place of the folder for models of finished runs
+    settings = {**FAST, "save_model": str(folder), "progress": notes}
+    with pytest.raises(EmmsError, match=f"{folder}.* cannot be written: "):
+        hf_emms.confirm(ranked_images, top=1, **settings)
+    (folder / ".unfinished").unlink()
+    hf_emms.confirm(ranked_images, top=1, **settings)
+    assert any("(from the cache)" in line for line in notes.lines)
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_run_that_another_process_trains_is_waited_for_until_the_time_limit(ranked_images: Ranking) -> None:
+    notes = Notes()
+    options = options_for(ranked_images, confirm=1, learning_rates=("0.01",), time_limit="0.2s")
+    work = prepared(ranked_images, start_session(ranked_images, options, notes))
+    job = job_of(work)
+    with (
+        locked_run(work.cache.root, work.digest(job), None, lambda: None),
+        pytest.raises(EmmsError, match="not started: the time limit had passed"),
+    ):
+        fine_tune(work, train_here)
+    assert f"{job.name}: another process trains it; waiting for its result" in notes.lines
+
+
 def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking) -> None:
     with pytest.raises(EmmsError, match="not started: the time limit had passed"):
         hf_emms.confirm(ranked_images, top=2, time_limit="0.001s", **FAST)
@@ -150,6 +193,14 @@ def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_
     chosen, notes = choose(rows(1, 1, 1, 1, 1, 6), 2)
     assert len(chosen) == 4
     assert "confirm=5 takes all" in notes[0]
+    with pytest.raises(EmmsError, match="the ranking has no checkpoint with a score"):
+        choose([Row("org/broken", error="it has no weights")], 2)
+
+
+def job_of(work: FineTuning) -> TrainingJob:
+    """The first run of the best checkpoint."""
+    (row, *_), recipe = work.shortlist, work.recipe(work.shortlist[0])
+    return TrainingJob(row.checkpoint, work.plan(row), row.parameters, recipe, recipe.learning_rates[0], 0)
 
 
 def planned(rows: Ranking, cache: Path, **settings: Any) -> FineTuning:
@@ -176,12 +227,20 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     assert [(run.learning_rate, run.seed) for run in result.runs] == runs
 
 
+def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ranking, tmp_path: Path) -> None:
+    runs = iter([TrainingRun(0.1, 0, 0.5, {"accuracy": 0.5}), TrainingRun(0.1, 0, error="its weights are lost")])
+
+    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
+        yield from ((job, next(runs)) for job in jobs)
+
+    work = planned(ranked_images, tmp_path / "cache", learning_rates=(0.1,), save_model=str(tmp_path / "best"))
+    with pytest.raises(EmmsError, match=r"learning rate 0\.1: its weights are lost"):
+        fine_tune(work, train)
+
+
 def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking, tmp_path: Path) -> None:
-    row, versions = ranked_images.rows[0], []
-    for method in ("lora", "full"):
-        work = planned(ranked_images, tmp_path, method=method)
-        job = TrainingJob(row.checkpoint, work.plan(row), row.parameters, work.recipe(row), 0.1, 0)
-        versions.append(work.key(job)["versions"])
+    works = [planned(ranked_images, tmp_path, method=method) for method in ("lora", "full")]
+    versions = [work.key(job_of(work))["versions"] for work in works]
     assert {*versions[0]} - {*versions[1]} == {"peft"}
 
 
@@ -208,6 +267,16 @@ def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any],
     with pytest.raises(EmmsError) as raised:
         hf_emms.confirm(example(), **settings)
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(("method", "package", "extra"), [("full", "sacrebleu", "finetune"), ("lora", "peft", "lora")])
+def test_packages_that_are_missing_are_named_with_their_extra(
+    method: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as good as not installed, to the import system
+    with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, not installed") as raised:
+        hf_emms.confirm(example(), method=method)
+    assert raised.value.hint == install_command(extra)
 
 
 def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:
@@ -286,9 +355,7 @@ def test_a_first_checkpoint_whose_run_a_full_disk_ended_never_makes_the_second_t
 ) -> None:
     done = in_process(FULL_DISK, ranked_images.save(tmp_path / "ranking.json"), tmp_path / "best")
     assert done.returncode == 1
-    message = done.stderr.splitlines()[-1]
-    assert f"{emms_cache / 'unfinished'}" in message
-    assert "cannot be written: " in message
+    assert re.search(f"StorageError: {emms_cache}/unfinished/.* cannot be written: ", done.stderr)
     assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
@@ -381,6 +448,12 @@ def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_
     shutil.copytree(tmp_path / "edited", tmp_path / "data", dirs_exist_ok=True)
     with pytest.raises(EmmsError, match="has changed since it was ranked"):
         hf_emms.confirm(rows, top=1)
+    for other in (data.select(range(30)), str(tmp_path / "edited")):
+        work = prepared(rows, start_session(rows, options_for(rows, other, confirm=1), Silent()))
+        assert (
+            f"the ranking is of revision {rows.dataset_revision} of the dataset, this is {work.splits.revision}"
+            in work.notes
+        )
 
 
 def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:

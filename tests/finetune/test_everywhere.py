@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.evaluation import truth_from_rankings, validate
+from hf_emms.finetune.saving import evaluation_results
+from hf_emms.heads import LabeledSplit
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import FineTuned, TrainingRun
 from hf_emms.ranking.merge import merged, path_of
@@ -99,6 +102,15 @@ def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranki
     assert "measured, not estimated: fine-tuned, it has accuracy 91.0 ± 0.4 on the test rows" in section
     assert "epochs 5, method full, best at learning rate 0.0001" in section
     assert "measured, not estimated" not in card(confirmed, "org/d")
+
+
+def test_a_benchmark_that_cannot_be_looked_up_gets_no_result_and_that_is_said(confirmed: Ranking) -> None:
+    notes: list[str] = []
+    test = replace(LabeledSplit.of_inputs(range(3), ["a", "b", "a"]), whole=True)
+    row = confirmed.row("org/b")
+    assert evaluation_results(confirmed, row, row.fine_tuned.runs[0], test, notes.append) == {}
+    (note,) = notes
+    assert note.startswith("no evaluation result is written for the Hub: ")
 
 
 def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 import hf_emms
 from hf_emms import EmmsError
+from hf_emms.inputs.audio import decode
 from tests.finetune.task_rows import KINDS, kept, scores
-from tests.helpers.sound import sound_checkpoint
+from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
 from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
@@ -56,7 +57,12 @@ def test_a_head_of_ours_gets_its_score_again(
     assert "`pipeline()` would put random weights in its place" in card
     assert "library_name: hf-emms" in card
     assert f"hf_emms.load_finetuned({str(folder)!r})" in card
-    answers = hf_emms.load_finetuned(folder, device="cpu").predict([test.inputs[row] for row in test.input_of_row])
+    model = hf_emms.load_finetuned(folder, device="cpu")
+    assert model.predict([]) == []
+    inputs = [test.inputs[row] for row in test.input_of_row]
+    if kind == "tones":
+        inputs = [{"array": decode(sound, RATE), "sampling_rate": RATE} for sound in inputs]
+    answers = model.predict(inputs)
     assert scores(KINDS[kind], answers, test) == pytest.approx(result.scores, abs=1e-4)
 
 
@@ -78,3 +84,15 @@ def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
     save_file(tensors, folder / "head.safetensors")
     with pytest.raises(EmmsError, match=problem):
         hf_emms.load_finetuned(folder)
+
+
+def test_inputs_that_a_model_does_not_read_are_refused(zoo: Path, tmp_path: Path) -> None:
+    folder, _, _ = kept(KINDS["pairs"], build(zoo, "clip-text"), tmp_path, epochs=1)
+    model = hf_emms.load_finetuned(folder, device="cpu")
+    for inputs in (["a text"], [("a text",)], [["a text", "another"]]):
+        with pytest.raises(EmmsError, match=r"inputs for text-pair-classification are tuples: \(text, text_pair\)"):
+            model.predict(inputs)
+    for words in (3, b"bytes"):
+        with pytest.raises(EmmsError, match="an input is no text: ") as raised:
+            model.predict([("a text", words)])
+        assert raised.value.hint == "inputs are texts"

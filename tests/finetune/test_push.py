@@ -84,8 +84,9 @@ def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     data = {"train": colours(60), "test": colours(24, first=60)}
     folder = Path(save(datasets.DatasetDict(data), tmp_path / "data"))
     hub.store.put_files("lab/red-or-blue", {path.name: path for path in folder.iterdir()}, "dataset")
-    checkpoint = Ranking.from_json(file.read_text()).rows[0].checkpoint
-    words = ["rank", "--dataset", "lab/red-or-blue", "-c", checkpoint, "--encoder", "demo", "--estimator", "emms"]
+    checkpoint = Path(Ranking.load(file).rows[0].checkpoint)
+    commit = hub.store.put_files("lab/resnet", {path.name: path for path in checkpoint.iterdir()})
+    words = ["rank", "--dataset", "lab/red-or-blue", "-c", "lab/resnet@main", "-e", "demo", "--estimator", "emms"]
     words += ["--confirm", *FAST[1:]]
 
     def results(name: str, *more: str) -> list[dict[str, Any]]:
@@ -100,8 +101,12 @@ def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     (entry,) = results("benchmark")
     assert entry["dataset"] == {"id": "lab/red-or-blue", "task_id": "colours", "revision": revision}
     assert entry["notes"] == "accuracy; fine-tuned on 51 rows, split train"
-    card = yaml.safe_load((tmp_path / "benchmark" / "README.md").read_text().split("---")[1])
+    text = (tmp_path / "benchmark" / "README.md").read_text()
+    card = yaml.safe_load(text.split("---")[1])
     assert entry["value"] == card["model-index"][0]["results"][0]["metrics"][0]["value"]
+    origin = {"base_model": "lab/resnet", "base_model_relation": "finetune", "datasets": ["lab/red-or-blue"]}
+    assert origin.items() <= card.items()
+    assert f" --checkpoint lab/resnet@{commit} " in text
     assert parse_eval_result_entries([entry])[0].date
     assert results("a part", "--confirm-samples", "20") == []
 

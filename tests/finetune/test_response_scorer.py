@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -111,8 +113,11 @@ def test_parts_of_a_step_and_activations_computed_again_change_no_training(
 def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_emms.finetune.recipe._FULL_PARAMETERS", 0)
     monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", 1)
-    checkpoint = response_scorer(writer(zoo, "llama"), rows(200))
-    held_out = np.arange(150, 200)
+    checkpoint, held_out = response_scorer(writer(zoo, "llama"), rows(200)), np.arange(150, 200)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "peft", None)
+        with pytest.raises(EmmsError, match="trained with LoRA: peft is missing"):
+            checkpoint.bits(held_out, np.arange(150))
     before = checkpoint.bits(held_out)
     assert checkpoint.bits(held_out, np.arange(150))[:, 0].sum() < 0.99 * before[:, 0].sum()
     assert any("57 steps of an adapter (LoRA)" in note for note in checkpoint.notes)
@@ -170,6 +175,16 @@ def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_n
     tokenizer.save_pretrained(bare)
     rows_measured = np.arange(9)
     np.testing.assert_allclose(response_scorer(bare).bits(rows_measured), response_scorer(whole).bits(rows_measured))
+
+
+def test_memory_that_runs_out_is_an_error_in_words_and_other_failures_are_not(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, expected in ((torch.OutOfMemoryError(), EmmsError), (RuntimeError("sizes"), RuntimeError)):
+        monkeypatch.setattr("hf_emms.finetune.response_scorer.response_losses", Mock(side_effect=error))
+        with pytest.raises(expected) as raised:
+            response_scorer(writer(zoo, "gpt2")).bits(np.arange(5))
+        assert expected is RuntimeError or raised.value.message.startswith("memory ran out while ")
 
 
 def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:

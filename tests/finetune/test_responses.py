@@ -18,7 +18,7 @@ from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.memory import activation_bytes
-from hf_emms.finetune.network import load_network
+from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import (
@@ -81,6 +81,9 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
         card = (folder / "README.md").read_text()
         assert f"{loader.__name__}.from_pretrained({str(folder)!r})" in card
         assert "library_name: peft" in card
+        plan = plan_extraction(repo_of(folder), PROMPT, "text-generation")
+        with pytest.raises(EmmsError, match="is an adapter itself"):
+            load_network(plan, load_splits(Options(data)), "lora", keep_adapter=True)
         opened = tmp_path / "merged"
         loader.from_pretrained(folder).merge_and_unload().save_pretrained(opened)
         transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(opened)
@@ -149,6 +152,8 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
+    with pytest.raises(EmmsError, match="it has no head that could be trained alone"):
+        apply_method(network, "head")
 
 
 def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_counts() -> None:

@@ -115,10 +115,12 @@ def test_answers_within_a_text_are_spans_of_it() -> None:
             assert question == f"what is red in {context.split()[-1]}"
 
 
-def test_too_few_rows_are_refused() -> None:
-    data = datasets.Dataset.from_dict({"text": texts(6), "label": ["a", "b"] * 3})
-    with pytest.raises(EmmsError, match="6 rows"):
-        load_splits(Options.of(data))
+def test_parts_of_fewer_than_two_rows_are_refused() -> None:
+    data = datasets.Dataset.from_dict({"text": texts(11), "label": [row / 7 for row in range(11)]})
+    options = {"task": "text-regression"}
+    assert [len(part) for part in parts(data, **options).values()] == [7, 2, 2]
+    with pytest.raises(EmmsError, match="10 rows, of which 1 would be for validation"):
+        load_splits(Options.of(data.select(range(10)), **options))
 
 
 def test_a_streams_splits_are_read_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

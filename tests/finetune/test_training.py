@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from hf_emms.errors import EmmsError
 from hf_emms.finetune.jackknife import measure
 from hf_emms.finetune.judgement import has_helped, has_risen
 from hf_emms.finetune.network import repaired
@@ -110,11 +111,20 @@ def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> Non
         training(tmp_path / "smaller").run(lambda: network(Line(room=4)))
 
 
-def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> None:
-    loads = iter([network(Line(weight=float("nan"))) for _ in range(2)])
-    with pytest.raises(DivergedError, match="no number"):
-        training(tmp_path).run(lambda: next(loads))
-    assert next(loads, None) is None
+def test_a_loss_or_outputs_that_are_no_numbers_fail_after_a_second_try(tmp_path: Path) -> None:
+    class NoOutputs(Line):
+        def forward(self, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+            outputs = super().forward(*arguments, **named)
+            return outputs if self.training else {"logits": outputs["logits"] * float("nan")}
+
+    for model, said in (
+        (Line(weight=float("nan")), "loss was no number after 1 steps"),
+        (NoOutputs(), "outputs are no"),
+    ):
+        loads = iter([network(model), network(model)])
+        with pytest.raises(DivergedError, match=said):
+            training(tmp_path).run(lambda loads=loads: next(loads))
+        assert next(loads, None) is None
 
 
 def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
@@ -232,7 +242,8 @@ def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("fails_in", "expected"), [("start", StorageError), ("eval", StorageError), ("train", OSError)]
+    ("fails_in", "expected"),
+    [("start", StorageError), ("eval", StorageError), ("train", OSError), ("train", RuntimeError)],
 )
 def test_a_state_that_cannot_be_written_fails_for_the_disk(
     tmp_path: Path, fails_in: str, expected: type[Exception]
@@ -246,7 +257,7 @@ def test_a_state_that_cannot_be_written_fails_for_the_disk(
     class Fails(Line):
         def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
             if fails_in == "train":
-                raise OSError("no such picture")
+                raise expected("no such picture")
             return super().forward(points, labels)
 
         def eval(self) -> Fails:
@@ -319,6 +330,17 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
     assert [keeper.has(name, run) for name in ("new", "old")] == [True, False]
     keeper.finish("new", {"README.md": "another card"})
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
+    for results in ("first", "second"):  # as a call that was stopped in its last step and is made again
+        write_model(keeper.path("new"), "new weights")
+        keeper.finish("new", {".eval_results/data.yaml": results})
+        assert (folder / ".eval_results" / "data.yaml").read_text() == results
+    with pytest.raises(EmmsError, match="the best model was not saved in"):
+        keeper.finish("unknown", {})
+    (folder / ".hf-emms.json").unlink()
+    (folder / ".hf-emms.json").mkdir()
+    write_model(keeper.path("new"), "new weights")
+    with pytest.raises(StorageError, match=f"{folder} cannot be written"):
+        keeper.finish("new", {})
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
@@ -329,7 +351,11 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
     assert {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
     assert model.dropout.p == pytest.approx(0.2)
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert [note.split()[0] for note in notes] == ["batch", "dropout", notes[2].split()[0]]
+    assert notes == [
+        "batch norm's momentum was 0.997, another framework's convention: 0.1",
+        "dropout was 0.8, a share to keep: 0.2",
+        "9 frozen tensors are trained",
+    ]
     assert repaired(model) == []
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
 import pytest
+import torch
 import transformers
 
 import hf_emms
+from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import choose
+from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.inputs import AUDIO
@@ -21,6 +25,7 @@ from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from tests.finetune.make import FAST, ranking, save
+from tests.helpers.samples import load_sample
 from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
 
@@ -80,6 +85,13 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> N
         choose([rows_by_name[folders[2].name]], 1)
     raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
     assert plan(raced, Silent()).options.estimators == ("emms_knn", "emms")
+
+
+def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_extraction(repo_of(asr_model(zoo, "wav2vec2-layer-norm")), AUDIO, "asr")
+    monkeypatch.setattr("hf_emms.finetune.transcriber.load_asr_model", Mock(side_effect=torch.OutOfMemoryError()))
+    with pytest.raises(EmmsError, match=f"memory ran out while {plan.repo.id} transcribed"):
+        Transcriber(plan, load_sample(transcripts(24)), "cpu", NO_CACHE).word_errors(np.arange(3))
 
 
 def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: Path) -> None:

@@ -87,3 +87,8 @@ def test_training_goes_on_from_the_last_whole_state_whose_best_one_is_whole_too(
     assert newest_state(tmp_path) == (second, {"best_model_checkpoint": str(first)})
     (first / "trainer_state.json").write_text("{}")
     assert newest_state(tmp_path) is None  # one of them was changed
+    (second / "trainer_state.json").write_text("no JSON")
+    for path in (first, second):
+        seal(path)
+        os.utime(path, (2, 2))
+    assert newest_state(tmp_path) is None
