@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,68 +91,36 @@ TONE = Task(
     head=StepHead(None, epochs=3),
 )
 """
-# What is added → file, what it holds once and what takes the place of that; a new file holds nothing.
+FIRST_COLUMN = '\n    TableColumn("minutes",'
+# What is added → file, what it holds once and what is put before that; a new file holds nothing.
 EDITS = {
     "an option of a ranking": (
-        ("options.py", "    results: str | None = setting(", f"{OPTION}    results: str | None = setting("),
-        ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n    results: str | None = None,"),
-        (
-            "run/rank.py",
-            "        results: a results",
-            "        warmup: rows that are left out.\n        results: a results",
-        ),
-        ("run/rank.py", "            results=results,", "            warmup=warmup,\n            results=results,"),
-        (
-            "run/engines/checkpoint.py",
-            "            *info.notes,",
-            '            f"{engine_input.scoring.warmup} rows are left out",\n            *info.notes,',
-        ),
+        ("options.py", "    results: str | None = setting(", OPTION),
+        ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
+        ("run/rank.py", "        results: a results", "        warmup: rows that are left out.\n"),
+        ("run/rank.py", "            results=results,", "            warmup=warmup,\n"),
+        ("run/engines/checkpoint.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),
     ),
     "an estimator": (
-        (
-            "scoring/estimators.py",
-            "ESTIMATORS: tuple[Estimator, ...] = (",
-            f"{FUNCTION}ESTIMATORS: tuple[Estimator, ...] = ({ESTIMATOR}",
-        ),
+        ("scoring/estimators.py", "ESTIMATORS: tuple[Estimator, ...] = (", FUNCTION),
+        ("scoring/estimators.py", '\n    Estimator("emms",', ESTIMATOR),
     ),
-    "a column of the tables": (
-        (
-            "ranking/columns.py",
-            "\nCOLUMNS: tuple[TableColumn, ...] = (",
-            f"\nCOLUMNS: tuple[TableColumn, ...] = ({COLUMN}",
-        ),
-    ),
+    "a column of the tables": (("ranking/columns.py", FIRST_COLUMN, COLUMN),),
     "a column with new data": (
-        ("ranking/records.py", "    layer: str | None = None\n", "    layer: str | None = None\n    bytes: int = 0\n"),
-        (
-            "run/engines/checkpoint.py",
-            "        width=info.width or None,",
-            "        width=info.width or None,\n        bytes=4 * info.width,",
-        ),
-        (
-            "ranking/columns.py",
-            "\nCOLUMNS: tuple[TableColumn, ...] = (",
-            f"\nCOLUMNS: tuple[TableColumn, ...] = ({DATA_COLUMN}",
-        ),
+        ("ranking/records.py", "    layer: str | None = None\n", "    bytes: int = 0\n"),
+        ("run/engines/checkpoint.py", "width=info.width or None,", "bytes=4 * info.width, "),
+        ("ranking/columns.py", FIRST_COLUMN, DATA_COLUMN),
     ),
     "a task": (
         ("tasks/tone.py", "", TASK),
-        (
-            "tasks/__init__.py",
-            "from hf_emms.tasks.visual",
-            "from hf_emms.tasks.tone import TONE\nfrom hf_emms.tasks.visual",
-        ),
-        ("tasks/__init__.py", "    REGRESSION,\n", "    REGRESSION,\n    TONE,\n"),
+        ("tasks/__init__.py", "from hf_emms.tasks.visual", "from hf_emms.tasks.tone import TONE\n"),
+        ("tasks/__init__.py", "    IMAGE_REGRESSION,\n", "    TONE,\n"),
     ),
     "a kind of input": (
         ("inputs/mirrored.py", "", KIND),
-        (
-            "inputs/__init__.py",
-            "from hf_emms.inputs.prompt",
-            "from hf_emms.inputs.mirrored import MIRRORED\nfrom hf_emms.inputs.prompt",
-        ),
-        ("inputs/__init__.py", "PROMPT, AUDIO)", "PROMPT, AUDIO, MIRRORED)"),
-        ("features/architectures.py", '"words": "words",\n', '"words": "words",\n        "mirrored": "mirrored",\n'),
+        ("inputs/__init__.py", "from hf_emms.inputs.prompt", "from hf_emms.inputs.mirrored import MIRRORED\n"),
+        ("inputs/__init__.py", "PROMPT, AUDIO)", "MIRRORED, "),
+        ("features/architectures.py", '"words": "words",', '"mirrored": "mirrored", '),
     ),
 }
 RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square
@@ -219,7 +188,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         file = folder / "hf_emms" / name
         content = file.read_text() if anchor else ""
         assert not anchor or content.count(anchor) == 1, (name, anchor)
-        file.write_text(content.replace(anchor, text) if anchor else text)
+        file.write_text(content.replace(anchor, text + anchor) if anchor else text)
     with (folder / "lines.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("line", "tone"))
@@ -270,22 +239,15 @@ def test_an_estimator_is_listed_and_a_column_of_every_table(made: dict[str, Any]
         assert "Mean square" in made[name], name
 
 
-def test_a_column_is_in_every_table(made: dict[str, Any]) -> None:
-    assert "letters" in made["csv"].splitlines()[0].split(",")
-    assert [row["letters"] for row in made["parquet"]] == [len(row["checkpoint"]) for row in made["parquet"]]
-    for name in ("text", "model card", "dataset card", "leaderboard"):
-        assert "letters" in made[name].lower(), name
-
-
-def test_a_column_with_new_data_is_in_every_table(made: dict[str, Any]) -> None:
-    rows = made["ranking"]["rows"]
-    assert (
-        [row["bytes"] for row in made["parquet"]]
-        == [row["bytes"] for row in rows]
-        == [4 * row["width"] for row in rows]
-    )
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("letters", lambda row: len(row["checkpoint"])), ("bytes", lambda row: 4 * row["width"])],
+    ids=["of what there is", "with new data"],
+)
+def test_a_column_is_in_every_table(made: dict[str, Any], column: str, value: Callable[[dict[str, Any]], int]) -> None:
+    assert [row[column] for row in made["parquet"]] == [value(row) for row in made["ranking"]["rows"]]
     for name in ("text", "csv", "model card", "dataset card", "leaderboard"):
-        assert "bytes" in made[name].lower(), name
+        assert column in made[name].lower(), name
 
 
 def test_a_kind_of_input_is_read_as_it_says(made: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ def test_content_is_written_and_replaces_what_was_there(tmp_path: Path) -> None:
     write_atomic(path, b"\xff")
     assert path.read_bytes() == b"\xff"
     assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(OSError):
+        write_atomic(path / "below", b"")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -52,9 +54,3 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader.join(10)
     assert read == [b"through"]
     assert (tmp_path / "pipe").is_fifo()
-
-
-def test_what_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError):
-        write_atomic(tmp_path / "file" / "below", b"")

@@ -25,39 +25,33 @@ def test_one_is_no_plural() -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "value", "text"),
+    ("format", "texts"),
     [
-        (format_count, None, "–"),
-        (format_count, 309_248, "309k"),
-        (format_count, 4_650_000, "4.7M"),
-        (format_count, 334_000_000, "334M"),
-        (format_count, 1_300_000_000, "1.3B"),
-        (format_bytes, 0, "0 B"),
-        (format_bytes, 1_234, "1.2 kB"),
-        (format_bytes, 20_000_000_000, "20.0 GB"),
-        (format_duration, 0.4, "0s"),
-        (format_duration, 90, "2m"),
-        (format_duration, 15 * 86400, "2w"),
+        (format_count, {None: "–", 999: "999", 1_000: "1k", 309_248: "309k", 1_000_000: "1.0M", 4_650_000: "4.7M"}),
+        (format_count, {100_000_000: "100M", 334_000_000: "334M", 1_000_000_000: "1.0B", 1_300_000_000: "1.3B"}),
+        (format_bytes, {0: "0 B", 1_000: "1.0 kB", 1_234: "1.2 kB", 10**6: "1.0 MB", 2 * 10**10: "20.0 GB"}),
+        (format_bytes, {10**9: "1.0 GB", 10**12: "1.0 TB"}),
+        (format_duration, {0.4: "0s", 60: "1m", 90: "2m", 3600: "1h", 86400: "1d", 15 * 86400: "2w"}),
     ],
 )
-def test_what_is_written_is_short(format: Callable[[Any], str], value: float | None, text: str) -> None:
-    assert format(value) == text
+def test_what_is_written_is_short(format: Callable[[Any], str], texts: dict[float | None, str]) -> None:
+    assert {value: format(value) for value in texts} == texts
 
 
 @pytest.mark.parametrize(
-    ("parse", "text", "value"),
+    ("parse", "values"),
     [
-        (parse_count, "22k", 22_000),
-        (parse_count, "1.5B", 1_500_000_000),
-        (parse_bytes, "1000", 1_000),
-        (parse_bytes, " 1.5 gb ", 1_500_000_000),
-        (parse_duration, "1.5 h", 5_400),
-        (parse_duration, "8W", 8 * 7 * 86400),
-        (lambda text: parse_duration(text, bare_seconds=True), "30", 30),
+        (parse_count, {"22k": 22_000, "100M": 100_000_000, "1.5B": 1_500_000_000}),
+        (
+            parse_bytes,
+            {"1000": 1_000, "7kb": 7_000, "500MB": 500_000_000, " 1.5 gb ": 1_500_000_000, "2TB": 2 * 10**12},
+        ),
+        (parse_duration, {"90s": 90, "30m": 1_800, "1.5 h": 5_400, "30d": 30 * 86400, "8W": 8 * 7 * 86400}),
+        (lambda text: parse_duration(text, bare_seconds=True), {"30": 30, "2m": 120}),
     ],
 )
-def test_what_people_write_is_read(parse: Callable[[str], float], text: str, value: float) -> None:
-    assert parse(text) == value
+def test_what_people_write_is_read(parse: Callable[[str], float], values: dict[str, float]) -> None:
+    assert {text: parse(text) for text in values} == values
 
 
 @pytest.mark.parametrize(

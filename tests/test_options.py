@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,7 @@ import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
-from hf_emms.options import (
-    SETTINGS,
-    FeatureOptions,
-    Options,
-    RunOptions,
-    SampleOptions,
-    ScoringOptions,
-    TrainingOptions,
-)
+from hf_emms.options import SETTINGS, Options
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
 # columns by name.
@@ -56,19 +49,10 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("sampling", "even"), ("references", "last"), ("max_samples", 1), ("folds", 0), ("seed", 2**63), ("prompt", "a")],
-)
-def test_a_value_that_is_not_allowed_is_named_with_its_setting(name: str, value: Any) -> None:
-    with pytest.raises(EmmsError) as raised:
-        Options.of("org/data", **{name: value})
-    assert str(value) in raised.value.message
-    assert name in str(raised.value.hint)
-
-
-@pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
+        *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("prompt", "a", "'a'")),
+        *(("max_samples", 1, "1"), ("folds", 0, "0"), ("seed", 2**63, str(2**63))),
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
         *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
@@ -78,9 +62,10 @@ def test_a_value_that_is_not_allowed_is_named_with_its_setting(name: str, value:
         *((name, [], "an empty list") for name in ("checkpoints", "encoders", "estimators", "layers")),
     ],
 )
-def test_a_value_of_another_type_or_an_empty_list_is_refused(name: str, value: Any, reason: str) -> None:
-    with pytest.raises(EmmsError, match=rf"{name} is .*{reason}") as raised:
+def test_a_value_that_is_not_allowed_is_named_with_its_setting(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(EmmsError, match=reason) as raised:
         Options.of("org/data", **{name: value})
+    assert name in str(raised.value)
     assert name in str(raised.value.hint)
 
 
@@ -107,18 +92,9 @@ def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() 
     assert set(SETTINGS) == {name for part in parts for name in vars(part)}
     for part in parts:
         assert vars(part).items() <= vars(options).items()
-
-
-def test_a_part_checks_its_values() -> None:
-    for make in (
-        lambda: SampleOptions("org/data", prompt="a photo"),
-        lambda: FeatureOptions(encoders=("",)),
-        lambda: ScoringOptions(folds=0),
-        lambda: TrainingOptions(epochs=3),
-        lambda: RunOptions(engine="slurm"),
-    ):
-        with pytest.raises(EmmsError):
-            make()
+    for part, wrong in zip(parts, ("prompt", "encoders", "folds", "epochs", "engine"), strict=True):
+        with pytest.raises(EmmsError, match=wrong):
+            replace(part, **{wrong: 0})
 
 
 def test_settings_that_change_no_result_are_in_no_cache_key() -> None:

@@ -23,63 +23,30 @@ GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
 
 SNIPPETS = {
     # Arrays
-    "the score of arrays": "assert float(hf_emms.emms(X, Z)) == hf_emms.emms(X, Z).score <= 0",
-    "it is what rankings are ordered by": 'assert hf_emms.emms(X, Z) == hf_emms.emms(X, Z, method="emms_knn")',
-    "methods by name": """
-        for method in ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"):
-            assert hf_emms.emms(X, Z, method=method).method == method
-    """,
-    "what a result holds": """
+    "the score of arrays": """
         result = hf_emms.emms(X, Z)
+        assert float(result) == result.score <= 0 and result == hf_emms.emms(X, Z, method="emms_knn")
         assert (result.n, result.d1, len(result.weights), len(result.folds)) == (200, 12, 1, 5)
         assert result.r2 > 0.5 and result.stderr > 0 and result.to_dict()["score"] == result.score
-    """,
-    "any estimator": """
-        logme = hf_emms.score(X, ids, estimator="logme")
-        assert float(logme) > float(hf_emms.score(noise, ids, estimator="logme"))
-    """,
-    "texts that encoders embed": """
-        score = hf_emms.score(X, texts, encoders="demo")
-        assert float(score) > float(hf_emms.score(noise, texts, encoders="demo"))
-    """,
-    "embed labels once, score many": """
-        labels = hf_emms.embed_labels(texts, "demo")
-        assert hf_emms.emms(X, labels).score > hf_emms.emms(noise, labels).score
-    """,
-    "embeddings as arrays": """
-        embeddings = hf_emms.embed_labels(texts, encoders=["demo"]).embeddings
-        assert len(embeddings[0]) == 200
-        hf_emms.emms(X, [*embeddings])
-    """,
-    "both orders of axes are one score": """
-        stacked = np.stack([Z, Z2], axis=1)
-        assert hf_emms.emms(X, stacked).score == hf_emms.emms(X, np.stack([Z, Z2], axis=2)).score
-        assert hf_emms.emms(X, stacked).score == hf_emms.emms(X, [Z, Z2]).score
-    """,
-    "errors are values' errors": """
+        for method in ("emms_knn", "emms", "emms_exact", "emms_one_pass", "emms_alternating"):
+            assert hf_emms.emms(X, Z, method=method).method == method
         with pytest.raises(ValueError, match="features has shape"):
             hf_emms.emms(X[0], Z)
     """,
-    # Moments
-    "moments in batches": """
-        moments = hf_emms.Moments(d1=12, widths=[16])
-        for start in range(0, 200, 50):
-            moments.update(X[start : start + 50], Z[start : start + 50])
-        assert hf_emms.emms(moments).score == pytest.approx(hf_emms.emms(X, Z, method="emms").score, abs=1e-9)
+    "any estimator, of arrays or of sums": """
+        logme = float(hf_emms.score(X, ids, estimator="logme"))
+        assert logme > float(hf_emms.score(noise, ids, estimator="logme"))
+        classes = hf_emms.LabelTable(ids, (np.eye(3),))
+        moments = hf_emms.Moments.like(classes, 12)
+        moments.update(X, classes)
+        assert float(hf_emms.score(moments, estimator="logme")) == pytest.approx(logme)
     """,
-    "moments on disk": """
-        moments = hf_emms.Moments(12, [16])
-        moments.update(X, Z)
-        hf_emms.save_moments(moments, folder / "moments.npz")
-        loaded = hf_emms.load_moments(folder / "moments.npz")
-        assert hf_emms.emms(loaded).score == pytest.approx(hf_emms.emms(moments).score)
-    """,
-    "any estimator of sums": """
-        moments = hf_emms.Moments.like(hf_emms.LabelTable(ids, (np.eye(3),)), 12)
-        moments.update(X, hf_emms.LabelTable(ids, (np.eye(3),)))
-        assert float(hf_emms.score(moments, estimator="logme")) == pytest.approx(
-            float(hf_emms.score(X, ids, estimator="logme"))
-        )
+    "texts that encoders embed, once for many scores": """
+        score = float(hf_emms.score(X, texts, encoders="demo"))
+        labels = hf_emms.embed_labels(texts, "demo")
+        assert score == hf_emms.emms(X, labels).score > hf_emms.emms(noise, labels).score
+        embeddings = hf_emms.embed_labels(texts, encoders=["demo"]).embeddings
+        assert len(embeddings[0]) == 200 and hf_emms.emms(X, [*embeddings]).score == pytest.approx(score)
     """,
     # The metric
     "the metric": """

@@ -1,6 +1,6 @@
-"""hf emms …: what `hf extensions install OWNER/hf-emms` needs of this repository, and what it leaves behind works.
+"""hf emms …: what `hf extensions install OWNER/hf-emms` needs of this repository, and a linked installation works.
 
-The install itself downloads from GitHub; what it writes is written here by the client's own code.
+The install itself downloads from GitHub; it leaves a manifest as the lines of the page do.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from huggingface_hub.cli.extensions import ExtensionManifest
 
 from hf_emms import __version__
 from tests import ROOT
@@ -23,21 +21,15 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has the extension."""
-    manifest = ExtensionManifest(
-        owner="OWNER",
-        repo="hf-emms",
-        repo_id="OWNER/hf-emms",
-        short_name="emms",
-        executable_path=str(BIN / "hf-emms"),
-        type="python",
-        installed_at=datetime.now(UTC),
-        description="Rank checkpoints",
-    )
-    manifest.save(tmp_path / ".local/share/hf/extensions/hf-emms")
+def linked(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has linked an installation as the page says."""
+    page = (ROOT / "docs" / "hf-extension.md").read_text()
+    snippet = textwrap.dedent(page.partition("python - <<'EOF'\n")[2].partition("    EOF\n")[0])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    environment = {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=100)
+    return environment
 
 
 def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,11 +38,11 @@ def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def test_hf_runs_our_commands_and_hands_their_arguments_on(installed: dict[str, str]) -> None:
-    version = hf(installed, "emms", "--version")
+def test_hf_runs_our_commands_and_hands_their_arguments_on(linked: dict[str, str]) -> None:
+    version = hf(linked, "emms", "--version")
     assert version.returncode == 0, version.stderr
     assert version.stdout.split()[-1] == __version__
-    usage = hf(installed, "emms", "rank")
+    usage = hf(linked, "emms", "rank")
     assert usage.returncode == 2
     assert "--dataset" in usage.stderr
 
@@ -61,13 +53,3 @@ def test_the_repository_is_installed_as_a_python_package() -> None:
     assert not (ROOT / "manifest.json").exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["hf-emms"] == "hf_emms.__main__:main"
-
-
-def test_hf_runs_an_installation_that_is_linked_as_the_page_says(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "hf-extension.md").read_text()
-    snippet = textwrap.dedent(page.partition("python - <<'EOF'\n")[2].partition("    EOF\n")[0])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment = {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=100)
-    assert hf(environment, "emms", "--version").stdout.split()[-1] == __version__

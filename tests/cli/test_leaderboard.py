@@ -11,12 +11,11 @@ import urllib.request
 
 import pytest
 
+from tests.helpers.cli import cli
 from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE, eventually
 
-
-def command(*arguments):
-    return [sys.executable, "-m", "hf_emms", "leaderboard", *arguments]
+__all__ = ["cli"]
 
 
 def free_port():
@@ -38,7 +37,8 @@ def test_it_serves_a_folder(tmp_path):
     pytest.importorskip("gradio", reason="the leaderboard needs gradio")
     (tmp_path / "beans.json").write_text(example().to_json())
     port = free_port()
-    server = subprocess.Popen(command("--results", str(tmp_path), "--port", str(port)), start_new_session=True)
+    command = [sys.executable, "-m", "hf_emms", "leaderboard", "--results", tmp_path, "--port", str(port)]
+    server = subprocess.Popen(command, start_new_session=True)
     try:
         assert b"EMMS leaderboard" in eventually(lambda: page(port) or server.poll() is not None)
     finally:
@@ -46,14 +46,14 @@ def test_it_serves_a_folder(tmp_path):
         assert server.wait(PATIENCE) == 0
 
 
-def test_a_folder_that_is_not_there_and_a_port_in_use():
-    missing = subprocess.run(command("--results", "./nowhere"), capture_output=True, text=True, check=False)
-    assert missing.returncode == 1
-    assert "no folder './nowhere'" in missing.stderr
+def test_a_folder_that_is_not_there_and_a_port_in_use(cli):
+    missing = cli("leaderboard", "--results", "./nowhere")
+    assert missing.code == 1
+    assert "no folder './nowhere'" in missing.err
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        refused = subprocess.run(command("--results", ".", "--port", port), capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert f"port {port} cannot be used" in refused.stderr
+        port = taken.getsockname()[1]
+        refused = cli("leaderboard", "--results", ".", "--port", port)
+    assert refused.code == 1
+    assert f"port {port} cannot be used" in refused.err

@@ -13,7 +13,7 @@ import pytest
 from hf_emms.presets import demo
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
-from tests.helpers.hub_client import cli, home
+from tests.helpers.hub_client import cli, commands, home
 from tests.helpers.quick_python import python
 from tests.helpers.space import of_rows, scored
 from tests.hub import Hub, running_hub
@@ -160,9 +160,6 @@ def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
     done = cli.run("search", "--task", "image-classification", "--max-params", "much")
     assert (done.code, done.out) == (1, "")
     assert "'much' is no number\n  → write 22000, 22K, 100M or 1.5B" in done.err
-    done = cli.run("search", "--task", "image-clasification")
-    assert done.code == 1
-    assert "did you mean --task image-classification?" in done.err
     done = cli.run("search", "--task", "juggling")
     assert all(task in done.err for task in TASKS)
 
@@ -180,13 +177,14 @@ def test_a_pool_has_different_families_first_and_no_near_duplicates(hub: Hub, cl
     assert ids(pool(cli, "--no-fold", "--limit", "5")) == [*different, "ada/pickled"]
 
 
-@pytest.fixture
-def cards(tmp_path: Path) -> Iterator[tuple[Hub, CommandLine]]:
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, CommandLine]]:
     """Checkpoints whose cards say more."""
     files = checkpoint("vit-random", "image-classification")
     config, task = files["config.json"], "pipeline_tag: image-classification\n"
     wide = checkpoint("swin-distilled", "image-classification")
-    with running_hub(tmp_path / "hub") as running:
+    folder = tmp_path_factory.mktemp("cards")
+    with running_hub(folder / "hub") as running:
         for place, (id, lines, weights) in enumerate(
             (
                 ("ada/root", "license: mit\nlanguage: de\n", files),
@@ -202,8 +200,8 @@ def cards(tmp_path: Path) -> Iterator[tuple[Hub, CommandLine]]:
                 content[".eval_results/flowers.yaml"] = results
             running.store.put_files(id, content, downloads=1000 - place)
         running.store.put_files("ada/flowers", {"eval.yaml": b"name: Flowers\n"}, "dataset")
-        environment = client_environment(running, tmp_path / "client")
-        yield running, CommandLine(environment, tmp_path)
+        with commands(running, folder) as cli:
+            yield running, cli
 
 
 def in_single(weights: bytes) -> bytes:
@@ -213,16 +211,12 @@ def in_single(weights: bytes) -> bytes:
     return save({name: tensor.astype("float32") for name, tensor in load(weights).items()})
 
 
-def test_checkpoints_of_one_base_model_are_one(cards: tuple[Hub, CommandLine]) -> None:
+def test_what_the_card_says_folds_and_filters(cards: tuple[Hub, CommandLine]) -> None:
     cli = cards[1]
     done = pool(cli)
     assert ids(done) == ["ada/root", "bob/single"]
-    assert "left out ada/tuned: near-duplicate of ada/root" in done.err
-    assert ids(pool(cli, "--no-fold")) == ["ada/root", "ada/tuned", "ada/again", "bob/single"]
-
-
-def test_what_the_card_says_filters(cards: tuple[Hub, CommandLine]) -> None:
-    cli = cards[1]
+    assert "left out ada/tuned: near-duplicate of ada/root" in done.err  # as both name their base model
+    assert ids(search(cli)) == ["ada/root", "ada/tuned", "ada/again", "bob/single"]
     assert ids(search(cli, "--license", "mit")) == ["ada/root", "bob/single"]
     assert ids(search(cli, "--language", "de")) == ["ada/root"]
     assert ids(search(cli, "--trained-on", "ada/flowers")) == ["ada/tuned"]

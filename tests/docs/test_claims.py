@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -18,38 +19,26 @@ from tests import ROOT
 WORDS = {"eleven": 11, "ten": 10, "eight": 8, "six": 6, "five": 5, "three": 3}
 
 
+def results(name: str) -> dict[str, Any]:
+    """The committed results of the quality experiment on a pool of targets."""
+    stored: dict[str, Any] = json.loads((ROOT / "scripts" / "quality" / "results" / f"{name}.json").read_text())
+    return stored
+
+
 def sentence(page: str, pattern: str) -> list[int]:
     """The numbers in the one place of a page that a pattern finds."""
-    (found,) = re.findall(pattern, " ".join((ROOT / page).read_text(encoding="utf-8").split()))
-    groups = (found,) if isinstance(found, str) else found
-    return [WORDS.get(one) or int(one.replace(",", "")) for one in groups]
-
-
-@pytest.mark.parametrize(
-    ("page", "pattern"),
-    [
-        ("README.md", r"ranks (\d+) small checkpoints on (\w+) small datasets"),
-        ("docs/demo.md", r"`hf-emms demo` ranks (\d+) small checkpoints on (\w+) small datasets"),
-    ],
-)
-def test_the_size_of_the_demo(page, pattern):
-    tables = re.findall(r"^\$ hf-emms rank --dataset demo_", (ROOT / "docs" / "demo.md").read_text(), re.M)
-    assert sentence(page, pattern) == [len(demo.names("checkpoints")), len(tables)]
-
-
-def test_the_architectures():
-    known = {family for modality in INPUT_KINDS for family in families(modality)}
-    assert sentence("README.md", r"some (\d+) architectures of transformers") == [round(len(known), -1)]
+    (match,) = re.finditer(pattern, " ".join((ROOT / page).read_text(encoding="utf-8").split()))
+    return [WORDS.get(number) or int(number.replace(",", "")) for number in match.groups()]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quality.md"])
 def test_the_targets_and_fine_tunings(page):
-    file = ROOT / "scripts" / "quality" / "results" / "micro.json"
-    results = json.loads(file.read_text(encoding="utf-8"))["targets"]
-    tasks, sizes = {one["task"] for one in results.values()}, {len(one["candidates"]) for one in results.values()}
-    runs = sum(len(own) for one in results.values() for own in one["runs"]["first"].values())
+    targets = results("micro")["targets"]
+    tasks = {target["task"] for target in targets.values()}
+    sizes = {len(target["candidates"]) for target in targets.values()}
+    runs = sum(len(runs) for target in targets.values() for runs in target["runs"]["first"].values())
     numbers = sentence(page, r"(\d+) targets of (\w+) tasks, (\d+) or (\d+) .{0,70}?(\d{3}) (?:runs|full fine-tunings)")
-    assert numbers == [len(results), len(tasks), *sorted(sizes), runs]
+    assert numbers == [len(targets), len(tasks), *sorted(sizes), runs]
 
 
 def test_a_second_seed_is_that_of_the_quality_page():
@@ -61,26 +50,33 @@ def test_a_second_seed_is_that_of_the_quality_page():
     assert re.search(rf"seed.{{0,200}}{re.escape(agreement)}|{re.escape(agreement)}.{{0,200}}seed", page, re.S)
 
 
+(OLDEST_PYTHON,) = re.findall(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+TABLES = re.findall(r"^\$ hf-emms rank --dataset demo_", (ROOT / "docs" / "demo.md").read_text(), re.M)
+SIZE_OF_DEMO = [len(demo.names("checkpoints")), len(TABLES)]
+FAMILIES = {family for modality in INPUT_KINDS for family in families(modality)}
+
+
 @pytest.mark.parametrize(
     ("page", "pattern", "numbers"),
     [
+        *(
+            (page, r"ranks (\d+) small checkpoints on (\w+) small datasets", SIZE_OF_DEMO)
+            for page in ("README.md", "docs/demo.md")
+        ),
+        ("README.md", r"some (\d+) architectures of transformers", [round(len(FAMILIES), -1)]),
         ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbours.NEIGHBOURS]),
         ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
-        (
-            "docs/metric.md",
-            r"as in `hf-emms rank`, keeps ([\d,]+) rows beside the sums",
-            [sums.SAMPLE_ROWS],
-        ),
+        ("README.md", r"Python 3\.(\d+) or newer", [int(OLDEST_PYTHON)]),
+        ("docs/metric.md", r"as in `hf-emms rank`, keeps ([\d,]+) rows beside the sums", [sums.SAMPLE_ROWS]),
         ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
     ],
 )
-def test_defaults(page, pattern, numbers):
+def test_counts_and_defaults(page, pattern, numbers):
     assert sentence(page, pattern) == numbers
 
 
 def test_what_fine_tuning_all_candidates_takes():
-    file = ROOT / "scripts" / "quality" / "results" / "images.json"
-    targets = json.loads(file.read_text(encoding="utf-8"))["targets"].values()
+    targets = results("images")["targets"].values()
     # Of each candidate the run that validated best; a run is rate, seed, validation, test, seconds and more.
     seconds = [
         sum(max(runs, key=lambda run: run[2])[4] for runs in target["runs"]["full"].values())
@@ -92,8 +88,7 @@ def test_what_fine_tuning_all_candidates_takes():
 
 
 def test_the_first_table_of_the_readme_is_that_of_the_results():
-    file = ROOT / "scripts" / "quality" / "results" / "images.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = results("images")
     birds, kinds = content["targets"]["birds"], content["protocol"]["kinds"]
     scores = dict(zip(birds["candidates"], birds["scores"]["emms_knn|minilm|all|0"], strict=True))
     published = sorted((name for name in scores if kinds[name] == "real"), key=lambda name: -scores[name])
@@ -112,9 +107,3 @@ def test_r2_orders_as_the_score_does():
     page = (ROOT / "docs" / "read-the-table.md").read_text(encoding="utf-8")
     assert f"differ in {len(differences)} of {pairs:,} pairs" in page
     assert f"at most {max(differences):.4f} of R²" in page
-
-
-def test_the_oldest_python():
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (minor,) = sentence("README.md", r"Python 3\.(\d+) or newer")
-    assert f'requires-python = ">=3.{minor}"' in project

@@ -15,6 +15,7 @@ from scripts.docs.__main__ import NAMES
 from scripts.quality.__main__ import STEPS
 from tests import ROOT
 from tests.docs.pages import PAGES, code_spans, commands, name_of
+from tests.helpers.hints import flags_of
 
 PLACEHOLDER = re.compile(r"[A-Z_/.{}@-]*[A-Z][A-Z_/.{}@-]*|.*…")
 
@@ -66,6 +67,10 @@ def check(words):
             option.type.convert(values[0], option, None)
 
 
+def test_there_are_commands():
+    assert sum(len(hf_emms_lines(page)) for page in PAGES) > 80
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_parse(page):
     for words in hf_emms_lines(page):
@@ -75,25 +80,12 @@ def test_commands_parse(page):
             pytest.fail(f"{' '.join(words)}: {error!r}")
 
 
-def test_there_are_commands():
-    assert sum(len(hf_emms_lines(page)) for page in PAGES) > 80
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_options_in_the_text_exist(page):
-    commands = list(every_command(app))
-    known = {name for command in commands for one in command.params for name in (*one.opts, *one.secondary_opts)}
-    known |= {"--count", "--help", "--names", "--rounds", "--rows"}  # of every command, and of scripts
+    known = flags_of(app) | {"--count", "--help", "--names", "--rounds", "--rows"}  # of every command, and of scripts
     for span in code_spans(page):
         if span.startswith("--"):
             assert span.split()[0].partition("=")[0] in known, span
-
-
-def every_command(command):
-    yield command
-    if isinstance(command, click.Group):
-        for name in command.list_commands(click.Context(command)):
-            yield from every_command(command.get_command(click.Context(command), name))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -7,14 +7,14 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import msgspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL.Image import Image
 
 from hf_emms.cli import app
 from hf_emms.presets import demo
@@ -105,9 +105,7 @@ def write_data(home: Path) -> None:
     import datasets
 
     def table(name: str) -> datasets.Dataset:
-        folder = demo.folder_of(f"emms-demo/{name}")
-        (file,) = folder.rglob("*.parquet")
-        return datasets.Dataset.from_parquet(str(file), cache_dir=str(home / "arrow"))
+        return datasets.Dataset.from_parquet(str(parquet_of(name)), cache_dir=str(home / "arrow"))
 
     fashion = table("fashion-mnist").select(range(120))
     names = fashion.features["label"].names
@@ -115,29 +113,17 @@ def write_data(home: Path) -> None:
         folder = home / "my_images" / names[row["label"]].replace("/", " ")
         folder.mkdir(parents=True, exist_ok=True)
         row["image"].save(folder / f"{number}.png")
-    for folder, file, value in (
-        ("my_photos", "train.csv", lambda row: {"label": names[row["label"]]}),
-        ("my_faces", "ages.csv", lambda row: {"age": row["label"] * 7 + 1.5}),
-    ):
-        (home / folder).mkdir()
-        rows = []
-        for number, row in enumerate(fashion):
-            row["image"].save(home / folder / f"{number}.png")
-            rows.append({"image": f"{number}.png", **value(row)})
-        write_csv(home / folder / file, rows)
+    labels = [{"label": names[label]} for label in fashion["label"]]
+    write_images(home / "my_photos", fashion["image"], labels, "image", "train.csv")
+    ages = [{"age": label * 7 + 1.5} for label in fashion["label"]]
+    write_images(home / "my_faces", fashion["image"], ages, "image", "ages.csv")
     captions = table("emoji-captions").select(range(80))
-    pictures = next(name for name, one in captions.features.items() if isinstance(one, datasets.Image))
-    texts = next(name for name, one in captions.features.items() if not isinstance(one, datasets.Image))
-    for folder, columns in {
-        "my_captions": lambda row: {"caption": row[texts] if isinstance(row[texts], str) else row[texts][0]},
-        "my_questions": lambda row: {"ask": "what is it?", "reply": str(row[texts]).split()[-1].strip("'].")},
-    }.items():
-        (home / folder).mkdir()
-        rows = []
-        for number, row in enumerate(captions):
-            row[pictures].save(home / folder / f"{number}.png")
-            rows.append({"file_name": f"{number}.png", **columns(row)})
-        write_csv(home / folder / "metadata.csv", rows)
+    pictures = next(name for name, type in captions.features.items() if isinstance(type, datasets.Image))
+    texts = next(name for name, type in captions.features.items() if not isinstance(type, datasets.Image))
+    said = [text if isinstance(text, str) else text[0] for text in captions[texts]]
+    answers = [{"ask": "what is it?", "reply": text.split()[-1].strip(".")} for text in said]
+    write_images(home / "my_captions", captions[pictures], [{"caption": text} for text in said])
+    write_images(home / "my_questions", captions[pictures], answers)
     glosses = table("wordnet-glosses").select(range(120))
     classes = glosses.features["label"].names
     rows = [
@@ -163,6 +149,20 @@ def write_data(home: Path) -> None:
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+
+
+def write_images(
+    folder: Path,
+    images: Iterable[Image],
+    rows: list[dict[str, object]],
+    column: str = "file_name",
+    table: str = "metadata.csv",
+) -> None:
+    """Images in a folder, and beside them a table that says something of each."""
+    folder.mkdir()
+    for number, image in enumerate(images):
+        image.save(folder / f"{number}.png")
+    write_csv(folder / table, [{column: f"{number}.png", **row} for number, row in enumerate(rows)])
 
 
 SEARCH = demo.folder_of("emms-demo/wordnet-search")
@@ -257,47 +257,38 @@ def put_on_the_hub(hub: Hub, home: Path) -> None:
     files = {str(file.relative_to(SEARCH)): file.read_bytes() for file in SEARCH.rglob("*") if file.is_file()}
     hub.store.put_files("mteb/scifact", files, "dataset")
     content = io.BytesIO()
-    pictures = parquet_of("fashion-mnist")
+    pictures = pq.read_table(parquet_of("fashion-mnist"))
     columns = ["labels" if name == "label" else name for name in pictures.column_names]
     pq.write_table(pictures.rename_columns(columns).replace_schema_metadata(None), content)
     hub.store.put_files("AI-Lab-Makerere/beans", {"train.parquet": content.getvalue()}, "dataset")
 
 
-def parquet_of(name: str) -> pa.Table:
+def parquet_of(name: str) -> Path:
+    """The one table of a dataset of the demo."""
     folder = demo.folder_of(f"emms-demo/{name}")
     assert folder is not None
     (file,) = folder.rglob("*.parquet")
-    return pq.read_table(file)
+    return file
 
 
 def prepare(cli: CommandLine, home: Path) -> None:
     """What the pages have made before: rankings of a dataset of the Hub and of the demo, a results dataset, a Space."""
+    demo_names = ("emms-demo/bert-distilled", "emms-demo/albert-distilled", "emms-demo/bert-random")
     for name, dataset, checkpoints in (
         ("lab.json", "lab/texts", ("lab/texts", "google-bert/bert-base-uncased")),
-        (
-            "demo.json",
-            "demo_glosses",
-            ("emms-demo/bert-distilled", "emms-demo/albert-distilled", "emms-demo/bert-random"),
-        ),
-        ("small.json", "demo_glosses", ("emms-demo/bert-distilled", "emms-demo/albert-distilled")),
+        ("demo.json", "demo_glosses", demo_names),
+        ("small.json", "demo_glosses", demo_names[:2]),
     ):
         named = [word for id in checkpoints for word in ("-c", id)]
         done = cli.run("rank", "--dataset", dataset, *named, *FEW, "-e", "demo", "-o", name)
         assert done.code == 0, done.err
-    published = (
-        "publish",
-        "results",
-        "--repo-id",
-        "lab/emms-results",
-        "--ranking",
-        "lab.json",
-        "--ranking",
-        "demo.json",
-    )
-    board = ("publish", "space", "--repo-id", "lab/emms-leaderboard", "--results", "lab/emms-results")
-    kept = ("rank", "--dataset", "lab/texts", "-c", "lab/texts", *FEW, "-e", "demo")
-    for words in (kept, published, board, ("pull", "results", "--repo-id", "lab/emms-results", "--output", "results")):
-        done = cli.run(*words)
+    for line in (
+        f"rank --dataset lab/texts -c lab/texts {' '.join(FEW)} -e demo",
+        "publish results --repo-id lab/emms-results --ranking lab.json --ranking demo.json",
+        "publish space --repo-id lab/emms-leaderboard --results lab/emms-results",
+        "pull results --repo-id lab/emms-results --output results",
+    ):
+        done = cli.run(*line.split())
         assert done.code == 0, done.err
     ranking = Ranking.load(home / "demo.json")
     measured = [

@@ -68,11 +68,12 @@ def check_use(use: Use) -> None:
         assert [argument.arg for argument in call.value.keywords] == [use.setting]
     flags = [word for word in shlex.split(FLAGS.say(use).replace("|", " ")) if FLAG.match(word)]
     assert flags
-    assert set(flags) <= _flags(app), f"no command has {flags}"
+    assert set(flags) <= flags_of(app), f"no command has {flags}"
 
 
 @functools.cache
-def _flags(command: click.Command) -> frozenset[str]:
+def flags_of(command: click.Command) -> frozenset[str]:
+    """The flags of a command and of all below it."""
     own = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
     below = command.commands.values() if isinstance(command, click.Group) else ()
-    return frozenset(own).union(*map(_flags, below))
+    return frozenset(own).union(*map(flags_of, below))

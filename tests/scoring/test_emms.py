@@ -7,8 +7,7 @@ import torch
 from scipy.stats import zscore
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
-from hf_emms.scoring.arrays import assign_folds
-from hf_emms.scoring.cross_validation import RIDGES, fibonacci_search
+from hf_emms.scoring.cross_validation import fibonacci_search
 from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
 from tests.helpers import golden
 
@@ -30,28 +29,6 @@ def with_nan(block, place):
     block = block.copy()
     block[place] = np.nan
     return block
-
-
-def standardised(block):
-    return (block - block.mean(axis=0)) / block.std(axis=0)
-
-
-def held_out_by_rows(x, z, ridge, folds=5, seed=0):
-    """The held-out cross-residuals as a person would compute them: row by row, fold by fold."""
-    fold = assign_folds(np.arange(len(x), dtype=np.uint64), folds, seed)
-    x, z = standardised(x), [standardised(block) for block in z]
-    out = np.zeros((len(z), len(z)))
-    for f in range(folds):
-        train, test = fold != f, fold == f
-        centre = x[train].mean(axis=0)
-        system = (x[train] - centre).T @ (x[train] - centre) / train.sum() + ridge * np.eye(x.shape[1])
-        residuals = []
-        for block in z:
-            mean = block[train].mean(axis=0)
-            weights = np.linalg.solve(system, (x[train] - centre).T @ (block[train] - mean) / train.sum())
-            residuals.append(block[test] - mean - (x[test] - centre) @ weights)
-        out += np.array([[np.sum(a * b) for b in residuals] for a in residuals])
-    return out / len(x)
 
 
 @pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
@@ -89,32 +66,23 @@ def test_alternating_takes_the_steps_of_algorithm_1(spread):
     assert result.weights == pytest.approx(t, abs=1e-9)
 
 
-@pytest.mark.parametrize("d1", [10, 60])
-def test_held_out_score_is_what_refitting_on_rows_gives(d1):
-    x, z = small_problem(d1=d1)
-    result = emms(x, z, method="emms", groups=range(len(x)))
-    expected = []
-    for ridge in RIDGES:
-        residual = held_out_by_rows(x, z, ridge)
-        weights = minimise_quadratic(residual)
-        expected.append(weights @ residual @ weights / 6)
-    assert -result.score == pytest.approx(min(expected), rel=1e-9)
-    assert result.ridge == pytest.approx(RIDGES[int(np.argmin(expected))])
-    assert np.mean(result.folds) == pytest.approx(result.score, rel=0.1)
-    assert result.stderr == pytest.approx(np.std(result.folds, ddof=1) / np.sqrt(5))
-    assert 0.0 < result.r2 < 1.0
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_form_of_the_same_labels_gives_the_same_score(method):
     rng = np.random.default_rng(1)
     tables = tuple(rng.normal(size=(7, 5)) for _ in range(3))
     codes = rng.integers(0, 7, size=150)
     x = tables[0][codes] @ rng.normal(size=(5, 9)) + rng.normal(size=(150, 9))
-    table = LabelTable(codes, tables)
     blocks = [block[codes] for block in tables]
-    reference = emms(x, blocks, method=method)
-    for labels in (table, np.stack(blocks, axis=2), LabelTable(codes, tables, categorical=False)):
+    in_columns = Moments(9, [5] * 3)
+    in_columns.update(x, blocks)
+    reference = emms(in_columns, method=method)
+    for labels in (
+        blocks,
+        np.stack(blocks, axis=1),
+        np.stack(blocks, axis=2),
+        LabelTable(codes, tables),
+        LabelTable(codes, tables, categorical=False),
+    ):
         result = emms(x, labels, method=method)
         assert result.score == pytest.approx(reference.score, abs=1e-9)
         assert result.weights == pytest.approx(reference.weights, abs=1e-6)
@@ -124,48 +92,11 @@ def test_every_form_of_the_same_labels_gives_the_same_score(method):
     assert single.score == pytest.approx(emms(x, blocks[:1], method=method).score)
 
 
-@pytest.mark.parametrize("method", ["emms", "emms_knn", "emms_exact", "emms_alternating"])
-def test_ten_copies_of_f_labels_of_several_widths_explain_what_one_does(method):
-    x, z = small_problem(n=60, widths=(4, 4, 6))
-    few, many = (emms(x, labels, method=method, groups=range(60)) for labels in (z, z * 10))
-    assert many.score == pytest.approx(few.score, abs=1e-6)
-    assert many.r2 == pytest.approx(few.r2, abs=1e-6)
-
-
-def test_a_ridge_chosen_on_some_columns_and_folds_is_as_good_as_the_best():
-    x, z = small_problem(n=900, d1=600, widths=(130, 130), latent=12)
-    result = emms(x, z, method="emms", groups=range(len(x)))
-    losses = []
-    for ridge in RIDGES:
-        residual = held_out_by_rows(x, z, ridge)
-        weights = minimise_quadratic(residual)
-        losses.append(weights @ residual @ weights / 130)
-    assert -result.score <= 1.01 * min(losses)
-    assert -result.score == pytest.approx(losses[int(np.argmin(np.abs(RIDGES - result.ridge)))], rel=1e-9)
-
-
-def test_classes_and_their_columns_agree_on_wide_features():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 12, size=1300)
-    tables = tuple(rng.normal(size=(12, 6)) for _ in range(2))
-    x = rng.normal(size=(12, 1040))[codes] + 6 * rng.normal(size=(1300, 1040))
-    by_class = emms(x, LabelTable(codes, tables))
-    by_column = emms(x, [table[codes] for table in tables])
-    assert by_class.ridge == by_column.ridge
-    assert by_class.score == pytest.approx(by_column.score, abs=1e-8)
-    assert by_class.folds == pytest.approx(by_column.folds, abs=1e-8)
-
-
 def test_label_widths_may_differ_and_neither_width_is_favoured():
     x, z = small_problem(widths=(12, 4), n=400)
-    alone = [emms(x, block).r2 for block in z]
     together = emms(x, z)
-    assert sum(together.weights) == pytest.approx(1.0)
     assert min(together.weights) > 0.2
-    assert together.r2 > min(alone)
-    swapped = emms(x, z[::-1])
-    assert swapped.score == pytest.approx(together.score, abs=1e-10)
-    assert swapped.weights == pytest.approx(together.weights[::-1], abs=1e-7)
+    assert together.r2 > min(emms(x, block).r2 for block in z)
 
 
 def test_wide_features_are_scored_on_held_out_rows():
@@ -219,16 +150,6 @@ def test_the_callers_arrays_are_left_as_they_were():
     assert all(np.array_equal(a, b) for a, b in zip(z, before[1], strict=True))
 
 
-def test_near_copies_in_one_group_do_not_leak():
-    x, z = small_problem(n=60, d1=40)
-    copies = np.repeat(x, 5, axis=0) + 1e-3 * np.random.default_rng(1).normal(size=(300, 40))
-    labels = [np.repeat(block, 5, axis=0) for block in z]
-    leaky = emms(copies, labels)
-    grouped = emms(copies, labels, groups=np.repeat(np.arange(60), 5))
-    assert leaky.score > 0.5 * emms(x, z).score
-    assert grouped.score == pytest.approx(emms(x, z).score, abs=0.02)
-
-
 def test_groups_may_be_strings_and_decide_the_folds_alone():
     x, z = small_problem()
     names = np.array([f"image-{i // 3}" for i in range(len(x))])
@@ -236,7 +157,7 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
     straight = emms(x, z, groups=names)
     shuffled = emms(x[order], [block[order] for block in z], groups=list(names[order]))
     assert shuffled.score == pytest.approx(straight.score, abs=1e-10)
-    assert emms(x, z, groups=names, seed=1).score != straight.score
+    assert straight.score not in (emms(x, z).score, emms(x, z, groups=names, seed=1).score)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +204,8 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
     ("options", "says"),
     [
         ({"method": "best"}, "unknown method 'best'"),
-        ({"folds": 1}, "folds=1"),
+        *[({"folds": value}, f"folds={value}") for value in (2.5, True, 1, 10**8)],
+        *[({"seed": value}, f"seed={value}") for value in (1.0, 10**30, None)],
         ({"groups": np.zeros(120, int)}, "all 120 rows fall into the same fold"),
         ({"groups": [1, 2, 3]}, "groups has 3 entries"),
         ({"groups": np.linspace(0, 1, 120)}, "groups has dtype float64"),
@@ -309,33 +231,17 @@ def test_label_tables_are_checked(codes, tables, says):
         LabelTable(codes, tables)
 
 
-@pytest.mark.parametrize("method", ["emms", "emms_knn"])
-def test_two_folds_are_enough(method):
-    result = emms(*small_problem(), method=method, folds=2)
-    assert len(result.folds) == 2
-    assert -1 < result.score < 0
-
-
-def test_fewer_rows_than_folds_still_score_or_say_why():
+def test_two_folds_are_enough_and_fewer_rows_than_folds_still_score_or_say_why():
+    for method in ("emms", "emms_knn"):
+        result = emms(*small_problem(), method=method, folds=2)
+        assert len(result.folds) == 2
+        assert -1 < result.score < 0
     x, z = small_problem(n=4, d1=3)
     result = emms(x, z, folds=50)
     assert np.isfinite(result.score)
     assert "of 50 folds" in " ".join(result.notes)
     with pytest.raises(EmmsError, match="does not vary over 1 row:"):
         emms(x[:1], [block[:1] for block in z])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [{"folds": 2.5}, {"folds": True}, {"folds": 1}, {"folds": 10**8}, {"seed": 1.0}, {"seed": 10**30}, {"seed": None}],
-)
-def test_folds_and_seeds_are_whole_numbers_within_bounds(given):
-    (name,) = given
-    with pytest.raises(EmmsError, match=f"{name}="):
-        emms(*small_problem(), **given)
-
-
-def test_empty_moments_are_refused():
     with pytest.raises(EmmsError, match="no rows"):
         emms(Moments(3, [2]))
 
@@ -361,20 +267,6 @@ def test_simplex_projection_and_programme_against_brute_force():
         assert weights @ (root.T @ root) @ weights <= best + 1e-9
         point = rng.normal(size=3)
         assert np.sum((project_simplex(point) - point) ** 2) <= np.sum((grid - point) ** 2, axis=1).min() + 1e-9
-
-
-@pytest.mark.parametrize(("n", "d1"), [(400, 60), (100, 150)])
-def test_directions_of_little_variance_count_in_float32_too(n, d1):
-    """Untrained networks: a few directions dwarf all others, which still explain labels."""
-    rng = np.random.default_rng(0)
-    hidden = rng.normal(size=(n, 30))
-    loud = 300 * rng.normal(size=(n, 1)) @ rng.normal(size=(1, d1))
-    x = (hidden @ rng.normal(size=(30, d1)) + loud).astype(np.float32)
-    z = hidden @ rng.normal(size=(30, 8)) + 0.5 * rng.normal(size=(n, 8))
-    precise = emms(x.astype(np.float64), z, method="emms_exact").score
-    best = emms(x, z, method="emms_exact").score
-    assert best == pytest.approx(precise, abs=2e-3)
-    assert emms(x, z, method="emms_alternating").score == pytest.approx(best, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

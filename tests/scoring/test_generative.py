@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.generative import HELD_OUT_ROWS, TRAINING_ROWS, ratio, short_run, split_rows, zero_shot
+from hf_emms.scoring.generative import ratio, short_run, split_rows, zero_shot
 
 
 class Half:
@@ -20,7 +20,7 @@ class Half:
 
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     training, held_out = split_rows(Half.groups)
-    assert (len(training), len(held_out)) == (TRAINING_ROWS, HELD_OUT_ROWS)
+    assert (len(training), len(held_out)) == (200, 256)
     assert (zero_shot(Half()).value, short_run(Half()).value) == (1.0, 0.5)
     training, held_out = split_rows(np.arange(50, dtype=np.uint64))
     assert (len(training), len(held_out)) == (25, 25)

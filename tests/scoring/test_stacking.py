@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
@@ -21,8 +19,6 @@ from hf_emms.scoring.arrays import assign_folds, content_keys, group_ids, groups
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.moments import SAMPLE_ROWS
 from hf_emms.scoring.neighbours import COMPONENTS, NEIGHBOURS, nearest, principal_axes
-
-SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
 def problem(
@@ -85,23 +81,15 @@ def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(
     rows: int, width: int, texts: int | None, rank: int | None
 ) -> None:
     x, labels = problem(rows, width, texts=texts, rank=rank)
-    found = scored("emms_knn", x, labels, groups=range(rows))
-    share, ridge, weights = (found.details[name] for name in ("neighbours", "ridge", "weights"))
-    assert found.value == pytest.approx(slow_score(x, labels, ridge, share, weights), rel=1e-6)
-    for other, one in product((share - 0.05, share, share + 0.05), (weights[0] - 0.05, weights[0], weights[0] + 0.05)):
-        if 0 <= other <= 1 and 0 <= one <= 1:
-            assert slow_score(x, labels, ridge, other, [one, 1 - one]) <= found.value + 1e-9
-
-
-@SETTINGS
-@given(st.integers(40, 160), st.integers(2, 200), st.sampled_from([None, 5]), st.integers(0, 1000))
-def test_a_second_base_learner_never_makes_the_score_worse(rows: int, width: int, texts: int | None, seed: int) -> None:
-    x, labels = problem(rows, width, texts=texts, seed=seed)
-    alone, both = scored("emms", x, labels), scored("emms_knn", x, labels)
-    assert both.value >= alone.value - 1e-6
-    assert both.details["r2"] >= alone.details["r2"] - 0.05
-    assert 0 <= both.details["neighbours"] <= 1
-    assert np.mean(both.folds) == pytest.approx(both.value, abs=0.2)
+    score = scored("emms_knn", x, labels, groups=range(rows))
+    share, ridge, weights = (score.details[name] for name in ("neighbours", "ridge", "weights"))
+    assert score.value == pytest.approx(slow_score(x, labels, ridge, share, weights), rel=1e-6)
+    assert score.value >= scored("emms", x, labels, groups=range(rows)).value
+    assert 0 <= share <= 1
+    steps = (-0.05, 0, 0.05)
+    for other, weight in product((share + step for step in steps), (weights[0] + step for step in steps)):
+        if 0 <= other <= 1 and 0 <= weight <= 1:
+            assert slow_score(x, labels, ridge, other, [weight, 1 - weight]) <= score.value + 1e-9
 
 
 def test_labels_that_features_tell_only_by_their_neighbourhood_are_explained() -> None:
@@ -124,20 +112,6 @@ def test_copies_of_a_row_in_its_own_group_are_no_neighbours(texts: int | None) -
     assert scored("emms_knn", x[twice], copied, groups=np.arange(300)).value > 0.85 * apart.value
     # Without ids, rows of equal features are a group.
     assert scored("emms_knn", x[twice], copied).value == pytest.approx(apart.value, rel=0.1)
-
-
-@SETTINGS
-@given(st.integers(0, 1000), st.sampled_from([None, 5]))
-def test_neither_the_order_of_rows_nor_scales_of_columns_matter(seed: int, texts: int | None) -> None:
-    x, labels = problem(90, 8, texts=texts, seed=seed)
-    rng = np.random.default_rng(seed)
-    groups, order = np.arange(90), rng.permutation(90)
-    moved = (x * rng.uniform(0.1, 10, 8) + rng.uniform(-5, 5, 8))[order]
-    shuffled = labels.take(order)
-    if texts is None:
-        shuffled = LabelTable.of_rows([3 * block[order] + 1 for block in labels.tables])
-    expected = scored("emms_knn", x, labels, groups).value
-    assert scored("emms_knn", moved, shuffled, groups[order]).value == pytest.approx(expected, abs=1e-7)
 
 
 def test_among_many_rows_neighbours_are_the_nearest_of_some_in_any_order() -> None:
@@ -184,9 +158,9 @@ def test_rows_in_batches_and_merged_moments_give_the_score_of_all_rows_at_once(
     streamed, merged = of(np.arange(len(x))), of(first).merge(of(second))
     hf_emms.save_moments(merged, tmp_path / "moments.npz")
     for moments in (streamed, merged, of(second).merge(of(first)), hf_emms.load_moments(tmp_path / "moments.npz")):
-        found = hf_emms.emms(moments, method="emms_knn")
-        assert found.value == pytest.approx(whole.value, rel=1e-9)
-        assert found.details["neighbours"] == pytest.approx(whole.details["neighbours"], abs=1e-7)
+        score = hf_emms.emms(moments, method="emms_knn")
+        assert score.value == pytest.approx(whole.value, rel=1e-9)
+        assert score.details["neighbours"] == pytest.approx(whole.details["neighbours"], abs=1e-7)
     kept = streamed.sample()
     assert kept is not None
     assert len(kept) == SAMPLE_ROWS < len(x)
@@ -209,14 +183,11 @@ def test_moments_that_keep_no_rows_are_refused() -> None:
     moments.update(x, labels)
     with pytest.raises(EmmsError, match="neighbours need rows"):
         ESTIMATORS["emms_knn"].score(ScoringInputs(moments))
-    other = Moments.like(labels, 4, sample_rows=10)
-    with pytest.raises(EmmsError, match="merge moments with sample_rows=0 and sample_rows=10"):
-        moments.merge(other)
 
 
 def test_no_score_is_better_than_perfect() -> None:
     x, labels = np.eye(3)[np.arange(90) % 3], LabelTable(np.arange(90) % 3, (np.eye(3),))
-    found = scored("emms_knn", x.astype(np.float32), labels, groups=np.arange(90))
-    assert found.value == pytest.approx(0.0, abs=1e-6)
-    assert max(found.value, *found.folds) <= 0
-    assert found.details["r2"] <= 1
+    score = scored("emms_knn", x.astype(np.float32), labels, groups=np.arange(90))
+    assert score.value == pytest.approx(0.0, abs=1e-6)
+    assert max(score.value, *score.folds) <= 0
+    assert score.details["r2"] <= 1

@@ -23,7 +23,7 @@ def run(*words: str) -> None:
 
 
 def test_a_mutated_checkpoint_is_one_row_and_costs_no_other() -> None:
-    run("mutations", "-n", "40", "--seed", "7")
+    run("mutations", "-n", "20", "--seed", "7")
 
 
 @pytest.mark.slow
