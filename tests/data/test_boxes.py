@@ -6,6 +6,7 @@ import io
 import math
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +14,8 @@ from PIL import Image
 from hf_emms.inputs import IMAGE
 from hf_emms.tasks import get_task
 from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, measure_box
-from tests.helpers.rows import error_of, image_rows, png
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import image_rows, pictures, png
+from tests.helpers.samples import load_sample, refused
 
 SIZE = (200, 100)
 MIDDLE = (0.5, 0.5, 0.5, 0.2)
@@ -55,8 +56,7 @@ def test_all_boxes_together_decide_whether_they_are_normalized_or_pixels(boxes: 
 def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scale: float, wide: float) -> None:
     """Pictures of 20 x 20: the same boxes in pixels and as parts, and [0, 0, 1, 1] among them."""
     boxes = [[scale * value for value in (n, n, 10, 5)] for n in range(1, 6)] + [[0, 0, 1, 1]]
-    rows = image_rows(scenes(boxes, (20, 20)), expression=[f"e {n}" for n in range(6)], bbox=boxes)
-    sample = load_sample(rows)
+    sample = load_sample(scenes(boxes, (20, 20)))
     assert sample.label_numbers is not None
     widths = sorted(sample.label_numbers[:, 2].tolist())
     assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
@@ -96,6 +96,12 @@ def test_boxes_in_words(box: tuple[float, ...], words: str) -> None:
     assert box_in_words(box) == words
 
 
+def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20), **columns: list[Any]) -> datasets.Dataset:
+    """A picture and an expression for each box."""
+    expressions = columns or {"expression": [f"e {n}" for n in range(len(boxes))]}
+    return image_rows([png((n, 0, 0), size) for n in range(len(boxes))], box=boxes, **expressions)
+
+
 # ---- in datasets ----------------------------------------------------------------------------------------------
 
 
@@ -112,13 +118,9 @@ def test_sizes_are_of_the_upright_picture() -> None:
     assert IMAGE.size(png((1, 1, 1), (40, 20))) == (40, 20)
 
 
-def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[bytes]:
-    return [png((n, 0, 0), size) for n in range(len(boxes))]
-
-
 def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_label() -> None:
     boxes = [[0.0, 0.0, 20.0, 10.0], [20.0, 10.0, 20.0, 10.0]]
-    rows = image_rows(scenes(boxes), answer=[["the left one", "The  red one"], ["the right one"]], bbox=boxes)
+    rows = scenes(boxes, answer=[["the left one", "The  red one"], ["the right one"]]).rename_column("box", "bbox")
     sample = load_sample(rows)
     assert sample.task.id == "referring-expression"
     assert sorted(text for _, text in sample.inputs) == ["The  red one", "the left one", "the right one"]
@@ -129,8 +131,7 @@ def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_l
 @pytest.mark.parametrize(("form", "texts", "numbers"), [("text", 2, False), ("numbers", 2, True), ("both", 2, True)])
 def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool) -> None:
     boxes = [[0, 0, 10, 10], [1, 0, 10, 10], [30, 10, 10, 10], [29, 10, 10, 10]]
-    rows = image_rows(scenes(boxes), expression=list("abcd"), box=boxes)
-    sample = load_sample(rows, label_form=form)  # type: ignore[arg-type]
+    sample = load_sample(scenes(boxes), label_form=form)  # type: ignore[arg-type]
     assert (sample.form, len(sample.label_texts)) == (form, texts)
     assert (sample.label_numbers is not None) == numbers
     # Near boxes share their words, but not their numbers.
@@ -144,24 +145,19 @@ def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool
 
 def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     boxes = [[0, 0, 10, 10], [5, 5, 20, 20], [10, 2, 30, 18]]
-    rows = image_rows(scenes(boxes), expression=list("abc"), box=boxes)
+    rows = scenes(boxes)
     variants = [load_sample(rows), load_sample(rows, box_format="xyxy"), load_sample(rows, label_form="text")]
     assert len({one.fingerprint for one in variants}) == 3
-    assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
+    assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(refused(rows, box_format="yx").hint)
 
 
 def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> None:
     boxes = [[float(n % 30), 0, 5, 5] for n in range(60)]
     boxes[7], boxes[9] = [90.0, 0, 5, 5], [1.0, 2, 3]
-    sample = load_sample(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
+    sample = load_sample(scenes(boxes))
     assert (len(sample), sample.skipped) == (58, 2)
     assert any("2 rows left out" in note for note in sample.notes)
-    wrong = [[n, 10, 5, 5] for n in range(20, 60)]
-    error = error_of(
-        lambda: load_sample(
-            image_rows(scenes(wrong), expression=[f"e {n}" for n in range(40)], box=wrong), box_format="xyxy"
-        )
-    )
+    error = refused(scenes([[n, 10, 5, 5] for n in range(20, 60)]), box_format="xyxy")
     assert "no area" in error.message
     assert 'box_format="xywh" or "xyxy" or "cxcywh"' in str(error.hint)
     assert "box_column=" in str(error.hint)
@@ -169,16 +165,14 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> 
 
 def test_corners_that_are_read_as_sizes_are_warned_of() -> None:
     boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
-    rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
-    wrong, right = load_sample(rows), load_sample(rows, box_format="xyxy")
+    wrong, right = load_sample(scenes(boxes)), load_sample(scenes(boxes), box_format="xyxy")
     assert any("right or lower edge" in note and "box_format" in note for note in wrong.notes)
     assert not any("edge" in note for note in right.notes)
 
 
 def test_options_for_numbers_are_refused_where_labels_are_texts() -> None:
-    rows = image_rows(scenes([[0]] * 4), caption=list("abcd"))
+    captions = image_rows(pictures(4), caption=list("abcd"))
     for option in ({"label_form": "both"}, {"box_format": "xyxy"}):
-        assert "is no number" in error_of(lambda option=option: load_sample(rows, **option)).message  # type: ignore[misc]
-    boxed = image_rows(scenes([[0]] * 2), expression=["a", "b"], box=[[0, 0, 5, 5], [9, 9, 5, 5]])
-    assert "one box" in error_of(lambda: load_sample(boxed, references="all")).message
+        assert "is no number" in refused(captions, **option).message
+    assert "one box" in refused(scenes([[0, 0, 5, 5], [9, 9, 5, 5]]), references="all").message
     assert get_task("visual grounding").id == "referring-expression"

@@ -6,18 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.rows import error_of, png, write_text_file
-from tests.helpers.samples import load_sample
-
-LABELLED = "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(10))
-
-
-def pictures_in(folder: Path, *names: str, suffix: str = "png") -> Path:
-    for number, name in enumerate(names):
-        (folder / name).mkdir(parents=True)
-        for i in range(4):
-            (folder / name / f"{i}.{suffix}").write_bytes(png((i, number, 0)))
-    return folder
+from tests.helpers.rows import CSV, class_folders, labels_of, png, write, write_text_file
+from tests.helpers.samples import load_sample, refused
 
 
 @pytest.mark.parametrize(
@@ -35,46 +25,46 @@ def pictures_in(folder: Path, *names: str, suffix: str = "png") -> Path:
 def test_folders_that_are_no_classes_are_refused(
     tmp_path: Path, names: tuple[str, ...], problem: str, streaming: bool
 ) -> None:
-    folder = str(pictures_in(tmp_path, *names))
-    error = error_of(lambda: load_sample(folder, streaming=streaming, max_samples=8))
+    folder = str(class_folders(tmp_path, *names))
+    error = refused(folder, streaming=streaming, max_samples=8)
     assert problem in error.message
     assert "one folder per class" in str(error.hint)
 
 
 def test_folders_of_classes_that_look_a_little_like_it_are_read(tmp_path: Path) -> None:
     for number, names in enumerate([("A", "B"), ("yes", "no"), ("images", "texts")]):
-        assert set(load_sample(str(pictures_in(tmp_path / str(number), *names))).label_texts) == set(names)
+        assert set(load_sample(str(class_folders(tmp_path / str(number), *names))).label_texts) == set(names)
 
 
 def test_folders_above_those_of_classes_are_said(tmp_path: Path) -> None:
-    folder = pictures_in(tmp_path, "color/a", "color/b", "gray/a", "gray/b")
+    folder = class_folders(tmp_path, "color/a", "color/b", "gray/a", "gray/b")
     assert "are read together: color, gray" in str(load_sample(str(folder)).notes)
 
 
 def test_splits_are_found_whatever_their_case(tmp_path: Path) -> None:
-    folder = pictures_in(tmp_path / "s", "Training/a", "Training/b", "Testing/a", "Testing/b")
+    folder = class_folders(tmp_path / "s", "Training/a", "Training/b", "Testing/a", "Testing/b")
     sample = load_sample(str(folder))
     assert (sample.split, set(sample.splits), len(sample)) == ("train", {"train", "test"}, 8)
+    assert labels_of(sample)[2, 1, 0] == ["b"]
     for name in ("Train", "Test"):
-        (tmp_path / "t").mkdir(exist_ok=True)
-        (tmp_path / "t" / f"{name}.csv").write_text(LABELLED.replace("text ", f"{name} "))
+        write(tmp_path / "t" / f"{name}.csv", CSV.replace("text ", f"{name} "))
     assert {text.split()[0] for text in load_sample(str(tmp_path / "t"), split="test").inputs} == {"Test"}
 
 
 @pytest.mark.parametrize("copy", ["train (1).csv", "train - Copy.csv", "train copy 2.csv", "Train(3).csv"])
 def test_a_copy_of_a_table_beside_it_is_refused(tmp_path: Path, copy: str) -> None:
     for name in ("train.csv", copy):
-        (tmp_path / name).write_text(LABELLED)
-    error = error_of(lambda: load_sample(str(tmp_path)))
+        write(tmp_path / name, CSV)
+    error = refused(str(tmp_path))
     assert f"{copy!r} looks like a copy of 'train.csv'" in error.message
     assert str(tmp_path / "train.csv") in str(error.hint)
 
 
 def test_pictures_that_are_numbered_in_brackets_are_no_copies(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        pictures_in(tmp_path, name)
+    class_folders(tmp_path, "cat", "dog")
+    for number, name in enumerate(("cat", "dog")):
         for i in range(4):
-            (tmp_path / name / f"{i} (1).png").write_bytes(png((i, 5, len(name) + ord(name[0]))))
+            write(tmp_path / name / f"{i} (1).png", png((i, 5, number)))
     assert len(load_sample(str(tmp_path))) == 16
 
 
@@ -83,16 +73,21 @@ def test_pictures_that_are_numbered_in_brackets_are_no_copies(tmp_path: Path) ->
     [("heic", "PNG"), ("avif", "PNG"), ("svg", "PNG"), ("m4a", "WAV"), ("npy", "arrays"), ("docx", "into a column")],
 )
 def test_formats_that_are_not_read_are_named(tmp_path: Path, suffix: str, remedy: str) -> None:
-    error = error_of(lambda: load_sample(str(pictures_in(tmp_path / "s", "a", "b", suffix=suffix))))
+    error = refused(str(class_folders(tmp_path / "s", "a", "b", suffix=suffix)))
     assert f"no data file that can be read, but 8 .{suffix} files" in error.message
     assert remedy in str(error.hint)
-    read = load_sample(str(pictures_in(tmp_path / "t", "a", "b")))
-    (tmp_path / "t" / "a" / f"x.{suffix}").write_bytes(b"x")
-    assert f"not read: {Path('a', f'x.{suffix}')}" in str(load_sample(str(tmp_path / "t")).notes)
-    assert len(read) == 8
+    write(class_folders(tmp_path / "t", "a", "b") / "a" / f"x.{suffix}", "x")
+    sample = load_sample(str(tmp_path / "t"))
+    assert f"not read: {Path('a', f'x.{suffix}')}" in str(sample.notes)
+    assert len(sample) == 8
 
 
-def test_files_of_tables_are_still_read_beside_others(tmp_path: Path) -> None:
-    write_text_file(tmp_path / "train.csv")
-    (tmp_path / "paper.pdf").write_bytes(b"%PDF")
+def test_what_of_a_folder_is_not_read_is_listed(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", CSV)
+    write(tmp_path / "paper.pdf", b"%PDF")
     assert "not read: paper.pdf" in str(load_sample(str(tmp_path)).notes)
+    write_text_file(tmp_path / "train.parquet")
+    (note,) = (note for note in load_sample(str(tmp_path)).notes if "not read" in note)
+    assert "train.csv" in note
+    hidden = load_sample(str(class_folders(tmp_path / "h", "a", "b", "__c")))
+    assert any("'__c' is left out" in note for note in hidden.notes)

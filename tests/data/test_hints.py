@@ -1,7 +1,8 @@
-"""Hints that name columns: typed as they are printed, they are accepted, and read what they say."""
+"""Data that is refused says what to do: commands that name columns are accepted as printed, and read what they say."""
 
 from __future__ import annotations
 
+import base64
 import itertools
 import shlex
 from collections.abc import Iterator
@@ -11,124 +12,267 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_emms.cli.option_flags import FLAGS, options_from
+from hf_emms.cli.option_flags import FLAGS as COMMAND_LINE
+from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
 from hf_emms.data import Sample, load_sample
 from hf_emms.errors import Text, Use
 from hf_emms.options import Options
-from tests.data.test_shapes import BARS, BITS, CLASSES, OTHER_TEXTS, REFUSED, TEXTS, Build, N, table
-from tests.helpers.rows import error_of
+from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, Build, csv_of, table, with_images
+from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, pictures, write
 
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 VALUES = [i / 7 for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
+PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
+SVG = "data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()
 
-# Shapes that nothing but a hint explains, and a reading that it offers: task and columns.
-EXPLAINED: dict[str, tuple[Build, str, dict[str, str]]] = {
+
+def latin(folder: Path) -> str:
+    """A file in an encoding that is not UTF-8."""
+    return str(write(folder / "latin.csv", "text,label\ncafé,à\nthé,b\n".encode("latin-1")))
+
+
+def two_pictures(folder: Path) -> datasets.Dataset:
+    return image_rows(pictures(N), b=pictures(N), label=BITS).rename_column("image", "a")
+
+
+# What is refused: a part of the message, and a part of the hint.
+REFUSED: dict[str, tuple[Build, str, str]] = {
+    "another encoding": (latin, "codec can't decode", "UTF-8"),
+    **{
+        f"paths of absent {name}s": (
+            csv_of(f"{name},label", [f"absent/{i}.{suffix}" for i in range(N)], CLASSES),
+            "there is no file",
+            "absolute",
+        )
+        for name, suffix in (("image", "png"), ("audio", "wav"))
+    },
+    "paths of absent files beside texts": (
+        csv_of("image,text,label", [f"absent/{i}.png" for i in range(N)], TEXTS, CLASSES),
+        "there is no file",
+        'task="text-classification"',
+    ),
+    "addresses": (csv_of("url,label", [f"https://x.org/{i}.png" for i in range(N)], CLASSES), "addresses", "download"),
+    "a label for each sentence": (
+        table({"text": [["one", "two"], ["one"]] * 12, "label": [["a", "b"], ["b"]] * 12}),
+        "each text has a label of its own",
+        "a row for each text",
+    ),
+    "names of documents": (
+        csv_of("path,label", [f"docs/{i}.pdf" for i in range(N)], CLASSES),
+        "holds names of files, such as 'docs/0.pdf'",
+        "take the column out",
+    ),
+    "names of sounds that are not decoded": (
+        csv_of("audio,label", [f"{i}.m4a" for i in range(N)], CLASSES),
+        "holds names of files, such as '0.m4a'",
+        "save sounds as WAV",
+    ),
+    **{
+        f"{name} in base64": (table({"file": cells, "label": BITS}), "neither pictures nor sounds", "PNG")
+        for name, cells in (("documents", PDFS), ("drawings", [SVG] * N))
+    },
+    "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
+    "stance": (
+        table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
+        "which column is the label",
+        'text_column="Tweet", label_column="Target" or "Stance"',
+    ),
+    "two texts": (
+        table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, "label": BITS}),
+        "which column is the text",
+        'text_column="title,body"',
+    ),
+    "numbered texts": (
+        table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
+        "headline1 and headline2 belong together",
+        'task="text-pair-classification", text_column="headline1", text_pair_column="headline2"',
+    ),
+    "lists of texts that may be classes": (
+        table({"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}),
+        "which column is the label",
+        'text_column="text", label_column="intents"',
+    ),
+    "tags of a text's words": (
+        table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
+        "holds tags of words",
+        'task="token-classification"',
+    ),
+    "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
+    "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
+    "two answers and the better one": (
+        table({"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}),
+        "preference-tuning is not supported",
+        "",
+    ),
+    "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
+    "numbered choices": (
+        table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
+        "multiple-choice is not supported",
+        "to rank without A and B",
+    ),
+    "endings of a text": (
+        table({"ctx": TEXTS, "endings": [["a", "b"]] * N, "label": ["0", "1"] * (N // 2)}),
+        "multiple-choice is not supported",
+        "",
+    ),
+    "choices beside a picture": (
+        with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
+        "multiple-choice is not supported",
+        "",
+    ),
+    "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", 'task="image-regression"'),
+    "a text and whole numbers": (
+        table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
+        "classes or values",
+        'task="text-classification", label_column="k", or task="text-regression", label_column="k"',
+    ),
+    "a text and prices": (
+        table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
+        "values",
+        "text-regression",
+    ),
+    **{
+        f"{values[0]} as a label": (
+            table({"text": TEXTS, "label": (values * N)[:N]}),
+            "nothing says whether they are classes or values",
+            'task="text-classification", label_column="label"',
+        )
+        for values in (
+            [f"{i}%" for i in range(9)],
+            [f"{i} kg" for i in range(9)],
+            [f"{1 + i}e-03" for i in range(9)],
+            [f"2020-01-{1 + i:02d}" for i in range(9)],
+            [f"{1 + i} May 2020" for i in range(9)],
+            [f"{1 + i}:30" for i in range(9)],
+            [str(1990 + i) for i in range(9)],
+            ["5 min", "30 min", "45 min", "1 h", "2 h", "3 h", "N/A"],
+            [f"${i}.99" for i in range(9)],
+        )
+    },
+    "years": (table({"text": TEXTS, "label": [1990 + i % 9 for i in range(N)]}), "classes or values", "regression"),
+    "a year that is named": (
+        csv_of("text,year", TEXTS, [1990 + i % 9 for i in range(N)]),
+        "classes or values",
+        "text-regression",
+    ),
+    "many -1 beside classes": (
+        table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
+        "no label in column 'label' (empty or −1): 6 of 24 rows",
+        'split="train"',
+    ),
+    "a time series": (csv_of("date,value", DATES, VALUES), "forecasting of time series is not supported", ""),
+    "a time series of several values": (
+        csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], VALUES, [*range(N)]),
+        "forecasting of time series is not supported",
+        "",
+    ),
+    "structures written as texts": (
+        table({"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}),
+        "holds structures written as texts",
+        "JSON or Parquet",
+    ),
+    "two pictures": (two_pictures, "a row has one image, not a and b", 'image_column="a" or "b"'),
+    **{
+        f"{name} that cannot be named": (
+            table({name: TEXTS, "a.label" if "." in name else "label": CLASSES}),
+            f"the column '{name}' is not recognised, and cannot be named",
+            "give it a name",
+        )
+        for name in ("text, raw", "a.text")
+    },
+    "digests": (
+        table({"hash": [f"{i * 7919:040x}" for i in range(N)], "label": CLASSES}),
+        "column 'hash' is the only one that could be the text, and holds keys",
+        'text_column="hash"',
+    ),
+    "two texts that repeat": (
+        table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
+        "which column is the label",
+        'label_column="topic" or "verified"',
+    ),
+    "one text": (table({"text": TEXTS}), "there are no labels", "add a column"),
+    "a table": (
+        csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
+        "tabular data is not what",
+        "text_column=",
+    ),
+    "no names": (csv_of("", TEXTS, CLASSES), "has no line of names", "text,label"),
+    "no names, numbers": (csv_of("", TEXTS, BITS), "has no line of names", "text,label"),
+}
+
+# Columns that nothing but a hint explains, and a reading that it offers: a task, and the columns of its roles in order.
+EXPLAINED: dict[str, tuple[dict[str, list[Any]], tuple[str, ...]]] = {
     "a pair of any names": (
-        table({"left": TEXTS, "right": OTHER_TEXTS, "match": BITS}),
-        "text-pair-classification",
-        {"text": "left", "text_pair": "right", "label": "match"},
+        {"left": TEXTS, "right": OTHER_TEXTS, "match": BITS},
+        ("text-pair-classification", "left", "right", "match"),
     ),
     "a pair as one text": (
-        table({"headline": TEXTS, "body": OTHER_TEXTS, "stance": CLASSES}),
-        "text-classification",
-        {"text": "headline,body", "label": "stance"},
+        {"headline": TEXTS, "body": OTHER_TEXTS, "stance": CLASSES},
+        ("text-classification", "headline,body", "stance"),
     ),
     "a pair with values": (
-        table({"left": TEXTS, "right": OTHER_TEXTS, "how near": VALUES}),
-        "sentence-similarity",
-        {"text": "left", "text_pair": "right", "label": "how near"},
+        {"left": TEXTS, "right": OTHER_TEXTS, "how near": VALUES},
+        ("sentence-similarity", "left", "right", "how near"),
     ),
     "texts of a pair beside a label of another name": (
-        table({"premise": TEXTS, "hypothesis": OTHER_TEXTS, "kind": CLASSES}),
-        "text-pair-classification",
-        {"text": "premise", "text_pair": "hypothesis", "label": "kind"},
+        {"premise": TEXTS, "hypothesis": OTHER_TEXTS, "kind": CLASSES},
+        ("text-pair-classification", "premise", "hypothesis", "kind"),
     ),
-    "texts alone": (
-        table({"title": TEXTS, "body": OTHER_TEXTS}),
-        "text-generation",
-        {"prompt": "title", "response": "body"},
-    ),
-    "texts alone whose names have spaces": (
-        table({"User said": TEXTS, "Bot's words": OTHER_TEXTS}),
-        "summarization",
-        {"document": "User said", "summary": "Bot's words"},
-    ),
+    "texts alone": ({"title": TEXTS, "body": OTHER_TEXTS}, ("text-generation", "title", "body")),
+    "names with spaces": ({"User said": TEXTS, "Bot's": OTHER_TEXTS}, ("summarization", "User said", "Bot's")),
     "three texts": (
-        table({"a": TEXTS, "b": OTHER_TEXTS, "c": MORE_TEXTS, "kind": CLASSES}),
-        "text-classification",
-        {"text": "a,b,c", "label": "kind"},
+        {"a": TEXTS, "b": OTHER_TEXTS, "c": MORE_TEXTS, "kind": CLASSES},
+        ("text-classification", "a,b,c", "kind"),
     ),
     "one label among codes": (
-        table(
-            {"text": TEXTS, "binary_label": BITS} | {f"code{k}": [i * k % 5 for i in range(N)] for k in range(1, 14)}
-        ),
-        "text-classification",
-        {"text": "text", "label": "binary_label"},
+        {"text": TEXTS, "binary_label": BITS} | {f"code{k}": [i * k % 5 for i in range(N)] for k in range(1, 14)},
+        ("text-classification", "text", "binary_label"),
     ),
     "one label among numbers": (
-        table({"text": TEXTS, "label_name": CLASSES, "length": [*range(N)], "width": VALUES}),
-        "text-classification",
-        {"text": "text", "label": "label_name"},
+        {"text": TEXTS, "label_name": CLASSES, "length": [*range(N)], "width": VALUES},
+        ("text-classification", "text", "label_name"),
     ),
     "several classes in a column of another name": (
-        table({"plot": TEXTS, "genres": [bar.replace("|", ", ") for bar in BARS]}),
-        "text-classification",
-        {"text": "plot", "label": "genres"},
+        {"plot": TEXTS, "genres": [bar.replace("|", ", ") for bar in BARS]},
+        ("text-classification", "plot", "genres"),
     ),
-    "dates as classes": (
-        table({"text": TEXTS, "label": DATES}),
-        "text-classification",
-        {"text": "text", "label": "label"},
+    "a class for every two texts": (
+        {"v1": [f"class {i // 2}" for i in range(N)], "v2": TEXTS},
+        ("text-classification", "v2", "v1"),
     ),
-    "years": (
-        table({"text": TEXTS, "label": [1990 + i % 20 for i in range(N)]}),
-        "text-regression",
-        {"text": "text", "label": "label"},
+    "dates as classes": ({"text": TEXTS, "label": DATES}, ("text-classification", "text", "label")),
+    "years as values": (
+        {"text": TEXTS, "label": [1990 + i % 20 for i in range(N)]},
+        ("text-regression", "text", "label"),
     ),
-    "choices": (
-        table({"question": TEXTS, "options": [["a", "b"]] * N, "answer": ["a", "b"] * (N // 2)}),
-        "text-generation",
-        {"prompt": "question", "response": "answer"},
+    "choices that are left out": (
+        {"question": TEXTS, "options": [["a", "b"]] * N, "answer": ["a", "b"] * (N // 2)},
+        ("text-generation", "question", "answer"),
     ),
     "judged answers": (
-        table({"prompt": TEXTS, "completion": OTHER_TEXTS, "label": [*map(bool, BITS)]}),
-        "text-generation",
-        {"prompt": "prompt", "response": "completion"},
+        {"prompt": TEXTS, "completion": OTHER_TEXTS, "label": [*map(bool, BITS)]},
+        ("text-generation", "prompt", "completion"),
     ),
     "responses and whether they are right": (
-        table({"instruction": TEXTS, "output": OTHER_TEXTS, "label": BITS}),
-        "text-pair-classification",
-        {"text": "instruction", "text_pair": "output", "label": "label"},
+        {"instruction": TEXTS, "output": OTHER_TEXTS, "label": BITS},
+        ("text-pair-classification", "instruction", "output", "label"),
     ),
     "a response that may be a class": (
-        table({"text": TEXTS, "target": CLASSES, "stance": ["for", "against"] * (N // 2)}),
-        "summarization",
-        {"document": "text", "summary": "target"},
-    ),
-    "a class before a text": (
-        table({"v1": CLASSES, "v2": TEXTS}),
-        "text-classification",
-        {"text": "v2", "label": "v1"},
+        {"text": TEXTS, "target": CLASSES, "stance": ["for", "against"] * (N // 2)},
+        ("summarization", "text", "target"),
     ),
     "long texts beside numbers": (
-        table({"essay": [f"{text}, on which more is said" for text in TEXTS], "set": BITS, "mark": [1, 2, 3] * 8}),
-        "text-classification",
-        {"text": "essay", "label": "mark"},
+        {"essay": [f"{text}, on which more is said" for text in TEXTS], "set": BITS, "mark": [1, 2, 3] * 8},
+        ("text-classification", "essay", "mark"),
     ),
     "a question, its answer and a score": (
-        table({"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES}),
-        "text-generation",
-        {"prompt": "question", "response": "answer"},
+        {"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES},
+        ("text-generation", "question", "answer"),
     ),
-    "dates that are the only texts": (
-        table({"when": DATES, "label": CLASSES}),
-        "text-classification",
-        {"text": "when", "label": "label"},
-    ),
+    "dates that are the only texts": ({"when": DATES, "label": CLASSES}, ("text-classification", "when", "label")),
 }
-SHAPES = {name: build for name, (build, *_) in (REFUSED | EXPLAINED).items()}
 
 
 def commands_in(hint: Text | None) -> Iterator[list[str]]:
@@ -140,39 +284,43 @@ def commands_in(hint: Text | None) -> Iterator[list[str]]:
             continue
         for values in itertools.product(*(use.values for use in part)):
             uses = [Use(use.setting, (value,)) for use, value in zip(part, values, strict=True)]
-            yield shlex.split(FLAGS.between.join(map(FLAGS.say, uses)))
+            yield shlex.split(COMMAND_LINE.between.join(map(COMMAND_LINE.say, uses)))
 
 
 def typed(dataset: Any, arguments: list[str]) -> tuple[Options, Sample]:
     """Return the options of a command with these arguments, and the sample that it ranks."""
     context = rank.make_context("rank", ["--dataset", "typed", "--max-samples", "0", *arguments])
-    options = Options.of(**{**vars_of(options_from(context.params)), "dataset": dataset})
+    named = options_from(context.params).sample
+    options = Options.of(dataset, task=named.task, columns=dict(named.columns), max_samples=named.max_samples)
     return options, load_sample(options.sample)
 
 
-def vars_of(options: Options) -> dict[str, Any]:
-    sample = options.sample
-    return {"task": sample.task, "columns": dict(sample.columns), "max_samples": sample.max_samples}
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_hint_reads_what_it_says(tmp_path: Path, shape: str) -> None:
-    dataset = SHAPES[shape](tmp_path)
-    error = error_of(lambda: typed(dataset, []))
+def readings_of(hint: Text | None, dataset: Any) -> list[tuple[str, ...]]:
+    """Type each command of a hint, and return the task and the columns of each role that are read."""
     readings = []
-    for arguments in commands_in(error.remedy):
+    for arguments in commands_in(hint):
         options, sample = typed(dataset, arguments)
         assert options.sample.task in (None, sample.task.id)
         assert options.sample.columns.items() <= sample.columns.items(), arguments
-        texts = [name for names in sample.columns.values() for name in names.split(",")]
-        assert len(set(texts)) == len(texts), arguments
-        readings.append((sample.task.id, sample.columns))
-    if shape in EXPLAINED:
-        _, *reading = EXPLAINED[shape]
-        assert tuple(reading) in readings
+        names = [name for names in sample.columns.values() for name in names.split(",")]
+        assert len(set(names)) == len(names), arguments
+        readings.append((sample.task.id, *sample.columns.values()))
+    return readings
 
 
-def test_a_hint_quotes_names_with_spaces() -> None:
-    rows = datasets.Dataset.from_dict({"User said": TEXTS, "Bot's words": OTHER_TEXTS})
-    (first, *_) = commands_in(error_of(lambda: typed(rows, [])).remedy)
-    assert first[-2:] == ["--column", "response=Bot's words"]
+@pytest.mark.parametrize("shape", REFUSED)
+def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str) -> None:
+    build, message, hint = REFUSED[shape]
+    dataset = build(tmp_path)
+    error = error_of(lambda: typed(dataset, []))
+    assert message in error.message
+    assert hint in str(error.hint)
+    assert len(str(error.hint)) < 250
+    readings_of(error.remedy, dataset)
+
+
+@pytest.mark.parametrize("shape", EXPLAINED)
+def test_a_hint_offers_the_reading_that_is_meant(shape: str) -> None:
+    columns, reading = EXPLAINED[shape]
+    dataset = datasets.Dataset.from_dict(columns)
+    assert reading in readings_of(error_of(lambda: typed(dataset, [])).remedy, dataset)

@@ -16,25 +16,10 @@ import pytest
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
-from tests.helpers.rows import error_of, image_rows, pictures, png, texts, write_text_file
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import CSV, N, class_folders, error_of, image_rows, pictures, texts, write
+from tests.helpers.samples import load_sample, refused
 
 NOBODY = 65534
-LABELLED = "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(10))
-
-
-def write(path: Path, content: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
-
-def class_folders(folder: Path, *names: str) -> Path:
-    for number, name in enumerate(names):
-        (folder / name).mkdir(parents=True)
-        for i in range(4):
-            (folder / name / f"{i}.png").write_bytes(png((i, number, 0)))
-    return folder
 
 
 @contextmanager
@@ -57,7 +42,7 @@ def without_rights() -> Iterator[Path]:
 @pytest.mark.parametrize("name", ["id", "row_id", "sampleId", "Unnamed: 0"])
 def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, name: str) -> None:
     rows = "".join(f"{i * 7 % 30},some text {i}\n" for i in range(30))
-    error = error_of(lambda: load_sample(str(write(tmp_path / "x.csv", f"{name},text\n{rows}"))))
+    error = refused(str(write(tmp_path / "x.csv", f"{name},text\n{rows}")))
     assert f"{name} looks like a row number or a key" in error.message
     assert f'task="text-regression", text_column="text", label_column="{name}"' in str(error.hint)
 
@@ -65,17 +50,10 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
 def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:
     rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "n": [3 * i for i in range(12)]})
     for data in (rows, rows.to_iterable_dataset()):
-        error = error_of(lambda data=data: load_sample(data, max_samples=12))
+        error = refused(data, max_samples=12)
         assert "column 'n' may be a row number" in error.message
         assert 'task="text-regression", label_column="n"' in str(error.hint)
     assert load_sample(rows, task="text-regression", columns={"label": "n"}).columns["label"] == "n"
-
-
-def test_numbers_that_may_be_classes_or_values_ask_for_the_task() -> None:
-    rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "k": [i % 3 for i in range(12)]})
-    hint = str(error_of(lambda: load_sample(rows)).hint)
-    assert hint == 'task="text-classification", label_column="k", or task="text-regression", label_column="k"'
-    assert load_sample(rows, task="text-classification", columns={"label": "k"}).label_texts == ("0", "1", "2")
 
 
 def test_a_key_is_passed_over_for_the_label_of_pictures() -> None:
@@ -83,13 +61,10 @@ def test_a_key_is_passed_over_for_the_label_of_pictures() -> None:
     assert load_sample(rows).columns["label"] == "digit"
 
 
-def test_rows_that_tell_nothing_are_refused() -> None:
-    for n in (2, 3, 4):
-        assert "no class has two rows" in error_of(lambda n=n: load_sample(texts(n, list("abcd")[:n]))).message
+def test_fewer_rows_than_folds_are_refused() -> None:
     few = error_of(lambda: plan(Options(texts(4, ["a", "b"]), cache=False), Silent()))
     assert "4 rows cannot fill 5 folds" in few.message
     assert "folds=4" in str(few.hint)
-    assert len(load_sample(texts(6, ["a", "b"]))) == 6
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------
@@ -100,30 +75,30 @@ def test_a_class_folder_a_picture_or_a_file_without_permission_is_named() -> Non
         class_folders(folder / "set", "apple", "pear")
         for closed in ("apple", "pear/1.png"):
             (folder / "set" / closed).chmod(0)
-            error = error_of(lambda: load_sample(str(folder / "set")))
+            error = refused(str(folder / "set"))
             assert f"{closed!r} in " in error.message
             assert "Permission denied" in error.message
             assert "chmod" in str(error.hint)
             (folder / "set" / closed).chmod(0o700)
-        file = write(folder / "x.csv", LABELLED)
+        file = write(folder / "x.csv", CSV)
         file.chmod(0)
-        assert "x.csv' cannot be read: Permission denied" in error_of(lambda: load_sample(str(file))).message
+        assert "x.csv' cannot be read: Permission denied" in refused(str(file)).message
 
 
 @pytest.mark.parametrize("name", ["fi\ng", os.fsdecode(b"fi\xe9g"), "a::b"])
 def test_a_class_folder_of_a_name_that_is_not_read_is_refused(tmp_path: Path, name: str) -> None:
     folder = class_folders(tmp_path, "apple", "pear", name)
-    error = error_of(lambda: load_sample(str(folder)))
+    error = refused(str(folder))
     assert f"the name {name!r}" in error.message
 
 
 def test_brackets_in_the_name_of_a_class_or_file_are_read_and_of_a_folder_refused(tmp_path: Path) -> None:
     assert load_sample(str(class_folders(tmp_path / "a", "fig [ripe]", "b*?"))).label_texts == ("b*?", "fig [ripe]")
     folder = class_folders(tmp_path / "set [v1]", "a", "b")
-    error = error_of(lambda: load_sample(str(folder)))
+    error = refused(str(folder))
     assert "'['" in error.message
     assert "rename" in str(error.hint)
-    assert len(load_sample(str(write(folder / "x.csv", LABELLED)))) == 10
+    assert len(load_sample(str(write(folder / "x.csv", CSV)))) == N
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
@@ -131,26 +106,8 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     assert len(load_sample(str(tmp_path))) == 8
 
 
-def test_pictures_that_the_metadata_does_not_name_are_noted(tmp_path: Path) -> None:
-    for i in range(12):
-        (tmp_path / f"{i}.png").write_bytes(png((i, 2, 3)))
-    write(tmp_path / "metadata.csv", "file_name,caption\n" + "".join(f"{i}.png,caption {i}\n" for i in range(9)))
-    found = load_sample(str(tmp_path))
-    assert len(found) == 9
-    assert "files that are not in metadata.csv are left out: 3 of 12" in found.notes
-
-
-def test_what_of_a_folder_is_not_read_is_listed(tmp_path: Path) -> None:
-    write(tmp_path / "train.csv", LABELLED)
-    write_text_file(tmp_path / "train.parquet")
-    (note,) = (note for note in load_sample(str(tmp_path)).notes if "not read" in note)
-    assert "train.csv" in note
-    hidden = load_sample(str(class_folders(tmp_path / "h", "a", "b", "__c")))
-    assert any("'__c' is left out" in note for note in hidden.notes)
-
-
 def test_one_class_folder_or_none_is_no_set_of_labels(tmp_path: Path) -> None:
-    error = error_of(lambda: load_sample(str(class_folders(tmp_path, "apple"))))
+    error = refused(str(class_folders(tmp_path, "apple")))
     assert "the images have no labels" in error.message
     assert "one folder per class" in str(error.hint)
 
@@ -159,13 +116,13 @@ def test_one_class_folder_or_none_is_no_set_of_labels(tmp_path: Path) -> None:
 
 
 def test_a_configuration_or_revision_where_there_is_none_is_refused(tmp_path: Path) -> None:
-    file = str(write(tmp_path / "x.csv", LABELLED))
+    file = str(write(tmp_path / "x.csv", CSV))
     for dataset in (file, texts(6, ["a", "b"])):
-        error = error_of(lambda dataset=dataset: load_sample(dataset, config="nosuch"))
+        error = refused(dataset, config="nosuch")
         assert "has no configurations" in error.message
         assert "nosuch" in error.message
     for dataset in (file, str(tmp_path), "emms-demo/digits"):
-        error = error_of(lambda dataset=dataset: load_sample(f"{dataset}@v1"))
+        error = refused(f"{dataset}@v1")
         assert "has no revisions: @v1" in error.message
 
 
@@ -175,23 +132,22 @@ def test_a_configuration_or_revision_where_there_is_none_is_refused(tmp_path: Pa
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_an_empty_file_is_named(tmp_path: Path, name: str, streaming: bool) -> None:
-    write(tmp_path / name, "")
-    for path in (tmp_path, tmp_path / name):
-        error = error_of(lambda path=path: load_sample(str(path), streaming=streaming, max_samples=5))
+    for path in (write(tmp_path / name, ""), tmp_path):
+        error = refused(str(path), streaming=streaming, max_samples=5)
         assert f"{name} is empty (0 bytes)" in error.message
 
 
 @pytest.mark.parametrize("yaml", ["a: [b", "configs:\n- 3"])
 def test_a_broken_readme_is_named(tmp_path: Path, yaml: str) -> None:
-    write(tmp_path / "train.csv", LABELLED)
+    write(tmp_path / "train.csv", CSV)
     write(tmp_path / "README.md", f"---\n{yaml}\n---\n")
-    assert "in its README.md: " in error_of(lambda: load_sample(str(tmp_path))).message
+    assert "in its README.md: " in refused(str(tmp_path)).message
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_line_of_column_names_is_no_data(tmp_path: Path, streaming: bool) -> None:
     file = write(tmp_path / "x.csv", "text,label\n")
-    assert "has no rows" in error_of(lambda: load_sample(str(file), streaming=streaming, max_samples=5)).message
+    assert "has no rows" in refused(str(file), streaming=streaming, max_samples=5).message
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -222,10 +178,10 @@ def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_dataset(monkeypatch
         closed: Any = folder / "closed"
         closed.mkdir(mode=0o500)
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", closed)
-        file = write(folder / "x.csv", LABELLED)
-        error = error_of(lambda: load_sample(str(file)))
+        file = write(folder / "x.csv", CSV)
+        error = refused(str(file))
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", Path("/proc/none/datasets"))
-        nowhere = error_of(lambda: load_sample(str(file)))
+        nowhere = refused(str(file))
     assert f"the cache {closed} cannot be written" in error.message
     assert "HF_HOME=" in str(error.hint)
     assert nowhere.message == "the cache /proc/none/datasets cannot be written: No such file or directory"

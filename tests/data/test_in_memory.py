@@ -14,13 +14,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tests.helpers.rows import error_of, labels_of, pictures
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import CLASSES, COLUMNS, TEXTS, N, labels_of, pictures, write
+from tests.helpers.samples import load_sample, refused
 
-N = 24
-TEXTS = [f"text number {i}" for i in range(N)]
-CLASSES = ["cat", "dog"] * (N // 2)
-COLUMNS = {"text": TEXTS, "label": CLASSES}
 GRAY = 10 * np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
 COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 99], axis=-1)
 
@@ -41,9 +37,8 @@ COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 99], axis=-1)
     ],
 )
 def test_a_frame_with_an_empty_cell_in_any_column_is_read(more: dict[str, Any]) -> None:
-    frame = pd.DataFrame({**COLUMNS, **more})
-    assert len(load_sample(frame)) == N
-    assert load_sample(frame).unused_columns == tuple(more)
+    sample = load_sample(pd.DataFrame({**COLUMNS, **more}))
+    assert (len(sample), sample.unused_columns) == (N, tuple(more))
 
 
 @pytest.mark.parametrize("column", ["text", "label"])
@@ -96,7 +91,7 @@ def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:
     ],
 )
 def test_what_is_no_table_is_refused_with_what_to_pass(data: Any, problem: str, remedy: str) -> None:
-    error = error_of(lambda: load_sample(data))
+    error = refused(data)
     assert problem in error.message
     assert remedy in str(error.hint)
 
@@ -151,7 +146,7 @@ def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None
     ],
 )
 def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None:
-    assert problem in error_of(lambda: load_sample(rows)).message
+    assert problem in refused(rows).message
 
 
 # ---- splits in a column --------------------------------------------------------------------------------------------
@@ -159,8 +154,10 @@ def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None
 SPLITS = ["train"] * 16 + ["test"] * 8
 
 
-@pytest.mark.parametrize("name", ["split", "Set", "fold"])
-@pytest.mark.parametrize("values", [SPLITS, ["Training"] * 16 + ["PublicTest"] * 8])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("split", SPLITS), ("Set", ["Training"] * 16 + ["PublicTest"] * 8), ("fold", SPLITS)],
+)
 def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_path: Any) -> None:
     frame = pd.DataFrame({**COLUMNS, name: values})
     frame.to_csv(tmp_path / "a.csv", index=False)
@@ -169,7 +166,7 @@ def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_
         assert (sample.split, set(sample.splits), set(sample.inputs)) == (values[0], set(values), set(TEXTS[:16]))
         assert any(f"column {name!r} says the split: 16 rows" in note for note in sample.notes)
         assert set(load_sample(data, split=values[-1]).inputs) == set(TEXTS[16:])
-        assert repr(values[0]) in str(error_of(lambda data=data: load_sample(data, split="dev")).hint).replace('"', "'")
+        assert repr(values[0]) in str(refused(data, split="dev").hint).replace('"', "'")
 
 
 def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> None:
@@ -180,32 +177,29 @@ def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> No
     assert any("'split' may say the split" in note for note in load_sample(stream, max_samples=10).notes)
 
 
+FOR_TRAINING = "which rows are for training"
+
+
 @pytest.mark.parametrize(
-    ("name", "question"),
-    [
-        ("fold", 'group_column="fold"'),
-        ("is_train", "which rows are for training"),
-        ("split", "which rows are for training"),
-    ],
+    ("name", "question"), [("fold", 'group_column="fold"'), ("is_train", FOR_TRAINING), ("split", FOR_TRAINING)]
 )
 def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, question: str) -> None:
-    sample = load_sample(pd.DataFrame({**COLUMNS, name: [i % 2 for i in range(N)]}))
+    sample = load_sample({**COLUMNS, name: [i % 2 for i in range(N)]})
     assert len(sample) == N
     assert any(question in note for note in sample.notes)
 
 
-def test_paths_may_be_objects_and_splits_may_be_spelt_in_two_ways(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{i}.png" for i in range(N)]
-    for path, picture in zip(paths, pictures(N), strict=True):
-        path.write_bytes(picture)
-    assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
-    values = ["train", "Train"] * 8 + ["test"] * 6 + [None] * 2
-    sample = load_sample(pd.DataFrame({**COLUMNS, "split": values}))
+def test_splits_may_be_spelt_in_two_ways() -> None:
+    sample = load_sample(pd.DataFrame({**COLUMNS, "split": ["train", "Train"] * 8 + ["test"] * 6 + [None] * 2}))
     assert len(sample) == 16
     assert any("16 rows of train, not those of test, an empty cell" in note for note in sample.notes)
 
 
+def test_paths_of_pictures_may_be_objects(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{i}.png", picture) for i, picture in enumerate(pictures(N))]
+    assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
+
+
 def test_pictures_beside_an_empty_cell_stay_pictures() -> None:
-    frame = pd.DataFrame({"image": [None, *pictures(N)[1:]], "label": CLASSES})
-    sample = load_sample(frame)
+    sample = load_sample(pd.DataFrame({"image": [None, *pictures(N)[1:]], "label": CLASSES}))
     assert (sample.task.id, len(sample)) == ("image-classification", N - 1)

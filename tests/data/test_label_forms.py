@@ -12,7 +12,6 @@ import hf_emms
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
-from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.label_embeddings import embed_texts, label_table
 from hf_emms.run.plan import plan
@@ -29,29 +28,27 @@ def rated(n: int = 60) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"text": texts, "score": [float(len(text.split())) for text in texts]})
 
 
-@pytest.fixture(scope="module")
-def of_numbers() -> Ranking:
-    return hf_emms.rank(rated(), CHECKPOINT, estimators=("emms", "logme", "knn"), cache=False)
-
-
-def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
-    assert [row.error for row in of_numbers.rows] == [None]
-    assert (of_numbers.task, of_numbers.settings["label_form"]) == ("text-regression", "numbers")
-    assert [(one.id, one.revision, one.width) for one in of_numbers.encoders] == [("label (numbers)", "", 9)]
-    assert set(of_numbers.rows[0].scores) == {"emms", "logme", "knn"}
+def test_labels_that_are_numbers_need_no_encoder() -> None:
+    ranking = hf_emms.rank(rated(), CHECKPOINT, estimators=("emms", "logme", "knn"), cache=False)
+    (row,) = ranking.rows
+    assert (row.error, set(row.scores)) == (None, {"emms", "logme", "knn"})
+    assert (ranking.task, ranking.settings["label_form"]) == ("text-regression", "numbers")
+    assert [(encoder.id, encoder.revision, encoder.width) for encoder in ranking.encoders] == [
+        ("label (numbers)", "", 9)
+    ]
     # The length of a text is easily read off its embedding.
-    assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
+    assert row.scores["emms"].details["r2"] > 0.3
 
 
 def test_encoders_that_are_not_used_are_told() -> None:
-    found = plan(Options(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
-    assert any("which no encoder embeds" in note for note in found.notes)
-    assert not any("no encoder" in note for note in plan(Options(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
+    for encoders in ((ENCODER,), ()):
+        notes = plan(Options(rated(), (CHECKPOINT,), encoders=encoders, cache=False), Silent()).notes
+        assert any("no encoder embeds" in note for note in notes) == bool(encoders)
 
 
 def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
     both = hf_emms.rank(rated(), CHECKPOINT, encoders=ENCODER, label_form="both", estimators="emms", cache=False)
-    assert [one.id for one in both.encoders] == [ENCODER, "label (numbers)"]
+    assert [encoder.id for encoder in both.encoders] == [ENCODER, "label (numbers)"]
     assert len(both.rows[0].scores["emms"].details["weights"]) == 2
     assert f"--encoder {ENCODER}" in rank_command(both, [CHECKPOINT])
 
@@ -65,10 +62,9 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     texts = ("a cat", "a cow", "a dog", "a red cat")
     assert target.label_texts == texts
     cat, cow, dog, red = embed_texts(resolve(ENCODER, "model"), texts)
-    wanted = {"x": (red + cat) / 2, "y": dog, "z": (2 * cat + dog + cow) / 4}
-    for row, code in enumerate(labels.codes):
-        text = target.inputs[int(target.input_of_row[row])]
-        assert np.allclose(labels.tables[0][code], wanted[text], atol=1e-5)
+    means = {"x": (red + cat) / 2, "y": dog, "z": (2 * cat + dog + cow) / 4}
+    for place, code in zip(target.input_of_row, labels.codes, strict=True):
+        assert np.allclose(labels.tables[0][code], means[target.inputs[int(place)]], atol=1e-5)
     assert not labels.categorical
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import datasets
 import numpy as np
 import pytest
 
 from hf_emms.tasks.task import clean_answer, clean_question
-from tests.helpers.rows import error_of, image_rows, pictures
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import image_rows, pictures
+from tests.helpers.samples import load_sample, refused
 
 NAMES = ["sky_blue", "grass", "dog"]
 
@@ -71,34 +73,27 @@ def test_a_value_that_is_none_is_left_out() -> None:
     rows = datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values})
     assert (len(load_sample(rows)), load_sample(rows).skipped) == (59, 1)
     same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})
-    assert "the same label" in error_of(lambda: load_sample(same)).message
+    assert "the same label" in refused(same).message
 
 
 @pytest.mark.parametrize(
-    ("raw", "clean"),
+    ("clean", "raw", "cleaned"),
     [
-        ("Yes.", "yes"),
-        (" The  Dog ", "the dog"),
-        ("U.S.", "u.s."),
-        (".", "."),
-        ("3.5", "3.5"),
-        ("no answer", "no answer"),
+        (clean_answer, "Yes.", "yes"),
+        (clean_answer, " The  Dog ", "the dog"),
+        (clean_answer, "U.S.", "u.s."),
+        (clean_answer, ".", "."),
+        (clean_answer, "3.5", "3.5"),
+        (clean_answer, "no answer", "no answer"),
+        (clean_question, "What is it?\nAnswer briefly.", "What is it?"),
+        (clean_question, "What is its colour\nConcise answer only.", "What is its colour"),
+        (clean_question, "How many?\nYour response must be concise. ", "How many?"),
+        (clean_question, "What is it?\nChoices: a cat, a dog.", "What is it?\nChoices: a cat, a dog."),
+        (clean_question, "Which?\nA: cat\nB: dog\nAnswer briefly.", "Which?\nA: cat\nB: dog\nAnswer briefly."),
+        (clean_question, "Give a short answer.", "Give a short answer."),
     ],
 )
-def test_answers_lose_case_space_and_full_stop(raw: str, clean: str) -> None:
-    assert clean_answer(raw) == clean
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("What is it?\nAnswer briefly.", "What is it?"),
-        ("What is the colour of the bus\nConcise answer only.", "What is the colour of the bus"),
-        ("How many?\nYour response must be concise. ", "How many?"),
-        ("What is it?\nChoices: a cat, a dog.", "What is it?\nChoices: a cat, a dog."),
-        ("Which one?\nA: cat\nB: dog\nAnswer briefly.", "Which one?\nA: cat\nB: dog\nAnswer briefly."),
-        ("Give a short answer.", "Give a short answer."),
-    ],
-)
-def test_questions_lose_the_line_that_asks_for_brevity_and_nothing_else(raw: str, clean: str) -> None:
-    assert clean_question(raw) == clean
+def test_answers_lose_case_space_and_full_stop_and_questions_the_line_that_asks_for_brevity(
+    clean: Callable[[str], str], raw: str, cleaned: str
+) -> None:
+    assert clean(raw) == cleaned

@@ -8,27 +8,29 @@ from collections import Counter
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 from PIL import Image
 
+from hf_emms.data import Sample
 from hf_emms.inputs import Images
-from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import image_rows, labels_of, pictures, png, texts
+from tests.helpers.samples import load_sample, refused
 
 # ---- labels ---------------------------------------------------------------------------------------------------
 
 
+def classed(ids: list[int], *names: str) -> datasets.Dataset:
+    """Texts w, x, y, z with the ids of named classes."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(names))})
+    return datasets.Dataset.from_dict({"text": list("wxyz"), "label": ids}, features=features)
+
+
 def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> None:
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a_b", "c"])})
-    named = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 1, 0, 1]}, features=features)
-    assert load_sample(named).label_texts == ("a b", "c")
-    numbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 11, 0, 2]}))
-    assert numbered.label_texts == ("0", "11", "2")
-    assert any("numbers without names" in note for note in numbered.notes)
-    for labels in ([True, False] * 2, ["yes", "no"] * 2):
-        unnumbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": labels}))
-        assert not any("numbers without names" in note for note in unnumbered.notes)
+    assert load_sample(classed([0, 1, 0, 1], "a_b", "c")).label_texts == ("a b", "c")
+    for labels, classes in (([0, 11, 0, 2], ("0", "11", "2")), ([True, False] * 2, ("False", "True"))):
+        sample = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": labels}))
+        assert sample.label_texts == classes
+        assert any("numbers without names" in note for note in sample.notes) == (classes[0] == "0")
 
 
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
@@ -39,17 +41,16 @@ def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
 
 def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
     assert load_sample(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
-    assert "{}" in error_of(lambda: load_sample(texts(4, ["a", "b"]), prompt="a photo")).message
+    assert "{}" in refused(texts(4, ["a", "b"]), prompt="a photo").message
     rows = image_rows(pictures(2), caption=["a", "b"])
-    assert "classes" in error_of(lambda: load_sample(rows, prompt="a {}")).message
+    assert "classes" in refused(rows, prompt="a {}").message
 
 
 def test_labels_that_cannot_rank_are_refused() -> None:
-    assert "the same label" in error_of(lambda: load_sample(texts(6, ["only"]))).message
-    assert "no class has two rows" in error_of(lambda: load_sample(texts(30, [f"free {i}" for i in range(30)]))).message
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
-    secret = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [-1] * 4}, features=features)
-    error = error_of(lambda: load_sample(secret))
+    assert "the same label" in refused(texts(6, ["only"])).message
+    for n in (2, 3, 4, 30):
+        assert "no class has two rows" in refused(texts(n, [f"free {i}" for i in range(n)])).message
+    error = refused(classed([-1] * 4, "a", "b"))
     assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
     assert 'split="train"' in str(error.hint)
 
@@ -93,12 +94,12 @@ def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
     first = load_sample(rows, references="first")
     assert labels_of(first) == {(i, 0, 7): [f"red {i}"] for i in range(3)}
     picks = set()
-    for seed in range(6):
-        one = load_sample(rows, references="one-per-image", seed=seed)
-        assert labels_of(one) == labels_of(load_sample(rows, references="one-per-image", seed=seed))
-        assert len(one) == len(one.inputs) == 3
-        picks.add(tuple(one.label_texts[code] for code in one.codes))
-    assert len(picks) > 1
+    for seed in (*range(6), 0):
+        sample = load_sample(rows, references="one-per-image", seed=seed)
+        assert len(sample) == len(sample.inputs) == 3
+        picks.add((seed, *map(tuple, labels_of(sample).values())))
+    assert len(picks) == 6, "the same seed picks the same"
+    assert len({pick[1:] for pick in picks}) > 1
 
 
 def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
@@ -107,7 +108,7 @@ def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
     for references in ("first", "one-per-image", "mean"):
         sample = load_sample(rows, max_samples=2, references=references)
         assert (len(sample), len(sample.inputs)) == (2, 2)
-    assert "captions" in error_of(lambda: load_sample(texts(4, ["a", "b"]), references="first")).message
+    assert "captions" in refused(texts(4, ["a", "b"]), references="first").message
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------
@@ -117,18 +118,17 @@ def skewed(n: int = 200) -> datasets.Dataset:
     return texts(n, ["big"] * 8 + ["mid"] + ["small"])
 
 
+def counts_of(sample: Sample) -> Counter[str]:
+    return Counter(sample.label_texts[code] for code in sample.codes)
+
+
 def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> None:
-    sample = load_sample(skewed(), max_samples=50)
-    counts = {sample.label_texts[code]: count for code, count in Counter(sample.codes.tolist()).items()}
-    assert sorted(counts.values()) == [16, 17, 17]
-    spilled = load_sample(skewed(), max_samples=100)
-    counts = {spilled.label_texts[code]: count for code, count in Counter(spilled.codes.tolist()).items()}
-    assert counts == {"big": 60, "mid": 20, "small": 20}
+    assert sorted(counts_of(load_sample(skewed(), max_samples=50)).values()) == [16, 17, 17]
+    assert counts_of(load_sample(skewed(), max_samples=100)) == {"big": 60, "mid": 20, "small": 20}
 
 
 def test_a_proportional_sample_keeps_the_proportions() -> None:
-    sample = load_sample(skewed(), max_samples=50, sampling="proportional")
-    counts = {sample.label_texts[code]: count for code, count in Counter(sample.codes.tolist()).items()}
+    counts = counts_of(load_sample(skewed(), max_samples=50, sampling="proportional"))
     assert counts["big"] == pytest.approx(40, abs=1)
     assert counts["mid"] == pytest.approx(5, abs=1)
 
@@ -136,12 +136,10 @@ def test_a_proportional_sample_keeps_the_proportions() -> None:
 def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
     rows = skewed()
     shuffled = rows.select(random.Random(1).sample(range(len(rows)), len(rows)))
-    one, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
-    assert one.inputs == same.inputs
-    assert np.array_equal(one.codes, same.codes)
-    assert one.fingerprint == same.fingerprint
-    assert one.inputs != other.inputs
-    assert one.fingerprint != other.fingerprint
+    first, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
+    assert (first.inputs, first.codes.tolist()) == (same.inputs, same.codes.tolist())
+    assert first.inputs != other.inputs
+    assert first.fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
@@ -169,13 +167,13 @@ def test_a_few_broken_rows_are_left_out_and_counted() -> None:
     sample = load_sample(image_rows(encoded, label=["a", "b"] * 30))
     assert (len(sample), sample.skipped) == (58, 2)
     assert any("2 rows left out" in note for note in sample.notes)
-    assert all(sample.inputs[i].size == (8, 6) for i in range(len(sample.inputs)))
+    assert {picture.size for picture in sample.inputs} == {(8, 6)}
 
 
 @pytest.mark.parametrize("limit", [None, 40])
 def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | None) -> None:
     encoded = [b if i % 4 else b"broken" for i, b in enumerate(pictures(60))]
-    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit))
+    error = refused(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit)
     assert "5%" in error.message
     assert "known format" in error.message
     if limit is None:
@@ -188,7 +186,7 @@ def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
     sample = load_sample(image_rows(encoded, label=["a", "b"] * 4))
     assert (len(sample), sample.skipped) == (7, 1)
     encoded[4] = encoded[5] = b"broken"
-    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 4)))
+    error = refused(image_rows(encoded, label=["a", "b"] * 4))
     assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first: " in error.message
     unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
     assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)

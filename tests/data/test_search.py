@@ -18,19 +18,23 @@ from hf_emms.data import open_dataset
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
 from tests.helpers.hub_client import run
-from tests.helpers.rows import error_of
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import write
+from tests.helpers.samples import load_sample, refused
 from tests.hub import Hub
 
 N = 60
+QUESTIONS = [f"who wrote book {number}" for number in range(N)]
+BOOKS = [f"book {number} was written by someone" for number in range(N)]
+ANSWERED = dict.fromkeys(zip(QUESTIONS, BOOKS, strict=True), 1)
 
 
-def queries(count: int = N) -> list[str]:
-    return [f"who wrote book {number}" for number in range(count)]
+def later(count: int) -> list[str]:
+    """The documents of the queries that come so much later."""
+    return BOOKS[count:] + BOOKS[:count]
 
 
-def documents(count: int = N) -> list[str]:
-    return [f"book {number} was written by someone" for number in range(count)]
+def pairs(**more: list[Any]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"query": QUESTIONS, "passage": BOOKS, **more})
 
 
 def judged(sample: Any) -> dict[tuple[str, str], int]:
@@ -40,35 +44,25 @@ def judged(sample: Any) -> dict[tuple[str, str], int]:
     return {(search.queries[query], search.documents[document]): grade for query, document, grade in search.judgements}
 
 
-PAIRS = dict.fromkeys(zip(queries(), documents(), strict=True), 1)
-
-
 @pytest.mark.parametrize(
     ("query", "document"),
-    [
-        ("anchor", "positive"),
-        ("query", "positive"),
-        ("query", "pos"),
-        ("query", "passage"),
-        ("Query", "Document"),
-    ],
+    [("anchor", "positive"), ("query", "positive"), ("query", "pos"), ("query", "passage"), ("Query", "Document")],
 )
 def test_a_query_and_the_passage_that_answers_it_are_read_as_a_search(query: str, document: str) -> None:
-    sample = load_sample(datasets.Dataset.from_dict({query: queries(), document: documents()}))
+    sample = load_sample(datasets.Dataset.from_dict({query: QUESTIONS, document: BOOKS}))
     assert (sample.task.id, sample.columns) == ("text-retrieval", {"query": query, "document": document})
-    assert judged(sample) == PAIRS
+    assert judged(sample) == ANSWERED
     assert (len(sample), len(sample.inputs), len(set(sample.groups.tolist()))) == (N, 2 * N, N)
     assert [sample.inputs[number] for number in sample.input_of_row.tolist()] == list(sample.inputs.queries)
     assert {
         (sample.inputs[input], sample.label_texts[code])
         for input, code in zip(sample.input_of_row.tolist(), sample.codes.tolist(), strict=True)
-    } == set(PAIRS)
+    } == set(ANSWERED)
     assert any('"text-pair-classification"' in note for note in sample.notes)
 
 
 def test_queries_that_share_a_document_are_a_group_and_its_copy_is_no_negative() -> None:
-    passages = [f"passage {number // 3}" for number in range(N)]
-    sample = load_sample(datasets.Dataset.from_dict({"query": queries(), "passage": passages}))
+    sample = load_sample(pairs(passage=[f"passage {number // 3}" for number in range(N)]))
     assert len(sample.inputs.documents) == N // 3
     by_document: dict[str, set[int]] = {}
     for group, code in zip(sample.groups.tolist(), sample.codes.tolist(), strict=True):
@@ -78,68 +72,53 @@ def test_queries_that_share_a_document_are_a_group_and_its_copy_is_no_negative()
 
 
 def test_the_sample_counts_queries_and_holds_their_documents_and_others_up_to_the_size_of_the_corpus() -> None:
-    rows = datasets.Dataset.from_dict({"query": queries(), "passage": documents()})
-    sample = load_sample(rows, max_samples=10, corpus_size=25)
+    sample = load_sample(pairs(), max_samples=10, corpus_size=25)
     assert (len(sample.inputs.queries), len(sample.inputs.documents), len(sample)) == (10, 25, 10)
-    assert judged(sample).items() <= PAIRS.items()
+    assert judged(sample).items() <= ANSWERED.items()
     assert any("they search 25 of 60 documents (41.7%)" in note for note in sample.notes)
-    backwards = load_sample(rows.select(range(N - 1, -1, -1)), max_samples=10, corpus_size=25)
+    assert any("10 queries give nDCG@10 a standard error of about 10 points" in note for note in sample.notes)
+    backwards = load_sample(pairs().select(range(N - 1, -1, -1)), max_samples=10, corpus_size=25)
     assert backwards.fingerprint == sample.fingerprint
     assert np.array_equal(backwards.inputs.judgements, sample.inputs.judgements)
-    other = load_sample(rows, max_samples=10, corpus_size=25, seed=1)
+    other = load_sample(pairs(), max_samples=10, corpus_size=25, seed=1)
     assert set(other.inputs.queries) != set(sample.inputs.queries)
-    assert len(load_sample(rows, max_samples=10, corpus_size=None).inputs.documents) == N
-    assert len(load_sample(rows, corpus_size=2).inputs.documents) == N, "what answers a query is always there"
+    assert len(load_sample(pairs(), max_samples=10, corpus_size=None).inputs.documents) == N
+    whole = load_sample(pairs(), corpus_size=2)
+    assert len(whole.inputs.documents) == N, "what answers a query is always there"
+    assert not any("standard error" in note for note in whole.notes)
 
 
 # ---- rows with several documents -------------------------------------------------------------------------------------
 
-
-def numbered(name: str, count: int) -> dict[str, list[str]]:
-    """Columns of hard negatives: column i of row n holds the document of another query."""
-    return {f"{name}{i}": [documents()[(n + i) % N] for n in range(N)] for i in range(1, count + 1)}
-
-
+JUDGED_TWICE = {"query": QUESTIONS * 2, "passage": BOOKS + later(1)}
+SELECTED = [{"passage_text": [BOOKS[n], later(1)[n]], "is_selected": [1, 0]} for n in range(N)]
 ROWS_OF_DOCUMENTS: dict[str, tuple[dict[str, list[Any]], dict[str, str]]] = {
     "a negative": (
-        {"anchor": queries(), "positive": documents(), "negative": [documents()[(n + 1) % N] for n in range(N)]},
+        {"anchor": QUESTIONS, "positive": BOOKS, "negative": later(1)},
         {"query": "anchor", "document": "positive", "negative": "negative"},
     ),
     "numbered negatives": (
-        {"query": queries(), "positive": documents(), **numbered("negative_", 3)},
+        {"query": QUESTIONS, "positive": BOOKS, **{f"negative_{count}": later(count) for count in (1, 2, 3)}},
         {"query": "query", "document": "positive", "negative": "negative_1,negative_2,negative_3"},
     ),
     "lists of positives and negatives": (
-        {
-            "query": queries(),
-            "pos": [[document] for document in documents()],
-            "neg": [[documents()[(n + 1) % N]] for n in range(N)],
-        },
+        {"query": QUESTIONS, "pos": [[book] for book in BOOKS], "neg": [[book] for book in later(1)]},
         {"query": "query", "document": "pos", "negative": "neg"},
     ),
     "a judgement a row": (
-        {
-            "query": queries() * 2,
-            "passage": documents() + documents()[1:] + documents()[:1],
-            "label": [1] * N + [0] * N,
-        },
+        {**JUDGED_TWICE, "label": [1] * N + [0] * N},
         {"query": "query", "document": "passage", "relevance": "label"},
     ),
     "lists of documents and labels": (
         {
-            "query": queries(),
-            "docs": [[documents()[(n + 1) % N], documents()[n]] for n in range(N)],
+            "query": QUESTIONS,
+            "docs": [list(docs) for docs in zip(later(1), BOOKS, strict=True)],
             "labels": [[0, 1]] * N,
         },
         {"query": "query", "document": "docs", "relevance": "labels"},
     ),
     "passages with a mark at the one that was selected": (
-        {
-            "query": queries(),
-            "passages": [
-                {"passage_text": [documents()[n], documents()[(n + 1) % N]], "is_selected": [1, 0]} for n in range(N)
-            ],
-        },
+        {"query": QUESTIONS, "passages": SELECTED},
         {"query": "query", "document": "passages.passage_text", "relevance": "passages.is_selected"},
     ),
 }
@@ -151,37 +130,34 @@ def test_rows_hold_several_documents_for_a_query(shape: str) -> None:
     sample = load_sample(datasets.Dataset.from_dict(rows))
     assert (sample.task.id, sample.columns) == ("text-retrieval", columns)
     grades = judged(sample)
-    assert {pair for pair, grade in grades.items() if grade} == set(PAIRS)
-    assert grades[queries()[0], documents()[1]] == 0
+    assert {pair for pair, grade in grades.items() if grade} == set(ANSWERED)
+    assert grades[QUESTIONS[0], BOOKS[1]] == 0
     assert len(grades) == N * (4 if "numbered" in shape else 2)
     assert (len(sample), len(sample.inputs.documents)) == (N, N)
 
 
 def test_grades_count_and_fractions_become_grades() -> None:
-    rows = {"query": queries() * 2, "passage": documents() + documents()[1:] + documents()[:1]}
-    whole = load_sample(datasets.Dataset.from_dict({**rows, "score": [3] * N + [1] * N}))
+    whole = load_sample(datasets.Dataset.from_dict({**JUDGED_TWICE, "score": [3] * N + [1] * N}))
     assert sorted(set(judged(whole).values())) == [1, 3]
-    assert judged(whole)[queries()[0], documents()[0]] == 3
+    assert judged(whole)[QUESTIONS[0], BOOKS[0]] == 3
     assert len(whole) == 2 * N, "each relevant document of a query is a row"
     assert len(set(whole.groups.tolist())) == 1, "every query shares a document with the next one"
-    parts = load_sample(datasets.Dataset.from_dict({**rows, "score": [0.5] * N + [0.04] * N}))
+    parts = load_sample(datasets.Dataset.from_dict({**JUDGED_TWICE, "score": [0.5] * N + [0.04] * N}))
     assert sorted(set(judged(parts).values())) == [1, 10]
     assert any("relevance up to 0.5 is read as grades from 0 to 10" in note for note in parts.notes)
 
 
 def test_a_document_that_is_judged_twice_has_its_higher_grade() -> None:
-    rows = {"query": [*queries(), queries()[0]], "positive": [*documents(), "another"]}
-    rows["negative"] = [*documents()[1:], documents()[0], documents()[0]]
-    grades = judged(load_sample(datasets.Dataset.from_dict(rows)))
-    assert grades[queries()[0], documents()[0]] == 1
+    rows = {"query": [*QUESTIONS, QUESTIONS[0]], "positive": [*BOOKS, "another"], "negative": [*later(1), BOOKS[0]]}
+    assert judged(load_sample(datasets.Dataset.from_dict(rows)))[QUESTIONS[0], BOOKS[0]] == 1
 
 
 def test_what_was_judged_not_to_answer_a_query_is_drawn_first_and_kept_in_training() -> None:
     hard = [f"no book {number} at all" for number in range(N)]
-    rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents(), "negative": hard})
+    rows = datasets.Dataset.from_dict({"query": QUESTIONS, "positive": BOOKS, "negative": hard})
     sample = load_sample(rows, max_samples=10, corpus_size=20)
     drawn = {int(query.rpartition(" ")[2]) for query in sample.inputs.queries}
-    assert set(sample.inputs.documents) == {text[number] for number in drawn for text in (documents(), hard)}
+    assert set(sample.inputs.documents) == {text[number] for number in drawn for text in (BOOKS, hard)}
     options = SampleOptions(rows, max_samples=10, corpus_size=2)
     assert len(data.load_sample(options).inputs.documents) == 10
     trained = data.load_sample(options, training=True)
@@ -189,56 +165,54 @@ def test_what_was_judged_not_to_answer_a_query_is_drawn_first_and_kept_in_traini
     assert sorted(judged(trained).values()) == [0] * 10 + [1] * 10
 
 
-def test_questions_and_contexts_are_a_search_for_those_who_ask_for_it() -> None:
-    squad = {
-        "question": queries(),
-        "context": [f"context {n // 2}" for n in range(N)],
-        "answers": [{"text": [f"{n // 2}"], "answer_start": [8]} for n in range(N)],
-    }
-    rows = datasets.Dataset.from_dict(squad)
-    assert load_sample(rows).task.id == "question-answering"
-    sample = load_sample(rows, task="rag")
+def test_other_tasks_read_the_same_data() -> None:
+    reranked = load_sample(pairs(), task="cross-encoder")
+    assert (reranked.task.id, judged(reranked)) == ("text-ranking", ANSWERED)
+    rows = pairs(title=["Book"] * N, label=[n % 2 for n in range(N)])
+    titled = load_sample(rows, task="retrieval", columns={"document": "title,passage"})
+    assert set(titled.inputs.documents) == {f"Book {book}" for book in BOOKS}
+    assert load_sample(rows, task="nli").task.id == "text-pair-classification"
+    contexts = [f"context {n // 2}" for n in range(N)]
+    answers = [{"text": [f"{n // 2}"], "answer_start": [8]} for n in range(N)]
+    squad = datasets.Dataset.from_dict({"question": QUESTIONS, "context": contexts, "answers": answers})
+    assert load_sample(squad).task.id == "question-answering"
+    sample = load_sample(squad, task="rag")
     assert sample.columns == {"query": "question", "document": "context"}
     assert (len(sample), len(sample.inputs.documents), len(set(sample.groups.tolist()))) == (N, N // 2, N // 2)
-    named = load_sample(rows, task="retrieval", columns={"document": "question", "query": "context"})
+    named = load_sample(squad, task="retrieval", columns={"document": "question", "query": "context"})
     assert (len(named.inputs.queries), len(named)) == (N // 2, N)
-
-
-def test_rerankers_read_the_same_data() -> None:
-    rows = datasets.Dataset.from_dict({"query": queries(), "passage": documents()})
-    sample = load_sample(rows, task="cross-encoder")
-    assert (sample.task.id, judged(sample)) == ("text-ranking", PAIRS)
-
-
-def test_titles_are_joined_to_their_texts_and_pairs_can_still_be_read_as_pairs() -> None:
-    rows = datasets.Dataset.from_dict(
-        {"query": queries(), "title": ["Book"] * N, "passage": documents(), "label": [n % 2 for n in range(N)]}
-    )
-    sample = load_sample(rows, task="retrieval", columns={"document": "title,passage"})
-    assert set(sample.inputs.documents) == {f"Book {document}" for document in documents()}
-    assert load_sample(rows, task="nli").task.id == "text-pair-classification"
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 # Two documents that nothing is judged for, and a query of another split.
-CORPUS = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate([*documents(), "a", "b"])]
-QUERIES = [{"_id": f"q{n}", "text": text} for n, text in enumerate(queries(N + 1))]
+CORPUS = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate([*BOOKS, "a", "b"])]
+QUERIES = [{"_id": f"q{n}", "text": text} for n, text in enumerate([*QUESTIONS, "who else"])]
 QRELS = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in range(N)]
-OF_TABLES = {"query": "text", "document": "title,text", "relevance": "score"}
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    write(path, gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 def write_qrels(path: Path, rows: list[dict[str, Any]], *, header: bool = True) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["\t".join(rows[0])] * header + ["\t".join(map(str, row.values())) for row in rows]
-    path.write_text("\n".join(lines) + "\n")
+    write(path, "\n".join(lines) + "\n")
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(rows).to_parquet(path)
+
+
+def configurations(**files: list[str]) -> str:
+    """The card of a repository that has files for each split of each configuration: split=path."""
+    lines = ["---", "configs:"]
+    for name, of_splits in files.items():
+        parts = [f"{{split: {split}, path: {path}}}" for split, _, path in (file.partition("=") for file in of_splits)]
+        lines += [f"- config_name: {name}", f"  data_files: [{', '.join(parts)}]"]
+    return "\n".join([*lines, "---"]) + "\n"
 
 
 def beir(folder: Path, suffix: str = "") -> Path:
@@ -255,21 +229,11 @@ def beir_compressed(folder: Path) -> Path:
 
 def hub_folders(folder: Path) -> Path:
     for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS}.items():
-        (folder / name).mkdir(parents=True)
-        datasets.Dataset.from_list(rows).to_parquet(folder / name / "train-00000-of-00001.parquet")
+        write_parquet(folder / name / "train-00000-of-00001.parquet", rows)
     return folder
 
 
-CONFIGS = """---
-configs:
-- config_name: default
-  data_files: [{split: train, path: qrels/train.jsonl}, {split: test, path: qrels/test.jsonl}]
-- config_name: corpus
-  data_files: [{split: corpus, path: corpus.jsonl}]
-- config_name: queries
-  data_files: [{split: queries, path: queries.jsonl}]
----
-"""
+QRELS_OF_SPLITS = ["train=qrels/train.jsonl", "test=qrels/test.jsonl"]
 
 
 def mteb(folder: Path) -> Path:
@@ -278,8 +242,8 @@ def mteb(folder: Path) -> Path:
     write_jsonl(folder / "data" / "q.jsonl", [{"id": row["_id"], "text": row["text"]} for row in QUERIES])
     write_jsonl(folder / "qrels" / "train.jsonl", QRELS)
     write_jsonl(folder / "qrels" / "test.jsonl", QRELS[:5])
-    text = CONFIGS.replace("corpus.jsonl", "data/c.jsonl").replace("queries.jsonl", "data/q.jsonl")
-    (folder / "README.md").write_text(text)
+    card = configurations(default=QRELS_OF_SPLITS, corpus=["corpus=data/c.jsonl"], queries=["queries=data/q.jsonl"])
+    write(folder / "README.md", card)
     return folder
 
 
@@ -289,17 +253,13 @@ def nano_beir(folder: Path) -> Path:
         {"query-id": row["query-id"], "positive-corpus-ids": [row["corpus-id"]], "bm25-ranked-ids": ["d60"]}
         for row in QRELS
     ]
+    files = {}
     for name, rows in {"corpus": CORPUS, "queries": QUERIES, "relevance": relevance}.items():
-        (folder / name).mkdir(parents=True)
-        datasets.Dataset.from_list(rows).to_parquet(folder / name / "NanoSciFact-00000-of-00001.parquet")
+        write_parquet(folder / name / "NanoSciFact-00000-of-00001.parquet", rows)
         others = [{**row, "text": "elsewhere"} if "text" in row else row for row in rows]
-        datasets.Dataset.from_list(others).to_parquet(folder / name / "NanoTouche2020-00000-of-00001.parquet")
-    config = "- config_name: {0}\n  data_files:\n" + "".join(
-        f"  - {{{{split: {split}, path: {{0}}/{split}-*}}}}\n" for split in ("NanoSciFact", "NanoTouche2020")
-    )
-    (folder / "README.md").write_text(
-        "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries", "relevance"))) + "---\n"
-    )
+        write_parquet(folder / name / "NanoTouche2020-00000-of-00001.parquet", others)
+        files[name] = [f"{split}={name}/{split}-*" for split in ("NanoSciFact", "NanoTouche2020")]
+    write(folder / "README.md", configurations(**files))
     return folder
 
 
@@ -316,52 +276,56 @@ TABLES = {build.__name__: build for build in (beir, beir_compressed, hub_folders
 
 @pytest.mark.parametrize("layout", TABLES)
 def test_queries_corpus_and_judgements_in_tables_of_their_own_are_read(tmp_path: Path, layout: str) -> None:
-    data = TABLES[layout](tmp_path / "set")
-    sample = load_sample(str(data) if isinstance(data, Path) else data)
-    assert sample.task.id == "text-retrieval"
-    assert sample.columns["query"] == "text"
-    assert sample.columns["document"] in ("text", "title,text")
-    assert judged(sample) == PAIRS
-    assert set(sample.inputs.documents) == {*documents(), "a", "b"}
+    built = TABLES[layout](tmp_path / "set")
+    tables = str(built) if isinstance(built, Path) else built
+    sample = load_sample(tables)
+    assert (sample.task.id, sample.columns["query"]) == ("text-retrieval", "text")
+    assert sample.columns["document"] == ("text" if layout == "mteb" else "title,text")
+    assert judged(sample) == ANSWERED
+    assert set(sample.inputs.documents) == {*BOOKS, "a", "b"}
     assert sample.split == ("NanoSciFact" if layout == "nano_beir" else "train")
-    again = load_sample(str(data) if isinstance(data, Path) else data, task="retrieval", columns=sample.columns)
+    again = load_sample(tables, task="retrieval", columns=sample.columns)
     assert again.fingerprint == sample.fingerprint
-    part = load_sample(str(data) if isinstance(data, Path) else data, max_samples=10, corpus_size=11)
+    part = load_sample(tables, max_samples=10, corpus_size=11)
     assert (len(part.inputs.queries), len(part.inputs.documents)) == (10, 11)
     if layout not in ("hub_folders", "nano_beir", "in_memory"):
         assert set(sample.splits) == {"train", "test"}
-        assert len(load_sample(str(data), split="test").inputs.queries) == (5 if layout == "mteb" else 2)
+        assert len(load_sample(tables, split="test").inputs.queries) == (5 if layout == "mteb" else 2)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def put_datasets(hub: Hub, folder: Path) -> None:
+    """Put tables on a Hub as mteb, NanoBEIR and BEIR do; BeIR/alone lacks judgements."""
+
+    def put(id: str, files: dict[str, bytes], card: str = "") -> None:
+        hub.store.put_files(id, {**files, "README.md": card.encode()} if card else files, "dataset")
+
+    put("mteb/books", files_of(mteb(folder / "mteb")))
+    put("sentence-transformers/NanoBEIR-en", files_of(nano_beir(folder / "nano")))
+    for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels/train": QRELS, "qrels/test": QRELS[:5]}.items():
+        write_jsonl(folder / "scifact" / f"{name}.jsonl", rows)
+    tables = {"corpus": ["corpus=corpus.jsonl"], "queries": ["queries=queries.jsonl"]}
+    put("mteb/scifact", files_of(folder / "scifact"), configurations(default=QRELS_OF_SPLITS, **tables))
+    of_beir = files_of(beir_compressed(folder / "beir"))
+    qrels = {name: of_beir.pop(f"qrels/{name}") for name in ("train.tsv", "test.tsv")}
+    card = configurations(corpus=["corpus=corpus.jsonl.gz"], queries=["queries=queries.jsonl.gz"])
+    for name in ("books", "alone", "nfcorpus"):
+        put(f"BeIR/{name}", of_beir, card)
+    for name in ("books", "nfcorpus"):
+        put(f"BeIR/{name}-qrels", qrels)
+    languages = {}
+    for language in ("ar", "en"):
+        for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS}.items():
+            write_jsonl(folder / "languages" / language / f"{name}.jsonl", rows)
+            languages[f"{language}-{name}"] = [f"test={language}/{name}.jsonl"]
+    put("mteb/languages", files_of(folder / "languages"), configurations(**languages))
 
 
 def test_datasets_of_the_hub_are_read_and_streamed_over_http(hub: Hub, tmp_path: Path) -> None:
-    def files_of(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    whole = files_of(mteb(tmp_path / "mteb"))
-    hub.store.put_files("mteb/books", whole, "dataset")
-    for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels/train": QRELS, "qrels/test": QRELS[:5]}.items():
-        write_jsonl(tmp_path / "scifact" / f"{name}.jsonl", rows)
-    hub.store.put_files("mteb/scifact", {**files_of(tmp_path / "scifact"), "README.md": CONFIGS.encode()}, "dataset")
-    hub.store.put_files("sentence-transformers/NanoBEIR-en", files_of(nano_beir(tmp_path / "nano")), "dataset")
-    config = "- config_name: {0}\n  data_files: [{{split: {0}, path: {0}.jsonl.gz}}]\n"
-    readme = "---\nconfigs:\n" + "".join(map(config.format, ("corpus", "queries"))) + "---\n"
-    of_beir = files_of(beir_compressed(tmp_path / "beir"))
-    qrels = {path.removeprefix("qrels/"): of_beir.pop(path) for path in ("qrels/train.tsv", "qrels/test.tsv")}
-    hub.store.put_files("BeIR/books", {**of_beir, "README.md": readme.encode()}, "dataset")
-    hub.store.put_files("BeIR/alone", {**of_beir, "README.md": readme.encode()}, "dataset")
-    hub.store.put_files("BeIR/books-qrels", qrels, "dataset")
-    hub.store.put_files("BeIR/nfcorpus", {**of_beir, "README.md": readme.encode()}, "dataset")
-    hub.store.put_files("BeIR/nfcorpus-qrels", qrels, "dataset")
-    languages = "---\nconfigs:\n"
-    of_languages = {"README.md": b""}
-    for language in ("ar", "en"):
-        for name, rows in {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS}.items():
-            write_jsonl(tmp_path / "rows.jsonl", rows)
-            path = f"{language}/{name}.jsonl"
-            of_languages[path] = (tmp_path / "rows.jsonl").read_bytes()
-            languages += f"- config_name: {language}-{name}\n  data_files: [{{split: test, path: {path}}}]\n"
-    of_languages["README.md"] = f"{languages}---\n".encode()
-    hub.store.put_files("mteb/languages", of_languages, "dataset")
+    put_datasets(hub, tmp_path)
     code = """
         from hf_emms.cache import default_cache
         from hf_emms.data import load_sample
@@ -407,7 +371,7 @@ def test_of_a_stream_of_pairs_only_the_first_rows_are_read() -> None:
     assert (len(sample.inputs.queries), len(sample.inputs.documents)) == (30, 200)
     assert "streamed: the first 200 rows of a shuffled stream, not the whole split" in sample.notes
     assert max(read) < 2_000
-    assert "a stream is read up to" in error_of(lambda: load_sample(stream)).message
+    assert "a stream is read up to" in refused(stream).message
 
 
 def test_a_streamed_collection_is_stored_whole(tmp_path: Path) -> None:
@@ -417,7 +381,7 @@ def test_a_streamed_collection_is_stored_whole(tmp_path: Path) -> None:
     sample = data.load_sample(options, cache, source)
     (folder / "corpus.jsonl").unlink()
     again = data.load_sample(options, cache, source)
-    assert judged(again) == judged(sample) == PAIRS
+    assert judged(again) == judged(sample) == ANSWERED
     assert (again.inputs.documents, again.fingerprint) == (sample.inputs.documents, sample.fingerprint)
 
 
@@ -441,15 +405,15 @@ def test_judgements_of_unknown_ids_are_counted_and_refused_above_five_percent(tm
     unknown = {"query-id": "q1", "corpus-id": "absent", "score": 1}
     strange = {"query-id": "nobody", "corpus-id": "d1", "score": 1}
     sample = load_sample(folder_of(tmp_path / "few", qrels=[*QRELS, unknown, strange]))
-    assert judged(sample) == PAIRS
+    assert judged(sample) == ANSWERED
     notes = "; ".join(sample.notes)
     assert "1 judgement left out: the query is not there" in notes
     assert "1 judgement left out: the document is not there" in notes
     for row, noun in ((unknown, "document"), (strange, "query")):
         rows = [*QRELS, *({**row, "corpus-id": f"{row['corpus-id']}{n}"} for n in range(4))]
-        refused = error_of(lambda: load_sample(folder_of(tmp_path / noun, qrels=rows)))  # noqa: B023
-        assert refused.message == f"4 of 64 judgements name a {noun} that is not there, and 5% may"
-        assert "same ids" in str(refused.hint)
+        error = refused(folder_of(tmp_path / noun, qrels=rows))
+        assert error.message == f"4 of 64 judgements name a {noun} that is not there, and 5% may"
+        assert "same ids" in str(error.hint)
 
 
 def test_a_query_is_left_out_where_nothing_that_is_there_answers_it(tmp_path: Path) -> None:
@@ -459,38 +423,36 @@ def test_a_query_is_left_out_where_nothing_that_is_there_answers_it(tmp_path: Pa
         {"query-id": "q1", "corpus-id": "absent", "score": 1},
     ]
     sample = load_sample(folder_of(tmp_path, qrels=rows))
-    assert set(sample.inputs.queries) == {*queries()[2:]}
+    assert set(sample.inputs.queries) == {*QUESTIONS[2:]}
     notes = "; ".join(sample.notes)
     assert "1 query left out that no document is relevant to" in notes
     assert "1 query left out whose relevant documents are not in the corpus" in notes
-    only = [{**row, "score": 0} for row in QRELS]
-    assert "no document is relevant" in error_of(lambda: load_sample(folder_of(tmp_path, qrels=only))).message
 
 
 def test_ids_are_the_same_as_numbers_and_as_texts_and_need_no_line_of_names(tmp_path: Path) -> None:
     corpus = [{**row, "_id": n} for n, row in enumerate(CORPUS)]
     asked = [{**row, "_id": str(n)} for n, row in enumerate(QUERIES)]
     rows = [{"query-id": n, "corpus-id": n, "score": 1} for n in range(N)]
-    assert judged(load_sample(folder_of(tmp_path / "names", corpus, asked, rows))) == PAIRS
+    assert judged(load_sample(folder_of(tmp_path / "names", corpus, asked, rows))) == ANSWERED
     without = load_sample(folder_of(tmp_path / "none", corpus, asked, rows, header=False))
-    assert judged(without) == PAIRS
+    assert judged(without) == ANSWERED
     assert any("qrels/test.tsv has no line of names: its columns are read as query-id, " in n for n in without.notes)
     trec = [{"query-id": n, "zero": 0, "corpus-id": n, "score": 1} for n in range(N)]
-    assert judged(load_sample(folder_of(tmp_path / "trec", corpus, asked, trec, header=False))) == PAIRS
+    assert judged(load_sample(folder_of(tmp_path / "trec", corpus, asked, trec, header=False))) == ANSWERED
     parts = {"corpus": corpus, "queries": asked, "qrels": [{**row, "query-id": float(row["query-id"])} for row in rows]}
-    assert judged(load_sample(parts)) == PAIRS
+    assert judged(load_sample(parts)) == ANSWERED
 
 
 def test_empty_and_repeated_documents_are_counted(tmp_path: Path) -> None:
-    corpus = [*CORPUS, {"_id": "empty", "title": " ", "text": None}, {"_id": "copy", "text": documents()[0]}]
+    corpus = [*CORPUS, {"_id": "empty", "title": " ", "text": None}, {"_id": "copy", "text": BOOKS[0]}]
     sample = load_sample(folder_of(tmp_path / "few", corpus, qrels=[*QRELS[:-1], {**QRELS[-1], "corpus-id": "copy"}]))
     notes = "; ".join(sample.notes)
     assert "1 empty document left out" in notes
     assert "documents of equal text are one: 62 of 63 differ" in notes
-    assert judged(sample)[queries()[N - 1], documents()[0]] == 1
+    assert judged(sample)[QUESTIONS[N - 1], BOOKS[0]] == 1
     assert len(set(sample.groups.tolist())) == N - 1, "two queries share the document that stands twice"
     empty = [{**row, "text": ""} if n < 9 else row for n, row in enumerate(CORPUS)]
-    assert "9 of 62 documents are empty" in error_of(lambda: load_sample(folder_of(tmp_path / "many", empty))).message
+    assert "9 of 62 documents are empty" in refused(folder_of(tmp_path / "many", empty)).message
 
 
 BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
@@ -506,6 +468,7 @@ BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
         {"qrels": [{**row, "score": "yes"} for row in QRELS]},
         "row 1 of qrels/test.tsv: the score is",
     ),
+    "no answer": ({"qrels": [{**row, "score": 0} for row in QRELS]}, "no document is relevant"),
     "no ids of documents": ({"qrels": [{"query-id": "q1", "text": "d1"}] * 4}, "has no column of ids of documents"),
 }
 
@@ -513,48 +476,39 @@ BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, case: str) -> None:
     tables, message = BAD_TABLES[case]
-    refused = error_of(lambda: load_sample(folder_of(tmp_path, **tables)))
-    assert message in refused.message
-    assert refused.hint
+    error = refused(folder_of(tmp_path, **tables))
+    assert message in error.message
+    assert error.hint
 
 
 def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     folder = Path(folder_of(tmp_path / "set"))
     broken = folder / "queries.jsonl"
     broken.write_text(broken.read_text() + '{"_id": "q77", "text": \n')
-    assert "line 62 of queries.jsonl is no JSON" in error_of(lambda: load_sample(str(folder))).message
+    assert "line 62 of queries.jsonl is no JSON" in refused(str(folder)).message
     broken.write_text("[1]\n")
-    assert "line 1 of queries.jsonl is no object" in error_of(lambda: load_sample(str(folder))).message
+    assert "line 1 of queries.jsonl is no object" in refused(str(folder)).message
     (folder / "qrels" / "test.tsv").unlink()
-    assert "nothing says which documents answer which query" in error_of(lambda: load_sample(str(folder))).message
+    assert "nothing says which documents answer which query" in refused(str(folder)).message
 
 
 def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused() -> None:
-    rows = {"query": [*queries(), ""], "positive": [*documents(), "text"], "negative": [None, *documents()]}
+    rows = {"query": [*QUESTIONS, ""], "positive": [*BOOKS, "text"], "negative": [None, *BOOKS]}
     sample = load_sample(datasets.Dataset.from_dict(rows))
     assert (len(sample), sample.skipped) == (N, 1)
     assert any("1 row left out (row 61: the query is empty)" in note for note in sample.notes)
-    pairs = datasets.Dataset.from_dict({"query": queries(), "positive": [""] * 9 + documents()[9:]})
-    refused = error_of(lambda: load_sample(pairs))
-    assert refused.message.startswith("9 of 60 rows could not be read")
-    whole = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
+    error = refused(pairs(passage=[""] * 9 + BOOKS[9:]))
+    assert error.message.startswith("9 of 60 rows could not be read")
     for settings in ({"group_column": "query"}, {"references": "first"}, {"sampling": "balanced"}):
-        assert error_of(lambda: load_sample(whole, **settings)).hint == "leave it out"  # noqa: B023
+        assert refused(pairs(), **settings).hint == "leave it out"
 
 
 def test_other_documents_depend_on_the_seed() -> None:
     tables = {"corpus": CORPUS, "queries": QUERIES, "qrels": QRELS[:5]}
     first, second = (set(load_sample(tables, corpus_size=20, seed=seed).inputs.documents) for seed in (0, 1))
     assert len(first) == len(second) == 20
-    assert first & second > set(documents(5))
+    assert first & second > set(BOOKS[:5])
     assert first != second
-
-
-def test_queries_that_are_documents_are_counted() -> None:
-    sample = load_sample(
-        {"corpus": [*CORPUS, {"_id": "own", "text": queries()[3]}], "queries": QUERIES, "qrels": QRELS}
-    )
-    assert "queries that are documents of the corpus, and find themselves first: 1" in sample.notes
 
 
 @pytest.mark.parametrize("layout", ["folder", "memory"])
@@ -573,8 +527,7 @@ def test_a_query_does_not_search_the_document_with_its_id_that_holds_its_text(tm
     assert f"queries that are documents by their ids, which do not search themselves: {N - 1}" in sample.notes
     assert len(sample) == N + 1
     part = load_sample(tables, max_samples=10, corpus_size=11)
-    assert len(part.inputs.documents) == 11
-    assert len(part.inputs.queries) == 10
+    assert (len(part.inputs.queries), len(part.inputs.documents)) == (10, 11)
 
 
 def test_ids_that_count_rows_and_texts_of_pairs_leave_no_document_out() -> None:
@@ -582,16 +535,6 @@ def test_ids_that_count_rows_and_texts_of_pairs_leave_no_document_out() -> None:
     qrels = [{"query-id": n, "corpus-id": (n + 1) % N, "score": 1} for n in range(N)]
     sample = load_sample({"corpus": corpus, "queries": asked, "qrels": qrels})
     assert set(judged(sample).values()) == {1}
-    pairs = datasets.Dataset.from_dict({"query": queries(), "positive": queries()[1:] + queries()[:1]})
-    sample = load_sample(pairs)
+    sample = load_sample(pairs(passage=QUESTIONS[1:] + QUESTIONS[:1]))
     assert set(judged(sample).values()) == {1}
     assert f"queries that are documents of the corpus, and find themselves first: {N}" in sample.notes
-
-
-def test_few_queries_are_noted_with_the_standard_error() -> None:
-    rows = datasets.Dataset.from_dict({"query": queries(), "positive": documents()})
-    assert any(
-        "10 queries give nDCG@10 a standard error of about 10 points" in n
-        for n in load_sample(rows, max_samples=10).notes
-    )
-    assert not any("standard error" in note for note in load_sample(rows).notes)

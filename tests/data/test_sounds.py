@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 import hf_emms
 from hf_emms.data import Sample
 from tests.helpers.quick_python import python
-from tests.helpers.rows import error_of, pictures
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import pictures, write
+from tests.helpers.samples import load_sample, refused
 from tests.helpers.sound import RATE, encoded, tone
 
 N = 12
@@ -48,17 +47,12 @@ def test_typed_and_untyped_columns_and_arrays_are_sounds() -> None:
 
 def write_folder(folder: Path, layout: str) -> Path:
     for number, (sound, label) in enumerate(zip(SOUNDS, LABELS, strict=True)):
-        file = folder / (label if layout == "classes" else "clips") / f"{number}.wav"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(sound)
+        write(folder / (label if layout == "classes" else "clips") / f"{number}.wav", sound)
     names = {"metadata": "file_name", "table": "path", "stems": "id"}
     if layout in names:
-        path = folder / ("metadata.csv" if layout == "metadata" else "train.csv")
-        with path.open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow((names[layout], "label"))
-            cells = [str(i) if layout == "stems" else f"clips/{i}.wav" for i in range(N)]
-            writer.writerows(zip(cells, LABELS, strict=True))
+        cells = [str(i) if layout == "stems" else f"clips/{i}.wav" for i in range(N)]
+        lines = [f"{names[layout]},label", *(f"{cell},{label}" for cell, label in zip(cells, LABELS, strict=True))]
+        write(folder / ("metadata.csv" if layout == "metadata" else "train.csv"), "\n".join(lines) + "\n")
     return folder / "train.csv" if layout == "table" else folder
 
 
@@ -69,8 +63,7 @@ def test_folders_and_tables_of_paths_are_sounds(layout: str, streaming: bool, tm
 
 
 def test_only_a_table_of_sounds_without_labels_is_refused(tmp_path: Path) -> None:
-    error = error_of(lambda: load_sample(sound_rows(SOUNDS)))
-    assert "the sounds have no labels" in error.message
+    assert "the sounds have no labels" in refused(sound_rows(SOUNDS)).message
 
 
 WAV = SOUNDS[0]
@@ -107,18 +100,15 @@ def test_rows_of_one_speaker_are_one_group() -> None:
     speakers = [f"speaker {i % 5}" for i in range(N)]
     sample = load_sample(sound_rows(SOUNDS, label=LABELS, speaker=speakers), group_column="speaker")
     speaker_of = dict(zip(SOUNDS, speakers, strict=True))
-    groups = {
-        (speaker_of[sample.inputs[row]], int(group))
-        for row, group in zip(sample.input_of_row, sample.groups, strict=True)
-    }
-    assert len(groups) == 5 == len({group for _, group in groups})
+    of_row = [speaker_of[sample.inputs[place]] for place in sample.input_of_row]
+    assert len(set(zip(of_row, sample.groups.tolist(), strict=True))) == len(set(sample.groups.tolist())) == 5
     assert sample.unused_columns == ()
 
 
 def test_a_column_of_groups_that_is_absent_or_empty_is_said() -> None:
     rows = sound_rows(SOUNDS, label=LABELS, speaker=["a", None, *"bcde" * 2, "f", "g"])
-    assert 'group_column="speaker"' in str(error_of(lambda: load_sample(rows, group_column="speakers")).hint)
-    assert "holds audio" in error_of(lambda: load_sample(rows, group_column="audio")).message
+    assert 'group_column="speaker"' in str(refused(rows, group_column="speakers").hint)
+    assert "holds audio" in refused(rows, group_column="audio").message
     assert any("no group in column" in note for note in load_sample(rows, group_column="speaker").notes)
 
 
@@ -128,15 +118,15 @@ def test_transcripts_are_the_labels_of_speech_recognition() -> None:
     assert (sample.task.id, len(sample), sample.skipped) == ("automatic-speech-recognition", N, 1)
     assert sample.label_texts[0] == "number 0"
     both = sound_rows(SOUNDS, transcription=said, intent_class=LABELS)
-    assert 'task="audio-classification" or "automatic' in str(error_of(lambda: load_sample(both)).hint)
+    assert 'task="audio-classification" or "automatic' in str(refused(both).hint)
     assert load_sample(both, task="audio-classification").label_texts == ("high", "low")
 
 
 def test_a_path_that_leaves_a_downloaded_folder_is_no_sound(tmp_path: Path) -> None:
     table = write_folder(tmp_path / "data", "table")
     (table.parent / ".cache" / "huggingface" / "download").mkdir(parents=True)
-    (tmp_path / "secret.wav").write_bytes(SOUNDS[0])
-    table.write_text(table.read_text() + "../secret.wav,low\n")
+    write(tmp_path / "secret.wav", SOUNDS[0])
+    write(table, table.read_text() + "../secret.wav,low\n")
     sample = load_sample(str(table))
     assert (len(sample), sample.skipped) == (N, 1)
 
@@ -146,9 +136,8 @@ def test_without_soundfile_one_line_says_what_to_install(tmp_path: Path) -> None
     (tmp_path / "soundfile.py").write_text("raise ImportError('no soundfile here')")
     command = [*python(), "-m", "hf_emms", "rank", "--dataset", str(folder), "-c", "demo"]
     places = [str(tmp_path), str(Path(hf_emms.__file__).parents[1])]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert "Error: sound is read with soundfile and soxr, which are not installed" in done.stderr
     assert "[audio]" in done.stderr

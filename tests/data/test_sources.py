@@ -18,54 +18,39 @@ from hf_emms import data
 from hf_emms.data import open_dataset
 from hf_emms.options import SampleOptions
 from tests.helpers.hub_client import run
-from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import CSV, image_rows, labels_of, pictures, png, texts, write, write_text_file
+from tests.helpers.samples import load_sample, refused
 from tests.hub import Hub
+
+
+def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def parquet(word: str) -> bytes:
+    """Eight texts that start with a word, and labels a and b."""
+    return parquet_of([{"text": f"{word} {i}", "label": "ab"[i % 2]} for i in range(8)])
+
 
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("form", "as_folder"), [("parquet", True), ("json", False), ("jsonl", True), ("csv", True), ("tsv", False)]
-)
-def test_one_file_and_a_folder_of_it_are_read(tmp_path: Path, form: str, as_folder: bool) -> None:
-    file = tmp_path / "set" / f"train.{form}"
-    file.parent.mkdir()
-    write_text_file(file)
-    sample = load_sample(str(file.parent if as_folder else file))
-    assert sample.task.id == "text-classification"
-    assert sample.columns == {"text": "text", "label": "label"}
-    assert sample.label_texts == ("ham", "spam mail")
-    assert labels_of(sample)["text 3"] == ["spam mail"]
-    assert (sample.split, len(sample), sample.total_rows, sample.skipped) == ("train", 6, 6, 0)
-
-
-def test_pictures_in_class_folders_are_read(tmp_path: Path) -> None:
-    for place, name in enumerate(["apple_pie", "ice_cream"]):
-        for i in range(3):
-            file = tmp_path / "set" / "train" / name / f"{i}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(png((i, place, 0)))
-    sample = load_sample(str(tmp_path / "set"))
-    assert sample.task.id == "image-classification"
-    assert sample.label_texts == ("apple pie", "ice cream")
-    assert labels_of(sample)[2, 1, 0] == ["ice cream"]
-
-
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
-def test_a_folder_of_pictures_with_captions_in_a_metadata_file_is_read(tmp_path: Path, name: str) -> None:
-    rows = [(f"{i}.png", f"A Picture, number {i}") for i in range(4)]
-    for i, (file, _) in enumerate(rows):
-        (tmp_path / file).write_bytes(png((i, 0, 0)))
-    lines = (
-        [json.dumps({"file_name": file, "caption": text}) for file, text in rows]
-        if name.endswith("jsonl")
-        else ["file_name,caption", *(f'{file},"{text}"' for file, text in rows)]
-    )
-    (tmp_path / name).write_text("\n".join(lines) + "\n")
+def test_pictures_with_captions_in_a_metadata_file_are_read_and_others_noted(tmp_path: Path, name: str) -> None:
+    for i in range(12):
+        write(tmp_path / f"{i}.png", png((i, 0, 0)))
+    rows = [(f"{i}.png", f"A Picture, number {i}") for i in range(9)]
+    if name.endswith("csv"):
+        lines = ["file_name,caption", *(f'{file},"{text}"' for file, text in rows)]
+    else:
+        lines = [json.dumps({"file_name": file, "caption": text}) for file, text in rows]
+    write(tmp_path / name, "\n".join(lines) + "\n")
     sample = load_sample(str(tmp_path))
-    assert sample.task.id == "image-to-text"
+    assert (sample.task.id, len(sample)) == ("image-to-text", 9)
     assert labels_of(sample)[3, 0, 0] == ["a picture, number 3"]
+    assert f"files that are not in {name} are left out: 3 of 12" in sample.notes
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -73,8 +58,8 @@ def test_splits_are_read_from_files_that_are_looked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
     for split in ("train", "test"):
-        rows = [{"text": f"{split} {i}", "label": "ab"[i % 2], "n": i % 3} for i in range(8)]
-        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{split}.parquet")
+        write(tmp_path / f"{split}.parquet", parquet(split))
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # seconds after each stream of Parquet
     builders: list[Any] = []
     load = datasets.load_dataset_builder
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *a, **k: builders.append(a) or load(*a, **k))
@@ -91,81 +76,72 @@ def test_splits_are_read_from_files_that_are_looked_for_once(
 
 def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Path) -> None:
     for config, label in (("easy", "yes"), ("hard", "perhaps")):
-        folder = tmp_path / config
-        folder.mkdir()
         rows = [{"sentence": f"{config} {i}", "label": label if i % 2 else "no"} for i in range(4)]
-        pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
+        write(tmp_path / config / "train-00000-of-00001.parquet", parquet_of(rows))
     assert load_sample(str(tmp_path), config="hard").label_texts == ("no", "perhaps")
     readme = "---\nconfigs:\n" + "".join(f"- config_name: {c}\n  data_files: {c}/*.parquet\n" for c in ("easy", "hard"))
     (tmp_path / "README.md").write_text(readme + "---\n")
     assert load_sample(str(tmp_path), config="easy").label_texts == ("no", "yes")
-    error = error_of(lambda: load_sample(str(tmp_path)))
+    error = refused(str(tmp_path))
     assert "easy" in error.message
     assert "config=" in str(error.hint)
 
 
 def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_shape(tmp_path: Path) -> None:
-    rows = [{"image": {"bytes": b, "path": None}, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "struct.parquet")
+    structs = [{"image": {"bytes": b, "path": None}, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
     binary = [{"img": b, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
-    pq.write_table(pa.Table.from_pylist(binary), tmp_path / "binary.parquet")
-    for name in ("struct", "binary"):
-        sample = load_sample(str(tmp_path / f"{name}.parquet"))
-        assert sample.task.id == "image-classification"
-        assert sample.inputs[0].size == (8, 6)
+    for name, rows in (("struct", structs), ("binary", binary)):
+        sample = load_sample(str(write(tmp_path / f"{name}.parquet", parquet_of(rows))))
+        assert (sample.task.id, sample.inputs[0].size) == ("image-classification", (8, 6))
 
 
 def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_path: Path) -> None:
-    def parquet(word: str) -> bytes:
-        buffer = io.BytesIO()
-        rows = [{"text": f"{word} {i}", "label": "ab"[i % 2]} for i in range(8)]
-        pq.write_table(pa.Table.from_pylist(rows), buffer)
-        return buffer.getvalue()
-
     readme = b"---\nlicense: mit\n---\n"
     files = {"README.md": readme, "data/train-00000-of-00001.parquet": parquet("main")}
     main = hub.store.put_files("org/texts", files, "dataset")
     files["data/train-00000-of-00001.parquet"] = parquet("converted")
     hub.store.put_files("org/texts", files, "dataset", ref="refs/convert/parquet")
+    hub.store.put_files("org/texts", {"README.md": readme}, "dataset", ref="v2")
     code = """
+        from datasets import config
         from hf_emms.data import load_sample
         from hf_emms.options import SampleOptions
+        config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
         targets = [load_sample(SampleOptions(id, streaming=s, max_samples=4)) for id, s in {calls}]
-        gone = report(lambda: load_sample(SampleOptions("flickr8k")))
-        print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
+        print(json.dumps([
+            *([t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets),
+            report(lambda: load_sample(SampleOptions("{absent}"))),
+            bool(resolve("org/texts@v2", "dataset")),
+        ]))
         """
     calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
-    on_main, converted, streamed, gone = run(code.format(calls=calls), hub, tmp_path)
+    on_main, converted, streamed, gone, _ = run(code.format(calls=calls, absent="flickr8k"), hub, tmp_path)
     asked = len(hub.requests)
-    offline = run(code.format(calls=calls[:2]), hub, tmp_path, HF_HUB_OFFLINE="1")
+    offline = run(code.format(calls=calls[:2], absent="org/texts@v2"), hub, tmp_path, HF_HUB_OFFLINE="1")
     assert len(hub.requests) == asked
-    hub.store.put_files("org/texts", {"README.md": readme}, "dataset", ref="v2")
-    seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
-    run(seen, hub, tmp_path)
-    loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import SampleOptions\n"
-    other = loading + 'print(json.dumps(report(lambda: load_sample(SampleOptions("org/texts@v2")))))'
-    absent = run(other, hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert "not in the local cache (another revision is)" in absent["message"]
+    assert offline[:2] == [on_main, converted]
+    assert "not in the local cache (another revision is)" in offline[2]["message"]
     assert on_main[0] == streamed[0] == main
     assert on_main[1][0].startswith("main ")
     assert on_main[2:] == [["a", "b"], "train"]
     assert converted[1][0].startswith("converted ")
     assert streamed[1][0].startswith("main ")
-    assert offline[:2] == [on_main, converted]
     assert gone["error"] == "RepoNotFoundError"
     assert "jxie/flickr8k" in gone["message"]
 
 
 def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: Path) -> None:
-    def parquet(rows: list[dict[str, Any]], features: datasets.Features | None = None) -> bytes:
-        datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "file")
-        return (tmp_path / "file").read_bytes()
-
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.List(datasets.Value("string"))})
     captions = [
         {"image": {"bytes": b, "path": None}, "caption": [f"one {i}", "two"]} for i, b in enumerate(pictures(3))
     ]
-    news = [{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)]
+    datasets.Dataset.from_list(captions, features=features).to_parquet(tmp_path / "captions")
+    news = parquet_of([{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)])
+    train, test = "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"
+    hub.store.put_files("lmms-lab-encoder/flickr30k", {test: tmp_path / "captions"}, "dataset")
+    hub.store.put_files("fancyzhx/ag_news", {train: news}, "dataset")
+    hub.store.put_files("stanfordnlp/imdb", {test: news}, "dataset")
+    hub.store.put_files("dair-ai/emotion", {train: b""}, "dataset", gated="manual")
     code = """
         from hf_emms.data import load_sample
         from hf_emms.options import SampleOptions
@@ -178,12 +154,6 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
             report(lambda: load_sample(SampleOptions("emotion"))),
         ]))
         """
-    hub.store.put_files(
-        "lmms-lab-encoder/flickr30k", {"data/test-00000-of-00001.parquet": parquet(captions, features)}, "dataset"
-    )
-    hub.store.put_files("fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)}, "dataset")
-    hub.store.put_files("stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)}, "dataset")
-    hub.store.put_files("dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, "dataset", gated="manual")
     fallback, columns, split, named, gated = run(code, hub, tmp_path / "home")
     assert fallback[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
     assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k is used instead" in fallback[4]
@@ -197,18 +167,16 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME")]
+    ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME"), ("", "ORG/NAME")]
 )
 def test_what_is_no_dataset_is_refused_with_what_to_pass(dataset: Any, hint: str) -> None:
-    assert hint in str(error_of(lambda: load_sample(dataset)).hint)
+    assert hint in str(refused(dataset).hint)
 
 
 def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path) -> None:
-    assert "parquet" in str(error_of(lambda: load_sample(str(tmp_path))).hint)
-    (tmp_path / "data.xyz").write_text("x")
-    assert ".parquet" in str(error_of(lambda: load_sample(str(tmp_path / "data.xyz"))).hint)
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
-    assert "broken.parquet" in error_of(lambda: load_sample(str(tmp_path / "broken.parquet"))).message
+    assert "parquet" in str(refused(str(tmp_path)).hint)
+    assert ".parquet" in str(refused(str(write(tmp_path / "data.xyz", "x"))).hint)
+    assert "broken.parquet" in refused(str(write(tmp_path / "broken.parquet", b"PAR1 but not really"))).message
 
 
 # ---- splits, tasks, columns -----------------------------------------------------------------------------------
@@ -222,28 +190,16 @@ def test_the_split_to_fine_tune_on_is_chosen_with_a_note() -> None:
     assert len(load_sample(datasets.DatasetDict(splits), split="test")) == 4
     del splits["train"]
     assert load_sample(datasets.DatasetDict(splits)).split == "validation"
-    assert 'split="test" or "validation"' in str(
-        error_of(lambda: load_sample(datasets.DatasetDict(splits), split="dev")).hint
-    )
-
-
-def test_columns_of_unusual_names_are_found_by_their_types() -> None:
-    features = datasets.Features(
-        {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])}
-    )
-    rows = datasets.Dataset.from_dict({"utterance": list("pqrs"), "intent": [0, 1, 0, 1]}, features=features)
-    sample = load_sample(rows)
-    assert sample.columns == {"text": "utterance", "label": "intent"}
-    assert labels_of(sample)["q"] == ["say"]
+    assert 'split="test" or "validation"' in str(refused(datasets.DatasetDict(splits), split="dev").hint)
 
 
 def test_columns_that_fit_no_task_are_listed_with_types_and_settings() -> None:
     rows = datasets.Dataset.from_dict({"x": [[[1]], [[2]]], "name": ["a", "b"]})
-    error = error_of(lambda: load_sample(rows))
+    error = refused(rows)
     assert "x (list), name (string)" in error.message
     assert all(name in str(error.hint) for name in ("task=", "image_column=", "text_column=", "label_column="))
-    assert "with image = name" in error_of(lambda: load_sample(rows, columns={"image": "name"})).message
-    known = error_of(lambda: load_sample(rows, task="image-classification"))
+    assert "with image = name" in refused(rows, columns={"image": "name"}).message
+    known = refused(rows, task="image-classification")
     assert "x (list), name (string)" in known.message
     assert "_column=" in str(known.hint)
 
@@ -259,14 +215,14 @@ def test_columns_that_fit_no_task_are_listed_with_types_and_settings() -> None:
 )
 def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], message: str) -> None:
     rows = texts(4, ["a", "b"], number=[1, 2, 3, 4], nested=[[["a"]]] * 4)
-    error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
+    error = refused(rows, task="text-classification", columns=columns)
     assert message in error.message + str(error.hint)
     assert "_column=" in str(error.hint)
 
 
 def test_columns_that_fit_two_tasks_ask_for_the_task() -> None:
     rows = image_rows(pictures(4), caption=["w", "x", "y", "z"], label=["a", "b", "a", "b"])
-    error = error_of(lambda: load_sample(rows))
+    error = refused(rows)
     assert 'task="image-classification" or "image-to-text"' in str(error.hint)
     assert load_sample(rows, task="captioning").columns["text"] == "caption"
     assert load_sample(rows, columns={"text": "caption"}).task.id == "image-to-text"
@@ -309,7 +265,7 @@ def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() ->
 
 
 def test_a_stream_needs_a_number_of_rows() -> None:
-    hint = str(error_of(lambda: load_sample(counted(10, []))).hint)
+    hint = str(refused(counted(10, [])).hint)
     assert hint == "add max_samples=1000, or leave streaming out"
 
 
@@ -324,13 +280,10 @@ def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("place", ["{folder}/*.csv", "hf://datasets/org/others@main/data/*.csv"])
 def test_a_dataset_of_the_hub_names_no_files_outside_its_repository(hub: Hub, tmp_path: Path, place: str) -> None:
-    private = tmp_path / "private"
-    private.mkdir()
-    rows = "text,label\n" + "".join(f"secret {i},{'ab'[i % 2]}\n" for i in range(8))
-    (private / "mine.csv").write_text(rows)
+    private = write(tmp_path / "private" / "mine.csv", CSV).parent
     readme = f"---\nconfigs:\n- config_name: default\n  data_files: {place.format(folder=private)!r}\n---\n"
-    hub.store.put_files("org/texts", {"README.md": readme.encode(), "data/train.csv": rows.encode()}, "dataset")
-    hub.store.put_files("org/others", {"data/train.csv": rows.encode()}, "dataset")
+    hub.store.put_files("org/texts", {"README.md": readme, "data/train.csv": CSV}, "dataset")
+    hub.store.put_files("org/others", {"data/train.csv": CSV}, "dataset")
     code = """
         from hf_emms.data import load_sample
         from hf_emms.options import SampleOptions

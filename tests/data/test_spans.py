@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 
-from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.sample import store_sample, stored_sample
-from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.options import SampleOptions
 from hf_emms.tasks.question_answering import find_spans, similar_spans
-from tests.helpers.rows import THINGS, answered, error_of
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import THINGS, answered
+from tests.helpers.samples import load_sample, refused
 
 
 def answers_of(sample: Sample) -> dict[str, list[tuple[str, int]]]:
@@ -28,6 +22,11 @@ def answers_of(sample: Sample) -> dict[str, list[tuple[str, int]]]:
         question, _, text = sample.inputs[int(place)]
         found.setdefault(question, []).append((text, code))
     return found
+
+
+def with_answers(answers: list[str]) -> datasets.Dataset:
+    """The questions of `answered` with answers that nothing places in their contexts."""
+    return answered().remove_columns("answers").add_column("answer", answers)
 
 
 def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question() -> None:
@@ -104,8 +103,7 @@ def test_no_span_of_an_unanswerable_question_is_the_answer() -> None:
     ids=["yes or no", "few occur there", "another case"],
 )
 def test_answers_in_words_of_their_own_are_texts(answers: list[str], noted: bool) -> None:
-    rows = answered().remove_columns("answers").add_column("answer", answers)
-    sample = load_sample(rows)
+    sample = load_sample(with_answers(answers))
     assert sample.form == "text"
     assert isinstance(sample.inputs, Pairs)
     assert len(sample) == 20
@@ -117,20 +115,17 @@ def test_the_form_may_be_asked_for() -> None:
     assert (texts.form, len(texts), texts.label_texts) == ("text", 20, tuple(sorted(THINGS)))
     assert isinstance(texts.inputs, Pairs)
     assert load_sample(answered(), label_form="spans").fingerprint == load_sample(answered()).fingerprint
-    rare = answered().remove_columns("answers").add_column("answer", ["mat", *[f"nothing {i}" for i in range(19)]])
-    assert load_sample(rare).form == "text"
-    few = answered().remove_columns("answers").add_column("answer", [*["harbour"] * 3, *["x1 x2"] * 17])
-    assert load_sample(few, label_form="spans").n_read == 2
+    assert load_sample(with_answers(["mat", *[f"nothing {i}" for i in range(19)]])).form == "text"
+    assert load_sample(with_answers([*["harbour"] * 3, *["x1 x2"] * 17]), label_form="spans").n_read == 2
 
 
 def test_spans_of_what_has_none_are_refused() -> None:
-    rows = answered().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
-    error = error_of(lambda: load_sample(rows, label_form="spans"))
+    error = refused(with_answers(["yes", "no"] * 10), label_form="spans")
     assert error.message == "no answer occurs in its context among other words: there are no spans to choose from"
     assert 'label_form="text"' in str(error.hint)
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
-    assert "no span of a text" in error_of(lambda: load_sample(classes, label_form="spans")).message
-    assert "is no number" in error_of(lambda: load_sample(answered(), label_form="both")).message
+    assert "no span of a text" in refused(classes, label_form="spans").message
+    assert "is no number" in refused(answered(), label_form="both").message
 
 
 def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:
@@ -167,11 +162,7 @@ def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> N
     assert find_spans(text, ["art"], [21]) == [(25, 28)]
     assert find_spans(text, ["art"], [25]) == [(25, 28)]
     assert find_spans("a cat", ["cat"], [None]) == [(2, 5)]
-    assert find_spans(text, ["art", " saw ", "tist", "Art"], [None] * 4) == [
-        (15, 18),
-        (11, 14),
-        (6, 10),
-    ]
+    assert find_spans(text, ["art", " saw ", "tist", "Art"], [None] * 4) == [(15, 18), (11, 14), (6, 10)]
     assert find_spans("他在北京大学学习。", ["北京"], [None]) == [(2, 4)]
 
 
@@ -184,26 +175,9 @@ def test_scripts_without_spaces_count_characters() -> None:
     assert [accented[start:stop] for start, stop in places] == ["Der", "groß", "und", "ﬂink", "läuft"]
 
 
-def test_a_cached_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
-    sample = load_sample(answered())
-    ref, options = DatasetSource(sample.dataset, sample.repo), SampleOptions("org/name", streaming=True)
-    store_sample(Cache(tmp_path), ref, options, sample)
-    cached = stored_sample(Cache(tmp_path), ref, options)
-    assert cached is not None
-    assert answers_of(cached) == answers_of(sample)
-    assert (cached.form, cached.categorical, cached.n_read) == ("spans", True, 20)
-    assert np.array_equal(cached.codes, sample.codes)
-
-
 def test_the_start_may_be_a_column_beside_the_answer() -> None:
-    rows = datasets.Dataset.from_dict(
-        {
-            "context": ["a cat and a cat", "a dog or a dog"],
-            "question": ["which?", "who?"],
-            "answer": ["cat", "dog"],
-            "answer_start": [12, 11],
-        }
-    )
+    columns = {"context": ["a cat and a cat", "a dog or a dog"], "question": ["which?", "who?"]}
+    rows = datasets.Dataset.from_dict({**columns, "answer": ["cat", "dog"], "answer_start": [12, 11]})
     inputs = load_sample(rows, task="qa").inputs
     assert isinstance(inputs, Spans)
     assert {(12, 15), (11, 14)} <= set(map(tuple, inputs.bounds[:, 1:].tolist()))

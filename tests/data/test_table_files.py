@@ -14,13 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.helpers.rows import error_of, labels_of, png
-from tests.helpers.samples import load_sample
+from tests.helpers.rows import CLASSES, COLUMNS, CSV, TEXTS, N, labels_of, png, write
+from tests.helpers.samples import load_sample, refused
 
-N = 24
-TEXTS = [f"text number {i}" for i in range(N)]
-CLASSES = ["cat", "dog"] * (N // 2)
-COLUMNS = {"text": TEXTS, "label": CLASSES}
 FRAME = pd.DataFrame(COLUMNS)
 ROWS: list[dict[str, str]] = FRAME.to_dict("records")
 OTHERS = [{"text": f"other {row['text']}", "label": row["label"]} for row in ROWS]
@@ -35,23 +31,27 @@ def stream_of_arrow(path: Path) -> None:
 
 
 def written(content: Any) -> Write:
-    text = content if isinstance(content, str) else json.dumps(content)
-    return lambda path: path.write_text(text)
+    return lambda path: write(path, content if isinstance(content, str) else json.dumps(content))
 
 
 def zipped(**files: str | bytes) -> Write:
-    def write(path: Path) -> None:
+    def write_archive(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in files.items():
                 archive.writestr(name.replace("__", "/").replace("_DOT_", "."), content)
 
-    return write
+    return write_archive
 
 
 # Quotation marks that open and never close.
 QUOTED = '{}\t{}\t"so\n'
-CSV, OTHER_CSV = FRAME.to_csv(index=False), pd.DataFrame(OTHERS).to_csv(index=False)
+OTHER_CSV = CSV.replace("text number", "other text number")
 FILES: dict[str, tuple[str, Write]] = {
+    "CSV": ("train.csv", written(CSV)),
+    "tabs": ("a.tsv", written(CSV.replace(",", "\t"))),
+    "Parquet": ("a.parquet", lambda path: FRAME.to_parquet(path)),
+    "rows": ("a.json", written(ROWS)),
+    "lines in .jsonl": ("a.jsonl", written("\n".join(map(json.dumps, ROWS)))),
     "Feather": ("a.feather", lambda path: FRAME.to_feather(path)),
     "a stream of Arrow": ("a.arrow", stream_of_arrow),
     "lines of JSON": ("a.ndjson", lambda path: FRAME.to_json(path, orient="records", lines=True)),
@@ -69,10 +69,7 @@ FILES: dict[str, tuple[str, Write]] = {
     "indented rows": ("a.json", written(json.dumps(ROWS, indent=1))),
     "lines in .json": ("a.json", written("\n".join(map(json.dumps, ROWS)))),
     "an archive of a table": ("a.zip", zipped(rows_DOT_csv=CSV)),
-    "an archive of splits": (
-        "a.zip",
-        zipped(set__train_DOT_csv=CSV, set__test_DOT_csv=pd.DataFrame(OTHERS).to_csv(index=False)),
-    ),
+    "an archive of splits": ("a.zip", zipped(set__train_DOT_csv=CSV, set__test_DOT_csv=OTHER_CSV)),
     "tabs and quotation marks": ("a.tsv", written("text\tlabel\tnote\n" + "".join(map(QUOTED.format, TEXTS, CLASSES)))),
 }
 
@@ -80,13 +77,13 @@ FILES: dict[str, tuple[str, Write]] = {
 @pytest.mark.parametrize("form", FILES)
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_a_table_is_read_from_a_file_and_from_its_folder(tmp_path: Path, form: str, as_folder: bool) -> None:
-    name, write = FILES[form]
+    name, write_file = FILES[form]
     (tmp_path / "set").mkdir()
-    write(tmp_path / "set" / name)
+    write_file(tmp_path / "set" / name)
     sample = load_sample(str(tmp_path / "set" if as_folder else tmp_path / "set" / name))
-    assert sample.columns == {"text": "text", "label": "label"}
+    assert (sample.task.id, sample.columns) == ("text-classification", {"text": "text", "label": "label"})
     assert labels_of(sample) == EXPECTED
-    assert sample.split == "train"
+    assert (sample.split, sample.total_rows) == ("train", N)
 
 
 def test_quotation_marks_behind_backslashes_are_characters_of_a_text(tmp_path: Path) -> None:
@@ -98,30 +95,21 @@ def test_quotation_marks_behind_backslashes_are_characters_of_a_text(tmp_path: P
     assert set(load_sample(str(tmp_path / "a.csv")).inputs) == set(paths)
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a.json", "a.zip"])
-def test_tables_that_are_converted_are_streamed_too(tmp_path: Path, name: str) -> None:
-    writes: dict[str, Write] = {
-        "a.xlsx": lambda path: FRAME.to_excel(path, index=False),
-        "a.json": written({"train": ROWS, "test": OTHERS}),
-        "a.zip": zipped(rows_DOT_csv=CSV),
-    }
-    writes[name](tmp_path / name)
+@pytest.mark.parametrize("form", ["a spreadsheet", "splits", "an archive of a table"])
+def test_tables_that_are_converted_are_streamed_too(tmp_path: Path, form: str) -> None:
+    name, write_file = FILES[form]
+    write_file(tmp_path / name)
     sample = load_sample(str(tmp_path / name), streaming=True, max_samples=8)
     assert len(sample) == 8
     assert set(sample.inputs) < set(TEXTS)
 
 
 def test_splits_are_found_in_folders_of_any_format(tmp_path: Path) -> None:
-    for number, suffix in enumerate(("feather", "xlsx", "json")):
+    for suffix, write_frame in (("feather", "to_feather"), ("xlsx", "to_excel"), ("json", "to_json")):
+        (tmp_path / suffix).mkdir()
         for name, rows in (("train", ROWS), ("test", OTHERS)):
-            file = tmp_path / str(number) / f"{name}.{suffix}"
-            file.parent.mkdir(exist_ok=True)
-            frame = pd.DataFrame(rows)
-            if suffix == "json":
-                frame.to_json(file)
-            else:
-                frame.to_feather(file) if suffix == "feather" else frame.to_excel(file, index=False)
-        sample = load_sample(str(tmp_path / str(number)), split="test")
+            getattr(pd.DataFrame(rows), write_frame)(tmp_path / suffix / f"{name}.{suffix}")
+        sample = load_sample(str(tmp_path / suffix), split="test")
         assert (set(sample.splits), set(sample.inputs)) == ({"train", "test"}, {row["text"] for row in OTHERS})
 
 
@@ -133,24 +121,18 @@ def test_cells_of_a_spreadsheet_that_read_as_numbers_are_texts_in_a_column_of_te
 
 
 def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
-    paragraphs = [
-        {
-            "context": f"In {i} Ann ran home.",
-            "qas": [
-                {"id": str(i), "question": f"who {i}?", "answers": [{"text": "Ann", "answer_start": 4 + len(str(i))}]}
-            ],
-        }
-        for i in range(N)
-    ]
+    answers = [[{"text": "Ann", "answer_start": 4 + len(str(i))}] for i in range(N)]
+    questions = [[{"id": str(i), "question": f"who {i}?", "answers": answers[i]}] for i in range(N)]
+    paragraphs = [{"context": f"In {i} Ann ran home.", "qas": questions[i]} for i in range(N)]
     content = {"version": "1.1", "data": [{"title": "x", "paragraphs": paragraphs}]}
-    (tmp_path / "train.json").write_text(json.dumps(content))
+    write(tmp_path / "train.json", json.dumps(content))
     sample = load_sample(str(tmp_path))
     assert sample.task.id == "question-answering"
     assert f"of {N} contexts" in sample.notes[-1]
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "problem", "remedy"),
+    ("name", "write_file", "problem", "remedy"),
     [
         ("a.json", written({"images": ROWS, "annotations": ROWS}), "several lists of objects", "each row"),
         ("a.json", written({"train": [["a", "x"]], "test": [["b", "y"]]}), "lists without names", '"label"'),
@@ -166,10 +148,10 @@ def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_table_is_refused_with_what_to_do(
-    tmp_path: Path, name: str, write: Write, problem: str, remedy: str
+    tmp_path: Path, name: str, write_file: Write, problem: str, remedy: str
 ) -> None:
-    write(tmp_path / name)
-    error = error_of(lambda: load_sample(str(tmp_path / name)))
+    write_file(tmp_path / name)
+    error = refused(str(tmp_path / name))
     assert problem in error.message
     assert remedy in str(error.hint)
 
@@ -180,7 +162,7 @@ def test_several_sheets_are_splits_or_are_refused(tmp_path: Path) -> None:
             for name, rows in zip(names, (ROWS, OTHERS), strict=True):
                 pd.DataFrame(rows).to_excel(writer, sheet_name=name, index=False)
     assert labels_of(load_sample(str(tmp_path / "Train.xlsx"))) == EXPECTED
-    assert "several sheets: A, B" in error_of(lambda: load_sample(str(tmp_path / "A.xlsx"))).message
+    assert "several sheets: A, B" in refused(str(tmp_path / "A.xlsx")).message
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -192,7 +174,7 @@ def test_an_archive_of_class_folders_is_read_and_read_again_when_it_changes(tmp_
         sample = load_sample(str(tmp_path if as_folder else file))
         assert (sample.label_texts, len(sample)) == (names, 8)
     zipped(a_DOT_txt="x")(tmp_path / "other.zip")
-    assert "holds 2 archives" in error_of(lambda: load_sample(str(tmp_path))).message
+    assert "holds 2 archives" in refused(str(tmp_path)).message
 
 
 # ---- texts ---------------------------------------------------------------------------------------------------------
@@ -201,12 +183,10 @@ def test_an_archive_of_class_folders_is_read_and_read_again_when_it_changes(tmp_
 def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in ("pos", "neg", "unsup"):
-            folder = tmp_path / split / name
-            folder.mkdir(parents=True)
             for i in range(4 if name != "unsup" else 2):
-                (folder / f"{i}_7.txt").write_text(f"{split} {name} review {i}\n\nIts second part.")
-    (tmp_path / "train" / "urls_pos.txt").write_text("http://x.org")
-    (tmp_path / "README.md").write_text("# Reviews of films\n")
+                write(tmp_path / split / name / f"{i}_7.txt", f"{split} {name} review {i}\n\nIts second part.")
+    write(tmp_path / "train" / "urls_pos.txt", "http://x.org")
+    write(tmp_path / "README.md", "# Reviews of films\n")
     sample = load_sample(str(tmp_path))
     assert (sample.split, set(sample.splits), sample.label_texts) == ("train", {"train", "test"}, ("neg", "pos"))
     assert len(sample) == 8
@@ -219,20 +199,14 @@ CONLL = "".join(
     f"EU{i} NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n" if i % 2 else f"Ann NNP B-NP B-PER\nsleeps{i} VB B-VP O\n\n"
     for i in range(N)
 )
+FIELDS = "\t_" * 6 + "\n"
+CONLLU = "".join(f"# {i}\n1\tAnn{i}\tAnn\tPROPN{FIELDS}2\truns\trun\tVERB{FIELDS}\n" for i in range(N))
 WORDS: dict[str, tuple[str, str, str]] = {
     "CoNLL-2003": ("eng.conll", "-DOCSTART- -X- -X- O\n\n" + CONLL, "ner_tags"),
     "a .txt file": ("train.txt", CONLL, "ner_tags"),
     "two columns": ("a.iob2", "".join(f"Ann{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
     "comments": ("a.bio", "".join(f"# id = {i}\nAnn{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
-    "CoNLL-U": (
-        "a.conllu",
-        "".join(
-            f"# text = Ann{i} runs\n1\tAnn{i}\tAnn\tPROPN{fields}2\truns\trun\tVERB{fields}\n"
-            for i in range(N)
-            for fields in ["\t_" * 6 + "\n"]
-        ),
-        "upos",
-    ),
+    "CoNLL-U": ("a.conllu", CONLLU, "upos"),
 }
 
 
@@ -247,7 +221,6 @@ def test_words_with_their_tags_are_read_as_conll_has_them(tmp_path: Path, form: 
 
 
 def test_a_saved_dataset_of_datasets_is_read(tmp_path: Path) -> None:
-    datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list(OTHERS)).save_to_disk(
-        tmp_path
-    )
+    splits = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(OTHERS)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path)
     assert labels_of(load_sample(str(tmp_path))) == EXPECTED

@@ -18,6 +18,12 @@ from PIL import Image
 from hf_emms.data import Sample
 from hf_emms.errors import EmmsError
 
+N = 24
+TEXTS = [f"text number {i}" for i in range(N)]
+CLASSES = ["cat", "dog"] * (N // 2)
+COLUMNS = {"text": TEXTS, "label": CLASSES}
+CSV = "text,label\n" + "".join(f"{text},{name}\n" for text, name in zip(TEXTS, CLASSES, strict=True))
+
 
 def png(color: tuple[int, int, int], size: tuple[int, int] = (8, 6)) -> bytes:
     buffer = io.BytesIO()
@@ -65,6 +71,20 @@ def error_of(call: Callable[[], Any]) -> EmmsError:
     with pytest.raises(EmmsError) as caught:
         call()
     return caught.value
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def class_folders(folder: Path, *names: str, suffix: str = "png") -> Path:
+    """A folder with four pictures in each of its folders; "x/y" is a folder in a folder."""
+    for number, name in enumerate(names):
+        for i in range(4):
+            write(folder / name / f"{i}.{suffix}", png((i, number, 0)))
+    return folder
 
 
 def write_text_file(path: Path) -> None:

@@ -7,9 +7,16 @@ from typing import Any
 from hf_emms import data
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
+from hf_emms.errors import EmmsError
 from hf_emms.options import Options
+from tests.helpers.rows import error_of
 
 
 def load_sample(dataset: Any, *, max_samples: int | None = None, cache: Cache | None = None, **settings: Any) -> Sample:
     """`hf_emms.data` of a dataset with these settings."""
     return data.load_sample(Options.of(dataset, max_samples=max_samples, **settings).sample, cache)
+
+
+def refused(dataset: Any, **settings: Any) -> EmmsError:
+    """The error of a dataset that cannot be read with these settings."""
+    return error_of(lambda: load_sample(dataset, **settings))
