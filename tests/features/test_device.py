@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -29,7 +28,6 @@ from tests.helpers.tiny_pairs import build_pair
 
 PACKS = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 packs = pytest.mark.skipif(not PACKS, reason="weights are packed on x86 with oneDNN")
-glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
 SLACK = 2e-5  # of the largest feature
 
 
@@ -80,17 +78,20 @@ INPUTS = {
 
 
 @packs
-@pytest.mark.parametrize("name", INPUTS)
-def test_a_packed_layer_takes_inputs_of_any_form(name: str) -> None:
-    for bias in (True, False):
-        layer = nn.Linear(512, 384, bias=bias)
-        expected = layer(INPUTS[name]).detach()
-        device.pack_linears(layer)
-        assert packed(layer) == [""]
-        with torch.inference_mode():
-            torch.testing.assert_close(layer(INPUTS[name]), expected, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_takes_inputs_of_any_form_and_is_gone_when_nobody_holds_it(bias: bool) -> None:
+    layer = nn.Linear(512, 384, bias=bias)
+    expected = {name: layer(inputs).detach() for name, inputs in INPUTS.items()}
+    device.pack_linears(layer)
+    assert packed(layer) == [""]
+    with torch.inference_mode():
+        for name, inputs in INPUTS.items():
+            torch.testing.assert_close(layer(inputs), expected[name], atol=1e-5, rtol=1e-5)
     with pytest.raises(RuntimeError, match="have the same dtype"):
-        layer(INPUTS[name].double())
+        layer(INPUTS["rows"].double())
+    held = weakref.ref(layer)
+    del layer
+    assert held() is None  # without the collector: the next checkpoint needs the memory
 
 
 @packs
@@ -114,15 +115,6 @@ def test_weights_names_and_hooks_of_a_packed_layer_stay() -> None:
     after = dict(tied.named_parameters())
     assert list(after) == list(before)
     assert all(id(after[name]) == key and torch.equal(after[name], value) for name, (key, value) in before.items())
-
-
-@packs
-def test_a_packed_model_is_gone_when_nobody_holds_it() -> None:
-    model = nn.Sequential(nn.Linear(512, 512))
-    device.pack_linears(model)
-    layer = weakref.ref(model[0])
-    del model
-    assert layer() is None  # without the collector: the next checkpoint needs the memory
 
 
 class Scaled(nn.Linear):
@@ -209,27 +201,26 @@ print(json.dumps([*before, resident()]))
 PAGES = 10 * 12 * 2**23 // 4096  # that the rounds touch
 
 
-def memory(**variables: str) -> tuple[float, float, float]:
-    """Page faults of a process that allocates and frees; MB that it holds then, and after it has given them back."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], env=os.environ | variables, capture_output=True, check=True)
-    return tuple(json.loads(done.stdout))
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def memory() -> list[float]:
+        """Page faults of a process that allocates and frees; MB that it holds then, and after it gave them back."""
+        return json.loads(subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, check=True).stdout)
 
-
-@glibc
-def test_freed_memory_is_reused_until_it_is_released() -> None:
     faults, held, left = memory()
     assert faults < 0.05 * PAGES
     assert left < held - 80  # 12 tensors of 8 MB
-
-
-@glibc
-def test_settings_of_the_user_for_the_allocator_apply(monkeypatch: pytest.MonkeyPatch) -> None:
-    faults, _, _ = memory(MALLOC_TRIM_THRESHOLD_="131072")
-    assert faults > 0.5 * PAGES
     libc_unless_set = device._glibc.__wrapped__
     assert libc_unless_set() is not None
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")
-    assert libc_unless_set() is None
+    for name, value in (("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7"), ("MALLOC_TRIM_THRESHOLD_", "131072")):
+        monkeypatch.setenv(name, value)
+        assert libc_unless_set() is None
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
+    faults, _, _ = memory()
+    assert faults > 0.5 * PAGES
 
 
 # --- batches ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,21 @@ import pytest
 import torch
 
 from hf_emms.features.device import pinned, to_device, to_numpy
-from hf_emms.features.extractor import Extractor
-from hf_emms.inputs import Pairs
-from tests.helpers import extracting
-from tests.helpers.extracting import pictures, rows, some_pairs
+from tests.helpers.extracting import load, pairs_of, pictures, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXTS, build
 from tests.helpers.tiny_pairs import build_pair
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 
 GPU = torch.device("cuda")
-# What a checkpoint is, and what it reads.
-CASES: dict[str, tuple[str, str, Sequence[Any]]] = {
-    "texts": ("bert", "text", TEXTS),
-    "pictures": ("vit", "image", pictures()),
-    "towers": ("clip", "image+text", some_pairs()),
-    "fused": ("vilt", "image+text", some_pairs()),
-    "text pairs": ("bert", "text+text", Pairs(TEXTS, TEXTS, np.array([(0, 2), (1, 1), (2, 0)]))),
-}
+# What makes a checkpoint, its name, what it reads, and some of that.
+CASES: list[tuple[Callable[[Path, str], Path], str, str, Sequence[Any]]] = [
+    (build, "bert", "text", TEXTS),
+    (build, "vit", "image", pictures()),
+    (build_pair, "clip", "image+text", some_pairs()),
+    (build_pair, "vilt", "image+text", some_pairs()),
+    (build, "bert", "text+text", pairs_of(TEXTS[:3], TEXTS[:3])),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +37,11 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-def load(zoo: Path, case: str, device: str, **options: Any) -> Extractor:
-    name, kind, _ = CASES[case]
-    folder = build_pair(zoo, name) if kind == "image+text" else build(zoo, name)
-    return extracting.load(folder, kind, device=device, **options)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_features_are_those_of_the_cpu(zoo: Path, case: str) -> None:
-    there, here = load(zoo, case, "cuda"), load(zoo, case, "cpu")
-    inputs = CASES[case][2]
+@pytest.mark.parametrize(("make", "name", "kind", "inputs"), CASES)
+def test_features_are_those_of_the_cpu(
+    make: Callable[[Path, str], Path], name: str, kind: str, inputs: Sequence[Any], zoo: Path
+) -> None:
+    there, here = (load(make(zoo, name), kind, device=device) for device in ("cuda", "cpu"))
     for batch_size in (None, 2, 1):
         expected = rows(here, inputs, batch_size)
         np.testing.assert_allclose(rows(there, inputs, batch_size), expected, rtol=1e-3, atol=1e-4)
@@ -77,7 +69,7 @@ def test_batches_come_over_pinned_and_whole() -> None:
 
 
 def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
-    extractor = load(zoo, "texts", "cuda")
+    extractor = load(build(zoo, "bert"), "text", device="cuda")
     texts = [" ".join(TEXTS)] * 20_000
 
     def largest() -> int:
@@ -94,7 +86,7 @@ def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
 
 
 def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
-    extractor = load(zoo, "texts", "cuda")
+    extractor = load(build(zoo, "bert"), "text", device="cuda")
     texts = [" ".join(TEXTS)] * 20_000
     expected = rows(extractor, texts[:1])
     total = torch.cuda.get_device_properties(GPU).total_memory
