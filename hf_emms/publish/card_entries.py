@@ -91,6 +91,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         command: makes the numbers again; None for a dataset that nobody else has.
         leaderboard: the Space that shows the whole ranking.
         judgement: what the whole ranking shows; None in sections of earlier versions.
+        first: how many checkpoints share the first rank; None in sections of earlier versions.
     """
 
     ranking: Ranking
@@ -99,6 +100,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     command: str | None = None
     leaderboard: str | None = None
     judgement: Verdict | None = None
+    first: int | None = None
 
     @property
     def key(self) -> str:
@@ -193,6 +195,7 @@ def _entry(
         command=command,
         leaderboard=leaderboard,
         judgement=verdict(ranking),
+        first=sum(row.rank == 1 for row in ranking.rows),
     )
 
 

@@ -197,7 +197,7 @@ def sentence_of(entry: Entry) -> str:
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
     if entry.judgement and entry.judgement.outcome == "no better than chance":
         return f"Fine-tuning taught no checkpoint more than chance for {aim}.{_measured(entry)}"
-    shared = sum(other.rank == 1 for other in entry.top)
+    shared = entry.first or sum(other.rank == 1 for other in entry.top)
     if row is None:
         best = _linked(entry.top[0])
         if shared > 1:

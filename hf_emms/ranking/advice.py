@@ -64,7 +64,8 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     place, doubtful = next((place for place, row in enumerate(rows) if row.rank == 1), None), [*near, *better]
     if place is not None and len(rows) > 1 and (rows[place] not in doubtful if place else not doubtful):
         first = "one of the estimate's first" if rows[place].tied else "the estimate's first"
-        sentence += f"; {first} " + (f"was {_ORDINALS[min(place, len(_ORDINALS) - 1)]}" if place else "is the best")
+        ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
+        sentence += f"; {first} " + (f"was {ordinal}" if place else "is the best")
     relations = ((near, "not told apart from it"), (better, "better on the test rows, which choose nothing"))
     for others, relation in relations:
         if others:

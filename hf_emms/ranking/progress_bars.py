@@ -47,7 +47,7 @@ class StderrProgress:
     """A `Progress` on stderr; silent when `quiet`. It is a context manager, so that bars never outlive an error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = Console(file=sys.stderr, quiet=quiet, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

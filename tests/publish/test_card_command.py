@@ -29,9 +29,11 @@ from tests.hub import Hub
 
 __all__ = ["cli", "home", "hub", "org", "other_ranking", "ranking"]
 
+Run = Callable[..., Done]
+
 
 @pytest.fixture
-def best(cli: CommandLine, org: str, ranking: Path) -> Callable[..., Done]:
+def best(cli: CommandLine, org: str, ranking: Path) -> Run:
     """Runs ``hf-emms card`` for the organisation's best checkpoint, with its ranking or another."""
 
     def run(*words: str, token: str | None = None, file: Path = ranking) -> Done:
@@ -40,11 +42,8 @@ def best(cli: CommandLine, org: str, ranking: Path) -> Callable[..., Done]:
     return run
 
 
-# ---- shown and pushed ------------------------------------------------------------------------------------------
-
-
 def test_the_change_is_shown_as_a_diff_and_pushed_and_every_other_byte_stays(
-    hub: Hub, best: Callable[..., Done], org: str, tmp_path: Path
+    hub: Hub, best: Run, org: str, tmp_path: Path
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada", orgs=[org])
     shown = best()
@@ -88,11 +87,8 @@ def test_a_dataset_card_tells_what_to_start_from(hub: Hub, cli: CommandLine, ran
     told(cli.run("card", "--ranking", ranking, "--dataset-id", "org/food"), "of the dataset 'AI-Lab-Makerere/beans'")
 
 
-# ---- pull requests ---------------------------------------------------------------------------------------------
-
-
 def test_a_pull_request_is_opened_once_and_updated_and_after_a_merge_news_is_proposed_anew(
-    hub: Hub, best: Callable[..., Done], org: str, other_ranking: Path, tmp_path: Path
+    hub: Hub, best: Run, org: str, other_ranking: Path, tmp_path: Path
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
     assert best("--create-pr", token=token).out.strip() == f"{hub.url}/{id}/discussions/1"
@@ -113,7 +109,7 @@ def test_a_pull_request_is_opened_once_and_updated_and_after_a_merge_news_is_pro
 
 
 def test_a_pull_request_that_was_closed_stays_closed_and_that_of_somebody_else_is_left_alone(
-    hub: Hub, best: Callable[..., Done], org: str
+    hub: Hub, best: Run, org: str
 ) -> None:
     id, token = f"{org}/best", hub.token(user="ada")
     best("--create-pr", token=token)
@@ -124,9 +120,6 @@ def test_a_pull_request_that_was_closed_stays_closed_and_that_of_somebody_else_i
     best("--create-pr", token=hub.token(user="bob"))
     assert pulls(hub, id) == [(1, "closed"), (2, "open"), (3, "open")]
     assert "nothing to change" in best("--create-pr", token=token).err
-
-
-# ---- rights ----------------------------------------------------------------------------------------------------
 
 
 def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org: str, tmp_path: Path) -> None:
@@ -146,10 +139,7 @@ def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org
     assert hub.count(f"* */{org}/best/*") == 0
 
 
-# ---- what goes wrong -------------------------------------------------------------------------------------------
-
-
-def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Callable[..., Done], org: str) -> None:
+def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Run, org: str) -> None:
     id = f"{org}/best"
 
     def edit() -> None:
@@ -165,9 +155,7 @@ def test_what_was_committed_meanwhile_is_read_again(hub: Hub, best: Callable[...
 
 @pytest.mark.parametrize("flag", ["--push", "--create-pr"])
 @pytest.mark.parametrize("fault", [412, "cut"])
-def test_what_passes_is_waited_for_and_written_once(
-    hub: Hub, best: Callable[..., Done], org: str, fault: int | str, flag: str
-) -> None:
+def test_what_passes_is_waited_for_and_written_once(hub: Hub, best: Run, org: str, fault: int | str, flag: str) -> None:
     id = f"{org}/best"
     before = commits(hub, id)
     hub.fail(f"POST */{id}/commit/*", fault)
@@ -182,7 +170,7 @@ LASTING = {412: ("changed by somebody else", "run the same command again"), 403:
 
 
 @pytest.mark.parametrize("status", LASTING)
-def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Callable[..., Done], org: str, status: int) -> None:
+def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Run, org: str, status: int) -> None:
     id = f"{org}/best"
     hub.fail(f"POST */{id}/commit/*", status, None)
     told(best("--push", token=hub.token(user=org)), id, *LASTING[status])
@@ -190,7 +178,7 @@ def test_what_lasts_is_said_after_three_tries(hub: Hub, best: Callable[..., Done
     assert readme(hub, id) == README
 
 
-def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Callable[..., Done], org: str) -> None:
+def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Run, org: str) -> None:
     hub.store.put_files(f"{org}/best", {"README.md": b"---\ntags: [unclosed\n---\n"})
     told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "by hand")
 

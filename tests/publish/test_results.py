@@ -29,6 +29,8 @@ from tests.hub.fixtures import client_environment, run_client
 
 __all__ = ["cli", "home", "hub"]
 
+Run = Callable[..., Done]
+
 ID = "lab/emms-results"
 
 
@@ -74,16 +76,15 @@ def published(hub: Hub, ranking: Ranking) -> Ranking:
     return Ranking.from_json(hub.store.read(ID, f"rankings/{path_of(ranking)}.json", "dataset"))
 
 
-# ---- where a ranking lies, and what two make together ----------------------------------------------------------
-
-
 def test_the_path_tells_apart_what_cannot_be_compared_and_nothing_else() -> None:
     same = [{}, {"created": "later", "device": "cuda", "notes": (), "versions": {}, "dataset": "another name"}]
     same.append({"rows": example().rows[:1]})
     other = [{"task": "image-to-text"}, {"dataset_id": "org/other"}, {"dataset_revision": "f" * 40}, {"n": 7}]
     other += [{"config": "small"}, {"split": "test"}, {"seed": 1}, {"folds": 5}, {"prompt": "a photo of a {}"}]
     other += [{"encoders": example().encoders[:1]}, {"estimators": ("emms",)}, {"columns": {"image": "picture"}}]
-    assert len({path_of(example(**changes)) for changes in same}) == 1
+    # Published files stay where they are: this is their path since the first version.
+    path = "image-classification/AI-Lab-Makerere--beans/default-train-n1034-seed0-6c546f48bbad"
+    assert {path_of(example(**changes)) for changes in same} == {path}
     assert len({path_of(example(**changes)) for changes in [{}, *other]}) == len(other) + 1
 
 
@@ -138,11 +139,8 @@ def test_what_is_no_result_changes_nothing() -> None:
     assert merged(old, with_rows(scored("org/a", 0.31), created="2027")) is not old
 
 
-# ---- over HTTP -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
-def publish(cli: CommandLine, token: str, tmp_path: Path) -> Callable[..., Done]:
+def publish(cli: CommandLine, token: str, tmp_path: Path) -> Run:
     """Runs ``hf-emms publish results`` with rankings, and words after them."""
 
     def run(*rankings: Ranking, words: tuple[str, ...] = (), token: str = token) -> Done:
@@ -152,7 +150,7 @@ def publish(cli: CommandLine, token: str, tmp_path: Path) -> Callable[..., Done]
     return run
 
 
-def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, publish: Callable[..., Done]) -> None:
+def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, publish: Run) -> None:
     done = publish(example())
     assert done.code == 0, done
     assert done.out.startswith(f"{lab.url}/datasets/{ID}/commit/")
@@ -168,7 +166,7 @@ def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, 
     assert commits(lab) == before
 
 
-def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Callable[..., Done]) -> None:
+def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Run) -> None:
     first, second = (with_rows(scored(name, 0.1)) for name in ("org/a", "org/b"))
     assert "no dataset" in publish(first, words=("--create-pr",)).err
     publish(first)
@@ -182,7 +180,7 @@ def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Callable[..
 
 
 def test_what_was_published_is_pulled_without_loss_and_what_is_damaged_hides_no_other(
-    lab: Hub, cli: CommandLine, publish: Callable[..., Done], tmp_path: Path
+    lab: Hub, cli: CommandLine, publish: Run, tmp_path: Path
 ) -> None:
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     publish(*rankings)
@@ -211,7 +209,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_what_another_version_wrote_is_not_overwritten(lab: Hub, publish: Callable[..., Done], case: str) -> None:
+def test_what_another_version_wrote_is_not_overwritten(lab: Hub, publish: Run, case: str) -> None:
     path, text, said = KEPT[case]
     content = (text if path == RANKING else f"{START}\n{text}\n{END}\n").encode()
     lab.store.put_files(ID, {path: content}, "dataset")
@@ -221,9 +219,7 @@ def test_what_another_version_wrote_is_not_overwritten(lab: Hub, publish: Callab
     assert lab.store.read(ID, path, "dataset") == content
 
 
-def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(
-    lab: Hub, publish: Callable[..., Done], home: Path
-) -> None:
+def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(lab: Hub, publish: Run, home: Path) -> None:
     kept = home / "emms" / "rankings"
     kept.mkdir(parents=True)
     write(kept, example(), "beans.json")
@@ -238,7 +234,7 @@ def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(
 
 
 def test_a_ranking_is_pushed_in_python_and_all_are_read_as_one_table(
-    lab: Hub, publish: Callable[..., Done], token: str, tmp_path: Path
+    lab: Hub, publish: Run, token: str, tmp_path: Path
 ) -> None:
     tuned = scored("org/a", 0.3, fine_tuned=FineTuned("accuracy", 0.91, 0.004, 0.9))
     settings = {"estimators": ("emms", "hscore"), "config": "test-train", "split": "validation"}

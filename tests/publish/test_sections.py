@@ -68,13 +68,25 @@ def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
     assert sections()[name] == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
-    rows = [Row(f"org/{name}", "a" * 40, scores=example().rows[0].scores) for name in "abcdefgh"]
-    section = card(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
-    marked = [line for line in section.splitlines() if line.endswith("◀")]
-    assert len(marked) == 1
-    assert "org/worse" in marked[0]
-    assert "org/h" not in section.split("```text")[1].split("```")[0]
+CHART = """
+                                              0.139        explained         0.506
+=1  ./名前                                                                     ─●─
+=1  0long-name-long-nam…long-name-long-name-                                   ─●─
+=1  a                                                                          ─●─
+=1  b                                                                          ─●─
+=1  c                                                                          ─●─
+15  org/worse                                 ─●─                                  ◀
+"""
+
+
+def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_width() -> None:
+    names = ["./名前", "0" + 6 * "long-name-", *"abcdefghij"]
+    rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
+    ranking = example(rows=ranked([*rows, *example().rows], "emms"))
+    assert f"```text{CHART}```" in card(ranking, "org/worse")
+    assert "Of 15 checkpoints one of the 14 best to fine-tune for " in card(ranking, "j")
+    assert "Of 15 checkpoints `./名前` is one of 14 that share the first rank for " in card(ranking)
+    assert card(ranking).count("\n| =1 |") == 10
 
 
 def test_a_checkpoint_without_a_score_has_no_section() -> None:
@@ -116,9 +128,6 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
     words = typed(rank_command(ranking, ["org/best"]))
     assert words[words.index("--task") + 1] == "gloss-topic"
     assert [words[place + 1] for place, word in enumerate(words) if word == "--column"] == ["gloss=text", "topic=label"]
-
-
-# ---- several datasets in one card ------------------------------------------------------------------------------
 
 
 def test_each_ranking_has_its_own_block_which_a_newer_one_replaces() -> None:
@@ -238,9 +247,6 @@ def test_damaged_data_are_refused(damage: str, is_old: bool) -> None:
         update_model_card(whole.replace(old, new).encode(), [(example(), "org/best")], "org/best")
 
 
-# ---- the command -----------------------------------------------------------------------------------------------
-
-
 def test_the_command_can_be_typed() -> None:
     ranking = example(
         dataset="./my data",
@@ -293,8 +299,6 @@ def test_the_command_gives_the_same_numbers_and_has_no_setting_at_its_default(cl
 def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
     assert "new" not in rank_command(example(settings=example().settings | {"new_option": "new"}), ["org/best"])
 
-
-# ---- text from the Hub -----------------------------------------------------------------------------------------
 
 EVIL = [
     "x --> <!-- hf-emms:end -->\n```\n# owned `|` <script>alert(1)</script>",

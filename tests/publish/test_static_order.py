@@ -30,9 +30,6 @@ FASHION = ("--dataset", "demo_fashion", "--max-samples", "40", "-e", "emms-demo/
 WANTED = ("-c", "lab/a", "-c", "lab/b", "-c", "lab/new", "--results")
 
 
-# The mean ranks of a folder or a repository
-
-
 def test_only_other_datasets_of_the_task_count() -> None:
     rankings = (
         in_order("x", "a", "b"),
@@ -59,9 +56,6 @@ def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
     assert rank_argv(Options("org/data", results=ID))[-2:] == ["--results", ID]
     with pytest.raises(EmmsError, match="on this machine only"):
         rank_argv(Options("org/data", results=str(tmp_path)))
-
-
-# The command
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,22 +94,14 @@ def test_an_agent_asks_over_mcp(space):
             arguments = {"task": "image-classification", "max_parameters": 100e6}
             return tools, name, await session.call_tool(name, arguments)
 
-    tools, name, answer = alone(ask)
+    with ThreadPoolExecutor(1) as thread:  # in this one the browser's event loop may be running
+        tools, name, answer = thread.submit(asyncio.run, ask()).result(100)
     assert {tool.rpartition("app_")[2] for tool in tools} == ENDPOINTS
     assert "which pretrained checkpoint should I fine-tune" in tools[name].description
     assert "100M" in json.dumps(tools[name].inputSchema)
     assert not answer.isError
     found = json.loads(answer.content[0].text)  # not Python's repr
     assert [one["checkpoint"] for one in found["checkpoints"]] == ["org/best", "org/worse", "org/small"]
-
-
-def alone(coroutine):
-    """Runs a coroutine in a thread of its own: the browser's event loop may be running in this one."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(asyncio.run(coroutine())))
-    thread.start()
-    thread.join(timeout=100)
-    return found[0]
 
 
 def test_no_file_can_be_put_on_the_server_or_had_from_it(space):

@@ -24,8 +24,6 @@ from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
 
-# Reading
-
 
 def test_numbers_are_not_called_a_label_encoder():
     text = table.described(example(encoders=(Encoder("box (numbers)", ""),)))
@@ -104,9 +102,6 @@ def test_what_cannot_be_read_is_said_and_the_last_copy_shown(tmp_path):
     assert "could not be read (OSError)" in shown_of(None)[1].content
 
 
-# Addresses
-
-
 TEXT = st.text(max_size=40).map(str.strip)
 TEXTS = st.lists(TEXT.filter(bool), unique=True, max_size=3).map(tuple)
 SIZES = st.sampled_from(["", *selection.SIZES])
@@ -143,9 +138,6 @@ def test_every_view_is_a_link(view):
 def test_every_address_is_a_view(query):
     view = selection.from_query(query)
     assert selection.from_query(selection.to_query(view)) == view
-
-
-# Markup
 
 
 @given(st.text())

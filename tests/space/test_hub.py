@@ -193,9 +193,6 @@ def test_zero_gpu_finds_a_function_for_it_and_other_hardware_none(tmp_path, app)
         assert done.stdout.splitlines()[-1] == printed
 
 
-# A results dataset behind the page
-
-
 def hub_settings(hub, tmp_path, **extra):
     settings = client_environment(hub, tmp_path / "space", **extra)
     wanted = ("HF_", "EMMS_", "SPACE_", "OAUTH_", "OPENID_")
@@ -230,8 +227,6 @@ def text_of(url, query="tab=rankings"):
     with urllib.request.urlopen(f"{url}/?{query}") as answer:
         return answer.read().decode()
 
-
-# Submissions
 
 PROPOSE = """
 import json, sys

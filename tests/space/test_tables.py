@@ -46,9 +46,6 @@ def names(lines):
     return [line.row.checkpoint for line in lines]
 
 
-# Choosing
-
-
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
@@ -180,7 +177,10 @@ def test_a_dataset_of_the_hub_has_its_license_and_a_citation(shown):
     page = content(known, ranking="image/beans")
     assert "license mit · 2k downloads" in page
     assert f"https://huggingface.co/datasets/AI-Lab-Makerere/beans/tree/{'e' * 40}" in page
-    assert "@misc" not in table.described(example(dataset_revision="local-1"))
+    settings = {"max_samples": 77, "prompt": None, "layers": ["1", "2"], "columns": []}
+    local = table.described(example(dataset_revision="local-1", settings=settings))
+    assert "@misc" not in local
+    assert ">settings: max_samples 77, layers 1, 2<" in local
 
 
 def test_csv_holds_numbers_as_they_are_and_no_formulas(snapshot):
