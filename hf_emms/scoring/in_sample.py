@@ -151,7 +151,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     basis = standardise(moments).basis
     rows = moments.rows()
     if rows is not None and moments.n < moments.d1:
-        sums = moments.with_features(rotate_rows(rows.x.copy())).sums()
+        sums = moments.with_features(rows, rotate_rows(rows.x.copy())).sums()
     else:
         sums = moments.sums()
     origin, n = sums.origin_x, float(moments.n)

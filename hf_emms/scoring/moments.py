@@ -225,11 +225,8 @@ class Moments:
         """Return all rows so far while none has been accumulated, else None."""
         return None if self._sums is not None else self._joined()
 
-    def with_features(self, x: np.ndarray) -> Moments:
-        """Return the same buffered rows, labels and folds with other features, shape (n, D)."""
-        rows = self.rows()
-        if rows is None or len(x) != len(rows):
-            raise EmmsError(f"{len(x)} feature rows cannot replace those of {self.n} rows, which may be accumulated")
+    def with_features(self, rows: Examples, x: np.ndarray) -> Moments:
+        """Return the moments of the same `rows`, labels and folds with other features, shape (n, D)."""
         twin = self._empty(x.shape[1])
         twin.n, twin.dtype = self.n, self.dtype
         twin._buffer = [Examples(x, rows.places, rows.y, rows.folds)]

@@ -127,6 +127,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         ["rank", "--dataset", "x", "--max-samples", "many"],
         ["rank", "--dataset", "x", "--format", "xml"],
         ["rank", "--dataset", "x", "--top", "2"],
+        ["card", "--ranking", "x.json", "--dataset-id", "a/b", "--checkpoint", "a/c"],
         ["rank", "--dataset", "x", "--dry-run", "--output", "x.json"],
         ["nonsense"],
         ["cache", "rm"],
@@ -138,6 +139,50 @@ def test_wrong_usage_is_2(cli: Cli, words: list[str]) -> None:
     result = cli(*words)
     assert (result.code, result.out) == (2, "")
     assert "Error" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["rank", "--dataset", "x", "--column", "label"], "--column 'label' names no role"),
+        (["rank", "--dataset", "x", "--column", "label="], "--column 'label=' names no role"),
+        (
+            ["rank", "--dataset", "x", "--flavor", "t4-small"],
+            "--flavor is for a job, but the engine is local",
+        ),
+        (["rank", "--dataset", "x", "--engine", "jobs"], "needs a dataset that the ranking comes back through"),
+        (["datasets", "--task", "text-ranking"], "no preset is for the task 'text-ranking'"),
+        (
+            ["publish", "space", "--repo-id", "a/b", "--results", "a/c", "--static", "--hardware", "x"],
+            "a static Space has",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(cli: Cli, words: list[str], says: str) -> None:
+    result = cli(*words)
+    assert (result.code, result.out) == (1, "")
+    assert says in result.err
+
+
+def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
+    sets = {row["encoder"]: row["set"] for row in json.loads(cli("encoders", "--format", "json").out)}
+    assert sets["emms-demo/encoder-minilm-static"] == "demo"
+    assert {*sets.values()} >= {"demo", "paper"}
+
+
+def test_a_sweep_with_a_dataset_that_cannot_be_used_or_strict_with_a_failed_cell_fails(
+    cli: Cli, rank: list[str], tmp_path: Path
+) -> None:
+    words = ("sweep", *rank[3:], "-c", "./nowhere", "-o", tmp_path, "--datasets")
+    strict = cli(*words, "demo_captions", "--strict")
+    assert (strict.code, GOOD in strict.out) == (1, True)
+    assert "Error: --strict: a cell failed" in strict.err
+    lenient = cli(*words, "demo_captions")
+    assert (lenient.code, lenient.out) == (0, strict.out)
+    partly = cli(*words, "demo_captions,./no-such-folder")
+    assert (partly.code, partly.out) == (1, strict.out)
+    assert "./no-such-folder: " in partly.err
+    assert "Error: 1 dataset could not be used" in partly.err
 
 
 def test_a_known_error_is_one_line_and_a_way_out_and_for_debugging_a_traceback(
@@ -188,6 +233,9 @@ def test_a_terminal_gets_colours_and_no_broken_lines(
     shutil.copytree(folder_of(POOR), long)
     words = [*rank, "-c", long]
     cli(*words)  # so that the run in the terminal is short
+    widths = [len(line) for line in cli(*rank).out.splitlines()[:3]]
+    for narrower, shown in ((0, True), (1, False)):
+        assert ("seconds" in in_terminal(rank, emms_cache, COLUMNS=str(max(widths) - narrower))) == shown
     text = in_terminal(words, emms_cache)
     assert "\x1b[1m" in text
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in text.splitlines()]

@@ -76,12 +76,11 @@ def ids(done: Done) -> list[str]:
     return done.out.split()
 
 
-def test_ids_come_on_stdout_most_downloaded_first_backbones_among_them(cli: CommandLine) -> None:
-    assert ids(search(cli)) == ["ada/vit", "ada/backbone", "ada/pickled", "bob/fallback", "bob/timm", "bob/unread"]
-
-
-def test_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -> None:
-    told = search(cli).err
+def test_ids_come_on_stdout_and_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -> None:
+    began = len(hub.requests)
+    done = search(cli)
+    # The most downloaded first, backbones among them.
+    assert ids(done) == ["ada/vit", "ada/backbone", "ada/pickled", "bob/fallback", "bob/timm", "bob/unread"]
     for id, reason in {
         "ada/text": "bert reads no images",
         "bob/flax": "no weights for PyTorch",
@@ -89,15 +88,10 @@ def test_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -
         "bob/new": "does not know the architecture 'tomorrow'",
         "bob/gated": f"gated: accept its terms at {hub.url}/bob/gated, then hf auth login",
     }.items():
-        assert any(line.startswith(f"left out {id}: ") and reason in line for line in told.splitlines()), id
-    assert "6 found, 5 left out" in told
+        assert any(line.startswith(f"left out {id}: ") and reason in line for line in done.err.splitlines()), id
+    assert "6 found, 5 left out" in done.err
     assert "left out" not in search(cli, "--quiet").err
-
-
-def test_nothing_but_descriptions_is_read(hub: Hub, cli: CommandLine) -> None:
-    """Where the Hub tells no size, it is read from the header: a Range of the file's first 100 KB."""
-    began = len(hub.requests)
-    search(cli)
+    # Where the Hub tells no size, it is read from the header: a Range of the file's first 100 KB.
     weights = [entry for entry in hub.requests[began:] if "/cdn/" in entry.path]
     assert {entry.path.partition("/models/")[2] for entry in weights} == {"bob/unread/model.safetensors"}
     assert {entry.range for entry in weights} == {"bytes=0-100000"}

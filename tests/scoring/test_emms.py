@@ -7,7 +7,7 @@ import torch
 from scipy.stats import zscore
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
-from hf_emms.scoring.cross_validation import fibonacci_search
+from hf_emms.scoring.cross_validation import fibonacci_search, ridge_solve
 from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
 from tests.helpers import golden
 
@@ -170,6 +170,7 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
             lambda x, z: (x, with_nan(np.stack(z, 1), (3, 0, 1))),
             r"label_embeddings of shape \(120, 2, 6\).*\(3, 0, 1\)",
         ),
+        (lambda x, z: (x, np.stack(z, 1)[:, :, None]), r"label_embeddings has shape \(120, 2, 1, 6\)"),
         (lambda x, z: (x[:0], z), r"features has shape \(0, 10\)"),
         (lambda x, z: (x[:, 0], z), r"features has shape \(120,\)"),
         (lambda x, z: (x[:-1], z), r"label_embeddings\[0\] has shape \(120, 6\) but features has 119 rows"),
@@ -208,6 +209,7 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
         *[({"seed": value}, f"seed={value}") for value in (1.0, 10**30, None)],
         ({"groups": np.zeros(120, int)}, "all 120 rows fall into the same fold"),
         ({"groups": [1, 2, 3]}, "groups has 3 entries"),
+        ({"groups": np.zeros((120, 2), int)}, r"groups has shape \(120, 2\)"),
         ({"groups": np.linspace(0, 1, 120)}, "groups has dtype float64"),
     ],
 )
@@ -253,6 +255,14 @@ def test_search_finds_the_least_of_a_valley(size):
         found = fibonacci_search(lambda i, least=least, asked=asked: asked.append(i) or abs(i - least), size)
         assert found == least
         assert all(0 <= index < size for index in asked)
+
+
+def test_a_ridge_that_float32_loses_beside_large_eigenvalues_is_added_in_float64():
+    same, targets = np.ones((20, 20)), np.random.default_rng(0).normal(size=(20, 3))
+    solution = ridge_solve(same.astype(np.float32), targets.astype(np.float32), 1e-9, overwrite=False)
+    expected = np.linalg.solve(same + 1e-9 * np.eye(20), targets.astype(np.float32))
+    np.testing.assert_allclose(solution, expected, rtol=1e-3)
+    assert solution.dtype == np.float32
 
 
 def test_simplex_projection_and_programme_against_brute_force():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.generative import ratio, short_run, split_rows, zero_shot
+from hf_emms.scoring.generative import ratio, short_run, split_rows, word_error_rate, zero_shot
 
 
 class Half:
@@ -17,6 +17,9 @@ class Half:
         assert trained_on is None or not {*self.groups[rows]} & {*self.groups[trained_on]}
         return np.column_stack([np.full(len(rows), 10.0 if trained_on is None else 5.0), np.full(len(rows), 10.0)])
 
+    def word_errors(self, rows: np.ndarray) -> np.ndarray:
+        return np.zeros((len(rows), 2))
+
 
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     training, held_out = split_rows(Half.groups)
@@ -26,6 +29,8 @@ def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     assert (len(training), len(held_out)) == (25, 25)
     with pytest.raises(EmmsError, match="all rows share a group"):
         split_rows(np.zeros(9, np.uint64))
+    with pytest.raises(EmmsError, match="no label of the rows has a word"):
+        word_error_rate(Half())
 
 
 def test_long_labels_count_more_and_the_error_is_that_of_the_ratio() -> None:

@@ -135,6 +135,23 @@ def test_batches_of_another_width_are_refused():
         moments.update(x[:, :3], labels)
     with pytest.raises(EmmsError, match="widths"):
         moments.update(x, labels.tables[0])
+    with pytest.raises(EmmsError, match="were made for a LabelTable"):
+        moments_of(*problem(coded=True), range(9)).update(x, labels)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"d1": 0}, "d1=0, .*at least 1"),
+        ({"widths": []}, "at least 1"),
+        ({"widths": [2, 0]}, "at least 1"),
+        ({"sample_rows": -1}, "sample_rows=-1"),
+        ({"tables": [np.eye(3)]}, r"tables have widths \(3,\) but widths=\(2,\)"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(sizes, says):
+    with pytest.raises(EmmsError, match=says):
+        Moments(**{"d1": 4, "widths": [2], **sizes})
 
 
 @pytest.mark.parametrize("coded", [False, True])

@@ -154,7 +154,8 @@ def test_rows_in_batches_and_merged_moments_give_the_score_of_all_rows_at_once(
             moments.update(x[part], labels.take(part), ids[part])
         return moments
 
-    first, second = np.split(np.random.default_rng(1).permutation(len(x)), [2_000])
+    # All rows of the first are buffered until both are merged.
+    first, second = np.split(np.random.default_rng(1).permutation(len(x)), [4_000])
     streamed, merged = of(np.arange(len(x))), of(first).merge(of(second))
     hf_emms.save_moments(merged, tmp_path / "moments.npz")
     for moments in (streamed, merged, of(second).merge(of(first)), hf_emms.load_moments(tmp_path / "moments.npz")):
@@ -181,8 +182,9 @@ def test_moments_that_keep_no_rows_are_refused() -> None:
     x, labels = problem(60, 4)
     moments = Moments.like(labels, 4)
     moments.update(x, labels)
-    with pytest.raises(EmmsError, match="neighbours need rows"):
-        ESTIMATORS["emms_knn"].score(ScoringInputs(moments))
+    for name in ("emms_knn", "knn"):
+        with pytest.raises(EmmsError, match="neighbours need rows"):
+            ESTIMATORS[name].score(ScoringInputs(moments))
 
 
 def test_no_score_is_better_than_perfect() -> None:
