@@ -26,7 +26,7 @@ def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
     """Commands share one process; at the end no token may be found in anything that they wrote."""
     with commands(hub, home) as running:
         yield running
-    tokens = [token.encode() for token in hub.tokens._tokens]
+    tokens = [token.encode() for token in hub.tokens]
     for done in running.done:
         assert not any(token in (done.out + done.err).encode() for token in tokens)
     for folder in (home, hub.store.folder):

@@ -8,8 +8,6 @@ In a test::
         hub.fail("GET */config.json", 503, times=2)
         HfApi(endpoint=hub.url, token=token).model_info("org/model")
         assert [entry.status for entry in hub.requests] == [200]
-
-By hand: ``python -m tests.hub`` serves the demo's datasets and checkpoints and prints its address.
 """
 
 from .server import Hub, running_hub

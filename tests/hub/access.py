@@ -17,11 +17,11 @@ _WRITING_ROLES = ("contributor", "write", "admin")
 class Token:
     """An access token."""
 
-    value: str
     user: str
-    role: str = "write"
-    orgs: Mapping[str, str] = field(default_factory=dict)
-    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    role: str
+    orgs: Mapping[str, str]
+    scopes: Mapping[str, Iterable[str]]
+    value: str = field(default_factory=lambda: f"hf_{secrets.token_hex(17)}")
 
     def owns(self, namespace: str) -> bool:
         """Whether the user, by any token, may write there."""
@@ -37,71 +37,23 @@ class Token:
         return any(permission in self.scopes.get(entity, ()) for entity in (id, id.partition("/")[0]))
 
 
-class Tokens:
-    """The tokens that the server knows."""
-
-    def __init__(self) -> None:
-        self._tokens: dict[str, Token] = {}
-
-    def issue(
-        self,
-        user: str,
-        role: str,
-        orgs: Iterable[str] | Mapping[str, str],
-        scopes: Mapping[str, Iterable[str]],
-    ) -> Token:
-        roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
-        value = "hf_" + secrets.token_hex(17)
-        token = Token(value, user, role, roles, {entity: tuple(names) for entity, names in scopes.items()})
-        self._tokens[value] = token
-        return token
-
-    def find(self, value: str) -> Token | None:
-        return self._tokens.get(value)
-
-
 def may_see(repo: Repo, token: Token | None) -> bool:
     return not repo.private or (token is not None and token.belongs(repo.namespace))
-
-
-def may_download(repo: Repo, token: Token | None) -> bool:
-    """Whether the files are open to this token: a gated repository's are to its owners."""
-    return not repo.gated or (token is not None and token.belongs(repo.namespace))
 
 
 def account(token: Token, paid: Container[str]) -> dict[str, Any]:
     """What whoami tells."""
     access: dict[str, Any] = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
     if token.role == "fineGrained":
-        access["fineGrained"] = {
-            "canReadGatedRepos": True,
-            "global": [],
-            "scoped": [
-                {"entity": {"_id": entity, "type": _entity_type(token, entity), "name": entity}, "permissions": names}
-                for entity, names in token.scopes.items()
-            ],
-        }
+        scoped = [{"entity": {"name": name}, "permissions": list(names)} for name, names in token.scopes.items()]
+        access["fineGrained"] = {"canReadGatedRepos": True, "global": [], "scoped": scoped}
     return {
         "type": "user",
-        "id": token.user,
         "name": token.user,
-        "fullname": token.user.title(),
-        "email": f"{token.user}@example.org",
-        "emailVerified": True,
-        "canPay": token.user in paid,
         "isPro": token.user in paid,
-        "orgs": [
-            {"type": "org", "id": name, "name": name, "fullname": name.title(), "roleInOrg": role}
-            for name, role in token.orgs.items()
-        ],
+        "orgs": [{"type": "org", "name": name, "roleInOrg": role} for name, role in token.orgs.items()],
         "auth": {"type": "access_token", "accessToken": access},
     }
-
-
-def _entity_type(token: Token, entity: str) -> str:
-    if "/" in entity:
-        return "model"
-    return "user" if entity == token.user else "org"
 
 
 def kind_of(kinds: str) -> Kind:
@@ -114,9 +66,8 @@ def readable(request: Request, kinds: str, id: str) -> Repo:
     store, kind = request.hub.store, kind_of(kinds)
     repo = store.repos.get((kind, id))
     if repo is None and (moved_to := store.moved.get(f"{kind}s/{id}")):
-        query = "&".join(f"{name}={value}" for name, values in request.query.items() for value in values)
-        target = request.path.replace(id, moved_to, 1) + (f"?{query}" if query else "")
-        raise HubError(307, f"moved to {moved_to}", headers={"Location": request.base + target})
+        target = request.base + request.path.replace(id, moved_to, 1)
+        raise HubError(307, f"moved to {moved_to}", headers={"Location": target})
     if repo is None or not may_see(repo, request.token):
         # The Hub does not tell a stranger whether a private repository exists.
         raise HubError(404 if request.token else 401, "Repository not found", "RepoNotFound")
@@ -128,7 +79,7 @@ def readable(request: Request, kinds: str, id: str) -> Repo:
 def downloadable(request: Request, kinds: str, id: str) -> Repo:
     """The repository, for its files."""
     repo = readable(request, kinds, id)
-    if not may_download(repo, request.token):
+    if repo.gated and not (request.token and request.token.belongs(repo.namespace)):
         message = f"Access to {repo.kind} {id} is restricted and you are not in the authorized list."
         raise HubError(403 if request.token else 401, f"{message} Visit {page(request, repo)}", "GatedRepo")
     return repo

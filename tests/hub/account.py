@@ -1,11 +1,13 @@
-"""Accounts, and repositories as wholes: create, delete."""
+"""Accounts, repositories as wholes, and what only Spaces have: secrets, variables, hardware, a state."""
 
 from __future__ import annotations
 
-from .access import Token, account, authenticated, kind_of, page, writable
-from .describe import front_matter
+from typing import Any
+
+from .access import Token, account, authenticated, page, readable, writable
+from .describe import front_matter, runtime
 from .messages import HubError, Request, Response, reply, route
-from .store import Kind, now
+from .store import Kind, Repo, Space
 
 ZERO_GPU = "zero-a10g"
 FREE_ZERO_GPU_SPACES = 2
@@ -16,25 +18,10 @@ def whoami(request: Request) -> Response:
     return reply(account(authenticated(request), request.hub.paid))
 
 
-@route("GET", "/api/agent-harnesses")
-def agent_harnesses(request: Request) -> Response:
-    """huggingface_hub asks once per HF_HOME which assistants to name in its User-Agent: none."""
-    return reply({"standardEnvVars": [], "harnesses": {}})
-
-
 def _target(request: Request) -> tuple[Token, Kind, str]:
     """Who asks, and the kind and id that a body of name, organization and type means."""
     token, asked = authenticated(request), request.json()
-    namespace = asked.get("organization") or token.user
-    return token, asked.get("type") or "model", f"{namespace}/{asked['name']}"
-
-
-def _require_creation(token: Token, kind: str, id: str) -> None:
-    namespace = id.partition("/")[0]
-    if not token.allows("repo.write", id):
-        raise HubError(403, f"You must use a write token to create a {kind} repository.")
-    if not token.owns(namespace):
-        raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{namespace}"')
+    return token, asked.get("type") or "model", f"{asked.get('organization') or token.user}/{asked['name']}"
 
 
 def require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> None:
@@ -50,31 +37,28 @@ def require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> N
         )
     if hardware != ZERO_GPU or namespace != authenticated(request).user:
         raise HubError(402, "You must add a payment method to your account to use this hardware.")
-    spaces = [
-        repo.space for (of_kind, _), repo in store.repos.items() if of_kind == "space" and repo.namespace == namespace
-    ]
-    if sum(space is not None and space.hardware == ZERO_GPU for space in spaces) >= FREE_ZERO_GPU_SPACES:
+    used = [repo.space.hardware for repo in store.repos.values() if repo.space and repo.namespace == namespace]
+    if used.count(ZERO_GPU) >= FREE_ZERO_GPU_SPACES:
         raise HubError(403, f"You can host up to {FREE_ZERO_GPU_SPACES} ZeroGPU Spaces. Subscribe to PRO to host more.")
 
 
 @route("POST", "/api/repos/create")
 def create(request: Request) -> Response:
     token, kind, id = _target(request)
-    _require_creation(token, kind, id)
+    if not token.allows("repo.write", id):
+        raise HubError(403, f"You must use a write token to create a {kind} repository.")
+    if not token.owns(id.partition("/")[0]):
+        raise HubError(403, f"You don't have the rights to create a {kind} under this namespace: {id}")
     asked, store = request.json(), request.hub.store
+    hardware = asked.get("hardware") or "cpu-basic"
     if kind == "space":
-        require_plan(request, id, asked.get("sdk"), asked.get("hardware") or "cpu-basic")
+        require_plan(request, id, asked.get("sdk"), hardware)
     if (kind, id) in store.repos:
-        taken = {"error": f"You already created this {kind} repo: {id}", "url": page(request, store.repo(id, kind))}
-        return reply(taken, 409, {"X-Error-Message": taken["error"]})
-    private = asked.get("visibility") == "private"
-    repo = store.create_repo(id, kind, sdk=asked.get("sdk"), author=token.user, private=private)
+        error = f"You already created this {kind} repo: {id}"
+        return reply({"error": error, "url": page(request, store.repo(id, kind))}, 409, {"X-Error-Message": error})
+    repo = store.create_repo(id, kind, sdk=asked.get("sdk"), private=asked.get("visibility") == "private")
     if repo.space is not None:
-        repo.space.hardware = asked.get("hardware") or repo.space.hardware
-        repo.space.sleep_time = asked.get("sleepTimeSeconds")
-        for name in ("secrets", "variables"):
-            entries = {one["key"]: {"value": one["value"], "updatedAt": now()} for one in asked.get(name) or []}
-            getattr(repo.space, name).update(entries)
+        repo.space.hardware = hardware
     return reply({"url": page(request, repo), "name": id, "id": id})
 
 
@@ -88,19 +72,48 @@ def delete(request: Request) -> Response:
 @route("POST", "/api/validate-yaml")
 def validate_yaml(request: Request) -> Response:
     """What the Hub says about a card before it is committed."""
-    asked = request.json()
-    text = asked.get("content", "")
-    has_block = text.lstrip("\ufeff").startswith("---")
+    text = request.json()["content"]
     data = front_matter(text)
-    if has_block and data is None:
+    if data is None and text.lstrip("\ufeff").startswith("---"):
         message = "the YAML metadata of README.md cannot be parsed"
         return reply({"errors": [{"message": message}], "warnings": [], "error": message}, 400)
-    warnings = []
-    if not isinstance(data, dict):
-        warnings.append({"message": "empty or missing yaml metadata in repo card"})
-    elif kind_of(f"{asked.get('repoType') or 'model'}s") == "model" and not isinstance(
-        data.get("model-index", []), list
-    ):
-        message = '"model-index" must be an array'
-        return reply({"errors": [{"message": message}], "warnings": [], "error": message}, 400)
+    warnings = [] if isinstance(data, dict) else [{"message": "empty or missing yaml metadata in repo card"}]
     return reply({"errors": [], "warnings": warnings})
+
+
+def _space(repo: Repo) -> Space:
+    if repo.space is None:
+        raise HubError(404, f"{repo.id} is not a Space", "RepoNotFound")
+    return repo.space
+
+
+@route("GET", "/api/spaces/{repo}/runtime")
+def get_runtime(request: Request, repo: str) -> Response:
+    return reply(runtime(readable(request, "spaces", repo)))
+
+
+@route("POST", "/api/spaces/{repo}/hardware")
+def set_hardware(request: Request, repo: str) -> Response:
+    found = writable(request, "spaces", repo)
+    space, flavor = _space(found), request.json()["flavor"]
+    require_plan(request, repo, space.sdk, flavor)
+    space.hardware = flavor
+    return reply(runtime(found))
+
+
+@route("POST", "/api/spaces/{repo}/secrets")
+def set_secret(request: Request, repo: str) -> Response:
+    _set(request, repo, "secrets")
+    return reply({})
+
+
+@route("POST", "/api/spaces/{repo}/variables")
+def set_variable(request: Request, repo: str) -> Response:
+    return reply(_set(request, repo, "variables"))
+
+
+def _set(request: Request, id: str, entries: str) -> dict[str, Any]:
+    asked = request.json()
+    held: dict[str, Any] = getattr(_space(writable(request, "spaces", id)), entries)
+    held[asked["key"]] = {"value": asked["value"]}
+    return held

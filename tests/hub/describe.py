@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -12,45 +11,11 @@ from typing import Any
 
 import yaml
 
-from .store import Commit, File, Repo, Store, lfs_pointer
+from .store import Commit, Repo, Store
 
-
-class _CardLoader(yaml.SafeLoader):
-    """YAML 1.2, as the Hub reads it: `language: no` is Norwegian."""
-
-
-_CardLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false|True|False"), list("tfTF"))
-
-_TASK_OF_SUFFIX = {
-    "ForImageClassification": "image-classification",
-    "ForSequenceClassification": "text-classification",
-    "ForMaskedLM": "fill-mask",
-    "ForCausalLM": "text-generation",
-    "LMHeadModel": "text-generation",
-    "ForQuestionAnswering": "question-answering",
-    "VisionEncoderDecoderModel": "image-to-text",
-    "ForConditionalGeneration": "image-to-text",
-}
 # Card fields whose values become tags of the form FIELD:VALUE.
 _TAG_FIELDS = ("license", "base_model", "task_categories", "task_ids", "size_categories", "multilinguality")
 _PLAIN_TAG_FIELDS = ("tags", "library_name", "pipeline_tag")
-# What a list holds of each repository without being asked for more.
-BRIEF = {
-    "model": (
-        *("id", "modelId", "likes", "trendingScore", "private"),
-        *("downloads", "tags", "pipeline_tag", "library_name", "createdAt"),
-    ),
-    "dataset": (
-        *("id", "author", "sha", "lastModified", "private", "gated", "disabled"),
-        *("downloads", "likes", "trendingScore", "tags", "createdAt"),
-    ),
-    "space": ("id", "likes", "trendingScore", "private", "sdk", "tags", "createdAt"),
-}
-FULL = ("author", "lastModified", "sha", "gated", "disabled", "siblings", "cardData")
 
 
 def card_data(store: Store, commit: Commit) -> dict[str, Any]:
@@ -69,12 +34,12 @@ def front_matter(text: str) -> Any:
         return None
     end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---")
     try:
-        return json.loads(json.dumps(yaml.load("\n".join(lines[1:end]), _CardLoader), default=str))
+        return json.loads(json.dumps(yaml.safe_load("\n".join(lines[1:end])), default=str))
     except yaml.YAMLError:
         return None
 
 
-def info(store: Store, repo: Repo, commit: Commit, *, blobs: bool = False) -> dict[str, Any]:
+def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
     """Everything the API tells about a repository at a commit."""
     card = card_data(store, commit)
     config = _config(store, commit) if repo.kind == "model" else {}
@@ -90,36 +55,20 @@ def info(store: Store, repo: Repo, commit: Commit, *, blobs: bool = False) -> di
         "gated": repo.gated,
         "disabled": repo.disabled,
         "downloads": repo.downloads,
-        "downloadsAllTime": repo.downloads,
         "likes": repo.likes,
         "trendingScore": 0,
-        "usedStorage": sum({file.sha256: file.size for file in commit.files.values()}.values()),
         "cardData": card,
-        "siblings": [sibling(path, file, blobs=blobs) for path, file in commit.files.items()],
+        "siblings": [{"rfilename": path} for path in commit.files],
     }
     if repo.kind == "model":
         library = card.get("library_name") or ("transformers" if config.get("model_type") else None)
-        task = card.get("pipeline_tag") or _task(config)
-        told |= {"modelId": repo.id, "library_name": library, "pipeline_tag": task, "config": config, "spaces": []}
+        told |= {"library_name": library, "pipeline_tag": card.get("pipeline_tag"), "config": config}
         if weights:
             told["safetensors"] = weights
-        if "model-index" in card:
-            told["model-index"] = card["model-index"]
     if repo.space is not None:
-        told |= {"sdk": card.get("sdk", repo.space.sdk), "runtime": runtime(repo), "models": [], "datasets": []}
-        told["subdomain"] = repo.id.replace("/", "-").lower()
+        told |= {"sdk": card.get("sdk", repo.space.sdk), "runtime": runtime(repo)}
     told["tags"] = _tags(repo, commit, card, config, weights, told)
     return told
-
-
-def sibling(path: str, file: File, *, blobs: bool) -> dict[str, Any]:
-    if not blobs:
-        return {"rfilename": path}
-    entry: dict[str, Any] = {"rfilename": path, "size": file.size, "blobId": file.oid}
-    if file.lfs:
-        pointer = len(lfs_pointer(file.sha256, file.size))
-        entry["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": pointer}
-    return entry
 
 
 def runtime(repo: Repo) -> dict[str, Any]:
@@ -132,10 +81,6 @@ def runtime(repo: Repo) -> dict[str, Any]:
     return {
         "stage": stage,
         "hardware": {"current": space.hardware if stage == "RUNNING" else None, "requested": space.hardware},
-        "storage": None,
-        "gcTimeout": space.sleep_time,
-        "devMode": False,
-        "replicas": {"current": 1, "requested": 1},
     }
 
 
@@ -169,12 +114,8 @@ def _config(store: Store, commit: Commit) -> dict[str, Any]:
         config = json.loads(store.blob(file.sha256).read_bytes())
     except ValueError:
         return {}
-    return {name: config[name] for name in ("architectures", "model_type") if config.get(name)}
-
-
-def _task(config: dict[str, Any]) -> str | None:
-    names = config.get("architectures") or [""]
-    return next((task for suffix, task in _TASK_OF_SUFFIX.items() if names[0].endswith(suffix)), None)
+    named = config if isinstance(config, dict) else {}
+    return {name: named[name] for name in ("architectures", "model_type") if named.get(name)}
 
 
 def _safetensors(store: Store, commit: Commit) -> dict[str, Any] | None:
@@ -194,10 +135,7 @@ def _header_counts(path: Path) -> dict[str, int]:
         size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 0 < size < path.stat().st_size:
             return {}
-        try:
-            header = json.loads(stream.read(size))
-        except ValueError:
-            return {}
+        header = json.loads(stream.read(size))
     counts: dict[str, int] = {}
     for name, tensor in header.items():
         if name != "__metadata__":

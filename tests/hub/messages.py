@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -31,10 +30,7 @@ class Request:
 
     def json(self) -> Any:
         """The body as JSON."""
-        try:
-            return json.loads(self.body or b"{}")
-        except ValueError:
-            raise HubError(400, "the body is not JSON") from None
+        return json.loads(self.body)
 
     def one(self, name: str) -> str | None:
         """The first value of a query parameter."""
@@ -49,27 +45,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Bytes of a file on disk."""
-
-    path: Path
-    start: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A body that comes about while it is sent."""
-
-    pieces: Iterable[bytes]
-
-
-@dataclass(frozen=True)
 class Response:
-    """One answer."""
+    """One answer; the pieces of a body may come about while it is sent."""
 
     status: int = 200
-    body: bytes | Slice | Stream = b""
+    body: bytes | Iterator[bytes] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Reading: information, lists and search, trees."""
+"""Reading: information, lists and search, trees, leaderboards."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ import hashlib
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from .access import commit_of, file_of, kind_of, may_see, readable
-from .describe import BRIEF, FULL, info
+import yaml
+
+from .access import commit_of, kind_of, may_see, readable
+from .describe import card_data, info
 from .messages import HubError, Request, Response, reply, route
-from .store import Commit, File, Repo, lfs_pointer
+from .store import Commit, lfs_pointer
 
 
 @route("GET", "/api/{kinds}/{repo}")
 @route("GET", "/api/{kinds}/{repo}/revision/{rev}")
 def repo_info(request: Request, kinds: str, repo: str, rev: str = "main") -> Response:
     found = readable(request, kinds, repo)
-    told = info(request.hub.store, found, commit_of(found, rev), blobs=request.flag("blobs"))
-    if wanted := request.all("expand"):
-        told = {name: value for name, value in told.items() if name in ("_id", "id", *wanted)}
-    return reply(told)
-
-
-@route("GET", "/api/{kinds}/{name}")
-@route("GET", "/api/{kinds}/{name}/revision/{rev}")
-def without_namespace(request: Request, kinds: str, name: str, rev: str = "main") -> Response:
-    return repo_info(request, kinds, name, rev)
+    return reply(_expanded(request, info(request.hub.store, found, commit_of(found, rev))))
 
 
 @route("GET", "/api/{kinds}")
@@ -34,7 +27,7 @@ def list_repos(request: Request, kinds: str) -> Response:
     found = []
     for repo in request.hub.store.repos.values():
         head = repo.resolve("main")
-        if repo.kind == kind and head is not None and may_see(repo, request.token) and not repo.disabled:
+        if repo.kind == kind and head is not None and may_see(repo, request.token):
             told = info(request.hub.store, repo, head)
             if _matches(request, told):
                 found.append(told)
@@ -42,21 +35,21 @@ def list_repos(request: Request, kinds: str) -> Response:
     found.sort(key=lambda told: told["id"])
     # Numbers and ISO dates alike: the most and the latest first.
     found.sort(key=lambda told: told.get(key) or 0, reverse=True)
+    return paged(request, [_expanded(request, told) for told in found])
+
+
+def _expanded(request: Request, told: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, or everything."""
     wanted = request.all("expand")
-    fields = ["_id", "id", *wanted] if wanted else ["_id", *BRIEF[kind]]
-    fields += FULL if request.flag("full") else []
-    fields += [name for name in ("cardData", "config") if request.flag(name)]
-    return paged(request, [{name: told[name] for name in fields if name in told} for told in found])
+    return {name: value for name, value in told.items() if name in ("_id", "id", *wanted)} if wanted else told
 
 
 def _matches(request: Request, told: dict[str, Any]) -> bool:
     tags = {tag.lower() for tag in told["tags"]}
-    asked = [
-        (request.one("author"), lambda value: told["author"].lower() == value.lower()),
-        (request.one("pipeline_tag"), lambda value: told.get("pipeline_tag") == value),
-    ]
+    author, task = request.one("author"), request.one("pipeline_tag")
     return (
-        all(value is None or fits(value) for value, fits in asked)
+        author in (None, told["author"])
+        and task in (None, told.get("pipeline_tag"))
         and all(text.lower() in told["id"].lower() for text in request.all("search"))
         # Lists of filters come as repeated parameters or parted by commas.
         and all(one.lower() in tags for value in request.all("filter") for one in value.split(","))
@@ -77,70 +70,64 @@ def paged(request: Request, entries: list[Any]) -> Response:
 @route("GET", "/api/{kinds}/{repo}/tree/{rev}")
 @route("GET", "/api/{kinds}/{repo}/tree/{rev}/{path}")
 def tree(request: Request, kinds: str, repo: str, rev: str, path: str = "") -> Response:
-    found = readable(request, kinds, repo)
-    commit = commit_of(found, rev)
+    commit = commit_of(readable(request, kinds, repo), rev)
     prefix = f"{path.strip('/')}/" if path.strip("/") else ""
     inside = [name for name in commit.files if name.startswith(prefix)]
     if prefix and not inside:
         raise HubError(404, f'"{path}" does not exist on "{rev}"', "EntryNotFound", {"X-Repo-Commit": commit.sha})
     entries: dict[str, dict[str, Any]] = {}
     for name in inside:
-        pieces = name[len(prefix) :].split("/")
-        folders = pieces[:-1] if request.flag("recursive") else pieces[:1] if len(pieces) > 1 else []
-        for depth in range(1, len(folders) + 1):
+        *folders, _ = name[len(prefix) :].split("/")
+        for depth in range(1, len(folders) + 1 if request.flag("recursive") else min(len(folders), 1) + 1):
             folder = prefix + "/".join(folders[:depth])
-            entries.setdefault(folder, _folder_entry(found, commit, folder, request.flag("expand")))
-        if request.flag("recursive") or len(pieces) == 1:
-            entries[name] = _file_entry(found, commit, name, request.flag("expand"))
+            oid = hashlib.sha1(folder.encode()).hexdigest()
+            entries[folder] = {"type": "directory", "oid": oid, "size": 0, "path": folder}
+        if request.flag("recursive") or not folders:
+            entries[name] = _file_entry(commit, name)
     return paged(request, [entries[name] for name in sorted(entries)])
 
 
 @route("POST", "/api/{kinds}/{repo}/paths-info/{rev}")
 def paths_info(request: Request, kinds: str, repo: str, rev: str) -> Response:
-    found = readable(request, kinds, repo)
-    commit = commit_of(found, rev)
-    if "json" in (request.headers.get("Content-Type") or ""):
-        asked = request.json()
-        paths, expand = asked["paths"], bool(asked.get("expand"))
-    else:
-        form = parse_qs(request.body.decode())
-        paths, expand = form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
-    entries = []
-    for path in (name.strip("/") for name in paths):
-        if path in commit.files:
-            entries.append(_file_entry(found, commit, path, expand))
-        elif any(name.startswith(f"{path}/") for name in commit.files):
-            entries.append(_folder_entry(found, commit, path, expand))
-    return reply(entries)
+    commit = commit_of(readable(request, kinds, repo), rev)
+    asked = parse_qs(request.body.decode()).get("paths", [])
+    return reply([_file_entry(commit, path) for path in asked if path in commit.files])
 
 
-def _file_entry(repo: Repo, commit: Commit, path: str, expand: bool) -> dict[str, Any]:
-    file = file_of(commit, path)
+def _file_entry(commit: Commit, path: str) -> dict[str, Any]:
+    file = commit.files[path]
     entry: dict[str, Any] = {"type": "file", "oid": file.oid, "size": file.size, "path": path}
     if file.lfs:
         pointer = len(lfs_pointer(file.sha256, file.size))
         entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": pointer}
-    if expand:
-        entry["lastCommit"] = _last_commit(repo, commit, lambda one: one.files.get(path))
-        scan = {"status": "safe", "avScan": None, "pickleImportScan": None}
-        entry["securityFileStatus"] = scan
     return entry
 
 
-def _folder_entry(repo: Repo, commit: Commit, path: str, expand: bool) -> dict[str, Any]:
-    def inside(one: Commit) -> dict[str, File]:
-        return {name: file for name, file in one.files.items() if name.startswith(f"{path}/")}
+@route("GET", "/api/datasets/{repo}/leaderboard")
+def leaderboard(request: Request, repo: str) -> Response:
+    """What checkpoints say in .eval_results/*.yaml of a benchmark: a dataset with an eval.yaml."""
+    found, store = readable(request, "datasets", repo), request.hub.store
+    head = found.resolve("main")
+    if head is None or "eval.yaml" not in head.files:
+        raise HubError(400, f"{repo} is not a benchmark")
+    entries = []
+    for model in store.repos.values():
+        commit = model.resolve("main")
+        if model.kind != "model" or commit is None or not may_see(model, request.token):
+            continue
+        # Fine-tunings of other checkpoints are listed on request only.
+        if request.one("base_model") not in ("false", "False") and card_data(store, commit).get("base_model"):
+            continue
+        author = {"type": "user", "name": model.namespace}
+        entries += [
+            {"modelId": model.id, "value": value, "filename": path, "verified": False, "author": author}
+            for path, value in _results(store, commit, repo)
+        ]
+    entries.sort(key=lambda entry: entry["value"], reverse=True)
+    return reply([{"rank": rank, **entry} for rank, entry in enumerate(entries, 1)])
 
-    listing = "".join(f"{name} {file.oid}\n" for name, file in inside(commit).items())
-    oid = hashlib.sha1(listing.encode()).hexdigest()
-    entry: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
-    if expand:
-        entry["lastCommit"] = _last_commit(repo, commit, inside)
-    return entry
 
-
-def _last_commit(repo: Repo, commit: Commit, seen: Any) -> dict[str, str]:
-    """The commit that brought what `seen` finds in this one."""
-    while commit.parents and seen(repo.commits[commit.parents[0]]) == seen(commit):
-        commit = repo.commits[commit.parents[0]]
-    return {"id": commit.sha, "title": commit.title, "date": commit.date}
+def _results(store: Any, commit: Commit, dataset: str) -> list[tuple[str, float]]:
+    files = {path: file for path, file in commit.files.items() if path.startswith(".eval_results/")}
+    parsed = {path: yaml.safe_load(store.blob(file.sha256).read_text()) or [] for path, file in files.items()}
+    return [(path, one["value"]) for path, all in parsed.items() for one in all if one["dataset"]["id"] == dataset]

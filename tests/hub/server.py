@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,18 +20,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import (  # noqa: F401  (each registers its routes)
     account,
-    benchmarks,
-    discussions,
     files,
     jobs,
     read,
-    spaces,
     write,
 )
-from .access import Tokens
-from .faults import Fault, Faults
+from .access import Token
+from .faults import Fault, status
 from .jobs import Job
-from .messages import HubError, Request, Response, Slice, Stream, dispatch
+from .messages import HubError, Request, Response, dispatch
 from .store import Store
 
 _CHUNK = 1 << 16
@@ -39,19 +39,12 @@ _SLOW_PIECES = 10
 class Entry:
     """A request as it was logged."""
 
-    method: str
+    line: str  # method and path, decoded and without its query: what the patterns of faults and counts are matched with
     path: str
-    query: str
+    range: str | None
+    authorized: bool
     status: int = 0
     sent: int = 0
-    received: int = 0
-    range: str | None = None
-    authorized: bool = False
-
-    @property
-    def line(self) -> str:
-        """Method and path, what the patterns of faults and counts are matched with."""
-        return f"{self.method} {self.path}"
 
 
 class Hub:
@@ -60,12 +53,13 @@ class Hub:
     def __init__(self, folder: Path) -> None:
         self.url = ""
         self.store = Store(folder)
-        self.tokens = Tokens()
+        self.tokens: dict[str, Token] = {}
         self.requests: list[Entry] = []
-        self.faults = Faults()
+        self.faults: list[tuple[str, Iterator[Fault]]] = []
         self.paid: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.page_size = 1000
+        self.closed = threading.Event()
 
     def token(
         self,
@@ -76,11 +70,26 @@ class Hub:
         scopes: Mapping[str, Iterable[str]] | None = None,
     ) -> str:
         """Issues an access token."""
-        return self.tokens.issue(user, role, orgs, scopes or {}).value
+        roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
+        token = Token(user, role, roles, scopes or {})
+        self.tokens[token.value] = token
+        return token.value
 
-    def fail(self, pattern: str, kind: int | str, times: int | None = 1, **options: Any) -> None:
-        """Lets requests go wrong; the arguments are those of `Fault`."""
-        self.faults.add(Fault(pattern, kind, times, **options))
+    def fail(self, pattern: str, fault: Fault | int | str, times: int | None = 1, **options: Any) -> None:
+        """Lets requests go wrong that match a shell pattern for "METHOD /path", as often as told; None: for ever.
+
+        A number is a status that is answered, a text a kind of `Fault` with its options.
+        """
+        if isinstance(fault, int):
+            fault = status(fault, **options)
+        elif isinstance(fault, str):
+            fault = Fault(fault, **options)
+        self.faults.append((pattern, itertools.repeat(fault) if times is None else itertools.repeat(fault, times)))
+
+    def due(self, line: str) -> Fault:
+        """The fault of a request; one that does nothing where none is left."""
+        fitting = (next(left, None) for pattern, left in list(self.faults) if fnmatchcase(line, pattern))
+        return next(filter(None, fitting), Fault())
 
     def count(self, pattern: str = "*") -> int:
         """How many requests match the pattern."""
@@ -92,7 +101,7 @@ class Hub:
 
 
 @contextmanager
-def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False) -> Iterator[Hub]:
+def running_hub(folder: Path | None = None, *, demo: bool = False) -> Iterator[Hub]:
     """Runs a stand-in Hub on loopback until the block ends."""
     with tempfile.TemporaryDirectory(prefix="hub-") as temporary:
         hub = Hub(Path(folder or temporary))
@@ -100,13 +109,14 @@ def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False
             from .seed import seed
 
             seed(hub.store)
-        server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": hub}))
+        server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         hub.url = f"http://127.0.0.1:{server.server_port}"
         try:
             yield hub
         finally:
+            hub.closed.set()
             for job in hub.jobs.values():
                 job.end("CANCELED", "the Hub has gone")
             server.shutdown()
@@ -125,18 +135,6 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def request_body(handler: BaseHTTPRequestHandler) -> bytes:
-    """The body of a request, in chunks or of the length that its headers give."""
-    if "chunked" not in (handler.headers["Transfer-Encoding"] or ""):
-        return handler.rfile.read(int(handler.headers["Content-Length"] or 0))
-    pieces = []
-    while size := int(handler.rfile.readline().split(b";")[0], 16):
-        pieces.append(handler.rfile.read(size))
-        handler.rfile.readline()
-    handler.rfile.readline()
-    return b"".join(pieces)
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Headers and body go out in two writes: Nagle's algorithm would hold the second back.
@@ -148,86 +146,68 @@ class _Handler(BaseHTTPRequestHandler):
         """The log is `Hub.requests`."""
 
     def do_GET(self) -> None:
-        body = request_body(self)
+        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
         parts = urlsplit(self.path)
-        entry = Entry(self.command, unquote(parts.path), parts.query, received=len(body), range=self.headers["Range"])
-        entry.authorized = "Authorization" in self.headers
+        path = unquote(parts.path)
+        entry = Entry(f"{self.command} {path}", path, self.headers["Range"], "Authorization" in self.headers)
         self.hub.requests.append(entry)
-        fault = self.hub.faults.before(entry.line)
-        if fault is not None and fault.call is not None:
-            fault.call()
-            fault = None
-        if fault is None:
-            response = self._answer(parts.path, parts.query, body)
-            fault = self.hub.faults.after(entry.line, response)
-        elif fault.kind == "drop":
+        fault = self.hub.due(entry.line)
+        fault.call()
+        if fault.kind == "silent":
+            self.hub.closed.wait()
             self.close_connection = True
             return
-        else:
-            response = fault.response()
+        response = fault.answer or self._answer(parts.path, parts.query, content)
+        if fault.spoil is not None and self.command != "HEAD":
+            assert isinstance(response.body, bytes)
+            response = replace(response, body=fault.spoil(response.body))
         self._send(response, entry, fault)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
-    def _answer(self, path: str, query: str, body: bytes) -> Response:
+    def _answer(self, path: str, query: str, content: bytes) -> Response:
         try:
             token = None
             if authorization := self.headers["Authorization"]:
-                token = self.hub.tokens.find(authorization.removeprefix("Bearer "))
+                token = self.hub.tokens.get(authorization.removeprefix("Bearer "))
                 if token is None:
                     raise HubError(401, "Invalid credentials in Authorization header")
             values = parse_qs(query, keep_blank_values=True)
             base = f"http://{self.headers['Host']}"
-            request = Request(self.hub, self.command, path, values, self.headers, body, base, token)
+            request = Request(self.hub, self.command, path, values, self.headers, content, base, token)
             with self.hub.store.lock:
                 return dispatch(request)
         except HubError as error:
             return error.response()
 
-    def _send(self, response: Response, entry: Entry, fault: Fault | None) -> None:
+    def _send(self, response: Response, entry: Entry, fault: Fault) -> None:
         body = response.body
-        if isinstance(body, Stream):
-            self._stream(response, body, entry)
-            return
-        length = body.length if isinstance(body, Slice) else len(body)
+        whole = isinstance(body, bytes)
+        length = {"Content-Length": str(len(body))} if whole else {"Transfer-Encoding": "chunked"}
         entry.status = response.status
         self.send_response(response.status)
-        for name, value in {"Content-Length": str(length), **response.headers}.items():
+        for name, value in {**length, **response.headers}.items():
             self.send_header(name, value.encode("ascii", "replace").decode())
         self.end_headers()
         if self.command == "HEAD":
             return
-        limit, pause, chunk = length, 0.0, _CHUNK
-        if fault is not None and fault.kind == "cut":
-            limit = length // 2 if fault.after is None else min(fault.after, length)
-        elif fault is not None and fault.kind == "slow":
-            pause, chunk = fault.seconds / _SLOW_PIECES, max(1, length // _SLOW_PIECES)
-        for piece in _pieces(body, limit, chunk):
-            time.sleep(pause)
+        for piece in self._pieces(body, fault) if whole else body:
             entry.sent += len(piece)
-            self.wfile.write(piece)
-        if limit < length:
+            self.wfile.write(piece if whole else b"%x\r\n%b\r\n" % (len(piece), piece))
+        if not whole:
+            self.wfile.write(b"0\r\n\r\n")
+        elif body and fault.kind in ("cut", "reset"):
             self.close_connection = True
+            if fault.kind == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
 
-    def _stream(self, response: Response, body: Stream, entry: Entry) -> None:
-        entry.status = response.status
-        self.send_response(response.status)
-        for name, value in {"Transfer-Encoding": "chunked", **response.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        for piece in body.pieces:
-            entry.sent += len(piece)
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
-
-
-def _pieces(body: bytes | Slice, limit: int, chunk: int) -> Iterator[bytes]:
-    if isinstance(body, bytes):
-        for start in range(0, limit, chunk):
-            yield body[start : min(start + chunk, limit)]
-        return
-    with body.path.open("rb") as stream:
-        stream.seek(body.start)
-        while limit > 0 and (piece := stream.read(min(chunk, limit))):
-            limit -= len(piece)
-            yield piece
+    @staticmethod
+    def _pieces(body: bytes, fault: Fault) -> Iterator[bytes]:
+        if fault.kind in ("cut", "reset"):
+            body = body[: len(body) // 2 if fault.after is None else fault.after]
+        slow = fault.kind == "slow"
+        size = max(1, len(body) // _SLOW_PIECES) if slow else _CHUNK
+        for start in range(0, len(body), size):
+            time.sleep(fault.seconds / _SLOW_PIECES if slow else 0)
+            yield body[start : start + size]

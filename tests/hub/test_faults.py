@@ -1,4 +1,4 @@
-"""Commands behind a proxy that spoils answers: one line says what happened, good rows are kept, the process ends."""
+"""Commands against a Hub that misbehaves: one line says what happened, good rows are kept, the process ends."""
 
 from __future__ import annotations
 
@@ -13,23 +13,9 @@ import pytest
 
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.rankings import example
-from tests.helpers.reading import ENCODER, GOOD, files_of, parquet, sentences
+from tests.helpers.reading import GOOD, files_of, parquet, rank, sentences
 from tests.hub import Hub, running_hub
-from tests.hub.fault_proxy import (
-    CUT,
-    EXPIRED,
-    FLIPPED,
-    HALF,
-    LOGIN_PAGE,
-    RESET,
-    SILENT,
-    Fault,
-    FaultProxy,
-    body,
-    running_proxy,
-    status,
-    without,
-)
+from tests.hub.faults import CUT, EXPIRED, FLIPPED, HALF, LOGIN_PAGE, RESET, SILENT, Fault, body, status, without
 from tests.hub.fixtures import client_environment
 
 # Deadlines: for what never comes, and for what comes at once or is asked for once more.
@@ -51,7 +37,6 @@ class Site:
     """What a test works with."""
 
     hub: Hub
-    proxy: FaultProxy
     cli: CommandLine
     folder: Path
     seconds: str = LATER
@@ -71,14 +56,14 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("client")
-    with running_hub(tmp_path_factory.mktemp("hub")) as hub, running_proxy(hub) as proxy:
-        environment = client_environment(hub, home, HF_ENDPOINT=proxy.url)
+    with running_hub(tmp_path_factory.mktemp("hub")) as hub:
+        environment = client_environment(hub, home)
         cli = CommandLine(environment | {"HF_TOKEN": hub.token(user="ada")}, home, longest_pause=0.02)
         hub.paid.add("ada")  # any number of Spaces
         checkpoint = files_of()
         checkpoint["README.md"] = b"---\npipeline_tag: image-classification\nlibrary_name: transformers\n---\n"
         hub.store.put_files("bob/vit", checkpoint)
-        yield Site(hub, proxy, cli, home)
+        yield Site(hub, cli, home)
         # Silent connections are still open: nothing that waits for one keeps the process from ending.
         cli.close()
 
@@ -87,22 +72,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def faultless(site: Site) -> Iterator[None]:
     site.seconds = LATER
     yield
-    site.proxy.clear()
+    site.hub.faults.clear()
 
 
-def rank(site: Site, dataset: str, *checkpoints: str) -> Done:
-    named = [part for id in checkpoints for part in ("-c", id)]
-    arguments = ["--dataset", dataset, "--max-samples", "40", "-e", ENCODER, "--estimator", "emms", "--format", "json"]
-    return site.run("rank", *arguments, *named)
-
-
-def of_checkpoint(site: Site, like: str = "vit-random") -> Done:
-    return rank(site, "demo_captions", GOOD, site.new("model", files_of(like)))
+def of_checkpoint(site: Site) -> Done:
+    return rank(site.cli, GOOD, site.new("model", files_of()), HF_EMMS_DEADLINE=site.seconds)
 
 
 def of_dataset(site: Site) -> Done:
     id = site.new("dataset", {"data/train-00000-of-00001.parquet": parquet(sentences(60))})
-    return rank(site, id, "emms-demo/bert-random")
+    return rank(site.cli, "emms-demo/bert-random", dataset=id, HF_EMMS_DEADLINE=site.seconds)
 
 
 def ranking_file(site: Site) -> Path:
@@ -169,9 +148,16 @@ LASTING = [
     (results, ACCOUNT, "login page", body(LOGIN_PAGE), OTHER),
     (search, LIST, "half of the JSON", HALF_OF_THE_JSON, OTHER),
     (card, COMMIT, "a list", body(b'["a", "b"]'), OTHER),
+    (card, COMMIT, "half of the JSON", HALF_OF_THE_JSON, OTHER),
+    (card, COMMIT, "429 without a pause", status(429), "asks for a pause before it serves"),
+    (card, "GET /api/models/ada/model-*/revision/main", "no sha", without("sha"), "has no commit yet"),
     (of_checkpoint, REVISION, "null", body(b"null"), OTHER),
     (of_checkpoint, WEIGHTS, "expired", EXPIRED, REFUSED),
     (of_checkpoint, WEIGHTS, "half", HALF, "arrived incomplete"),
+    (of_checkpoint, WEIGHTS, "flipped", FLIPPED, "damaged: its SHA-256 .* --force-download"),
+    (of_checkpoint, DESCRIPTION, "flipped", FLIPPED, "damaged: its git id .* --force-download"),
+    # Not there is the list, and not a model.
+    (search, LIST, "404", status(404, X_Error_Code="RepoNotFound"), r"refused a search of the Hub \(404"),
     # A field that nothing works without.
     (of_dataset, TREE, "no path", without("path"), OTHER),
     (card, COMMIT, "no address", without("commitUrl"), OTHER),
@@ -208,55 +194,38 @@ def errors(done: Done) -> list[str]:
 def test_a_fault_that_stays_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:
-    site.proxy.fail(pattern, fault)
+    site.hub.fail(pattern, fault, None)
     site.seconds = SOON if words in (SLOW, BROKEN, BUSY) else LATER
-    before = site.proxy.count(pattern)
+    before = site.hub.count(pattern)
     done = run(site)
-    assert site.proxy.count(pattern) > before
+    assert site.hub.count(pattern) > before
     (error,) = errors(done)
     assert re.search(words, error), error
 
 
 @pytest.mark.parametrize(("run", "pattern", "fault"), named(PASSING))
 def test_a_fault_that_passes_is_waited_out(site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault) -> None:
-    site.proxy.fail(pattern, fault, 1)
-    before = site.proxy.count(pattern)
+    site.hub.fail(pattern, fault)
+    before = site.hub.count(pattern)
     done = run(site)
-    assert site.proxy.count(pattern) > before
+    assert site.hub.count(pattern) > before
     assert done.code == 0, done
     assert '"error": "' not in done.out
 
 
-@pytest.mark.parametrize(
-    ("pattern", "words"), [(WEIGHTS, "damaged: its SHA-256"), (DESCRIPTION, "damaged: its git id")]
-)
-def test_a_flipped_byte_is_a_failed_row(site: Site, pattern: str, words: str) -> None:
-    site.proxy.fail(pattern, FLIPPED)
-    (error,) = errors(of_checkpoint(site))
-    assert words in error
-    assert "--force-download" in error
-
-
 def test_fields_that_a_server_leaves_out_of_its_list_are_no_reason(site: Site) -> None:
     for name in ("siblings", "sha", "downloads", "config", "safetensors", "gated", "likes"):
-        site.proxy.fail(LIST, without(name), 1)
+        site.hub.fail(LIST, without(name))
         done = site.run("search", "--task", "image-classification", "--author", "bob")
         assert done.code == 0, done.err
         assert "bob/vit" in done.out
 
 
-def test_a_list_that_a_server_does_not_have_is_no_missing_model(site: Site) -> None:
-    site.proxy.fail(LIST, status(404, X_Error_Code="RepoNotFound"))
-    (error,) = errors(search(site))
-    assert "a search of the Hub (404" in error
-    assert "no model" not in error
-
-
 def test_what_the_hub_does_not_implement_is_asked_for_once(site: Site) -> None:
-    before = site.proxy.count(ACCOUNT)
-    site.proxy.fail(ACCOUNT, status(501))
+    before = site.hub.count(ACCOUNT)
+    site.hub.fail(ACCOUNT, status(501), None)
     assert len(errors(card(site))) == 1
-    assert site.proxy.count(ACCOUNT) == before + 1
+    assert site.hub.count(ACCOUNT) == before + 1
 
 
 @pytest.mark.parametrize("run", [results, card])
@@ -267,13 +236,13 @@ def test_a_commit_whose_answer_was_lost_is_made_once(site: Site, run: Callable[[
         return sum(len(repo.commits) for repo in site.hub.store.repos.values()) - before
 
     made = commits()
-    site.proxy.fail(COMMIT, CUT, 1)
+    site.hub.fail(COMMIT, CUT)
     assert commits() == made
 
 
 @pytest.mark.parametrize("line", ["POST */variables", "POST */preupload/*", COMMIT])
 def test_a_space_that_cannot_be_filled_is_not_left_empty(site: Site, line: str) -> None:
-    site.proxy.fail(line, status(501))
+    site.hub.fail(line, status(501), None)
     assert len(errors(space(site))) == 1
     assert ("space", f"ada/board-{next(site.numbers) - 1}") not in site.hub.store.repos
 
@@ -281,7 +250,7 @@ def test_a_space_that_cannot_be_filled_is_not_left_empty(site: Site, line: str) 
 def test_a_space_that_was_there_stays(site: Site) -> None:
     id = f"ada/board-{next(site.numbers)}"
     site.hub.store.put_files(id, {"README.md": b"---\nsdk: gradio\n---\n"}, "space")
-    site.proxy.fail(COMMIT, status(501))
+    site.hub.fail(COMMIT, status(501), None)
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     done = site.run("publish", "space", "--repo-id", id, "--results", shown, "--no-wait")
     assert done.code == 1
@@ -291,8 +260,8 @@ def test_a_space_that_was_there_stays(site: Site) -> None:
 def test_rights_are_checked_before_a_space_is_created(site: Site) -> None:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     for words in (["space", "--results", shown, "--repo-id", "bob/board"], ["metric", "--repo-id", "bob/emms"]):
-        before = site.proxy.count("POST *")
+        before = site.hub.count("POST *")
         done = site.run("publish", *words)
         assert done.code == 1
         assert "belongs to 'bob'" in done.err
-        assert site.proxy.count("POST *") == before
+        assert site.hub.count("POST *") == before

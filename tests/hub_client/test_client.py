@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from tests.helpers.hub_client import run
 from tests.hub import Hub
-from tests.hub.fixtures import run_client
 
 
 def test_every_request_has_timeouts(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/best", {"README.md": b"# Best\n"})
     code = """
-        import json
         from huggingface_hub import close_session, get_session
         from hf_emms.hub.client import request
         seen = []
@@ -23,31 +23,53 @@ def test_every_request_has_timeouts(hub: Hub, tmp_path: Path) -> None:
             return api.model_info("org/best").id  # without a timeout of its own
         print(json.dumps([request(call, "org/best", "model"), sorted(seen[0]["timeout"].items())]))
         """
-    id, timeouts = run_client(hub, code, tmp_path)
+    id, timeouts = run(code, hub, tmp_path)
     assert id == "org/best"
     assert timeouts == [["connect", 10], ["pool", 60], ["read", 60], ["write", 60]]
 
 
 def test_pauses_are_as_long_as_the_hub_asks_and_the_client_is_told_no_hours(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/best", {"README.md": b"# Best\n"})
-    hub.fail("GET /api/models/org/best", 429, 1, retry_after=7)
-    hub.fail("GET /api/models/org/best", 503, 1)
-    hub.fail("GET /api/models/org/best/tree/*", 429, None, retry_after=3600)
+    hub.fail("GET /api/models/org/best", 429, Retry_After="7")
+    hub.fail("GET /api/models/org/best", 503)
+    hub.fail("GET /api/models/org/best/tree/*", 429, None, Retry_After="3600")
     code = """
-        import json, time
-        from hf_emms.errors import EmmsError
-        from hf_emms.hub import Repo, listing, resolve
+        import os, time
+        from hf_emms.hub import listing
         pauses, time.sleep = [], lambda seconds: pauses.append(seconds)
         repo = resolve("org/best", "model")
-        try:
-            listing(repo)
-        except EmmsError as error:
-            print(json.dumps([pauses, error.message, error.hint]))
+        refused = report(lambda: listing(repo))
+        os.environ["HF_EMMS_DEADLINE"] = "soon"
+        print(json.dumps([pauses, refused, report(lambda: listing(repo))]))
         """
-    pauses, message, hint = run_client(hub, code, tmp_path)
+    pauses, refused, mistyped = run(code, hub, tmp_path)
     assert pauses == [7, 2]
-    assert "asks to wait 3,600 s (429), longer than 420 s" in message
-    assert "HF_EMMS_DEADLINE" in hint
+    assert "asks to wait 3,600 s (429), longer than 420 s" in refused["message"]
+    assert "HF_EMMS_DEADLINE" in refused["hint"]
+    assert mistyped["message"] == "HF_EMMS_DEADLINE is 'soon'"
+
+
+def test_a_download_ends_at_its_next_piece_once_it_is_cancelled_or_interrupted(hub: Hub, tmp_path: Path) -> None:
+    hub.store.put_files("org/best", {"README.md": b"# Best\n", "model.safetensors": b"weights"})
+    code = """
+        import threading
+        from hf_emms.errors import interruptions
+        from hf_emms.hub import CANCELLED
+        repo = resolve("org/best", "model")
+        def ends(pattern):
+            try:
+                return str(fetch(repo, [pattern]))
+            except InterruptedError as error:
+                return str(error)
+        cancelled = threading.Event()
+        cancelled.set()
+        token = CANCELLED.set(cancelled)
+        ended = [ends("*.md")]
+        CANCELLED.reset(token)
+        interruptions.append(KeyboardInterrupt())
+        print(json.dumps([*ended, ends("*.safetensors")]))
+        """
+    assert run(code, hub, tmp_path) == ["the download is no longer needed"] * 2
 
 
 def test_a_search_starts_no_thread_for_what_it_lists(hub: Hub, tmp_path: Path) -> None:
@@ -56,24 +78,22 @@ def test_a_search_starts_no_thread_for_what_it_lists(hub: Hub, tmp_path: Path) -
     for number in range(30):
         hub.store.put_files(f"org/model-{number}", {"README.md": card})
     code = """
-        import json, threading
+        import threading
         from hf_emms.hub import find_models
         started, start = [], threading.Thread.start
         threading.Thread.start = lambda thread: (started.append(thread.name), start(thread))
         listed = list(find_models(pipeline_tags=["image-classification"]))
         print(json.dumps([len(listed), started]))
         """
-    assert run_client(hub, code, tmp_path) == [30, []]
+    assert run(code, hub, tmp_path) == [30, []]
 
 
 def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp_path: Path) -> None:
     token = hub.token(user="ada")
-    hub.fail("GET /api/models/org/*", 403, None, message=f"the token {token} may not")
+    hub.fail("GET /api/models/org/*", 403, None, body=json.dumps({"error": f"the token {token} may not"}).encode())
     code = """
-        import json, os
+        import os
         from huggingface_hub.utils import httpx
-        from hf_emms.errors import EmmsError
-        from hf_emms.hub import resolve
         from hf_emms.hub.client import request
         roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
         kinds = [kind for kind in vars(httpx).values() if isinstance(kind, type) and issubclass(kind, roots)]
@@ -84,36 +104,50 @@ def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp
                 except TypeError:
                     raise httpx.ConnectError("to " + os.environ["HF_TOKEN"])
             return call
-        messages = []
-        for call in [*map(fail, kinds), lambda api: api.model_info("org/best")]:
-            try:
-                request(call, "org/best", "model", tries=1)
-            except EmmsError as error:
-                messages.append(str(error))
-        print(json.dumps([len(kinds) + 1 - len(messages), any(os.environ["HF_TOKEN"] in text for text in messages)]))
+        calls = [*map(fail, kinds), lambda api: api.model_info("org/best")]
+        told = [report(lambda: request(call, "org/best", "model", tries=1)) for call in calls]
+        print(json.dumps([len(kinds), [f"{error['message']} {error['hint']}" for error in told]]))
         """
-    assert run_client(hub, code, tmp_path, HF_TOKEN=token) == [0, False]
+    kinds, messages = run(code, hub, tmp_path, HF_TOKEN=token)
+    assert len(messages) == kinds + 1
+    assert not any(token in text for text in messages)
 
 
 def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_says(hub: Hub, tmp_path: Path) -> None:
-    codes = (400, 401, 403, 404, 410)
-    for code in codes:
-        hub.store.put_files(f"org/model-{code}", {"model.safetensors": b"weights"})
-        hub.fail(f"GET /cdn/*model-{code}/*", code, 1)
-    hub.store.put_files("org/gone", {"model.safetensors": b"weights"})
-    hub.fail("GET /cdn/*gone/*", 405, 1)
+    statuses = (400, 401, 403, 404, 410, 405)
+    for status in statuses:
+        hub.store.put_files(f"org/model-{status}", {"model.safetensors": b"weights"})
+        hub.fail(f"GET /cdn/*model-{status}/*", status)
     code = f"""
-        import json, time
-        from hf_emms.errors import EmmsError
-        from hf_emms.hub import fetch, resolve
+        import time
         time.sleep = lambda seconds: None
-        def content(name):
-            try:
-                return (fetch(resolve(name, "model"), ["*.safetensors"]) / "model.safetensors").read_text()
-            except EmmsError as error:
-                return error.message
-        print(json.dumps([content(f"org/{{name}}") for name in [*map("model-{{}}".format, {codes}), "gone"]]))
+        def content(id):
+            return (fetch(resolve(id, "model"), ["*.safetensors"]) / "model.safetensors").read_text()
+        print(json.dumps([report(lambda: content(f"org/model-{{status}}")) for status in {statuses}]))
         """
-    *contents, other = run_client(hub, code, tmp_path)
-    assert contents == ["weights"] * len(codes)
-    assert "(405: " in other
+    *contents, refused = run(code, hub, tmp_path)
+    assert contents == ["weights"] * 5
+    assert "(405: " in refused["message"]
+
+
+def test_a_space_is_waited_for_until_it_runs_or_the_time_is_over(hub: Hub, tmp_path: Path) -> None:
+    space = hub.store.create_repo("ada/board", "space").space
+    assert space is not None
+    space.stage = "BUILDING"
+    code = """
+        import time
+        from hf_emms.hub import wait_for_space
+        pauses, stages, time.sleep = [], [], lambda seconds: pauses.append(seconds)
+        late = report(lambda: wait_for_space("ada/board", seconds=0))
+        running = wait_for_space("ada/board", progress=stages.append)
+        print(json.dumps([late, running, stages, pauses]))
+        """
+
+    def run_it() -> None:
+        space.stage = "RUNNING"
+
+    for call in (list, list, list, run_it):  # one request of the first wait, three of the second
+        hub.fail("GET /api/spaces/ada/board/runtime", "call", call=call)
+    late, running, stages, pauses = run(code, hub, tmp_path)
+    assert late["message"] == "the Space 'ada/board' is still at BUILDING after 0 s"
+    assert (running, stages, pauses) == ("RUNNING", ["BUILDING", "RUNNING"], [3, 3])

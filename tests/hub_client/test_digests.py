@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.hub_client import hub, run
+from tests.helpers.hub_client import run
 from tests.hub import Hub
-from tests.hub.fault_proxy import FLIPPED, FaultProxy, running_proxy
-
-__all__ = ["hub"]
+from tests.hub.faults import FLIPPED
 
 FILES = {
     "config.json": json.dumps({"model_type": "bert"}).encode(),
@@ -24,6 +21,7 @@ CONTENT = """
 repo = resolve("org/tiny", "model")
 def content(name):
     return (fetch(repo, [name]) / name).read_bytes().decode()
+print(json.dumps(report(lambda: content("NAME"))))
 """
 OPENED = """
 import os, sys
@@ -32,84 +30,81 @@ def note(event, args):
     if event == "open" and "/blobs/" in str(args[0]):
         opened.append(str(args[0]))
 sys.addaudithook(note)
+fetch(resolve("org/tiny", "model"), ["*"])
+print(json.dumps(sorted(len(os.path.basename(path)) for path in opened)))
 """
 
 
-@pytest.fixture
-def proxy(hub: Hub) -> Iterator[FaultProxy]:
+@pytest.fixture(autouse=True)
+def tiny(hub: Hub) -> None:
     hub.store.put_files("org/tiny", FILES)
-    with running_proxy(hub) as running:
-        yield running
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("tokenizer.json", TOKENIZER), ("model.safetensors", WEIGHTS)])
 @pytest.mark.parametrize("settings", [{}, {"HF_HUB_DISABLE_SYMLINKS": "1"}], ids=["links", "no links"])
 def test_a_file_that_was_altered_on_its_way_is_downloaded_again(
-    hub: Hub, proxy: FaultProxy, tmp_path: Path, name: str, pattern: str, settings: dict[str, str]
+    hub: Hub, tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    proxy.fail(pattern, FLIPPED, 1)
-    arrived = run(f"{CONTENT}print(json.dumps(content('{name}')))", hub, tmp_path, HF_ENDPOINT=proxy.url, **settings)
-    assert arrived.encode() == FILES[name]
-    assert proxy.count(pattern) == 2
+    hub.fail(TOKENIZER, FLIPPED)
+    hub.fail(WEIGHTS, FLIPPED)
+    code = """
+        folder = fetch(resolve("org/tiny", "model"), ["*"])
+        print(json.dumps({path.name: path.read_text() for path in folder.iterdir()}))
+        """
+    arrived = run(code, hub, tmp_path, **settings)
+    assert {name: arrived[name].encode() for name in FILES} == FILES
+    assert [hub.count(pattern) for pattern in (TOKENIZER, WEIGHTS)] == [2, 2]
 
 
-def test_a_file_that_is_altered_each_time_is_named_with_how_to_remove_it(
-    hub: Hub, proxy: FaultProxy, tmp_path: Path
-) -> None:
-    proxy.fail(TOKENIZER, FLIPPED)
-    refused = run(
-        f"{CONTENT}print(json.dumps(report(lambda: content('tokenizer.json'))))",
-        hub,
-        tmp_path,
-        HF_ENDPOINT=proxy.url,
-    )
+def test_a_file_that_is_altered_each_time_is_named_with_how_to_remove_it(hub: Hub, tmp_path: Path) -> None:
+    hub.fail(TOKENIZER, FLIPPED, None)
+    code = CONTENT.replace("NAME", "tokenizer.json")
+    refused = run(code, hub, tmp_path)
     assert refused["message"].startswith("tokenizer.json of org/tiny is damaged: its git id begins with ")
-    assert proxy.count(TOKENIZER) == 2
+    assert hub.count(TOKENIZER) == 2
     remove, _, command = refused["hint"].partition(", or replace it: ")
     assert Path(remove.removeprefix("remove ")).is_file()
     assert command.startswith("hf download org/tiny tokenizer.json --revision ")
     assert command.endswith(" --force-download")
     # It is not taken later either, and replaced as soon as it arrives whole.
-    assert (
-        run(f"{CONTENT}print(json.dumps(content('tokenizer.json')))", hub, tmp_path).encode()
-        == (FILES["tokenizer.json"])
-    )
-
-
-def test_files_are_compared_once_without_a_request_more(hub: Hub, proxy: FaultProxy, tmp_path: Path) -> None:
-    code = f"""{OPENED}{CONTENT}
-fetch(repo, ["*"])
-print(json.dumps(sorted(len(os.path.basename(path)) for path in opened)))
-"""
-    first = run(code, hub, tmp_path, HF_ENDPOINT=proxy.url)
-    assert {40, 64} <= set(first)
-    assert proxy.count("GET */tree/*") == 1
-    assert run(code, hub, tmp_path, HF_ENDPOINT=proxy.url) == []
-    asked = len(proxy.lines)
-    assert run(code, hub, tmp_path, HF_HUB_OFFLINE="1") == []
-    assert len(proxy.lines) == asked
-
-
-def test_a_file_that_changed_on_disk_is_found_offline_too(hub: Hub, proxy: FaultProxy, tmp_path: Path) -> None:
-    run(f"{CONTENT}print(json.dumps(content('tokenizer.json')))", hub, tmp_path)
-    (blob,) = [path for path in tmp_path.rglob("blobs/*") if path.read_bytes() == FILES["tokenizer.json"]]
-    blob.write_bytes(FILES["tokenizer.json"].replace(b"cat", b"dog"))
-    code = f"{CONTENT}print(json.dumps(report(lambda: content('tokenizer.json'))))"
-    offline = run(code, hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert "tokenizer.json of org/tiny is damaged" in offline["message"]
+    hub.faults.clear()
     assert run(code, hub, tmp_path).encode() == FILES["tokenizer.json"]
 
 
-def test_json_that_cannot_be_read_is_downloaded_again_once_and_named(
-    hub: Hub, proxy: FaultProxy, tmp_path: Path
-) -> None:
+def test_a_file_that_is_gone_is_not_said_to_be_damaged(hub: Hub, tmp_path: Path) -> None:
+    """Where the cache has no links, it is removed before it is downloaded again, which the Hub refuses now."""
+    hub.fail(TOKENIZER, FLIPPED)
+    hub.fail(TOKENIZER, 403)
+    refused = run(CONTENT.replace("NAME", "tokenizer.json"), hub, tmp_path, HF_HUB_DISABLE_SYMLINKS="1")
+    assert "the Hub refused model 'org/tiny'" in refused["message"]
+
+
+def test_files_are_compared_once_without_a_request_more(hub: Hub, tmp_path: Path) -> None:
+    assert {40, 64} <= set(run(OPENED, hub, tmp_path))
+    assert hub.count("GET */tree/*") == 1
+    assert run(OPENED, hub, tmp_path) == []
+    asked = hub.count()
+    assert run(OPENED, hub, tmp_path, HF_HUB_OFFLINE="1") == []
+    assert hub.count() == asked
+
+
+def test_a_file_that_changed_on_disk_is_found_offline_too(hub: Hub, tmp_path: Path) -> None:
+    code, home = CONTENT.replace("NAME", "tokenizer.json"), tmp_path / "client"
+    run(code, hub, home)
+    (blob,) = [path for path in home.rglob("blobs/*") if path.read_bytes() == FILES["tokenizer.json"]]
+    blob.write_bytes(FILES["tokenizer.json"].replace(b"cat", b"dog"))
+    offline = run(code, hub, home, HF_HUB_OFFLINE="1")
+    assert "tokenizer.json of org/tiny is damaged" in offline["message"]
+    assert run(code, hub, home).encode() == FILES["tokenizer.json"]
+
+
+def test_json_that_cannot_be_read_is_downloaded_again_once_and_named(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/cut", {"config.json": b'{"model_type": "be'})
     code = """
         from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
         repo = resolve("org/cut", "model")
         print(json.dumps(report(lambda: read_json(repo, fetch_descriptions(repo) / "config.json"))))
         """
-    refused = run(code, hub, tmp_path, HF_ENDPOINT=proxy.url)
+    refused = run(code, hub, tmp_path)
     assert refused["message"].startswith("config.json of org/cut cannot be read: ")
     assert "replace it: hf download org/cut config.json --revision " in refused["hint"]
-    assert proxy.count("GET /org/cut/resolve/*/config.json") == 2
+    assert hub.count("GET /org/cut/resolve/*/config.json") == 2

@@ -11,23 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import run
 from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
 from tests.hub import Hub
 from tests.hub.fixtures import run_client
 
 __all__ = ["cli", "home", "hub", "model"]
-
-
-def the_error(done: Done, id: str) -> str:
-    """The error of one row, beside a row that was scored: nothing else is lost."""
-    told = rows(done)
-    assert done.code == 0, done.err
-    assert told[GOOD]["error"] is None
-    assert id in told[id]["error"]
-    assert "\n" not in told[id]["error"]
-    assert "Traceback" not in done.err
-    return str(told[id]["error"])
 
 
 # ---- what passes ---------------------------------------------------------------------------------------------------
@@ -55,26 +45,39 @@ def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -
 def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cli: CommandLine, model: str) -> None:
     present = f"{model}-renamed"
     hub.store.move(hub.store.repo(model), present)
-    for settings in ({}, {"HF_HUB_OFFLINE": "1"}):
-        done = rank(cli, model, present, f"{model}@main", **settings)
-        assert [(name, row["error"]) for name, row in rows(done).items()] == [(present, None)]
+    done = rank(cli, model, present, f"{model}@main")
+    assert [(name, row["error"]) for name, row in rows(done).items()] == [(present, None)]
 
 
 # ---- what does not: one failed row ---------------------------------------------------------------------------------
 
 
-def test_a_private_checkpoint_and_none_at_all_look_the_same(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.store.repo(model).private = True
-    error = the_error(rank(cli, model, GOOD), model)
-    assert "no model" in error
-    assert "private" in error
-    assert "hf auth login" in error
-    assert "no model 'org/absent'" in the_error(rank(cli, "org/absent", GOOD), "org/absent")
+def test_what_cannot_be_read_is_a_failed_row_and_private_looks_like_none_at_all(hub: Hub, cli: CommandLine) -> None:
+    hub.store.put_files("org/private", files_of(), private=True)
+    hub.store.put_files("org/disabled", files_of(), disabled=True)
+    done = rank(cli, "org/private", "org/absent", "org/disabled", GOOD)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    errors = {id: row["error"] for id, row in rows(done).items()}
+    assert errors.pop(GOOD) is None
+    for id in ("org/private", "org/absent"):
+        assert errors[id].startswith(f"there is no model '{id}' on the Hub, or it is private")
+        assert "hf auth login" in errors[id]
+    assert "Access to this resource is disabled" in errors["org/disabled"]
+    assert not any("\n" in error for error in errors.values())
 
 
-def test_disabled_repositories_are_refused_in_the_hubs_words(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.store.repo(model).disabled = True
-    assert "Access to this resource is disabled" in the_error(rank(cli, model, GOOD), model)
+def test_a_config_that_is_no_json_object_is_named(hub: Hub, tmp_path: Path) -> None:
+    for name, content in {"broken": b"{", "list": b"[]"}.items():
+        hub.store.put_files(f"org/{name}", {"config.json": content})
+    code = """
+        from hf_emms.hub import describe_model, read_config
+        ids = ("org/broken", "org/list")
+        print(json.dumps([report(lambda: read_config(describe_model(id)))["message"] for id in ids]))
+        """
+    broken, of_a_list = run(code, hub, tmp_path)
+    assert broken.startswith("config.json of org/broken is no JSON: ")
+    assert of_a_list == "config.json of org/list is no JSON object"
 
 
 # ---- datasets ------------------------------------------------------------------------------------------------------

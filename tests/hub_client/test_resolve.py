@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import content_revision, fetch, resolve
+from hf_emms.hub import check_unchanged, content_revision, fetch, resolve
 from hf_emms.presets import demo
 from tests.data.test_hostile_data import without_rights
 from tests.helpers.counting import counted_calls
@@ -19,36 +19,29 @@ from tests.hub import Hub
 MODEL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 64, "pytorch_model.bin": b"pickle"}
 
 
-def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_to_their_sha(hub: Hub, tmp_path: Path) -> None:
+def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_and_fetched_at_their_sha(
+    hub: Hub, tmp_path: Path
+) -> None:
     main = hub.store.put_files("org/tiny", MODEL)
-    pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b"{}"}, ref="refs/pr/1")
+    pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
     tag = hub.store.put_files("org/tiny", {**MODEL, "added": b"1"}, ref="v1")
-    found = run(
+    shas, id, files, folder = run(
         f"""
         ids = ["org/tiny", "org/tiny@main", "org/tiny@refs/pr/1", "org/tiny@v1", "org/tiny@{pull}"]
         shas = [resolve(id, "model").revision for id in ids]
-        print(json.dumps([*shas, resolve("org/tiny", "model", revision="v1").revision, resolve(ids[2], "model").id]))
+        proposed = resolve(ids[2], "model")
+        folder = fetch(proposed, ["*.json", "*.safetensors"])
+        files = {{path.name: path.read_text() for path in folder.iterdir()}}
+        shas.append(resolve("org/tiny", "model", revision="v1").revision)
+        print(json.dumps([shas, proposed.id, files, str(folder)]))
         """,
         hub,
         tmp_path,
     )
-    assert found == [main, main, pull, tag, pull, tag, "org/tiny"]
-
-
-def test_fetch_brings_only_the_files_asked_for_at_the_pinned_commit(hub: Hub, tmp_path: Path) -> None:
-    hub.store.put_files("org/tiny", MODEL)
-    pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
-    names, config, folder = run(
-        """
-        folder = fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.json", "*.safetensors"])
-        names = sorted(path.name for path in folder.iterdir())
-        print(json.dumps([names, (folder / "config.json").read_text(), str(folder)]))
-        """,
-        hub,
-        tmp_path,
-    )
-    assert names == ["config.json", "model.safetensors"]
-    assert config == '{"from": "pr"}'
+    assert shas == [main, main, pull, tag, pull, tag]
+    assert id == "org/tiny"
+    assert set(files) == {"config.json", "model.safetensors"}
+    assert files["config.json"] == '{"from": "pr"}'
     assert folder.endswith(pull)
     assert not hub.count("* /org/tiny/resolve/*/pytorch_model.bin")
 
@@ -71,40 +64,41 @@ def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_pat
 
 def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tmp_path: Path) -> None:
     sha = hub.store.put_files("org/tiny", MODEL, ref="refs/pr/1")
-    hub.store.put_files("org/tiny", MODEL)
-    online = """
+    hub.store.put_files("org/old-name", MODEL)
+    hub.store.move(hub.store.repo("org/old-name"), "org/new-name")
+    seen = """
         repo = resolve("org/tiny@refs/pr/1", "model")
-        print(json.dumps([repo.revision, str(fetch(repo, ["config.json"]))]))
+        fetch(repo, ["config.json"])
+        print(json.dumps([repo.revision, resolve("org/old-name", "model").id]))
         """
-    assert run(online, hub, tmp_path)[0] == sha
-    asked = len(hub.requests)
-    offline = run(online, hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert offline[0] == sha
-    assert len(hub.requests) == asked
-    weights, unknown, dataset = run(
+    assert run(seen, hub, tmp_path) == [sha, "org/new-name"]
+    asked = hub.count()
+    assert run(seen, hub, tmp_path, HF_HUB_OFFLINE="1") == [sha, "org/new-name"]
+    weights, unknown, dataset, *needless = run(
         """
+        from hf_emms.hub import hardware, who_am_i
         weights = report(lambda: str(fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.safetensors"])))
         unknown = report(lambda: resolve("org/other", "model").revision)
-        print(json.dumps([weights, unknown, report(lambda: resolve("org/tiny", "dataset").revision)]))
+        dataset = report(lambda: resolve("org/tiny", "dataset").revision)
+        print(json.dumps([weights, unknown, dataset, report(who_am_i), report(hardware)]))
         """,
         hub,
         tmp_path,
         HF_HUB_OFFLINE="1",
+        HF_TOKEN=hub.token(),
     )
     for answer in (weights, unknown, dataset):
         assert "cache" in answer["message"]
-        assert "HF_HUB_OFFLINE" in answer["message"]
-        assert "HF_HUB_OFFLINE" in answer["hint"]
     assert "org/other" in unknown["message"]
+    for answer in (weights, unknown, dataset, *needless):
+        assert "HF_HUB_OFFLINE is set" in answer["message"]
+        assert "unset HF_HUB_OFFLINE" in answer["hint"]
+    assert hub.count() == asked
 
 
 def test_a_hub_that_cannot_be_reached_is_said_with_its_address(hub: Hub, tmp_path: Path) -> None:
-    answer = run(
-        'print(json.dumps(report(lambda: resolve("org/tiny", "model").revision)))',
-        hub,
-        tmp_path,
-        HF_ENDPOINT="http://127.0.0.1:9",
-    )
+    code = 'print(json.dumps(report(lambda: resolve("org/tiny", "model").revision)))'
+    answer = run(code, hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert "http://127.0.0.1:9 cannot be reached" in answer["message"]
     assert "network" in answer["hint"]
 
@@ -173,6 +167,17 @@ def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> 
         os.utime(file, (0, 0))  # some tools set back when a file was changed
         seen.add(content_revision(tmp_path))
     assert len(seen) == 3
+
+
+def test_a_file_that_has_changed_or_gone_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("a,b\n")
+    repo = resolve(str(file), "dataset")
+    check_unchanged(repo)
+    for change in (lambda: file.write_text("a,c\n"), file.unlink):
+        change()
+        with pytest.raises(EmmsError, match="have changed since this run started"):
+            check_unchanged(repo)
 
 
 def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,9 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.metric import install
+from tests.helpers.command_line import CommandLine
 from tests.helpers.metric import IMPORT_EVALUATE
 from tests.helpers.quick_python import python
-
-COMPUTE = """
-emms = evaluate.load("emms")
-print(emms.compute(predictions=[[1.0], [2.0], [3.0], [4.0]], references=[[1.0], [2.0], [3.1], [3.9]])["n"])
-"""
 
 
 @pytest.fixture
@@ -27,20 +23,10 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "modules"
 
 
-def package_of(cache):
-    return cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
-
-
 def run(code, cache, interpreter=None, **environment):
     settings = {"HF_MODULES_CACHE": str(cache), "HF_EVALUATE_OFFLINE": "1", "PYTHONSAFEPATH": "1", **environment}
     command = [*(interpreter or python()), "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=False)
-
-
-def test_importing_puts_it_there_and_any_later_process_finds_it(cache):
-    assert run("import hf_emms", cache).stderr == ""
-    done = run(IMPORT_EVALUATE + COMPUTE, cache)
-    assert done.stdout == "4\n", done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:.*evaluate.config")
@@ -61,11 +47,16 @@ def test_folders_are_found_as_evaluate_finds_them(tmp_path, monkeypatch):
         assert runpy.run_module("evaluate.config")["HF_MODULES_CACHE"] == install.modules_cache(), settings
 
 
-def test_a_second_import_writes_nothing(cache):
+def test_a_second_import_writes_nothing_and_a_damaged_module_is_repaired(cache):
     run("import hf_emms", cache)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     run("import hf_emms", cache)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+    module = install.installed_module()
+    for damage in ("", "import os\n", install.MODULE[:50]):
+        module.write_text(damage)
+        run("import hf_emms", cache)
+        assert module.read_text() == install.MODULE
 
 
 def test_the_import_takes_no_other_package_along(cache):
@@ -84,25 +75,14 @@ def test_the_name_of_its_folder_is_the_hash_of_the_module():
     assert install.installed_module().parent.name == hashlib.sha256(install.MODULE.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("damage", ["", "import os\n", install.MODULE[:50]])
-def test_a_damaged_module_is_repaired(cache, damage):
-    module = install.install()
-    module.write_text(damage)
-    run("import hf_emms", cache)
-    assert module.read_text() == install.MODULE
-
-
-def test_two_processes_at_once(cache):
-    """Both find the metric, and nothing half-made is left."""
-    code = IMPORT_EVALUATE + "import hf_emms; evaluate.load('emms')"
-    environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)}
-    command = [*python(), "-c", code]
-    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [process.communicate()[1] for process in running]
-    assert [process.returncode for process in running] == [0] * 2, errors
-    assert sorted(path.name for path in package_of(cache).iterdir() if path.name != "__pycache__") == sorted(
-        ["__init__.py", install.installed_module().parent.name]
-    )
+def test_processes_at_once_leave_one_whole_module(cache):
+    environment = {**os.environ, "HF_MODULES_CACHE": str(cache)}
+    command = [*python(), "-c", "import hf_emms"]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in running] == [""] * 4
+    assert install.is_installed()
+    folder = install.installed_module().parent
+    assert sorted(path.name for path in folder.parent.iterdir()) == sorted(["__init__.py", folder.name])
 
 
 @pytest.mark.parametrize("value", ["", "modules", "~/modules"])
@@ -117,49 +97,44 @@ def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(
         install.install()
 
 
-def test_a_cache_that_cannot_be_written(tmp_path):
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     """A file stands where the folder should be: the same failure as a read-only folder, for root too."""
     (tmp_path / "modules").touch()
     done = run("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
     assert done.returncode == 0
     assert "HF_MODULES_CACHE" in done.stderr
     assert "Traceback" not in done.stderr
-    command = "import sys; sys.argv = ['hf-emms', 'metric', 'install']; from hf_emms.cli import main; main()"
-    done = run(command, tmp_path / "modules", HF_EMMS_INSTALL_METRIC="0")
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: cannot put the metric into")
-
-
-def test_the_variable_keeps_the_import_from_writing(cache):
-    run("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
-    assert not cache.exists()
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises(EmmsError, match="cannot put the metric into"):
+        install.install()
+    with pytest.raises(EmmsError, match="cannot remove the metric from"):
+        install.uninstall()
 
 
 def test_uninstalled_it_stays_away_until_it_is_installed_again(cache):
-    install.install()
-    (gone,) = install.uninstall()
-    assert gone == install.installed_module().parent
-    assert not gone.exists()
+    run("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
+    assert not cache.exists()
+    module = install.install()
+    assert install.uninstall() == (module.parent,)
+    assert not module.parent.exists()
     run("import hf_emms", cache)
     assert not install.is_installed()
     assert install.uninstall() == ()
-    install.install()
+    assert install.install() == module
     assert install.is_installed()
 
 
-def test_the_command_line(cache):
-
-    def hf_emms(*arguments):
-        return subprocess.run(
-            [*python(), "-m", "hf_emms", "metric", *arguments], capture_output=True, text=True, check=False
-        )
-
-    assert hf_emms("install").stdout.strip() == str(install.installed_module())
-    assert (Path(hf_emms("path").stdout.strip()) / "emms.py").is_file()
-    assert f"installed as {install.installed_module()}" in hf_emms("path").stderr
-    assert f"removed {install.installed_module().parent}" in hf_emms("uninstall").stderr
-    assert "not installed as" in hf_emms("path").stderr
-    assert "nothing to remove" in hf_emms("uninstall").stderr
+def test_the_command_line(cache, tmp_path):
+    cli = CommandLine(os.environ, tmp_path)
+    module = install.installed_module()
+    assert cli.run("metric", "install").out.strip() == str(module)
+    done = cli.run("metric", "path")
+    assert (Path(done.out.strip()) / "emms.py").is_file()
+    assert f"installed as {module}" in done.err
+    assert f"removed {module.parent}" in cli.run("metric", "uninstall").err
+    assert "not installed as" in cli.run("metric", "path").err
+    assert "nothing to remove" in cli.run("metric", "uninstall").err
+    cli.close()
 
 
 def test_two_versions_side_by_side(cache, tmp_path):
@@ -176,7 +151,8 @@ def test_two_versions_side_by_side(cache, tmp_path):
     run("import hf_emms", cache, PYTHONPATH=str(older.parent))
     assert run(code, cache).stdout == f"{source / '__init__.py'}\n"
     assert run(code, cache, PYTHONPATH=str(older.parent)).stdout == f"{older / '__init__.py'}\n"
-    assert len([path for path in package_of(cache).iterdir() if len(path.name) == 64]) == 1
+    package = cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
+    assert len([path for path in package.iterdir() if len(path.name) == 64]) == 1
 
 
 def test_a_cache_that_outlives_hf_emms_says_what_to_install(cache):
@@ -205,6 +181,8 @@ for name in ("emms", {str(install.source_folder())!r}):
 def test_online_the_hub_is_asked_first_and_then_the_cache(cache, hub):
     """The Hub has no evaluate-metric/emms: it says 401 to strangers."""
     run("import hf_emms", cache)
-    done = run(IMPORT_EVALUATE + COMPUTE, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
+    rows = "predictions=[[1.0], [2.0], [3.0], [4.0]], references=[[1.0], [2.0], [3.1], [3.9]]"
+    code = f"print(evaluate.load('emms').compute({rows})['n'])"
+    done = run(IMPORT_EVALUATE + code, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
     assert done.stdout == "4\n", done.stderr
     assert hub.count("* /spaces/evaluate-metric/emms/*") > 0

@@ -10,6 +10,7 @@ import evaluate
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 import hf_emms
 from hf_emms.metric import install
@@ -22,17 +23,9 @@ CARD = install.source_folder() / "README.md"
 
 
 @pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
-@pytest.mark.parametrize("in_batches", [False, True])
-def test_golden_scores(load, problem, in_batches):
+def test_golden_scores(load, problem):
     x, z = golden.arrays(problem)
-    z = z.swapaxes(1, 2)
-    metric = load()
-    given = {"predictions": x, "references": z}
-    if in_batches:
-        for start in range(0, len(x), 37):
-            metric.add_batch(predictions=x[start : start + 37], references=z[start : start + 37])
-        given = {}
-    result = metric.compute(**given, method="emms_exact")
+    result = load().compute(predictions=x, references=z.swapaxes(1, 2), method="emms_exact")
     assert result["score"] == pytest.approx(problem["exact_score"], abs=1e-7)
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
@@ -49,18 +42,31 @@ def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
     assert [type(value) for value in result.values()] == [float, float, list, float, int, int, str, float, float]
 
 
-@pytest.mark.parametrize("keep_in_memory", [False, True])
-@pytest.mark.parametrize("size", [1, 64, 299])
 @pytest.mark.parametrize(
-    "options", [{}, {"method": "emms_exact"}, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}]
+    ("settings", "size", "options"),
+    [
+        ({}, 64, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}),
+        ({"keep_in_memory": True}, 64, {}),
+        ({"keep_in_memory": True}, 299, {"method": "emms_exact"}),
+    ],
 )
-def test_batches_give_the_one_shot_result(load, rows, keep_in_memory, size, options):
+def test_batches_give_the_one_shot_result(load, rows, settings, size, options):
     x, z = rows
-    metric = load(keep_in_memory=keep_in_memory)
+    metric, buffer = load(**settings), np.empty_like(x[:size])
     for start in range(0, len(x), size):
-        metric.add_batch(predictions=x[start : start + size], references=z[start : start + size])
+        batch = buffer[: len(x[start : start + size])]
+        batch[:] = x[start : start + size]  # what was added does not change with it
+        metric.add_batch(predictions=batch, references=z[start : start + size])
     assert len(metric) == 300
     assert_close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
+
+
+def test_one_f_label_comes_with_or_without_an_axis_of_its_own(load, rows):
+    x, z = rows
+    metric = load()
+    metric.add_batch(predictions=x[:200], references=z[:200, 0])
+    metric.add_batch(predictions=x[200:], references=z[200:, :1])
+    assert_close(metric.compute(), load().compute(predictions=x, references=z[:, 0]))
 
 
 def test_single_rows_and_a_last_batch_with_compute(load, rows):
@@ -74,24 +80,13 @@ def test_single_rows_and_a_last_batch_with_compute(load, rows):
     )
 
 
-def test_a_reused_buffer_does_not_change_what_was_added(load, rows):
-    x, z = rows
-    metric, buffer = load(), np.empty_like(x[:50])
-    for start in range(0, 300, 50):
-        buffer[:] = x[start : start + 50]
-        metric.add_batch(predictions=buffer, references=z[start : start + 50])
-    assert_close(metric.compute(), load().compute(predictions=x, references=z))
-
-
 def test_compute_starts_afresh_and_leaves_no_file(load, rows):
     x, z = rows
     metric = load()
-    for _ in range(2):
-        metric.add_batch(predictions=x, references=z)
-        assert metric.compute()["n"] == 300
-    assert not list(Path(metric.data_dir).glob("*.arrow"))
-    metric.add_batch(predictions=x[:, :4], references=z[:, 0])
-    assert metric.compute()["d1"] == 4
+    for width in (12, 4):
+        metric.add_batch(predictions=x[:, :width], references=z[:, 0])
+        assert metric.compute()["d1"] == width
+        assert not list(Path(metric.data_dir).glob("*.arrow"))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +96,9 @@ def test_compute_starts_afresh_and_leaves_no_file(load, rows):
         lambda x, z: (list(x), list(z)),
         lambda x, z: (torch.tensor(x, requires_grad=True), torch.tensor(z)),
         lambda x, z: ([torch.tensor(row) for row in x], [torch.tensor(row) for row in z]),
+        lambda x, z: (Dataset.from_dict({"x": x, "z": z})[name] for name in "xz"),
     ],
-    ids=["lists", "lists of arrays", "tensors", "lists of tensors"],
+    ids=["lists", "lists of arrays", "tensors", "lists of tensors", "columns of a dataset"],
 )
 def test_forms_of_numbers(load, rows, form):
     x, z = rows
@@ -110,15 +106,6 @@ def test_forms_of_numbers(load, rows, form):
     assert_close(
         load().compute(predictions=predictions, references=references), load().compute(predictions=x, references=z)
     )
-
-
-def test_columns_of_a_dataset(load, rows):
-    import datasets
-
-    x, z = rows
-    data = datasets.Dataset.from_dict({"x": x[:60], "z": z[:60, 0]})
-    expected = load().compute(predictions=x[:60], references=z[:60, 0])
-    assert_close(load().compute(predictions=data["x"], references=data["z"]), expected)
 
 
 def test_groups_share_a_fold(load, rows):
@@ -140,27 +127,28 @@ def classes(rows):
     return rows[0] + 2 * np.eye(3, 12, dtype=np.float32)[codes], codes
 
 
+EMBEDDINGS = np.stack(list(TABLE.values()))
+
+
 @pytest.mark.parametrize(
     "labels",
     [
         {"label_table": TABLE},
-        {"label_table": np.stack(list(TABLE.values())), "class_names": NAMES},
-        {"label_table": [np.stack(list(TABLE.values())).astype(np.float32)], "class_names": NAMES},
-        {"label_table": hf_emms.LabelTable(np.arange(3), (np.stack(list(TABLE.values())),), texts=tuple(NAMES))},
+        {"label_table": EMBEDDINGS, "class_names": NAMES},
+        {"label_table": [EMBEDDINGS.astype(np.float32)], "class_names": NAMES},
+        {"label_table": hf_emms.LabelTable(np.arange(3), (EMBEDDINGS,), texts=tuple(NAMES))},
     ],
     ids=["mapping", "array", "list of arrays", "LabelTable"],
 )
-@pytest.mark.parametrize("as_texts", [False, True])
-def test_labels_that_a_table_embeds(load, classes, labels, as_texts):
+def test_labels_that_a_table_embeds(load, classes, labels):
     x, codes = classes
-    references = [NAMES[code] for code in codes] if as_texts else codes
-    expected = hf_emms.emms(x, hf_emms.LabelTable(codes, (np.stack(list(TABLE.values())),)))
-    metric = load()
-    assert metric.compute(predictions=x, references=references, **labels)["score"] == pytest.approx(
-        expected.score, rel=1e-6
-    )
-    metric.add_batch(predictions=x, references=references)
-    assert metric.compute(**labels)["score"] == pytest.approx(expected.score, rel=1e-6)
+    expected = hf_emms.emms(x, hf_emms.LabelTable(codes, (EMBEDDINGS,)))
+    for references in (codes, [NAMES[code] for code in codes]):
+        metric = load()
+        at_once = metric.compute(predictions=x, references=references, **labels)
+        metric.add_batch(predictions=x, references=references)
+        for result in (at_once, metric.compute(**labels)):
+            assert result["score"] == pytest.approx(expected.score, rel=1e-6)
 
 
 def test_labels_that_encoders_embed(load, classes):
@@ -183,25 +171,15 @@ def test_options_may_be_given_to_load(load, rows):
     )
 
 
-def test_combine_and_save(load, rows, tmp_path):
+def test_combined_metrics_take_batches_and_single_rows(load, rows):
     x, z = rows
     both = evaluate.combine({"held_out": load(), "paper": load(method="emms_exact")})
-    for start in range(0, 300, 100):
-        both.add_batch(predictions=x[start : start + 100], references=z[start : start + 100])
+    both.add_batch(predictions=x[:299], references=z[:299])
+    both.add(prediction=x[299], reference=z[299])
     result = both.compute()
-    assert_close(
-        {"score": result["held_out_score"], "emms_exact": result["paper_score"]},
-        {
-            "score": load().compute(predictions=x, references=z)["score"],
-            "emms_exact": load().compute(predictions=x, references=z, method="emms_exact")["score"],
-        },
-    )
-    single = evaluate.combine(["emms"])
-    for features, labels in zip(x[:40], z[:40], strict=True):
-        single.add(prediction=features, reference=labels)
-    assert single.compute()["n"] == 40
-    path = evaluate.save(tmp_path / "result.json", **result)
-    assert json.loads(path.read_text())["paper_score"] == result["paper_score"]
+    for name, options in {"held_out": {}, "paper": {"method": "emms_exact"}}.items():
+        alone = load().compute(predictions=x, references=z, **options)
+        assert result[f"{name}_score"] == pytest.approx(alone["score"], rel=1e-6)
 
 
 def test_an_evaluator_says_that_answers_are_no_features(load):
@@ -210,26 +188,7 @@ def test_an_evaluator_says_that_answers_are_no_features(load):
         evaluator.compute_metric(load(), {"predictions": ["yes", "no"], "references": ["yes", "no"]})
 
 
-def test_the_information_is_complete(load):
-    info = load().info
-    assert info.module_type == "metric"
-    for part in (info.description, info.citation, info.inputs_description, info.homepage, info.license):
-        assert part
-    assert "2308.06262" in info.citation
-    assert info.reference_urls
-    assert info.codebase_urls
-
-
-def test_the_examples_run(load):
-    metric = load()
-    for name, text in {"inputs": metric.inputs_description, "card": CARD.read_text()}.items():
-        python = text.replace("```python", "").replace("```", "")
-        found = doctest.DocTestParser().get_doctest(python, {}, name, None, None)
-        assert found.examples, name
-        assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(found).failed == 0, name
-
-
-def test_the_rules_of_evaluate_for_its_own_metrics():
+def test_the_rules_of_evaluate_for_its_own_metrics_and_the_examples_of_the_card(load):
     """What evaluate's tests check of each metric: no **kwargs in _compute, and examples in the module's docstrings."""
     source = str(install.source_folder())
     module = importlib.import_module(evaluate.loading.evaluation_module_factory(source).module_path)
@@ -238,6 +197,10 @@ def test_the_rules_of_evaluate_for_its_own_metrics():
     results = doctest.testmod(module, raise_on_error=True)
     assert results.failed == 0
     assert results.attempted > 1
+    text = CARD.read_text().replace("```python", "").replace("```", "")
+    card = doctest.DocTestParser().get_doctest(text, {}, "card", None, None)
+    assert card.examples
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(card).failed == 0
 
 
 def test_the_space_names_this_version_and_one_gradio():

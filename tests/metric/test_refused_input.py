@@ -68,11 +68,12 @@ CHANGES = {
     "K": (lambda x, z: (x, z[:, :1]), "K=1, D2=5; .* K=2"),
     "D2": (lambda x, z: (x, z[:, :, :2]), "D2=2; .* D2=5"),
     "kind": (lambda x, z: (x, np.arange(300)), "D1=12 and class ids; .* K=2"),
+    "lengths": (lambda x, z: (x, z[:2]), "rows 300 and following: predictions has 300 rows but references has 2"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_batches_must_be_alike_and_a_refused_one_is_not_counted(load, rows, change):
+def test_batches_must_be_alike_and_what_is_refused_costs_no_rows(load, rows, change):
     make, message = CHANGES[change]
     x, z = rows
     metric = load()
@@ -80,24 +81,9 @@ def test_batches_must_be_alike_and_a_refused_one_is_not_counted(load, rows, chan
     predictions, references = make(x, z)
     with pytest.raises(ValueError, match=message):
         metric.add_batch(predictions=predictions, references=references)
-    assert_close(metric.compute(), load().compute(predictions=x, references=z))
-
-
-def test_messages_count_rows_from_the_first_batch(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
-    with pytest.raises(ValueError, match="rows 300 and following: predictions has 300 rows but references has 2"):
-        metric.add_batch(predictions=x, references=z[:2])
-
-
-def test_an_option_that_is_refused_costs_no_rows(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
     with pytest.raises(ValueError, match="unknown method"):
         metric.compute(method="fancy")
-    assert metric.compute()["n"] == 300
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 
 def test_after_a_failure_the_next_computation_starts_clean(load, rows):
@@ -125,3 +111,14 @@ def test_a_cache_that_cannot_be_written(load, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"cannot write its cache(.|\n)*cache_dir"):
         load(cache_dir=str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file on a full disk")
+@pytest.mark.parametrize("count", [2, 300])
+def test_a_full_disk_is_said_when_rows_are_written_or_the_file_is_closed(load, rows, count):
+    x, z = rows
+    metric = load()
+    (Path(metric.data_dir) / "default_experiment-1-0.arrow").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match=r"cannot write its cache .*No space left(.|\n)*keep_in_memory"):
+        metric.add_batch(predictions=x[:count], references=z[:count])
+        metric.compute()

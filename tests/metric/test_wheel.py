@@ -27,7 +27,7 @@ label_embeddings = features @ rng.normal(size=(5, 3)) + rng.normal(size=(100, 3)
 """
 SHOW = """
 import sys
-print(sys.modules["hf_emms"].__file__, results["n"], {name: type(value).__name__ for name, value in results.items()})
+print(sys.modules["hf_emms"].__file__, results["n"])
 """
 
 
@@ -39,18 +39,9 @@ def test_the_three_lines(installed, tmp_path, first):
     code = ARRAYS + (f"{first}\n" if first else "") + THREE_LINES + SHOW
     done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
     assert done.returncode == 0, done.stderr
-    where, rows, types = done.stdout.split(maxsplit=2)
+    where, rows = done.stdout.split()
     assert where.startswith(str(installed.parent))
     assert rows == "100"
-    assert eval(types) == {
-        "score": "float",
-        "stderr": "float",
-        "weights": "list",
-        "r2": "float",
-        "n": "int",
-        "d1": "int",
-        "method": "str",
-    }
 
 
 def test_the_published_folder_is_in_the_wheel_and_loads_by_its_path(installed, tmp_path):
@@ -61,4 +52,4 @@ def test_the_published_folder_is_in_the_wheel_and_loads_by_its_path(installed, t
     assert names.strip() == str(["README.md", "__init__.py", "app.py", "emms.py", "requirements.txt", "screenshot.png"])
     code = ARRAYS + THREE_LINES.replace('"emms"', repr(folder)) + SHOW
     done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
-    assert " 100 " in done.stdout, done.stderr
+    assert done.stdout.endswith(" 100\n"), done.stderr

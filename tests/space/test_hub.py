@@ -24,7 +24,7 @@ from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored, write
 from tests.helpers.waiting import eventually
-from tests.hub.fault_proxy import RESET, running_proxy
+from tests.hub.faults import RESET
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
@@ -204,10 +204,7 @@ def test_the_page_follows_the_results_and_the_hub_and_outlives_both(hub, results
     hub.store.put_files("org/best", {"README.md": card})
     hub.store.put_files(example().dataset_id, {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}, "dataset")
     settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
-    with (
-        running_proxy(hub) as proxy,
-        served(SPACE / "app.py", **settings | {"HF_ENDPOINT": proxy.url}) as url,
-    ):
+    with served(SPACE / "app.py", **settings) as url:
         eventually(lambda: "license cc-by-4.0" in text_of(url))
         assert 'name="language" value="de"' in text_of(url)
         for checkpoint, facts in {"org/best": ("timm", "apache-2.0"), "org/close": ("–", "–")}.items():
@@ -216,10 +213,10 @@ def test_the_page_follows_the_results_and_the_hub_and_outlives_both(hub, results
         put(hub, "two", of_rows("food", scored("org/new", -0.1, 10)))
         eventually(lambda: "food" in text_of(url))
         assert "could not be read" not in text_of(url)
-        proxy.fail("*", RESET)
+        hub.fail("*", RESET, None)
         eventually(lambda: re.search(r"results could not be read \(\w+\): the data are those of 20", text_of(url)))
         assert "org/best" in text_of(url)
-        proxy.clear()
+        hub.faults.clear()
         eventually(lambda: "could not be read" not in text_of(url))
 
 

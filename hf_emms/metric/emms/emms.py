@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +176,8 @@ class Emms(evaluate.Metric):
             self.selected_feature_format = Features({"predictions": _feature(x), "references": _feature(y)})
             self._init_writer()
         _check_layout(layout, self._layout, len(self))
-        try:
+        with self._writing():
             self.writer.write_batch({"predictions": x, "references": y.tolist() if y.dtype == object else y})
-        except OSError as error:
-            raise EmmsError(
-                f"evaluate cannot write its cache {self.data_dir}: {error.strerror or error}",
-                "free space there, pass cache_dir=FOLDER, or keep_in_memory=True",
-            ) from error
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, Any] | None:
         """Score the rows that were added and those that are passed here."""
@@ -195,7 +191,8 @@ class Emms(evaluate.Metric):
         if passed:
             self.add_batch(predictions=predictions, references=references)
         try:
-            self._finalize()
+            with self._writing():
+                self._finalize()
             return self._compute(self._stored_batches, options) if self.process_id == 0 else None
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise EmmsError(
@@ -204,6 +201,17 @@ class Emms(evaluate.Metric):
             ) from error
         finally:
             self._forget()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise an EmmsError where rows cannot be written, which may show when the file is closed."""
+        try:
+            yield
+        except OSError as error:
+            raise EmmsError(
+                f"evaluate cannot write its cache {self.data_dir}: {error.strerror or error}",
+                "free space there, pass cache_dir=FOLDER, or keep_in_memory=True",
+            ) from error
 
     def _stored_batches(self) -> Iterator[Batch]:
         """Yield the batches of files, which are not mapped: a mapped file counts as memory of the process."""
