@@ -23,6 +23,7 @@ from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run import ranking_job
@@ -81,7 +82,7 @@ class Sweep:
 def _rank_text(row: Row | None) -> str:
     if row is None:
         return ""
-    return "failed" if row.rank is None else f"{row.rank}{'=' if row.tied else ''}"
+    return "failed" if row.rank is None else format_rank(row)
 
 
 def sweep(

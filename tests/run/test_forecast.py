@@ -34,15 +34,20 @@ def keep(folder: Path, name: str, ranking: Ranking) -> None:
 def test_runs_on_all_rows_of_a_dataset_tell_how_fast_checkpoints_of_their_size_are(emms_cache: Path) -> None:
     rows = (timed(20, loading=100), timed(10, n=100), timed(0.5), timed(500, cached="features"))
     keep(emms_cache, "a.json", example(n_inputs=1000, rows=rows))
-    found = rate("auto", IMAGE, DATASET)
-    assert found.seconds(10**6) == pytest.approx(0.02)
-    assert found.seconds(2 * 10**6) == pytest.approx(0.04)
-    assert "by 1 checkpoint before" in found.source
-    # One of another size has other costs, and another dataset other inputs.
+    (emms_cache / "rankings" / "broken.json").write_text("{")
+    measured = rate("auto", IMAGE, DATASET)
+    for factor in (0.25, 1, 2, 4):
+        assert measured.seconds(factor * 10**6) == pytest.approx(factor * 0.02)
+    assert "by 1 checkpoint before" in measured.source
+    # One of another size has other costs, and another dataset or device other inputs.
     by_rule = rate("auto", IMAGE, "org/other")
-    assert found.seconds(10**8) == by_rule.seconds(10**8)
+    for factor in (0.2, 5):
+        assert measured.seconds(factor * 10**6) == by_rule.seconds(factor * 10**6)
     assert by_rule.seconds(10**6) != pytest.approx(0.02)
     assert "rule of thumb" in by_rule.source
+    assert rate("cpu", IMAGE, DATASET) == rate("cpu", IMAGE)
+    assert rate("cuda:1", IMAGE).seconds_per_parameter == rate("mps", IMAGE).seconds_per_parameter
+    assert rate("mps", IMAGE).seconds_per_parameter == pytest.approx(rate("cpu", IMAGE).seconds_per_parameter / 100)
 
 
 def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Path) -> None:
@@ -60,12 +65,24 @@ def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) ->
     assert twice > 0
 
 
-def test_loading_and_the_first_batch_are_no_seconds_of_inputs() -> None:
-    clock = _Clock(lambda inputs: None, iter([0.0, 5.0, 8.0, 9.0, 10.0]).__next__)
+@pytest.mark.parametrize(
+    ("seconds", "batches", "loading"),
+    [
+        ([5, 8, 9, 10], [10, 10, 10], 7),  # until 5 it was loaded; three batches of a second would begin at 7
+        ([5, 8, 9], [10, 10], 7),
+        ([5, 8, 9], [11, 10], 5),  # too few inputs after the first batch to tell
+        ([5, 6, 9], [10, 10], 5),  # it cannot have begun before
+        ([5, 8], [10], 5),
+    ],
+)
+def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
+    seconds: list[float], batches: list[int], loading: float
+) -> None:
+    clock = _Clock(lambda inputs: None, iter([0.0, *seconds]).__next__)
     clock.loaded()
-    for _ in range(3):
-        clock.advanced(10)
-    assert clock.loading == pytest.approx(7.0)  # until 5 it was loaded; three batches of a second would begin at 7
+    for inputs in batches:
+        clock.advanced(inputs)
+    assert clock.loading == pytest.approx(loading)
 
 
 def test_rows_say_what_loading_was_of_their_seconds(emms_cache: Path) -> None:

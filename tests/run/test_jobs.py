@@ -274,5 +274,8 @@ def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() ->
     packages = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
     assert {("--with", package) for package in packages} <= {*pairwise(command)}
     assert "--confirm" in command
+    long = job_spec(Options(f"org/{'c' * 80}"), JobSettings(RESULTS))
+    assert long.labels == {"app": "hf-emms", "subject": f"org--{'c' * 58}"}
+    assert not {*pairwise(long.command)} & {("--with", package) for package in packages}
     with pytest.raises(EmmsError, match="gone when it ends"):
         job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))

@@ -13,6 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor, ExtractorPool
 from hf_emms.inputs import InputKind
 from hf_emms.ranking.progress import Silent
+from hf_emms.run.engines import extraction
 from tests.helpers.counting import counted_calls
 from tests.helpers.extracting import load_repo
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
@@ -22,10 +23,14 @@ GLOSSES = "demo_glosses"
 
 
 class Fed(Silent):
-    """Keeps how many inputs each checkpoint is given a round."""
+    """Keeps how many inputs each checkpoint is given a round, and notes."""
 
     def __init__(self) -> None:
         self.rounds: dict[str, list[int]] = {}
+        self.notes: list[str] = []
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
 
     def started(self, checkpoint: str, inputs: int) -> None:
         self.rounds.setdefault(checkpoint, []).append(inputs)
@@ -58,6 +63,20 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
     (cut,) = (note for note in full.row(names[0]).notes if "cut" in note)
     assert race.row(names[0]).n is None
     assert cut in race.row(names[0]).notes
+
+
+@pytest.mark.parametrize("race", [None, 1])
+def test_scoring_that_takes_much_memory_is_noted_once_for_each_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, race: int | None
+) -> None:
+    names, fed = ("emms-demo/bert-distilled", "emms-demo/bert-random"), Fed()
+    options = {"max_samples": 400, "encoders": ENCODER, "estimators": "emms", "cache": False, "layers": "last"}
+    hf_emms.rank(GLOSSES, names, race=race, progress=fed, **options)  # type: ignore[arg-type]
+    assert not [note for note in fed.notes if ": scoring " in note]
+    monkeypatch.setattr(extraction, "NOTED_BYTES", 0)
+    hf_emms.rank(GLOSSES, names, race=race, progress=fed, **options)  # type: ignore[arg-type]
+    noted = [note.partition(": scoring ") for note in fed.notes]
+    assert sorted(name for name, scoring, _ in noted if scoring) == [*names]
 
 
 # ---- what waits for the next round ------------------------------------------------------------------------------

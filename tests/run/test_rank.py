@@ -119,6 +119,14 @@ def test_an_estimator_that_does_not_fit_is_a_note_unless_it_comes_first(tiny: Pa
     assert "H-score needs classes" in row.error
 
 
+def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_looked_up() -> None:
+    rows = [{"text": f"{number} apples", "label": number / 2} for number in range(40)]
+    options = {"task": "text-regression", "encoders": "./nowhere", "estimators": "emms", "cache": False}
+    ranking = hf_emms.rank(rows, "emms-demo/bert-random", **options)
+    assert [encoder.id for encoder in ranking.encoders] == ["label (numbers)"]
+    assert 'labels are numbers, which no encoder embeds: label_form="both" adds their words' in ranking.notes
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

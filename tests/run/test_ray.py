@@ -9,7 +9,9 @@ import sys
 import threading
 import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +20,11 @@ import ray
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import EmmsError, speaking
+from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
+from hf_emms.run.engines import ray as engine
+from hf_emms.run.engines.extraction import weight_bytes
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.processes import descendants, marked
 from tests.helpers.tiny_checkpoints import build
@@ -157,6 +162,38 @@ class TestOnACluster:
     def test_a_device_that_the_cluster_lacks_fails_before_any_checkpoint(self, encoder: str) -> None:
         with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
             on_ray(encoder, [GOOD], device="cuda")
+
+    def test_workers_with_other_versions_are_refused_with_what_installs_them(
+        self, encoder: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "installed_versions", lambda *names: {"peft": "0"})
+        with pytest.raises(EmmsError, match=r"have other versions: peft \S+ \(here 0\)") as refused:
+            on_ray(encoder, [GOOD])
+        assert refused.value.hint == "pip install peft==0 on every node of the cluster"
+
+
+def test_a_task_asks_for_what_it_takes_of_what_nodes_have() -> None:
+    nodes = [{"CPU": 0, "memory": 9e12}, {"CPU": 1.0, "GPU": 2.0}, {"memory": 1.0}, {"CPU": 7.0}]
+    cluster = engine._cluster_of(nodes)
+    assert cluster == engine.Cluster(cpus=8, gpus=2, memory=9e12, cores=1)
+    assert engine._cluster_of(nodes[:1]) == engine.Cluster(cpus=0, gpus=0, memory=9e12, cores=1)
+    repo, spare = resolve(GOOD, "model"), 2**30
+    weights = weight_bytes(repo)
+    assert engine._scoring_resources(repo, cluster, 3, gpu=True) == {
+        "num_cpus": 1,
+        "num_gpus": 1.0,
+        "memory": 3 * weights + spare,
+    }
+    assert engine._scoring_resources(repo, replace(cluster, memory=weights), 3, gpu=False)["memory"] == weights
+    with pytest.raises(EmmsError, match="no node offers more than"):
+        engine._scoring_resources(repo, replace(cluster, memory=weights - 1), 3, gpu=False)
+    job: Any = SimpleNamespace(parameters=10)
+    for device, jobs, cores, gpus in (("cpu", 2, 4, 0), ("cpu", 3, 2, 0), ("cpu", 20, 1, 0), ("auto", 9, 4, 1)):
+        needs = engine._training_resources(job, device, replace(cluster, cores=5), jobs)
+        assert needs == {"num_cpus": cores, "num_gpus": gpus, "memory": engine.BYTES_PER_PARAMETER * 10 + spare}
+    assert engine._training_resources(job, "cpu", cluster, 2)["num_cpus"] == 1  # of the smallest node
+    with pytest.raises(EmmsError, match="Ray picks the GPU"):
+        engine._training_resources(job, "cuda:1", cluster, 1)
 
 
 @pytest.mark.slow

@@ -14,12 +14,18 @@ import pytest
 
 import hf_emms
 from hf_emms.errors import EmmsError
+from hf_emms.hub import resolve
 from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_MAX_SAMPLES
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.progress import Silent
+from hf_emms.run.engines import local
+from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
+from hf_emms.run.sweep import Sweep, SweepPlan, summary
+from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
 from tests.helpers.counting import counted_calls
+from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
 __all__ = ["cli"]
@@ -53,12 +59,22 @@ def scores(ranking: Ranking) -> list[object]:
     return [(row.checkpoint, row.rank, row.scores, row.error) for row in ranking.rows]
 
 
-def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_rankings_give(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spare", [0, -1])
+def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_rankings_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
+    loaded_bytes = sum(LOADED_FACTOR * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
+    monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
+    names, cells = [*IMAGES, "demo_fashion test"], Cells()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
     with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
-        found = swept(tmp_path, [*IMAGES, test_split], cache=False)
+        found = swept(tmp_path, [*IMAGES, test_split], cache=False, progress=cells)
     assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
-    assert list(found.rankings) == [*IMAGES, "demo_fashion test"]
+    assert list(found.rankings) == names
+    in_turn = [f"{checkpoint} on {name}" for name in names for checkpoint in (GOOD, POOR)]
+    one_by_one = [f"{checkpoint} on {name}" for checkpoint in (GOOD, POOR) for name in names]
+    assert cells.run == (one_by_one if spare else in_turn)
     for name in IMAGES:
         alone = hf_emms.rank(name, [GOOD, POOR], cache=False, **FEW)
         assert scores(found.rankings[name]) == scores(alone)
@@ -109,6 +125,34 @@ def test_a_failed_cell_is_a_failed_row_and_is_tried_again(emms_cache: Path, tmp_
         TEXT: ("failed", "1"),
         "./nowhere": ("failed", "failed"),
     }
+
+
+def logme(**scores: float | None) -> Ranking:
+    """Checkpoints by their scores, None where one failed."""
+    rows = [
+        Row(name, error="it fails") if score is None else Row(name, scores={"logme": Score(score)})
+        for name, score in scores.items()
+    ]
+    return example(rows=ranked(rows, "logme"), estimators=("logme",))
+
+
+def test_the_table_has_the_best_on_most_datasets_first_and_then_by_the_share_of_those_above_them() -> None:
+    first, second = logme(a=3, b=2, c=2, d=None), logme(b=2, a=1, e=0)
+    swept = Sweep({"1": first, "2": second, "3": logme(d=1, f=None), "4": logme(d=1, h=0)}, {"5": "it is gone"})
+    assert swept.table() == (
+        ("checkpoint", "1", "2", "3", "4"),
+        [
+            ("d", "failed", "", "1", "1"),
+            ("b", "=2", "1", "", ""),
+            ("a", "1", "2", "", ""),
+            ("c", "=2", "", "", ""),
+            ("h", "", "", "", "2"),
+            ("e", "", "3", "", ""),
+            ("f", "", "", "failed", ""),
+        ],
+    )
+    done = summary(swept, SweepPlan({}, {}, {}, {}, done=3))
+    assert done == "4 datasets: 0 cells run, 3 there already, 2 failed, 1 dataset not usable"
 
 
 def test_a_sweep_of_all_rows_takes_all_rows(emms_cache: Path, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ class _Clock:
     @property
     def loading(self) -> float:
         """The seconds until the checkpoint was loaded, with what its first batch took longer than the others."""
-        (first, until_first), (inputs, total) = self._batches[min(1, len(self._batches) - 1)], self._batches[-1]
+        (first, until_first), (inputs, total) = self._batches[1], self._batches[-1]
         if 2 * first > inputs:
             return self._loaded
         return max(self._loaded, total - (total - until_first) * inputs / (inputs - first))

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,14 +92,18 @@ def connected(address: str | None) -> Iterator[Cluster]:
         _connect(address or os.environ.get("RAY_ADDRESS") or None)
     try:
         _check_versions()
-        offered = ray.cluster_resources()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        memory = max(node.get("memory", 0.0) for node in nodes)
-        cores = min((int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), default=1)
-        yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory, cores)
+        yield _cluster_of([node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         if connect:
             ray.shutdown()
+
+
+def _cluster_of(nodes: Sequence[Mapping[str, float]]) -> Cluster:
+    """Return the cluster of nodes with these resources; a head node may have no cores for tasks."""
+    cpus, gpus = (int(sum(node.get(name, 0) for node in nodes)) for name in ("CPU", "GPU"))
+    memory = max(node.get("memory", 0.0) for node in nodes)
+    cores = min((int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), default=1)
+    return Cluster(cpus, gpus, memory, cores)
 
 
 def _connect(address: str | None) -> None:
