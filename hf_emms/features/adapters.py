@@ -25,6 +25,8 @@ _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
 # Of a start of LoRA layers that decomposes the weights of the base.
 _MAX_ITERATIONS = 100
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
+# In the names of biases of a head that was trained whole, which the file holds once more where all biases were trained.
+_COPIES = (".modules_to_save.", ".original_module.")
 
 
 def adapter_base(repo: Repo, folder: Path) -> Repo | None:
@@ -145,8 +147,8 @@ def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tens
         name = saved.removeprefix(_SAVED_PREFIX)
         spellings = (name, name.removeprefix(prefix), prefix + name)
         name = next((spelling for spelling in spellings if spelling.partition(".")[0] in children), name)
-        if name.partition(".")[0] not in children:
-            continue  # it is of a head that the loaded model does not have
+        if name.partition(".")[0] not in children or any(part in name for part in _COPIES):
+            continue  # it is of a head that the loaded model does not have, or has anew
         if name not in parameters:
             layers[name] = tensor
         elif model.base_model_prefix not in children or name.startswith(prefix):

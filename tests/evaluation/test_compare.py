@@ -49,6 +49,11 @@ def test_a_ranking_agrees_with_itself(cli: Cli, tmp_path: Path) -> None:
     assert found["agreement"] == {"weighted_tau": 1, "kendall_tau": 1, "top_overlap": 1}
     assert [move["up"] for move in found["moves"]] == [0, 0, 0]
     assert found["failed_first"] == found["failed_second"] == ["org/broken"]
+    text = compared(cli, tmp_path, example(), example(), "table").out
+    assert "0 of 3 common checkpoints moved beyond what their ranks share" in text
+    assert "weighted τ 1.000, τ 1.000, 100% of A's first three are among B's" in text
+    assert "the same pick: org/best" in text
+    assert "failed in A: org/broken" in text
 
 
 def test_a_change_within_shared_ranks_is_no_move(cli: Cli, tmp_path: Path) -> None:
@@ -63,7 +68,9 @@ def test_a_change_within_shared_ranks_is_no_move(cli: Cli, tmp_path: Path) -> No
     found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.31, -0.30)).out)
     assert [one["up"] for one in found["moves"]] == [0, 0, 0]
     assert found["same_pick"] == "within ties"
-    assert "picks that tie" in cli("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
+    text = cli("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
+    assert "picks that tie" in text
+    assert "=1" in text
     found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.30, -0.31, noise=0.0)).out)
     assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (1, 2, 0), (3, 3, 0)]
 
@@ -75,13 +82,15 @@ def test_one_more_checkpoint_moves_no_other(cli: Cli, tmp_path: Path) -> None:
     second = example(rows=ranked([*second.rows, newcomer], "emms"), estimators=("emms", "knn"))
     found = json.loads(compared(cli, tmp_path, first, second).out)
     assert [one["up"] for one in found["moves"]] == [0, 0, 0, 0]
-    assert found["only_second"] == ["org/new"]
+    assert (found["only_first"], found["only_second"]) == ([], ["org/new"])
+    assert "only in A: org/new" in compared(cli, tmp_path, second, first, "table").out
 
 
 def test_rankings_of_different_datasets_are_warned_of(cli: Cli, tmp_path: Path) -> None:
     done = compared(cli, tmp_path, ranking(), ranking("else", dataset_id="org/food", task="text-classification"))
     assert done.code == 0
     assert "Warning: the rankings answer different questions" in done.err
+    assert "both rankings have scored 0 checkpoints; agreement needs 3" in done.err
     found = json.loads(done.out)
     assert (found["agreement"]["weighted_tau"], found["picks"]) == (None, None)
     assert found["only_first"] == [f"org/{name}" for name in NAMES]

@@ -64,12 +64,16 @@ def test_estimators_and_controls_are_measured(cli: Cli, kept: Path, tmp_path: Pa
     assert [name for _, name in alone] == ["knn", "parameters", "random"]
 
 
-def test_the_table_for_people_says_who_is_missing(cli: Cli, kept: Path, tmp_path: Path) -> None:
-    done = validated(cli, kept, table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n")), format="table")
+def test_the_table_for_people_says_who_is_missing(cli: Cli, tmp_path: Path) -> None:
+    ties = saved(tmp_path / "ties.json", ranking(scores=(-0.1, -0.1, -0.3, -0.4)))
+    truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
+    done = validated(cli, ties, truth, "--ranking", ties, format="table")
     assert done.code == 0, done.err
-    assert "beans (3 checkpoints)" in done.out
+    assert "beans #1 (3 checkpoints)" in done.out
+    assert "mean over 2 targets" in done.out
     assert "parameters *" in done.out
-    assert "beans: no truth for: org/d" in done.err
+    assert "org/a (ties with 1 more)" in done.out
+    assert "beans #2: no truth for: org/d" in done.err
     assert "no number in column 'score': org/d" in done.err
     assert "every pick is in the top 3" in done.err
 

@@ -15,14 +15,16 @@ from safetensors.torch import load_file, save_file
 from hf_emms.errors import EmmsError
 from hf_emms.heads.modules import load_with_head
 from tests.helpers.extracting import edit_json, load, rows
-from tests.helpers.tiny_checkpoints import TEXTS, build
+from tests.helpers.tiny_checkpoints import TEXTS, build, shaken
 
 
-def save_adapter(base: Path, to: Path, kind: str, loader: type) -> Path:
-    """An adapter whose two factors are random numbers, as if it had been trained."""
+def save_adapter(base: Path, to: Path, kind: str, loader: type, **settings: Any) -> Path:
+    """An adapter whose factors, and whatever else it trains, are random numbers, as if it had been trained."""
     torch.manual_seed(5)
-    config = peft.LoraConfig(task_type=kind, r=2, target_modules=["query", "value"], init_lora_weights=False)
-    peft.get_peft_model(loader.from_pretrained(base), config).save_pretrained(to)
+    config = peft.LoraConfig(task_type=kind, r=2, target_modules=["query", "value"], **settings)
+    adapter = peft.get_peft_model(loader.from_pretrained(base), config)
+    shaken(adapter)
+    adapter.save_pretrained(to)
     assert not (to / "config.json").exists()
     return to
 
@@ -33,12 +35,18 @@ def adapter(zoo: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "loader"),
-    [("SEQ_CLS", transformers.BertForSequenceClassification), ("FEATURE_EXTRACTION", transformers.BertModel)],
+    ("kind", "loader", "settings"),
+    [
+        ("SEQ_CLS", transformers.BertForSequenceClassification, {}),
+        ("SEQ_CLS", transformers.BertForSequenceClassification, {"bias": "all"}),
+        ("FEATURE_EXTRACTION", transformers.BertModel, {"bias": "all"}),
+    ],
 )
-def test_an_adapter_is_ranked_as_its_base_and_the_adapter(kind: str, loader: type, zoo: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_ranked_as_its_base_and_the_adapter(
+    kind: str, loader: type, settings: dict[str, Any], zoo: Path, tmp_path: Path
+) -> None:
     base = build(zoo, "bert")
-    folder = save_adapter(base, tmp_path / "lora", kind, loader)
+    folder = save_adapter(base, tmp_path / "lora", kind, loader, **settings)
     whole = peft.PeftModel.from_pretrained(loader.from_pretrained(base), folder).merge_and_unload().base_model
     whole.save_pretrained(tmp_path / "merged")
     transformers.AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "merged")
@@ -54,11 +62,28 @@ def test_an_adapter_is_ranked_as_its_base_and_the_adapter(kind: str, loader: typ
     torch.testing.assert_close(with_head.bert.state_dict()[name], expected[name])
 
 
-def test_an_adapter_of_another_base_is_an_error(adapter: Path) -> None:
+def test_weights_of_an_adapter_may_be_pickled_and_have_to_be_there_whole(adapter: Path) -> None:
     file = adapter / "adapter_model.safetensors"
-    save_file({name: tensor for name, tensor in load_file(file).items() if ".1." not in name}, file)
+    features, tensors = rows(load(adapter, "text"), TEXTS), load_file(file)
+    torch.save(tensors, file.with_suffix(".bin"))
+    file.unlink()
+    np.testing.assert_array_equal(rows(load(adapter, "text"), TEXTS), features)
+    save_file({name: tensor for name, tensor in tensors.items() if ".1." not in name}, file)
     with pytest.raises(EmmsError, match="does not fit its base"):
         load(adapter, "text")
+    file.unlink()
+    file.with_suffix(".bin").unlink()
+    with pytest.raises(EmmsError, match=r"lacks adapter_model\.safetensors"):
+        load(adapter, "text")
+
+
+def test_an_adapter_that_writes_a_prompt_is_refused(zoo: Path, tmp_path: Path) -> None:
+    base = transformers.BertModel.from_pretrained(build(zoo, "bert"))
+    config = peft.PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "prompt")
+    with pytest.raises(EmmsError, match=r"writes a prompt \(PROMPT_TUNING\): it cannot be merged") as refused:
+        load(tmp_path / "prompt", "text")
+    assert str(build(zoo, "bert")) in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(
