@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import random
 import re
 import shutil
 import signal
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+import transformers
+from click.testing import CliRunner, Result
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.cache import Cache
 from hf_emms.cli import app
-from hf_emms.data import open_dataset
 from hf_emms.errors import install_command
-from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare, train_here
+from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, planned_runs, seconds_of, train_here
 from hf_emms.finetune.recipe import TrainingJob
-from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.unfinished import locked_run
-from hf_emms.ranking import Row, TrainingRun, ranked
+from hf_emms.ranking import Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
@@ -96,9 +95,6 @@ def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(rank
 
 def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(ranked_images: Ranking) -> None:
     """Threads stand for processes: locks of files keep both apart."""
-    import random
-
-    import transformers
 
     def states() -> tuple[Any, ...]:
         verbosity = transformers.utils.logging.get_verbosity()
@@ -168,8 +164,7 @@ def test_a_model_that_cannot_be_written_costs_no_result(ranked_images: Ranking, 
 
 def test_a_run_that_another_process_trains_is_waited_for_until_the_time_limit(ranked_images: Ranking) -> None:
     notes = Notes()
-    options = options_for(ranked_images, confirm=1, learning_rates=("0.01",), time_limit="0.2s")
-    work = prepared(ranked_images, start_session(ranked_images, options, notes))
+    work = planned(ranked_images, progress=notes, learning_rates=("0.01",), time_limit="0.2s")
     job = job_of(work)
     with (
         locked_run(work.cache.root, work.digest(job), None, lambda: None),
@@ -203,13 +198,13 @@ def job_of(work: FineTuning) -> TrainingJob:
     return TrainingJob(row.checkpoint, work.plan(row), row.parameters, recipe, recipe.learning_rates[0], 0)
 
 
-def planned(rows: Ranking, cache: Path, **settings: Any) -> FineTuning:
-    options = options_for(rows, confirm=1, **settings)
-    source = open_dataset(options.sample)
-    return prepare(rows, options, source, Cache(cache), Silent(), seconds_per_parameter=1e-9)
+def planned(rows: Ranking, dataset: Any = None, progress: Silent | None = None, **settings: Any) -> FineTuning:
+    """What is due for the best checkpoint."""
+    options = options_for(rows, dataset, confirm=1, **settings)
+    return prepared(rows, start_session(rows, options, progress or Silent()))
 
 
-def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking, tmp_path: Path) -> None:
+def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking) -> None:
     """A score of zero is no failure."""
     scores = {0.1: 0.0, 0.2: -0.5, 0.3: None}
 
@@ -220,11 +215,23 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
                 run = TrainingRun(job.learning_rate, job.seed, score, {work.metric: score + job.seed})
             yield job, run
 
-    work = planned(ranked_images, tmp_path, learning_rates=(0.2, 0.1, 0.3), seeds=3)
+    work = planned(ranked_images, learning_rates=(0.2, 0.1, 0.3), seeds=3)
     result = fine_tune(work, train).rows[0].fine_tuned
     assert (result.learning_rate, result.validation, result.value) == (0.1, 0.0, 1.0)
     runs = [(0.2, 0), (0.1, 0), (0.3, 0), (0.1, 1), (0.1, 2)]
     assert [(run.learning_rate, run.seed) for run in result.runs] == runs
+
+
+def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_images: Ranking) -> None:
+    work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
+    (runs,) = planned_runs(work)
+    # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
+    assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
+    row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
+    rows = (row, msgspec.structs.replace(row, n=9), msgspec.structs.replace(row, cached="features"))
+    measured, *by_size = planned_runs(replace(work, shortlist=rows, seconds_per_parameter=1e-4))
+    assert (measured.seconds_per_forward, measured.loading) == (pytest.approx(10.3 / 1030), 0.5)
+    assert [runs.seconds_per_forward for runs in by_size] == [pytest.approx(0.1)] * 2
 
 
 def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ranking, tmp_path: Path) -> None:
@@ -233,20 +240,20 @@ def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ra
     def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
         yield from ((job, next(runs)) for job in jobs)
 
-    work = planned(ranked_images, tmp_path / "cache", learning_rates=(0.1,), save_model=str(tmp_path / "best"))
+    work = planned(ranked_images, learning_rates=(0.1,), save_model=str(tmp_path / "best"))
     with pytest.raises(EmmsError, match=r"learning rate 0\.1: its weights are lost"):
         fine_tune(work, train)
 
 
-def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking, tmp_path: Path) -> None:
-    works = [planned(ranked_images, tmp_path, method=method) for method in ("lora", "full")]
+def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking) -> None:
+    works = [planned(ranked_images, method=method) for method in ("lora", "full")]
     versions = [work.key(job_of(work))["versions"] for work in works]
     assert {*versions[0]} - {*versions[1]} == {"peft"}
 
 
 def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = get_task("image-classification")
-    monkeypatch.setitem(TASKS.built_in, task.id, dataclasses.replace(task, head=None))
+    monkeypatch.setitem(TASKS.built_in, task.id, replace(task, head=None))
     notes = Notes()
     with pytest.raises(EmmsError, match="fine-tuning for the task image-classification is not supported"):
         hf_emms.rank(folder, str(build(zoo, "resnet")), encoders="demo", confirm=1, progress=notes)
@@ -258,6 +265,9 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
     [
         ({"epochs": 2, "steps": 3}, "epochs or steps"),
         ({"learning_rates": "fast"}, 'learning_rates="1e-4"'),
+        ({"learning_rates": 0.0}, 'learning_rates="1e-4"'),
+        ({"learning_rates": "1"}, 'learning_rates="1e-4"'),
+        ({"seeds": 1001}, "1,001 runs of each checkpoint are too many"),
         ({"time_limit": "soon"}, "90s"),
         ({"method": "half"}, 'method="full" or "lora" or "head"'),
         ({"method": "cross-encoder"}, "image-classification trains no cross-encoder"),
@@ -359,23 +369,6 @@ def test_a_first_checkpoint_whose_run_a_full_disk_ended_never_makes_the_second_t
     assert not (tmp_path / "best" / "model.safetensors").exists()
 
 
-def test_the_command_line_adds_to_the_rankings_file_and_continues(ranked_images: Ranking, tmp_path: Path) -> None:
-    file = tmp_path / "ranking.json"
-    file.write_text(ranked_images.to_json())
-    words = ["confirm", "--ranking", str(file), "--top", "1", "--epochs", "2", "--learning-rate", "0.01"]
-    runner = CliRunner()
-    planned = runner.invoke(app, [*words, "--dry-run"])
-    assert planned.stdout.split() == [ranked_images.rows[0].checkpoint]
-    assert "1 run of up to 2 epochs" in planned.stderr
-    assert Ranking.from_json(file.read_text()) == ranked_images
-    done = runner.invoke(app, words)
-    assert done.exit_code == 0, done.output
-    kept = Ranking.from_json(file.read_text())
-    assert kept.best.fine_tuned.recipe["epochs"] == 2
-    assert finetuning_summary(kept) in done.stderr
-    assert "(from the cache)" in runner.invoke(app, words).stderr
-
-
 def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_survives_a_failure(
     zoo: Path, folder: str, tmp_path: Path, emms_cache: Path
 ) -> None:
@@ -408,30 +401,22 @@ def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
         assert problem in refused.stderr
 
 
-class _Listening(Silent):
-    """A `Progress` that sets an event when it hears that rows are read."""
-
-    def __init__(self) -> None:
-        self.heard = threading.Event()
-
-    def working(self, what: str, seconds: float) -> None:
-        if what.startswith("reading"):
-            self.heard.set()
-
-
 @pytest.mark.slow
 def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str) -> None:
-    listening = _Listening()
+    heard = threading.Event()
+
+    class Listening(Silent):
+        def working(self, what: str, seconds: float) -> None:
+            if what.startswith("reading"):
+                heard.set()
 
     def rows() -> Iterator[dict[str, Any]]:
-        assert listening.heard.wait(60)
+        assert heard.wait(60)
         yield from colours(40)
 
-    rankings = ranking(folder, "image-classification", IMAGES, {str(build(zoo, "resnet")): -0.1})
+    made = ranking(folder, "image-classification", IMAGES, {str(build(zoo, "resnet")): -0.1})
     data = datasets.IterableDataset.from_generator(rows, features=colours(1).features)
-    settings = {**FAST, "confirm_samples": 40}
-    confirmed = hf_emms.confirm(rankings, data, top=1, progress=listening, **settings)
-    assert confirmed.rows[0].fine_tuned is not None
+    assert hf_emms.confirm(made, data, top=1, progress=Listening(), **FAST, confirm_samples=40).fine_tuned
 
 
 def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_path: Path) -> None:
@@ -440,8 +425,7 @@ def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_
         data = data.add_column(name, [f"{name} {row}" for row in range(40)])
     columns = {"image": "image", "text": "cap_good,cap_better"}
     rows = ranking(save(data, tmp_path / "data"), "image-to-text", columns, {str(build(zoo, "resnet")): -0.1})
-    options = options_for(rows, confirm=1)
-    references = load_splits(options).train.references
+    references = planned(rows).splits.train.references
     assert {len(texts) for texts in references} == {2}
     assert not any("caption" in text for texts in references for text, _ in texts)
     save(data.select(range(30)), tmp_path / "edited")
@@ -449,7 +433,7 @@ def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_
     with pytest.raises(EmmsError, match="has changed since it was ranked"):
         hf_emms.confirm(rows, top=1)
     for other in (data.select(range(30)), str(tmp_path / "edited")):
-        work = prepared(rows, start_session(rows, options_for(rows, other, confirm=1), Silent()))
+        work = planned(rows, other)
         assert (
             f"the ranking is of revision {rows.dataset_revision} of the dataset, this is {work.splits.revision}"
             in work.notes
@@ -467,28 +451,36 @@ def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(confirmation, "fine_tune", fine_tune_then)
 
 
-def test_confirmations_of_one_file_at_once_lose_nothing_of_each_other(
+def test_the_command_line_adds_to_a_rankings_file_what_others_add_meanwhile_and_continues(
     ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = ranked_images.save(tmp_path / "ranking.json")
-    words = ["confirm", "--ranking", str(file), "--learning-rate", "0.01"]
+
+    def confirm(*words: str) -> Result:
+        done = CliRunner().invoke(app, ["confirm", "--ranking", str(file), "--learning-rate", "0.01", *words])
+        assert done.exit_code == 0, done.output
+        return done
 
     def others() -> None:
-        done = CliRunner().invoke(app, [*words, "--top", "2", "--epochs", "1"])
-        assert done.exit_code == 0, done.output
+        confirm("--top", "2", "--epochs", "1")
         new = ranked([Row("org/new", "a" * 40, scores=ranked_images.rows[0].scores)], "emms")
         later = msgspec.structs.replace(ranked_images, created="2026-12-01T00:00:00+00:00", rows=new)
         assert later.save(file, merge=True) == file
 
+    words = ["--top", "1", "--epochs", "2"]
+    planned = confirm(*words, "--dry-run")
+    first, second, third = (row.checkpoint for row in ranked_images.rows)
+    assert planned.stdout.split() == [first]
+    assert "1 run of up to 2 epochs" in planned.stderr
+    assert Ranking.load(file) == ranked_images
     meanwhile(others, monkeypatch)
-    done = CliRunner().invoke(app, [*words, "--top", "1", "--epochs", "2"])
-    assert done.exit_code == 0, done.output
-    whole = Ranking.load(file)
+    done, whole = confirm(*words), Ranking.load(file)
+    assert "Measured by fine-tuning: " in done.stderr
     assert len(whole) == len(ranked_images) + 1
     epochs = {row.checkpoint: row.fine_tuned and row.fine_tuned.recipe["epochs"] for row in whole}
-    first, second, third = (row.checkpoint for row in ranked_images.rows)
     assert epochs == {first: 2, second: 1, third: None, "org/new": None}
     assert {path.name for path in tmp_path.glob("*.json")} == {"ranking.json"}
+    assert "(from the cache)" in confirm(*words).stderr
 
 
 @pytest.mark.parametrize("command", ["confirm", "rank"])

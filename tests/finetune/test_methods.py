@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import datasets
@@ -75,18 +76,28 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
     assert seen[0].std(0).median() == pytest.approx(0.3, abs=0.1)
 
 
-def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
-    cpu = torch.device("cpu")
+def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, lora = torch.device("cpu"), use("method", "lora")
     assert choose_method(Options("d"), 1000, cpu) == ("full", None)
     assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
     method, why = choose_method(Options("d"), 10**15, cpu)
     assert method == "lora"
     assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
-    # Where activations are known they count, and weights may take all that they leave.
-    assert choose_method(Options("d"), 1000, cpu, 10**15)[0] == "lora"
-    check_memory("its training", "full", 10**6, "cpu", use("method", "lora"))
     with pytest.raises(EmmsError, match="its training would take about 1"):
-        check_memory("its training", "lora", 10**15, "cpu", use("method", "head"))
+        check_memory("its training", "lora", 10**15, "cpu", lora)
+    for module in ("recipe", "memory"):
+        monkeypatch.setattr(f"hf_emms.finetune.{module}.free_bytes", lambda device: 16_000)
+    # Where activations are known they count, and weights may take all that they leave.
+    methods = [choose_method(Options("d"), *of_checkpoint)[0] for of_checkpoint in ((700, cpu), (701, cpu))]
+    methods += [choose_method(Options("d"), 999, cpu, activations)[0] for activations in (16, 17)]
+    assert methods == ["full", "lora", "full", "lora"]
+    check_memory("its training", "full", 16_000, "cpu", lora)
+    with pytest.raises(
+        EmmsError, match=r"its training would take about 16.0 kB \(weights and activations\), and 16.0 kB"
+    ):
+        check_memory("its training", "head", 16_001, "cpu", lora)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert choose_method(Options("d"), 701, cpu)[0] == "head"
 
 
 @pytest.fixture

@@ -16,18 +16,11 @@ from hf_emms import EmmsError, Ranking
 from hf_emms.ranking import TrainingRun
 from tests.finetune.make import FAST, Notes, colours, ranking, save
 from tests.helpers.processes import descendants
+from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.waiting import eventually
 
 SETTINGS: dict[str, Any] = {**FAST, "learning_rates": (0.01, 0.02), "epochs": 8}
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
-    root = tmp_path_factory.mktemp("ray")
-    checkpoints = {str(build(root, "regnet")): -0.1, str(build(root, "resnet")): -0.2}
-    # A run takes longer than a worker's imports: both workers are then seen at work.
-    return ranking(save(colours(900), root / "colours"), "image-classification", {"image": "image"}, checkpoints)
 
 
 def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
@@ -40,8 +33,11 @@ def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lost(
-    two: Ranking, tmp_path: Path, emms_cache: Path
+    zoo: Path, tmp_path: Path, emms_cache: Path
 ) -> None:
+    checkpoints = {str(build(zoo, "regnet")): -0.1, str(build(zoo, "resnet")): -0.2}
+    # A run takes longer than a worker's imports: both workers are then seen at work.
+    two = ranking(save(colours(900), tmp_path / "colours"), "image-classification", {"image": "image"}, checkpoints)
     alone = hf_emms.confirm(two, top=2, cache=False, **SETTINGS)
     side_by_side: set[int] = set()
 
@@ -63,19 +59,15 @@ def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lo
     assert transformers.pipeline("image-classification", model=str(folder)).model.config.num_labels == 2
     with pytest.raises(EmmsError, match="not started: the time limit had passed"):
         hf_emms.confirm(two, top=1, engine="ray", time_limit="0.001s", **FAST)
+    with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
+        hf_emms.confirm(two, top=1, engine="ray", device="cuda", **FAST)
     again = Notes()
     assert results(hf_emms.confirm(two, top=2, engine="ray", progress=again, **SETTINGS)) == results(alone)
     assert not again.planned
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_device_that_no_worker_has_is_refused(two: Ranking) -> None:
-    with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
-        hf_emms.confirm(two, top=1, engine="ray", device="cuda", **FAST)
-
-
-def test_engines_that_do_not_fit_are_refused_before_anything_runs(two: Ranking) -> None:
+def test_engines_that_do_not_fit_are_refused_before_anything_runs() -> None:
     with pytest.raises(EmmsError, match="ray_address is for a Ray cluster"):
-        hf_emms.confirm(two, ray_address="auto")
+        hf_emms.confirm(example(), ray_address="auto")
     with pytest.raises(EmmsError, match="a job does not confirm a ranking that is kept here"):
-        hf_emms.confirm(two, engine="jobs")
+        hf_emms.confirm(example(), engine="jobs")

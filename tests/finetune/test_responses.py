@@ -102,12 +102,13 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
 
 def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_again(zoo: Path) -> None:
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    small, unknown, large = (
-        activation_bytes(plan, parameters, 8, 64, "cpu") for parameters in (10**6, None, CHECKPOINTED_PARAMETERS)
-    )
-    assert small == unknown > large > 0
-    assert activation_bytes(plan, 10**6, 8, 128, "cpu") == 2 * small
-    assert activation_bytes(plan, 10**6, 16, 64, "cpu") == 2 * small
+    logits, layer = 400 * 4 * 4, 16 * 17 * 4  # bytes of a token: of 400 words, and of a layer that is 16 wide
+    for parameters in (None, CHECKPOINTED_PARAMETERS - 1):
+        assert activation_bytes(plan, parameters, 8, 64, "cpu") == 8 * 64 * (2 * layer + logits)
+    assert activation_bytes(plan, CHECKPOINTED_PARAMETERS, 4, 9, "cpu") == 4 * 9 * (16 * 4 * 2 + layer + logits)
+    plan = plan_extraction(repo_of(writer(zoo, "mbart")), PROMPT, "text-generation")
+    layers = transformers.AutoConfig.from_pretrained(writer(zoo, "mbart")).num_hidden_layers
+    assert activation_bytes(plan, None, 1, 1, "cpu") == 2 * layers * layer + logits
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path) -> None:

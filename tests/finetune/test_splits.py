@@ -115,6 +115,16 @@ def test_answers_within_a_text_are_spans_of_it() -> None:
             assert question == f"what is red in {context.split()[-1]}"
 
 
+def test_evaluations_have_at_most_ten_thousand_rows_of_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_emms.finetune.splits._MAX_EVALUATED", 6)
+    twice = [text for text in texts(60) for _ in range(2)]
+    data = datasets.Dataset.from_dict({"text": twice, "label": [row / 7 for row in range(120)]})
+    options = {"task": "text-regression"}
+    assert [len(part) for part in parts(data, **options).values()] == [108, 6, 6]
+    split = datasets.DatasetDict(train=data.select(range(40)), test=data.select(range(40, 60)))
+    assert len(parts(split, **options)["test"]) == 6
+
+
 def test_parts_of_fewer_than_two_rows_are_refused() -> None:
     data = datasets.Dataset.from_dict({"text": texts(11), "label": [row / 7 for row in range(11)]})
     options = {"task": "text-regression"}
@@ -149,5 +159,5 @@ def test_a_test_split_of_the_groups_that_are_trained_on_is_not_used() -> None:
     same = splits("abcdefghij")
     assert same.notes == ("split test is not used for test: train has the same speakers",)
     assert same.test.split == "train"
-    few = splits("abcdefghij"[:4] + "klmnop")
-    assert (few.test.split, len(few.test), len(few.train) + len(few.validation)) == ("test", 10, 24)
+    half = splits("abcdeklmno")
+    assert (half.test.split, len(half.test), len(half.train) + len(half.validation)) == ("test", 10, 20)

@@ -19,7 +19,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.jackknife import measure
 from hf_emms.finetune.judgement import has_helped, has_risen
 from hf_emms.finetune.network import repaired
-from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for, short_recipe
+from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, default_rates, head_of, recipe_for, short_recipe
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts
@@ -100,6 +100,11 @@ def test_a_run_learns(tmp_path: Path) -> None:
     assert len(run.curve) == 4
     assert run.validation == max(run.curve)
     assert (run.steps, run.batch_size, notes.steps["line, learning rate 0.05"]) == (40, 16, 40)
+
+
+def test_a_run_of_less_than_an_epoch_is_evaluated_at_its_end(tmp_path: Path) -> None:
+    run = training(tmp_path, recipe=Recipe("full", None, 3, (0.05,), (0,), batch_size=16)).run(lambda: network(Line()))
+    assert (run.steps, len(run.curve)) == (3, 1)
 
 
 def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> None:
@@ -380,6 +385,11 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert (quick.total_steps(64), quick.total_steps(65)) == (6, 9)
     steps = recipe_for(Options("d", confirm=1, steps=7), texts, None)
     assert (steps.epochs, steps.patience, steps.total_steps(1000)) == (None, 5, 7)
+    for limit in ({"seeds": 1000}, {"seed": 2**32 - 1}, {"seed": 2**32 - 3, "seeds": 3}):
+        check_recipe(Options("d", confirm=1, **limit))
+    for beyond in ({"seed": 2**32}, {"seed": 2**32 - 2, "seeds": 3}):
+        with pytest.raises(EmmsError, match="fine-tuning takes seeds from 0 to 4,294,967,295"):
+            check_recipe(Options("d", confirm=1, **beyond))
 
 
 def test_scores_are_what_their_definitions_say() -> None:
