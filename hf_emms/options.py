@@ -568,10 +568,7 @@ _LAYERS = use("layers", SPREAD, LAST, MEAN) + " or a number"
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     """Return distinct layers as they are written in keys and tables: "spread", "last", "mean" and whole numbers."""
-    layers = _several(names)
-    if not layers:
-        raise EmmsError("no layer was named", _LAYERS)
-    return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in layers))
+    return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in _several(names)))
 
 
 def _layer_name(name: str) -> str:

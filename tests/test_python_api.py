@@ -178,6 +178,9 @@ SNIPPETS = {
         assert len(hf_emms.extract_features("emms-demo/vit-random", [Image.new("RGB", (32, 32))])) == 1
         with pytest.raises(hf_emms.EmmsError, match="reads inputs such as 1.5"):
             hf_emms.extract_features(GOOD, [1.5])
+        for layers in ([], ["last", "mean"]):
+            with pytest.raises(hf_emms.EmmsError, match="it must be one"):
+                hf_emms.extract_features(GOOD, ["a cat"], layer=layers)
     """,
     "models by name, with their tokenizers": """
         from transformers import AutoModel, AutoTokenizer

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms import Ranking
+from hf_emms import EmmsError, Ranking
 from hf_emms.publish.card_text import card
+from hf_emms.registry import entry_or_reference
 from tests import ROOT
 from tests.helpers.command_line import CommandLine
 from tests.helpers.quick_python import python
@@ -126,6 +127,13 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
     add_package(packages, "broken-score", estimators, "luck = broken_score:LUCK", "LUCK = 7")
     add_package(packages, "rival-score", estimators, "hscore = rival_score:HSCORE", "HSCORE = 7")
     add_package(packages, "rival-task", tasks, "captioning = rival_task:TASK")
+    imports = "from dataclasses import replace\nfrom hf_emms.scoring.estimators import ESTIMATORS\n"
+    add_package(packages, "two-scores", estimators, "pair = two_scores:PAIR", f"{imports}PAIR = ESTIMATORS[:2]")
+    renamed = f"{imports}SCORE = replace(ESTIMATORS[0], name='chance')"
+    add_package(packages, "misnamed-score", estimators, "fate = misnamed_score:SCORE", renamed)
+    imports = "from dataclasses import replace\nfrom hf_emms.tasks.text_classification import TEXT_CLASSIFICATION\n"
+    alias = f"{imports}TASK = replace(TEXT_CLASSIFICATION, id='mood', aliases=('tone', 'vqa'))"
+    add_package(packages, "greedy-task", tasks, "mood = greedy_task:TASK", alias)
     imports = "from hf_emms.features.architectures import Architecture\n"
     row = imports + "ROW = Architecture('Mine', ({!r},), 'BertModel', 'masked_mean', 'mine', 'text')"
     add_package(packages, "rival-model", architectures, "distilbert = rival_model:ROW", row.format("distilbert"))
@@ -143,6 +151,9 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
         ("--estimator", "luck", "is of type int, not hf_emms.scoring.estimators.Estimator", "broken-score"),
         ("--estimator", "hscore", "comes from hf_emms itself and from the package rival-score", "rival-score"),
         ("--task", "captioning", "comes from hf_emms itself and from the package rival-task", "rival-task"),
+        ("--estimator", "pair", "is 2 objects, not a single object", "two-scores"),
+        ("--estimator", "fate", "calls itself 'chance'", "misnamed-score"),
+        ("--task", "mood", "has the alias 'vqa', which hf_emms or another package uses", "greedy-task"),
     ],
 )
 def test_who_asks_for_a_faulty_name_learns_whose_fault_it_is(
@@ -177,8 +188,15 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
     assert "estimator\tlogme\t" in done.out
     assert not any(f"estimator\t{name}\t" in done.out for name in ("luck", "hscore"))
     said = "".join(one.err for one in faulty.done)
-    for package in ("broken-score", "rival-score", "broken-task", "rival-task"):
+    for package in ("broken-score", "rival-score", "broken-task", "rival-task", "greedy-task"):
         assert f"pip uninstall {package}" in said
+
+
+def test_a_reference_to_what_is_not_there_or_is_something_else_is_named() -> None:
+    with pytest.raises(EmmsError, match="no_such:THING cannot be loaded: ModuleNotFoundError: No module named"):
+        entry_or_reference("no_such:THING", {}, int)
+    with pytest.raises(EmmsError, match=r"json:dumps is of type function, not builtins\.int or builtins\.str"):
+        entry_or_reference("json:dumps", {}, int, str)
 
 
 def test_the_documentation_shows_code_that_is_run() -> None:

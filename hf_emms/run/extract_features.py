@@ -53,14 +53,16 @@ def extract_features(
         (2, 32)
     """
     kind, contents = _read(inputs)
-    (layer,) = layer_names(layer)
+    layers = layer_names(layer)
+    if len(layers) != 1:
+        raise EmmsError(f"layer is {layer!r:.80}; it must be one", use("layers", LAST))
     with saved_models(checkpoint) as (saved, _):
         ids = saved if isinstance(saved, list) else [saved]
         if len(ids) != 1:
             raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", use("checkpoint", "ORG/NAME"))
         repo = hub.resolve(str(ids[0]), "model")
         plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
-        extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=(layer,))
+        extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=layers)
         try:
             batches = extractor.batches(kind.collect(contents), batch_size=batch_size)
             return in_order(batches, len(contents))
