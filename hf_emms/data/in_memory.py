@@ -117,6 +117,8 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise EmmsError(f"the columns are not equally long: {counts}", "give each row a cell in every column, or None")
+    if not any(lengths.values()):
+        raise EmmsError("the dataset has no rows", "pass a dataset with rows")
     arrays = {}
     for name, cells in columns.items():
         try:
@@ -127,7 +129,7 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
                 f"the column {name!r} cannot be read: {error}",
                 f"make its cells alike, df[{name!r}] = df[{name!r}].astype(str), or leave the column out",
             ) from error
-    return datasets.concatenate_datasets(list(arrays.values()), axis=1) if arrays else datasets.Dataset.from_dict({})
+    return datasets.concatenate_datasets(list(arrays.values()), axis=1)
 
 
 def _pixels(cells: Sequence[Any]) -> Any:

@@ -25,7 +25,7 @@ from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
 
 # Part of the key of every stored sample: raise it when the same options would draw another sample.
-SAMPLE_VERSION = 12
+SAMPLE_VERSION = 13
 
 _FEW = 5
 # Enough rows and classes where the dataset says that labels are classes.

@@ -203,29 +203,23 @@ def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str,
 
 def _head(value: Any) -> tuple[bytes, ...]:
     """Return bytes that identify a text, an id or a medium (Arrow scalar or plain), copying only its head."""
-    if value is None:
+    if value is None or not getattr(value, "is_valid", True):
         return ()
     if isinstance(value, (str, int, bytes)):
         content = value if isinstance(value, bytes) else as_bytes(str(value))
         return str(len(content)).encode(), content[:_HEAD]
     if isinstance(value, list):
         return tuple(piece for element in value for piece in _head(element))
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping):  # Arrow's structs are mappings, too
         if "bytes" not in value:  # a message of a conversation
             return _head(list(value.values()))
-        return _path_head(value["path"]) if value["bytes"] is None else _head(value["bytes"])
-    if not value.is_valid:
-        return ()
+        return _head(value["bytes"]) or _path_head(value["path"])
     if hasattr(value, "as_buffer"):
         buffer = memoryview(value.as_buffer())
         return str(len(buffer)).encode(), bytes(buffer[:_HEAD])
     if hasattr(value, "value") and type(value).__name__ == "ExtensionScalar":  # an array of pixels
         value = value.value
-    if type(value).__name__.endswith("ListScalar"):
-        return _head_of_list(value)
-    if type(value).__name__ != "StructScalar" or "bytes" not in value:
-        return _head(str(value.as_py()))
-    return _head(value["bytes"]) if value["bytes"].is_valid else _path_head(value["path"].as_py())
+    return _head_of_list(value) if type(value).__name__.endswith("ListScalar") else _head(str(value.as_py()))
 
 
 def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
@@ -241,7 +235,9 @@ def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
     return _head(scalar[0]) if len(scalar) else ()
 
 
-def _path_head(path: str | None) -> tuple[bytes, ...]:
+def _path_head(path: Any) -> tuple[bytes, ...]:
+    """Return the last two parts of a path, Arrow's or plain."""
+    path = path.as_py() if hasattr(path, "as_py") else path
     return tuple(part.encode() for part in PurePosixPath((path or "").replace("\\", "/")).parts[-2:])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.rows import CSV, class_folders, labels_of, png, write, write_text_file
@@ -51,6 +52,14 @@ def test_splits_are_found_whatever_their_case(tmp_path: Path) -> None:
     assert {text.split()[0] for text in load_sample(str(tmp_path / "t"), split="test").inputs} == {"Test"}
 
 
+def test_pictures_of_a_folder_are_drawn_by_the_seed(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path, "a", "b")
+    drawn = [load_sample(str(folder), max_samples=4, seed=seed) for seed in (*range(4), 0)]
+    assert all(np.bincount(sample.codes).tolist() == [2, 2] for sample in drawn)
+    assert len({frozenset(labels_of(sample)) for sample in drawn}) > 1
+    assert drawn[0].fingerprint == drawn[-1].fingerprint
+
+
 @pytest.mark.parametrize("copy", ["train (1).csv", "train - Copy.csv", "train copy 2.csv", "Train(3).csv"])
 def test_a_copy_of_a_table_beside_it_is_refused(tmp_path: Path, copy: str) -> None:
     for name in ("train.csv", copy):
@@ -85,7 +94,10 @@ def test_formats_that_are_not_read_are_named(tmp_path: Path, suffix: str, remedy
 def test_what_of_a_folder_is_not_read_is_listed(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", CSV)
     write(tmp_path / "paper.pdf", b"%PDF")
-    assert "not read: paper.pdf" in str(load_sample(str(tmp_path)).notes)
+    (tmp_path / "later").mkdir()
+    notes = str(load_sample(str(tmp_path)).notes)
+    assert "not read: paper.pdf" in notes
+    assert "the folder 'later' is empty" in notes
     write_text_file(tmp_path / "train.parquet")
     (note,) = (note for note in load_sample(str(tmp_path)).notes if "not read" in note)
     assert "train.csv" in note

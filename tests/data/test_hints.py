@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import itertools
 import shlex
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, pictures
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 VALUES = [i / 7 for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
+DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
 PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
 SVG = "data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()
 
@@ -167,6 +169,17 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], VALUES, [*range(N)]),
         "forecasting of time series is not supported",
         "",
+    ),
+    "values of days": (table({"day": DAYS, "close": VALUES}), "forecasting of time series is not supported", ""),
+    "a text and days": (
+        table({"text": TEXTS, "day": DAYS}),
+        "column 'day' holds dates: nothing says whether they are classes or values",
+        "years or days",
+    ),
+    "cities beside numbers": (
+        table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES, "c": VALUES}),
+        "tabular data is not what",
+        "text_column=",
     ),
     "structures written as texts": (
         table({"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}),

@@ -137,6 +137,13 @@ def test_an_empty_file_is_named(tmp_path: Path, name: str, streaming: bool) -> N
         assert f"{name} is empty (0 bytes)" in error.message
 
 
+def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", CSV)
+    write(tmp_path / "b.csv", CSV.replace("text,label", "body,kind"))
+    error = refused(str(tmp_path))
+    assert "give all files the same columns" in str(error.hint)
+
+
 @pytest.mark.parametrize("yaml", ["a: [b", "configs:\n- 3"])
 def test_a_broken_readme_is_named(tmp_path: Path, yaml: str) -> None:
     write(tmp_path / "train.csv", CSV)

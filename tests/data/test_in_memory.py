@@ -79,6 +79,9 @@ def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:
         ({**COLUMNS, "label": CLASSES[1:]}, "text 24, label 23", "a cell in every column"),
         ({**COLUMNS, "label": "cat"}, "a column of the dataset is 'cat'", "dataset="),
         (({**COLUMNS} for _ in range(2)), "read only once", "list(...)"),
+        ({"text": [], "label": []}, "the dataset has no rows", "with rows"),
+        (datasets.Dataset.from_dict(COLUMNS).select([]), "the split has no rows", "split="),
+        (datasets.Dataset.from_dict({"query": TEXTS, "passage": TEXTS}).select([]), "the split has no rows", "split="),
         (np.zeros((3, 4)), "dataset is a ndarray", "{'text': [...], 'label': [...]}"),
         (pd.Series(TEXTS), "dataset is a Series", "a DataFrame"),
         (pd.DataFrame({**COLUMNS, "x": [1, *["a"] * 23]}), "the column 'x' cannot be read", "df['x'].astype(str)"),
@@ -172,6 +175,8 @@ def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_
 def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> None:
     frame = pd.DataFrame({"text": TEXTS, "split": SPLITS})
     assert load_sample(frame, columns={"label": "split"}).label_texts == ("test", "train")
+    typed = datasets.Dataset.from_pandas(pd.DataFrame({**COLUMNS, "split": SPLITS})).class_encode_column("split")
+    assert set(load_sample(typed).inputs) == set(TEXTS[:16])
     assert len(load_sample(pd.DataFrame({**COLUMNS, "split": SPLITS}), group_column="split")) == N
     stream = datasets.Dataset.from_dict({**COLUMNS, "split": SPLITS}).to_iterable_dataset()
     assert any("'split' may say the split" in note for note in load_sample(stream, max_samples=10).notes)
@@ -195,9 +200,13 @@ def test_splits_may_be_spelt_in_two_ways() -> None:
     assert any("16 rows of train, not those of test, an empty cell" in note for note in sample.notes)
 
 
-def test_paths_of_pictures_may_be_objects(tmp_path: Path) -> None:
+def test_paths_of_pictures_may_be_objects_and_of_a_type_and_draw_alike_in_any_order(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{i}.png", picture) for i, picture in enumerate(pictures(N))]
     assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
+    typed = datasets.Dataset.from_dict({"image": list(map(str, paths)), "label": CLASSES})
+    typed = typed.cast_column("image", datasets.Image())
+    first, second = (load_sample(rows, max_samples=8) for rows in (typed, typed.select(range(N - 1, -1, -1))))
+    assert (first.task.id, len(first), first.fingerprint) == ("image-classification", 8, second.fingerprint)
 
 
 def test_pictures_beside_an_empty_cell_stay_pictures() -> None:

@@ -481,15 +481,52 @@ def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, cas
     assert error.hint
 
 
-def test_files_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
-    folder = Path(folder_of(tmp_path / "set"))
-    broken = folder / "queries.jsonl"
-    broken.write_text(broken.read_text() + '{"_id": "q77", "text": \n')
-    assert "line 62 of queries.jsonl is no JSON" in refused(str(folder)).message
-    broken.write_text("[1]\n")
-    assert "line 1 of queries.jsonl is no object" in refused(str(folder)).message
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "queries.jsonl",
+            '{"_id": "q0", "text": "a"}\n\n{"_id": "q77", "text": \n',
+            "line 3 of queries.jsonl is no JSON",
+        ),
+        ("queries.jsonl", "[1]\n", "line 1 of queries.jsonl is no object"),
+        ("corpus.jsonl", "\n", "corpus.jsonl is empty"),
+        ("qrels/test.tsv", "\n", "qrels/test.tsv is empty"),
+        ("qrels/test.tsv", "q1\t0\td1\t1\tx\n", "qrels/test.tsv has no line of names, and 5 columns"),
+        ("qrels/test.md", "", "nothing says which documents answer which query"),
+    ],
+)
+def test_files_that_are_missing_or_broken_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    folder = Path(folder_of(tmp_path))
+    if name.endswith(".md"):
+        (folder / "qrels" / "test.tsv").unlink()
+    write(folder / name, content)
+    error = refused(str(folder))
+    assert message in error.message
+    assert error.hint
+
+
+def test_a_corpus_may_be_of_another_format_and_a_table_separated_by_commas(tmp_path: Path) -> None:
+    folder = Path(folder_of(tmp_path))
+    (folder / "corpus.jsonl").unlink()
+    write_parquet(folder / "corpus.parquet", CORPUS)
     (folder / "qrels" / "test.tsv").unlink()
-    assert "nothing says which documents answer which query" in refused(str(folder)).message
+    write(folder / "qrels" / "test.csv", "\n".join(["query-id,corpus-id,score", *(f"q{n},d{n},1" for n in range(N))]))
+    assert judged(load_sample(str(folder))) == ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"negative": "text"}, "there is no negative beside tables of queries, documents and judgements"),
+        ({"query": "absent"}, "queries.jsonl has no column 'absent': _id, text"),
+        ({"document": "title,body"}, "corpus.jsonl has no column 'body': _id, title, text"),
+    ],
+)
+def test_columns_of_tables_that_are_named_have_to_be_there(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    assert refused(folder_of(tmp_path), task="retrieval", columns=columns).message == message
 
 
 def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused() -> None:
@@ -501,6 +538,16 @@ def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused(
     assert error.message.startswith("9 of 60 rows could not be read")
     for settings in ({"group_column": "query"}, {"references": "first"}, {"sampling": "balanced"}):
         assert refused(pairs(), **settings).hint == "leave it out"
+
+
+def test_rows_whose_grades_are_not_one_for_each_document_are_left_out() -> None:
+    docs = [list(pair) for pair in zip(later(1), BOOKS, strict=True)]
+    rows = {"query": QUESTIONS, "docs": docs, "labels": [[1], [None, 1], *[[0, 1]] * (N - 2)]}
+    sample = load_sample(datasets.Dataset.from_dict(rows))
+    assert (len(sample), sample.skipped) == (N - 2, 2)
+    notes = "; ".join(sample.notes)
+    assert "row 1: 2 documents have 1 grades in column 'labels'" in notes
+    assert "row 2: no grade in column 'labels'" in notes
 
 
 def test_other_documents_depend_on_the_seed() -> None:

@@ -34,6 +34,7 @@ FLAGGED = ["0", "1", "2", "3", "none"]
 # Cells of labels → the classes that they are read as.
 LABELS: dict[str, tuple[list[Any], list[str]]] = {
     "multi-hot numbers": (FLAGS, FLAGGED),
+    "multi-hot with an empty cell": ([None, *FLAGS[1:]], FLAGGED),
     "multi-hot truths": ([[*map(bool, flags)] for flags in FLAGS], FLAGGED),
     "multi-hot floats": ([[*map(float, flags)] for flags in FLAGS], FLAGGED),
     **{f"multi-hot with {mark!r}": ([mark.join(map(str, flags)) for flags in FLAGS], FLAGGED) for mark in ";, "},
@@ -42,6 +43,8 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {
     **{f"several with {mark!r}": ([f"a{mark}b", "b", f"c{mark}a"] * 8, ["a", "b", "c"]) for mark in (",", ", ")},
     "ids with commas": (["0,1", "2", "1"] * 8, ["0", "1", "2"]),
     "lists as Python writes them": (["['cat', 'dog']", "['cat', 'cow']"] * 12, ["cat", "cow", "dog"]),
+    "lists without quotation marks": (["[cat, dog]", "[cat, cow]"] * 12, ["cat", "cow", "dog"]),
+    "lists without commas": (["[cat dog]", "[cat cow]"] * 12, ["cat", "cow", "dog"]),
     "tuples as Python writes them": (["('a', 'b')", "('b',)"] * 12, ["a", "b"]),
     "names with commas": (
         ["tench, Tinca tinca", "cock", "Paris, France", "Lyon, France"] * 6,
@@ -57,11 +60,11 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {
 @pytest.mark.parametrize("shape", LABELS)
 def test_labels_are_read_as_the_classes_that_they_mean(shape: str) -> None:
     cells, classes = LABELS[shape]
-    name = "labels" if isinstance(cells[0], list) else "label"
+    name = "labels" if isinstance(cells[-1], list) else "label"
     sample = load_sample(datasets.Dataset.from_dict({"text": TEXTS, name: cells}))
     assert (sample.task.id, sample.columns) == ("text-classification", {"text": "text", "label": name})
     assert list(sample.label_texts) == classes
-    assert len(sample) == N - (shape in ("-1 beside classes", "whole numbers that are floats"))
+    assert len(sample) == N - cells.count(None) - (shape == "-1 beside classes")
 
 
 SEPARATE = "classes that differ in capitals, spaces or a full stop alone are separate: "

@@ -141,6 +141,8 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     hub.store.put_files("lmms-lab-encoder/flickr30k", {test: tmp_path / "captions"}, "dataset")
     hub.store.put_files("fancyzhx/ag_news", {train: news}, "dataset")
     hub.store.put_files("stanfordnlp/imdb", {test: news}, "dataset")
+    of_paths = "image,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8))
+    hub.store.put_files("org/paths", {"train.csv": of_paths}, "dataset")
     hub.store.put_files("dair-ai/emotion", {train: b""}, "dataset", gated="manual")
     code = """
         from hf_emms.data import load_sample
@@ -152,9 +154,10 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
             report(lambda: load_sample(SampleOptions("imdb"))),
             len(load_sample(SampleOptions("ag_news", columns={"text": "headline"}))),
             report(lambda: load_sample(SampleOptions("emotion"))),
+            report(lambda: load_sample(SampleOptions("org/paths"))),
         ]))
         """
-    fallback, columns, split, named, gated = run(code, hub, tmp_path / "home")
+    fallback, columns, split, named, gated, paths = run(code, hub, tmp_path / "home")
     assert fallback[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
     assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k is used instead" in fallback[4]
     assert "column 'text'" in columns["message"]
@@ -164,10 +167,16 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     assert named == 4
     assert "gated" in gated["message"]
     assert "hf auth login" in gated["hint"]
+    assert "whose files are not downloaded with the rows" in paths["message"]
+    assert "hf download org/paths --repo-type dataset --local-dir paths" in paths["hint"]
+
+
+ID = "ORG/NAME"
 
 
 @pytest.mark.parametrize(
-    ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME"), ("", "ORG/NAME")]
+    ("dataset", "hint"),
+    [(42, "preset"), ("no such thing!", ID), ("./absent", ID), ("", ID), ("~nobody-of-this-name/x", "./FOLDER")],
 )
 def test_what_is_no_dataset_is_refused_with_what_to_pass(dataset: Any, hint: str) -> None:
     assert hint in str(refused(dataset).hint)

@@ -140,6 +140,8 @@ def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
         ("a.zip", zipped(**{"..__..__evil_DOT_csv": CSV}), "holds no file", "name a folder"),
         ("a.zip", written("no archive"), "cannot be unpacked", "unpack it"),
         ("a.xlsx", written("no sheet"), "a.xlsx cannot be read", ".csv"),
+        ("a.xlsx", lambda path: FRAME[:0].to_excel(path, index=False), "has no sheet with rows", "another file"),
+        ("a.json", written('{"text": ["a'), "JSON parse error", "whole"),
         ("a.xls", written("old"), "not of a known format", "save tables as .xlsx or .csv"),
         ("a.pkl", written("x"), "not of a known format", "to_parquet"),
         ("a.txt", written("one line\nand another"), "not of a known format", "name a table .csv or .tsv"),
@@ -193,6 +195,14 @@ def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -
     assert "train pos review 3\n\nIts second part." in sample.inputs
     assert "4 texts of 'unsup', which is no class, are left out" in sample.notes
     assert "1 texts of 'train', which is no class, are left out" in sample.notes
+
+
+def test_a_text_in_a_folder_of_a_class_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    for name in ("pos", "neg"):
+        write(tmp_path / name / "1.txt", "café".encode("latin-1"))
+    error = refused(str(tmp_path))
+    assert "1.txt cannot be read" in error.message
+    assert error.hint == "save the file as UTF-8"
 
 
 CONLL = "".join(
