@@ -23,7 +23,8 @@ def compared(cli: Cli, tmp_path: Path, first: Ranking, second: Ranking, format: 
 
 
 def test_moves_settings_and_agreement_of_two_rankings(cli: Cli, tmp_path: Path) -> None:
-    other = ranking(scores=(-0.3, -0.2, -0.1, -0.4), seed=7, versions={"torch": "3.0"})
+    columns = {"image": "img", "label": "labels"}
+    other = ranking(scores=(-0.3, -0.2, -0.1, -0.4), seed=7, versions={"torch": "3.0"}, columns=columns)
     done = compared(cli, tmp_path, ranking(), other)
     found = json.loads(done.out)
     assert {one["checkpoint"]: one["up"] for one in found["moves"]} == {"org/a": -2, "org/b": 0, "org/c": 2, "org/d": 0}
@@ -38,7 +39,9 @@ def test_moves_settings_and_agreement_of_two_rankings(cli: Cli, tmp_path: Path) 
     assert "different picks: org/a and org/c" in text
     tsv = compared(cli, tmp_path, ranking(), other, "tsv").out.splitlines()
     assert tsv[1].split("\t") == ["org/a", "1", "3", "-2", "both"]
-    assert "| seed | 0 | 7 |" in compared(cli, tmp_path, ranking(), other, "md").out
+    markdown = compared(cli, tmp_path, ranking(), other, "md").out
+    assert "| seed | 0 | 7 |" in markdown
+    assert "| columns | image=image, label=labels | image=img, label=labels |" in markdown
 
 
 def test_a_ranking_agrees_with_itself(cli: Cli, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("t.csv", "checkpoint, score, seed\norg/a, 84.2, 1\norg/b, 80, 1\n"),
         ("t.tsv", "checkpoint\tscore\norg/a\t84.2\norg/b\t80\n"),
         ("t.json", '[{"model": "org/a", "acc": 84.2}, {"model": "org/b", "acc": 80}]'),
-        ("t.json", '{"org/a": 84.2, "org/b": 80}'),
+        ("t.json", '{"org/a": 84.2, "org/b": 80, "org/c": true, "org/d": null}'),
         ("t.jsonl", '{"id": "org/a", "acc": 84.2}\n{"id": "org/b", "acc": 80}\n'),
     ],
 )
@@ -80,10 +80,19 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, told:
         read_truth(write(tmp_path, name, text))
 
 
-def test_a_metric_that_is_no_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmmsError, match="no column 'bleu'") as caught:
-        read_truth(write(tmp_path, "t.csv", "model,acc\norg/a,1\n"), metric="bleu")
-    assert "acc" in str(caught.value.hint)
+@pytest.mark.parametrize(
+    ("metric", "told", "hint"),
+    [
+        ("bleu", "no column 'bleu'", "is one of: acc, notes"),
+        ("notes", "no number in column 'notes'", 'metric="NAME" names another column'),
+    ],
+)
+def test_a_metric_that_is_no_column_or_has_no_number_is_refused(
+    tmp_path: Path, metric: str, told: str, hint: str
+) -> None:
+    with pytest.raises(EmmsError, match=told) as caught:
+        read_truth(write(tmp_path, "t.csv", "model,acc,notes\norg/a,1,good\n"), metric=metric)
+    assert hint in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

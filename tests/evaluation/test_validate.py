@@ -148,6 +148,10 @@ def test_a_plot_names_every_checkpoint(cli: Cli, kept: Path, tmp_path: Path) -> 
         assert drawn[-1].startswith(start)
     assert drawn[-1] == drawn[-2]
     assert all(f">{name}</text>".encode() in drawn[-1] for name in NAMES)
+    assert b"(lower is better)" not in drawn[-1]
+    validated(cli, kept, table(tmp_path, GOOD), "--plot", plot, "--lower-is-better")
+    assert b"(lower is better)" in plot.read_bytes()
+    told(validated(cli, kept, table(tmp_path, GOOD), "--plot", kept / "plot.svg"), "cannot write", "plot.svg")
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_work(

@@ -174,6 +174,15 @@ def test_settings_that_cannot_be_used_are_named(
         load(folder, "search")
 
 
+def test_hidden_layers_are_read_before_the_layers_behind_the_pooling(sentences: Path, zoo: Path) -> None:
+    extractor = load(sentences, "text", layers=("last", "1", "spread"))
+    features = rows(extractor, WORDS)
+    last, first, spread = (features[:, extractor.layer_slices[layer]] for layer in ("last", "1", "spread"))
+    np.testing.assert_allclose(last, embed(sentences), atol=1e-6)
+    np.testing.assert_allclose(first, rows(load(build(zoo, "bert"), "text", layers=("1",)), WORDS), atol=1e-6)
+    np.testing.assert_array_equal(spread, np.hstack([first, last]))
+
+
 def test_a_layer_whose_weights_do_not_fit_is_named(sentences: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sentences, tmp_path / "st")
     save_file({"linear.bias": torch.zeros(12)}, folder / "2_Dense" / "model.safetensors")
@@ -197,6 +206,10 @@ def test_a_static_embedding_is_the_mean_of_its_tokens(scaled: bool, zoo: Path, t
     texts = [*WORDS, "a cat " * 3000]  # of any length
     np.testing.assert_allclose(embed(tmp_path / "st", texts), model.encode(texts), atol=1e-5)
     assert load(tmp_path / "st", "text").info("last").architecture == "Static embedding"
+    weights = next((tmp_path / "st").rglob("model.safetensors"))
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    np.testing.assert_allclose(embed(tmp_path / "st", texts), model.encode(texts), atol=1e-5)
 
 
 @pytest.mark.parametrize(("shared", "normalize"), [(False, True), (True, True), (False, False)])

@@ -20,7 +20,7 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.inputs import IMAGE, Sounds
+from hf_emms.inputs import IMAGE, SearchCollection, Sounds
 from hf_emms.inputs.prompt import Message
 from hf_emms.registry import installed_version
 from tests import ROOT
@@ -61,6 +61,7 @@ FAMILIES: dict[str, Sequence[str]] = {
     "text+text": OF_TOKENS,
     "text-pair": (*OF_TOKENS, "clip-text", "siglip-text"),
     "words": (*OF_TOKENS, "clip-text"),
+    "search": ("bert", "gpt2", "clip-text"),
     "prompt": [*DECODERS, *ENCODER_DECODERS],
     "audio": [*SOUND_FAMILIES],
 }
@@ -81,6 +82,7 @@ INPUTS: dict[str, Sequence[Any]] = {
     "text+text": pairs_of(["a small cat", TEXTS[2], ""], [TEXTS[0], LONG, ""]),
     "text-pair": pairs_of(TEXTS[:5], [TEXTS[2], LONG, TEXTS[0]]),
     "words": words_of(*TEXTS[:3], LONG),
+    "search": SearchCollection(TEXTS[:3], TEXTS, np.zeros((0, 3), np.int64)),
     "prompt": [(Message("user", text),) for text in TEXTS if text],
     "audio": Sounds([encoded(tone(200 + 150 * i, length)) for i, length in enumerate((0.5, 1.3, 0.06, 0.5, 0.52))]),
 }
@@ -106,6 +108,21 @@ def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -
         assert len({row.round(3).tobytes() for row in together}) == len(together)
     if kind == "prompt":
         assert ("last token" if name in DECODERS else "mean of") in extractor.info().pooling
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("image+text", "images with texts are needed, not list"),
+        ("text+text", "Pairs of texts are needed, not list"),
+        ("text-pair", "Pairs of texts are needed, not list"),
+        ("words", "Spans of texts are needed, not list"),
+        ("search", "a SearchCollection is needed, not list"),
+    ],
+)
+def test_inputs_of_another_form_are_refused(kind: str, message: str, zoo: Path) -> None:
+    with pytest.raises(EmmsError, match=message):
+        rows(load(build_pair(zoo, "clip") if kind == "image+text" else family(zoo, "bert"), kind), ["a"])
 
 
 def test_every_row_has_a_tiny_checkpoint_and_claims_what_no_other_claims() -> None:

@@ -18,13 +18,15 @@ from safetensors.torch import load_file, save_file
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import choose_device
 from tests.helpers.extracting import copied, edit_json, load, rows
+from tests.helpers.sound import SOUND_FAMILIES, sound_checkpoint
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build
 
 WHITE = Image.new("RGB", (32, 32), "white")
 
 
-def load_either(folder: Path) -> Any:
-    return load(folder, "text" if folder.name in TEXT_MODELS else "image")
+def load_any(folder: Path) -> Any:
+    name = folder.name
+    return load(folder, "text" if name in TEXT_MODELS else "audio" if name in SOUND_FAMILIES else "image")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_a_configuration_that_fits_no_weights_is_an_error(
     name: str, config: dict[str, Any], message: str, zoo: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EmmsError, match=message):
-        load_either(copied(build(zoo, name), tmp_path, **config))
+        load_any(copied(build(zoo, name), tmp_path, **config))
 
 
 def cut(path: Path) -> None:
@@ -60,6 +62,14 @@ def shrink(path: Path) -> None:
     edit_json(path, size={"height": 24, "width": 24})
 
 
+def need_a_package(path: Path) -> None:
+    """A tokenizer that reads Japanese with MeCab."""
+    path.unlink()
+    (path.parent / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]")
+    tokenizer = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
+    (path.parent / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+
+
 PROCESSOR, WEIGHTS = "preprocessor_config.json", "model.safetensors"
 
 
@@ -70,6 +80,8 @@ PROCESSOR, WEIGHTS = "preprocessor_config.json", "model.safetensors"
         ("vit", WEIGHTS, Path.unlink, "has no weights"),
         ("vit", PROCESSOR, Path.unlink, r"image processor \(preprocessor_config\.json\)"),
         ("bert", "tokenizer.json", Path.unlink, "has no tokenizer"),
+        ("bert", "tokenizer.json", need_a_package, "bert needs a package that is not installed: .*fugashi"),
+        ("wav2vec2", PROCESSOR, Path.unlink, r"feature extractor \(preprocessor_config\.json\)"),
         ("bert", "tokenizer.json", cut, r"tokenizer\.json of .*bert cannot be read"),
         ("vit", PROCESSOR, cut, r"preprocessor_config\.json of .*vit cannot be read"),
         ("vit", "config.json", cut, r"config\.json of .*vit cannot be read"),
@@ -83,10 +95,11 @@ PROCESSOR, WEIGHTS = "preprocessor_config.json", "model.safetensors"
 def test_a_file_that_is_missing_or_broken_is_named(
     name: str, file: str, change: Callable[[Path], Any], message: str, zoo: Path, tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(build(zoo, name), tmp_path / name)
+    make = sound_checkpoint if name in SOUND_FAMILIES else build
+    folder = shutil.copytree(make(zoo, name), tmp_path / name)
     change(folder / file)
     with pytest.raises(EmmsError, match=message) as refused:
-        load_either(folder)
+        load_any(folder)
     assert str(folder / file) in str(refused.value.hint) or "cannot be read" not in message
 
 
