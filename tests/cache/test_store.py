@@ -79,6 +79,8 @@ def test_an_entry_that_is_cut_or_has_a_flipped_bit_anywhere_is_said_and_removed(
     flipped = [content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] for place in range(len(content))]
     for damaged in (b"", content[:-3], *flipped):
         path.write_bytes(damaged)
+        (entry,) = cache.entries()
+        assert damaged or entry.key == {}
         stored = cache.get(key, dict) if kind == "features" else cache.get_json(key, as_it_is)
         assert (stored, path.exists()) == (None, False), damaged
         assert str(path) in problems[-1]

@@ -43,6 +43,11 @@ BAD = {
     "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 text: 'fox'"),
     "a table without texts": ({"references": ["cat", "fox"], "label_table": np.eye(3)}, "which row is whose"),
     "a table of unequal rows": ({"references": ["a", "b"], "label_table": {"a": [1], "b": [1, 2]}}, "of shapes"),
+    "a ragged table": ({"references": [0, 1], "label_table": [[1.0, 2.0], [1.0]]}, "label_table is ragged"),
+    "a table of numbers": (
+        {"references": [0, 1], "label_table": [1.0, 2.0]},
+        "label_table has dtype float64 and shape",
+    ),
     "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
     "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
     "method": ({"method": "fancy"}, "unknown method 'fancy'"),

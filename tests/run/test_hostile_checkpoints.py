@@ -21,7 +21,9 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.run.engines import or_failed_row
+from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.tiny_checkpoints import build
+from tests.helpers.tiny_writers import writer
 
 GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
 
@@ -109,6 +111,13 @@ def with_weights(factor: float) -> Spoil:
         save_file({name: tensor * factor for name, tensor in load_file(path).items()}, path, {"format": "pt"})
 
     return spoil
+
+
+def test_a_writer_without_weights_is_a_failed_row_of_a_short_run(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    folder = shutil.copytree(writer(zoo, "gpt2"), tmp_path / "gpt2")
+    (folder / "model.safetensors").unlink()
+    (row,) = hf_emms.rank(prompts(), str(folder), estimators="short_run", encoders=ENCODER, device="cpu").rows
+    assert "has no weights" in (row.error or "")
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -53,6 +53,7 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
             1,
             ["this run could not start: label encoder org/hollow-encoder: "],
         ),
+        (["-c", "org/nowhere", "--confirm", "1"], 1, ["fine-tuning: there is no checkpoint to fine-tune"]),
         (["-c", GOOD, "-e", "org/nowhere"], 1, ["there is no model 'org/nowhere'"]),
         (["-c", GOOD, "--dataset", "org/no-data"], 1, ["Error: there is no dataset 'org/no-data'"]),
     ],

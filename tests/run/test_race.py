@@ -87,6 +87,14 @@ def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache
         assert again.row(name).n is None
         assert (again.row(name).cached == "row") == (race.row(name).n is None)
         assert again.row(name).scores["emms"].value == pytest.approx(full.row(name).scores["emms"].value, abs=1e-6)
+    # From features in the cache.
+    work = Counted()
+    anew = hf_emms.rank(DATASET, names, race=TOP, resume=False, progress=work)
+    assert [(row.checkpoint, row.n, row.scores) for row in anew] == [
+        (row.checkpoint, row.n, row.scores) for row in race
+    ]
+    assert {row.cached for row in anew} == {"features"}
+    assert work.inputs == {row.checkpoint: row.n or race.n for row in race}
 
 
 def test_a_failing_checkpoint_is_a_failed_row(full: Ranking, emms_cache: Path, tmp_path: Path) -> None:
@@ -131,6 +139,8 @@ def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
     assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark, 0.95)
     assert not clearly_below(its(0.1, 0.9, 0.1, 0.9, 0.1), mark, 0.95)
     assert not clearly_below(mark, mark, 0.6)
+    assert not clearly_below(its(0.1), its(0.5), 0.95)
+    assert not clearly_below(its(0.1, 0.2), mark, 0.95)
 
 
 def looks(before: float, now: float) -> list[tuple[int, Score]]:
@@ -143,6 +153,10 @@ def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
     assert is_eliminated(looks(-0.3, -0.3), best, 1000)
     assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
     assert not is_eliminated(looks(0.1, -0.1), best, 1000)  # ahead now
+    # Without two scores of as many folds nothing is projected.
+    (_, now), fewer = looks(-0.5, -0.3)[-1], (100, Score(-0.5, folds=(-0.5, -0.5)))
+    for history in ([(200, now)], [fewer, (200, now)]):
+        assert projected_score(history, 1000).value == now.value
 
 
 def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:

@@ -17,8 +17,10 @@ from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
+from hf_emms.run.confirm import options_for
 from hf_emms.run.plan import plan
 from tests.helpers.counting import counted_calls
+from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
@@ -135,6 +137,8 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
         ({"task": "image-to-tex"}, "image-to-tex"),
         ({"prompt": "a {}"}, "prompt"),
         ({"device": "warp"}, "unknown device 'warp'"),
+        ({"folds": 1}, "holds rows out, which takes two folds or more, not 1"),
+        ({"race": 1, "engine": "ray"}, 'race runs in this process, not on engine="ray"'),
         ({"folds": 0}, "folds is 0\n.*folds is a number from"),
         ({"batch_size": 0}, "batch_size is 0\n.*batch_size is a number from"),
         ({"seed": 2**63}, f"seed is {2**63}\n.*seed is a number from"),
@@ -163,6 +167,22 @@ def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
     good, poor = plan(request, Silent()).candidates
     assert (good.row, poor.repo) == (None, None)
     assert poor.row == Row(POOR, error="RuntimeError: 401 for Bearer hf_…")  # no token gets into it
+
+
+@pytest.mark.parametrize(
+    ("dataset", "id", "revision", "read_again"),
+    [
+        ("beans", "AI-Lab/beans", "e" * 40, "beans"),  # a preset; of its repository the revision is taken
+        ("org/data", "org/data", "e" * 40, f"org/data@{'e' * 40}"),
+        ("org/data@main", "org/data@main", "e" * 40, f"org/data@{'e' * 40}"),
+        ("./data", "./data", "local-0", "./data"),
+    ],
+)
+def test_a_dataset_is_confirmed_on_at_the_revision_that_was_ranked(
+    dataset: str, id: str, revision: str, read_again: str
+) -> None:
+    ranking = example(dataset=dataset, dataset_id=id, dataset_revision=revision)
+    assert options_for(ranking).dataset == read_again
 
 
 def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation() -> None:

@@ -150,6 +150,8 @@ def test_a_ranking_is_the_same_from_the_cache(monkeypatch: pytest.MonkeyPatch, t
     features = hf_emms.rank(pairs(), [GOOD, POOR], **{**SETTINGS, "estimators": ["zero_shot_ndcg", "emms"]})
     assert [row.cached for row in again] == ["row", "row"]
     assert [row.cached for row in features] == ["features", "features"]
+    adapted = hf_emms.rank(pairs(), GOOD, **{**SETTINGS, "estimators": ["adapted_ndcg"]})
+    assert adapted.baselines == ()  # which BM25 has not
     for other in (again, features):
         assert [row.score for row in other] == [row.score for row in first]
         assert [row.documents_per_second for row in other] == [row.documents_per_second for row in first]

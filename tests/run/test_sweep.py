@@ -27,6 +27,7 @@ from tests.helpers.cli import Cli, cli
 from tests.helpers.counting import counted_calls
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
+from tests.run.test_hostile_checkpoints import with_weights
 
 __all__ = ["cli"]
 
@@ -170,10 +171,14 @@ def test_a_sweep_of_all_rows_takes_all_rows(emms_cache: Path, tmp_path: Path) ->
 
 def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_path: Path) -> None:
     broken = {"dataset": "demo_captions", "split": "nothing"}
-    found = swept(tmp_path, ["demo_fashion", broken, {"dataset": "demo_glosses", "encoders": POOR}], [POOR])
+    with_weights(0.0)(build(tmp_path, "bert"))
+    encoders = {"demo_glosses": POOR, "demo_words": str(tmp_path / "bert")}
+    others = [{"dataset": name, "encoders": encoder} for name, encoder in encoders.items()]
+    found = swept(tmp_path, ["demo_fashion", broken, *others], [POOR])
     assert list(found.rankings) == ["demo_fashion"]
     assert "nothing" in found.failed["demo_captions nothing"]
     assert POOR in found.failed["demo_glosses"]
+    assert "the same embedding for all" in found.failed["demo_words"]
     with pytest.raises(EmmsError, match="no split"):
         swept(tmp_path, [broken], [POOR])
 

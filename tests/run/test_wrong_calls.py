@@ -14,14 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.run.ranking_job import JobSettings
 from hf_emms.tasks.values import VALUES
 from tests.helpers.rankings import example
 
 QUANTIZED = torch.quantize_per_tensor(torch.zeros(9, 2), 0.1, 0, torch.qint8)
 ROWS = np.eye(3)
+BERT = BertModel(BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+JOB = JobSettings("ada/emms-results")
 MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", periods=2, freq="M")})
 
 
@@ -46,6 +50,9 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), ROWS), "moments hold labels and groups already"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), groups=[1]), "moments hold labels and groups already"),
         (lambda: hf_emms.score(hf_emms.Moments(3, [3]), encoders="demo"), "moments hold labels and groups already"),
+        (lambda: hf_emms.rank("demo_glosses", BERT), "a BertModel in memory does not say which tokenizer"),
+        (lambda: hf_emms.rank("demo_glosses", dry_run=True, engine="jobs", job=JOB), "a dry run of a job is that of"),
+        (lambda: hf_emms.search("text-classification"), "HF_HUB_OFFLINE is set: the Hub cannot be searched"),
         (lambda: hf_emms.embed_labels(["a"], []), "no label encoder was named"),
         (lambda: hf_emms.embed_labels([], "demo"), "embed_labels needs a text for each row"),
         (lambda: hf_emms.embed_labels(["a", 1], "demo"), "embed_labels needs a text for each row"),
