@@ -160,12 +160,9 @@ def entries_of(plain: Sequence[Any], about: str) -> tuple[Entry, ...]:
     Raises:
         msgspec.ValidationError: they are damaged.
     """
-    try:
-        entries = msgspec.convert(plain, tuple[Entry, ...])
-        for entry in entries:
-            _check(entry, about)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise msgspec.ValidationError(str(error)) from error
+    entries = msgspec.convert(plain, tuple[Entry, ...])
+    for entry in entries:
+        _check(entry, about)
     return entries
 
 

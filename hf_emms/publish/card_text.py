@@ -228,16 +228,16 @@ def _measured(entry: Entry) -> str:
     result = entry.row.fine_tuned if entry.row else None
     if result is None or result.value is None:
         return ""
-    suffix = f", {_chance(result)}" if is_above_chance(result) is False else ""
+    suffix = _chance(result) if is_above_chance(result) is False else ""
     return f" Fine-tuned, it has {markdown_text(measured_in_words(result))} on test rows{suffix}."
 
 
 def _chance(result: FineTuned) -> str:
-    """Return whether a fine-tuning is better than chance, and what that scores, in Markdown; empty if it is unknown."""
+    """Return what is said after a fine-tuning's score of chance and its own score, in Markdown; empty if unknown."""
     if result.chance is None:
         return ""
     scored = markdown_text(f"{result.chance.name}: {format_measured(result.metric, result.chance.value)}")
-    return f"{'' if is_above_chance(result) else 'no '}better than chance ({scored})"
+    return f", {'' if is_above_chance(result) else 'no '}better than chance ({scored})"
 
 
 def rendered_template(name: str, **values: Any) -> str:

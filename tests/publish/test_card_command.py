@@ -61,6 +61,7 @@ def test_the_change_is_shown_as_a_diff_and_pushed_and_every_other_byte_stays(
     assert written == update_model_card(README, [(ranking_of(org), id)], id)
     assert written.startswith(README)
     assert written.count(b"\n") == written.count(b"\r\n")
+    assert best().out == ""
     assert "nothing to change" in best("--push", token=token).err
     assert commits(hub, id) == before
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hf_emms import EmmsError
+from hf_emms import EmmsError, Ranking
 from hf_emms.publish.destinations import ResultsFolder
 from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.merge import path_of
 from tests.helpers.rankings import emms_score, example
+from tests.hub import Hub
 
 
 def test_two_writers_of_one_ranking_lose_no_row(tmp_path: Path) -> None:
@@ -50,3 +53,26 @@ def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
     (tmp_path / "text-classification").touch()
     with pytest.raises(EmmsError, match=r"cannot write .*\.json: (Not a directory|File exists)\n"):
         folder.add(example(task="text-classification"))
+
+
+def test_a_commit_that_fails_is_repeated_with_the_next(hub: Hub, client: Callable[..., Any], tmp_path: Path) -> None:
+    rankings = [example(config=config) for config in ("first", "second")]
+    files = [str(ranking.save(tmp_path / f"{ranking.config}.json")) for ranking in rankings]
+    hub.fail("POST /api/datasets/ada/swept/commit/*", 403)
+    code = f"""
+        import json
+        from hf_emms import Ranking
+        from hf_emms.publish import destinations
+        destinations.COMMIT_SECONDS, notes = 0.0, []
+        dataset = destinations.ResultsDataset("ada/swept", notes.append)
+        for file in {files!r}:
+            dataset.add(Ranking.load(file))
+        dataset.flush()
+        print(json.dumps(notes))
+        """
+    refused, *published = client(code, HF_TOKEN=hub.token(user="ada"))
+    assert refused.startswith("not published yet: ")
+    paths = [f"rankings/{path_of(ranking)}.json" for ranking in rankings]
+    assert published == [f"published in ada/swept: {path}" for path in paths]
+    for path, ranking in zip(paths, rankings, strict=True):
+        assert Ranking.from_json(hub.store.read("ada/swept", path, "dataset")).config == ranking.config

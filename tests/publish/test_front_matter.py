@@ -39,4 +39,5 @@ def test_a_readme_without_front_matter_gets_one():
 def test_names_that_yaml_would_read_as_something_else_stay_text():
     names = ["no", "1e3", "a: b", "- x", "ø"]
     block = with_fields(CARD.encode(), {"models": names}).decode().split("---")[1]
+    assert "\n- ø\n" in block
     assert yaml.safe_load(block)["models"] == names

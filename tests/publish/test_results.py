@@ -151,6 +151,8 @@ def publish(cli: CommandLine, token: str, tmp_path: Path) -> Run:
 
 
 def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, publish: Run) -> None:
+    folder = msgspec.structs.replace(scored("./folder", 0.1), revision="local-1")
+    publish(with_rows(folder, dataset_id="./mine", dataset_revision="local-0123456789abcdef"))
     done = publish(example())
     assert done.code == 0, done
     assert done.out.startswith(f"{lab.url}/datasets/{ID}/commit/")
@@ -161,6 +163,8 @@ def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, 
     assert settings["configs"][0]["data_files"] == [{"split": "train", "path": "data/**/*.parquet"}]
     assert "| [AI-Lab-Makerere/beans](" in card
     assert f"[org/best]({lab.url}/org/best)" in card
+    for name in ("./mine", "./folder"):  # that nobody else has
+        assert f"| `{name}`" in card
     before = commits(lab)
     assert "already" in publish(example(created="2027-01-01T00:00:00+00:00", device="cuda")).err
     assert commits(lab) == before
@@ -176,6 +180,10 @@ def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Run) -> Non
     path = f"rankings/{path_of(example())}.json"
     proposed = Ranking.from_json(lab.store.read(ID, path, "dataset", f"refs/pr/{number}"))
     assert names(proposed) == ["org/a", "org/b"]
+    repo = lab.store.repo(ID, "dataset")
+    assert repo.discussion(int(number)).title == "Add rankings: AI-Lab-Makerere/beans, image-classification"
+    message = repo.commits[repo.refs[f"refs/pr/{number}"]].message
+    assert message.startswith("1 checkpoint, merged with what is published.")
     assert names(published(lab, example())) == ["org/a"]
 
 

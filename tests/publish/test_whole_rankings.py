@@ -109,5 +109,9 @@ def test_what_has_no_card_is_said_and_one_of_several_revisions_is_picked() -> No
     with pytest.raises(EmmsError, match=several):
         model_card([ranking], "org/best")
     assert model_card([ranking], "org/best", checkpoint="org/best@v2").entries[0].checkpoint == "org/best@v2"
-    with pytest.raises(EmmsError, match="a race stopped 'org/stopped' after 100 of 1,034 rows"):
-        model_card([ranking], "org/stopped")
+    for name, said in {
+        "stopped": "a race stopped 'org/stopped' after 100 of",
+        "none": "no checkpoint 'org/none'",
+    }.items():
+        with pytest.raises(EmmsError, match=said):
+            model_card([ranking], f"org/{name}")

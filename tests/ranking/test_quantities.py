@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_an_error_rate_is_in_per_cent() -> None:
     shown = ShownScores(ranking, "word_error_rate")
     assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "word error rate 8.8 ± 4.4% (lower is better)"
     assert shown.heading == "word error rate, % ↓"
+    assert shown.unit_of(ranking.rows[0].scores["word_error_rate"]) == pytest.approx(100)
     assert shown.gap(*(row.scores["word_error_rate"] for row in ranking.rows)) == "26.2"
 
 
@@ -76,7 +78,7 @@ def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:
     assert "LogME" in views.to_text(told)
 
 
-def test_a_chart_has_the_numbers_of_the_tables() -> None:
+def test_a_chart_has_the_numbers_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     ranking = of_scores(("word_error_rate", "logme"), good=(-0.0883, 0.5), bad=(-0.35, 0.25))
     axes = ranking.plot()
     assert axes.get_xlabel() == "word error rate (%, lower is better)"
@@ -93,3 +95,7 @@ def test_a_chart_has_the_numbers_of_the_tables() -> None:
     ):
         with pytest.raises(EmmsError, match=said):
             ranking.plot(**arguments)
+    for package, use in {"pandas": ranking.to_pandas, "matplotlib": ranking.plot}.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(EmmsError, match=f"{package}.* is not installed"):
+            use()

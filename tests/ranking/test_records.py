@@ -155,6 +155,7 @@ def test_rows_by_place_and_by_name() -> None:
     assert ranking.best == ranking.rows[0] == ranking.row("org/a")
     assert [row.checkpoint for row in ranking.top()] == ["org/a", "org/b", "org/c"]
     assert len(example().top(4)) == 3  # one has failed
+    assert [item in ranking for item in ("org/b", ranking.rows[1], "org/z", 1)] == [True, True, False, False]
     assert example(rows=(Row("x", error="broken"),)).best is None
     with pytest.raises(EmmsError, match=r"no checkpoint 'nobody'\n  → it has: org/best, org/close"):
         example().row("nobody")
@@ -187,6 +188,8 @@ def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
     assert views.to_text(example()) == TABLE
     cells = [re.split(r"  +", row.strip()) for row in rows]
     markdown = ["| " + " | ".join(row) + " |" for row in [header.split(), ["---:", ":---", *["---:"] * 6], *cells]]
+    sides = ["left" if title == "checkpoint" else "right" for title in header.split()]
+    assert re.findall('<th style="text-align:([a-z]+)">', views.to_html(example())) == sides
     assert views.to_markdown(example()).splitlines() == [*markdown, "", "Failed:", "", failed.replace("failed:", "-")]
 
 

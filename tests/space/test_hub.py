@@ -70,18 +70,10 @@ def front_matter(hub, id, kind):
     return yaml.safe_load(hub.store.read(id, "README.md", kind).decode().split("---")[1])
 
 
-def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
-    done = command("publish", "space", "--repo-id", "ada/board", "--results", RESULTS, "--dry-run")
-    assert done.code == 0, done.err
-    listed = done.out.split()
-    assert {"app.py", "README.md", "requirements.txt"} <= set(listed)
-    assert {f"leaderboard/{name}" for name in ("page.py", "page.js", "style.css", "about.html")} <= set(listed)
-    assert {path for path in listed if not (SPACE / path).is_file()} == SHIPPED
-    assert not [path for path in listed if "pycache" in path]
+def test_the_space_is_made_as_planned_in_one_commit_with_its_secret_in_no_file(hub, command, publish, results):
+    planned = command("publish", "space", "--repo-id", "ada/board", "--results", results, "--dry-run")
+    assert planned.code == 0, planned.err
     assert hub.count() == 0
-
-
-def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, publish, results):
     token = hub.token(user="ada")
     done = publish("--secret", "HF_TOKEN", token=token)
     assert "the Space is at RUNNING" in done.err
@@ -91,10 +83,15 @@ def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, publish
     assert space.variables["EMMS_RESULTS_REPO"]["value"] == results
     assert space.variables["HF_ENDPOINT"]["value"] == hub.url
     assert space.hardware == "zero-a10g"  # of a free account
-    for path in hub.store.paths("ada/board", "space"):
+    paths = {*hub.store.paths("ada/board", "space")} - {".gitattributes"}
+    assert paths == {*planned.out.split()}
+    assert {path for path in paths if not (SPACE / path).is_file()} == SHIPPED
+    assert {"app.py", "requirements.txt", "leaderboard/page.js", "leaderboard/about.html"} <= paths
+    assert not [path for path in paths if "pycache" in path]
+    for path in paths:
         content = hub.store.read("ada/board", path, "space")
         assert token.encode() not in content
-        if path not in ("README.md", ".gitattributes"):
+        if path != "README.md":
             assert content == files()[path]
             assert path in SHIPPED or content == (SPACE / path).read_bytes()
     card = front_matter(hub, "ada/board", "space")

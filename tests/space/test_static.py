@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from hf_emms import EmmsError
 from hf_emms.publish.space import static_files
 from tests.helpers.browser import violations
 from tests.helpers.rankings import example
@@ -91,6 +92,13 @@ def test_a_static_space_and_a_gradio_one_take_each_others_place(hub, command, pu
     done = command(*words, token=hub.token(user="ada"))
     assert done.code == 1
     assert f"no ranking of {results} can be read: one: " in done.err
+
+
+def test_pages_that_cannot_be_drawn_say_why(tmp_path, monkeypatch):
+    (tmp_path / "msgspec.py").write_text("raise ImportError('msgspec is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EmmsError, match="pages of org/results cannot be drawn: ImportError: msgspec is broken"):
+        static_files(tmp_path, "org/results")
 
 
 def test_no_name_leaves_the_folder(board):
