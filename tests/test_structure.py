@@ -148,6 +148,16 @@ def test_scoring_needs_nothing_but_errors():
         assert set(folders_imported(path)) <= {"scoring", "errors"}, path.name
 
 
+def lines_with(pattern, outside):
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in modules()
+        if folder_of(path) not in outside
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+
 def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
     ids = "|".join(re.escape(id) for id in TASKS.built_in)
     kinds = "|".join(re.escape(kind) for kind in INPUT_KINDS)
@@ -156,27 +166,14 @@ def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
     by_kind = re.compile(
         rf'\bmodality\b|(kind|input)[\w.]* [=!]= "({kinds})"|"({kinds})" (in|not in) |startswith\("({kinds})"\)'
     )
-    asking = [
-        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in modules()
-        if folder_of(path) not in ("tasks", "inputs")
-        for number, line in enumerate(path.read_text().splitlines(), start=1)
-        if by_task.search(line) or by_kind.search(line)
-    ]
-    assert asking == []
+    assert lines_with(by_task, outside=("tasks", "inputs")) == []
+    assert lines_with(by_kind, outside=("tasks", "inputs")) == []
 
 
 def test_only_tasks_and_heads_name_a_head():
     heads = "|".join(name for name in vars(hf_emms.heads) if name.endswith("Head") and name != "Head")
     asking = re.compile(rf"\b({heads})\b|isinstance\(.*\bHead\b|IGNORED = -100")
-    naming = [
-        f"{path.relative_to(ROOT)}: {line.strip()}"
-        for path in modules()
-        if folder_of(path) not in ("tasks", "heads")
-        for line in path.read_text().splitlines()
-        if asking.search(line)
-    ]
-    assert naming == []
+    assert lines_with(asking, outside=("tasks", "heads")) == []
 
 
 def test_names_say_what_they_hold():
