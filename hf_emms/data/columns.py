@@ -501,6 +501,7 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
             + " are for those",
             "leave it out",
         )
-    formats = task.numbers.formats if task.numbers else {}
-    if options.box_format and options.box_format not in formats:
-        raise EmmsError(f"box_format is {options.box_format!r}", use("box_format", *formats))
+    if options.box_format and task.numbers and not task.numbers.formats:
+        raise EmmsError(
+            f"the {task.label.name} of {task.id} is no box: " + use("box_format") + " is for those", "leave it out"
+        )

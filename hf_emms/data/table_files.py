@@ -92,7 +92,7 @@ def _of_one_type(frame: Any) -> Any:
     """Return a sheet with texts in the columns that hold texts and other values, such as numbers."""
     for name in frame.columns:
         cells = frame[name].dropna()
-        if cells.map(type).nunique() > 1 and cells.map(lambda cell: isinstance(cell, str)).any():
+        if cells.map(lambda cell: isinstance(cell, str)).any():
             frame[name] = frame[name].map(str, na_action="ignore")
     return frame
 

@@ -27,6 +27,8 @@ VALUES = [i / 7 for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
 DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
 PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
+VIDEO = {"bytes": b"video", "path": None}
+VIDEOS = datasets.Features({"clip": datasets.Video(decode=False), "label": datasets.Value("string")})
 SVG = "data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()
 
 
@@ -76,6 +78,7 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         for name, cells in (("documents", PDFS), ("drawings", [SVG] * N))
     },
     "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
+    "videos of a type": (table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS), "video-classification is", ""),
     "stance": (
         table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
         "which column is the label",
@@ -204,6 +207,16 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         table({"text": TEXTS, "topic": CLASSES, "verified": BITS}),
         "which column is the label",
         'label_column="topic" or "verified"',
+    ),
+    "a key, a text and tables": (
+        table({"id": [i * 7 % 30 for i in range(N)], "text": TEXTS, "x": [[[1]]] * N}),
+        "no task fits the columns id (integer), text (string), x (list)",
+        "hf-emms presets lists the tasks",
+    ),
+    "scores that are missing": (
+        table({"text": TEXTS, "score": [float("nan")] * N}),
+        "24 of 24 rows could not be read",
+        "text_column=..., label_column=...",
     ),
     "one text": (table({"text": TEXTS}), "there are no labels", "add a column"),
     "a table": (

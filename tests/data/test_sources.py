@@ -273,6 +273,12 @@ def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() ->
     assert counts["much"] <= 20
 
 
+def test_the_number_of_rows_of_a_stream_is_what_its_card_says(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", CSV)
+    write(tmp_path / "README.md", "---\ndataset_info:\n  splits: [{name: train, num_examples: 24}]\n---\n")
+    assert load_sample(str(tmp_path), streaming=True, max_samples=8).total_rows == 24
+
+
 def test_a_stream_needs_a_number_of_rows() -> None:
     hint = str(refused(counted(10, [])).hint)
     assert hint == "add max_samples=1000, or leave streaming out"
