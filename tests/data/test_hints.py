@@ -25,6 +25,7 @@ from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, pictures
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 VALUES = [i / 7 for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
+YEARS = [1990 + i % 9 for i in range(N)]
 DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
 PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
 VIDEO = {"bytes": b"video", "path": None}
@@ -41,8 +42,42 @@ def two_pictures(folder: Path) -> datasets.Dataset:
     return image_rows(pictures(N), b=pictures(N), label=BITS).rename_column("image", "a")
 
 
+# Data of tasks that are not supported, by the start of the message.
+UNSUPPORTED: dict[str, dict[str, Build]] = {
+    "video-classification": {
+        "videos": csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES),
+        "videos of a type": table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS),
+    },
+    "object-detection": {"objects": with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N)},
+    "preference-tuning": {
+        "preferences": table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}),
+        "two answers and the better one": table(
+            {"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}
+        ),
+    },
+    "multiple-choice": {
+        "choices": table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}),
+        "choices beside a picture": with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
+        "endings of a text": table({"ctx": TEXTS, "endings": [["a", "b"]] * N, "label": ["0", "1"] * (N // 2)}),
+    },
+    "forecasting of time series": {
+        "a time series": csv_of("date,value", DATES, VALUES),
+        "several series": csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], VALUES, [*range(N)]),
+        "values of days": table({"day": DAYS, "close": VALUES}),
+    },
+}
 # What is refused: a part of the message, and a part of the hint.
 REFUSED: dict[str, tuple[Build, str, str]] = {
+    **{
+        name: (build, f"{task} is not supported", "")
+        for task, builds in UNSUPPORTED.items()
+        for name, build in builds.items()
+    },
+    "numbered choices": (
+        table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
+        "multiple-choice is not supported",
+        "to rank without A and B",
+    ),
     "another encoding": (latin, "codec can't decode", "UTF-8"),
     **{
         f"paths of absent {name}s": (
@@ -77,8 +112,6 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         f"{name} in base64": (table({"file": cells, "label": BITS}), "neither pictures nor sounds", "PNG")
         for name, cells in (("documents", PDFS), ("drawings", [SVG] * N))
     },
-    "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
-    "videos of a type": (table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS), "video-classification is", ""),
     "stance": (
         table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
         "which column is the label",
@@ -104,40 +137,24 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "holds tags of words",
         'task="token-classification"',
     ),
-    "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
-    "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
-    "two answers and the better one": (
-        table({"prompt": TEXTS, "response_0": TEXTS, "response_1": OTHER_TEXTS, "better_response_id": BITS}),
-        "preference-tuning is not supported",
-        "",
-    ),
-    "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
-    "numbered choices": (
-        table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
-        "multiple-choice is not supported",
-        "to rank without A and B",
-    ),
-    "endings of a text": (
-        table({"ctx": TEXTS, "endings": [["a", "b"]] * N, "label": ["0", "1"] * (N // 2)}),
-        "multiple-choice is not supported",
-        "",
-    ),
-    "choices beside a picture": (
-        with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
-        "multiple-choice is not supported",
-        "",
-    ),
-    "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", 'task="image-regression"'),
-    "a text and whole numbers": (
-        table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
-        "classes or values",
-        'task="text-classification", label_column="k", or task="text-regression", label_column="k"',
-    ),
     "a text and prices": (
         table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
         "values",
         "text-regression",
     ),
+    **{
+        name: (build, "may be classes or values, and nothing says which", hint)
+        for name, build, hint in (
+            ("ages", with_images(age=[20 + 7 * i % 60 for i in range(N)]), 'task="image-regression"'),
+            ("years", table({"text": TEXTS, "label": YEARS}), "text-regression"),
+            ("years in a column of their name", csv_of("text,year", TEXTS, YEARS), "text-regression"),
+            (
+                "a text and whole numbers",
+                table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
+                'task="text-classification", label_column="k", or task="text-regression", label_column="k"',
+            ),
+        )
+    },
     **{
         f"{values[0]} as a label": (
             table({"text": TEXTS, "label": (values * N)[:N]}),
@@ -156,24 +173,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
             [f"${i}.99" for i in range(9)],
         )
     },
-    "years": (table({"text": TEXTS, "label": [1990 + i % 9 for i in range(N)]}), "classes or values", "regression"),
-    "a year that is named": (
-        csv_of("text,year", TEXTS, [1990 + i % 9 for i in range(N)]),
-        "classes or values",
-        "text-regression",
-    ),
     "many -1 beside classes": (
         table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
         "no label in column 'label' (empty or −1): 6 of 24 rows",
         'split="train"',
     ),
-    "a time series": (csv_of("date,value", DATES, VALUES), "forecasting of time series is not supported", ""),
-    "a time series of several values": (
-        csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], VALUES, [*range(N)]),
-        "forecasting of time series is not supported",
-        "",
-    ),
-    "values of days": (table({"day": DAYS, "close": VALUES}), "forecasting of time series is not supported", ""),
     "a text and days": (
         table({"text": TEXTS, "day": DAYS}),
         "column 'day' holds dates: nothing says whether they are classes or values",
