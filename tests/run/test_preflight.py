@@ -1,4 +1,4 @@
-"""What --dry-run finds: the problems of a run, and exit code 1 where it could not start."""
+"""What --dry-run finds: the problems of a run, exit code 1 where it could not start, and how long it will take."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import hf_emms
+from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import Options
 from hf_emms.presets import demo
+from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.ranking.progress import Silent
-from hf_emms.run.preflight import Machine, preflight
+from hf_emms.run.engines.extraction import _Clock
+from hf_emms.run.plan import plan
+from hf_emms.run.preflight import Machine, preflight, rate, text_bytes
 from tests.helpers.command_line import CommandLine
+from tests.helpers.rankings import example
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment, run_client
 
@@ -95,3 +102,80 @@ def test_a_full_disk_is_a_problem(cli: CommandLine, demo_hub: Hub, tmp_path: Pat
     assert text.startswith("disk: ")
     assert "1.0 kB free in /cache" in text
     assert fatal
+
+
+# ---- how long it will take -------------------------------------------------------------------------------------------
+
+
+IMAGE = INPUT_KINDS["image"]
+DATASET = example().dataset_id
+
+
+def timed(seconds: float, n: int | None = None, loading: float = 0.0, cached: str = "none") -> Row:
+    spent = Seconds(seconds + loading, 0.0, loading)
+    return msgspec.structs.replace(example().rows[0], seconds=spent, parameters=10**6, n=n, cached=cached)
+
+
+def keep(folder: Path, name: str, ranking: Ranking) -> None:
+    (folder / "rankings").mkdir(parents=True)
+    (folder / "rankings" / name).write_text(ranking.to_json())
+
+
+def test_runs_on_all_rows_of_a_dataset_tell_how_fast_checkpoints_of_their_size_are(emms_cache: Path) -> None:
+    rows = (timed(20, loading=100), timed(10, n=100), timed(0.5), timed(500, cached="features"))
+    keep(emms_cache, "a.json", example(n_inputs=1000, rows=rows))
+    (emms_cache / "rankings" / "broken.json").write_text("{")
+    measured = rate("auto", IMAGE, DATASET)
+    for factor in (0.25, 1, 2, 4):
+        assert measured.seconds(factor * 10**6) == pytest.approx(factor * 0.02)
+    assert "by 1 checkpoint before" in measured.source
+    # One of another size has other costs, and another dataset or device other inputs.
+    by_rule = rate("auto", IMAGE, "org/other")
+    for factor in (0.2, 5):
+        assert measured.seconds(factor * 10**6) == by_rule.seconds(factor * 10**6)
+    assert by_rule.seconds(10**6) != pytest.approx(0.02)
+    assert "rule of thumb" in by_rule.source
+    assert rate("cpu", IMAGE, DATASET) == rate("cpu", IMAGE)
+    assert rate("cuda:1", IMAGE).seconds_per_parameter == rate("mps", IMAGE).seconds_per_parameter
+    assert rate("mps", IMAGE).seconds_per_parameter == pytest.approx(rate("cpu", IMAGE).seconds_per_parameter / 100)
+
+
+def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Path) -> None:
+    keep(emms_cache, "a.json", example(task="depth-estimation", rows=(timed(20),)))
+    assert "rule of thumb" in rate("auto", IMAGE, DATASET).source
+
+
+@pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
+def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
+    sample = plan(Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()).sample
+    kind, length = sample.task.input, text_bytes(sample)
+    assert (length is None) == (dataset == "demo_fashion")
+    twice = rate("cpu", kind, None, None if length is None else 2 * length).seconds_per_parameter
+    assert twice == pytest.approx((1 if length is None else 2) * rate("cpu", kind, None, length).seconds_per_parameter)
+    assert twice > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "batches", "loading"),
+    [
+        ([5, 8, 9, 10], [10, 10, 10], 7),  # until 5 it was loaded; three batches of a second would begin at 7
+        ([5, 8, 9], [10, 10], 7),
+        ([5, 8, 9], [11, 10], 5),  # too few inputs after the first batch to tell
+        ([5, 6, 9], [10, 10], 5),  # it cannot have begun before
+        ([5, 8], [10], 5),
+    ],
+)
+def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
+    seconds: list[float], batches: list[int], loading: float
+) -> None:
+    clock = _Clock(lambda inputs: None, iter([0.0, *seconds]).__next__)
+    clock.loaded()
+    for inputs in batches:
+        clock.advanced(inputs)
+    assert clock.loading == pytest.approx(loading)
+
+
+def test_rows_say_what_loading_was_of_their_seconds(emms_cache: Path) -> None:
+    row = hf_emms.rank("demo_glosses", "emms-demo/bert-random", encoders="demo", max_samples=60).rows[0]
+    assert 0 < row.seconds.loading <= row.seconds.features
+    assert row.seconds.forward == pytest.approx(row.seconds.features - row.seconds.loading)

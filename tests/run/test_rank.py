@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import hf_emms
@@ -38,6 +39,7 @@ class Heard(Silent):
     """Keeps what it is told, and how many rows are cached when a checkpoint starts."""
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self.inputs = 0
         self.events: list[str] = []
         self.cached: list[int] = []
@@ -51,6 +53,9 @@ class Heard(Silent):
 
     def finished(self, row: Row) -> None:
         self.events.append("finished")
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def ranked(tiny: Path, checkpoints: list[str], **options: Any) -> Ranking:
@@ -190,3 +195,58 @@ def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation() -> None:
     with counted_calls(open_dataset, lambda frame: 1) as asked:
         assert plan(options, Silent()).session.source.repo.id == "emms-demo/wordnet-glosses"
     assert asked == [1]
+
+
+# ---- entries of the cache of the right checksum and another form -----------------------------------------------------
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def one_weight_too_many(row: Any) -> Any:
+    scores = {name: score | {"details": {"weights": [0.5] * 7}} for name, score in row["scores"].items()}
+    return row | {"scores": scores}
+
+
+def test_rows_and_arrays_of_another_form_are_computed_again(tiny: Path, emms_cache: Path) -> None:
+    def rank_again(**options: Any) -> tuple[Row, str]:
+        heard = Heard()
+        (row,) = ranked(tiny, [GOOD], max_samples=60, layers="last", progress=heard, **options).rows
+        return row, " ".join(heard.notes)
+
+    expected = rank_again()[0].scores
+    cache = Cache(emms_cache)
+    entries = {entry.kind: entry.key for entry in cache.entries()}
+    stored = cache.get_json(entries["rows"], lambda value: value)
+    for change in (
+        lambda row: [row],
+        lambda row: nested(500),
+        lambda row: row | {"scores": {"emms": 3}},
+        lambda row: row | {"error": "it failed"},
+        lambda row: row | {"scores": {"hscore": {"value": 1.0}}},  # of other estimators
+        one_weight_too_many,
+    ):
+        cache.put_json(entries["rows"], change(stored))
+        row, notes = rank_again()
+        assert "damaged" in notes
+        assert (row.cached, row.scores) == ("features", expected)
+        assert rank_again()[0].cached == "row"
+    for kind, name, change in (
+        ("features", "features", lambda x: x[:, :-1]),
+        ("features", "features", lambda x: x.astype(np.int64)),
+        ("labels", "table", lambda x: x[:-1]),
+        ("labels", "table", lambda x: x.astype(np.float64)),
+        ("labels", "table", lambda x: x * np.nan),
+        ("labels", "other", lambda x: x),
+    ):
+        arrays = cache.get(entries[kind], dict)
+        assert arrays is not None
+        changed = change(arrays.pop({"features": "features", "labels": "table"}[kind]))
+        cache.put(entries[kind], {**arrays, name: changed})
+        row, notes = rank_again(resume=False)
+        assert "damaged" in notes
+        assert row.scores == expected
