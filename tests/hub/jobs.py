@@ -22,12 +22,13 @@ from .store import now
 
 ROOT = Path(__file__).parents[2]
 HARDWARE = {
-    "cpu-basic": {"prettyName": "CPU Basic", "cpu": "2 vCPU", "ram": "16 GB", "unitCostMicroUSD": 167},
+    "cpu-basic": {"cpu": "2 vCPU", "ram": "16 GB", "unitCostUSD": 0.01, "unitLabel": "hour"},
+    "cpu-upgrade": {"cpu": "8 vCPU", "ram": "32 GB", "unitCostUSD": 0.00001, "unitLabel": "second"},
     "a10g-small": {
-        "prettyName": "Nvidia A10G - small",
         "cpu": "4 vCPU",
         "ram": "15 GB",
-        "unitCostMicroUSD": 16667,
+        "unitCostUSD": 0.016667,
+        "unitLabel": "minute",
         "accelerator": {"type": "gpu", "model": "A10G", "quantity": "1", "vram": "24 GB", "manufacturer": "Nvidia"},
     },
 }
@@ -47,11 +48,6 @@ class Job:
     log: list[tuple[str, str]] = field(default_factory=list)
     created: str = field(default_factory=now)
     process: subprocess.Popen[str] | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended, and nothing more will be logged."""
-        return self.stage not in ("SCHEDULING", "RUNNING")
 
     def start(self, endpoint: str) -> None:
         """Runs ``… hf-emms ARGUMENTS``, whatever would install it."""
@@ -130,8 +126,8 @@ def _told(job: Job) -> dict[str, Any]:
 
 @route("GET", "/api/jobs/hardware")
 def hardware(request: Request) -> Response:
-    flavors = [{"name": name, "unitLabel": "minute", **told} for name, told in HARDWARE.items()]
-    return reply([{"unitCostUSD": flavor["unitCostMicroUSD"] / 1e6, **flavor} for flavor in flavors])
+    flavors = [{"name": name, "prettyName": name, "unitCostMicroUSD": 0, **told} for name, told in HARDWARE.items()]
+    return reply(flavors)
 
 
 @route("POST", "/api/jobs/{namespace}")
@@ -177,7 +173,7 @@ def _events(job: Job) -> Iterator[bytes]:
     """Every line as soon as it is there, until the job has ended."""
     sent, over = 0, False
     while not over:
-        over = job.over
+        over = job.stage not in ("SCHEDULING", "RUNNING")
         while sent < len(job.log):
             time, text = job.log[sent]
             yield f"data: {json.dumps({'timestamp': time, 'data': text})}\n\n".encode()

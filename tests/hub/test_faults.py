@@ -129,7 +129,6 @@ TREE = "GET /api/*/ada/*/tree/*"
 # Each kind of fault, and each route, at least once.
 LASTING = [
     (of_checkpoint, REVISION, "silent", SILENT, SLOW),
-    (of_checkpoint, TREE, "silent", SILENT, SLOW),
     (of_checkpoint, WEIGHTS, "silent", SILENT, SLOW),
     (card, COMMIT, "silent", SILENT, SLOW),
     (of_dataset, DATASET, "reset", RESET, BROKEN),
@@ -137,17 +136,14 @@ LASTING = [
     (results, "POST /api/repos/create", "cut", CUT, BROKEN),
     (of_dataset, ROWS, "cut", CUT, BROKEN),
     (of_checkpoint, REVISION, "429", PAUSE, WAIT),
-    (of_checkpoint, WEIGHTS, "429", PAUSE, WAIT),
     (metric, "POST */preupload/*", "429", PAUSE, WAIT),
     (search, LIST, "rate limit", RATE_LIMIT, WAIT),
     (pull, TREE, "503", status(503), BUSY),
     (of_dataset, ROWS, "503", status(503), BUSY),
     (space, COMMIT, "503", status(503), BUSY),
-    (search, LIST, "500", status(500), BUSY),
     (space, "POST */variables", "501", status(501), "does not do what"),
     (results, ACCOUNT, "login page", body(LOGIN_PAGE), OTHER),
     (search, LIST, "half of the JSON", HALF_OF_THE_JSON, OTHER),
-    (card, COMMIT, "a list", body(b'["a", "b"]'), OTHER),
     (card, COMMIT, "half of the JSON", HALF_OF_THE_JSON, OTHER),
     (card, COMMIT, "429 without a pause", status(429), "asks for a pause before it serves"),
     (card, "GET /api/models/ada/model-*/revision/main", "no sha", without("sha"), "has no commit yet"),
@@ -221,11 +217,23 @@ def test_fields_that_a_server_leaves_out_of_its_list_are_no_reason(site: Site) -
         assert "bob/vit" in done.out
 
 
-def test_what_the_hub_does_not_implement_is_asked_for_once(site: Site) -> None:
-    before = site.hub.count(ACCOUNT)
-    site.hub.fail(ACCOUNT, status(501), None)
-    assert len(errors(card(site))) == 1
-    assert site.hub.count(ACCOUNT) == before + 1
+@pytest.mark.parametrize(
+    ("run", "pattern", "fault", "times"),
+    [
+        (card, ACCOUNT, status(501), 1),
+        (card, COMMIT, status(503), 3),
+        (card, ACCOUNT, HALF_OF_THE_JSON, 3),
+        (of_checkpoint, WEIGHTS, EXPIRED, 3),
+        (of_checkpoint, WEIGHTS, HALF, 3),
+    ],
+)
+def test_what_another_request_may_mend_is_asked_for_three_times_and_nothing_else_twice(
+    site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, times: int
+) -> None:
+    before = site.hub.count(pattern)
+    site.hub.fail(pattern, fault, None)
+    assert len(errors(run(site))) == 1
+    assert site.hub.count(pattern) == before + times
 
 
 @pytest.mark.parametrize("run", [results, card])

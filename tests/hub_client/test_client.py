@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from hf_emms.hub import HubModel
 from tests.helpers.hub_client import run
 from tests.hub import Hub
 
@@ -31,7 +33,7 @@ def test_every_request_has_timeouts(hub: Hub, tmp_path: Path) -> None:
 def test_pauses_are_as_long_as_the_hub_asks_and_the_client_is_told_no_hours(hub: Hub, tmp_path: Path) -> None:
     hub.store.put_files("org/best", {"README.md": b"# Best\n"})
     hub.fail("GET /api/models/org/best", 429, Retry_After="7")
-    hub.fail("GET /api/models/org/best", 503)
+    hub.fail("GET /api/models/org/best", 503, times=5)
     hub.fail("GET /api/models/org/best/tree/*", 429, None, Retry_After="3600")
     code = """
         import os, time
@@ -43,7 +45,7 @@ def test_pauses_are_as_long_as_the_hub_asks_and_the_client_is_told_no_hours(hub:
         print(json.dumps([pauses, refused, report(lambda: listing(repo))]))
         """
     pauses, refused, mistyped = run(code, hub, tmp_path)
-    assert pauses == [7, 2]
+    assert pauses == [7, 2, 4, 8, 16, 30]
     assert "asks to wait 3,600 s (429), longer than 420 s" in refused["message"]
     assert "HF_EMMS_DEADLINE" in refused["hint"]
     assert mistyped["message"] == "HF_EMMS_DEADLINE is 'soon'"
@@ -128,6 +130,28 @@ def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_say
     *contents, refused = run(code, hub, tmp_path)
     assert contents == ["weights"] * 5
     assert "(405: " in refused["message"]
+
+
+def test_hardware_is_priced_by_the_minute_whatever_the_hub_counts(hub: Hub, tmp_path: Path) -> None:
+    code = """
+        from hf_emms.hub import hardware
+        print(json.dumps([[one.name, one.summary, round(one.usd_a_minute, 9)] for one in hardware().values()]))
+        """
+    assert run(code, hub, tmp_path) == [
+        ["cpu-basic", "2 vCPU, 16 GB", 0.000166667],
+        ["cpu-upgrade", "8 vCPU, 32 GB", 0.0006],
+        ["a10g-small", "4 vCPU, 15 GB, 1 × A10G (24 GB)", 0.016667],
+    ]
+
+
+def test_the_memory_of_weights_goes_by_the_bits_of_their_types() -> None:
+    bits = {64: ["F64", "I64"], 32: ["F32", "I32", "unknown"], 16: ["F16", "BF16", "I16"], 4: ["F4"]}
+    bits[8] = ["I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"]
+    model = HubModel("org/best", "0" * 40, {}, (), {}, downloads=0, likes=0, library=None, gated=False)
+    for size, names in bits.items():
+        for name in names:
+            assert replace(model, dtypes={name: 1000}).memory == 1000 * size // 8, name
+    assert model.memory is None
 
 
 def test_a_space_is_waited_for_until_it_runs_or_the_time_is_over(hub: Hub, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 from safetensors.numpy import load, save
 
 from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import run
 from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
 from tests.hub import Hub
-from tests.hub.fixtures import client_environment, run_client
+from tests.hub.fixtures import client_environment
 
 __all__ = ["cli", "home", "hub", "model"]
 
@@ -26,7 +27,6 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     hub.store.put_files("org/text", files_of("bert-random"))
     token = hub.token(user="ada", orgs=["org"])
     code = f"""
-        import json
         from huggingface_hub import HfApi
         from hf_emms.ranking.progress import Silent
         from hf_emms.run.rank import run
@@ -48,8 +48,11 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
             "shas": [moved.rows[0].revision, moved.encoders[0].revision, texts.dataset_revision],
         }}))
         """
-    told = run_client(hub, code, tmp_path)
-    assert told == {"errors": [None, None], "same": True, "shas": [shas["moving"], shas["encoder"], shas["data"]]}
+    assert run(code, hub, tmp_path) == {
+        "errors": [None, None],
+        "same": True,
+        "shas": [shas["moving"], shas["encoder"], shas["data"]],
+    }
 
 
 def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, tmp_path: Path) -> None:
@@ -59,7 +62,7 @@ def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, 
     environment = client_environment(hub, tmp_path)
     arguments = ["rank", "--dataset", "org/kept-data", "-c", "org/kept", "-e", "org/kept-encoder", "--format", "json"]
 
-    def run(line: CommandLine, *more: str) -> tuple[Any, list[str]]:
+    def ranked(line: CommandLine, *more: str) -> tuple[Any, list[str]]:
         began = len(hub.requests)
         done = line.run(*arguments, *more)
         assert done.code == 0, done.err
@@ -68,16 +71,16 @@ def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, 
         return [row["scores"], row["revision"]], [entry.line for entry in hub.requests[began:]]
 
     online = CommandLine(environment, tmp_path)
-    first, asked = run(online)
+    first, asked = ranked(online)
     assert any("safetensors" in line for line in asked)
-    again, asked = run(online, "--no-resume")
+    again, asked = ranked(online, "--no-resume")
     online.close()
     assert again == first
     assert not any(".safetensors" in line or line.endswith(".parquet") for line in asked if line.startswith("GET"))
     offline = CommandLine({**environment, "HF_HUB_OFFLINE": "1"}, tmp_path)
-    assert run(offline) == (first, [])
+    assert ranked(offline) == (first, [])
     # Without our own cache, from the Hub's and that of `datasets`.
-    assert run(offline, "--no-cache") == (first, [])
+    assert ranked(offline, "--no-cache") == (first, [])
     offline.close()
 
 

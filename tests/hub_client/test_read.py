@@ -15,7 +15,6 @@ from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import run
 from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
 from tests.hub import Hub
-from tests.hub.fixtures import run_client
 
 __all__ = ["cli", "home", "hub", "model"]
 
@@ -28,12 +27,11 @@ def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -
     hub.store.put_files("org/cut", {"model.safetensors": content})
     hub.fail("GET */cdn/*org/cut/model.safetensors", "cut", times=1, after=12 << 20)
     code = """
-        import hashlib, json
-        from hf_emms.hub import fetch, resolve
+        import hashlib
         path = fetch(resolve("org/cut", "model"), ["model.safetensors"]) / "model.safetensors"
         print(json.dumps(hashlib.sha256(path.read_bytes()).hexdigest()))
         """
-    assert run_client(hub, code, tmp_path) == hashlib.sha256(content).hexdigest()
+    assert run(code, hub, tmp_path) == hashlib.sha256(content).hexdigest()
     parts = [entry for entry in hub.requests if entry.line.endswith("org/cut/model.safetensors") and entry.sent]
     assert [(entry.range, entry.sent) for entry in parts] == [
         (None, 12 << 20),
@@ -133,7 +131,6 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
     content = parquet(texts, unused=[noise.bytes(14_000) for _ in texts])
     hub.store.put_files("org/large", {"train.parquet": content}, "dataset")
     code = """
-        import json
         from hf_emms.cache import Cache
         from hf_emms.data import load_sample
         from hf_emms.options import SampleOptions
@@ -144,11 +141,11 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
         same = list(first.inputs) == list(again.inputs) and (first.codes == again.codes).all()
         print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
         """.replace("CACHE", str(tmp_path / "cache"))
-    assert run_client(hub, code, tmp_path) == [20, True, True, True]
+    assert run(code, hub, tmp_path) == [20, True, True, True]
     # Its beginning is read twice: to see what the columns hold, and to draw rows. How far Arrow reads ahead differs.
     assert hub.bytes_sent("*org/large*") < 0.5 * len(content)
     read = hub.count("*org/large*")
-    assert run_client(hub, code, tmp_path, HF_HUB_OFFLINE="1") == [20, True, True, True]
+    assert run(code, hub, tmp_path, HF_HUB_OFFLINE="1") == [20, True, True, True]
     assert hub.count("*org/large*") == read
 
 
@@ -157,18 +154,14 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
     copies = {f"{config}/train/0000.parquet": parquet(sentences(rows)) for config, rows in (("one", 30), ("two", 50))}
     copy = hub.store.put_files("org/scripted", copies, "dataset", ref="refs/convert/parquet")
     code = """
-        import json
         from hf_emms.data import load_sample
-        from hf_emms.errors import EmmsError
         from hf_emms.options import SampleOptions
         two = load_sample(SampleOptions("org/scripted", config="two"))
-        try:
-            asked = load_sample(SampleOptions("org/scripted"))
-        except EmmsError as error:
-            asked = [error.message, error.hint]
+        asked = report(lambda: load_sample(SampleOptions("org/scripted")))
         print(json.dumps([len(two), two.repo.revision, two.notes, asked]))
         """
-    count, revision, notes, asked = run_client(hub, code, tmp_path)
+    count, revision, notes, asked = run(code, hub, tmp_path)
     assert (count, revision) == (50, copy)
     assert any("refs/convert/parquet" in note for note in notes)
-    assert asked == ["'org/scripted' has several configurations: one, two", 'config="one" or "two"']
+    assert asked["message"] == "'org/scripted' has several configurations: one, two"
+    assert asked["hint"] == 'config="one" or "two"'

@@ -189,10 +189,8 @@ def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, mo
 
 @pytest.mark.parametrize("typed", ["./absent", "/absent/model", "~/absent", "a/b/c", "absent.jsonl"])
 def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
-    with pytest.raises(EmmsError) as caught:
+    with pytest.raises(EmmsError, match=f"no file or folder '{typed}'\n.*ORG/NAME"):
         resolve(typed, "model")
-    assert typed in caught.value.message
-    assert "ORG/NAME" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +204,7 @@ def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
         ("closed", "Permission denied"),
     ],
 )
-def test_what_cannot_be_read_as_a_checkpoint_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
-) -> None:
+def test_what_cannot_be_read_as_a_checkpoint_is_named(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
     with without_rights() as folder:
         (folder / "empty").mkdir()
         (folder / "closed").mkdir()
