@@ -205,8 +205,8 @@ def test_bad_input_is_named_with_its_shape(arguments, says):
     ("options", "says"),
     [
         ({"method": "best"}, "unknown method 'best'"),
-        *[({"folds": value}, f"folds={value}") for value in (2.5, True, 1, 10**8)],
-        *[({"seed": value}, f"seed={value}") for value in (1.0, 10**30, None)],
+        *[({"folds": value}, f"folds={value}") for value in (2.5, True, 1, 1001)],
+        *[({"seed": value}, f"seed={value}") for value in (1.0, 2**63, -(2**63) - 1, None)],
         ({"groups": np.zeros(120, int)}, "all 120 rows fall into the same fold"),
         ({"groups": [1, 2, 3]}, "groups has 3 entries"),
         ({"groups": np.zeros((120, 2), int)}, r"groups has shape \(120, 2\)"),
@@ -235,7 +235,7 @@ def test_label_tables_are_checked(codes, tables, says):
 
 def test_two_folds_are_enough_and_fewer_rows_than_folds_still_score_or_say_why():
     for method in ("emms", "emms_knn"):
-        result = emms(*small_problem(), method=method, folds=2)
+        result = emms(*small_problem(), method=method, folds=2, seed=-(2**63))
         assert len(result.folds) == 2
         assert -1 < result.score < 0
     x, z = small_problem(n=4, d1=3)

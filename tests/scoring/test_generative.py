@@ -24,7 +24,10 @@ class Half:
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     training, held_out = split_rows(Half.groups)
     assert (len(training), len(held_out)) == (200, 256)
-    assert (zero_shot(Half()).value, short_run(Half()).value) == (1.0, 0.5)
+    before, after = zero_shot(Half()), short_run(Half())
+    assert (before.value, after.value) == (1.0, 0.5)
+    assert before.details == {"rows": 256, "row_limit": 256, "cut_responses": 0.25}
+    assert after.details == before.details | {"training_rows": 200}
     training, held_out = split_rows(np.arange(50, dtype=np.uint64))
     assert (len(training), len(held_out)) == (25, 25)
     with pytest.raises(EmmsError, match="all rows share a group"):
