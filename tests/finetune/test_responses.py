@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from hf_emms.heads.metrics import (
     translation_bleu,
 )
 from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
+from hf_emms.heads.split import LabeledSplit
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
@@ -155,6 +158,27 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     assert len({response.text for response in written}) > 1
     with pytest.raises(EmmsError, match="it has no head that could be trained alone"):
         apply_method(network, "head")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path, tmp_path: Path, name: str) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shutil.copytree(writer(zoo, name), tmp_path / name))
+    tokenizer.pad_token = None if name == "gpt2" else tokenizer.pad_token
+    tokenizer.save_pretrained(tmp_path / name)
+    splits = load_splits(Options(rows(80), device="cpu"))
+    network = load_network(plan_extraction(repo_of(tmp_path / name), PROMPT, "text-generation"), splits)
+
+    def written(split: LabeledSplit) -> list[str]:
+        return [response.text for response in network.test_predictions(np.zeros((len(split), 1)), split)]
+
+    alone = [
+        written(LabeledSplit.of_inputs([splits.test.inputs[place]], [references]))
+        for place, references in zip(splits.test.input_of_row.tolist(), splits.test.references, strict=True)
+    ]
+    assert written(splits.test) == list(chain.from_iterable(alone))
+    # What is saved can be asked for several prompts at a time, too.
+    network.processors[0].save_pretrained(tmp_path / "saved")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").pad_token is not None
 
 
 def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_counts() -> None:
