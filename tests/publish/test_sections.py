@@ -205,17 +205,14 @@ def test_a_repository_without_a_readme_gets_a_valid_one() -> None:
         assert body.startswith("\n# be")
 
 
-def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
-    section = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
-    with pytest.raises(EmmsError, match="was written for a dataset card"):
-        update_model_card(section, [(example(), "org/best")], "org/best")
-
-
-def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
-    section = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":3', b'{"version":9')
-    with pytest.raises(EmmsError, match="newer hf_emms") as refused:
-        update_model_card(section, [(example(), "org/best")], "org/best")
-    assert refused.value.hint == "install a newer hf-emms"
+def test_the_section_of_another_kind_of_card_or_of_a_newer_version_is_not_overwritten() -> None:
+    newer = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":3', b'{"version":9')
+    for section, said in (
+        (update_dataset_card(None, [example()], "AI-Lab-Makerere/beans"), "was written for a dataset card"),
+        (newer, r"newer hf_emms.*\n  → install a newer hf-emms"),
+    ):
+        with pytest.raises(EmmsError, match=said):
+            update_model_card(section, [(example(), "org/best")], "org/best")
 
 
 DAMAGE = {

@@ -1,4 +1,4 @@
-"""A section put into any README leaves every other byte as it is, and is found again."""
+"""A section or field put into any README leaves every other byte as it is, and is found again."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import re
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hf_emms.errors import EmmsError
-from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, section_span
+from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, section_span, with_fields
 
 BOM = b"\xef\xbb\xbf"
 SECTION = f"{START}\nfirst text\n\n| a |\n{END}\n"
@@ -159,3 +160,42 @@ def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str) -
 def test_what_is_not_utf8_is_refused_with_its_place() -> None:
     with pytest.raises(EmmsError, match="0xe9 in line 2"):
         put_section("# Title\ncafé\n".encode("latin-1"), SECTION)
+
+
+CARD = """---
+# who made it
+language: no
+models:
+- a/b
+-  c/d   # kept in order
+tags: [x, y]
+title: "A: B"  # quoted
+---
+
+# Text
+models: not a field
+"""
+
+
+def test_only_the_named_fields_change() -> None:
+    changed = with_fields(CARD.encode(), {"models": ["e/f"], "tags": None, "datasets": ["g/h"]}).decode()
+    assert changed == CARD.replace("- a/b\n-  c/d   # kept in order\n", "- e/f\n").replace(
+        "tags: [x, y]\n", ""
+    ).replace("# quoted\n", "# quoted\ndatasets:\n- g/h\n")
+
+
+def test_line_breaks_and_the_byte_order_mark_stay() -> None:
+    card = ("\ufeff" + CARD).replace("\n", "\r\n").encode()
+    assert with_fields(card, {}) == card
+    assert with_fields(card, {"models": ["e/f"]}) == card.replace(b"- a/b\r\n-  c/d   # kept in order", b"- e/f")
+
+
+def test_a_readme_without_front_matter_gets_one() -> None:
+    assert with_fields(b"# Text\n", {"tags": ["a"]}) == b"---\ntags:\n- a\n---\n# Text\n"
+
+
+def test_names_that_yaml_would_read_as_something_else_stay_text() -> None:
+    names = ["no", "1e3", "a: b", "- x", "ø"]
+    block = with_fields(CARD.encode(), {"models": names}).decode().split("---")[1]
+    assert "\n- ø\n" in block
+    assert yaml.safe_load(block)["models"] == names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import replace
 
@@ -19,7 +17,7 @@ from leaderboard.wins import wins
 from hf_emms.ranking import FineTuned, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example, first_row_changed
-from tests.helpers.space import HOSTILE, hostile, in_order, of_rows, scored, snapshot_of, store_of, write
+from tests.helpers.space import HOSTILE, in_order, of_rows, scored, snapshot_of, store_of, write
 
 
 @pytest.fixture
@@ -183,15 +181,6 @@ def test_a_dataset_of_the_hub_has_its_license_and_a_citation(shown):
     assert ">settings: max_samples 77, layers 1, 2<" in local
 
 
-def test_csv_holds_numbers_as_they_are_and_no_formulas(snapshot):
-    found = snapshot(hostile=hostile())
-    ranking = ranking_of(found, "hostile")
-    rows = list(csv.DictReader(io.StringIO(table.to_csv(View(), ranking, found))))
-    assert len(rows) == len(HOSTILE) + 1
-    assert not [row["checkpoint"] for row in rows if row["checkpoint"].startswith(("=", "+", "-", "@"))]
-    assert float(rows[0]["emms"]) == ranking.rows[0].scores["emms"].value
-
-
 def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
     cells = across.grid(View(task="image-classification"), shown)
     assert list(cells.rows) == ["org/close", "org/best", "org/worse", "org/small", "org/broken"]
@@ -284,16 +273,11 @@ def test_who_always_wins_is_first_however_few_share_a_ranking():
     assert even.high - even.low > found["a"].high - found["a"].low
 
 
-def test_the_shortlist_weighs_the_number_of_rankings(shown):
+def test_the_shortlist_weighs_the_number_of_rankings_and_no_hostile_name_gets_into_its_command(shown):
     found = shortlist.shortlist(View(task="image-classification"), shown)
     assert names(found) == ["org/close", "org/best", "org/worse", "org/small"]
-    assert names(shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)) == [
-        "org/best",
-        "org/small",
-    ]
-
-
-def test_no_hostile_name_gets_into_the_command(shown):
+    small = shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)
+    assert names(small) == ["org/best", "org/small"]
     view = View(task="feature-extraction", data="x; rm -rf ~")
     found = shortlist.shortlist(view, shown, length=20)
     assert len(found) == len(HOSTILE)
