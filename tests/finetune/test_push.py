@@ -92,8 +92,8 @@ def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     def results(name: str, *more: str) -> list[dict[str, Any]]:
         done = cli.run(*words, *more, "--save-model", tmp_path / name, token=token)
         assert done.code == 0, done
-        found = list((tmp_path / name).glob(".eval_results/*"))
-        return [one for path in found for one in yaml.safe_load(path.read_text())]
+        paths = (tmp_path / name).glob(".eval_results/*")
+        return [entry for path in paths for entry in yaml.safe_load(path.read_text())]
 
     assert results("no benchmark") == []
     benchmark = {"name": "Red or blue", "tasks": [{"id": "colours"}, {"id": "hard", "split": "hard"}]}

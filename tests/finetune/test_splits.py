@@ -30,11 +30,13 @@ def parts(data: object, **settings: object) -> dict:
 def test_rows_that_share_an_input_are_in_one_part() -> None:
     names = [text for text in texts(40) for _ in range(3)]
     data = datasets.Dataset.from_dict({"text": names, "label": [row / 7 for row in range(120)]})
-    found = parts(data, task="text-regression")
-    groups = [set(part.groups.tolist()) for part in found.values()]
+    of_purpose = parts(data, task="text-regression")
+    groups = [set(part.groups.tolist()) for part in of_purpose.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 40
-    assert [len(found[name]) for name in ("train", "validation", "test")] == [78, 18, 24]
-    assert sorted(answer for part in found.values() for answer in part.references) == [row / 7 for row in range(120)]
+    assert [len(of_purpose[name]) for name in ("train", "validation", "test")] == [78, 18, 24]
+    assert sorted(answer for part in of_purpose.values() for answer in part.references) == [
+        row / 7 for row in range(120)
+    ]
 
 
 def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None:

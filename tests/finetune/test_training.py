@@ -168,9 +168,9 @@ def test_a_loss_has_risen_where_it_ends_above_its_start_beyond_its_scatter(losse
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
     def load() -> Network:
-        found = network(Line(weight=0.1))
-        found.head = frozenset({"linear.weight", "linear.bias"})
-        return found
+        new = network(Line(weight=0.1))
+        new.head = frozenset({"linear.weight", "linear.bias"})
+        return new
 
     recipe = Recipe("full", 40, None, (1e-9,), (0,), batch_size=16, patience=40)
     assert training(tmp_path, learning_rate=1e-9, recipe=recipe).run(load).validation > 0.8
@@ -396,9 +396,9 @@ def test_scores_are_what_their_definitions_say() -> None:
     answers, right = ["a", "a", "b", "c"], ["a", "b", "b", "b"]
     assert accuracy(answers, right) == 0.5
     assert macro_f1(answers, right) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
-    several, wanted = [("a",), ("a", "b"), ()], [("a",), ("a",), ("b",)]
-    assert accuracy(several, wanted) == pytest.approx(1 / 3)
-    assert micro_f1(several, wanted) == pytest.approx(2 * 2 / (3 + 3))
+    several, references = [("a",), ("a", "b"), ()], [("a",), ("a",), ("b",)]
+    assert accuracy(several, references) == pytest.approx(1 / 3)
+    assert micro_f1(several, references) == pytest.approx(2 * 2 / (3 + 3))
     assert r2([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == 1
     assert r2([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) == 0
     assert spearman([1.0, 20.0, 3.0], [1.0, 3.0, 2.0]) == 1
