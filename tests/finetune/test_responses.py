@@ -19,18 +19,11 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
-from hf_emms.finetune.memory import activation_bytes
+from hf_emms.finetune.memory import activation_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
-from hf_emms.heads.metrics import (
-    WrittenResponse,
-    byte_likelihood,
-    chrf,
-    final_answers,
-    rouge_l,
-    translation_bleu,
-)
+from hf_emms.heads.metrics import WrittenResponse, byte_likelihood, chrf, final_answers, rouge_l, translation_bleu
 from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
 from hf_emms.heads.split import LabeledSplit
 from hf_emms.inputs import PROMPT
@@ -112,6 +105,10 @@ def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_agai
     plan = plan_extraction(repo_of(writer(zoo, "mbart")), PROMPT, "text-generation")
     layers = transformers.AutoConfig.from_pretrained(writer(zoo, "mbart")).num_hidden_layers
     assert activation_bytes(plan, None, 1, 1, "cpu") == 2 * layers * layer + logits
+    assert stored_parameters(plan, 400) == 100
+    assert [
+        training_bytes(*arguments) for arguments in (("full", 10), ("lora", 10), ("full", 10, 2), ("full", None))
+    ] == [160, 40, 80, 0]
 
 
 def test_an_adapter_leaves_shared_weights_alone(zoo: Path) -> None:

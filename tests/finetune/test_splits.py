@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ def test_rows_that_share_an_input_are_in_one_part() -> None:
     groups = [set(part.groups.tolist()) for part in of_purpose.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 40
     assert [len(of_purpose[name]) for name in ("train", "validation", "test")] == [78, 18, 24]
-    assert sorted(answer for part in of_purpose.values() for answer in part.references) == [
-        row / 7 for row in range(120)
-    ]
+    answers = sorted(answer for part in of_purpose.values() for answer in part.references)
+    assert answers == [row / 7 for row in range(120)]
 
 
 def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None:
@@ -137,8 +137,11 @@ def test_parts_of_fewer_than_two_rows_are_refused() -> None:
 
 def test_a_streams_splits_are_read_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
-    options, cache = Options.of(save(data, tmp_path / "data"), streaming=True), Cache(tmp_path / "cache")
+    cache, settings = Cache(tmp_path / "cache"), {"max_samples": 30, "streaming": True}
+    options = Options.of(save(data, tmp_path / "data"), **settings)
     first = load_splits(options, cache)
+    assert len(first.train) + len(first.validation) == 30
+    assert len(load_splits(replace(options, streaming=False)).train) == 34
     monkeypatch.setattr(DatasetSource, "open", lambda source, options: pytest.fail("a split is read again"))
     assert load_splits(options, cache).fingerprint == first.fingerprint
 

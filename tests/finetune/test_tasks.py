@@ -8,15 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_emms.heads.metrics import (
-    accuracy_at_half,
-    bleu,
-    cider,
-    entities,
-    entity_f1,
-    iou,
-    vqa_accuracy,
-)
+from hf_emms.heads.metrics import accuracy_at_half, bleu, cider, entities, entity_f1, iou, vqa_accuracy
 from hf_emms.heads.words import TaggedText
 from hf_emms.tasks.text_pair_classification import pair_metrics
 from hf_emms.tasks.token_classification import word_metrics

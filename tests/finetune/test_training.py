@@ -19,7 +19,16 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.jackknife import measure
 from hf_emms.finetune.judgement import has_helped, has_risen
 from hf_emms.finetune.network import repaired
-from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, default_rates, head_of, recipe_for, short_recipe
+from hf_emms.finetune.recipe import (
+    Recipe,
+    TrainingJob,
+    check_recipe,
+    default_rates,
+    head_of,
+    max_rows,
+    recipe_for,
+    short_recipe,
+)
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts
@@ -178,9 +187,11 @@ def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path
 
 def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: Path) -> None:
     recipe = Recipe("full", 60, None, (0.05,), (0,), batch_size=16, patience=2)
-    run = training(tmp_path, recipe=recipe).run(lambda: network(Line()))
+    run = training(tmp_path / "first", recipe=recipe).run(lambda: network(Line()))
     assert run.steps < 600
     assert run.validation > 0.9
+    run = training(tmp_path / "second", learning_rate=1e-9, recipe=recipe).run(lambda: network(Line(weight=0.1)))
+    assert (run.steps, len(run.curve)) == (30, 3)  # two epochs without a better score
 
 
 def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
@@ -307,8 +318,10 @@ def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> No
         write_model(earlier.path(name), f"{name} weights")
         earlier.finished(name, TrainingRun(0.05, 0, validation=0.99))  # and then it was killed
     keeper = ModelKeeper(folder, "new")
-    write_model(keeper.path("new"), "new weights")
-    keeper.finished("new", TrainingRun(0.05, 0, validation=0.5))
+    for name, validation in (("worse", 0.4), ("new", 0.5), ("as good", 0.5), ("worst", 0.3)):
+        write_model(keeper.path(name), f"{name} weights")
+        keeper.finished(name, TrainingRun(0.05, 0, validation=validation))
+    assert [name for name in ("worse", "new", "as good", "worst") if keeper.path(name).exists()] == ["new"]
     keeper.finish("new", {"README.md": "a card"})
     assert (folder / "model.safetensors").read_text() == "new weights"
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
@@ -362,6 +375,7 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
         "9 frozen tensors are trained",
     ]
     assert repaired(model) == []
+    assert repaired(nn.Sequential(nn.BatchNorm2d(2, momentum=0.5), nn.Dropout(0.7))) == []
 
 
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
@@ -385,6 +399,11 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert (quick.total_steps(64), quick.total_steps(65)) == (6, 9)
     steps = recipe_for(Options("d", confirm=1, steps=7), texts, None)
     assert (steps.epochs, steps.patience, steps.total_steps(1000)) == (None, 5, 7)
+    assert [recipe.in_words() for recipe in (quick, steps)] == ["up to 3 epochs", "7 steps of 32 rows"]
+    names = [TrainingJob("line", None, None, recipe, 0.05, 5).name for recipe in (quick, steps)]
+    assert names == ["line, learning rate 0.05, seed 5", "line, learning rate 0.05"]
+    limits = ({}, {"budget": "quick"}, {"budget": "quick", "confirm_samples": 20})
+    assert [max_rows(Options("d", confirm=1, **limit)) for limit in limits] == [None, 1000, 20]
     for limit in ({"seeds": 1000}, {"seed": 2**32 - 1}, {"seed": 2**32 - 3, "seeds": 3}):
         check_recipe(Options("d", confirm=1, **limit))
     for beyond in ({"seed": 2**32}, {"seed": 2**32 - 2, "seeds": 3}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, seal, unfinished_folder
+from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, seal, storage_error, unfinished_folder
 
 RUN = "a" * 64
 
@@ -60,6 +61,21 @@ def test_obstacles(tmp_path: Path, use: Callable[[Path], None], place: str, expe
         assert raised.value.message.startswith(f"{path} cannot be written: {path.name} is no ")
         assert str(raised.value.hint).startswith("remove it, or name another folder")
     assert sorted(outside.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "No space left", "free some space, or name another folder"),
+        (RuntimeError("half a file\nin a stream"), "half a file", "free some space, or name another folder"),
+        (RuntimeError(), "RuntimeError", "free some space, or name another folder"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied", "name another folder"),
+    ],
+)
+def test_a_failed_write_has_its_reason_and_a_remedy(error: Exception, reason: str, remedy: str) -> None:
+    told = storage_error(Path("/cache/run"), error)
+    assert told.message == f"/cache/run cannot be written: {reason}"
+    assert str(told.hint).startswith(remedy)
 
 
 def state(folder: Path, step: int, best: Path | None) -> Path:
