@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.run.engines import or_failed_row
+from tests.features.test_weights import Harmful
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
@@ -44,16 +44,6 @@ config, tokenizer = partial(edit, "config.json"), partial(edit, "tokenizer.json"
 def cut_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-
-
-class Harmful:
-    """An object whose unpickling makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, (f"touch {self.path}",)
 
 
 def harmful_pickle(folder: Path) -> None:

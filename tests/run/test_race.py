@@ -23,7 +23,6 @@ from hf_emms.publish.card_text import card
 from hf_emms.publish.cards import model_cards
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.merge import merged
-from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines import extraction
 from hf_emms.run.engines.race import (
     FEWEST_INPUTS,
@@ -36,6 +35,7 @@ from hf_emms.run.engines.race import (
 from hf_emms.scoring import Score
 from tests.helpers.counting import counted_calls
 from tests.helpers.extracting import load_repo
+from tests.helpers.progress import Heard
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
@@ -45,33 +45,23 @@ NAMES = ("resnet-distilled", "twotower-distilled", "vit-gpt2-captions", "regnet-
 CHECKPOINTS = tuple(f"emms-demo/{name}" for name in NAMES)
 
 
-class Counted(Silent):
-    """Counts the inputs that went through each checkpoint."""
-
-    def __init__(self) -> None:
-        self.inputs: Counter[str] = Counter()
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        self.inputs[checkpoint] += inputs
-
-
 @pytest.fixture(scope="module")
 def full() -> Ranking:
     return hf_emms.rank(DATASET, CHECKPOINTS, cache=False)
 
 
 @pytest.fixture(scope="module")
-def work() -> Counted:
-    return Counted()
+def work() -> Heard:
+    return Heard()
 
 
 @pytest.fixture(scope="module")
-def race(work: Counted) -> Ranking:
+def race(work: Heard) -> Ranking:
     return hf_emms.rank(DATASET, CHECKPOINTS, race=TOP, cache=False, progress=work)
 
 
 def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
-    full: Ranking, race: Ranking, work: Counted
+    full: Ranking, race: Ranking, work: Heard
 ) -> None:
     best = [row.checkpoint for row in full.rows[:TOP]]
     assert [row.checkpoint for row in race.rows[:TOP]] == best
@@ -95,7 +85,7 @@ def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache
         assert (again.row(name).cached == "row") == (race.row(name).n is None)
         assert again.row(name).scores["emms"].value == pytest.approx(full.row(name).scores["emms"].value, abs=1e-6)
     # From features in the cache.
-    work = Counted()
+    work = Heard()
     anew = hf_emms.rank(DATASET, names, race=TOP, resume=False, progress=work)
     assert [(row.checkpoint, row.n, row.scores) for row in anew] == [
         (row.checkpoint, row.n, row.scores) for row in race
@@ -210,37 +200,23 @@ def test_a_part_with_one_label_only_stops_nobody() -> None:
 # ---- how much is loaded and kept -------------------------------------------------------------------------------------
 
 
-class Fed(Silent):
-    """Keeps how many inputs each checkpoint is given a round, and notes."""
-
-    def __init__(self) -> None:
-        self.rounds: dict[str, list[int]] = {}
-        self.notes: list[str] = []
-
-    def noted(self, message: str) -> None:
-        self.notes.append(message)
-
-    def started(self, checkpoint: str, inputs: int) -> None:
-        self.rounds.setdefault(checkpoint, []).append(inputs)
-
-
 def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
-    fed = Fed()
+    heard = Heard()
     with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
         options = {"encoders": ENCODER, "estimators": "emms", "cache": False}
-        ranking = hf_emms.rank(GLOSSES, race=2, progress=fed, **options)  # type: ignore[arg-type]
+        ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, **options)  # type: ignore[arg-type]
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
     best = [row for row in ranking.rows if row.n is None]
     assert len(best) == 2  # else this dataset no longer tells what is to be seen here
-    assert all(len(fed.rounds[row.checkpoint]) < 5 for row in best)  # 125, 250, 500, 1,000 and 2,000 glosses
-    assert all(sum(fed.rounds[row.checkpoint]) == ranking.n for row in best)
+    assert all(len(heard.started_with[row.checkpoint]) < 5 for row in best)  # 125, 250, 500, 1,000 and 2,000 glosses
+    assert all(sum(heard.started_with[row.checkpoint]) == ranking.n for row in best)
 
 
 def test_as_many_checkpoints_as_may_win_are_run_whole() -> None:
-    fed = Fed()
+    heard = Heard()
     names = ("emms-demo/bert-distilled", "emms-demo/bert-random")
-    hf_emms.rank(GLOSSES, names, race=2, max_samples=400, encoders=ENCODER, cache=False, progress=fed)
-    assert fed.rounds == {name: [400] for name in names}
+    hf_emms.rank(GLOSSES, names, race=2, max_samples=400, encoders=ENCODER, cache=False, progress=heard)
+    assert heard.started_with == {name: [400] for name in names}
 
 
 def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> None:
@@ -257,13 +233,13 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
 def test_scoring_that_takes_much_memory_is_noted_once_for_each_checkpoint(
     monkeypatch: pytest.MonkeyPatch, race: int | None
 ) -> None:
-    names, fed = ("emms-demo/bert-distilled", "emms-demo/bert-random"), Fed()
+    names, heard = ("emms-demo/bert-distilled", "emms-demo/bert-random"), Heard()
     options = {"max_samples": 400, "encoders": ENCODER, "estimators": "emms", "cache": False, "layers": "last"}
-    hf_emms.rank(GLOSSES, names, race=race, progress=fed, **options)  # type: ignore[arg-type]
-    assert not [note for note in fed.notes if ": scoring " in note]
+    hf_emms.rank(GLOSSES, names, race=race, progress=heard, **options)  # type: ignore[arg-type]
+    assert not [note for note in heard.notes if ": scoring " in note]
     monkeypatch.setattr(extraction, "NOTED_BYTES", 0)
-    hf_emms.rank(GLOSSES, names, race=race, progress=fed, **options)  # type: ignore[arg-type]
-    noted = [note.partition(": scoring ") for note in fed.notes]
+    hf_emms.rank(GLOSSES, names, race=race, progress=heard, **options)  # type: ignore[arg-type]
+    noted = [note.partition(": scoring ") for note in heard.notes]
     assert sorted(name for name, scoring, _ in noted if scoring) == [*names]
 
 

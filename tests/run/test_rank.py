@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.cache import Cache, default_root
+from hf_emms.cache import Cache
 from hf_emms.data import open_dataset
 from hf_emms.errors import EmmsError
 from hf_emms.features import extraction_plan
@@ -21,6 +21,7 @@ from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for
 from hf_emms.run.plan import plan
 from tests.helpers.counting import counted_calls
+from tests.helpers.progress import Heard
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
@@ -33,29 +34,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(root, "bert")
     build(root, "gpt2")
     return root
-
-
-class Heard(Silent):
-    """Keeps what it is told, and how many rows are cached when a checkpoint starts."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.inputs = 0
-        self.events: list[str] = []
-        self.cached: list[int] = []
-
-    def started(self, checkpoint: str, inputs: int) -> None:
-        self.events.append("started")
-        self.cached.append(sum(entry.kind == "rows" for entry in Cache(default_root()).entries()))
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        self.inputs += inputs
-
-    def finished(self, row: Row) -> None:
-        self.events.append("finished")
-
-    def noted(self, message: str) -> None:
-        self.notes.append(message)
 
 
 def ranked(tiny: Path, checkpoints: list[str], **options: Any) -> Ranking:
@@ -96,13 +74,19 @@ def test_the_head_says_what_was_measured_and_nothing_is_written_without_a_cache(
 def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cached_at_start: list[int] = []
+
+    class Watching(Heard):
+        def started(self, checkpoint: str, inputs: int) -> None:
+            cached_at_start.append(sum(entry.kind == "rows" for entry in Cache(emms_cache).entries()))
+
     ids = [GOOD, "./nowhere", POOR]
-    heard, heard_again = Heard(), Heard()
+    heard, heard_again = Watching(), Heard()
     first = ranked(tiny, ids, progress=heard)
-    assert heard.inputs == 2 * 150
-    assert heard.cached == [0, 0, 1]  # each row at once; the one that cannot be found is told first
+    assert heard.inputs == {GOOD: 150, POOR: 150}
+    assert cached_at_start == [0, 0, 1]  # each row at once; the one that cannot be found is told first
     again = ranked(tiny, ids, progress=heard_again)
-    assert heard_again.inputs == 0
+    assert heard_again.inputs == {}
     assert [row.cached for row in first.rows[:2]] == ["none", "none"]
     assert [row.cached for row in again.rows[:2]] == ["row", "row"]
     assert [msgspec.structs.replace(row, cached="none") for row in again.rows] == list(first.rows)
@@ -156,7 +140,7 @@ def test_a_wrong_argument_fails_before_anything_runs(
     heard = Heard()
     with pytest.raises(EmmsError, match=message):
         ranked(tiny, [GOOD], progress=heard, **options)
-    assert heard.events == []
+    assert heard.started_with == {}
 
 
 def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,12 +20,12 @@ import hf_emms
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import EmmsError, speaking
 from hf_emms.hub import resolve
-from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking import Ranking
 from hf_emms.run.engines import ray as engine
 from hf_emms.run.engines.extraction import weight_bytes
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.processes import descendants, marked
+from tests.helpers.progress import Heard
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 from tests.helpers.waiting import PATIENCE, eventually
@@ -82,24 +81,15 @@ class TestOnACluster:
     def test_rows_and_failures_are_those_of_one_process_and_progress_hears_of_every_input(
         self, encoder: str, checkpoints: list[str], here: Ranking
     ) -> None:
-        inputs: Counter[str] = Counter()
-        done: list[str] = []
-
-        class Heard(Silent):
-            def advanced(self, checkpoint: str, count: int) -> None:
-                inputs[checkpoint] += count
-
-            def finished(self, row: Row) -> None:
-                done.append(row.checkpoint)
-
-        shared = on_ray(encoder, checkpoints, progress=Heard())
+        heard = Heard()
+        shared = on_ray(encoder, checkpoints, progress=heard)
         assert_same(shared, here)
         good, poor, *failed = shared.rows
         assert set(good.scores) == {"emms_knn", "emms", "logme", "knn"}
         assert len(failed) == 2
         assert all(row.seconds.features > 0 for row in (good, poor))
-        assert inputs == {GOOD: ROWS, POOR: ROWS}
-        assert sorted(done) == sorted(checkpoints)
+        assert heard.inputs == {GOOD: ROWS, POOR: ROWS}
+        assert sorted(heard.finished_names) == sorted(checkpoints)
 
     def test_a_search_gives_the_rows_of_one_process(self) -> None:
         texts = [(f"where is boat {n}", f"the {n}th boat is in harbour {n % 7}") for n in range(40)]

@@ -18,13 +18,13 @@ from hf_emms.hub import resolve
 from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_MAX_SAMPLES
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines import local
 from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
 from hf_emms.run.sweep import Sweep, SweepPlan, summary
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
 from tests.helpers.counting import counted_calls
+from tests.helpers.progress import Heard
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 from tests.run.test_hostile_checkpoints import with_weights
@@ -36,20 +36,6 @@ TEXT = "emms-demo/bert-distilled"
 ENCODER = "emms-demo/encoder-minilm-static"
 FEW: dict[str, Any] = {"max_samples": 60, "encoders": ENCODER, "estimators": ["emms"]}
 IMAGES = ["demo_fashion", "demo_captions"]
-
-
-class Cells(Silent):
-    """The cells that were run, and notes."""
-
-    def __init__(self) -> None:
-        self.run: list[str] = []
-        self.notes: list[str] = []
-
-    def finished(self, row: Row) -> None:
-        self.run.append(row.checkpoint)
-
-    def noted(self, message: str) -> None:
-        self.notes.append(message)
 
 
 def swept(folder: Path, datasets: Any = IMAGES, checkpoints: Any = (GOOD, POOR), **settings: Any) -> Any:
@@ -67,7 +53,7 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
     loaded_bytes = sum(LOADED_FACTOR * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
-    names, cells = [*IMAGES, "demo_fashion test"], Cells()
+    names, cells = [*IMAGES, "demo_fashion test"], Heard()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
     with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
         found = swept(tmp_path, [*IMAGES, test_split], cache=False, progress=cells)
@@ -75,7 +61,7 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     assert list(found.rankings) == names
     in_turn = [f"{checkpoint} on {name}" for name in names for checkpoint in (GOOD, POOR)]
     one_by_one = [f"{checkpoint} on {name}" for checkpoint in (GOOD, POOR) for name in names]
-    assert cells.run == (one_by_one if spare else in_turn)
+    assert cells.finished_names == (one_by_one if spare else in_turn)
     for name in IMAGES:
         alone = hf_emms.rank(name, [GOOD, POOR], cache=False, **FEW)
         assert scores(found.rankings[name]) == scores(alone)
@@ -94,9 +80,9 @@ def test_only_missing_and_outdated_cells_run(emms_cache: Path, tmp_path: Path) -
     write_texts(data, 24)
 
     def run(*checkpoints: str) -> list[str]:
-        cells = Cells()
+        cells = Heard()
         swept(tmp_path / "results", ["demo_glosses", str(data)], checkpoints, cache=False, progress=cells)
-        return [cell.replace(str(data), "data").replace(str(tiny), "tiny") for cell in cells.run]
+        return [cell.replace(str(data), "data").replace(str(tiny), "tiny") for cell in cells.finished_names]
 
     assert run(str(tiny)) == ["tiny on demo_glosses", "tiny on data"]
     assert run(str(tiny)) == []
@@ -111,9 +97,9 @@ def test_a_failed_cell_is_a_failed_row_and_is_tried_again(emms_cache: Path, tmp_
     """A checkpoint of texts on pictures, and one that is nowhere."""
     datasets, checkpoints = ["demo_fashion", "demo_glosses"], [POOR, TEXT, "./nowhere"]
     found = swept(tmp_path, datasets, checkpoints)
-    again = Cells()
+    again = Heard()
     swept(tmp_path, datasets, checkpoints, progress=again)
-    assert again.run == []  # that they cannot be run is seen before anything runs
+    assert again.finished_names == []  # that they cannot be run is seen before anything runs
     refused = [note.partition(": ")[::2] for note in again.notes if ", not " in note]
     assert [(dataset, reason.partition(":")[0]) for dataset, reason in refused] == [
         ("demo_fashion", TEXT),
@@ -195,9 +181,9 @@ def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
                 process.send_signal(signal.SIGKILL)
                 break
         process.communicate()
-    cells = Cells()
+    cells = Heard()
     swept(tmp_path / "results", checkpoints=[POOR, GOOD], cache=False, progress=cells)
-    assert 2 <= len(cells.run) <= 3
+    assert 2 <= len(cells.finished_names) <= 3
     rankings = [Ranking.from_json(file.read_bytes()) for file in (tmp_path / "results").rglob("*.json")]
     assert [len(ranking.rows) for ranking in rankings] == [2, 2]
 
