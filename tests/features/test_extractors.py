@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.inputs import IMAGE
+from hf_emms.inputs.text import TextReader
 from tests.helpers.extracting import load, own_pixels, own_states, pictures, rows
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build, repo_of
 
@@ -125,6 +128,34 @@ def test_loading_and_reading_print_nothing(
 
 
 # --- batching ---------------------------------------------------------------------------------------------
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
+    max_tokens=st.integers(1, 400),
+    batch_size=st.none() | st.integers(1, 5),
+    image_tokens=st.sampled_from([0, 20]),
+    pads_to_limit=st.booleans(),
+)
+def test_texts_of_similar_lengths_fill_batches_the_longest_first(
+    lengths: list[int], max_tokens: int, batch_size: int | None, image_tokens: int, pads_to_limit: bool
+) -> None:
+    reader = TextReader(None, 60, 0, 0, 100, pads_to_limit)
+    batches = [*reader.plan_batches(lengths, max_tokens, batch_size, image_tokens=image_tokens)]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    left = sorted(lengths, reverse=True)
+    for batch in batches:
+        taken, left = left[: len(batch)], left[len(batch) :]
+        assert [lengths[i] for i in batch] == taken
+        width = image_tokens + (60 if pads_to_limit else taken[0])
+        fitting = min(len(left), max(1, max_tokens // width) - len(taken)) if batch_size is None else 0
+        assert len(taken) * width <= max_tokens or len(taken) == 1
+        assert batch_size is None or len(taken) <= batch_size
+        if pads_to_limit:
+            assert fitting == 0
+        else:  # it ends where texts get shorter, once it holds an eighth of the tokens
+            assert taken[-1] >= 0.9 * taken[0] or len(taken) * width <= max_tokens / 8
+            assert fitting == 0 or (left[0] < 0.9 * taken[0] and (len(taken) + 1) * width > max_tokens / 8)
 
 
 class Counted(Sequence[Image.Image]):

@@ -46,6 +46,19 @@ def test_a_long_clip_is_read_in_equal_parts(name: str, count: int, zoo: Path) ->
     assert f"1 clip was longer than {part:.0f} seconds: equal parts, averaged" in extractor.notes
 
 
+@pytest.mark.parametrize(
+    ("name", "batches"),
+    [
+        ("wav2vec2-layer-norm", [[5], [6], [1, 4, 2], [3], [0]]),  # of similar lengths, at most 30 seconds
+        ("whisper", [[5, 6, 1, 4, 2, 3, 0]]),  # each padded to two seconds, or read in such parts
+    ],
+)
+def test_clips_of_similar_lengths_share_a_batch(name: str, batches: list[list[int]], zoo: Path) -> None:
+    extractor = load(sound_checkpoint(zoo, name), "audio")
+    sounds = Sounds([encoded(tone(300, seconds)) for seconds in (0.5, 1.0, 0.9, 0.79, 1.0, 16.0, 15.5)])
+    assert [positions.tolist() for positions, _ in extractor.batches(sounds)] == batches
+
+
 def test_rates_channels_and_formats_do_not_matter(zoo: Path) -> None:
     extractor = load(sound_checkpoint(zoo, "wav2vec2-layer-norm"), "audio")
     low = np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE) * 0.5
