@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from hf_emms.ranking import FineTuned, Ranking, ranked
+from hf_emms.ranking.files import add_to_file
 from tests.helpers.rankings import example
 
 
@@ -36,6 +37,16 @@ def test_the_last_fine_tuning_of_a_checkpoint_counts_and_a_newer_ranking_keeps_i
     example(created="2026-12-01T00:00:00+00:00").save(file, merge=True)
     confirmed("org/close", value=0.5).save(file, merge=True)
     assert values(file) == {"org/best": 0.9, "org/close": 0.5}
+
+
+def test_what_a_run_began_with_is_replaced_and_what_others_added_since_stays(tmp_path: Path) -> None:
+    file = confirmed("org/best").save(tmp_path / "ranking.json")
+    before = Ranking.load(file)
+    add_to_file(example(), file, Ranking.save, before)
+    assert values(file) == {}
+    confirmed("org/worse").save(file, merge=True)
+    add_to_file(confirmed("org/close"), file, Ranking.save, before)
+    assert values(file) == {"org/close": 0.9, "org/worse": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,5 @@ def test_a_terminal_shows_bars_while_there_is_something_to_count(
         eventually(lambda: shows("0/2", "org/a: 6s"))
         progress.finished(msgspec.structs.replace(example().rows[0], checkpoint="org/a"))
         eventually(lambda: shows("1/2", without="org/a: 6s"))
+        capsys.readouterr()
+    assert capsys.readouterr().err.endswith("\x1b[2K")  # the bars go at the end

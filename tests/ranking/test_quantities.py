@@ -68,6 +68,7 @@ def test_a_metric_after_fine_tuning_is_written_as_its_field_writes_it(
     result = FineTuned(metric, value=stored, spread=spread)
     assert format_finetuned(result) == cell
     assert measured_in_words(result) == words
+    assert (format_finetuned(FineTuned(metric, error="no memory")), format_finetuned(None)) == ("failed", "–")
 
 
 def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:

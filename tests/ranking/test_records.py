@@ -161,6 +161,13 @@ def test_rows_by_place_and_by_name() -> None:
         example().row("nobody")
 
 
+def test_a_baseline_is_shown_behind_the_rows_that_are_as_good() -> None:
+    rows = example().rows
+    for equal, place in ((rows[1], 2), (rows[2], 3)):
+        baseline = Row("BM25", scores={"emms": equal.scores["emms"]})
+        assert example(baselines=(baseline,)).shown_rows == (*rows[:place], baseline, *rows[place:])
+
+
 def test_records_say_on_how_many_rows_each_score_is() -> None:
     scored = [Row(name, scores={"emms": emms_score(0.5, 0.6, 0.7)}, n=n) for name, n in (("a", None), ("b", 100))]
     ranking = example(rows=ranked([*scored, Row("c", error="broken")], "emms"), n=400, estimators=("emms",))
@@ -217,6 +224,7 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
 
 def test_large_scores_keep_four_digits() -> None:
     assert format_number(-12345.678) == "-1.235e+04"
+    assert (format_number(99.99), format_number(100)) == ("99.9900", "100")
     assert format_number(0.12345) == "0.1235"
     assert format_number(None) == "–"
     assert format_number(-0.00001) == "0.0000"

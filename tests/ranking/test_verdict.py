@@ -155,6 +155,7 @@ FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str, str]] = {
     # A file without errors of its own is read with the spread.
     "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), "org/a: confirmed", "is the best."),
     "wide": ((tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told"),
+    "no noise": ((tuned(0.9, 0.0), tuned(0.8, 0.0)), "org/a: confirmed", "the estimate's first is the best."),
     "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told apart"),
     "nothing learnt": ((tuned(0.51), tuned(0.49)), "None: no better than chance", "accuracy 49.0 to 51.0 of every run"),
     "nothing right": ((tuned(0, 0, chance=0),), "None: no better than chance", "accuracy 0.0 of every run, validation"),
