@@ -21,8 +21,8 @@ from tests.hub.fixtures import client_environment
 # Deadlines: for what never comes, and for what comes at once or is asked for once more.
 SOON, LATER = "0.5", "30"
 SLOW = r"nothing arrived (for [\d.]+ s|in time)"
-BROKEN = r"the connection broke|cannot be reached|closed connection"
-BUSY = r"could not serve|nothing arrived for [\d.]+ s \(the last answer: 50"
+BROKEN = r"(the connection broke|cannot be reached|closed connection)"
+BUSY = r"(could not serve|nothing arrived for [\d.]+ s \(the last answer: 50)"
 WAIT = r"asks to wait 3,600 s"
 OTHER = r"is not the answer of a Hub"
 REFUSED = r"the Hub refused"
@@ -141,7 +141,7 @@ LASTING = [
     (pull, TREE, "503", status(503), BUSY),
     (of_dataset, ROWS, "503", status(503), BUSY),
     (space, COMMIT, "503", status(503), BUSY),
-    (space, "POST */variables", "501", status(501), "does not do what"),
+    (space, "POST */variables", "501", status(501), r"does not do what (.|\n)*another Hub may"),
     (results, ACCOUNT, "login page", body(LOGIN_PAGE), OTHER),
     (search, LIST, "half of the JSON", HALF_OF_THE_JSON, OTHER),
     (card, COMMIT, "half of the JSON", HALF_OF_THE_JSON, OTHER),
@@ -175,7 +175,7 @@ def named(cases: list[tuple]) -> list:
 
 
 def errors(done: Done) -> list[str]:
-    """What went wrong: the error of a command, or those of its failed rows beside one that is scored."""
+    """Errors and their hints: of a command, or of its failed rows beside one that is scored."""
     assert "Traceback" not in done.err, done.err
     if done.code == 0:
         rows = json.loads(done.out)["rows"]
@@ -183,7 +183,7 @@ def errors(done: Done) -> list[str]:
         return [row["error"] for row in rows if row["error"]]
     assert done.code == 1, done
     assert done.out == ""
-    return [line for line in done.err.splitlines() if line.startswith("Error: ")]
+    return re.findall(r"^Error: .*\n.*", done.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("run", "pattern", "fault", "words"), named(LASTING))
@@ -197,6 +197,7 @@ def test_a_fault_that_stays_is_one_error(
     assert site.hub.count(pattern) > before
     (error,) = errors(done)
     assert re.search(words, error), error
+    assert re.search(" → .", error), error
 
 
 @pytest.mark.parametrize(("run", "pattern", "fault"), named(PASSING))
