@@ -18,34 +18,24 @@ __all__ = ["cli"]
 def arrays(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 6))
-    table = rng.normal(size=(4, 5))
-    codes = np.argmax(x[:, :4], axis=1)
     z = x @ rng.normal(size=(6, 5)) + rng.normal(size=(80, 5))
-    np.savez(
-        tmp_path / "a.npz",
-        features=x,
-        label_embeddings=z,
-        codes=codes,
-        table=table,
-        groups=np.arange(80) // 2,
-        z2=z[:, :3],
-    )
+    labels = {"label_embeddings": z, "z2": z[:, :3], "codes": x[:, :4].argmax(axis=1), "table": rng.normal(size=(4, 5))}
+    np.savez(tmp_path / "a.npz", features=x, groups=np.arange(80) // 2, **labels)
     return tmp_path / "a.npz"
 
 
 def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
     held = np.load(arrays)
     x, z, groups = held["features"], held["label_embeddings"], held["groups"]
-    result = json.loads(cli("score", arrays, "--format", "json").out)
-    assert result["score"] == pytest.approx(hf_emms.emms(x, z, groups=groups).score, rel=1e-12)
-    exact = json.loads(cli("score", arrays, "--method", "emms_exact", "--format", "json").out)
-    assert exact["score"] == pytest.approx(hf_emms.emms(x, z, method="emms_exact").score, rel=1e-12)
-    two = cli("score", arrays, "--labels-key", "label_embeddings", "--labels-key", "z2", "--format", "json").out
-    expected = hf_emms.emms(x, [z, held["z2"]], groups=groups)
-    assert json.loads(two)["weights"] == pytest.approx(list(expected.weights))
-    table = hf_emms.LabelTable(held["codes"], (held["table"],))
-    coded = json.loads(cli("score", arrays, "--table-key", "table", "--format", "json").out)
-    assert coded["score"] == pytest.approx(hf_emms.emms(x, table, groups=groups).score, rel=1e-12)
+    for words, expected in {
+        "": hf_emms.emms(x, z, groups=groups),
+        "--method emms_exact": hf_emms.emms(x, z, method="emms_exact"),
+        "--labels-key label_embeddings --labels-key z2": hf_emms.emms(x, [z, held["z2"]], groups=groups),
+        "--table-key table": hf_emms.emms(x, hf_emms.LabelTable(held["codes"], (held["table"],)), groups=groups),
+    }.items():
+        result = json.loads(cli("score", arrays, *words.split(), "--format", "json").out)
+        assert result["score"] == pytest.approx(expected.score, rel=1e-12)
+        assert result["weights"] == pytest.approx(list(expected.weights))
     assert "R²" in cli("score", arrays).out
 
 
