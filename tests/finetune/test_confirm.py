@@ -27,7 +27,16 @@ import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.errors import install_command
-from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, planned_runs, seconds_of, train_here
+from hf_emms.finetune.fine_tune import (
+    FineTuning,
+    choose,
+    fine_tune,
+    forecast,
+    forecast_of,
+    planned_runs,
+    seconds_of,
+    train_here,
+)
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.unfinished import locked_run
 from hf_emms.ranking import Row, Seconds, TrainingRun, ranked
@@ -73,11 +82,11 @@ def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(rank
         assert result.metric == "accuracy"
         assert set(result.scores) == {"accuracy", "macro F1"}
         assert 0 <= result.value <= 1
-        assert result.spread is not None
         assert result.rows["test"] == "12 rows, held out of split train"
         (run,) = result.runs
         assert run.learning_rate == 0.01
         assert 0 < run.loss < 5
+        assert result.spread == result.stderr == run.stderr
     assert second.fine_tuned.value > 0.8  # red and blue are learned
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
@@ -227,6 +236,10 @@ def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_i
     (runs,) = planned_runs(work)
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
     assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
+    quick = planned(ranked_images, budget="quick")
+    words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: who is best at it may not be best at "
+    assert forecast(quick).startswith(words)
+    assert "s of computing, side by side on the cluster, " in forecast_of(planned_runs(quick), quick.splits, "ray")
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
     rows = (row, msgspec.structs.replace(row, n=9), msgspec.structs.replace(row, cached="features"))
     measured, *by_size = planned_runs(replace(work, shortlist=rows, seconds_per_parameter=1e-4))

@@ -77,6 +77,7 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
         card = (folder / "README.md").read_text()
         assert f"{loader.__name__}.from_pretrained({str(folder)!r})" in card
         assert "library_name: peft" in card
+        assert " --keep-adapter" in card
         plan = plan_extraction(repo_of(folder), PROMPT, "text-generation")
         with pytest.raises(EmmsError, match="is an adapter itself"):
             load_network(plan, load_splits(Options(data)), "lora", keep_adapter=True)

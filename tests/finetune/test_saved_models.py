@@ -103,12 +103,17 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
     with suppress(KeyboardInterrupt):
         (run,) = fine_tune(work, end_after_a_step).best.fine_tuned.runs
         assert run.unfinished is not None
+        card = (folder / "README.md").read_text()
+        assert "ended by the time limit" in card
+        assert " --time-limit 1h" in card
     finished = hf_emms.confirm(ranked, top=1, **settings).best.fine_tuned
     assert hf_emms.confirm(ranked, top=1, **limited).best.fine_tuned == finished
     hf_emms.confirm(ranked, top=1, **{**settings, "cache": False, "save_model": str(tmp_path / "anew")})
     weights = [(place / "model.safetensors").read_bytes() for place in (folder, tmp_path / "anew")]
     assert weights[0] == weights[1]
-    assert "ended by the time limit" not in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "ended by the time limit" not in card
+    assert "--time-limit" not in card
 
 
 def test_a_model_that_was_changed_is_refused_and_one_that_was_deleted_is_trained_again(
