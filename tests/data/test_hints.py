@@ -127,6 +127,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "headline1 and headline2 belong together",
         'task="text-pair-classification", text_column="headline1", text_pair_column="headline2"',
     ),
+    "numbered texts beside another": (
+        table({"text": MORE_TEXTS, "headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
+        "headline1 and headline2 belong together, and text-classification would read one of them",
+        'the first one alone: task="text-classification", text_column="headline1", label_column="label"',
+    ),
     "lists of texts that may be classes": (
         table({"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}),
         "which column is the label",
@@ -345,7 +350,7 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
     error = error_of(lambda: typed(dataset, []))
     assert message in error.message
     assert hint in str(error.hint)
-    assert len(str(error.hint)) < 250
+    assert len(str(error.hint)) < 320
     readings_of(error.remedy, dataset)
 
 

@@ -108,6 +108,10 @@ def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
     sample = load_sample(datasets.concatenate_datasets([good, two]))
     assert (len(sample), sample.skipped) == (60, 1)
     assert any("a row has 2 pictures" in note for note in sample.notes)
+    answers = [["x", "y"]] * 29 + [["x"]]
+    short = load_sample(image_rows(pictures(30), question=[["a?", "b?"]] * 30, answer=answers))
+    assert (len(short), short.skipped) == (59, 1)
+    assert any("there is no answer to the last question" in note for note in short.notes)
     blank = asked(30).map(lambda row, i: {"answer": " " if i == 3 else row["answer"]}, with_indices=True)
     assert (len(load_sample(blank)), load_sample(blank).skipped) == (59, 1)
 

@@ -46,6 +46,8 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {
     "lists without quotation marks": (["[cat, dog]", "[cat, cow]"] * 12, ["cat", "cow", "dog"]),
     "lists without commas": (["[cat dog]", "[cat cow]"] * 12, ["cat", "cow", "dog"]),
     "tuples as Python writes them": (["('a', 'b')", "('b',)"] * 12, ["a", "b"]),
+    "decimals with commas": (["0,5", "1,5", "1,0"] * 8, ["0,5", "1,0", "1,5"]),
+    "classes that look like tags of words": ([["B-52", "jet"], ["jet"]] * 12, ["B-52", "jet"]),
     "names with commas": (
         ["tench, Tinca tinca", "cock", "Paris, France", "Lyon, France"] * 6,
         ["Lyon, France", "Paris, France", "cock", "tench, Tinca tinca"],
@@ -65,6 +67,21 @@ def test_labels_are_read_as_the_classes_that_they_mean(shape: str) -> None:
     assert (sample.task.id, sample.columns) == ("text-classification", {"text": "text", "label": name})
     assert list(sample.label_texts) == classes
     assert len(sample) == N - cells.count(None) - (shape == "-1 beside classes")
+
+
+@pytest.mark.parametrize(
+    ("cells", "odd"),
+    [
+        ([[1, 0, 1], [0, 1, 1]], [1, 0]),
+        ([[1, 0, 1], [0, 1, 1]], [0, 2, 0]),
+        (["[1, 0, 1]", "[0, 1, 1]"], "[1, 0]"),
+    ],
+)
+def test_a_later_row_of_a_stream_with_other_zeros_and_ones_is_left_out(cells: Any, odd: Any) -> None:
+    rows = [{"text": f"text {i}", "labels": odd if i == 120 else cells[i % 2]} for i in range(150)]
+    sample = load_sample(datasets.Dataset.from_list(rows).to_iterable_dataset(), max_samples=150)
+    assert (len(sample), sample.skipped) == (149, 1)
+    assert "1 row left out" in sample.notes
 
 
 SEPARATE = "classes that differ in capitals, spaces or a full stop alone are separate: "
