@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save
 
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import run
@@ -65,15 +66,28 @@ def test_what_cannot_be_read_is_a_failed_row_and_private_looks_like_none_at_all(
     assert not any("\n" in error for error in errors.values())
 
 
-def test_a_config_that_is_no_json_object_is_named(hub: Hub, tmp_path: Path) -> None:
+def test_a_checkpoint_is_described_without_its_files_and_a_config_that_is_no_json_object_is_named(
+    hub: Hub, tmp_path: Path
+) -> None:
+    card = b"---\nlicense: mit\nlibrary_name: timm\nbase_model: org/base\n---\n"
+    files = {"README.md": card, "config.json": b'{"model_type": "bert"}', "model.safetensors": save({"w": np.ones(3)})}
+    sha = hub.store.put_files("org/good", files, downloads=5, likes=3, gated="auto")
     for name, content in {"broken": b"{", "list": b"[]"}.items():
         hub.store.put_files(f"org/{name}", {"config.json": content})
     code = """
+        from dataclasses import asdict
         from hf_emms.hub import describe_model, read_config
-        ids = ("org/broken", "org/list")
-        print(json.dumps([report(lambda: read_config(describe_model(id)))["message"] for id in ids]))
+        good, *others = map(describe_model, ("org/good", "org/broken", "org/list"))
+        refused = [report(lambda: read_config(model))["message"] for model in others]
+        print(json.dumps([asdict(good), [good.license, good.base_model, good.parameters], refused]))
         """
-    broken, of_a_list = run(code, hub, tmp_path)
+    described, properties, (broken, of_a_list) = run(code, hub, tmp_path)
+    assert {"license:mit", "timm", "bert"} <= set(described.pop("tags"))
+    assert described == {
+        **{"id": "org/good", "revision": sha, "config": {"model_type": "bert"}, "files": [".gitattributes", *files]},
+        **{"dtypes": {"F64": 3}, "downloads": 5, "likes": 3, "library": "timm", "gated": True, "architecture": None},
+    }
+    assert properties == ["mit", "org/base", 3]
     assert broken.startswith("config.json of org/broken is no JSON: ")
     assert of_a_list == "config.json of org/list is no JSON object"
 
