@@ -40,9 +40,10 @@ def test_class_names_become_words() -> None:
     assert {name: clean_class_name(name) for name in (*words, *unchanged)} == words | {name: name for name in unchanged}
 
 
-def test_captions_are_lower_cased_and_class_names_are_not() -> None:
+def test_captions_and_answers_are_lower_cased_and_class_names_are_not() -> None:
     assert get_task("captioning").label_text(" A  Red\nApple. ") == "a red apple."
     assert get_task("text-classification").label_text("Sci_Tech") == "Sci Tech"
+    assert [get_task("vqa").label_text(answer) for answer in ("A.", ".", "U.S.")] == ["a", ".", "u.s."]
 
 
 def test_candidates_are_searched_by_the_tags_of_the_hub() -> None:
@@ -62,3 +63,15 @@ def test_a_list_of_sentences_is_one_text(task: str) -> None:
     sample = load_sample(Dataset.from_dict(rows), task=task, columns=columns)
     texts = [content if isinstance(content, str) else content[-1].text for content in sample.inputs]
     assert sorted(texts) == sorted(f"Row {row}. So it is." for row in range(20))
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [("preference-tuning", ("response_a", "response_b")), ("multiple-choice", ("choice1", "choice2"))],
+)
+def test_data_of_another_task_is_refused_although_its_label_has_a_usual_name(
+    task: str, columns: tuple[str, str]
+) -> None:
+    texts = {name: [f"{name} {row}" for row in range(20)] for name in ("question", *columns)}
+    with pytest.raises(EmmsError, match=f"{task} is not supported"):
+        load_sample(Dataset.from_dict(texts | {"label": ["first", "second"] * 10}))
