@@ -62,6 +62,7 @@ def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
 
 
 def test_names_are_found_however_they_are_typed() -> None:
+    assert {"cifar10", "squad", "demo_words"} < {*usable_datasets()} < {*dataset_presets()}
     assert dataset_preset("Coco-Captions") is dataset_preset("coco_captions")
     assert dataset_preset("uoft-cs/cifar10") is None
 
