@@ -82,8 +82,8 @@ class FineTunedModel:
         """Return the model's predictions: a class, several classes, a number, a box, a text, or a tag for each word.
 
         Args:
-            inputs: texts or pictures of PIL, or a tuple of both or of two texts, as the task has them. Words are what
-                white space divides.
+            inputs: texts, pictures of PIL or sounds (``{"array": SAMPLES, "sampling_rate": HERTZ}``), or tuples of a
+                picture and a text or of two texts, as the task has them. Words are what white space divides.
             batch_size: inputs a batch.
 
         Raises:
