@@ -240,6 +240,9 @@ def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_i
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: who is best at it may not be best at "
     assert forecast(quick).startswith(words)
     assert "s of computing, side by side on the cluster, " in forecast_of(planned_runs(quick), quick.splits, "ray")
+    small, large, wide = (replace(runs, parameters=n, activations=kept) for n, kept in ((9, 0), (900, 0), (9, 10**6)))
+    assert "14.4 kB of memory and 0 B of activations" in forecast_of([small, large], work.splits, "local")
+    assert "144 B of memory and 1.0 MB of activations" in forecast_of([wide, large], work.splits, "local")
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
     rows = (row, msgspec.structs.replace(row, n=9), msgspec.structs.replace(row, cached="features"))
     measured, *by_size = planned_runs(replace(work, shortlist=rows, seconds_per_parameter=1e-4))

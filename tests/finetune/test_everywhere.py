@@ -14,6 +14,7 @@ from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.evaluation import truth_from_rankings, validate
 from hf_emms.finetune.saving import evaluation_results
+from hf_emms.finetune.saving import test_rows as rows_of_test
 from hf_emms.heads import LabeledSplit
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import FineTuned, TrainingRun
@@ -111,6 +112,9 @@ def test_a_benchmark_that_cannot_be_looked_up_gets_no_result_and_that_is_said(co
     assert evaluation_results(confirmed, row, row.fine_tuned.runs[0], test, notes.append) == {}
     (note,) = notes
     assert note.startswith("no evaluation result is written for the Hub: ")
+    for column, expected in ((None, "image"), ("source", "source")):
+        (content,) = rows_of_test(confirmed, test, column).values()
+        assert json.loads(content)["column"] == expected
 
 
 def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:

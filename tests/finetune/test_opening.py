@@ -88,6 +88,7 @@ def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
 
 def test_inputs_that_a_model_does_not_read_are_refused(zoo: Path, tmp_path: Path) -> None:
     folder, _, test = kept(KINDS["pairs"], build(zoo, "clip-text"), tmp_path, epochs=1)
+    assert "model.predict([(text, text_pair), ...])" in (folder / "README.md").read_text()
     model = hf_emms.load_finetuned(folder, device="cpu")
     pairs = [test.inputs[row] for row in test.input_of_row]
     assert model.predict(pairs, batch_size=3) == model.predict(pairs)

@@ -103,7 +103,9 @@ def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     assert entry["notes"] == "accuracy; fine-tuned on 51 rows, split train"
     text = (tmp_path / "benchmark" / "README.md").read_text()
     card = yaml.safe_load(text.split("---")[1])
-    assert entry["value"] == card["model-index"][0]["results"][0]["metrics"][0]["value"]
+    (measured,) = card["model-index"][0]["results"]
+    assert measured["dataset"]["split"] == "test"
+    assert entry["value"] == measured["metrics"][0]["value"]
     origin = {"base_model": "lab/resnet", "base_model_relation": "finetune", "datasets": ["lab/red-or-blue"]}
     assert origin.items() <= card.items()
     assert f" --checkpoint lab/resnet@{commit} " in text

@@ -87,9 +87,12 @@ def test_nothing_is_chosen_by_rows_of_the_test_split() -> None:
 
 
 def test_a_validation_split_alone_is_the_test() -> None:
-    splits = load_splits(Options.of(datasets.DatasetDict(train=colours(40), validation=colours(20, first=40))))
+    data = datasets.DatasetDict(train=colours(40), validation=colours(20, first=40))
+    splits = load_splits(Options.of(data))
     assert (splits.test.split, splits.test.held_out) == ("validation", False)
     assert splits.validation.held_out
+    splits = load_splits(Options.of(datasets.DatasetDict(**data, test=colours(30, first=60)), split="test"))
+    assert (splits.train.split, splits.test.split) == ("test", "validation")
 
 
 def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
