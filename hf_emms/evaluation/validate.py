@@ -350,7 +350,7 @@ def format_regret(value: float | None) -> str:
     """Return a regret as text: two decimals, more digits where the truth is a share."""
     if value is None:
         return MISSING
-    return f"{value:.2f}" if value == 0 or value >= 1 else f"{value:.3g}" if value < 0.095 else f"{value:.2f}"
+    return f"{value:.3g}" if 0 < value < 0.095 else f"{value:.2f}"
 
 
 def _signed(value: float | None) -> str:

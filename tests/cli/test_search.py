@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,8 +256,15 @@ def test_a_leaderboard_is_a_truth_for_rankings_of_its_dataset(cards: tuple[Hub, 
     rows = [scored(name, score, 10) for name, score in (("ada/tuned", -0.3), ("ada/again", -0.2), ("bob/single", -0.1))]
     file = tmp_path / "ranking.json"
     file.write_text(of_rows("flowers", *rows, dataset_id="ada/flowers").to_json())
-    done = cards[1].run("validate", "--ranking", file, "--truth", "leaderboard", "--format", "table")
+    hub, cli = cards
+    again = b"- dataset: {id: ada/flowers, task_id: all}\n  value: 22\n"  # besides 20
+    hub.store.put_files("ada/again", {".eval_results/again.yaml": again})
+    done = cli.run("validate", "--ranking", file, "--truth", "leaderboard", "--format", "json")
     assert done.code == 0, done.err
-    assert re.search(r"^EMMS +1\.00 .* bob/single$", done.out, re.MULTILINE)
+    (target,) = json.loads(done.out)["targets"]
+    truths = {point["checkpoint"]: point["truth"] for point in target["points"]}
+    assert truths == {"bob/single": 30, "ada/again": 21, "ada/tuned": 10}
+    assert target["lines"][0]["values"]["weighted_tau"] == pytest.approx(1)
     assert "truth: result of the Hub's leaderboards" in done.err
-    assert "ada/flowers: 0 of 3 results are verified by the Hub" in done.err
+    assert "ada/flowers: 0 of 4 results are verified by the Hub" in done.err
+    assert "several results, averaged: ada/again" in done.err

@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hf_emms.evaluation.validate import format_regret
+from hf_emms.formatting import MISSING
 from hf_emms.ranking import Ranking, Row, ranked
 from tests.helpers.cards import told
 from tests.helpers.cli import Cli, Result, cli
@@ -76,6 +78,11 @@ def test_the_table_for_people_says_who_is_missing(cli: Cli, tmp_path: Path) -> N
     assert "beans #2: no truth for: org/d" in done.err
     assert "no number in column 'score': org/d" in done.err
     assert "every pick is in the top 3" in done.err
+
+
+def test_regrets_of_shares_have_more_digits() -> None:
+    values = (None, 0.0, 0.01234, 0.0949, 0.1234, 13.75)
+    assert list(map(format_regret, values)) == [MISSING, "0.00", "0.0123", "0.0949", "0.12", "13.75"]
 
 
 def test_json_keeps_everything_and_has_no_nan(cli: Cli, kept: Path, tmp_path: Path) -> None:

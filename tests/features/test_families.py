@@ -20,7 +20,7 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.inputs import IMAGE, SearchCollection, Sounds
+from hf_emms.inputs import IMAGE, SearchCollection, Sounds, prompt, sentence_pair, text, text_pair, words
 from hf_emms.inputs.prompt import Message
 from hf_emms.registry import installed_version
 from tests import ROOT
@@ -108,6 +108,25 @@ def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -
         assert len({row.round(3).tobytes() for row in together}) == len(together)
     if kind == "prompt":
         assert ("last token" if name in DECODERS else "mean of") in extractor.info().pooling
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, "gpt2") for kind in ("text", "text+text", "text-pair", "words", "search", "prompt")),
+        ("text-pair", "clip-text"),
+    ],
+)
+def test_texts_of_large_datasets_are_read_in_chunks(
+    kind: str, name: str, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = load(writer(zoo, name) if kind == "prompt" else family(zoo, name), kind)
+    whole = rows(extractor, INPUTS[kind])
+    for module in (text, text_pair, sentence_pair, words, prompt):
+        for size in ("_CHUNK", "_SORTED_TOGETHER", "_ROWS"):
+            if hasattr(module, size):
+                monkeypatch.setattr(module, size, 3)  # instead of some thousands
+    np.testing.assert_allclose(rows(extractor, INPUTS[kind]), whole, atol=2e-5)
 
 
 @pytest.mark.parametrize(
