@@ -118,13 +118,16 @@ def test_a_vision_transformers_layers_are_pooled_by_their_class_token(name: str,
     np.testing.assert_allclose(got["mean"], (first + second) / 2, atol=1e-4)
 
 
-def test_a_cnns_layers_are_its_stages_averaged_over_the_map(zoo: Path) -> None:
-    folder, inputs = family(zoo, "resnet"), pictures()
+@pytest.mark.parametrize(("name", "first"), [("resnet", "0"), ("mobilenet_v1", "1"), ("mobilenet_v2", "1")])
+def test_a_cnns_layers_are_its_stages_averaged_over_the_map(name: str, first: str, zoo: Path) -> None:
+    """ResNets list the input of their first stage, too: its number is 0."""
+    folder, inputs = family(zoo, name), pictures()[:3]
     model = transformers.AutoModel.from_pretrained(folder).eval()
     with torch.no_grad():
         states = model(**own_pixels(folder, inputs), output_hidden_states=True).hidden_states
-    got = by_layer(load(folder, layers=("0", "1", "2")), inputs)
-    for layer, state in zip(("0", "1", "2"), states, strict=True):
+    layers = tuple(str(int(first) + place) for place in range(len(states)))
+    got = by_layer(load(folder, layers=layers), inputs)
+    for layer, state in zip(layers, states, strict=True):
         np.testing.assert_allclose(got[layer], state.mean((2, 3)), atol=1e-5)
 
 
