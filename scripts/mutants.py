@@ -123,7 +123,8 @@ def _replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield f"{node.value} → {not node.value}", ast.Constant(not node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield "no not", node.operand
-    if isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+    # Where False is returned, None says the same.
+    if isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) not in ("None", "False"):
         yield "return None", ast.Return(ast.Constant(None))
 
 

@@ -22,6 +22,10 @@ def first(values: list[int] = [1], *, strict: bool = False) -> int | None:
         if value is other:
             return value
     return None
+
+
+def is_small(number: int) -> bool:
+    return False
 """
 
 
@@ -44,6 +48,7 @@ def test_each_place_of_a_file_is_changed_once() -> None:
         (6, "Gt → GtE"),
         (9, "Is → IsNot"),
         (10, "return None"),
+        (15, "False → True"),
     ]
     texts = {changed(number)[1] for number in range(len(changes))}
     assert len(texts) == len(changes)
