@@ -89,7 +89,7 @@ class StderrProgress:
 
     def started(self, checkpoint: str, inputs: int) -> None:
         self._drop(checkpoint)  # a race starts a checkpoint once a round
-        shown = sum(task.visible and not task.finished for task in self._bars.tasks)
+        shown = sum(task.visible for task in self._bars.tasks)
         bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
         self._bars.update(self._stage, visible=False)

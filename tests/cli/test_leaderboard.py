@@ -46,7 +46,7 @@ def test_it_serves_a_folder(tmp_path):
         assert server.wait(PATIENCE) == 0
 
 
-def test_a_folder_that_is_not_there_and_a_port_in_use(cli):
+def test_a_folder_that_is_not_there_a_port_in_use_and_a_page_that_fails(cli, tmp_path, monkeypatch):
     missing = cli("leaderboard", "--results", "./nowhere")
     assert missing.code == 1
     assert "no folder './nowhere'" in missing.err
@@ -57,3 +57,6 @@ def test_a_folder_that_is_not_there_and_a_port_in_use(cli):
         refused = cli("leaderboard", "--results", ".", "--port", port)
     assert refused.code == 1
     assert f"port {port} cannot be used" in refused.err
+    (tmp_path / "gradio.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert cli("leaderboard", "--results", ".").code == 3

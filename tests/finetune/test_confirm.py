@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -300,9 +301,13 @@ def test_packages_that_are_missing_are_named_with_their_extra(
     method: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as good as not installed, to the import system
-    with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, not installed") as raised:
-        hf_emms.confirm(example(), method=method)
-    assert raised.value.hint == install_command(extra)
+    for confirm in (
+        partial(hf_emms.confirm, example()),
+        partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1),
+    ):
+        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, not installed") as raised:
+            confirm(method=method)
+        assert raised.value.hint == install_command(extra)
 
 
 def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:

@@ -120,5 +120,9 @@ def test_a_terminal_shows_bars_while_there_is_something_to_count(
         eventually(lambda: shows("0/2", "org/a: 6s"))
         progress.finished(msgspec.structs.replace(example().rows[0], checkpoint="org/a"))
         eventually(lambda: shows("1/2", without="org/a: 6s"))
+        for number in range(10, 22):  # one more than fit, below the bar of all
+            progress.started(f"org/{number}", 2000)
+        progress.advanced("org/10", 1200)
+        eventually(lambda: shows("1200/2000", "org/20", without="org/21"))
         capsys.readouterr()
     assert capsys.readouterr().err.endswith("\x1b[2K")  # the bars go at the end

@@ -24,6 +24,7 @@ from hf_emms.publish.cards import model_cards
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.merge import merged
 from hf_emms.run.engines import extraction
+from hf_emms.run.engines.checkpoint import score_estimators
 from hf_emms.run.engines.race import (
     FEWEST_INPUTS,
     ProjectedScore,
@@ -215,8 +216,10 @@ def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once
 def test_as_many_checkpoints_as_may_win_are_run_whole() -> None:
     heard = Heard()
     names = ("emms-demo/bert-distilled", "emms-demo/bert-random")
-    hf_emms.rank(GLOSSES, names, race=2, max_samples=400, encoders=ENCODER, cache=False, progress=heard)
+    with counted_calls(score_estimators, lambda frame: frame.f_locals["estimators"]) as scored:
+        hf_emms.rank(GLOSSES, names, race=2, max_samples=400, encoders=ENCODER, cache=False, progress=heard)
     assert heard.started_with == {name: [400] for name in names}
+    assert len(scored) == 2
 
 
 def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> None:
