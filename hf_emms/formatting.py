@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hf_emms.errors import EmmsError
 
@@ -18,6 +18,12 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 def pluralize(count: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun: "1 row", "1,034 rows"; `plural` where it doesn't end in s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Return the first texts in a line, and how many others there are: "a, b and 3 more"."""
+    others = len(texts) - most
+    return separator.join(texts[:most]) + (f" and {others:,} more" if others > 0 else "")
 
 
 def format_count(count: int | None) -> str:

@@ -19,6 +19,7 @@ from hf_emms.data.cell_texts import (
 from hf_emms.data.column_types import ColumnContents
 from hf_emms.data.suggestions import FIRST, labelled, possible_labels, unclear_label, values_in_texts
 from hf_emms.errors import EmmsError, Text, joined, together, use
+from hf_emms.formatting import first_few
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
 
@@ -92,9 +93,8 @@ def check_label(
     notes += [f"{', '.join(map(repr, nothing))} in column {label!r} is a class like others"] if nothing else []
     spellings = spelt_differently(distinct)
     if spellings:
-        shown = "; ".join(", ".join(map(repr, names)) for names in spellings[:_MAX_SHOWN])
-        more = f" and {len(spellings) - _MAX_SHOWN} more" if len(spellings) > _MAX_SHOWN else ""
-        notes.append(f"classes that differ in capitals, spaces or a full stop alone are separate: {shown}{more}")
+        shown = first_few([", ".join(map(repr, names)) for names in spellings], _MAX_SHOWN, "; ")
+        notes.append(f"classes that differ in capitals, spaces or a full stop alone are separate: {shown}")
     return notes
 
 

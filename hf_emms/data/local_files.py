@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import first_few, pluralize
 from hf_emms.tasks import TASKS
 
 FORMATS = {
@@ -147,9 +147,8 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
             unused += [entry] if os.path.realpath(entry) not in read else []
     if read and unused:
         kinds = "/".join(sorted({Path(file).suffix or "other" for file in read}))
-        names = ", ".join(str(file.relative_to(folder)) for file in unused[:_MAX_NAMED])
-        more = f" and {len(unused) - _MAX_NAMED:,} more" if len(unused) > _MAX_NAMED else ""
-        notes.append(f"files of the folder that are not read: {names}{more}; only its {kinds} files of one layout are")
+        names = first_few([str(file.relative_to(folder)) for file in unused], _MAX_NAMED)
+        notes.append(f"files of the folder that are not read: {names}; only its {kinds} files of one layout are")
     return notes
 
 
@@ -183,8 +182,6 @@ def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
     import pandas as pd  # type: ignore[import-untyped]
     from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-untyped]
 
-    if not files or format_of(Path(files[0])) != "csv":
-        return {}
     file = files[0]
     try:
         separator = separator_of(file, expected)

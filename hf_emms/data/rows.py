@@ -211,7 +211,6 @@ class DrawnRows:
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
         """Add a row's input of this index, or count why not; `where` is the row's file and number, in words."""
-        self.n_read += 1
         task = self.schema.task
         try:
             contents = read_input(self.schema, row, index)
@@ -226,13 +225,13 @@ class DrawnRows:
             labels = self._measured(raws, contents) or [task.no_label_text]
             group = self._group(row)
         except OtherUseError as problem:
-            self.n_read -= 1
             self.set_aside += 1
             self._add_reason(row, where, str(problem))
             return
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return
+        self.n_read += 1
         input = hashes[0] if len(hashes) == 1 else hash64(*(hash.to_bytes(8, "little") for hash in hashes))
         if self.is_full and input not in self.inputs:
             return
@@ -289,6 +288,7 @@ class DrawnRows:
             raise UnusableError(str(problem)) from problem
 
     def _skip(self, row: Mapping[str, Any], where: str, problem: str) -> None:
+        self.n_read += 1
         self.skipped += 1
         self._add_reason(row, where, problem)
         # With more, even a sample whose other rows are all good would be refused.

@@ -9,6 +9,7 @@ from hf_emms.data.cell_texts import are_addresses, values_in
 from hf_emms.data.column_types import FLAGS, ColumnContents
 from hf_emms.data.local_files import PANDAS_INDEX
 from hf_emms.errors import EmmsError, Text, joined, together, use
+from hf_emms.formatting import first_few
 from hf_emms.inputs import INPUT_KINDS, TEXT
 from hf_emms.tasks import TASKS, use_column
 from hf_emms.tasks.text_pairs import spelling
@@ -39,9 +40,7 @@ def is_id_like(name: str, type: str) -> bool:
 
 
 def described(types: Mapping[str, str]) -> str:
-    described = [f"{name} ({type})" for name, type in types.items()]
-    more = f" and {len(described) - _MAX_DESCRIBED} more" if len(described) > _MAX_DESCRIBED else ""
-    return ", ".join(described[:_MAX_DESCRIBED]) + more
+    return first_few([f"{name} ({type})" for name, type in types.items()], _MAX_DESCRIBED)
 
 
 def first_texts(contents: ColumnContents, name: str) -> list[str]:

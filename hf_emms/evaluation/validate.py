@@ -10,7 +10,7 @@ import msgspec
 from hf_emms.errors import EmmsError, use
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
-from hf_emms.formatting import MISSING, pluralize
+from hf_emms.formatting import MISSING, first_few, pluralize
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line, title_of
 
@@ -289,8 +289,7 @@ def _number(value: float) -> float | None:
 
 
 def _few(names: Iterable[str]) -> str:
-    all = [*names]
-    return ", ".join(all[:5]) + (f" and {len(all) - 5} more" if len(all) > 5 else "") if all else "none"
+    return first_few([*names], 5) or "none"
 
 
 def validation_records(validation: Validation) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hf_emms.inputs import IMAGE
 from hf_emms.tasks import get_task
-from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, measure_box
+from hf_emms.tasks.referring_expression import BOXES, BoxHead, are_normalized, box_in_words, measure_box
 from tests.helpers.rows import image_rows, pictures, png
 from tests.helpers.samples import load_sample, refused
 
@@ -98,6 +99,14 @@ def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20), **columns
     """A picture and an expression for each box."""
     expressions = columns or {"expression": [f"e {n}" for n in range(len(boxes))]}
     return image_rows([png((n, 0, 0), size) for n in range(len(boxes))], box=boxes, **expressions)
+
+
+def test_the_loss_of_a_head_is_that_of_distances_and_of_overlap() -> None:
+    centred, corner = torch.zeros(1, 4), torch.tensor([[0.75, 0.75, 0.5, 0.5]])
+    # Means of 1/8 apart; an overlap of 1/7, and 2/9 of the box around both is in neither.
+    assert float(BoxHead(None, epochs=1).outputs([]).loss(centred, corner)) == pytest.approx(
+        5 / 8 + 2 * (1 - 1 / 7 + 2 / 9)
+    )
 
 
 # ---- in datasets ----------------------------------------------------------------------------------------------

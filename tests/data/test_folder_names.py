@@ -37,9 +37,14 @@ def test_folders_of_classes_that_look_a_little_like_it_are_read(tmp_path: Path) 
         assert set(load_sample(str(class_folders(tmp_path / str(number), *names))).label_texts) == set(names)
 
 
-def test_folders_above_those_of_classes_are_said(tmp_path: Path) -> None:
-    folder = class_folders(tmp_path, "color/a", "color/b", "gray/a", "gray/b")
-    assert "are read together: color, gray" in str(load_sample(str(folder)).notes)
+@pytest.mark.parametrize(
+    ("above", "said"), [("x", None), ("xy", "x, y"), ("wxyz", "w, x, y, z"), ("vwxyz", "v, w, x, y, …")]
+)
+def test_folders_above_those_of_classes_are_said(tmp_path: Path, above: str, said: str | None) -> None:
+    folder = class_folders(tmp_path, *(f"{name}/{label}" for name in above for label in "ab"))
+    notes = [note for note in load_sample(str(folder)).notes if "innermost" in note]
+    together = "classes are the innermost folders; those above them are read together: "
+    assert notes == ([] if said is None else [together + said])
 
 
 def test_splits_are_found_whatever_their_case(tmp_path: Path) -> None:

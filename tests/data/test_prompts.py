@@ -150,9 +150,12 @@ def test_conversations_that_call_tools_are_left_out_and_counted(tmp_path: Path, 
     assert any("the conversation calls tools" in note for note in sample.notes)
 
 
-def test_conversations_that_all_call_tools_are_refused() -> None:
+def test_conversations_that_all_call_tools_are_refused_and_never_counted_as_unreadable() -> None:
     error = refused([{"messages": WITH_TOOL}] * 3)
     assert "each of 3 rows is for another use" in error.message
+    unanswered = [*TURNS[0], {"role": "assistant", "content": " "}]
+    error = refused([{"messages": chat} for chat in [WITH_TOOL, *chats(), *[unanswered] * 3]])
+    assert "3 of 43 rows could not be read" in error.message
 
 
 def test_lists_of_json_that_are_no_conversations_are_not_read_as_such(tmp_path: Path) -> None:

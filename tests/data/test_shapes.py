@@ -91,6 +91,13 @@ SEPARATE = "classes that differ in capitals, spaces or a full stop alone are sep
     ("labels", "note"),
     [
         (["no", "No", "NO", "yes"], SEPARATE + "'NO', 'No', 'no'"),
+        (
+            [letter + dot for letter in "abcd" for dot in ("", ".")],
+            SEPARATE + "'a', 'a.'; 'b', 'b.'; 'c', 'c.' and 1 more",
+        ),
+        (FLAGS, "each of 4 classes is a 0 or 1: 0, 1, 2, 3"),
+        ([[0, 1] * 3, [1, 0] * 3], "each of 6 classes is a 0 or 1: 0, 1, 2, 3, 4, 5"),
+        ([[0, 1] * 4, [1, 0] * 4], "each of 8 classes is a 0 or 1: 0, 1, 2, 3, 4, 5, …"),
         (["yes", "yes.", "no"], SEPARATE + "'yes', 'yes.'"),
         (["Paris, France", "Lyon, France"], "a label such as 'Lyon, France' is read whole, as one class"),
         (["a;b", "c;d"], "a label such as 'a;b' is read whole, as one class"),
@@ -101,7 +108,7 @@ SEPARATE = "classes that differ in capitals, spaces or a full stop alone are sep
         (["a", "b", "N/A"], "'N/A' in column 'label' is a class like others"),
     ],
 )
-def test_how_texts_of_labels_are_read_is_said(labels: list[str], note: str) -> None:
+def test_how_labels_are_read_is_said(labels: list[Any], note: str) -> None:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": (labels * N)[:N]})
     assert note in load_sample(rows).notes
 
