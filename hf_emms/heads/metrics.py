@@ -28,7 +28,7 @@ class Metric:
 # An answer is right in full if three of ten annotators gave it.
 AGREEING = 3 / 10
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
+_NGRAM_SIZES, _LENGTH_SIGMA = range(1, 5), 6.0
 _WORD = re.compile(r"\w+")
 
 # Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
@@ -85,7 +85,7 @@ def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> 
     from sklearn.metrics import f1_score
 
     first, second = _comparable(predictions, references)
-    return float(f1_score(second, first, average=average, zero_division=0)) if first.size else 0.0
+    return float(f1_score(second, first, average=average)) if first.size else 0.0
 
 
 def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -316,9 +316,7 @@ def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
 def _ngrams(caption: str) -> Counter[tuple[str, ...]]:
     words = tokenize_caption(caption)
     return Counter(
-        tuple(words[start : start + size])
-        for size in range(1, _MAX_NGRAM + 1)
-        for start in range(len(words) - size + 1)
+        tuple(words[start : start + size]) for size in _NGRAM_SIZES for start in range(len(words) - size + 1)
     )
 
 
@@ -329,13 +327,13 @@ def _length(grams: Counter[tuple[str, ...]]) -> int:
 def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> float:
     """Return the cosine with clipped counts, the mean over sizes of n-grams, times a Gaussian of the difference."""
     total = 0.0
-    for size in range(1, _MAX_NGRAM + 1):
+    for size in _NGRAM_SIZES:
         a = {gram: value for gram, value in first.items() if len(gram) == size}
         b = {gram: value for gram, value in second.items() if len(gram) == size}
         norms = math.hypot(*a.values()) * math.hypot(*b.values())
         if norms:
             total += sum(min(value, b[gram]) * b[gram] for gram, value in a.items() if gram in b) / norms
-    return total / _MAX_NGRAM * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
+    return total / len(_NGRAM_SIZES) * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
 
 
 # ---- responses: what they cost, and what was written, with references as for captions --------------------------------

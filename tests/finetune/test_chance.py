@@ -49,17 +49,32 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
         ("text-classification", split("a", "b", "b"), split("a", "c"), ["b", "b"]),
         # The F1 of a rare class is best where all are of it.
         ("text-pair-classification", split("no", *["yes"] * 9), split("yes"), ["no"]),
-        ("text-classification", split(("a",), ("a", "b"), ("a", "b", "c")), split(("c",)), [("a", "b")]),
+        # By the F1 over all classes, not by its mean over classes, nor by whole rows.
+        ("text-classification", split((), (), ("a",), ("a", "b", "c")), split(("c",)), [("a",)]),
+        # Of ten classes at most.
+        ("text-classification", split(tuple("abcdefghijk")), split(("k",)), [tuple("abcdefghij")]),
+        # Of more than 500 rows, every second one decides.
+        ("text-classification", split(*["a", "b"] * 130, *["c", "b"] * 120, "c"), split("c"), ["a"]),
         ("text-regression", split(1.0, 2.0, 6.0), split(0.0, 9.0), [3.0, 3.0]),
-        ("token-classification", split(tagged("O", "B-x", "B-x", "B-x")), split(tagged("O", "O")), [("B-x", "B-x")]),
+        ("token-classification", split(tagged("O", "O", "O", "B-x")), split(tagged("O", "O")), [("B-x", "B-x")]),
         ("token-classification", split(tagged("NOUN", "VERB", "NOUN")), split(tagged("VERB")), [("NOUN",)]),
         ("visual-question-answering", split(texts("yes"), texts("no"), texts("no")), split(texts("2")), ["no"]),
         ("referring-expression", split((0.2, 0.4, 0.2, 0.2), (0.4, 0.2, 0.4, 0.2)), split(()), [(0.3, 0.3, 0.3, 0.2)]),
         (
             "image-to-text",
-            split(texts("a cat on a mat"), texts("a cat on a red mat"), texts("dogs")),
+            split(*map(texts, ("a cat on a mat", "a red cat on a mat", "a dog on a mat", "a dog"))),
             split(texts("x")),
             ["a cat on a mat"],
+        ),
+        (  # Of ten texts at most: here every second one.
+            "image-to-text",
+            split(
+                *map(texts, ["a dog on a red mat", "a cat on a mat"] * 2),
+                *map(texts, ["dogs", "a cat on a mat"] * 3),
+                texts("dogs"),
+            ),
+            split(texts("x")),
+            ["a dog on a red mat"],
         ),
         ("question-answering", split((), (), inputs=CONTEXTS), split((), inputs=CONTEXTS), [""]),
         (

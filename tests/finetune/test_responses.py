@@ -128,6 +128,8 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
     assert 0.5 < chrf(right, references) < 1
     unwritten = [WrittenResponse(8, 8), right[1]]
     assert chrf(unwritten, references) == pytest.approx(1)
+    assert [metric(unwritten[:1], references[:1]) for metric in (chrf, rouge_l, final_answers)] == [0, 0, 0]
+    assert byte_likelihood([WrittenResponse(1, 0)], references[:1]) == 0.5
     assert chrf([WrittenResponse(8, 8, ""), right[1]], references) < 0.9
     assert final_answers([WrittenResponse(1, 1, "#### 4"), WrittenResponse(1, 1, "1200")], references) == 0
 
@@ -143,6 +145,9 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     references = [((reference, 1.0),) for _, reference in texts]
     expected = corpus_bleu([text for text, _ in texts], [[reference for _, reference in texts]]).score / 100
     assert translation_bleu([*written, WrittenResponse(8, 8)], [*references, (("more", 1.0),)]) == expected
+    several = [references[0], (("dogs", 0.5), (written[1].text, 0.5))]
+    columns = [[texts[0][1], "dogs"], [texts[0][1], written[1].text]]
+    assert translation_bleu(written, several) == corpus_bleu([text for text, _ in texts], columns).score / 100
     # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 4.
     assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
     assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1

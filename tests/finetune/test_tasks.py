@@ -47,6 +47,10 @@ def test_scores_of_texts_are_what_their_definitions_say() -> None:
     assert bleu(
         ["a cat sits on a mat"] * 2, [(("A cat sits on a mat", 1.0),), (("a cat sits on a mat", 1.0),)]
     ) == pytest.approx(1)
+    assert bleu(
+        ["a dog barks at night", "a cat sits on a mat"],
+        [(("dogs bark", 0.5), ("a dog barks at night", 0.5)), (("a cat sits on a mat", 1.0),)],
+    ) == pytest.approx(1)
     # Of 6 words, 5 pairs, 4 triples and 3 runs of four, these are right; two words less than the reference.
     answer, reference = "a cat sat on a mat", "a cat sits on a mat by day"
     shares = (5 / 6) * (3 / 5) * (1 / 4) * (1 / 2 / 3)  # sacrebleu counts half a run where none is right
@@ -65,9 +69,11 @@ def test_cider_is_the_cosine_of_weighted_words_with_counts_clipped_and_lengths_c
     right = [(("red apple", 1.0),), (("cat", 1.0),)]
     # Each word is in one of two references: all weigh the same. Of one word of two, single words alone agree.
     of_half = 10 / 4 * (1 / np.sqrt(2)) * np.exp(-1 / (2 * 6**2))
-    # Said twice, a word counts once; no pair of words agrees.
-    of_twice = 10 / 4 * (1 / 2) * np.exp(-1 / (2 * 6**2))
-    assert cider(["apple", "cat cat"], right) == pytest.approx((of_half + of_twice) / 2)
+    # Said three times, a word counts once; no pair of words agrees.
+    of_thrice = 10 / 4 * (1 / 3) * np.exp(-(2**2) / (2 * 6**2))
+    assert cider(["apple", "cat cat cat"], right) == pytest.approx((of_half + of_thrice) / 2)
+    assert cider(["apple", "apple"], [(("apple pie", 1.0),), (("an apple", 1.0),)]) == 0, "a word of all references"
+    assert cider(["cat"], [(("red apple", 0.5), ("cat", 0.5))]) == pytest.approx(10 / 4 / 2), "a mean over captions"
 
 
 def test_scores_of_boxes_are_what_their_definitions_say() -> None:
@@ -82,7 +88,7 @@ def test_of_duplicates_that_are_rare_the_first_score_is_their_f1() -> None:
     first, second = pair_metrics(rare)
     assert (first.name, second.name) == ("F1 of 1", "accuracy")
     assert first.compute(["1"] * 2 + ["0"] * 7 + ["1"], rare) == pytest.approx(2 / 3)
-    assert first.compute(["0"] * 10, rare) == 0
+    assert first.compute(["0"] * 10, rare) == first.compute(["0"], ["0"]) == 0
     assert pair_metrics(["1", "0"])[0].name == pair_metrics(["a", "b", "c", "c", "c"])[0].name == "accuracy"
 
 
@@ -124,4 +130,5 @@ def test_types_alone_are_scored_as_entities_where_most_words_have_none() -> None
     assert (metric.name, accuracy.name) == ("entity F1", "accuracy")
     assert metric.compute([["PER", "O", "O", "O", "O", "LOC", "O"]], references) == pytest.approx(0.5)
     assert metric.compute([list(references[0].tags)], references) == 1
+    assert accuracy.compute([["PER", *"OOOOO", "LOC"]], references) == pytest.approx(4 / 7)
     assert [metric.name for metric in word_metrics(tagged(["N", "O", "V", "N", "V"]))] == ["accuracy"]

@@ -53,6 +53,9 @@ def test_case_punctuation_and_apostrophes_do_not_make_words_wrong() -> None:
     assert character_errors("cats", "cat") == (1, 3)
     assert word_errors("", "two words") == (2, 2)
     assert word_errors("one", "...") == (1, 0)
+    assert WORDS_RIGHT.compute(["one"], [(("...", 1.0),)]) == 0
+    references = [(("one", 0.5), ("two words", 0.5)), (("three more words", 1.0),)]
+    assert WORDS_RIGHT.compute(["two words", "three more words"], references) == 1 - 2 / 4
 
 
 def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> None:
