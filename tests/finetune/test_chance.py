@@ -162,6 +162,7 @@ def test_what_is_learnt_is_above_chance_over_rows_and_seeds(zoo: Path, tmp_path:
     assert result.chance.name == "the same class for all rows"
     assert result.chance.value == 0.5 < result.value
     of_seeds = np.std([run.scores["accuracy"] for run in runs], ddof=1) / math.sqrt(2)
+    assert result.spread == pytest.approx(of_seeds)
     assert result.stderr == pytest.approx(math.hypot(np.mean([run.stderr for run in runs]), of_seeds))
     gain_errors = [run.chance.gain_stderr for run in runs]
     assert result.chance.gain_stderr == pytest.approx(math.hypot(np.mean(gain_errors), of_seeds))

@@ -232,11 +232,38 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     assert [(run.learning_rate, run.seed) for run in result.runs] == runs
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "another"),
+    [
+        (("diverged", "diverged"), 5e-5),
+        (("learnt", "diverged"), None),
+        (("nothing", "diverged"), None),  # a higher rate would diverge, too
+        (("diverged", "nothing"), 8e-3),
+        (("nothing", "nothing"), 8e-3),
+        (("nothing", "learnt"), None),
+    ],
+)
+def test_a_rate_beyond_the_defaults_is_tried_where_these_were_not_enough(
+    ranked_images: Ranking, outcomes: tuple[str, str], another: float | None
+) -> None:
+    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
+        for job in jobs:
+            outcome = dict(zip((5e-4, 2e-3), outcomes, strict=True)).get(job.learning_rate, "learnt")
+            settings = {"has_diverged": outcome == "diverged", "has_learnt": outcome == "learnt"}
+            yield job, TrainingRun(job.learning_rate, job.seed, 0.5, {work.metric: 0.5}, **settings)
+
+    (row, *_) = fine_tune(planned(ranked_images), train).rows
+    assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, *filter(None, [another])]
+
+
 def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_images: Ranking) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = planned_runs(work)
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
     assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
+    # Less than an epoch, which is evaluated at its end, too.
+    (short,) = planned_runs(planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)))
+    assert seconds_of(replace(short, seconds_per_forward=0.01), work.splits) == pytest.approx(1 + 0.01 * 62)
     quick = planned(ranked_images, budget="quick")
     words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: who is best at it may not be best at "
     assert forecast(quick).startswith(words)

@@ -17,7 +17,7 @@ from torch import nn
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.jackknife import measure
-from hf_emms.finetune.judgement import has_helped, has_risen
+from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import (
     Recipe,
@@ -173,6 +173,11 @@ def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
 )
 def test_a_loss_has_risen_where_it_ends_above_its_start_beyond_its_scatter(losses: list[float], risen: bool) -> None:
     assert has_risen(losses) is risen
+
+
+def test_five_losses_are_compared_and_fewer_are_not() -> None:
+    assert note_on_losses([0.7] * 5) == ["the loss did not fall: 0.7 at first, 0.7 at last"]
+    assert note_on_losses([0.7] * 4) == []
 
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
@@ -459,5 +464,6 @@ def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     assert measure(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)).stderr == 0
     # As many parts as groups: each group is one.
     many, said = np.arange(30, dtype=np.uint64), ["a"] * 21 + ["b"] * 9
+    assert len(measure(ACCURACY, said * 9, ["a"] * 270, np.arange(270, dtype=np.uint64), max_rows=0).without_part) == 20
     exact = measure(ACCURACY, said, ["a"] * 30, many, max_rows=30 * 30)
     assert exact.stderr == pytest.approx((0.7 * 0.3 / 29) ** 0.5)
