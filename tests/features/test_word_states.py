@@ -26,6 +26,11 @@ def test_the_state_of_a_word_is_that_of_its_first_token(name: str, zoo: Path) ->
     read = Reads(extractor._model, "input_ids")
     np.testing.assert_allclose(rows(extractor, words), hidden[starts], atol=1e-5)
     assert read.rows == 1
+    # Words that touch, and one without a token, which gets the nearest.
+    encoded, hidden = own_states(folder, "cat,dog ")
+    touching = Spans(["cat,dog "], np.array([(0, 0, 3), (0, 3, 4), (0, 4, 7), (0, 7, 8)]))
+    starts = [encoded.char_to_token(start) for start in (0, 3, 4, 4)]
+    np.testing.assert_allclose(rows(extractor, touching), hidden[starts], atol=1e-5)
 
 
 def test_words_of_a_long_text_are_those_of_one_pass_over_it(zoo: Path, tmp_path: Path) -> None:
@@ -49,4 +54,5 @@ def test_a_word_of_a_text_without_tokens_has_a_feature_too(around: str, zoo: Pat
     extractor = load(folder, "words")
     features = rows(extractor, words)
     assert np.isfinite(features).all()
-    np.testing.assert_allclose(features[1:], rows(extractor, words[1:]), atol=2e-5)
+    apart = np.concatenate([rows(extractor, part) for part in (words[:1], words[1:])])
+    np.testing.assert_allclose(features, apart, atol=2e-5)
