@@ -196,6 +196,10 @@ ENDLESS: dict[str, tuple[Spoil, str]] = {
         adapter(target_modules=r"(\w+\.?)+x"),
         "a pattern of adapter_config.json of .* takes more than 3 seconds",
     ),
+    "pattern-of-ranks": (
+        adapter(rank_pattern={r"(\w+\.?)+x": 2}),
+        "a pattern of adapter_config.json of .* takes more than 3 seconds",
+    ),
     "rank": (adapter(r=2**15), "names rank 32,768, and no side of its weights is so long"),
     "vectors": (adapter(num_vectors=10**9), "asks for 1,000,000,000 sizes"),
     "copies": (adapter(layer_replication=[[0, 10**9]]), "asks for 1,000,000,000 layers"),
