@@ -112,6 +112,9 @@ def test_filters_order_and_limit(cli: CommandLine) -> None:
     assert ids(search(cli, "--limit", "1")) == ["ada/vit"]
     assert ids(search(cli, "--min-downloads", "700")) == ["ada/vit", "ada/backbone", "ada/pickled"]
     assert ids(search(cli, "--sort", "likes", "--limit", "2")) == ["bob/unread", "bob/timm"]
+    done = search(cli, "--sort", "likes", "--min-downloads", "800")
+    assert ids(done) == ["ada/backbone", "ada/vit"]
+    assert "left out bob/flax: 0 downloads" in done.err
     assert ids(search(cli, "--filter", "pictures", "--library", "transformers", "--limit", "1")) == ["ada/vit"]
     assert ids(search(cli, "--filter", "drawings")) == []
     assert ids(search(cli, "--pipeline-tag", "depth-estimation")) == ["bob/other-task"]
@@ -231,6 +234,7 @@ def test_a_benchmark_is_a_source_of_candidates(cards: tuple[Hub, CommandLine]) -
     hub, cli = cards
     assert ids(search(cli, "--benchmark", "ada/flowers")) == ["bob/single", "ada/again", "ada/tuned"]
     assert ids(search(cli, "--benchmark", "ada/flowers", "--license", "mit")) == ["bob/single"]
+    assert ids(search(cli, "--benchmark", "ada/flowers", "--min-downloads", "998")) == ["ada/again", "ada/tuned"]
     hub.store.create_repo("ada/plain", "dataset")
     for id, words in (("ada/none", "there is no dataset 'ada/none'"), ("ada/plain", "benchmark:official")):
         done = cli.run("search", "--task", "image-classification", "--benchmark", id)

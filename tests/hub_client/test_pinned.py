@@ -24,11 +24,13 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
         "encoder": hub.store.put_files("org/encoder", files_of("encoder-minilm-static")),
         "data": hub.store.put_files("org/moving-data", {"train.parquet": parquet(sentences(40))}, "dataset"),
     }
+    shas["news"] = hub.store.put_files("fancyzhx/ag_news", {"train.parquet": parquet(sentences(40))}, "dataset")
     hub.store.put_files("org/text", files_of("bert-random"))
-    token = hub.token(user="ada", orgs=["org"])
+    token = hub.token(user="ada", orgs=["org", "fancyzhx"])
     code = f"""
         from huggingface_hub import HfApi
         from hf_emms.ranking.progress import Silent
+        from hf_emms.run.confirm import options_for, prepared, start_session
         from hf_emms.run.rank import run
         from hf_emms.run.plan import plan
         from hf_emms.options import Options
@@ -36,22 +38,25 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
         planned = plan(Options("org/moving-data", ("org/text",), **fixed), Silent())
         pictures = plan(Options("demo_captions", ("org/moving",), **fixed), Silent())
         still = run(plan(Options("demo_captions", ("{GOOD}",), **fixed), Silent()))
+        news = run(plan(Options("ag_news", ("emms-demo/bert-random",), **fixed), Silent()))
         api = HfApi(token="{token}")
         api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/encoder")
         api.delete_file("train.parquet", "org/moving-data", repo_type="dataset")
+        api.delete_file("train.parquet", "fancyzhx/ag_news", repo_type="dataset")
         texts, moved = run(planned), run(pictures)
+        tuned = prepared(news, start_session(news, options_for(news, confirm=1), Silent()))
         print(json.dumps({{
             "errors": [texts.rows[0].error, moved.rows[0].error],
             "same": moved.rows[0].scores["emms"].value == still.rows[0].scores["emms"].value,
-            "shas": [moved.rows[0].revision, moved.encoders[0].revision, texts.dataset_revision],
+            "shas": [moved.rows[0].revision, moved.encoders[0].revision, texts.dataset_revision, tuned.splits.revision],
         }}))
         """
     assert run(code, hub, tmp_path) == {
         "errors": [None, None],
         "same": True,
-        "shas": [shas["moving"], shas["encoder"], shas["data"]],
+        "shas": [*shas.values()],
     }
 
 

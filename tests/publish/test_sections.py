@@ -72,7 +72,7 @@ CHART = """
                                               0.139        explained         0.506
 =1  ./名前                                                                     ─●─
 =1  0long-name-long-nam…long-name-long-name-                                   ─●─
-=1  a                                                                          ─●─
+=1  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa                                   ─●─
 =1  b                                                                          ─●─
 =1  c                                                                          ─●─
 15  org/worse                                 ─●─                                  ◀
@@ -80,7 +80,7 @@ CHART = """
 
 
 def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_width() -> None:
-    names = ["./名前", "0" + 6 * "long-name-", *"abcdefghij"]
+    names = ["./名前", "0" + 6 * "long-name-", 40 * "a", *"bcdefghij"]
     rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
     assert f"```text{CHART}```" in card(ranking, "org/worse")

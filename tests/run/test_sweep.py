@@ -165,8 +165,10 @@ def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_p
     assert "nothing" in found.failed["demo_captions nothing"]
     assert POOR in found.failed["demo_glosses"]
     assert "the same embedding for all" in found.failed["demo_words"]
-    with pytest.raises(EmmsError, match="no split"):
+    with pytest.raises(EmmsError, match=r"^'emms-demo/emoji-captions' has no split"):
         swept(tmp_path, [broken], [POOR])
+    with pytest.raises(EmmsError, match=r"^no dataset of the sweep can be used; demo_captions nothing: .* no split"):
+        swept(tmp_path, [broken, {"dataset": "demo_glosses", "split": "nothing"}], [POOR])
 
 
 def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
