@@ -268,6 +268,10 @@ def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder:
     assert sorted((entry["kind"], entry["id"]) for entry in listed) == sorted(
         [(kind, id) for kind in ("features", "rows") for id in (GOOD, POOR)] + [("labels", str(encoder))]
     )
+    table = cli("cache", "ls")
+    assert {line[-12:] for line in table.out.splitlines()[2:]} == {entry["digest"][:12] for entry in listed}
+    assert re.fullmatch(r"5 entries, [\d.]+ kB in .*\n", table.err)
+    assert all(re.search(r" kB +\d+s ago +\w+$", line) for line in table.out.splitlines()[2:])
     assert "removed 2 entries" in cli("cache", "rm", GOOD).err
     assert cli("cache", "rm", GOOD).code == 1
     (labels,) = [entry["digest"] for entry in listed if entry["kind"] == "labels"]

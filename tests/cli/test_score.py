@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +22,32 @@ def arrays(tmp_path: Path) -> Path:
     z = x @ rng.normal(size=(6, 5)) + rng.normal(size=(80, 5))
     labels = {"label_embeddings": z, "z2": z[:, :3], "codes": x[:, :4].argmax(axis=1), "table": rng.normal(size=(4, 5))}
     np.savez(tmp_path / "a.npz", features=x, groups=np.arange(80) // 2, **labels)
+    np.savez(tmp_path / "of_table.npz", features=x, codes=labels["codes"], table=labels["table"])
     return tmp_path / "a.npz"
 
 
 def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
     held = np.load(arrays)
     x, z, groups = held["features"], held["label_embeddings"], held["groups"]
+    table = hf_emms.LabelTable(held["codes"], (held["table"],))
     for words, expected in {
         "": hf_emms.emms(x, z, groups=groups),
         "--method emms_exact": hf_emms.emms(x, z, method="emms_exact"),
         "--labels-key label_embeddings --labels-key z2": hf_emms.emms(x, [z, held["z2"]], groups=groups),
-        "--table-key table": hf_emms.emms(x, hf_emms.LabelTable(held["codes"], (held["table"],)), groups=groups),
+        "--groups-key codes --folds 3 --seed 1": hf_emms.emms(x, z, groups=held["codes"], folds=3, seed=1),
+        "--table-key table": hf_emms.emms(x, table, groups=groups),
+        "of_table.npz": hf_emms.emms(x, table),
     }.items():
-        result = json.loads(cli("score", arrays, *words.split(), "--format", "json").out)
+        file, *flags = words.split() if words.endswith("npz") else (arrays, *words.split())
+        result = json.loads(cli("score", arrays.parent / file, *flags, "--format", "json").out)
         assert result["score"] == pytest.approx(expected.score, rel=1e-12)
         assert result["weights"] == pytest.approx(list(expected.weights))
-    assert "R²" in cli("score", arrays).out
+    r2, weights, count = "R²       0.0000", "weights  0.000", "n, d1    00, 0"
+    for method, lines in {
+        "emms": ["score    -0.000000 ± 0.000000", r2, weights, "ridge    0.0000", count],
+        "emms_exact": ["score    -0.000000", r2, weights, count],
+    }.items():
+        assert re.sub(r"(?<!d)\d", "0", cli("score", arrays, "--method", method).out).splitlines() == lines
 
 
 def test_score_says_what_is_wrong_with_a_file(cli: Cli, arrays: Path, tmp_path: Path) -> None:

@@ -180,14 +180,22 @@ def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | N
         assert "15 of 60 rows" in error.message
 
 
-def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
-    encoded = pictures(8)
-    encoded[3] = b"broken"
-    sample = load_sample(image_rows(encoded, label=["a", "b"] * 4))
-    assert (len(sample), sample.skipped) == (7, 1)
-    encoded[4] = encoded[5] = b"broken"
-    error = refused(image_rows(encoded, label=["a", "b"] * 4))
-    assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first: " in error.message
+@pytest.mark.parametrize(("count", "most"), [(8, 2), (60, 3)])
+def test_two_rows_or_five_of_a_hundred_are_left_out(count: int, most: int) -> None:
+    encoded = [*pictures(count - most - 1), *[f"broken {i}".encode() for i in range(most)]]
+    rows = image_rows([*encoded, png((1, 2, 3))], label=["a", "b"] * (count // 2))
+    whole, most_rows = load_sample(rows), load_sample(rows, max_samples=count - most)
+    assert (len(whole), whole.skipped, len(most_rows)) == (count - most, most, count - most)
+    (left_out,) = (note for note in whole.notes if note.startswith(f"{most} rows left out"))
+    assert (left_out.count("known format"), left_out.endswith("; …)")) == (2, most > 2)
+    error = refused(image_rows([*encoded, b"broken"], label=["a", "b"] * (count // 2)))
+    assert (
+        f"{most + 1} of {count} rows could not be read, and 2 rows or 5% may be left out; the first: " in error.message
+    )
+    assert "2 of 2 rows could not be read" in refused(image_rows([b"broken"] * 2, label=["a", "b"])).message
+
+
+def test_rows_without_a_label_are_left_out_of_a_few_as_well() -> None:
     unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
     assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)
     stream = unlabelled.to_iterable_dataset()
