@@ -273,7 +273,7 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _write_json(path: Path, key: Key, value: Any) -> None:
     content = {"key": dict(key), "checksum": _json_checksum(value), "value": value}
-    path.write_text(json.dumps(content, allow_nan=False))
+    path.write_text(json.dumps(content))
 
 
 def _read_json(path: Path) -> Any:

@@ -53,6 +53,9 @@ def test_any_change_of_the_key_is_another_entry(cache: Cache) -> None:
     for change in ({"seed": 1}, {"revision": "b" * 40}, {"extra": None}):
         assert cache.get_json({**KEY, **change}, as_it_is) is None
     assert cache.get_json(dict(reversed(KEY.items())), as_it_is) == 1
+    for key, value in (({**KEY, "seed": np.nan}, 1), ({**KEY, "seed": 2}, np.nan)):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            cache.put_json(key, value)
 
 
 def test_a_disabled_cache_keeps_nothing() -> None:
@@ -114,7 +117,7 @@ def test_prune_drops_what_was_not_used_for_longest(cache: Cache) -> None:
     size = cache.entries()[0].bytes
     cache.get_json({**KEY, "id": "old"}, as_it_is)  # being read makes it the newest
 
-    gone = cache.prune(max_bytes=2 * size + 10)
+    gone = cache.prune(max_bytes=2 * size)
     assert [entry.key["id"] for entry in gone] == ["middle"]
     assert cache.prune(older_than=3600) == []
     assert [entry.key["id"] for entry in cache.prune(older_than=-10)] != []

@@ -159,6 +159,10 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
+    test = splits.test
+    many = LabeledSplit.of_inputs([test.inputs[int(test.input_of_row[0])]] * 201, test.references[:1] * 201)
+    written = network.test_predictions(np.zeros((201, 1)), many)
+    assert [response.text is None for response in written] == [False] * 200 + [True], "200 rows are written for"
     with pytest.raises(EmmsError, match="it has no head that could be trained alone"):
         apply_method(network, "head")
 
@@ -181,7 +185,8 @@ def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path,
     assert written(splits.test) == list(chain.from_iterable(alone))
     # What is saved can be asked for several prompts at a time, too.
     network.processors[0].save_pretrained(tmp_path / "saved")
-    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").pad_token is not None
+    saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert saved.pad_token == (tokenizer.pad_token or tokenizer.eos_token)
 
 
 def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_counts() -> None:

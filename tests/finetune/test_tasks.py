@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.network import load_network
+from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import accuracy_at_half, bleu, cider, entities, entity_f1, iou, vqa_accuracy
 from hf_emms.heads.words import TaggedText
+from hf_emms.inputs import IMAGE
+from hf_emms.options import Options
 from hf_emms.tasks.text_pair_classification import pair_metrics
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.task_rows import KINDS, captioner, kept
-from tests.helpers.tiny_checkpoints import build
+from tests.helpers.tiny_checkpoints import build, repo_of
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "deberta-v2"])
@@ -33,6 +38,20 @@ def test_each_of_several_captions_is_learnt(name: str, zoo: Path, tmp_path: Path
     _, result, _ = kept(KINDS["several captions"], captioner(zoo, name), tmp_path)
     (run,) = result.runs
     assert run.steps > 2 * -(-26 // 8)  # of 26 pictures, half have two captions
+
+
+@pytest.mark.parametrize(("name", "words"), [("resnet", 24), ("vision-encoder-decoder", 39)])
+def test_captions_are_learnt_as_far_as_they_are_written(name: str, words: int, zoo: Path) -> None:
+    """24 words by a decoder of ours, behind a start, and by a model 40 tokens, the last of which ends them."""
+    data = KINDS["captions"].rows(20)
+    captions = [" ".join(["cat", "dog", "mat"][: 2 + row % 2] * 20) for row in range(20)]
+    splits = load_splits(Options.of(data.remove_columns("text").add_column("text", captions), task="image-to-text"))
+    folder = captioner(zoo, name) if name != "resnet" else build(zoo, name)
+    network = load_network(plan_extraction(repo_of(folder), IMAGE, "image-to-text"), splits)
+    labels = network.rows(splits.train, True).batch(np.arange(len(splits.train)))["labels"]
+    labels = labels[:, 1:] if name == "resnet" else labels
+    assert (labels > 0).sum(1).tolist() == [words + 1] * len(splits.train)
+    assert {len(text.split()) for text in network.predictions(labels, splits.train)} == {words}
 
 
 def test_a_decoder_of_ours_learns_captions(zoo: Path, tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import choose
+from hf_emms.finetune.network import load_network
+from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.transcriber import Transcriber
-from hf_emms.heads.asr_model import load_asr_model
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.asr_model import load_asr_model, max_new_tokens
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.inputs import AUDIO
 from hf_emms.options import Options
@@ -117,6 +120,26 @@ def test_long_clips_are_read_in_parts(zoo: Path) -> None:
 # ---- fine-tuned ------------------------------------------------------------------------------------------------------
 
 WORDS = ["Do!", "mi"]
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-layer-norm", "whisper"])
+def test_clips_that_are_not_read_or_written_at_once_are_left_out_of_training_and_counted(name: str, zoo: Path) -> None:
+    splits = load_splits(Options.of(transcripts(24), task="automatic-speech-recognition"))
+    plan = plan_extraction(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition")
+    network, asr = load_network(plan, splits), load_asr_model(plan)
+    whole = tone(300, asr.reader.part / RATE)
+    long = encoded(np.concatenate([whole, whole[:1]]))
+    # Of tokens, those at the start and the end count too; a checkpoint for CTC learns nothing of no letters.
+    texts = ["a", "a", "...", "a"] if asr.is_ctc else ["a", "a", "a" * 15, "a" * 14]
+    assert asr.is_ctc or max_new_tokens(asr.model) == 16
+
+    def rows(sounds: list[bytes], texts: list[str]) -> int:
+        return len(network.rows(LabeledSplit.of_inputs(sounds, [((text, 1.0),) for text in texts]), True))
+
+    assert rows([encoded(whole), long, SOUNDS[1], SOUNDS[1]], texts) == 2
+    assert network.notes == ["not trained on: 2 clips that the checkpoint cannot read or write at once"]
+    with pytest.raises(EmmsError, match="no clip and its transcript are short enough to train on"):
+        rows([long], ["a"])
 
 
 def spoken(count: int, first: int = 0) -> tuple[list[np.ndarray], list[str]]:

@@ -80,6 +80,7 @@ def test_processes_at_once_leave_one_whole_module(cache):
     folder = install.installed_module().parent
     assert folder.name == hashlib.sha256(install.MODULE.encode()).hexdigest()
     assert sorted(path.name for path in folder.parent.iterdir()) == sorted(["__init__.py", folder.name])
+    assert {path.parent for path in cache.parent.rglob("__init__.py")} == {folder, *folder.parents[:4]}
 
 
 @pytest.mark.parametrize("value", ["", "modules", "~/modules"])
