@@ -57,7 +57,7 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 14
+FINETUNE_VERSION = 15
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
 # Divides the lowest learning rate where training diverges at all of them, and multiplies the highest where a checkpoint

@@ -105,7 +105,7 @@ class _ModelNetwork(_CaptionNetwork):
     def labels(self, texts: Sequence[str]) -> BatchReader:
         ends = [] if self._tokenizer.eos_token_id is None else [self._tokenizer.eos_token_id]
         encoded, _ = self._texts.tokenize(texts)
-        ids = [[*row[: _MAX_TOKENS - 1], *([] if row[-1:] == ends else ends)] for row in encoded]
+        ids = [[*(row[:-1] if row[-1:] == ends else row)[: _MAX_TOKENS - 1], *ends] for row in encoded]
 
         def read(rows: np.ndarray) -> Inputs:
             batch = self._texts.pad([ids[row] for row in rows])
