@@ -117,6 +117,9 @@ def test_the_map_learns_what_a_linear_map_can_learn_and_never_sees_the_queries_t
     noise = replace(learnable, queries=np.random.default_rng(5).normal(size=(queries, width)).astype(np.float32))
     assert adapted_ndcg(learnable).value > zero_shot_ndcg(learnable).value + (0.5 if queries > width else 0)
     assert adapted_ndcg(noise).value < zero_shot_ndcg(noise).value + 0.05
+    products = replace(learnable, similarity="dot")
+    larger = replace(products, queries=1024 * products.queries, documents=1024 * products.documents)
+    assert adapted_ndcg(larger) == adapted_ndcg(products)
 
 
 def test_a_map_that_would_harm_is_not_applied() -> None:
