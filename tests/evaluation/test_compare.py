@@ -36,6 +36,8 @@ def test_moves_settings_and_agreement_of_two_rankings(cli: Cli, tmp_path: Path) 
     assert found["agreement"]["kendall_tau"] == pytest.approx(0)
     text = compared(cli, tmp_path, ranking(), other, "table").out
     assert "↓2" in text
+    assert "↑2" in text
+    assert "↑0" not in text
     assert "different picks: org/a and org/c" in text
     tsv = compared(cli, tmp_path, ranking(), other, "tsv").out.splitlines()
     assert tsv[1].split("\t") == ["org/a", "1", "3", "-2", "both"]

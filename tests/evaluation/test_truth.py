@@ -26,12 +26,12 @@ def write(folder: Path, name: str, text: str) -> Path:
     [
         ("t.csv", "checkpoint,score\norg/a,84.2\norg/b,80\n"),
         ("t.csv", "\ufeffModel Name;Accuracy\r\norg/a;84.2%\r\norg/b;80.0\r\n"),
-        ("t.csv", "id,notes,acc\norg/a,good,84.2\norg/b,,80\n,,\n"),
+        ("t.csv", "id,notes,acc\norg/a,good,84.2\norg/b,,80\n,,\n,of nobody,77\n"),
         ("t.csv", "checkpoint, score, seed\norg/a, 84.2, 1\norg/b, 80, 1\n"),
         ("t.tsv", "checkpoint\tscore\norg/a\t84.2\norg/b\t80\n"),
         ("t.json", '[{"model": "org/a", "acc": 84.2}, {"model": "org/b", "acc": 80}]'),
         ("t.json", '{"org/a": 84.2, "org/b": 80, "org/c": true, "org/d": null}'),
-        ("t.jsonl", '{"id": "org/a", "acc": 84.2}\n{"id": "org/b", "acc": 80}\n'),
+        ("t.jsonl", '{"id": "org/a", "acc": 84.2}\n\n{"id": "org/b", "acc": 80}\n'),
     ],
 )
 def test_tables_of_many_kinds_say_the_same(tmp_path: Path, name: str, text: str) -> None:
@@ -106,6 +106,8 @@ def test_a_metric_that_is_no_column_or_has_no_number_is_refused(
         ("org/a", "org/a@" + "c" * 40, True),
         ("org/a", "org/a@ccccccc", True),
         ("org/a", "org/a@" + "d" * 40, False),
+        ("org/a", "org/a@dddddd", True),
+        ("org/a", "org/a@release-1", True),
         ("org/a", "org/A", False),
         ("org/a", "a", False),
         ("./runs/a", "runs/a/", True),
@@ -127,5 +129,6 @@ def test_datasets_go_by_their_name_their_id_or_their_short_name() -> None:
     assert dataset_of(ranking, [None]) is None
     assert dataset_of(ranking, ["x", "AI-Lab-Makerere/beans"]) == "AI-Lab-Makerere/beans"
     assert dataset_of(ranking, ["x", "Beans"]) == "Beans"
-    with pytest.raises(EmmsError, match="nothing on 'beans'"):
-        dataset_of(ranking, ["x", "y"])
+    for names in (["x", "y"], ["Beans", "BEANS"]):
+        with pytest.raises(EmmsError, match="nothing on 'beans'"):
+            dataset_of(ranking, names)
