@@ -130,6 +130,8 @@ ORDERS: dict[str, tuple[dict[str, tuple[float, ...] | float | None], str]] = {
         },
         "1 a, =2 b, =2 c, =2 d, =2 e",
     ),
+    "two folds have noise": ({"a": (0.6, 0.4), "b": (0.3, 0.5)}, "=1 a, =1 b"),
+    "folds of other numbers are not paired": ({"a": (0.6, 0.5, 0.4), "b": (0.4, 0.5)}, "1 a, 2 b"),
     "without folds only equal values tie": ({"a": 0.1, "b": 0.2, "c": 0.1}, "1 b, =2 a, =2 c"),
     "failed rows come last without a rank": ({"a": None, "b": -9.0}, "1 b, – a"),
 }

@@ -54,7 +54,11 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
                 "emms-demo/bert-random is a bert checkpoint, which reads texts, not images",
             ],
         ),
-        (["-c", "org/hollow"], 1, ["this run could not start: checkpoints: none can be ranked"]),
+        (
+            ["-c", "org/hollow", "-e", "demo"],
+            1,
+            ["this run could not start: checkpoints: none can be ranked", "\n12 files: 0 B to download, "],
+        ),
         (
             ["-c", GOOD, "-e", "org/hollow-encoder"],
             1,
@@ -81,6 +85,8 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     found = preflight(options, Silent(), Machine(disk=10**12, memory=500_000, folder=tmp_path))
     assert [problem.what for problem in found.problems] == [f"checkpoint {GOOD}", "checkpoints"]
     assert "more than the 500.0 kB of memory" in found.problems[0].message
+    weights = max(cost.weights for cost in found.costs.values())
+    assert not preflight(options, Silent(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
     tiny = preflight(options, Silent(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
     assert any(problem.fatal for problem in tiny.problems)
     assert tiny.problems[0].what == "label encoder emms-demo/encoder-minilm-static"
