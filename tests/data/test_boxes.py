@@ -150,6 +150,15 @@ def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool
     assert sample.numbers_name == "box (numbers)"
 
 
+def test_boxes_that_are_the_same_in_words_are_labels_as_numbers_alone() -> None:
+    rows = scenes([[i / 4, 0, 10, 10] for i in range(4)])
+    assert len(np.unique(load_sample(rows, label_form="numbers").codes)) == 4
+    for form in ("text", "both"):
+        error = refused(rows, label_form=form)
+        assert error.message.startswith("in words every box of the sample is the same: 'a medium tall box at the upper")
+        assert 'label_form="numbers"' in str(error.hint)
+
+
 def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     boxes = [[0, 0, 10, 10], [5, 5, 20, 20], [10, 2, 30, 18]]
     rows = scenes(boxes)

@@ -20,17 +20,15 @@ from tests.helpers.samples import load_sample, refused
 
 
 def classed(ids: list[int], *names: str) -> datasets.Dataset:
-    """Texts w, x, y, z with the ids of named classes."""
+    """Texts with the ids of named classes."""
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(names))})
-    return datasets.Dataset.from_dict({"text": list("wxyz"), "label": ids}, features=features)
+    return datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(len(ids))], "label": ids}, features=features)
 
 
-def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> None:
+def test_class_ids_become_names_and_numbers_without_names_stay() -> None:
     assert load_sample(classed([0, 1, 0, 1], "a_b", "c")).label_texts == ("a b", "c")
     for labels, classes in (([0, 11, 0, 2], ("0", "11", "2")), ([True, False] * 2, ("False", "True"))):
-        sample = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": labels}))
-        assert sample.label_texts == classes
-        assert any("numbers without names" in note for note in sample.notes) == (classes[0] == "0")
+        assert load_sample(texts(4, ["a"], label=labels)).label_texts == classes
 
 
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
@@ -50,6 +48,9 @@ def test_labels_that_cannot_rank_are_refused() -> None:
     assert "the same label" in refused(texts(6, ["only"])).message
     for n in (2, 3, 4, 30):
         assert "no class has two rows" in refused(texts(n, [f"free {i}" for i in range(n)])).message
+    names = [f"class {i}" for i in range(20)]
+    assert "no class has two rows" in refused(classed([*range(19)], *names)).message
+    assert len(load_sample(classed([*range(20)], *names))) == 20
     error = refused(classed([-1] * 4, "a", "b"))
     assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
     assert 'split="train"' in str(error.hint)
@@ -238,3 +239,23 @@ def test_notes_of_a_sample_count_what_there_is_one_of() -> None:
     told = " | ".join(load_sample(data, columns={"label": "label"}).notes)
     assert "| 1 row left out (row 1: the text is empty)" in told
     assert "2 classes of 1 to 2 rows" in " | ".join(load_sample(data.select([1, 2, 3])).notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_few", "is_unnamed"),
+    [
+        (texts(8, ["a", "b"]), True, False),
+        (texts(10, ["a", "b"]), False, False),
+        (texts(10, ["0", "1"]), False, True),
+        (texts(10, ["a"], label=[0, 1] * 5), False, True),
+        (texts(10, ["a"], label=[True, False] * 5), False, False),
+        (texts(10, ["a"], label=[[1, 0, 0], [0, 1, 1]] * 5), False, True),
+        (classed([0, 1] * 5, "a", "b"), False, False),
+    ],
+)
+def test_few_rows_of_classes_and_classes_without_names_are_said(
+    rows: datasets.Dataset, is_few: bool, is_unnamed: bool
+) -> None:
+    notes = load_sample(rows).notes
+    assert ("most classes have fewer than 5 rows: draw more with max_samples" in notes) == is_few
+    assert ("labels are numbers without names; names would make better label texts" in notes) == is_unnamed

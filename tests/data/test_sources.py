@@ -244,6 +244,38 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
     assert 90 <= int(note.split("first ")[1].split()[0]) < 300
 
 
+@pytest.mark.parametrize(
+    ("column", "settings", "first"),
+    [
+        ("two_of_three", {"max_samples": 9}, range(90, 91)),  # until patience ends
+        ("unnamed", {"max_samples": 10}, range(10, 99)),
+        ("unnamed", {"max_samples": 20, "sampling": "proportional"}, range(23, 24)),
+        ("value", {"max_samples": 40}, range(45, 46)),
+        ("responses", {"max_samples": 40}, range(45, 46)),
+        ("responses", {"max_samples": 40, "references": "all"}, range(9, 10)),
+    ],
+)
+def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
+    column: str, settings: dict[str, Any], first: range
+) -> None:
+    values: dict[str, tuple[list[Any], Any]] = {
+        "two_of_three": ([0, 1] * 100, datasets.ClassLabel(names=["a", "b", "c"])),
+        "unnamed": (["a", "b"] * 100, datasets.Value("string")),
+        "value": ([i / 7 for i in range(200)], datasets.Value("float64")),
+        "responses": ([[f"{i} {word}" for word in "vwxyz"] for i in range(200)], [datasets.Value("string")]),
+    }
+    cells, feature = values[column]
+    label = column if column == "responses" else "label"
+    features = datasets.Features({"text": datasets.Value("string"), label: feature})
+    rows = datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(200)], label: cells}, features=features)
+    task = {"value": "text-regression", "responses": "text-generation"}.get(column, "text-classification")
+    columns = {"prompt": "text", "response": label} if column == "responses" else {"label": label}
+    sample = load_sample(rows.to_iterable_dataset(), task=task, columns=columns, **settings)
+    assert len(sample) == settings["max_samples"]
+    (note,) = (note for note in sample.notes if note.startswith("streamed"))
+    assert int(note.split("first ")[1].split()[0]) in first
+
+
 def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() -> None:
     def rows() -> Any:
         for i in range(3_000):
