@@ -39,9 +39,11 @@ def note_on_losses(losses: Sequence[float]) -> list[str]:
 
 def has_risen(losses: Sequence[float]) -> bool:
     """Return whether the losses of a training ended above where they had started, beyond their scatter."""
+    if len(losses) < _PARTS:
+        return False
     first, last = _ends(losses)
     # Differences of successive losses scatter without the trend.
-    error = np.std(np.diff(losses)) / math.sqrt(max(1, len(losses) // _PARTS)) if len(losses) > 1 else 0.0
+    error = np.std(np.diff(losses)) / math.sqrt(len(losses) // _PARTS)
     return bool(last > _RISEN * first and last - first > _MAX_ERRORS * error)
 
 

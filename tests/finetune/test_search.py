@@ -137,6 +137,9 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     both = (labels >= 1).sum(1)
     answers = {query: sum(grade > 0 for _, grade in judged) for query, judged in enumerate(train.references)}
     assert sorted(both.tolist()) == sorted(count for count in answers.values() for _ in range(count))
+    shared["negative"] = [[f"{text} {number}" for number in range(7)] for text in shared["negative"]]
+    network, splits = loaded(datasets.Dataset.from_dict(shared), build(zoo, "bert"))
+    assert network.rows(splits.train, True).batch(np.arange(1))["labels"].shape == (1, 1 + 5), "five hard negatives"
     marks, vectors = torch.tensor([[2, 1], [1, 2]]), torch.eye(4, 16)
     assert network.batch_loss(vectors, marks).item() == 0, "no document is a negative here"
 

@@ -39,7 +39,7 @@ from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, sp
 from hf_emms.heads.split import LabeledRows
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
-from hf_emms.tasks import get_task
+from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import Notes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
 
@@ -166,6 +166,7 @@ def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
         ([0.05, 0.04, 0.06, 0.05, 0.04, 0.07, 0.05, 0.06, 0.04, 0.06], False),
         ([2.0, 1.0, 0.5, 0.2, 0.1], False),
         ([0.7, 0.8, 1.5, 4.0, 9.0], True),
+        ([1.0, 2.0, 1.0, 2.0, 4.0], True),  # by more than two standard errors, and less than three
         ([0.7] * 10 + [3.0, 5.0, 2.0, 6.0, 4.0] * 8, True),
         ([1.0, 9.0], False),
         ([], False),
@@ -381,6 +382,19 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
     ]
     assert repaired(model) == []
     assert repaired(nn.Sequential(nn.BatchNorm2d(2, momentum=0.5), nn.Dropout(0.7))) == []
+
+
+def test_epochs_and_rows_of_a_step_follow_from_the_task() -> None:
+    written = ["text-generation", "summarization", "translation"]
+    seen = ["image-classification", "image-regression", "image-to-text", "visual-question-answering"]
+    epochs = {2: ["text-ranking"], 3: [*written, "text-retrieval"], 10: [*seen, "audio-classification"]}
+    epochs[20] = ["referring-expression", "automatic-speech-recognition"]
+    batches = {8: [*written, "automatic-speech-recognition"], 64: ["text-retrieval"]}
+    for task in TASKS.built_in.values():
+        recipe = recipe_for(Options("d", confirm=1), head_of(task), None)
+        assert recipe.epochs == next((count for count, tasks in epochs.items() if task.id in tasks), 5), task.id
+        assert recipe.batch_size == next((rows for rows, tasks in batches.items() if task.id in tasks), 32), task.id
+        assert head_of(task).inputs_per_row == 1 + (task.id == "text-retrieval"), task.id
 
 
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
