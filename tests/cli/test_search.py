@@ -100,6 +100,8 @@ def test_sizes_are_compared_whoever_tells_them(cli: CommandLine) -> None:
     rows = json.loads(search(cli, "--format", "json").out)
     sizes = {row["id"]: row["parameters"] for row in rows}
     assert sizes["bob/unread"] == sizes["ada/vit"] < sizes["ada/backbone"]
+    *columns, last = rows[0]
+    assert (last, search(cli, "--format", "table").out.splitlines()[0].split()) == ("revision", columns)
     done = search(cli, "--max-params", f"{sizes['ada/vit'] / 1000}K")
     assert "ada/backbone" not in ids(done)
     assert {"ada/vit", "bob/unread"} <= set(ids(done))

@@ -113,10 +113,26 @@ def test_how_labels_are_read_is_said(labels: list[Any], note: str) -> None:
     assert note in load_sample(rows).notes
 
 
-@pytest.mark.parametrize(("value", "is_said"), [(-999.0, True), (-1.0, True), (-5.0, False)])
-def test_a_value_that_may_stand_for_none_is_said(value: float, is_said: bool) -> None:
-    rows = datasets.Dataset.from_dict({"text": TEXTS, "score": [value, *(i / 7 for i in range(1, N))]})
-    assert any(f"{value:g} in column 'score' is read as a value" in note for note in load_sample(rows).notes) == is_said
+@pytest.mark.parametrize(
+    ("label", "most"), [(str, 20), (lambda i: 2 * i, 20), (lambda i: f"{i} kg", 5), (lambda i: 1990 + i, 5)]
+)
+def test_a_few_different_numbers_are_classes_and_more_may_be_values(label: Callable[[int], Any], most: int) -> None:
+    few, more = ([label(i % count) for i in range(3 * count)] for count in (most, most + 1))
+    assert len(load_sample(texts(3 * most, ["a"], label=few)).label_texts) == most
+    error = refused(texts(3 * most + 3, ["a"], label=more))
+    assert "classes or values" in error.message
+    assert 'task="text-classification", label_column="label"' in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "is_said"),
+    [(-999.0, 23, True), (-1.0, 23, True), (-5.0, 23, False), (-999.0, 3, True), (-999.0, 2, False)],
+)
+def test_a_value_that_may_stand_for_none_is_said(value: float, others: int, is_said: bool) -> None:
+    cells = [value, *(i % others / 7 for i in range(1, N))]
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "score": cells})
+    notes = load_sample(rows, task="text-regression").notes
+    assert any(f"{value:g} in column 'score' is read as a value" in note for note in notes) == is_said
 
 
 # ---- columns and files -----------------------------------------------------------------------------------------------
