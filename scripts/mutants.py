@@ -445,7 +445,7 @@ def main() -> None:
     places = [place for path in options.paths for place in places_of(path)]
     chosen = random.Random(options.seed).sample(places, min(options.count, len(places)))
     os.environ["OMP_NUM_THREADS"] = "1"
-    for name in _HEAVY:  # once, before processes are forked
+    for name in ("tests.conftest", *_HEAVY):  # once, before processes are forked; settings first, which some read
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)
     quick_python.start()
