@@ -27,9 +27,12 @@ def test_rank_takes_every_setting_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset"}))
-def test_the_default_of_rank_means_the_default_of_the_setting(name: str) -> None:
-    default = inspect.signature(hf_emms.rank).parameters[name].default
-    assert getattr(Options.of("org/data", **{name: default}), name) == SETTINGS[name].default
+def test_the_default_of_a_function_means_the_default_of_the_setting(name: str) -> None:
+    scoring = (hf_emms.emms, hf_emms.score)
+    for function in (hf_emms.rank, hf_emms.confirm, hf_emms.extract_features, hf_emms.load_finetuned, *scoring):
+        parameter = inspect.signature(function).parameters.get(name)
+        if parameter is not None and parameter.default is not parameter.empty:
+            assert getattr(Options.of("org/data", **{name: parameter.default}), name) == SETTINGS[name].default
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"columns"}))

@@ -147,19 +147,19 @@ class ModelSearch:
     """
 
     task: Task
-    pipeline_tag: str | None = None
-    author: str | None = None
-    text: str | None = None
-    tags: Sequence[str] = ()
-    source: Iterable[str] | None = None
-    max_parameters: int | None = None
-    max_memory: int | None = None
-    min_downloads: int = 0
-    sort: Sort = "downloads"
-    limit: int = 20
-    fold: bool = True
-    diverse: bool = True
-    on_dropped: Callable[[str, str], None] = lambda id, reason: None
+    pipeline_tag: str | None
+    author: str | None
+    text: str | None
+    tags: Sequence[str]
+    source: Iterable[str] | None
+    max_parameters: int | None
+    max_memory: int | None
+    min_downloads: int
+    sort: Sort
+    limit: int
+    fold: bool
+    diverse: bool
+    on_dropped: Callable[[str, str], None]
 
     def models(self) -> list[HubModel]:
         """Yield checkpoints with their architecture and, where a header names it, their size."""

@@ -129,15 +129,19 @@ def test_the_search_of_python_is_that_of_the_command(hub: Hub, cli: CommandLine,
     dropped = []
     pool = hf_emms.search("image-classification", author="ada", max_params="100K", sort="likes", fold=False,
                           library="transformers", on_dropped=lambda id, reason: dropped.append(id))
+    reasons = {}
+    plain = hf_emms.search("image-classification", sort="likes", on_dropped=reasons.__setitem__)
     errors = []
     for wrong in ({"sort": "size"}, {"limit": "many"}, {"benchmark": "a/b", "results": "c/d"}, {"max_params": "lots"}):
         try:
             hf_emms.search("image-classification", **wrong)
         except hf_emms.EmmsError as error:
             errors.append(str(error))
-    print(json.dumps([[model.id for model in pool], dropped, errors]))
+    print(json.dumps([[model.id for model in pool], dropped, [model.id for model in plain], reasons, errors]))
     """
-    pool, dropped, errors = run_client(hub, code, tmp_path)
+    pool, dropped, plain, reasons, errors = run_client(hub, code, tmp_path)
+    assert plain == ["bob/unread", "ada/backbone", "ada/pickled"]
+    assert reasons["bob/flax"] == "no weights for PyTorch"
     flags = ("--author", "ada", "--max-params", "100K", "--sort", "likes", "--library", "transformers")
     assert pool == ids(search(cli, "--diverse", *flags))
     assert "ada/text" in dropped
