@@ -135,3 +135,8 @@ def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> Non
     longest = [context[: offsets[29][1]] for context, offsets in zip(contexts, tokens["offset_mapping"], strict=True)]
     assert min(map(len, tokens["input_ids"])) > 30
     assert network.predictions((start, end), splits.test) == longest
+    # A question takes at most half of a window: of 40 tokens, without three that are of neither text.
+    asked = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "cat " * 40}))
+    window = network.rows(asked.test, False).batch(np.arange(1))
+    assert window["token_type_ids"].shape == (1, 40)
+    assert (window["token_type_ids"] == 0).sum() == 2 + 37 // 2

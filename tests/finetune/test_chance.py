@@ -110,7 +110,8 @@ def test_responses_are_guessed_by_the_frequencies_of_bytes() -> None:
     assert head is not None
     train, test = split(texts("ab" * 500), texts("ab" * 500)), (split(texts("abba" * 99)), split(texts("xyz" * 99)))
     likely, unlikely = (byte_likelihood(head.guess(train, part).predictions, part.references) for part in test)
-    assert likely == pytest.approx(0.45, abs=0.05)  # of two letters, and 255 others that were never seen
+    # Of 2,000 letters and 2 ends, and each of 256 bytes and the end once more.
+    assert likely == pytest.approx(1001 / 2259 * (3 / 2259) ** (1 / 396))
     assert unlikely < 0.01
 
 

@@ -62,7 +62,8 @@ def test_a_head_of_ours_gets_its_score_again(
     inputs = [test.inputs[row] for row in test.input_of_row]
     if kind == "tones":
         inputs = [{"array": decode(sound, RATE), "sampling_rate": RATE} for sound in inputs]
-    answers = model.predict(inputs)
+    # In several batches; close values may change their ranks with the rows beside them.
+    answers = model.predict(inputs, **({} if kind == "values" else {"batch_size": 7}))
     assert scores(KINDS[kind], answers, test) == pytest.approx(result.scores, abs=1e-4)
 
 

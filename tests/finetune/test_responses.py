@@ -24,7 +24,7 @@ from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.heads.metrics import WrittenResponse, byte_likelihood, chrf, final_answers, rouge_l, translation_bleu
-from hf_emms.heads.response import CHECKPOINTED_PARAMETERS
+from hf_emms.heads.response import CHECKPOINTED_PARAMETERS, longest_tokens, rows_at_a_time
 from hf_emms.heads.split import LabeledSplit
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
@@ -107,6 +107,10 @@ def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_agai
     layers = transformers.AutoConfig.from_pretrained(writer(zoo, "mbart")).num_hidden_layers
     assert activation_bytes(plan, None, 1, 1, "cpu") == 2 * layers * layer + logits
     assert stored_parameters(plan, 400) == 100
+    prompts = [b"nine byte", b""]
+    rows = [longest_tokens(*texts) for texts in ((prompts, ["yes"], 4), (prompts, ["yes"], 3), ((), (), 9))]
+    assert rows == [4, 3, 1]
+    assert [rows_at_a_time(2**12, words) for words in (2**13, 2**13 + 1, 2**30, None)] == [2, 1, 1, 2**14]
     assert [
         training_bytes(*arguments) for arguments in (("full", 10), ("lora", 10), ("full", 10, 2), ("full", None))
     ] == [160, 40, 80, 0]
