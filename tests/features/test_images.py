@@ -82,7 +82,7 @@ def test_a_processor_that_may_run_code_of_its_own_caches_nothing() -> None:
 def test_the_cache_keeps_its_size_and_drops_other_processors_first() -> None:
     each = 3 * 48 * 48
     first, second, images = Counting(SIZED["vit"], "a"), Counting(SIZED["vit"], "b"), pictures(4)
-    cached = with_pixel_cache(images, PixelCache(3 * each + 1))
+    cached = with_pixel_cache(images, PixelCache(3 * each))
     for _ in range(2):
         cached.read(first, range(4))
     assert first.pictures == 4 + 1  # the fourth did not fit
@@ -91,6 +91,12 @@ def test_the_cache_keeps_its_size_and_drops_other_processors_first() -> None:
     assert second.pictures == 4
     cached.read(first, range(3))
     assert first.pictures == 5 + 3
+    for processor in (second, first):
+        both = with_pixel_cache(images, PixelCache(3 * each))
+        both.read(first, [0])
+        both.read(second, [0, 1])  # beside the first, to the last byte
+        both.read(processor, [0])
+    assert (first.pictures, second.pictures) == (8 + 2, 4 + 4)
 
 
 def test_pictures_of_pairs_are_cached_and_texts_are_left_alone() -> None:
