@@ -54,6 +54,7 @@ def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Pa
 def test_a_template_without_a_role_of_the_system_reads_its_text_with_the_first_question(zoo: Path) -> None:
     reader = reader_of(load(writer(zoo, "llama", CHAT_TEMPLATE), "prompt"))
     assert reader.write(CHAT) == "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
+    assert reader.write(CHAT[:2]) == "[user] a red apple\n\nthe cat [assistant]"
 
 
 DOUBLED = (
@@ -89,6 +90,14 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
     first, second = rows(extractor, [(Message("user", f"{start} {end}"),) for start in ("boats", "an apple pie")])
     np.testing.assert_allclose(first, second, atol=1e-6)
     assert any("2 texts were cut at 40 tokens" in note for note in extractor.notes)
+    reader = reader_of(extractor)
+    (tokens,), _ = reader.tokenize([QUESTION])
+    full, longer = ((Message("user", "cat " * (41 - len(tokens) + more)),) for more in (0, 1))
+    assert [reader.tokenize([prompt])[1] for prompt in (full, longer)] == [0, 1]
+    (whole, cut), n_cut = reader.read_responses([QUESTION, full], ["cat", "cat " * 60])
+    assert (n_cut, whole.n_bytes) == (1, 3)
+    assert cut.n_bytes == pytest.approx(240 * len(cut.response) / (59 + len(whole.response)))
+    assert 40 in (len(cut.prompt) + len(cut.response), len(cut.response))
 
 
 def test_an_encoder_writes_nothing_and_is_refused(zoo: Path) -> None:
