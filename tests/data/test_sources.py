@@ -253,6 +253,7 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
         ("value", {"max_samples": 40}, range(45, 46)),
         ("responses", {"max_samples": 40}, range(45, 46)),
         ("responses", {"max_samples": 40, "references": "all"}, range(9, 10)),
+        ("response", {"max_samples": 40, "references": "all"}, range(45, 46)),
     ],
 )
 def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
@@ -262,14 +263,16 @@ def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
         "two_of_three": ([0, 1] * 100, datasets.ClassLabel(names=["a", "b", "c"])),
         "unnamed": (["a", "b"] * 100, datasets.Value("string")),
         "value": ([i / 7 for i in range(200)], datasets.Value("float64")),
+        "response": ([f"{i} v" for i in range(200)], datasets.Value("string")),
         "responses": ([[f"{i} {word}" for word in "vwxyz"] for i in range(200)], [datasets.Value("string")]),
     }
     cells, feature = values[column]
-    label = column if column == "responses" else "label"
+    is_response = column.startswith("response")
+    label = column if is_response else "label"
     features = datasets.Features({"text": datasets.Value("string"), label: feature})
     rows = datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(200)], label: cells}, features=features)
-    task = {"value": "text-regression", "responses": "text-generation"}.get(column, "text-classification")
-    columns = {"prompt": "text", "response": label} if column == "responses" else {"label": label}
+    task = "text-generation" if is_response else "text-regression" if column == "value" else "text-classification"
+    columns = {"prompt": "text", "response": label} if is_response else {"label": label}
     sample = load_sample(rows.to_iterable_dataset(), task=task, columns=columns, **settings)
     assert len(sample) == settings["max_samples"]
     (note,) = (note for note in sample.notes if note.startswith("streamed"))
