@@ -11,7 +11,7 @@ from hf_emms import EmmsError
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.columns import ShownScores, format_finetuned, measured_in_words
+from hf_emms.ranking.columns import ShownScores, explained_title, format_finetuned, measured_in_words
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
@@ -29,6 +29,14 @@ def of_scores(estimators: tuple[str, ...], **values: tuple[float, ...]) -> Ranki
         for name, scores in values.items()
     ]
     return example(rows=ranked(rows, estimators[0]), estimators=estimators, reason="")
+
+
+def test_the_first_that_explains_is_called_so_and_another_by_what_it_is() -> None:
+    for names, titles in (
+        (("logme", "emms", "emms_knn"), ["explained", "EMMS + k-NN"]),
+        (("emms_knn", "emms"), ["explained", "ridge"]),
+    ):
+        assert [explained_title(name, names) for name in names if name != "logme"] == titles
 
 
 def test_a_loss_is_positive_with_its_unit_in_table_and_sentence_and_negative_in_files() -> None:
