@@ -152,7 +152,8 @@ def publish(cli: CommandLine, token: str, tmp_path: Path) -> Run:
 
 def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, publish: Run) -> None:
     folder = msgspec.structs.replace(scored("./folder", 0.1), revision="local-1")
-    publish(with_rows(folder, dataset_id="./mine", dataset_revision="local-0123456789abcdef"))
+    publish(with_rows(folder, dataset_id="./mine", dataset_revision="local-0123456789abcdef"), words=("--private",))
+    assert lab.store.repo(ID, "dataset").private
     done = publish(example())
     assert done.code == 0, done
     assert done.out.startswith(f"{lab.url}/datasets/{ID}/commit/")
@@ -249,11 +250,16 @@ def test_a_ranking_is_pushed_in_python_and_all_are_read_as_one_table(
     code = f"""
         import json, hf_emms
         from datasets import load_dataset
-        url = hf_emms.push_to_hub(hf_emms.Ranking.load({str(file)!r}), "{ID}")
+        ranking = hf_emms.Ranking.load({str(file)!r})
+        url = hf_emms.push_to_hub(ranking, "{ID}")
+        hf_emms.push_to_hub(ranking, "lab/hidden", private=True)
+        hf_emms.push_to_hub(ranking, "lab/open")
         print(json.dumps([url, *load_dataset("{ID}", split="train").to_list()]))
         """
     url, *rows = run_client(lab, code, tmp_path / "reader", HF_TOKEN=token)
     assert f"/datasets/{ID}/commit/" in url
+    are_private = [lab.store.repo(id, "dataset").private for id in (ID, "lab/hidden", "lab/open")]
+    assert are_private == [False, True, False]
     by_name = {row["checkpoint"]: row for row in rows}
     assert len(rows) == len(by_name) == 6
     assert (by_name["org/a"]["split"], by_name["org/a"]["logme"]) == ("validation", None)

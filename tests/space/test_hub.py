@@ -122,6 +122,8 @@ def test_a_paid_account_gets_the_hardware_that_it_asks_for(hub, publish):
     for words, hardware in (((), "cpu-basic"), (("--hardware", "cpu-upgrade"), "cpu-upgrade")):
         publish(*words, repo_id="bob/board")
         assert hub.store.repo("bob/board", "space").space.hardware == hardware
+    publish("--private", repo_id="bob/hidden")
+    assert [hub.store.repo(id, "space").private for id in ("bob/board", "bob/hidden")] == [False, True]
 
 
 def have_two_spaces(hub):
