@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from hf_emms.evaluation.validate import format_regret
@@ -149,10 +150,13 @@ def test_a_plot_names_every_checkpoint(cli: Cli, kept: Path, tmp_path: Path) -> 
     drawn = []
     for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xm"), ("svg", b"<?xm")):
         plot = tmp_path / "new" / f"plot.{suffix}"
-        done = validated(cli, kept, table(tmp_path, GOOD), "--plot", plot)
+        estimators = ("--estimator", "emms", "--estimator", "knn")
+        done = validated(cli, kept, table(tmp_path, GOOD), "--plot", plot, *estimators)
         assert done.code == 0, done.err
         drawn.append(plot.read_bytes())
         assert drawn[-1].startswith(start)
+    size = np.frombuffer(drawn[0][16:24], ">u4") / 150  # of two panels, in inches
+    assert size == pytest.approx([10.4, 4.2])
     assert drawn[-1] == drawn[-2]
     assert all(f">{name}</text>".encode() in drawn[-1] for name in NAMES)
     assert b"(lower is better)" not in drawn[-1]
