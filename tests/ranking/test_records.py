@@ -200,10 +200,6 @@ def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
     sides = ["left" if title == "checkpoint" else "right" for title in header.split()]
     assert re.findall('<th style="text-align:([a-z]+)">', views.to_html(example())) == sides
     assert views.to_markdown(example()).splitlines() == [*markdown, "", "Failed:", "", failed.replace("failed:", "-")]
-    twice = ranked([Row("org/a", scores=dict.fromkeys(("emms", "emms_knn"), example().rows[0].scores["emms"]))], "emms")
-    for estimators, title in ((("emms_knn", "emms"), "ridge"), (("emms", "emms_knn"), "EMMS + k-NN")):
-        titles = views.table_cells(example(rows=twice, estimators=estimators))[0]
-        assert titles[2:4] == ["explained", title]
 
 
 @pytest.mark.parametrize(("render", "separator"), [(views.to_csv, ","), (views.to_tsv, "\t")])
