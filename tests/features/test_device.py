@@ -201,6 +201,7 @@ print(json.dumps([*before, resident()]))
 PAGES = 10 * 12 * 2**23 // 4096  # that the rounds touch
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
 def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,

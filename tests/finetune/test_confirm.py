@@ -408,6 +408,7 @@ def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_a_first_checkpoint_whose_run_a_full_disk_ended_never_makes_the_second_the_best(
     ranked_images: Ranking, tmp_path: Path, emms_cache: Path
 ) -> None:

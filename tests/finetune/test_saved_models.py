@@ -50,6 +50,7 @@ hf_emms.rank(*sys.argv[2:4], **json.loads(sys.argv[4]))
 """
 
 
+@pytest.mark.slow
 def test_the_best_of_writers_is_saved_again_after_a_kill_in_the_last_rename(zoo: Path, tmp_path: Path) -> None:
     """Their task has estimators of its own, which are not yet known when the folder is checked first."""
     data, checkpoint, folder = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2")), tmp_path / "best"

@@ -164,6 +164,7 @@ def test_a_job_ranks_and_its_ranking_comes_back_and_features_in_a_bucket_outlive
     assert "demo_captions" in listed.out
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: CommandLine, token: str) -> None:
     repo = "ada/swept"
     plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}

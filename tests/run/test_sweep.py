@@ -171,6 +171,7 @@ def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_p
         swept(tmp_path, [broken, {"dataset": "demo_glosses", "split": "nothing"}], [POOR])
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
     words = ["sweep", "--datasets", ",".join(IMAGES), "-c", POOR, "-c", GOOD, "-o", "results", "--no-cache"]
     words += ["--max-samples", "60", "-e", ENCODER, "--estimator", "emms"]
