@@ -243,14 +243,16 @@ def test_a_terminal_gets_colours_and_no_broken_lines(
     for narrower, shown in ((0, True), (1, False)):
         assert ("seconds" in in_terminal(rank, emms_cache, COLUMNS=str(max(widths) - narrower))) == shown
     text = in_terminal(words, emms_cache)
-    assert "\x1b[1m" in text
-    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in text.splitlines()]
+    lines = text.splitlines()
+    plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in lines]
     (first,) = (place for place, line in enumerate(plain) if line.startswith("rank"))
     table = plain[first : first + 5]
     assert max(map(len, table)) <= 60
     assert "explained" in table[0]
     assert "seconds" not in table[0]  # the first column to go where it is narrow
     assert sum("…" in line and "a-long-name" in line for line in table) == 1
+    # Titles and the best checkpoint.
+    assert ["\x1b[1m" in line for line in lines[first : first + 5]] == [True, False, True, False, False]
 
 
 def test_nothing_steers_a_terminal(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:

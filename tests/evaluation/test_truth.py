@@ -106,6 +106,7 @@ def test_a_metric_that_is_no_column_or_has_no_number_is_refused(
         ("org/a", "org/a@" + "c" * 40, True),
         ("org/a", "org/a@ccccccc", True),
         ("org/a", "org/a@" + "d" * 40, False),
+        ("org/a", "org/a@ddddddd", False),
         ("org/a", "org/a@dddddd", True),
         ("org/a", "org/a@release-1", True),
         ("org/a", "org/A", False),
