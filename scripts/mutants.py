@@ -67,7 +67,7 @@ class Change:
         line: of the changed words.
         lines: of the statement around them, without the statements inside it.
         body: of the function around them, or of the whole file.
-        name: that a statement outside functions gives a value to.
+        names: those that a statement outside functions gives values to.
         words: what becomes what.
         apply: makes it in the tree of the file.
     """
@@ -75,7 +75,7 @@ class Change:
     line: int
     lines: range
     body: range
-    name: str | None
+    names: tuple[str, ...]
     words: str
     apply: Callable[[], None]
 
@@ -84,10 +84,10 @@ def changes(tree: ast.Module) -> Iterator[Change]:
     """All changes of a tree, outside annotations, decorators, errors and the `strict` of `zip`."""
     last = max((getattr(node, "end_lineno", 0) or 0 for node in ast.walk(tree)), default=0)
     whole = range(1, last + 1)
-    yield from _changes(tree, whole, whole, None)
+    yield from _changes(tree, whole, whole, ())
 
 
-def _changes(node: ast.AST, lines: range, body: range, name: str | None) -> Iterator[Change]:
+def _changes(node: ast.AST, lines: range, body: range, names: tuple[str, ...]) -> Iterator[Change]:
     for field, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         for place, child in enumerate(children):
@@ -95,7 +95,7 @@ def _changes(node: ast.AST, lines: range, body: range, name: str | None) -> Iter
                 continue
             if isinstance(child, ast.keyword) and child.arg == "strict":
                 continue
-            inner_lines, inner_body, inner_name = lines, body, name
+            inner_lines, inner_body, inner_names = lines, body, names
             if isinstance(child, ast.stmt):
                 nested = [part.lineno for part in ast.iter_child_nodes(child) if isinstance(part, ast.stmt)]
                 end = max(child.lineno, min(nested) - 1) if nested else child.end_lineno or child.lineno
@@ -104,13 +104,13 @@ def _changes(node: ast.AST, lines: range, body: range, name: str | None) -> Iter
                 inner_body = range(child.body[0].lineno, (child.end_lineno or child.lineno) + 1)
             if isinstance(child, ast.Assign | ast.AnnAssign) and isinstance(node, ast.Module):
                 target = child.targets[0] if isinstance(child, ast.Assign) else child.target
-                inner_name = getattr(target, "id", None)
+                inner_names = tuple(part.id for part in ast.walk(target) if isinstance(part, ast.Name))
             line = getattr(child, "lineno", None) or getattr(node, "lineno", lines.start)
             for words, replacement in _replacements(child):
                 yield Change(
-                    line, inner_lines, inner_body, inner_name, words, _setter(node, field, place, value, replacement)
+                    line, inner_lines, inner_body, inner_names, words, _setter(node, field, place, value, replacement)
                 )
-            yield from _changes(child, inner_lines, inner_body, inner_name)
+            yield from _changes(child, inner_lines, inner_body, inner_names)
 
 
 def _replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -203,7 +203,7 @@ class Record:
         """The tests to run after a change, in so many seconds; those first that run few other lines."""
         tests, number_before = self._tests_of_lines(path)
         lines_today = (ROOT / path).read_text().splitlines()
-        uses = [n for n, text in enumerate(lines_today, start=1) if change.name and change.name in text]
+        uses = [n for n, text in enumerate(lines_today, start=1) if any(name in text for name in change.names)]
         chosen: set[str] = set()
         for lines in (uses or [change.line], change.lines, change.body, number_before):
             chosen = set[str]().union(*(tests.get(number_before.get(line, 0), ()) for line in lines))

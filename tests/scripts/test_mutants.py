@@ -12,7 +12,7 @@ import pytest
 from scripts import mutants
 
 SOURCE = """
-LIMIT = 3
+LIMIT, LEAST = 3, None
 
 
 def first(values: list[int] = [1], *, strict: bool = False) -> int | None:
@@ -53,7 +53,7 @@ def test_each_place_of_a_file_is_changed_once() -> None:
     texts = {changed(number)[1] for number in range(len(changes))}
     assert len(texts) == len(changes)
     assert ast.unparse(ast.parse(SOURCE)) not in texts
-    assert changed(0)[0].name == "LIMIT"
+    assert changed(0)[0].names == ("LIMIT", "LEAST")
     assert (changed(1)[0].lines, changed(1)[0].body) == (range(5, 6), range(6, 12))
 
 
