@@ -55,6 +55,7 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {
     "opinions from -1 to 1": ([-1, 0, 1] * 8, ["-1", "0", "1"]),
     "-1 beside classes": ([-1, *[0, 1, 2] * 8][:N], ["0", "1", "2"]),
     "whole numbers that are floats": ([None if i == 3 else float(i % 2) for i in range(N)], ["0", "1"]),
+    "ids of many classes": ([*range(21), 0, 1, 2], sorted(map(str, range(21)))),
     "stars in texts": (["1 stars", "2 stars", "3 stars"] * 8, ["1 stars", "2 stars", "3 stars"]),
 }
 
