@@ -95,6 +95,9 @@ def test_a_chart_has_the_numbers_of_the_tables(monkeypatch: pytest.MonkeyPatch) 
     assert [label.get_text() for label in axes.get_yticklabels()] == ["org/good", "org/bad"]
     assert [*axes.get_yticks()] == [2, 1]  # the best on top
     assert ranking.plot(ax=axes) is axes
+    whole, first = example(), example(rows=example().rows[:1])
+    assert whole.plot().figure.get_figheight() > first.plot().figure.get_figheight()  # a line for each checkpoint
+    assert whole.plot("size").figure.get_figheight() == first.plot("size").figure.get_figheight()
     for arguments, said in (
         ({"kind": "pie"}, "unknown kind of chart 'pie'"),
         ({"kind": "size"}, "nothing to draw of word_error_rate\n  → estimators: word_error_rate, logme"),
