@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hf_emms import LabelTable
-from hf_emms.scoring.labels import are_classes
+from hf_emms.scoring.labels import ColumnBasis, are_classes
 
 
 def test_repeated_rows_are_kept_once() -> None:
@@ -31,3 +31,9 @@ def test_rows_that_only_begin_alike_stay_apart() -> None:
 def test_labels_are_classes_where_each_is_there_twice_in_the_mean() -> None:
     assert are_classes(3, 6)
     assert not are_classes(4, 7)
+
+
+def test_columns_that_stand_for_all_are_those_that_each_embedding_has() -> None:
+    basis, columns, common = ColumnBasis([3, 4], np.arange(1.0, 8)).some_columns(2)
+    assert (basis.widths, [*columns], [*common]) == ((1, 2), [0, 3, 6], [0, 3])
+    np.testing.assert_array_equal(basis.scale, [1, 4, 7])
