@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, seal, storage_error, unfinished_folder
+from hf_emms.finetune.unfinished import (
+    StorageError,
+    locked_run,
+    newest_state,
+    remove_state,
+    seal,
+    storage_error,
+    unfinished_folder,
+)
 
 RUN = "a" * 64
 
@@ -100,6 +108,8 @@ def test_training_goes_on_from_the_last_whole_state_whose_best_one_is_whole_too(
     seal(third)
     assert newest_state(tmp_path) is None
     (third / "digest.json").unlink()
+    remove_state(third)  # which is half gone already, as after a kill
+    assert not third.exists()
     assert newest_state(tmp_path) == (second, {"best_model_checkpoint": str(first)})
     (first / "trainer_state.json").write_text("{}")
     assert newest_state(tmp_path) is None  # one of them was changed
