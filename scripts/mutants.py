@@ -376,6 +376,7 @@ def try_changes(chosen: list[tuple[Path, int]], workers: int, most_seconds: floa
     record, waiting, running = Record(), list(reversed(chosen)), dict[int, Trial]()
     outcomes, failed = Counter[str](), dict[str, list[str]]()
     folder = tempfile.mkdtemp()  # no TemporaryDirectory, which a process that a test forks would delete when it ends
+    Path(folder).chmod(0o755)  # some tests give up their rights
     try:
         copies = [copy_repository(Path(folder) / str(number)) for number in range(workers)]
         while waiting or running:
