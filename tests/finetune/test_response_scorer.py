@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -114,6 +115,7 @@ def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypa
     monkeypatch.setattr("hf_emms.finetune.recipe._FULL_PARAMETERS", 0)
     monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", 1)
     checkpoint, held_out = response_scorer(writer(zoo, "llama"), rows(200)), np.arange(150, 200)
+    importlib.import_module("transformers.trainer")  # asks for peft when it is first imported
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)
         with pytest.raises(EmmsError, match="trained with LoRA: peft is missing"):
