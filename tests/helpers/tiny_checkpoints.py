@@ -119,6 +119,7 @@ PVT: dict[str, Any] = {
 }  # fmt: skip
 DINOV2 = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 DEBERTA: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+DECODER: dict[str, Any] = {"head_dim": 8, "num_key_value_heads": 2, "pad_token_id": 0, **ENDS, **TEXT}
 GPT2 = {"vocab_size": 400, "n_positions": 40, "n_embd": 16, "n_layer": 2, "n_head": 2}
 T5 = {"vocab_size": 400, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
 OPT = {

@@ -14,11 +14,7 @@ from filelock import FileLock
 from timm.models import save_for_hf
 
 from tests.helpers.sound import clap
-from tests.helpers.tiny_checkpoints import DINOV2, ENDS, PVT, SWIN, T5, TEXT, VISION, T, build, shaken, tiny
-
-_DECODER_ONLY: dict[str, Any] = {
-    "head_dim": 8, "num_key_value_heads": 2, "pad_token_id": 0, **ENDS, **TEXT,
-}  # fmt: skip
+from tests.helpers.tiny_checkpoints import DECODER, DINOV2, ENDS, PVT, SWIN, T5, TEXT, VISION, T, build, shaken, tiny
 
 IMAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "dinov2_with_registers": tiny("Dinov2WithRegistersModel", **DINOV2),
@@ -52,15 +48,15 @@ TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
     "camembert": tiny("CamembertModel", pad_token_id=1, **TEXT),
     "gpt_neox": tiny("GPTNeoXModel", **ENDS, **TEXT),
     "qwen2": tiny("Qwen2Model", num_key_value_heads=2, **TEXT),
-    "qwen3": tiny("Qwen3Model", **_DECODER_ONLY),
-    "gemma": tiny("GemmaModel", **_DECODER_ONLY),
-    "gemma2": tiny("Gemma2Model", **_DECODER_ONLY),
-    "gemma3_text": tiny("Gemma3TextModel", **_DECODER_ONLY),
-    "mistral": tiny("MistralModel", **_DECODER_ONLY),
-    "phi3": tiny("Phi3Model", **_DECODER_ONLY),
-    "smollm3": tiny("SmolLM3Model", **_DECODER_ONLY),
-    "gpt_oss": tiny("GptOssModel", num_local_experts=2, num_experts_per_tok=1, **_DECODER_ONLY),
-    "eurobert": tiny("EuroBertModel", mask_token_id=3, **_DECODER_ONLY),
+    "qwen3": tiny("Qwen3Model", **DECODER),
+    "gemma": tiny("GemmaModel", **DECODER),
+    "gemma2": tiny("Gemma2Model", **DECODER),
+    "gemma3_text": tiny("Gemma3TextModel", **DECODER),
+    "mistral": tiny("MistralModel", **DECODER),
+    "phi3": tiny("Phi3Model", **DECODER),
+    "smollm3": tiny("SmolLM3Model", **DECODER),
+    "gpt_oss": tiny("GptOssModel", num_local_experts=2, num_experts_per_tok=1, **DECODER),
+    "eurobert": tiny("EuroBertModel", mask_token_id=3, **DECODER),
     "nomic_bert": tiny("NomicBertModel", **TEXT),
     "clap": partial(clap, vocab_size=400, max_position_embeddings=42),
     "mt5": tiny("MT5EncoderModel", **T5),
@@ -68,7 +64,7 @@ TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
 # Reads texts, and images as tokens among those of texts; no row in the table: the fallback.
 llava = tiny(
     "LlavaModel",
-    text_config={"model_type": "llama", **_DECODER_ONLY},
+    text_config={"model_type": "llama", **DECODER},
     vision_config={"model_type": "clip_vision_model", **VISION},
     image_token_index=399,
     vision_feature_layer=-2,

@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.tiny_checkpoints import BART, ENDS, GPT2, OPT, T5, TEXT, T, checkpoint, tiny, tokenizer
+from tests.helpers.tiny_checkpoints import BART, DECODER, ENDS, GPT2, OPT, T5, TEXT, T, checkpoint, tiny, tokenizer
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message.role not in ('user', 'assistant') %}"
     "{{ raise_exception('only user and assistant') }}{% endif %}"
     "[{{ message.role }}] {{ message.content }} {% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-_DECODER: dict[str, Any] = {"head_dim": 8, "num_key_value_heads": 2, "pad_token_id": 0, **ENDS, **TEXT}
 _SEQ2SEQ = {**BART, "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
 _T5 = {**T5, "decoder_start_token_id": 0}
 
@@ -23,18 +22,18 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "gpt_neox": tiny("GPTNeoXForCausalLM", **ENDS, **TEXT),
     "opt": tiny("OPTForCausalLM", **OPT),
     "bloom": tiny("BloomForCausalLM", vocab_size=400, hidden_size=16, n_layer=2, n_head=2),
-    "llama": tiny("LlamaForCausalLM", **_DECODER),
-    "qwen2": tiny("Qwen2ForCausalLM", **_DECODER),
-    "qwen3": tiny("Qwen3ForCausalLM", **_DECODER),
-    "gemma": tiny("GemmaForCausalLM", **_DECODER),
-    "gemma2": tiny("Gemma2ForCausalLM", **_DECODER),
-    "gemma3_text": tiny("Gemma3ForCausalLM", **_DECODER),
-    "mistral": tiny("MistralForCausalLM", **_DECODER),
+    "llama": tiny("LlamaForCausalLM", **DECODER),
+    "qwen2": tiny("Qwen2ForCausalLM", **DECODER),
+    "qwen3": tiny("Qwen3ForCausalLM", **DECODER),
+    "gemma": tiny("GemmaForCausalLM", **DECODER),
+    "gemma2": tiny("Gemma2ForCausalLM", **DECODER),
+    "gemma3_text": tiny("Gemma3ForCausalLM", **DECODER),
+    "mistral": tiny("MistralForCausalLM", **DECODER),
     "phi": tiny("PhiForCausalLM", **ENDS, **TEXT),
-    "phi3": tiny("Phi3ForCausalLM", **_DECODER),
-    "smollm3": tiny("SmolLM3ForCausalLM", **_DECODER),
+    "phi3": tiny("Phi3ForCausalLM", **DECODER),
+    "smollm3": tiny("SmolLM3ForCausalLM", **DECODER),
     "olmo2": tiny("Olmo2ForCausalLM", pad_token_id=0, **ENDS, **TEXT),
-    "gpt_oss": tiny("GptOssForCausalLM", num_local_experts=2, num_experts_per_tok=1, **_DECODER),
+    "gpt_oss": tiny("GptOssForCausalLM", num_local_experts=2, num_experts_per_tok=1, **DECODER),
     "mamba": tiny(
         "MambaForCausalLM", vocab_size=400, hidden_size=16, num_hidden_layers=2, state_size=4, eos_token_id=2
     ),
