@@ -36,8 +36,8 @@ from hf_emms.inputs import UnusableError
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-# Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group, and each read of fsspec's 5 MiB more.
-_HOLE, _RANGE, _BLOCK = 1 << 16, 1 << 22, 1 << 20
+# Bytes that fsspec reads ahead of a stream; its default of 5 MiB is more than most columns of a row group.
+_BLOCK = 1 << 20
 # Types of polars for which Arrow has few functions → those that are read instead.
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _GENERATING = "An error occurred while generating the dataset"
@@ -181,7 +181,6 @@ class DatasetFiles:
                 # Streams must not share settings, such as the columns that are read.
                 builder = copy.copy(builder)
                 builder.config = copy.copy(builder.config)
-                _limit_read_ahead(builder)
                 rows = with_features(self.name, builder.as_streaming_dataset(split=split))
                 notes += _check_rows(builder, files.get(split, ()), rows.features)
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
@@ -385,7 +384,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     import datasets
 
     part: dict[str, Any] = {"data_dir": config} if converted and config else {"name": config}
-    part["storage_options"] = {"hf": {"block_size": _BLOCK}}  # of what a stream reads ahead
+    part["storage_options"] = {"hf": {"block_size": _BLOCK}}
     latest = None
     try:
         latest = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
@@ -421,17 +420,6 @@ def _check_rows(builder: Any, files: Sequence[str], features: Mapping[str, Any])
     if not classes or any(Path(file).name in builder.METADATA_FILENAMES for file in files):
         return []
     return check_class_folders(files, classes)
-
-
-def _limit_read_ahead(builder: Any) -> None:
-    """Make a stream of parquet read only the columns that it needs, and not those that lie after them in the file."""
-    if not hasattr(builder.config, "fragment_scan_options"):
-        return
-    import pyarrow
-    import pyarrow.dataset
-
-    cache = pyarrow.CacheOptions(lazy=True, hole_size_limit=_HOLE, range_size_limit=_RANGE)
-    builder.config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
 
 
 def with_features(name: str, rows: Any) -> Any:

@@ -152,7 +152,7 @@ class DrawnInput:
     hashes: tuple[int, ...]
     group: int | None = None
     labels: list[PlacedLabel] = field(default_factory=list)
-    row: int = -1
+    row: int | None = None
 
 
 @dataclass
@@ -239,7 +239,7 @@ class DrawnRows:
             held[hash] = content
         drawn = self.inputs.setdefault(input, DrawnInput(hashes, group))
         drawn.labels += placed
-        if drawn.row >= 0 and not self.one_row_per_label and not task.categorical:
+        if drawn.row is not None and not self.one_row_per_label and not task.categorical:
             self.rows[drawn.row][1].extend(labels)
             return
         for several in [[label] for label in labels] if self.one_row_per_label else [labels]:

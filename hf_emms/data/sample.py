@@ -154,22 +154,22 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     by_column = schema.group_column is not None
     group_of_row = [drawn.group if by_column else drawn.hashes[grouped_by] for drawn in drawn_inputs]
     groups = np.array(group_of_row, dtype=np.uint64)
-    spans = labels.spans if labels.spans is not None else np.zeros((len(groups), 2), dtype=np.int64)
-    order = np.lexsort((labels.codes, *spans.T[::-1], labels.inputs, groups))
+    spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
+    order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
     hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
     # Whether a row's input or its span differs from that of the row before.
     new_input = np.append(True, hashes[1:] != hashes[:-1])
-    new_span = new_input | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
+    new_span = new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
     inputs = _collect(drawn, hashes[new_input].tolist())
     n_inputs = len(inputs)
     if labels.spans is not None:
         inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
 
     hashed_spans = [] if labels.spans is None else [spans]
-    soft, hashed_pairs = labels.soft, [hashes] * (len(task.inputs) > 1)
+    soft, hashed_inputs = labels.soft, [] if np.array_equal(hashes, groups) else [hashes]
     of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
     of_labels += [] if labels.numbers is None else [labels.numbers]
-    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_pairs, *hashed_spans, *of_labels))
+    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_inputs, *hashed_spans, *of_labels))
     repo = split.repo
     if not repo.revision:
         repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
@@ -236,12 +236,12 @@ def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
 
 def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
-    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) < 2:
+    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
         raise EmmsError(
             f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
             use("label_form", "numbers") + ", or draw more rows: " + use("max_samples", ...),
         )
-    if len(np.unique(labels.codes)) < 2:
+    if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             "a ranking needs at least two; draw more rows ("
@@ -414,9 +414,6 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
         inputs = SearchCollection(parts[0], parts[1], stored["judgements"])
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
-    rows = stored["input_of_row"], stored["codes"], stored["groups"]
-    if len({len(array) for array in rows}) > 1 or rows[0].max() >= len(inputs):
-        raise ValueError("its rows do not fit its inputs")
     soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
     return Sample(
         dataset=source.name,

@@ -5,6 +5,7 @@ A cheap look at every row of a split, or at the first rows of a stream, decides 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -304,9 +305,9 @@ def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOption
 
 def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) -> tuple[list[Mapping[str, Any]], int]:
     """Return rows until each class has its share or patience runs out, and how many were read."""
-    n_classes = len(schema.class_names) if schema.class_names else None
-    share = -(-limit // n_classes) if n_classes else max(1, limit // 2)
-    enough = share * n_classes if n_classes else limit
+    n_classes = len(schema.class_names or ())
+    share = math.ceil(limit / n_classes) if n_classes else limit // 2
+    enough = share * n_classes or limit
     taken: list[Mapping[str, Any]] = []
     reserve: list[Mapping[str, Any]] = []
     unlabelled: list[Mapping[str, Any]] = []

@@ -253,24 +253,23 @@ class _SmallestTexts:
 
     def __init__(self, options: SampleOptions) -> None:
         self._size, self._salt = options.corpus_size, text_key(str(options.seed))
-        self._heap: list[tuple[int, int, int, str]] = []
-        self._held: set[tuple[int, int]] = set()
+        self._heap: list[tuple[tuple[bool, int], int, str]] = []
+        self._held: set[tuple[bool, int]] = set()
 
     def add(self, content: int, text: str, *, first: bool) -> None:
         """Add a text by its key; those that come `first` are drawn before all others."""
-        # The heap's first item goes next.
-        entry = (-int(not first), -(content ^ self._salt), content, text)
-        if entry[:2] in self._held:
+        # The heap's first item is drawn last, and goes where there are too many.
+        place = (first, -(content ^ self._salt))
+        if place in self._held:
             return
-        if self._size is None or len(self._heap) < self._size:
-            self._held.add(entry[:2])
-            heapq.heappush(self._heap, entry)
-        elif entry > self._heap[0]:
-            self._held.add(entry[:2])
-            self._held.discard(heapq.heapreplace(self._heap, entry)[:2])
+        self._held.add(place)
+        heapq.heappush(self._heap, (place, content, text))
+        if self._size is not None and len(self._heap) > self._size:
+            last, *_ = heapq.heappop(self._heap)
+            self._held.remove(last)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        return ((content, text) for *_, content, text in sorted(self._heap, reverse=True))
+        return ((content, text) for _, content, text in sorted(self._heap, reverse=True))
 
 
 def _in_drawing_order(contents: np.ndarray, seed: int) -> np.ndarray:

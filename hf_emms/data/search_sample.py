@@ -112,7 +112,7 @@ def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
     documents, of_pair = np.unique(relevant[:, 1], return_inverse=True)
     edges = (np.ones(len(relevant), np.int8), (relevant[:, 0], count + of_pair))
     nodes = count + len(documents)
-    _, component = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+    _, component = connected_components(coo_array(edges, shape=(nodes, nodes)))
     groups = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(groups, component[:count], query_keys)
     return groups[component[:count]]

@@ -189,7 +189,7 @@ def _resolved(dataset: str) -> Repo:
         # A single word was probably meant as a preset: the Hub's ids have an owner.
         if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
             raise
-        close = difflib.get_close_matches(dataset.lower(), dataset_presets(), n=3)
+        close = difflib.get_close_matches(dataset.lower(), dataset_presets())
         presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
         hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
         raise EmmsError(f"no preset is named {dataset!r}; {error.message}", hint) from error

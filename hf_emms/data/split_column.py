@@ -71,7 +71,7 @@ def _column_of_splits(opened: OpenSplit, used: Collection[str]) -> str | None:
     for name in opened.rows.column_names:
         if name.lower() in _NAMES and name not in used and _is_text(opened.rows.features[name]):
             values = {value for value in _values(opened, name) if value is not None}
-            if 1 < len(values) <= _MAX_SPLITS and all(value.lower() in SPLIT_WORDS for value in values):
+            if len(values) > 1 and all(value.lower() in SPLIT_WORDS for value in values):
                 return str(name)
     return None
 
