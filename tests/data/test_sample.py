@@ -144,17 +144,17 @@ def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
 
 
 def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
-    rows = texts(40, ["a_1", "b_2"])
+    rows = texts(40, ["a_1", "b_2"], who=[i % 2 for i in range(40)])
     changed = rows.map(lambda row: {"text": row["text"].replace("number 7", "number seven")})
     variants = [
-        load_sample(rows),
-        load_sample(changed),
+        *(load_sample(data, group_column=column) for data in (rows, changed) for column in (None, "who")),
         load_sample(rows, max_samples=20),
         load_sample(rows, max_samples=20, sampling="proportional"),
         load_sample(rows, prompt="a {}"),
         load_sample(rows.rename_column("text", "sentence")),
     ]
-    assert len({one.fingerprint for one in variants}) == len(variants)
+    for revision in ([sample.fingerprint for sample in variants], [sample.repo.revision for sample in variants[:4]]):
+        assert len(set(revision)) == len(revision)
     assert load_sample(rows).fingerprint == variants[0].fingerprint
 
 
