@@ -64,9 +64,9 @@ class _CaptionNetwork(FeatureNetwork):
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         if not labelled:
-            return LabeledRows(self.read(self._reader, split), {}, len(split))
+            return LabeledRows(self.read(self._reader, split.inputs, split.input_of_row), {}, len(split))
         split = _text_per_row(split)
-        inputs = self.read(self._reader, split)
+        inputs = self.read(self._reader, split.inputs, split.input_of_row)
         labels = self.labels([texts[0][0] for texts in split.references])
         return LabeledRows(lambda rows: {**inputs(rows), **labels(rows)}, {}, len(split))
 
@@ -119,8 +119,7 @@ class _ModelNetwork(_CaptionNetwork):
         from torch.nn.functional import pad
 
         ids = self.model.generate(**batch, max_new_tokens=_MAX_TOKENS, do_sample=False, num_beams=1)
-        width = 2 * _MAX_TOKENS
-        return pad(ids[:, :width], (0, max(0, width - ids.shape[1])), value=self._texts.pad_id)
+        return pad(ids, (0, 2 * _MAX_TOKENS - ids.shape[1]), value=self._texts.pad_id)
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return [text.strip() for text in self._tokenizer.batch_decode(outputs, skip_special_tokens=True)]
@@ -193,6 +192,6 @@ def _write(layers: Any, seen: Tensor) -> Tensor:
     state, word, written = seen[None], seen.new_full((len(seen), 1), _START, dtype=torch.int64), []
     for _ in range(_MAX_WORDS):
         hidden, state = _decode(layers, word, seen, state)
-        word = layers["out"](hidden[:, -1:]).argmax(2)
+        word = layers["out"](hidden).argmax(2)
         written.append(word)
     return torch.cat(written, 1)

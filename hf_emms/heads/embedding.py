@@ -55,7 +55,7 @@ class EmbeddingHead(Head):
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
     def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool
     ) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
@@ -65,7 +65,7 @@ class EmbeddingHead(Head):
     def open(
         self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> EmbeddingNetwork:
-        return self.build(plan, kind, LabeledSplit.of_inputs((), ()))
+        return self.build(plan, kind, LabeledSplit.of_inputs((), ()), allow_pickle=False)
 
     @abstractmethod
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:

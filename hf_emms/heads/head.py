@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.guess import Guess
@@ -46,9 +48,9 @@ class Network(ABC):
     adapter: Any = None
     adapter_task: str | None = None
 
-    def __init__(self, model: Any, processors: Sequence[Any] = (), notes: list[str] | None = None) -> None:
+    def __init__(self, model: Any, processors: Sequence[Any] = (), notes: Sequence[str] = ()) -> None:
         self.model, self.processors = model, processors
-        self.notes = [] if notes is None else notes
+        self.notes = list(notes)
         self._by_split: dict[tuple[str, int], Any] = {}
 
     @abstractmethod
@@ -172,9 +174,7 @@ class Head(ABC):
         return None
 
     @abstractmethod
-    def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
-    ) -> Network:
+    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         """Return a checkpoint with a new head for training rows; its own where that fits.
 
         Raises:
@@ -209,18 +209,16 @@ class FeatureNetwork(Network):
     """
 
     references: Sequence[Any] = ()
-    count: int = 1
+    count: int
 
-    def __init__(
-        self, plan: ExtractionPlan, model: Any, processors: Sequence[Any] = (), notes: list[str] | None = None
-    ) -> None:
-        super().__init__(model, processors, notes)
+    def __init__(self, plan: ExtractionPlan, model: Any, processors: Sequence[Any] = ()) -> None:
+        super().__init__(model, processors)
         self._plan = plan
         self._has_layers = False
 
-    def read(self, reader: TrainingReader, split: LabeledSplit) -> BatchReader:
-        """Return what makes batches of a split's inputs; its notes become the network's, once for all splits."""
-        batches, notes = reader.read(split.inputs, split.input_of_row)
+    def read(self, reader: TrainingReader, inputs: Sequence[Any], input_of_row: np.ndarray) -> BatchReader:
+        """Return what makes batches of rows' inputs; its notes become the network's, once for all splits."""
+        batches, notes = reader.read(inputs, input_of_row)
         self.notes += [note for note in notes if note not in self.notes]
         return batches
 
@@ -239,12 +237,18 @@ class FeatureNetwork(Network):
 
     def add_layers(self, features: Features, train: LabeledSplit) -> None:
         """Put new layers on the features of the model, whose first training rows give mean and deviation."""
-        from hf_emms.heads.modules import Standardize, first_features
+        from hf_emms.heads.modules import Standardize
 
-        rows = self.rows(train, False)
-        first = first_features(self.model, features, rows.batch, len(rows))
+        first = self.first_features(features, train)
         self._put_on(features, self.layers(Standardize.of(first), first.shape[1]))
         self.head = self.model.head_names
+
+    def first_features(self, features: Features, train: LabeledSplit) -> Tensor:
+        """Return features of the first training rows as training will see them, float32 (n, D1)."""
+        from hf_emms.heads.modules import first_features
+
+        rows = self.rows(train, False)
+        return first_features(self.model, features, rows.batch, len(rows))
 
     def load_layers(self, features: Features, weights: dict[str, Tensor]) -> None:
         """Put layers that were saved on the features of the model.
@@ -303,7 +307,7 @@ class FeatureHead(Head):
         return {}
 
     def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
+        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import class_with_head, load_base, load_with_head
 
@@ -318,7 +322,7 @@ class FeatureHead(Head):
         base, features = load_base(plan, kind, allow_pickle=allow_pickle)
         network = self.network(plan, kind, base, references, has_head=False)
         network.add_layers(features, train)
-        network.notes.insert(0, self.layers_note)
+        network.notes = [self.layers_note, *network.notes]
         return network
 
     def open(
@@ -326,7 +330,7 @@ class FeatureHead(Head):
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import load_base
 
-        base, features = load_base(plan, kind)
+        base, features = load_base(plan, kind, allow_pickle=False)
         network = self.network(plan, kind, base, references, has_head=False)
         network.load_layers(features, weights)
         return network

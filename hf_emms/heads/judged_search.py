@@ -38,8 +38,6 @@ class JudgedSearch(Head):
     def shortened(self, validation: LabeledSplit) -> LabeledSplit:
         """Return the queries with their judged documents and others up to 2,000, the first of the corpus."""
         collection = collection_of(validation)
-        if len(collection.documents) <= _VALIDATION_DOCUMENTS:
-            return validation
         judged = {document for judgements in validation.references for document, grade in judgements if grade >= 0}
         others = (document for document in range(len(collection.documents)) if document not in judged)
         kept = sorted([*judged, *islice(others, max(0, _VALIDATION_DOCUMENTS - len(judged)))])

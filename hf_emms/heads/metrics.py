@@ -90,12 +90,17 @@ def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> 
 
 def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Return two arrays of class names, (n,); of tuples of names, of 0 and 1, (n, C)."""
-    if not isinstance(references[0], tuple):
+    if not have_several(references):
         return np.array(predictions), np.array(references)
     from sklearn.preprocessing import MultiLabelBinarizer  # type: ignore[import-untyped]
 
     binarizer = MultiLabelBinarizer().fit([*predictions, *references])
     return binarizer.transform(predictions), binarizer.transform(references)
+
+
+def have_several(references: Sequence[Any]) -> bool:
+    """Return whether rows with these references have several classes, a tuple each."""
+    return isinstance(references[0], tuple)
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -200,19 +205,19 @@ def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
 
     An entity also begins where the tag before it is of no entity, of another type, or ends an entity.
     """
-    spans, start, current = set(), 0, ""
-    is_open = False
+    spans, current = set(), ""
+    begin: int | None = None  # of the entity that is open
     for place, tag in enumerate([*tags, "O"]):
         course, type = split_tag(tag)
-        goes_on = is_open and course in ("I", "E") and type == current
-        if is_open and not goes_on:
-            spans.add((start, place, current))
-            is_open = False
+        goes_on = begin is not None and course in ("I", "E") and type == current
+        if begin is not None and not goes_on:
+            spans.add((begin, place, current))
+            begin = None
         if course and not goes_on:
-            start, current, is_open = place, type, True
-        if course in ("E", "S"):
-            spans.add((start, place + 1, current))
-            is_open = False
+            begin, current = place, type
+        if begin is not None and course in ("E", "S"):
+            spans.add((begin, place + 1, current))
+            begin = None
     return spans
 
 
@@ -222,7 +227,8 @@ def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -
     for tags, reference in zip(predictions, references, strict=True):
         predicted, right = entities(tags), entities(reference.tags)
         counts += len(predicted), len(right), len(predicted & right)
-    return float(2 * counts[2] / max(1, counts[0] + counts[1]))
+    n_predicted, n_right, n_both = counts
+    return float(2 * n_both / (n_predicted + n_right)) if n_both else 0.0
 
 
 def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:

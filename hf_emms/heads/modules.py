@@ -194,7 +194,7 @@ class ModelWithHead(nn.Module):
         save_file(tensors, folder / HEAD_WEIGHTS)
 
 
-def load_base(plan: ExtractionPlan, kind: InputKind, *, allow_pickle: bool = False) -> tuple[Any, Features]:
+def load_base(plan: ExtractionPlan, kind: InputKind, *, allow_pickle: bool) -> tuple[Any, Features]:
     """Return the checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     loaded = load_model(plan, weights, allow_pickle=allow_pickle)

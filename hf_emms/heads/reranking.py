@@ -76,9 +76,8 @@ def _relevance() -> RowOutputs:
     return RowOutputs(
         1,
         labels=lambda values: torch.tensor(values, dtype=torch.float32),
-        loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs[:, 0], labels),
-        predictions=lambda outputs: outputs[:, 0].tolist(),
-        config={"num_labels": 1},
+        loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs.flatten(), labels),
+        predictions=lambda outputs: outputs.flatten().tolist(),
     )
 
 
@@ -98,7 +97,7 @@ class _RerankingNetwork(RowNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         candidates = self.once("candidates", split, candidates_of)
-        scores, relevant = outputs[:, 0].reshape(candidates.shape), relevant_of(split)
+        scores, relevant = outputs.reshape(candidates.shape), relevant_of(split)
         places = reranked_places(candidates, scores, judgements_of(split), relevant)
         return search_results(relevant, places, len(split))
 
@@ -106,9 +105,7 @@ class _RerankingNetwork(RowNetwork):
         return None
 
     def _read(self, pairs: Pairs, numbers: np.ndarray) -> Any:
-        batch, notes = self._reader.read(pairs, numbers)
-        self.notes += [note for note in notes if note not in self.notes]
-        return batch(np.arange(len(numbers)))
+        return self.read(self._reader, pairs, numbers)(np.arange(len(numbers)))
 
 
 def candidates_of(split: LabeledSplit) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,7 @@ class ResponseHead(Head):
         texts = (text for responses in split.references for text, _ in responses)
         return longest_tokens(kind.contents(split.inputs), texts, MAX_TOKENS)
 
-    def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
-    ) -> Network:
+    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.language_model import load_language_model
 
         model = load_language_model(plan)
@@ -181,12 +180,12 @@ class ResponseNetwork(Network):
         import torch
 
         reader, model = self._reader, self.saved
-        room = (
-            reader.max_length if reader.is_encoder else max(reader.max_length // 2, reader.max_length - _MAX_NEW_TOKENS)
-        )
-        new_tokens = _MAX_NEW_TOKENS if reader.is_encoder else min(_MAX_NEW_TOKENS, reader.max_length - room)
+        new_tokens, room = _MAX_NEW_TOKENS, reader.max_length
+        if not reader.is_encoder:  # the response follows the prompt
+            new_tokens = min(new_tokens, math.ceil(room / 2))
+            room -= new_tokens
         left = replace(reader, pads_left=not reader.is_encoder)
-        settings = {"max_new_tokens": max(1, new_tokens), "do_sample": False, "num_beams": 1, "use_cache": True}
+        settings = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1, "use_cache": True}
         texts: list[str] = []
         model.eval()
         model.generation_config.update(**reader.starts())  # which is saved with the model

@@ -15,7 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.guess import MAX_GUESSES, Guess, best_guess, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
-from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric
+from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import InputKind
 
@@ -100,14 +100,14 @@ class ClassHead(RowHead):
 
     def described(self, train: LabeledSplit) -> Sequence[Any]:
         """Return the classes of the training rows; all in a tuple where rows have several."""
-        if isinstance(train.references[0], tuple):
+        if have_several(train.references):
             return [train.classes(name for names in train.references for name in names)]
         return train.classes(train.references)
 
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
         """Return a frequent class for all rows; of rows with several, the most frequent ones."""
         guesses: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_GUESSES)]
-        if isinstance(train.references[0], tuple):
+        if have_several(train.references):
             counts = Counter(name for names in train.references for name in names)
             names = [name for name, _ in counts.most_common(MAX_GUESSES)]
             guesses = [tuple(names[:count]) for count in range(len(names) + 1)]
@@ -116,7 +116,7 @@ class ClassHead(RowHead):
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return an output for each class of the references, in the order of their first occurrence."""
-        return _several_classes(references) if isinstance(references[0], tuple) else _one_class(references)
+        return _several_classes(references) if have_several(references) else _one_class(references)
 
 
 class NumberHead(RowHead):
@@ -141,8 +141,8 @@ class NumberHead(RowHead):
         return RowOutputs(
             1,
             labels=lambda values: torch.tensor([(value - mean) / scale for value in values], dtype=torch.float32),
-            loss=lambda outputs, labels: mse_loss(outputs[:, 0], labels),
-            predictions=lambda outputs: (outputs[:, 0].astype(np.float64) * scale + mean).tolist(),
+            loss=lambda outputs, labels: mse_loss(outputs.flatten(), labels),
+            predictions=lambda outputs: (outputs.flatten().astype(np.float64) * scale + mean).tolist(),
             config={"num_labels": 1, "problem_type": "regression"},
             removed=(mean, scale),
             references=[-1.0, 1.0],  # values as they are: without their mean 0 and their deviation 1
@@ -154,7 +154,7 @@ class NumberHead(RowHead):
 
 def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
     """Return the metrics of a class for each row, or of several, which are tuples."""
-    return (MICRO_F1, MACRO_F1, ACCURACY) if isinstance(references[0], tuple) else (ACCURACY, MACRO_F1)
+    return (MICRO_F1, MACRO_F1, ACCURACY) if have_several(references) else (ACCURACY, MACRO_F1)
 
 
 def _one_class(references: Sequence[str]) -> RowOutputs:
@@ -232,7 +232,7 @@ class RowNetwork(FeatureNetwork):
 
     def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
         labels = {"labels": self._outputs.labels(split.references)} if labelled else {}
-        return LabeledRows(self.read(self._reader, split), labels, len(split))
+        return LabeledRows(self.read(self._reader, split.inputs, split.input_of_row), labels, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)
@@ -269,8 +269,6 @@ class RowNetwork(FeatureNetwork):
         """Have a layer pass its input on, standardized: with random weights it would learn slowly, and end lower."""
         import torch
 
-        from hf_emms.heads.modules import first_features
-
         seen: list[Tensor] = []
         hook = layer.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
 
@@ -278,8 +276,7 @@ class RowNetwork(FeatureNetwork):
             model(**inputs)
             return seen.pop()
 
-        rows = self.rows(train, False)
-        features = first_features(self.model, features_before, rows.batch, len(rows))
+        features = self.first_features(features_before, train)
         hook.remove()
         mean, scale = features.mean(0), _POOLER_SCALE / (features.std(0) + 1e-6)
         with torch.no_grad():

@@ -151,4 +151,5 @@ class LabeledRows:
 
 def collate(items: Sequence[tuple[LabeledRows, int]]) -> Inputs:
     """Return a batch of items of a split."""
-    return items[0][0].batch(np.array([row for _, row in items]))
+    (rows, _), *_ = items
+    return rows.batch(np.array([number for _, number in items]))

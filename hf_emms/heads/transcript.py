@@ -55,9 +55,7 @@ class TranscriptHead(Head):
     def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
         return Guess("an empty transcript", [""] * len(split))
 
-    def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool = False
-    ) -> Network:
+    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.asr_model import asr_class, is_ctc, load_asr_model
 
         load_jiwer()  # without it nothing is trained
@@ -96,11 +94,9 @@ class _TranscriptNetwork(Network):
 
         asr = self._asr
         labels = [self._tokenize(_transcript(reference)) for reference in split.references]
-        most = max_new_tokens(asr.model) if not asr.is_ctc else None
+        most = np.inf if asr.is_ctc else max_new_tokens(asr.model)
         fits = [
-            bool(ids)
-            and (most is None or len(ids) <= most)
-            and samples_in(split.inputs[number], asr.reader.rate) <= asr.reader.part
+            bool(ids) and len(ids) <= most and samples_in(split.inputs[number], asr.reader.rate) <= asr.reader.part
             for ids, number in zip(labels, split.input_of_row.tolist(), strict=True)
         ]
         usable = np.flatnonzero(fits)
