@@ -11,7 +11,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.presets import demo
-from hf_emms.run.engines.local import AHEAD, Prefetch
+from hf_emms.run.engines.local import Prefetch
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.hub import Hub
 from tests.hub.fixtures import run_client
@@ -20,14 +20,14 @@ REPOS = [Repo(f"org/model-{number}", "model", "0" * 40) for number in range(6)]
 
 
 def test_no_more_than_the_bound_lie_ready() -> None:
-    brought: list[Repo] = []
-    with Prefetch(REPOS, brought.append) as prefetch:
+    brought: dict[Repo, int] = {}
+    with Prefetch(REPOS, lambda repo: brought.update({repo: threading.get_ident()})) as prefetch:
         for place, repo in enumerate(REPOS):
-            eventually(lambda place=place: len(brought) == min(place + AHEAD, len(REPOS)))
+            eventually(lambda place=place: len(brought) == min(place + 2, len(REPOS)))
             time.sleep(0.05)
-            assert brought == REPOS[: place + AHEAD]
+            assert list(brought) == REPOS[: place + 2]
             prefetch.wait_for(repo)
-    assert brought == REPOS
+    assert len(set(brought.values())) == 1  # one after the other
 
 
 def test_an_error_waits_for_its_turn_and_stops_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,7 +175,7 @@ def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) ->
 def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
     seconds: list[float], batches: list[int], loading: float
 ) -> None:
-    clock = _Clock(lambda inputs: None, iter([0.0, *seconds]).__next__)
+    clock = _Clock(lambda inputs: None, iter([2.0, *(2 + each for each in seconds)]).__next__)
     clock.loaded()
     for inputs in batches:
         clock.advanced(inputs)
@@ -182,6 +183,11 @@ def test_loading_and_the_first_batch_are_no_seconds_of_inputs(
 
 
 def test_rows_say_what_loading_was_of_their_seconds(emms_cache: Path) -> None:
-    row = hf_emms.rank("demo_glosses", "emms-demo/bert-random", encoders="demo", max_samples=60).rows[0]
-    assert 0 < row.seconds.loading <= row.seconds.features
-    assert row.seconds.forward == pytest.approx(row.seconds.features - row.seconds.loading)
+    for resume in (True, False):  # the other time from features in the cache
+        started = time.perf_counter()
+        ranking = hf_emms.rank("demo_glosses", "emms-demo/bert-random", encoders="demo", max_samples=60, resume=resume)
+        seconds = ranking.rows[0].seconds
+        assert (seconds.loading > 0) == resume
+        assert 0 < seconds.features + seconds.scoring <= time.perf_counter() - started
+        assert 0 <= seconds.forward == pytest.approx(seconds.features - seconds.loading)
+        assert [round(each, 3) for each in msgspec.structs.astuple(seconds)] == [*msgspec.structs.astuple(seconds)]

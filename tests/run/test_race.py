@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 
 import hf_emms
 from hf_emms.cli.output import cached_file
@@ -22,12 +24,14 @@ from hf_emms.inputs import InputKind
 from hf_emms.publish.card_text import card
 from hf_emms.publish.cards import model_cards
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import merged
 from hf_emms.run.engines import extraction
 from hf_emms.run.engines.checkpoint import score_estimators
 from hf_emms.run.engines.race import (
-    FEWEST_INPUTS,
     ProjectedScore,
+    RaceCandidate,
+    RaceEngine,
     clearly_below,
     is_eliminated,
     projected_score,
@@ -79,8 +83,12 @@ def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
 
 def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache: Path) -> None:
     names = [row.checkpoint for row in (*full.rows[:TOP], *full.rows[-2:])]
+    started, damaged = time.perf_counter(), Heard()
     race = hf_emms.rank(DATASET, names, race=TOP)
-    again = hf_emms.rank(DATASET, names)
+    assert all(0 < row.seconds.loading <= row.seconds.features and row.seconds.scoring > 0 for row in race)
+    assert sum(row.seconds.features + row.seconds.scoring for row in race) < time.perf_counter() - started
+    again = hf_emms.rank(DATASET, names, progress=damaged)
+    assert [note for note in damaged.notes if "cache" in note] == []
     for name in names:
         assert again.row(name).n is None
         assert (again.row(name).cached == "row") == (race.row(name).n is None)
@@ -107,7 +115,7 @@ def test_samples_double_up_to_all_inputs(inputs: int) -> None:
     sizes = round_sizes(inputs)
     assert sizes[-1] == inputs
     assert all(2 * small <= large <= 2 * small + 1 for small, large in pairwise(sizes))
-    assert sizes[0] < 4 * FEWEST_INPUTS
+    assert round_sizes(400) == [100, 200, 400]
 
 
 @given(limit=st.floats(-1, 0), error=st.floats(0, 100), rows=st.integers(10, 400))
@@ -121,16 +129,16 @@ def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, 
     assert expected.folds == pytest.approx([limit - error / 1000, limit - error / 1000 + 1])
 
 
-def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
+def test_who_is_clearly_below_another_is_told_by_a_paired_t_test() -> None:
     def its(*folds: float) -> ProjectedScore:
         return ProjectedScore(float(np.mean(folds)), np.array(folds))
 
-    mark = its(0.5, 0.6, 0.5, 0.6, 0.5)
-    assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark, 0.95)
-    assert not clearly_below(its(0.1, 0.9, 0.1, 0.9, 0.1), mark, 0.95)
-    assert not clearly_below(mark, mark, 0.6)
-    assert not clearly_below(its(0.1), its(0.5), 0.95)
-    assert not clearly_below(its(0.1, 0.2), mark, 0.95)
+    for folds, others in np.random.default_rng(0).normal([[0.0], [0.7]], 1.0, (200, 2, 5)):
+        is_below = ttest_rel(others, folds, alternative="greater").pvalue < 0.05
+        assert clearly_below(its(*folds), its(*others), 0.95) == is_below
+    assert clearly_below(its(0.1, 0.2), its(0.5, 0.6), 0.95)
+    for folds, others in (((0.1,), (0.5,)), ((0.1, 0.2), (0.5, 0.6, 0.5)), ((0.1, 0.2), (0.1, 0.2))):
+        assert not clearly_below(its(*folds), its(*others), 0.95)
 
 
 def looks(before: float, now: float) -> list[tuple[int, Score]]:
@@ -143,6 +151,11 @@ def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
     assert is_eliminated(looks(-0.3, -0.3), best, 1000)
     assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
     assert not is_eliminated(looks(0.1, -0.1), best, 1000)  # ahead now
+    # It is the last place among the best that counts, and who has no score yet stays.
+    level = looks(-0.1, -0.1)
+    places = {"unscored": [], "far": best, "level": level, "first": looks(0.0, 0.0), "second": level}
+    running = [RaceCandidate(name, None, history=history) for name, history in places.items()]  # type: ignore[arg-type]
+    assert [each.name for each in RaceEngine(2, get_estimator("emms"))._eliminated(running, 1000)] == ["far"]
     # Without two scores of as many folds nothing is projected.
     (_, now), fewer = looks(-0.5, -0.3)[-1], (100, Score(-0.5, folds=(-0.5, -0.5)))
     for history in ([(200, now)], [fewer, (200, now)]):
@@ -204,8 +217,7 @@ def test_a_part_with_one_label_only_stops_nobody() -> None:
 def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
     heard = Heard()
     with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
-        options = {"encoders": ENCODER, "estimators": "emms", "cache": False}
-        ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, **options)  # type: ignore[arg-type]
+        ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, encoders=ENCODER, estimators="emms", cache=False)
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
     best = [row for row in ranking.rows if row.n is None]
     assert len(best) == 2  # else this dataset no longer tells what is to be seen here
@@ -226,7 +238,9 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
     names = [str(build(tmp_path, "bert")), "emms-demo/bert-distilled", "emms-demo/bert-random"]
     options = {"encoders": ENCODER, "estimators": "emms", "cache": False, "max_samples": 800}
     full = hf_emms.rank(GLOSSES, names, **options)  # type: ignore[arg-type]
-    race = hf_emms.rank(GLOSSES, names, race=2, **options)  # type: ignore[arg-type]
+    with counted_calls(score_estimators, lambda frame: frame.f_locals["inputs"].moments.n) as scored:
+        race = hf_emms.rank(GLOSSES, names, race=2, **options)  # type: ignore[arg-type]
+    assert scored[:6] == [50, 100] * 3  # in the first round at half of it, too
     (cut,) = (note for note in full.row(names[0]).notes if "cut" in note)
     assert race.row(names[0]).n is None
     assert cut in race.row(names[0]).notes

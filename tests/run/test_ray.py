@@ -18,7 +18,8 @@ import ray
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import EmmsError, speaking
+from hf_emms.errors import EmmsError, one_line, speaking
+from hf_emms.finetune.unfinished import StorageError
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking
 from hf_emms.run.engines import ray as engine
@@ -157,9 +158,60 @@ class TestOnACluster:
         self, encoder: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(engine, "installed_versions", lambda *names: {"peft": "0"})
-        with pytest.raises(EmmsError, match=r"have other versions: peft \S+ \(here 0\)") as refused:
+        with pytest.raises(EmmsError, match=r"have other versions: peft \S+ \(here 0\)"):
             on_ray(encoder, [GOOD])
-        assert refused.value.hint == "pip install peft==0 on every node of the cluster"
+
+
+def test_packages_that_only_some_checkpoints_need_may_be_missing_on_workers() -> None:
+    here = {"torch": "2", "hf_emms": "1", "peft": "3", "timm": "4"}
+    engine._check_same(here, {"torch": "2", "hf_emms": "1", "timm": "4"})
+    with pytest.raises(EmmsError) as refused:
+        engine._check_same(here, {"torch": "2", "timm": "5"})
+    assert one_line(refused.value) == (
+        "the workers of the Ray cluster have other versions: hf_emms missing (here 1), timm 5 (here 4) → "
+        "pip install hf-emms==1 timm==4 on every node of the cluster"
+    )
+
+
+def test_a_cluster_that_is_too_late_is_started_again_in_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, usage = "OMP_NUM_THREADS", "RAY_USAGE_STATS_ENABLED"
+    monkeypatch.setenv(threads, "7")
+    monkeypatch.delenv(usage, raising=False)
+    starts: list[Any] = []
+
+    def start(**options: Any) -> None:
+        starts.append((os.environ[threads], os.environ[usage], options))
+        if len(starts) % 3:
+            raise RuntimeError("too\nlate")
+
+    monkeypatch.setattr(ray, "init", start)
+    engine._connect(None)
+    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    assert starts == [("1", "0", {"address": "local", "include_dashboard": False, **quiet})] * 3
+    with pytest.raises(EmmsError, match=r"^the Ray cluster at here cannot be used: too late\n.*ray_address="):
+        engine._connect("here")
+    assert starts[3:] == [("1", "0", {"address": "here", **quiet})]
+    assert (os.environ[threads], os.environ.get(usage)) == ("7", None)
+
+
+def test_the_files_of_a_model_take_the_place_of_others(tmp_path: Path) -> None:
+    for folder, files in ((tmp_path, {"a/b": b"1"}), (tmp_path, {"c/d": b"2"}), (tmp_path, {}), (None, {"e": b"3"})):
+        engine._write(folder and folder / "model", files)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == ["model/c/d"]
+
+
+def test_a_task_that_fails_says_what_its_checkpoint_says_or_how_often_its_worker_died(tmp_path: Path) -> None:
+    for error in (ray.exceptions.WorkerCrashedError(), ray.exceptions.OutOfMemoryError("full")):
+        assert one_line(engine._failure(error)) == (
+            "its worker died 4 times, mostly because memory ran out → batch_size=..., or larger nodes"
+        )
+    disk = StorageError("the disk is full")
+    assert engine._failure(ray.exceptions.RayTaskError("run", "Traceback", disk)) is disk
+    assert str(engine._failure(ray.exceptions.RayTaskError("run", "Traceback", KeyError("a")))) == "KeyError: 'a'"
+    repo = resolve(GOOD, "model")
+    assert engine._here(replace(repo, folder=None)) == repo
+    with pytest.raises(EmmsError, match="the folder other is not on the node"):
+        engine._here(replace(repo, id="other", folder=tmp_path / "none"))
 
 
 def test_a_task_asks_for_what_it_takes_of_what_nodes_have() -> None:
@@ -177,7 +229,9 @@ def test_a_task_asks_for_what_it_takes_of_what_nodes_have() -> None:
     assert engine._scoring_resources(repo, replace(cluster, memory=weights), 3, gpu=False)["memory"] == weights
     with pytest.raises(EmmsError, match="no node offers more than"):
         engine._scoring_resources(repo, replace(cluster, memory=weights - 1), 3, gpu=False)
-    job: Any = SimpleNamespace(parameters=10)
+    job: Any = SimpleNamespace(parameters=None)
+    assert engine._training_resources(job, "auto", replace(cluster, gpus=1), 1)["memory"] == spare
+    job.parameters = 10
     for device, jobs, cores, gpus in (("cpu", 2, 4, 0), ("cpu", 3, 2, 0), ("cpu", 20, 1, 0), ("auto", 9, 4, 1)):
         needs = engine._training_resources(job, device, replace(cluster, cores=5), jobs)
         assert needs == {"num_cpus": cores, "num_gpus": gpus, "memory": engine.BYTES_PER_PARAMETER * 10 + spare}

@@ -19,7 +19,7 @@ from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_MAX_SAMPLES
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.run.engines import local
-from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
+from hf_emms.run.engines.extraction import weight_bytes
 from hf_emms.run.sweep import Sweep, SweepPlan, summary
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
@@ -51,12 +51,12 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
     """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
-    loaded_bytes = sum(LOADED_FACTOR * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
+    loaded_bytes = sum(2 * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
-    names, cells = [*IMAGES, "demo_fashion test"], Heard()
+    names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], Heard()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
     with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
-        found = swept(tmp_path, [*IMAGES, test_split], cache=False, progress=cells)
+        found = swept(tmp_path, [*IMAGES, test_split][: 3 + spare], cache=False, progress=cells)
     assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
     assert list(found.rankings) == names
     in_turn = [f"{checkpoint} on {name}" for name in names for checkpoint in (GOOD, POOR)]

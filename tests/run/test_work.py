@@ -90,22 +90,19 @@ def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_thr
         assert rows == {"regnet": first.n_inputs + PROBE}  # and the label embeddings, for other checkpoints too
 
 
-@pytest.mark.parametrize("race", [None, 1])
+@pytest.mark.parametrize(("race", "processors"), [(None, 1), (1, 2)])
 def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
-    emms_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, race: int | None
+    emms_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, race: int | None, processors: int
 ) -> None:
     decoded: list[int] = []
     as_rgb = image.as_rgb
-    smaller = str(build(tmp_path, "vit"))
-    planned = plan(
-        Options("demo_captions", (*CHECKPOINTS, smaller), encoders=(ENCODER,), estimators=("emms",), race=race),
-        Silent(),
-    )
+    names = CHECKPOINTS[:2] if processors == 1 else (*CHECKPOINTS, str(build(tmp_path, "vit")))
+    planned = plan(Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",), race=race), Silent())
     monkeypatch.setattr(image, "as_rgb", lambda picture: decoded.append(1) or as_rgb(picture))
     inputs = planned.sample.inputs
     rows = run(planned).rows
-    assert [row.error for row in rows] == [None] * 4
-    most = 2 * len(inputs) + len(rows) * PROBE  # two processors
+    assert [row.error for row in rows] == [None] * len(names)
+    most = processors * len(inputs) + len(rows) * PROBE
     assert len(decoded) == most if race is None else len(decoded) <= most
 
 

@@ -348,7 +348,7 @@ def samples_rows(options: ScoringOptions) -> bool:
 def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: ScoringOptions) -> Moments:
     """Return the moments of a shard's rows; its inputs have these features, float32 (m, D1), which must be finite."""
     _check_finite(features)
-    moments = _empty_moments(labels, features.shape[1], options)
+    moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
     for start in range(0, len(shard.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
@@ -367,8 +367,8 @@ def streamed_moments(
     Batches have every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1), of
     which each layer has its columns. The labels are those of all rows of the sample.
     """
-    sampled = SAMPLE_ROWS if samples_rows(options) else 0
-    moments = {layer: _empty_moments(labels, its.stop - its.start, options, sampled) for layer, its in columns.items()}
+    settings = {"folds": options.folds, "seed": options.seed, "sample_rows": SAMPLE_ROWS * samples_rows(options)}
+    moments = {layer: Moments.like(labels, its.stop - its.start, **settings) for layer, its in columns.items()}
     rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
     for positions, features in batches:
         _check_finite(features)
@@ -381,13 +381,9 @@ def streamed_moments(
     return moments
 
 
-def _empty_moments(labels: LabelTable, d1: int, options: ScoringOptions, sample_rows: int = 0) -> Moments:
-    return Moments.like(labels, d1, folds=options.folds, seed=options.seed, sample_rows=sample_rows)
-
-
-def no_features(labels: LabelTable, options: ScoringOptions) -> Extraction:
+def no_features(labels: LabelTable) -> Extraction:
     """Return the extraction for estimators that need no features: a layer without rows, and no information."""
-    return Extraction({}, moments={LAST: _empty_moments(labels, 1, options)})
+    return Extraction({}, moments={LAST: Moments.like(labels, 1)})
 
 
 def _check_finite(features: np.ndarray) -> None:

@@ -80,20 +80,17 @@ def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
     if len(inputs) < 2:
         yield repos
         return
-    block: list[Repo] = []
-    used = 0
+    block: dict[Repo, int] = {}
     for repo in repos:
         try:
             loaded = LOADED_FACTOR * weight_bytes(repo)
         except EmmsError:
             loaded = MAX_IDLE_BYTES
-        if block and used + loaded > MAX_IDLE_BYTES:
-            yield block
-            block, used = [], 0
-        block.append(repo)
-        used += loaded
-    if block:
-        yield block
+        if block and sum(block.values()) + loaded > MAX_IDLE_BYTES:
+            yield list(block)
+            block.clear()
+        block[repo] = loaded
+    yield list(block)
 
 
 def _row(
@@ -118,7 +115,7 @@ def _row(
             if note := memory_note(len(sample), info.width, labels, scoring):
                 progress.noted(f"{name}: {note}")
     else:
-        extraction = no_features(labels, scoring)
+        extraction = no_features(labels)
     if model is not None:
         pool.close()  # the checkpoint is loaded again, with its head
     features, moments = extraction.features, extraction.moments

@@ -75,7 +75,7 @@ class RaceEngine:
     def _race(self, engine_input: EngineInput) -> Generator[Row, None, None]:
         sample = engine_input.sample
         inputs, n = len(sample.inputs), len(sample)
-        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, sample.n_read)))
+        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // sample.n_read))
         with prefetch_checkpoints([engine_input]) as prefetch, closing(ExtractorPool()) as pool:
             race = _Race(engine_input, engine_input.labels(), prefetch, pool)
             running = [RaceCandidate(name, plan) for name, plan in engine_input.checkpoints.items()]
@@ -136,10 +136,8 @@ class _Race:
         """Run a candidate up to `size` inputs in all; return its row if it has seen all inputs or failed, else None."""
         inputs = len(self.engine_input.sample.inputs)
         self.engine_input.progress.started(candidate.name, size - candidate.inputs)
-        # A projection needs two scores: the first round has a score half way.
-        stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
         with noted_while(self.engine_input.progress, candidate.name):
-            failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, stops))
+            failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, size))
         if failed is not None:
             self.engine_input.progress.finished(failed)
             return failed
@@ -151,8 +149,8 @@ class _Race:
         self.engine_input.progress.finished(row)
         return row
 
-    def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
-        """Score a candidate at each stop; it is loaded only if neither cache nor pool has its features."""
+    def _run(self, candidate: RaceCandidate, size: int) -> None:
+        """Score a candidate on `size` inputs in all; it is loaded only if neither cache nor pool has its features."""
         sample, progress = self.engine_input.sample, self.engine_input.progress
         self.prefetch.wait_for(candidate.plan.repo)
         started = time.perf_counter()
@@ -162,10 +160,10 @@ class _Race:
         first = candidate.inputs
         report = partial(progress.advanced, candidate.name)
         if layer in earlier.features:
-            report(stops[-1] - first)
-            features = earlier.features[layer][first : stops[-1]]
+            report(size - first)
+            features = earlier.features[layer][first:size]
         else:
-            shard = shard_of(sample, slice(first, stops[-1]))
+            shard = shard_of(sample, slice(first, size))
             with self.pool.use(
                 candidate.name,
                 partial(load, candidate.plan, self.engine_input),
@@ -176,10 +174,14 @@ class _Race:
                 info = {layer: extractor.info(layer)}
             extraction = Extraction(info, seconds=time.perf_counter() - started, loading=loading)
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
-        if first == 0 and (note := memory_note(len(sample), features.shape[1], self.labels, self.engine_input.scoring)):
-            progress.noted(f"{candidate.name}: {note}")
-        for stop in stops:
-            self._add(candidate, features[candidate.inputs - first : stop - first])
+        parts = [features]
+        if not first:
+            if note := memory_note(len(sample), features.shape[1], self.labels, self.engine_input.scoring):
+                progress.noted(f"{candidate.name}: {note}")
+            if size < len(sample.inputs):  # a projection needs two scores: the first round has a score half way
+                parts = np.split(features, [size // 2])
+        for part in parts:
+            self._add(candidate, part)
         if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
             candidate.plan.check_unchanged()
             store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
@@ -211,7 +213,7 @@ class _Race:
 
     def _scores(self, candidate: RaceCandidate, estimators: tuple[str, ...]) -> EstimatorScores:
         options = replace(self.engine_input.scoring, estimators=estimators)
-        shard = shard_of(self.engine_input.sample, slice(0, candidate.inputs))
+        shard = shard_of(self.engine_input.sample, slice(candidate.inputs))
         rows_used = needs_rows(options) or samples_rows(options)
         features = np.concatenate(candidate.features) if rows_used else None
         inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)

@@ -60,8 +60,8 @@ _INSTALL = "pip install {} on every node of the cluster"
 _TASK_BYTES = 1 << 30
 # Memory of a training, in that of its weights.
 _TRAINED_FACTOR = BYTES_PER_PARAMETER // BYTES_OF_WEIGHT
-# How often Ray restarts a task whose worker is lost. Errors of a checkpoint would come again.
-_RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
+# How often Ray runs a task again whose worker is lost.
+_RETRIES = 3
 
 # Path in the folder of a model → content.
 ModelFiles = dict[str, bytes]
@@ -156,9 +156,14 @@ def _check_versions() -> None:
     try:
         theirs = ray.get(ray.remote(_versions).options(num_cpus=0).remote())
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
+        *_, reason = str(error).strip().splitlines()
         hint = _INSTALL.format(f"hf-emms=={here['hf_emms']}")
         raise EmmsError(f"the workers of the Ray cluster cannot run hf_emms: {reason}", hint) from error
+    _check_same(here, theirs)
+
+
+def _check_same(here: Mapping[str, str], theirs: Mapping[str, str]) -> None:
+    """Raise an EmmsError unless all packages are the same; those that only some checkpoints need may be missing."""
     needed = {name: version for name, version in here.items() if name in theirs or name not in _OPTIONAL}
     other = {name: version for name, version in needed.items() if theirs.get(name) != version}
     if other:
@@ -180,7 +185,7 @@ def _on_gpu(device: str, cluster: Cluster) -> bool:
         raise EmmsError(problem, use("device", "auto") + ", or add GPU nodes to it")
     if device.startswith("cuda:"):
         raise EmmsError(use("device", device) + ": on a Ray cluster, Ray picks the GPU", use("device", "cuda"))
-    return device in ("auto", "cuda") and cluster.gpus > 0
+    return device in ("auto", "cuda") and bool(cluster.gpus)
 
 
 def _results(
@@ -203,7 +208,7 @@ def _results(
                     yield key, error
             if not running:
                 continue
-            (stream, *_), _ = ray.wait(list(running), num_returns=1)
+            (stream, *_), _ = ray.wait(list(running))
             ref = next(stream, None)
             if ref is None:
                 del running[stream]
@@ -222,19 +227,22 @@ def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
     try:
         return ray.get(ref)
     except ray.exceptions.RayError as error:
-        cause: BaseException = error
-        while isinstance(cause, ray.exceptions.RayTaskError):
-            cause = cause.cause
-        if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
-            tries = _RETRIES["max_retries"] + 1
-            reason = f"its worker died {tries} times, mostly because memory ran out"
-            return EmmsError(reason, use("batch_size", ...) + ", or larger nodes")
-        return cause if isinstance(cause, StorageError) else EmmsError(one_line(cause))
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> EmmsError:
+    """Return the error of a task by what Ray raises for it."""
+    while isinstance(error, ray.exceptions.RayTaskError):
+        error = error.cause
+    if isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+        reason = f"its worker died {1 + _RETRIES} times, mostly because memory ran out"
+        return EmmsError(reason, use("batch_size", ...) + ", or larger nodes")
+    return error if isinstance(error, StorageError) else EmmsError(one_line(error))
 
 
 def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
     """Return a function that yields results, as a task of Ray, which names settings as this process does."""
-    options = {"name": function.__name__, "num_returns": "streaming", **_RETRIES, **resources}
+    options = {"name": function.__name__, "num_returns": "streaming", "max_retries": _RETRIES, **resources}
     return partial(ray.remote(_in_words).options(**options).remote, words_here(), function)
 
 
@@ -288,7 +296,7 @@ class RayEngine:
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)
                 )
 
-            limit = max(1, cluster.gpus if any(gpu) else cluster.cpus) + 1
+            limit = 1 + (cluster.gpus if any(gpu) else cluster.cpus)
             with closing(_results([(repo, partial(submit, repo)) for repo in plans], limit)) as results:
                 for repo, outcome in results:
                     for place, row in _rows_of(outcome, repo, plans[repo]):
@@ -447,7 +455,7 @@ def train_checkpoint(
     """Yield, in a task, the result of a training run, and with `keep` the files of its model."""
     import torch
 
-    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+    torch.set_num_threads(int(ray.get_runtime_context().get_assigned_resources()["CPU"]))
     job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options, job.plan))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary, "model")
