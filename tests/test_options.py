@@ -55,7 +55,7 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
     ("name", "value", "reason"),
     [
         *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("prompt", "a", "'a'")),
-        *(("max_samples", 1, "1"), ("folds", 0, "0"), ("seed", 2**63, str(2**63))),
+        ("seed", 2**63, str(2**63)),
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
         *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
@@ -100,16 +100,30 @@ def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() 
             replace(part, **{wrong: 0})
 
 
-def test_settings_that_change_no_result_are_in_no_cache_key() -> None:
-    options = Options("org/data")
-    assert options.features.in_keys() | options.running.in_keys() == {
-        "layers": [],
-        "query_prompt": None,
-        "document_prompt": None,
-        "trust_remote_code": False,
+def test_a_ranking_records_what_its_scores_depend_on_and_what_it_cannot_be_compared_without() -> None:
+    recorded = {name: SETTINGS[name] for name in Options("org/data").recorded()}
+    alone = {"race", "results", "device"}
+    assert {name for name, setting in recorded.items() if not setting.compared} == alone
+    assert set(recorded) - alone == {
+        *("max_samples", "corpus_size", "sampling", "seed", "group_column"),
+        *("references", "prompt", "label_form", "box_format", "folds", "dtype"),
+        *("layers", "query_prompt", "document_prompt"),
     }
-    assert set(options.scoring.in_keys()) == {"estimators", "seed", "folds"}
-    assert {"seed", "references", "max_samples"} <= set(options.sample.in_keys())
+    assert {name for name, setting in SETTINGS.items() if setting.everyday} == {
+        *("dataset", "task", "split", "max_samples", "checkpoints", "encoders", "race", "confirm", "device"),
+    }
+
+
+def test_the_smallest_number_of_a_setting_is_allowed_and_none_below() -> None:
+    smallest = {
+        **dict.fromkeys(("race", "folds", "confirm", "epochs", "steps", "seeds", "batch_size"), 1),
+        **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": -(2**63)},
+    }
+    assert smallest.keys() == {name for name, setting in SETTINGS.items() if setting.minimum is not None}
+    for name, value in smallest.items():
+        Options.of("org/data", **{"confirm": 1, name: value})
+        with pytest.raises(EmmsError, match=f"{name} is {value - 1}"):
+            Options.of("org/data", **{"confirm": 1, name: value - 1})
 
 
 def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:

@@ -63,6 +63,8 @@ def test_the_command_of_a_job_says_all_that_was_asked() -> None:
     changes = [(name, value) for name, (value, _) in CHANGES.items() if name not in of_here]
     changes += [("references", "first"), ("label_form", "text"), ("box_format", "xyxy"), ("max_samples", None)]
     assert {*SETTINGS} - {name for name, _ in changes} == of_here
+    here = {"engine": "jobs", "ray_address": "auto", "save_model": "best"}
+    assert rank_argv(Options("org/data", confirm=2, **here)) == ["--dataset", "org/data", "--confirm", "2"]
     for name, value in changes:
         confirm = {"confirm": 2} if SETTINGS[name].group == "Confirm" else {}
         request = dataclasses.replace(Options("org/data"), **{**confirm, name: value})
