@@ -19,7 +19,7 @@ from hf_emms.data.sources import DatasetSource
 from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
-from hf_emms.inputs import InputKind, Pairs, SearchCollection, Spans
+from hf_emms.inputs import InputKind, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
@@ -170,9 +170,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
     of_labels += [] if labels.numbers is None else [labels.numbers]
     content = b"".join(array.tobytes() for array in (groups, codes, *hashed_inputs, *hashed_spans, *of_labels))
-    repo = split.repo
-    if not repo.revision:
-        repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
+    repo = pinned(split.repo, content)
     identity = [
         *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
         *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
@@ -204,8 +202,8 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
             *labels.notes,
             *_notes(drawn, labels, n_inputs, len(np.unique(groups)), skipped, total),
         ),
-        fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
-        inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
+        fingerprint=digest(content + json.dumps(identity).encode()),
+        inputs_fingerprint=digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
         soft_labels=soft,
         label_numbers=labels.numbers,
         label_values=labels.values,
@@ -261,7 +259,12 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
         )
 
 
-def _digest(content: bytes) -> str:
+def pinned(repo: Repo, content: bytes) -> Repo:
+    """Return the repository of a sample; its revision is a hash of the sample's content where it has no other."""
+    return repo if repo.revision else replace(repo, revision=f"local-{hash64(content):016x}")
+
+
+def digest(content: bytes) -> str:
     """Return 32 hex digits of a hash."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 

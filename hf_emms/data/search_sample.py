@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 
-from hf_emms.data.sample import Sample
+from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search_draw import DrawnSearch, SearchData, draw_search
 from hf_emms.errors import EmmsError, use
 from hf_emms.formatting import pluralize
@@ -46,9 +44,7 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool = 
     codes = np.array([number_of[collection.documents[document]] for document in relevant[:, 1].tolist()], np.int64)
     content = query_keys.tobytes() + document_keys.tobytes()
     opened = data.opened
-    repo = opened.repo
-    if not repo.revision:
-        repo = replace(repo, revision=f"local-{_digest(content + judgements.tobytes())[:16]}")
+    repo = pinned(opened.repo, content + judgements.tobytes())
     identity = [
         *(repo.revision, opened.config, opened.split, data.task.id, sorted(data.columns.items())),
         *(options.seed, options.max_samples, options.corpus_size, training),
@@ -68,8 +64,8 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool = 
         skipped=data.skipped,
         total_rows=drawn.total_relevant,
         notes=(*data.notes, *drawn.notes, *_notes(data, drawn, relevant, len(np.unique(groups)))),
-        fingerprint=_digest(content + judgements.tobytes() + json.dumps(identity, ensure_ascii=False).encode()),
-        inputs_fingerprint=_digest(f"{len(query_keys)} ".encode() + content),
+        fingerprint=digest(content + judgements.tobytes() + json.dumps(identity).encode()),
+        inputs_fingerprint=digest(f"{len(query_keys)} ".encode() + content),
         available=len(codes) if len(drawn.queries) == drawn.total_queries else drawn.total_relevant,
         unused_columns=data.unused,
         splits=opened.splits,
@@ -152,8 +148,3 @@ def _notes(data: SearchData, drawn: DrawnSearch, relevant: np.ndarray, n_groups:
         more = "; …" if data.skipped > len(data.reasons) else ""
         notes.append(f"{pluralize(data.skipped, 'row')} left out ({'; '.join(data.reasons)}{more})")
     return notes
-
-
-def _digest(content: bytes) -> str:
-    """Return 32 hex digits of a hash."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

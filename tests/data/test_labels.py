@@ -58,7 +58,8 @@ def test_values_are_an_f_label_of_numbers() -> None:
     places = sorted(sample.label_numbers[sample.codes, 0].tolist())
     assert places == pytest.approx([0, 1 / 9, 1 / 9, 4 / 9, 7 / 9, 1])
     assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
-    assert any("an F-label of 9 columns" in note for note in sample.notes)
+    for form, more in (("numbers", ""), ("both", " and a text")):
+        assert load_sample(rows, label_form=form).notes[-1] == f"the label is an F-label of 9 columns{more}"
 
 
 def test_whole_numbers_are_classes_unless_the_task_says_that_they_are_values() -> None:

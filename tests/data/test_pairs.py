@@ -55,7 +55,7 @@ def test_questions_on_pictures_hold_each_picture_and_each_question_once() -> Non
     assert not sample.categorical
     picture_of_row = sample.inputs.parts[sample.input_of_row, 0].tolist()
     assert len(set(zip(picture_of_row, sample.groups.tolist(), strict=True))) == len(set(sample.groups.tolist())) == 3
-    assert any("6 rows from 6 pairs of image and question, 3 images" in note for note in sample.notes)
+    assert sample.notes[-1] == "6 rows from 6 pairs of image and question, 3 images"
 
 
 def test_a_sample_is_spread_over_pictures_and_does_not_depend_on_the_order_of_rows() -> None:
@@ -133,7 +133,7 @@ def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
     questions = [sample.inputs[int(place)][1] for place in sample.input_of_row]
     by_question = dict(zip(questions, table[sample.codes].tolist(), strict=True))
     assert by_question == {"a?": [0, 0.25, 0.75], "b?": [0.25, 0.75, 0]}
-    assert any("the mean of each one's answers" in note for note in sample.notes)
+    assert sample.notes[-1] == "2 rows from 2 pairs of image and question, 2 images: the mean of each one's answers"
 
 
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
@@ -172,7 +172,7 @@ def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() ->
     assert answers["which one is 5?", "On 2 stands a word."] == "no answer"
     assert answers["which one is 6?", "On 3 stands a word."] == "word 6"
     assert (len(sample.inputs.seconds), len(set(sample.groups.tolist()))) == (10, 10)  # type: ignore[attr-defined]
-    assert any("without answer: 4; their label text is 'no answer'" in note for note in sample.notes)
+    assert sample.notes[-1] == "rows without answer: 4; their label text is 'no answer'"
 
 
 # ---- which columns --------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
     assert (len(sample), len(sample.inputs)) == (6, 3)
     assert labels_of(sample) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
     assert set(Counter(sample.groups.tolist()).values()) == {2}
-    assert any("6 rows from 3 pictures" in note for note in sample.notes)
+    assert sample.notes[-1] == "6 rows from 3 pictures: a row for each caption"
 
 
 def test_columns_that_a_sample_names_are_read_the_same_again() -> None:
@@ -129,9 +129,9 @@ def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> Non
 
 
 def test_a_proportional_sample_keeps_the_proportions() -> None:
-    counts = counts_of(load_sample(skewed(), max_samples=50, sampling="proportional"))
-    assert counts["big"] == pytest.approx(40, abs=1)
-    assert counts["mid"] == pytest.approx(5, abs=1)
+    sample = load_sample(skewed(), max_samples=50, sampling="proportional")
+    assert counts_of(sample) == {"big": 40, "mid": 5, "small": 5}
+    assert sample.notes[-1] == "50 of 200 rows, proportional: 3 classes of 5 to 40 rows"
 
 
 def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
@@ -153,9 +153,11 @@ def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
         load_sample(rows, prompt="a {}"),
         load_sample(rows.rename_column("text", "sentence")),
     ]
-    for revision in ([sample.fingerprint for sample in variants], [sample.repo.revision for sample in variants[:4]]):
-        assert len(set(revision)) == len(revision)
-    assert load_sample(rows).fingerprint == variants[0].fingerprint
+    fingerprints = [sample.fingerprint for sample in variants]
+    assert {*map(len, fingerprints)} == {32}
+    for different in (fingerprints, [sample.repo.revision for sample in variants[:4]]):
+        assert len(set(different)) == len(different)
+    assert load_sample(rows).fingerprint == fingerprints[0]
 
 
 # ---- rows that cannot be read ---------------------------------------------------------------------------------
@@ -187,13 +189,14 @@ def test_two_rows_or_five_of_a_hundred_are_left_out(count: int, most: int) -> No
     rows = image_rows([*encoded, png((1, 2, 3))], label=["a", "b"] * (count // 2))
     whole, most_rows = load_sample(rows), load_sample(rows, max_samples=count - most)
     assert (len(whole), whole.skipped, len(most_rows)) == (count - most, most, count - most)
+    assert most_rows.available == count - most_rows.skipped
     (left_out,) = (note for note in whole.notes if note.startswith(f"{most} rows left out"))
     assert (left_out.count("known format"), left_out.endswith("; …)")) == (2, most > 2)
-    error = refused(image_rows([*encoded, b"broken"], label=["a", "b"] * (count // 2)))
-    assert (
-        f"{most + 1} of {count} rows could not be read, and 2 rows or 5% may be left out; the first: " in error.message
-    )
-    assert "2 of 2 rows could not be read" in refused(image_rows([b"broken"] * 2, label=["a", "b"])).message
+    told = f"{most + 1} of {count} rows could not be read, and 2 rows or 5% may be left out; the first: "
+    assert told in refused(image_rows([*encoded, b"broken"], label=["a", "b"] * (count // 2))).message
+    for few in (1, 2):
+        told = f"{few} of {few} {'rows' if few > 1 else 'row'} could not be read"
+        assert told in refused(image_rows([b"broken"] * few, label=["a", "b"][:few])).message
 
 
 def test_rows_without_a_label_are_left_out_of_a_few_as_well() -> None:
@@ -236,9 +239,11 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
 def test_notes_of_a_sample_count_what_there_is_one_of() -> None:
     texts = [f"text {number}" for number in range(40)]
     data = datasets.Dataset.from_dict({"text": ["", *texts], "label": ["a", *"ab" * 20]})
-    told = " | ".join(load_sample(data, columns={"label": "label"}).notes)
-    assert "| 1 row left out (row 1: the text is empty)" in told
-    assert "2 classes of 1 to 2 rows" in " | ".join(load_sample(data.select([1, 2, 3])).notes)
+    assert load_sample(data, columns={"label": "label"}).notes[2:] == (
+        "40 of 41 rows, balanced: 2 classes of 20 rows",
+        "1 row left out (row 1: the text is empty)",
+    )
+    assert "3 of 3 rows, balanced: 2 classes of 1 to 2 rows" in load_sample(data.select([1, 2, 3])).notes
 
 
 @pytest.mark.parametrize(

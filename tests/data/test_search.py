@@ -577,10 +577,12 @@ def test_a_query_does_not_search_the_document_with_its_id_that_holds_its_text(tm
 
 
 def test_ids_that_count_rows_and_texts_of_pairs_leave_no_document_out() -> None:
-    corpus, asked = ([{**row, "_id": str(n)} for n, row in enumerate(table)] for table in (CORPUS, QUERIES))
+    asked = [{**row, "_id": str(n)} for n, row in enumerate(QUERIES)]
     qrels = [{"query-id": n, "corpus-id": (n + 1) % N, "score": 1} for n in range(N)]
-    sample = load_sample({"corpus": corpus, "queries": asked, "qrels": qrels})
-    assert set(judged(sample).values()) == {1}
+    for held, grades in ((0, {1}), (N // 2, {1}), (N // 2 + 1, {1, -1})):
+        corpus = [{"_id": n, "text": text} for n, text in enumerate([*QUESTIONS[:held], *BOOKS[held:]])]
+        sample = load_sample({"corpus": corpus, "queries": asked, "qrels": qrels})
+        assert set(judged(sample).values()) == grades
     sample = load_sample(pairs(passage=QUESTIONS[1:] + QUESTIONS[:1]))
     assert set(judged(sample).values()) == {1}
     assert f"queries that are documents of the corpus, and find themselves first: {N}" in sample.notes
