@@ -149,9 +149,9 @@ def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
         field = re.compile(rf"^{re.escape(name)}:[^\n]*\n(?:[ \t-][^\n]*\n)*", re.MULTILINE)
         written = ""
         if value is not None:
-            written = yaml.safe_dump({name: value}, allow_unicode=True, width=10**6).replace("\n", newline)
+            written = yaml.safe_dump({name: value}, allow_unicode=True, width=float("inf")).replace("\n", newline)
         if field.search(block):
-            block = field.sub(lambda _, written=written: written, block, count=1)
+            block = field.sub(lambda _, written=written: written, block)
         else:
             block += written
     return (start + block + end + text[match.end() if match else 0 :]).encode()

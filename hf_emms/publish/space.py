@@ -129,11 +129,11 @@ def publish(
     repo_id: str,
     results: str,
     *,
-    static: bool = False,
+    static: bool,
     hardware: str | None = None,
     private: bool = False,
     secrets: Sequence[str] = (),
-    wait: bool = True,
+    wait: bool,
     progress: Callable[[str], None] | None = None,
 ) -> Published:
     """Create or update the Space of a results dataset in a commit.

@@ -15,8 +15,6 @@ from hf_emms.errors import EmmsError, install_command
 NAME = f"hf_emms-{__version__}-py3-none-any.whl"
 
 _DIST = f"hf_emms-{__version__}.dist-info"
-# The earliest time that a zip archive can hold: the same files give the same wheel.
-_TIME = (1980, 1, 1, 0, 0, 0)
 # Folders of a checkout that belong to the package.
 _BESIDE = ("templates", "spaces_app")
 _LEFT_OUT = ("__pycache__", ".pytest_cache")
@@ -36,7 +34,8 @@ def build() -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
+            # Without a time of its own: the same files give the same wheel.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return sink.getvalue()
 
 

@@ -63,16 +63,22 @@ def test_a_commit_that_fails_is_repeated_with_the_next(hub: Hub, client: Callabl
         import json
         from hf_emms import Ranking
         from hf_emms.publish import destinations
-        destinations.COMMIT_SECONDS, notes = 0.0, []
+        notes = []
         dataset = destinations.ResultsDataset("ada/swept", notes.append)
-        for file in {files!r}:
-            dataset.add(Ranking.load(file))
+        for file, destinations.COMMIT_SECONDS in zip({files!r}, (0.0, 3600.0)):
+            notes.append(dataset.add(Ranking.load(file)).config)
         dataset.flush()
-        print(json.dumps(notes))
+        dataset.flush()
+        again = destinations.ResultsDataset("ada/swept", notes.append)
+        read = [again.ranking_at(path) for path in ("none", *{[path_of(ranking) for ranking in rankings]!r})]
+        print(json.dumps([*notes, *(ranking and ranking.config for ranking in read)]))
         """
-    refused, *published = client(code, HF_TOKEN=hub.token(user="ada"))
+    refused, *said = client(code, HF_TOKEN=hub.token(user="ada"))
     assert refused.startswith("not published yet: ")
     paths = [f"rankings/{path_of(ranking)}.json" for ranking in rankings]
-    assert published == [f"published in ada/swept: {path}" for path in paths]
+    published = [f"published in ada/swept: {path}" for path in paths]
+    assert said == ["first", "second", *published, *published, None, "first", "second"]
+    dataset = hub.store.repo("ada/swept", "dataset")
+    assert (len(dataset.commits), dataset.private) == (2, False)
     for path, ranking in zip(paths, rankings, strict=True):
         assert Ranking.from_json(hub.store.read("ada/swept", path, "dataset")).config == ranking.config

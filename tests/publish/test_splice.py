@@ -106,6 +106,11 @@ def test_a_block_that_is_left_open_stays_behind_the_section(opened: str) -> None
     assert put_section(f"{before}{opened}".encode(), SECTION) == f"{before}{SECTION}{opened}".encode()
 
 
+@pytest.mark.parametrize(("before", "ending"), [("", "\n"), ("a\r\nb\n", "\r\n"), ("a\r\nb\nc\n", "\n")])
+def test_the_lines_of_a_section_end_as_most_of_the_readme_do(before: str, ending: str) -> None:
+    assert put_section(before.encode(), SECTION) == (before + SECTION.replace("\n", ending)).encode()
+
+
 @given(readmes, readmes, st.sampled_from([b"\n", b"\r\n"]))
 def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes, ending: bytes) -> None:
     readme = before + ending + OTHER.encode() + after
@@ -191,7 +196,9 @@ def test_line_breaks_and_the_byte_order_mark_stay() -> None:
 
 
 def test_a_readme_without_front_matter_gets_one() -> None:
-    assert with_fields(b"# Text\n", {"tags": ["a"]}) == b"---\ntags:\n- a\n---\n# Text\n"
+    for end in ("\n", "\r\n"):
+        card = f"---{end}tags:{end}- a{end}---{end}# Text{end}"
+        assert with_fields(f"# Text{end}".encode(), {"tags": ["a"]}) == card.encode()
 
 
 def test_names_that_yaml_would_read_as_something_else_stay_text() -> None:
