@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ context = ${PYTEST_CURRENT_TEST-}
 patch = subprocess, fork
 """
 _HEAVY = ("datasets", "hypothesis", "pandas", "scipy.linalg", "sklearn.metrics", "torch", "transformers")
+_SECONDS_THAT_COUNT = (0.5, 2.0, 5.0)  # of a test: what costs less goes first
 _SECONDS_OF_SHARED_FIXTURE = 20.0  # a browser, a cluster: paid again for each change
 _SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
@@ -81,7 +83,7 @@ class Change:
 
 
 def changes(tree: ast.Module) -> Iterator[Change]:
-    """All changes of a tree, outside annotations, decorators, errors and the `strict` of `zip`."""
+    """All changes of a tree, outside annotations, decorators, errors, and the words `frozen` and `strict`."""
     last = max((getattr(node, "end_lineno", 0) or 0 for node in ast.walk(tree)), default=0)
     whole = range(1, last + 1)
     yield from _changes(tree, whole, whole, ())
@@ -93,7 +95,7 @@ def _changes(node: ast.AST, lines: range, body: range, names: tuple[str, ...]) -
         for place, child in enumerate(children):
             if not isinstance(child, ast.AST) or field in ("annotation", "returns", "decorator_list", "exc"):
                 continue
-            if isinstance(child, ast.keyword) and child.arg == "strict":
+            if isinstance(child, ast.keyword) and child.arg in ("frozen", "strict"):
                 continue
             inner_lines, inner_body, inner_names = lines, body, names
             if isinstance(child, ast.stmt):
@@ -200,7 +202,7 @@ class Record:
         return tests, {block.b + i + 1: block.a + i + 1 for block in blocks for i in range(block.size)}
 
     def tests(self, path: str, change: Change, most_seconds: float) -> list[str]:
-        """The tests to run after a change, in so many seconds; those first that run few other lines."""
+        """The tests to run after a change, in so many seconds; the quick ones first that run few other lines."""
         tests, number_before = self._tests_of_lines(path)
         lines_today = (ROOT / path).read_text().splitlines()
         uses = [n for n, text in enumerate(lines_today, start=1) if any(name in text for name in change.names)]
@@ -220,10 +222,11 @@ class Record:
         others = {test for test in self.seconds if test.partition("::")[0] in files} - chosen
         turn = self._turns(chosen, rarity) | {test: 1_000 + turn for test, turn in self._turns(others, {}).items()}
 
-        def place(test: str) -> tuple[bool, bool, int, bool, int, int, str]:
-            is_long, elsewhere = self.seconds[test] > 5, not test.startswith(folder)
+        def place(test: str) -> tuple[int, bool, int, bool, int, int, str]:
+            cost = bisect(_SECONDS_THAT_COUNT, self.seconds[test]) + (test in others)
+            elsewhere = not test.startswith(folder)
             is_named = named in test and test in chosen
-            return is_long, not is_named, turn[test], elsewhere, rarity.get(test, 0), self.size[test], test
+            return cost, not is_named, turn[test], elsewhere, rarity.get(test, 0), self.size[test], test
 
         seconds, within = 0.0, []
         for test in sorted(turn, key=place):
@@ -310,7 +313,9 @@ def start_tests(copy: Path, tests: list[str], recorded: Collection[str], *flags:
     files = [file for file in dict.fromkeys(test.partition("::")[0] for test in tests) if Path(file).is_file()]
     if not files:
         os._exit(pytest.ExitCode.NO_TESTS_COLLECTED)
-    os._exit(int(pytest.main([*PYTEST, "-n", "0", *flags, *files], plugins=[Only(tests, recorded)])))
+    # Nobody reads how an assertion failed, and to say it takes long.
+    quiet = ("--assert=plain", "--tb=no")
+    os._exit(int(pytest.main([*PYTEST, "-n", "0", *quiet, *flags, *files], plugins=[Only(tests, recorded)])))
 
 
 def failed_in(copy: Path) -> list[str]:
