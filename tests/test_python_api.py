@@ -16,6 +16,7 @@ import torch
 
 import hf_emms
 from hf_emms.presets.demo import folder_of
+from hf_emms.run.models_in_memory import saved_models
 from tests.helpers.rankings import ranking as ranking_of
 from tests.helpers.space import of_rows, scored
 
@@ -188,6 +189,10 @@ SNIPPETS = {
         both = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
         assert [row.checkpoint for row in hf_emms.rank(frame, {"mine": both}, **quick)] == ["mine"]
         assert len(hf_emms.rank(frame, both, **quick)) == 1
+        for others in ([], [GOOD]):
+            with saved_models((both[0], *others)) as (ids, titles):
+                assert ids[1:] == others and titles == {ids[0]: f"{path} (in memory)"}
+                assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in Path(ids[0]).iterdir()}
         with pytest.raises(hf_emms.EmmsError, match="dictionary, in which 'mine' is no model"):
             hf_emms.rank(frame, {"mine": GOOD}, **quick)
     """,
@@ -196,6 +201,7 @@ SNIPPETS = {
 
         class SentenceTransformer(torch.nn.Module):
             def save_pretrained(self, folder, create_model_card=True):
+                assert not create_model_card
                 shutil.copytree(path, folder)
 
         (row,) = hf_emms.rank(frame, SentenceTransformer(), **quick)
@@ -251,6 +257,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "hub_ranking": ranking_of(),
             "of_rows": of_rows,
             "scored": scored,
+            "saved_models": saved_models,
+            "Path": Path,
             "metric": lambda: evaluate.load("emms", cache_dir=os.environ["HF_EMMS_CACHE"]),
         }
 

@@ -176,7 +176,7 @@ def load_moments(path: str | Path) -> Moments:
     """
     check_type("path", path, str, PathLike)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(path) as stored:  # which unpickles nothing
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays["format"])
         if version == _FORMAT:
@@ -233,8 +233,7 @@ def _ids_or_texts(labels: Any) -> np.ndarray | None:
         return None
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
-    is_text = array.dtype.kind == "U" or all(isinstance(label, str) for label in array)
-    return array.astype(object) if is_text else None
+    return array.astype(object) if all(isinstance(label, str) for label in array) else None
 
 
 def table_for(

@@ -42,7 +42,7 @@ def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     is_several = isinstance(checkpoints, Iterable) and not isinstance(checkpoints, str) and not _is_model(checkpoints)
     several = list(checkpoints) if is_several else [checkpoints]
     if not any(map(_is_model, several)):
-        yield checkpoints if isinstance(checkpoints, str) or not is_several else several, {}
+        yield several if is_several else checkpoints, {}
         return
     names: dict[str, str] = {}
     with TemporaryDirectory(prefix="hf-emms-") as parent:

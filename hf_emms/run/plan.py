@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any, Self
 
@@ -137,12 +138,10 @@ def _engine_for(options: Options) -> Engine:
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
         # Ray reads this when it is imported: its processes then listen on the loopback device only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        from hf_emms.run.engines.ray import RayEngine
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise EmmsError(use("engine", "ray") + " needs Ray, which is not installed", install_command("ray")) from None
+    if find_spec("ray") is None:
+        raise EmmsError(use("engine", "ray") + " needs Ray, which is not installed", install_command("ray"))
+    from hf_emms.run.engines.ray import RayEngine
+
     return RayEngine(options.ray_address)
 
 
@@ -231,8 +230,8 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     elif options.encoders and not encoders:
         notes.append(f"labels are numbers, which no encoder embeds: {use('label_form', 'both')} adds their words")
     names = tuple(dict.fromkeys(ids))
-    if len(names) < len(ids):
-        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(names), 'checkpoint')}")
+    if repeated := len(ids) - len(names):
+        notes.append(f"named twice and ranked once: {pluralize(repeated, 'checkpoint')}")
     candidates = _candidates(names, session, sample, encoders, resolver)
     if session.rankings is None:
         return Plan(session, sample, encoders, candidates, tuple(notes))
@@ -365,12 +364,13 @@ def _candidates(
     resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
-        resolved = pool.map(resolve_it, ids, 1)
+        resolved = list(pool.imap(resolve_it, ids))
+    n_embeddings = len(encoders) + (sample.label_numbers is not None)
     candidates: dict[Repo | str, Candidate] = {}
     for candidate in resolved:
         if candidate.extraction is not None and session.options.resume:
             key = row_key(candidate.extraction, session.options, sample, encoders)
-            made_of = partial(_finished_row, candidate.id, session.options.estimators, len(encoders))
+            made_of = partial(_finished_row, candidate.id, session.options.estimators, n_embeddings)
             candidate = replace(candidate, row=session.cache.get_json(key, made_of))
         if candidate.extraction is not None and candidate.row is None and session.options.engine == "local":
             candidate = replace(candidate, row=_too_large(candidate, session, sample))
@@ -403,7 +403,8 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
     if isinstance(repo, Row):
         return Candidate(name, None, repo)
     if repo.folder is None:
-        name = printable(redacted("".join((repo.id, *id.partition("@")[1:]))))
+        _, *revision = id.partition("@")
+        name = printable(redacted("".join((repo.id, *revision))))
     extraction = or_failed_row(name, repo.revision, lambda: planned_extraction(repo, options, task))
     if isinstance(extraction, Row):
         return Candidate(name, repo, extraction)
@@ -422,13 +423,14 @@ def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPl
     )
 
 
-def _finished_row(id: str, estimators: Sequence[str], encoders: int, stored: dict[str, Any]) -> Row:
+def _finished_row(id: str, estimators: Sequence[str], n_embeddings: int, stored: dict[str, Any]) -> Row:
     """Return a stored row; raises a `ValueError` if it is of other estimators, or its numbers are none."""
     row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row)
     if row.error is not None or estimators[0] not in row.scores or not set(row.scores) <= {*estimators}:
         raise ValueError("its scores are those of other estimators")
     for name in EMMS:
-        weights = row.scores[name].details["weights"] if name in row.scores else ()
-        if name in row.scores and not (encoders <= len(weights) <= encoders + 1 and np.isfinite(weights).all()):
-            raise ValueError("its weights are not those of the label encoders")
+        if name in row.scores:
+            weights = row.scores[name].details["weights"]
+            if len(weights) != n_embeddings or not np.isfinite(weights).all():
+                raise ValueError("its weights are not those of the label embeddings")
     return row

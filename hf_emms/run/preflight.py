@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -110,9 +111,10 @@ def rate(device: str, kind: InputKind, dataset: str | None = None, bytes_of_text
     `bytes_of_text` are those of an input that is text, by which the rule scales.
     """
     measured = tuple(
-        (float(row.parameters), row.seconds.forward / max(1, ranking.n_inputs))
+        (float(row.parameters), row.seconds.forward / ranking.n_inputs)
         for ranking in _earlier_rankings()
         if ranking.settings.get("device") == device and _kind_of(ranking) is kind and ranking.dataset_id == dataset
+        if ranking.n_inputs
         for row in ranking.rows
         if row.parameters and row.n is None and row.cached != "features" and row.seconds.forward >= _MIN_SECONDS
     )
@@ -172,9 +174,9 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
 
 def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
     """Return in words about how long checkpoints take, and how much memory their short runs."""
-    seconds = sum(cost.seconds or 0 for cost in costs.values())
-    memory = max((cost.memory for cost in costs.values() if cost.memory is not None), default=None)
-    of_memory = "" if memory is None else f"; a short run takes up to {format_bytes(memory)} of memory"
+    seconds = sum(filter(None, (cost.seconds for cost in costs.values())))
+    memory = max(filter(None, (cost.memory for cost in costs.values())), default=None)
+    of_memory = f"; a short run takes up to {format_bytes(memory)} of memory" if memory else ""
     return f"about {seconds:,.0f} s ({speed.source}), without downloads{of_memory}"
 
 
@@ -236,7 +238,7 @@ class Machine:
 
         folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
         existing = next(path for path in (folder, *folder.parents) if path.exists())
-        return cls(shutil.disk_usage(existing).free, total_main_memory() or 1 << 62, folder)
+        return cls(shutil.disk_usage(existing).free, total_main_memory() or sys.maxsize, folder)
 
 
 @dataclass(frozen=True)
@@ -301,19 +303,18 @@ class Preflight:
         ]
 
     def _record(self, candidate: Candidate) -> tuple[Any, ...]:
-        if candidate.repo is None:
-            return (candidate.id, None, f"cannot be used: {candidate.row and candidate.row.error}", *[None] * 4)
-        cost = self.costs.get(candidate.repo)
-        if candidate.row is not None:
-            problem, state = candidate.row.error, "finished earlier"
+        repo, row = candidate.repo, candidate.row
+        cost = self.costs.get(repo) if repo else None
+        if problem := row.error if row else cost.problem if cost else None:
+            state = f"cannot be used: {problem}"
+        elif row:
+            state = "finished earlier"
         else:
-            problem = cost.problem if cost else None
-            state = "local folder" if candidate.repo.folder else "to download" if cost and cost.bytes else "cached"
-        numbers: tuple[float | None, ...] = (None,) * 4
-        if cost is not None and not problem:
-            seconds = None if cost.seconds is None else round(cost.seconds, 1)
-            numbers = (cost.files, cost.bytes, cost.cached, seconds)
-        return (candidate.id, candidate.repo.revision, f"cannot be used: {problem}" if problem else state, *numbers)
+            state = "local folder" if repo and repo.folder else "to download" if cost and cost.bytes else "cached"
+        numbers: tuple[float | None, ...] = (None, None, None, None)
+        if cost and not problem:
+            numbers = cost.files, cost.bytes, cost.cached, cost.seconds and round(cost.seconds, 1)
+        return candidate.id, repo and repo.revision, state, *numbers
 
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:

@@ -238,8 +238,13 @@ def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpe
 
 def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progress: Progress) -> Sweep:
     """Run a sweep as a Hugging Face Job, wait for it, and return its results."""
-    rankings = {}
-    for ranking in ranking_job.run(job_spec(options_of, settings), settings, progress):
+    return Sweep(_by_name(ranking_job.run(job_spec(options_of, settings), settings, progress), options_of), {})
+
+
+def _by_name(rankings: Iterable[Ranking], options_of: Mapping[str, Options]) -> dict[str, Ranking]:
+    """Return dataset → its ranking of the checkpoints that it was to have."""
+    by_name = {}
+    for ranking in rankings:
         names = [
             name
             for name, options in options_of.items()
@@ -249,8 +254,8 @@ def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progr
         ]
         name = max(names, key=len, default=ranking.dataset)
         checkpoints = options_of[name].checkpoints if names else ()
-        rankings[name] = _only(ranking, checkpoints) if checkpoints else ranking
-    return Sweep(rankings, {})
+        by_name[name] = _only(ranking, checkpoints) if checkpoints else ranking
+    return by_name
 
 
 # ---- the plan --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from datasets import Dataset
 
 import hf_emms
 from hf_emms.metric import install
+from hf_emms.run.from_arrays import table_for
 from tests.helpers import golden
 from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
 
@@ -136,9 +137,11 @@ EMBEDDINGS = np.stack(list(TABLE.values()))
         {"label_table": TABLE},
         {"label_table": EMBEDDINGS, "class_names": NAMES},
         {"label_table": [EMBEDDINGS.astype(np.float32)], "class_names": NAMES},
+        {"label_table": list(EMBEDDINGS), "class_names": NAMES},
+        {"label_table": EMBEDDINGS[:, None].tolist(), "class_names": NAMES},
         {"label_table": hf_emms.LabelTable(np.arange(3), (EMBEDDINGS,), texts=tuple(NAMES))},
     ],
-    ids=["mapping", "array", "list of arrays", "LabelTable"],
+    ids=["mapping", "array", "list of arrays", "list of rows", "nested lists", "LabelTable"],
 )
 def test_labels_that_a_table_embeds(load, classes, labels):
     x, codes = classes
@@ -149,6 +152,16 @@ def test_labels_that_a_table_embeds(load, classes, labels):
         metric.add_batch(predictions=x, references=references)
         for result in (at_once, metric.compute(**labels)):
             assert result["score"] == pytest.approx(expected.score, rel=1e-6)
+
+
+@pytest.mark.parametrize(("table_is_of_classes", "count"), [(True, 3), (True, 300), (False, 3), (None, 3), (None, 300)])
+def test_labels_are_classes_where_they_repeat_and_their_table_is_of_classes(table_is_of_classes, count):
+    texts = [str(number) for number in range(count)]
+    table = dict(zip(texts, np.eye(count), strict=True))
+    if table_is_of_classes is not None:
+        table = hf_emms.LabelTable(np.arange(count), (np.eye(count),), texts=texts, categorical=table_is_of_classes)
+    labels = table_for(np.array([texts[row % count] for row in range(300)], object), encoders=(), label_table=table)
+    assert labels.categorical == (table_is_of_classes is not False and count == 3)
 
 
 def test_labels_that_encoders_embed(load, classes):

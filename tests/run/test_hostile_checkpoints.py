@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -20,6 +21,7 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.run.engines import or_failed_row
+from hf_emms.run.label_embeddings import _check_embeddings
 from tests.features.test_weights import Harmful
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.tiny_checkpoints import build
@@ -143,6 +145,9 @@ def test_an_encoder_that_tells_nothing_or_fails_is_refused_before_any_checkpoint
     with pytest.raises(EmmsError, match=reason) as raised:
         hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
     assert hint in str(raised.value.hint)
+    _check_embeddings("org/encoder", np.ones((1, 3)))  # a single label text
+    with pytest.raises(EmmsError, match="for all 2 label texts"):
+        _check_embeddings("org/encoder", np.arange(3.0)[None].repeat(2, axis=0))
 
 
 def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 import hf_emms
@@ -20,12 +22,16 @@ from hf_emms.cli.rank_commands import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
+from hf_emms.publish.destinations import PublishedRanking
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.progress import Silent
+from hf_emms.run import ranking_job, sweep
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.cache.test_keys import CHANGES
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import hub
 from tests.helpers.quick_python import python
+from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -164,6 +170,38 @@ def test_a_job_ranks_and_its_ranking_comes_back_and_features_in_a_bucket_outlive
     assert {first.id, second.id} <= {line.split("\t")[0] for line in listed.out.splitlines()}
     assert "f" * 24 not in listed.out  # it is not of hf-emms
     assert "demo_captions" in listed.out
+
+
+def test_a_sweep_as_a_job_says_its_plan_and_each_ranking_is_found_by_what_was_asked_for() -> None:
+    datasets = ["org/a", {"dataset": "org/a", "config": "one", "folds": 3}, {"dataset": "org/a", "split": "test"}]
+    settings = {"engine": "jobs", "max_samples": 0, "checkpoints": ["org/best"], "seed": 1}
+    options_of = sweep.sweep_options(datasets, settings)
+    spec = sweep.job_spec(options_of, JobSettings(RESULTS, package="hf-emms"))
+    shared = {"max_samples": None, "checkpoints": ["org/best"], "seed": 1}
+    assert json.loads(spec.command[6]) == {**shared, "datasets": [{"dataset": "org/a"}, *datasets[1:]]}
+    assert spec.command[:6] == ("uv", "run", "--with", "hf-emms", "hf-emms", "sweep")
+    of_a = [("org/a", "one", "train"), ("org/a", "two", "train"), ("org/a", "two", "test")]
+    rankings = [example(dataset=a, config=b, split=c) for a, b, c in (*of_a, ("org/b", None, "train"))]
+    by_name = sweep._by_name(rankings, options_of)
+    best, every = ["org/best"], [row.checkpoint for row in example()]
+    expected = {"org/a one": best, "org/a": best, "org/a test": best, "org/b": every}
+    assert {name: [row.checkpoint for row in ranking] for name, ranking in by_name.items()} == expected
+
+
+def test_the_end_of_a_log_that_was_cut_off_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, record = SimpleNamespace(url="hub/job"), PublishedRanking(RESULTS, "a.json")
+    lines: list[str] = []
+    monkeypatch.setattr(ranking_job.hub, "job_log", lambda job, follow=True: ["started"] if follow else lines)
+    monkeypatch.setattr(ranking_job.hub, "job_stage", lambda job: (ranking_job.hub.JOB_SUCCEEDED, ""))
+    monkeypatch.setattr(ranking_job.hub, "read_file", lambda *place: stored.get(place))
+    stored: dict[tuple[str, ...], str] = {}
+    with pytest.raises(EmmsError, match=r"its log names no ranking\n.*read it: hub/job"):
+        ranking_job._follow(job, Silent())
+    lines += ["done", msgspec.json.encode(record).decode()]
+    with pytest.raises(EmmsError, match=r"ada/emms-results has no a\.json, where the job put the ranking"):
+        ranking_job._follow(job, Silent())
+    stored[RESULTS, "dataset", "a.json"] = example().to_json()
+    assert ranking_job._follow(job, Silent()) == [example()]
 
 
 @pytest.mark.slow

@@ -77,7 +77,9 @@ def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
     assert stopped
     assert race.rows[-len(stopped) :] == tuple(stopped)
     assert all(row.n < race.n and row.scores.keys() == race.rows[0].scores.keys() for row in stopped)
-    assert any("stopped early" in note for note in race.notes)
+    sizes = sorted({row.n for row in stopped})
+    words = f"stopped early were {len(stopped)} of 6 checkpoints, after {' to '.join(map(str, sizes))} rows"
+    assert race.notes[-1] == f"race for the best 2: {words}"
     assert work.inputs == {row.checkpoint: row.n or race.n for row in race.rows}  # none goes through one twice
 
 

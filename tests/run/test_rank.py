@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for
-from hf_emms.run.plan import plan
+from hf_emms.run.plan import _check_groups, plan
 from tests.helpers.counting import counted_calls
 from tests.helpers.progress import Heard
 from tests.helpers.rankings import example
@@ -84,9 +85,10 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     heard, heard_again = Watching(), Heard()
     first = ranked(tiny, ids, progress=heard)
     assert heard.inputs == {GOOD: 150, POOR: 150}
+    assert [note for note in heard.notes if "short runs" in note] == []
     assert cached_at_start == [0, 0, 1]  # each row at once; the one that cannot be found is told first
     again = ranked(tiny, ids, progress=heard_again)
-    assert heard_again.inputs == {}
+    assert heard_again.started_with == {id: [0] for id in ids}
     assert [row.cached for row in first.rows[:2]] == ["none", "none"]
     assert [row.cached for row in again.rows[:2]] == ["row", "row"]
     assert [msgspec.structs.replace(row, cached="none") for row in again.rows] == list(first.rows)
@@ -94,7 +96,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     assert [row.cached for row in without_rows.rows[:2]] == ["features", "features"]
     assert [row.scores for row in without_rows.rows] == [row.scores for row in first.rows]
     fewer_encoders = {"encoders": [str(tiny / "bert")]}
-    for change in ({"seed": 1}, {"folds": 4}, {"estimators": ["emms"]}, {"max_samples": 140}, fewer_encoders):
+    for change in ({"seed": 1}, {"folds": 2}, {"estimators": ["emms"]}, {"max_samples": 140}, fewer_encoders):
         assert ranked(tiny, [GOOD], **change).rows[0].cached != "row", change
     # As after an upgrade of timm, whose version is part of the fingerprint of its checkpoints' features.
     monkeypatch.setattr(extraction_plan, "FEATURES_VERSION", extraction_plan.FEATURES_VERSION + 1)
@@ -114,7 +116,7 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
     rows = [{"text": f"{number} apples", "label": number / 2} for number in range(40)]
     options = {"task": "text-regression", "encoders": "./nowhere", "estimators": "emms", "cache": False}
     ranking = hf_emms.rank(rows, "emms-demo/bert-random", **options)
-    assert [encoder.id for encoder in ranking.encoders] == ["label (numbers)"]
+    assert ([each.id for each in ranking.encoders], ranking.settings["label_form"]) == (["label (numbers)"], "numbers")
     assert 'labels are numbers, which no encoder embeds: label_form="both" adds their words' in ranking.notes
 
 
@@ -123,6 +125,7 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
     [
         ({"estimators": ["emss"]}, "unknown estimator 'emss'"),
         ({"encoders": ["./no-encoder"]}, "./no-encoder"),
+        ({"engine": "ray"}, r"needs Ray, which is not installed\n.*hf-emms\[ray\]'"),
         ({"task": "image-to-tex"}, "image-to-tex"),
         ({"prompt": "a {}"}, "prompt"),
         ({"device": "warp"}, "unknown device 'warp'"),
@@ -135,12 +138,34 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
     ids=str,
 )
 def test_a_wrong_argument_fails_before_anything_runs(
-    tiny: Path, emms_cache: Path, options: dict[str, Any], message: str
+    tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
     heard = Heard()
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EmmsError, match=message):
         ranked(tiny, [GOOD], progress=heard, **options)
     assert heard.started_with == {}
+
+
+class Grouped(list[str]):
+    """Rows, each in a group."""
+
+    @property
+    def groups(self) -> list[str]:
+        return list(self)
+
+
+def test_folds_need_as_many_groups_of_rows() -> None:
+    _check_groups(Grouped("aabc"), Options("org/data", folds=3))  # type: ignore[arg-type]
+    for groups, column, rows, fewer in (
+        ("ab", None, "2 rows", ", or folds=2"),
+        ("aab", "who", "3 rows of 2 values in 'who'", ", or folds=2"),
+        ("aa", None, "2 rows of 1 different inputs", ""),
+    ):
+        with pytest.raises(EmmsError, match="too few to tell checkpoints apart") as refused:
+            _check_groups(Grouped(groups), Options("org/data", folds=3, group_column=column))  # type: ignore[arg-type]
+        assert refused.value.message.startswith(f"{rows} cannot fill 3 folds: ")
+        assert str(refused.value.remedy) == f"take a dataset or a split with more rows{fewer}"
 
 
 def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
@@ -172,6 +197,11 @@ def test_a_dataset_is_confirmed_on_at_the_revision_that_was_ranked(
 ) -> None:
     ranking = example(dataset=dataset, dataset_id=id, dataset_revision=revision)
     assert options_for(ranking).dataset == read_again
+    for refused in (example(dataset=dataset, dataset_revision=""), example(dataset="in-memory dataset")):
+        with pytest.raises(EmmsError, match="the ranking is of a dataset in memory"):
+            options_for(refused)
+    for size, documents in ((0, None), (50, 50)):
+        assert options_for(example(corpus_size=size)).corpus_size == documents
 
 
 def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation() -> None:
@@ -192,7 +222,7 @@ def nested(depth: int) -> Any:
 
 
 def one_weight_too_many(row: Any) -> Any:
-    scores = {name: score | {"details": {"weights": [0.5] * 7}} for name, score in row["scores"].items()}
+    scores = {name: score | {"details": {"weights": [0.5] * 3}} for name, score in row["scores"].items()}
     return row | {"scores": scores}
 
 
@@ -234,3 +264,4 @@ def test_rows_and_arrays_of_another_form_are_computed_again(tiny: Path, emms_cac
         row, notes = rank_again(resume=False)
         assert "damaged" in notes
         assert row.scores == expected
+    assert "damaged" not in rank_again(resume=False)[1]

@@ -206,6 +206,8 @@ def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path)
     assert f"[2/2] {POOR} on demo_captions" in done.err
     whole = cli("sweep", plan, "-o", tmp_path / "results")
     assert "2 datasets: 2 cells run, 2 there already" in whole.err
+    cached = cli("sweep", plan, "-o", tmp_path / "elsewhere", "-c", GOOD, "-c", "./nowhere", "--dry-run")
+    assert "2 datasets: 0 cells to run, 2 there already" in cached.err
     # The folder holds other results, too; the table has what was asked for.
     other = cli("sweep", plan, "-o", tmp_path / "results", "-c", GOOD, "--format", "tsv")
     assert other.out == f"checkpoint\tdemo_fashion\tdemo_captions\n{GOOD}\t1\t1\n"
@@ -233,6 +235,7 @@ def bomb() -> str:
         ("{datasets: [a], confirm: 3}", "confirm is no setting of a sweep"),
         ("datasets: [{dataset: a, engine: ray}]", "engine is for the whole sweep"),
         ("{datasets: [a], folds: many}", "folds is 'many'"),
+        ("{datasets: [a], max_samples: false}", "max_samples is False"),
     ],
     ids=lambda value: value[:40],
 )

@@ -258,7 +258,7 @@ class Emms(evaluate.Metric):
             table = LabelTable.of_rows(list(map(np.concatenate, zip(*(_blocks(y) for _, y in batches()), strict=True))))
             table = table.distinct() if are_emms(estimators) else table
         folds = options["folds"] if any(estimator.folds for estimator in estimators) else 1
-        sample_rows = SAMPLE_ROWS if samples_rows and not needs_rows else 0
+        sample_rows = SAMPLE_ROWS * (samples_rows and not needs_rows)
         moments, start = None, 0
         for x, y in batches():
             rows = slice(start, start := start + len(x))
