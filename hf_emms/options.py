@@ -549,7 +549,7 @@ def unknown_setting(name: str) -> EmmsError:
     """Return the error for an unknown argument, which suggests a similar name."""
     names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
     close = [right for right, others in _SYNONYMS.items() if name in others]
-    close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names, 1)
+    close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
     hint = "did you mean " + use(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
     return EmmsError(f"there is no argument {name!r}", hint)
 

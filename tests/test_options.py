@@ -15,7 +15,7 @@ from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank as command
 from hf_emms.cli.search_command import search as search_command
 from hf_emms.errors import EmmsError
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, to_flags
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
 # columns by name.
@@ -50,13 +50,15 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
         *("--dataset", "org/data", "--image-column", "img", "--column", "other=x", "--max-samples", "0"),
         *("--checkpoint", "org/a", "--no-cache"),
     ]
+    said_nothing = {"race": None, "task": None, "max_samples": None, "cache": True, "layers": ()}
+    assert list(to_flags(said_nothing)) == [("--max-samples", "0")]
 
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
         *(("sampling", "even", "'even'"), ("references", "last", "'last'"), ("prompt", "a", "'a'")),
-        ("seed", 2**63, str(2**63)),
+        ("seed", 2**63, rf"{2**63}\n.*seed is a number from -{2**63} on, below 2\*\*63"),
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
         *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
@@ -110,13 +112,12 @@ def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() 
 
 
 def test_a_ranking_records_what_its_scores_depend_on_and_what_it_cannot_be_compared_without() -> None:
-    recorded = {name: SETTINGS[name] for name in Options("org/data").recorded()}
-    alone = {"race", "results", "device"}
-    assert {name for name, setting in recorded.items() if not setting.compared} == alone
-    assert set(recorded) - alone == {
-        *("max_samples", "corpus_size", "sampling", "seed", "group_column"),
-        *("references", "prompt", "label_form", "box_format", "folds", "dtype"),
-        *("layers", "query_prompt", "document_prompt"),
+    unset = ("sampling", "prompt", "label_form", "box_format", "group_column", "query_prompt", "document_prompt")
+    alone = {"race": None, "results": None, "device": "auto"}
+    assert {name for name, setting in SETTINGS.items() if not setting.compared} == set(alone)
+    assert Options("org/data").recorded() == {
+        **{**dict.fromkeys(unset), **alone, "references": "mean", "layers": [], "dtype": "auto"},
+        **{"max_samples": 5000, "corpus_size": 10_000, "seed": 0, "folds": 5},
     }
     assert {name for name, setting in SETTINGS.items() if setting.everyday} == {
         *("dataset", "task", "split", "max_samples", "checkpoints", "encoders", "race", "confirm", "device"),

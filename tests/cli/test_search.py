@@ -105,6 +105,8 @@ def test_sizes_are_compared_whoever_tells_them(cli: CommandLine) -> None:
     done = search(cli, "--max-params", f"{sizes['ada/vit'] / 1000}K")
     assert "ada/backbone" not in ids(done)
     assert {"ada/vit", "bob/unread"} <= set(ids(done))
+    for tells_sizes in (done, search(cli, "--max-memory", "1GB")):
+        assert "left out ada/pickled: unknown size" in tells_sizes.err
     assert f"left out ada/backbone: {sizes['ada/backbone']:,} parameters" in done.err
 
 
@@ -240,6 +242,7 @@ def test_a_benchmark_is_a_source_of_candidates(cards: tuple[Hub, CommandLine]) -
     hub, cli = cards
     assert ids(search(cli, "--benchmark", "ada/flowers")) == ["bob/single", "ada/again", "ada/tuned"]
     assert ids(search(cli, "--benchmark", "ada/flowers", "--license", "mit")) == ["bob/single"]
+    assert ids(search(cli, "--benchmark", "ada/flowers", "--author", "ADA", "--text", "Tune")) == ["ada/tuned"]
     assert ids(search(cli, "--benchmark", "ada/flowers", "--min-downloads", "998")) == ["ada/again", "ada/tuned"]
     hub.store.create_repo("ada/plain", "dataset")
     for id, words in (("ada/none", "there is no dataset 'ada/none'"), ("ada/plain", "benchmark:official")):

@@ -27,12 +27,13 @@ def page(address, open_page):
 
 @pytest.fixture(scope="module")
 def score(address):
-    """Sends files, or nothing, to the page; returns its words."""
+    """Sends files, or nothing, to the page; returns its words, and the weights that it draws."""
     client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
 
     def send(features=None, labels=None, method=METHOD):
         files = [None if path is None else gradio_client.handle_file(str(path)) for path in (features, labels)]
-        return client.predict(*files, method, 5, api_name="/files")[0]
+        words, plot = client.predict(*files, method, 5, api_name="/files")
+        return words, plot and dict(plot["data"])
 
     yield send
     client.close()
@@ -87,16 +88,18 @@ def test_uploaded_files(page, rows, tmp_path):
 def test_one_npz_file(score, rows, tmp_path):
     x, z = rows
     np.savez(tmp_path / "both.npz", features=x, references=np.stack([z, z[:, ::-1]], axis=1))
-    told = score(tmp_path / "both.npz")
-    assert "| rows | 60 |" in told
-    assert "| feature width | 5 |" in told
+    told, weights = score(tmp_path / "both.npz")
+    assert "| rows | 60 |\n| feature width | 5 |" in told
     assert float(re.search(r"R² \| ([\d.]+)", told)[1]) > 0.9
+    assert [*weights] == ["F-label 1", "F-label 2"]
+    assert told.endswith(f"of the F-labels: {', '.join(f'{weight:.3f}' for weight in weights.values())}\n")
 
 
 BAD = {
     "notzip.npz": (b"hello", "notzip.npz is not an .npz file"),
     "ragged.csv": (b"1,2\n3,4\n5\n", "line 3: its length is 1, that of line 1 is 2"),
     "words.csv": (b"1,2\n3,x\n", "line 2: 'x' is not a number"),
+    "named.csv": (b"a,b\n3,4\n5,x\n", "line 3: 'x' is not a number"),
     "empty.csv": (b"\n", "empty.csv is empty"),
     "binary.csv": (b"\xff\xfe\x00\x81", "binary.csv is not a text file"),
     "names.csv": (b"cat\ndog\n", "the file with features holds texts"),
@@ -117,6 +120,6 @@ def test_a_bad_file_is_explained(score, rows, tmp_path):
     for name, (content, _) in BAD.items():
         (tmp_path / name).write_bytes(content)
     for features, labels, words in cases:
-        told = score(features, labels)
+        told, _ = score(features, labels)
         assert told.startswith("### This cannot be scored\n"), told
         assert words in told

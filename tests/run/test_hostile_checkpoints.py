@@ -150,7 +150,7 @@ def test_an_encoder_that_tells_nothing_or_fails_is_refused_before_any_checkpoint
         _check_embeddings("org/encoder", np.arange(3.0)[None].repeat(2, axis=0))
 
 
-def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
+def test_the_guard_of_a_row_takes_any_error_and_no_interruption(caplog: pytest.LogCaptureFixture) -> None:
     class OddError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
@@ -158,7 +158,9 @@ def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
     def fail(error: BaseException) -> None:
         raise error
 
-    assert or_failed_row("a", None, lambda: fail(StopIteration("x"))).error == "StopIteration: x"  # type: ignore[union-attr]
+    with caplog.at_level("DEBUG", "hf_emms"):
+        assert or_failed_row("a", None, lambda: fail(StopIteration("x"))).error == "StopIteration: x"  # type: ignore[union-attr]
+    assert "raise error" in caplog.text  # where it was raised
     assert or_failed_row("a", None, lambda: fail(OddError())).error == "OddError"  # type: ignore[union-attr]
     for stop in (KeyboardInterrupt(), SystemExit(), GeneratorExit()):
         with pytest.raises(type(stop)):

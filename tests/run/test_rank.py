@@ -131,9 +131,6 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
         ({"device": "warp"}, "unknown device 'warp'"),
         ({"folds": 1}, "holds rows out, which takes two folds or more, not 1"),
         ({"race": 1, "engine": "ray"}, 'race runs in this process, not on engine="ray"'),
-        ({"folds": 0}, "folds is 0\n.*folds is a number from"),
-        ({"batch_size": 0}, "batch_size is 0\n.*batch_size is a number from"),
-        ({"seed": 2**63}, f"seed is {2**63}\n.*seed is a number from"),
     ],
     ids=str,
 )

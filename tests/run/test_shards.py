@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 from functools import reduce
 
@@ -11,9 +12,16 @@ import pytest
 from hf_emms import emms
 from hf_emms.data import Sample
 from hf_emms.options import ScoringOptions
-from hf_emms.run.engines.extraction import full_shard, moments_of, shard_of, streamed_moments
+from hf_emms.run.engines.extraction import (
+    Extraction,
+    full_shard,
+    memory_note,
+    moments_of,
+    shard_of,
+    streamed_moments,
+)
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.moments import Moments, needed_bytes
 from tests.helpers.rows import texts
 from tests.helpers.samples import load_sample
 
@@ -72,3 +80,16 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert (streamed.n, streamed.sample_rows) == (kept.n, 0) == (len(part.rows), 0)
     assert emms(streamed).score == pytest.approx(emms(kept).score, rel=1e-6)
+
+
+def test_scoring_that_takes_a_gigabyte_is_noted(labels: LabelTable) -> None:
+    rows, options = 10**6, SETTINGS
+    width = bisect_left(range(10**5), 10**9, key=lambda d1: needed_bytes(rows, d1, labels.basis().size, options.folds))
+    assert memory_note(rows, width - 1, labels, options) is None
+    assert memory_note(rows, width, labels, options) == f"scoring {width:,} features takes about 1.0 GB of memory"
+
+
+def test_the_seconds_of_parts_add_up() -> None:
+    first = Extraction({}, refused={"1": "a"}, seconds=2.0, loading=1.0)
+    both = first.merge(Extraction({}, refused={"2": "b"}, seconds=4.0, loading=0.5))
+    assert both == Extraction({}, refused={"1": "a", "2": "b"}, seconds=6.0, loading=1.5)
