@@ -13,7 +13,6 @@ import pytest
 import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank as command
-from hf_emms.cli.search_command import search as search_command
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options, to_flags
 
@@ -73,14 +72,6 @@ def test_a_value_that_is_not_allowed_is_named_with_its_setting(name: str, value:
         Options.of("org/data", **{name: value})
     assert name in str(raised.value)
     assert name in str(raised.value.hint)
-
-
-def test_the_search_of_python_has_the_defaults_of_its_command() -> None:
-    defaults = {name: parameter.default for name, parameter in inspect.signature(hf_emms.search).parameters.items()}
-    expected = {"min_downloads": 0, "sort": "downloads", "limit": 20, "fold": True, "diverse": True}
-    for name, default in expected.items():
-        (option,) = (option for option in search_command.params if option.name == name)
-        assert (option.default, defaults[name]) == (default, default)
 
 
 def test_a_dataset_of_any_type_is_among_what_differs_from_the_defaults() -> None:

@@ -24,6 +24,11 @@ GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
 
 SNIPPETS = {
     # Arrays
+    "what stands for nothing said": """
+        for score in (hf_emms.emms, hf_emms.score):
+            assert float(score(X, ids)) == float(score(X, ids, folds=5, seed=0)) != float(score(X, ids, seed=1))
+            assert float(score(X, ids)) != float(score(X, ids, folds=4))
+    """,
     "the score of arrays": """
         result = hf_emms.emms(X, Z)
         assert float(result) == result.score <= 0 and result == hf_emms.emms(X, Z, method="emms_knn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import hf_emms
+from hf_emms.cli.search_command import search as search_command
 from hf_emms.presets import demo
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
@@ -149,6 +152,14 @@ def test_the_search_of_python_is_that_of_the_command(hub: Hub, cli: CommandLine,
     assert "ada/text" in dropped
     for error, words in zip(errors, ("sort is 'size'", "limit is 'many'", "both", "lots"), strict=True):
         assert words in error
+
+
+def test_the_search_of_python_has_the_defaults_of_its_command() -> None:
+    defaults = {name: parameter.default for name, parameter in inspect.signature(hf_emms.search).parameters.items()}
+    expected = {"min_downloads": 0, "sort": "downloads", "limit": 20, "fold": True, "diverse": True}
+    for name, default in expected.items():
+        (option,) = (option for option in search_command.params if option.name == name)
+        assert (option.default, defaults[name]) == (default, default)
 
 
 def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:

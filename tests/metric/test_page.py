@@ -92,7 +92,7 @@ def test_one_npz_file(score, rows, tmp_path):
     assert "| rows | 60 |\n| feature width | 5 |" in told
     assert float(re.search(r"R² \| ([\d.]+)", told)[1]) > 0.9
     assert [*weights] == ["F-label 1", "F-label 2"]
-    assert told.endswith(f"of the F-labels: {', '.join(f'{weight:.3f}' for weight in weights.values())}\n")
+    assert told.endswith(f"of the F-labels: {', '.join(f'{weight:.3f}' for weight in weights.values())}")
 
 
 BAD = {
