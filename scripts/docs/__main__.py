@@ -1,6 +1,7 @@
 """Builds parts of the documentation.
 
 python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
+python -m scripts.docs command_line [--check]                      docs/command-line.md
 python -m scripts.docs screenshots [NAME …]                        pictures of the leaderboard and of the metric's page
 python -m scripts.docs model_card [--ranking FILE …] [--checkpoint NAME]   docs/images/model-card.png
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
@@ -14,7 +15,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("architectures", "screenshots", "model_card", "notebook", "outputs", "paper")
+NAMES = ("architectures", "command_line", "screenshots", "model_card", "notebook", "outputs", "paper")
 
 
 def main() -> None:

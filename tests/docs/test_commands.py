@@ -11,6 +11,7 @@ import pytest
 
 from hf_emms.cli import app
 from scripts.bench.__main__ import BENCHES
+from scripts.docs import command_line
 from scripts.docs.__main__ import NAMES
 from scripts.quality.__main__ import STEPS
 from tests import ROOT
@@ -65,6 +66,10 @@ def check(words):
             option.type, click.Path | click.File
         ):
             option.type.convert(values[0], option, None)
+
+
+def test_the_page_of_the_command_line_has_every_option():
+    assert command_line.page() == command_line.PAGE.read_text(), "`python -m scripts.docs command_line` writes it anew"
 
 
 def test_there_are_commands():
