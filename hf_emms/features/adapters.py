@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.bounds import check_adapter_config
-from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, weight_files
+from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, read_tensors, weight_files
 from hf_emms.features.trial import check_patterns
 from hf_emms.hub import Repo, fetch, listing, resolve
 
@@ -109,10 +109,11 @@ def _check_settings(repo: Repo, config: Any, model: Any, tensors: dict[str, Tens
     names = [name for name, _ in model.named_modules()]
     check_patterns(repo, [pattern for pattern in patterns if isinstance(pattern, str)], names)
     ranks = [settings.get("r"), settings.get("init_r"), *(settings.get("rank_pattern") or {}).values()]
-    rank = max((rank for rank in ranks if isinstance(rank, int)), default=0)
-    if rank > max((side for tensor in tensors.values() for side in tensor.shape), default=0):
+    longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    too_high = [rank for rank in ranks if isinstance(rank, int) and rank > longest]
+    if too_high:
         raise EmmsError(
-            f"{ADAPTER} of {repo.id} names rank {rank:,}, and no side of its weights is so long",
+            f"{ADAPTER} of {repo.id} names rank {max(too_high):,}, and no side of its weights is so long",
             "the files of the adapter do not belong together",
         )
     start = f"{settings.get('init_lora_weights')} {settings.get('loftq_config')}"
@@ -124,13 +125,9 @@ def _check_settings(repo: Repo, config: Any, model: Any, tensors: dict[str, Tens
 
 
 def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:
-    import torch
-    from safetensors.torch import load_file
-
-    if (folder / ADAPTER_WEIGHTS[0]).is_file():
-        return load_file(folder / ADAPTER_WEIGHTS[0])
-    if (folder / ADAPTER_WEIGHTS[1]).is_file():
-        return torch.load(folder / ADAPTER_WEIGHTS[1], map_location="cpu", weights_only=True)
+    for name in ADAPTER_WEIGHTS:
+        if (folder / name).is_file():
+            return read_tensors(folder / name)
     raise EmmsError(f"{repo.id} lacks {ADAPTER_WEIGHTS[0]}", "save it again: model.save_pretrained(FOLDER)")
 
 

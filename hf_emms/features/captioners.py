@@ -37,19 +37,17 @@ def start_tokens(model: Any, pixels: Tensor) -> Tensor:
 
 
 def read_encoder_decoder(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
-    outputs = model(**inputs, decoder_input_ids=start, output_hidden_states=True, use_cache=False)
+    outputs = model(**inputs, decoder_input_ids=start, output_hidden_states=True)
     return average(outputs.encoder_last_hidden_state), outputs.decoder_hidden_states
 
 
 def read_blip(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
     tokens = model.vision_model(**inputs).last_hidden_state
-    outputs = model.text_decoder(
-        input_ids=start, encoder_hidden_states=tokens, output_hidden_states=True, use_cache=False
-    )
+    outputs = model.text_decoder(input_ids=start, encoder_hidden_states=tokens, output_hidden_states=True)
     return tokens.mean(1), outputs.hidden_states
 
 
 def read_git(model: Any, inputs: Inputs, start: Tensor) -> ImageAndStates:
     # The input of GIT's decoder is [projected image tokens, caption].
-    outputs = model(**inputs, input_ids=start, output_hidden_states=True, use_cache=False)
+    outputs = model(**inputs, input_ids=start, output_hidden_states=True)
     return outputs.hidden_states[0][:, :-1].mean(1), (*outputs.hidden_states[:-1], outputs.last_hidden_state)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
@@ -24,6 +24,9 @@ from hf_emms.hub import (
     listing,
     replacement_hint,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 # Names of weights: the name of a single file, of the index of several files, and of those files.
@@ -78,6 +81,11 @@ class Weights:
     pickled: bool = False
     note: str | None = None
 
+    @property
+    def single(self) -> Path:
+        """The file that holds all weights where there is no index of several."""
+        return self.folder / (PICKLED_NAME if self.pickled else SAFETENSORS_NAME)
+
 
 def read_json(repo: Repo, path: Path) -> Any:
     """Return the content of a JSON file of a repository, which is downloaded again once where it cannot be read.
@@ -115,7 +123,7 @@ def _parsed(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
+def fetch_descriptions(repo: Repo, *, code: bool) -> Path:
     """Download a checkpoint's configurations, vocabularies and, with `code`, Python files; return their folder."""
     try:
         folder = fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
@@ -126,7 +134,7 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return folder
 
 
-def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool = False) -> list[RepoFile]:
+def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool) -> list[RepoFile]:
     """Return the files of a checkpoint that are downloaded: descriptions, with `code` Python files, and weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
@@ -173,6 +181,17 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "") -
     if folder is None:
         raise _without_weights(repo, listing(repo))
     return Weights(folder, True, "pickled weights (pytorch_model.bin), read by torch's loader that runs no code")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, or of a pickle that holds nothing else: no code of it runs."""
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return tensors
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:

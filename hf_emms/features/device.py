@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,14 +105,15 @@ def pack_linears(model: nn.Module, *, min_weights: int = _MIN_WEIGHTS) -> None:
             bytes_left -= weight.nbytes
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
             # Bound to tensors, not to the module: a cycle would keep its memory until the next garbage collection.
-            module.forward = partial(_packed_forward, packed, weight, module.bias)  # type: ignore[method-assign]
+            call = partial(_packed_forward, packed=packed, weight=weight, bias=module.bias)
+            module.forward = call  # type: ignore[method-assign]
 
 
 def packed_bytes(model: nn.Module) -> int:
     """Return the bytes of the copies that `pack_linears` made."""
-    forwards = (vars(module).get("forward") for module in model.modules())
-    packed = (call.args[0] for call in forwards if isinstance(call, partial) and call.func is _packed_forward)
-    return sum(weights.nbytes for weights in packed)
+    forwards: Iterator[Any] = (vars(module).get("forward") for module in model.modules())
+    packed = (call for call in forwards if getattr(call, "func", None) is _packed_forward)
+    return sum(call.keywords["packed"].nbytes for call in packed)
 
 
 def to_channels_last(model: nn.Module) -> None:
@@ -119,7 +121,7 @@ def to_channels_last(model: nn.Module) -> None:
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
 
-def _packed_forward(packed: Tensor, weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+def _packed_forward(input: Tensor, *, packed: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if input.dtype != weight.dtype:
         return linear(input, weight, bias)  # raises the error of torch
     return torch.ops.mkldnn._linear_pointwise(input, packed, bias, "none", [], "")
@@ -160,7 +162,8 @@ class BatchLimit(NamedTuple):
 
 # Larger batches leave the cache of a CPU, and a GPU needs large ones.
 PIXELS = BatchLimit(
-    {"cpu": 8 * 224**2, "mps": 32 * 224**2, "cuda": 128 * 224**2}, lambda inputs: inputs["pixel_values"][:, 0].numel()
+    {device: images * 224**2 for device, images in {"cpu": 8, "mps": 32, "cuda": 128}.items()},
+    lambda inputs: inputs["pixel_values"][:, 0].numel(),
 )
 # Padding included.
 TOKENS = BatchLimit({"cpu": 1_024, "mps": 16_384, "cuda": 262_144}, lambda inputs: inputs["input_ids"].numel())
@@ -204,8 +207,8 @@ class BatchedForward:
         if self._probed is None:
             return self._max_elements
         elements, taken = self._probed
-        fitting = int(MEMORY_SHARE * free_memory(self._device) * elements / max(1, taken))
-        return min(self._max_elements, max(self._min_elements, fitting))
+        fitting = MEMORY_SHARE * free_memory(self._device) * elements / taken if taken else inf
+        return int(min(self._max_elements, max(self._min_elements, fitting)))
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """Return the result (b, …) of a batch; an EmmsError if a single input does not fit into memory."""
@@ -221,7 +224,7 @@ class BatchedForward:
             if result is not None:
                 results.append(result)
                 start += taken
-        return results[0] if len(results) == 1 else torch.cat(results)
+        return torch.cat(results)
 
     def _attempt(self, part: Inputs, rows: int, elements: int) -> Tensor | None:
         try:
@@ -276,7 +279,8 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 
 def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the tensor on the device, as `dtype` if it is floating-point."""
-    moved = pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
+    source = pinned(tensor, device)
+    moved = source.to(device, non_blocking=source.is_pinned())
     return moved.to(dtype) if moved.is_floating_point() else moved
 
 

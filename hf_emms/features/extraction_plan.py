@@ -20,6 +20,7 @@ from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, 
 from hf_emms.features.bounds import check_model_config
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
 from hf_emms.registry import installed_version, installed_versions
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 8
+FEATURES_VERSION = 9
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -106,23 +107,22 @@ class ExtractionPlan:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with how features are made, but for the device and `versions`."""
-        settings = {
-            "version": FEATURES_VERSION,
-            "loader": self.architecture.loader,
-            "pooling": self.pooling,
-            "package": self.architecture.package,
-            "dtype": self.dtype,
-            "normalise": self.normalise,
+        settings: dict[str, Any] = {} if self.base is None else {"base": f"{self.base.id}@{self.base.revision}"}
+        settings |= {
             "behind": self.behind,
-            "truncate_dim": self.truncate_dim,
-            "max_length": self.max_length,
-            "lower_case": self.lower_case,
-            "prompts": (self.prompt, self.query_prompt, self.document_prompt, self.pools_prompt),
             "code": self.code,
+            "dtype": self.dtype,
+            "loader": self.architecture.loader,
+            "lower_case": self.lower_case,
+            "max_length": self.max_length,
+            "normalise": self.normalise,
+            "package": self.architecture.package,
+            "pooling": self.pooling,
+            "prompts": (self.prompt, self.query_prompt, self.document_prompt, self.pools_prompt),
+            "truncate_dim": self.truncate_dim,
+            "version": FEATURES_VERSION,
         }
-        if self.base is not None:
-            settings["base"] = f"{self.base.id}@{self.base.revision}"
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -228,7 +228,7 @@ def _architecture(
     """Return the row of the table, or a fallback without a family, and whether the repository's code runs."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
-    others = other_inputs(model_type, kind.name) if row is None else ()
+    others = other_inputs(model_type, kind.name)
     if others:
         words = " and ".join(INPUT_WORDS.get(part, part) for part in others)
         hint: str | Text = "leave it out, or choose another " + use("task") + f" than {purpose}"
@@ -359,7 +359,7 @@ class ReadCounts(msgspec.Struct):
 
     @property
     def documents_per_second(self) -> float | None:
-        return self.documents / self.document_seconds if self.documents and self.document_seconds else None
+        return self.documents / self.document_seconds if self.document_seconds else None
 
     def add(self, other: ReadCounts) -> None:
         self.texts += other.texts
@@ -404,22 +404,19 @@ class ReadCounts(msgspec.Struct):
 
     def notes(self) -> Iterator[str]:
         if self.windowed:
-            inputs = "input was" if self.windowed == 1 else "inputs were"
-            yield (
-                f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
-                "windows, merged"
-            )
+            inputs = pluralize(self.windowed, "input was", "inputs were")
+            yield f"{inputs} longer than the {self.window_length:,} tokens that it reads: overlapping windows, merged"
         if self.parted:
-            clips = "clip was" if self.parted == 1 else "clips were"
-            yield f"{self.parted:,} {clips} longer than {self.part_seconds:g} seconds: equal parts, averaged"
+            clips = pluralize(self.parted, "clip was", "clips were")
+            yield f"{clips} longer than {self.part_seconds:g} seconds: equal parts, averaged"
         if self.cut:
-            texts = "text was" if self.cut == 1 else "texts were"
-            yield f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads"
+            texts = pluralize(self.cut, "text was", "texts were")
+            yield f"{texts} cut at {self.cut_length:,} tokens, the most that it reads"
         if self.cut_pairs:
-            pairs = "pair is" if self.cut_pairs == 1 else "pairs are"
+            pairs = pluralize(self.cut_pairs, "pair is", "pairs are")
             yield (
-                f"{self.cut_pairs:,} {pairs} longer than the {self.pair_length:,} tokens that it reads: the longer "
-                "text is cut, or both to half of that"
+                f"{pairs} longer than the {self.pair_length:,} tokens that it reads: the longer text is cut, or both "
+                "to half of that"
             )
 
 

@@ -92,7 +92,7 @@ class Extractor:
         except EmmsError:
             raise
         except _FAILURES as error:
-            reason = str(error).splitlines()[0] if str(error) else ""
+            reason = next(iter(str(error).splitlines()), "")
             raise EmmsError(f"{self.plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
         finally:
             halvings = sum(forward.halvings for forward in reader.forwards)
@@ -101,10 +101,9 @@ class Extractor:
 
     def info(self, layer: str = LAST) -> FeatureInfo:
         """Return the report about the features of a layer; counts and notes grow while batches are taken."""
-        columns = self.layer_slices[layer]
         return FeatureInfo(
             parameters=self.parameters,
-            width=columns.stop - columns.start,
+            width=len(range(self.width)[self.layer_slices[layer]]),
             architecture=self.plan.architecture.family,
             pooling=self._layers.describe(layer),
             general_notes=tuple(self._notes.values()),
@@ -135,12 +134,10 @@ class Extractor:
         from hf_emms.features.device import release_freed_memory
 
         self._model = self._reader = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self._device.type == "mps":
-            torch.mps.empty_cache()
-        else:
+        if self._device.type == "cpu":
             release_freed_memory()
+        else:
+            torch.get_device_module(self._device).empty_cache()
 
     def _probe(self, reader: FeatureReader) -> int:
         """Return the feature width by running an example, which on a GPU measures memory, too."""

@@ -188,7 +188,7 @@ def join_owl(images: Tensor, texts: Tensor) -> Tensor:
 
 def vilt_image(model: Any, pixels: Tensor) -> Tensor:
     """Return the CLS token and the embedded patches, (b, 1 + patches, D)."""
-    mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
+    mask = torch.ones(len(pixels), *pixels.shape[2:], dtype=torch.int64, device=pixels.device)
     embedded, _, (cells, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
     # ViLT shuffles the patches; sorted again, features are the same on every run.
     order = (cells[..., 0] * width + cells[..., 1]).argsort(1)
@@ -203,7 +203,7 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
         input_ids=inputs["input_ids"],
         attention_mask=tokens,
         image_embeds=image,
-        pixel_mask=torch.ones_like(image[..., 0], dtype=torch.int64),
+        pixel_mask=torch.ones(image.shape[:2], dtype=torch.int64, device=image.device),
     ).last_hidden_state
     words, patches = hidden.split([tokens.shape[1], image.shape[1]], dim=1)
     return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
@@ -216,7 +216,7 @@ def blip(model: Any, inputs: Inputs) -> Tensor:
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         encoder_hidden_states=image,
-        encoder_attention_mask=torch.ones_like(image[..., 0], dtype=torch.int64),
+        encoder_attention_mask=torch.ones(image.shape[:2], dtype=torch.int64, device=image.device),
     ).last_hidden_state
     return torch.cat([masked_mean(words, inputs), image.mean(1)], dim=1)
 
@@ -224,7 +224,7 @@ def blip(model: Any, inputs: Inputs) -> Tensor:
 class PrecomputedTokens(nn.Module):
     """A replacement for GIT's image encoder that passes on tokens that were computed before."""
 
-    def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
+    def forward(self, pixel_values: Tensor, **options: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
 
 

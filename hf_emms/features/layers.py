@@ -14,7 +14,7 @@ from hf_emms.errors import use
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LayerError
 from hf_emms.features.load import BEHIND, LoadedModel
-from hf_emms.features.pooling import Layered, Pooling, find_pooling, no_layers
+from hf_emms.features.pooling import Layered, Pooling, find_pooling
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
 
@@ -41,15 +41,15 @@ class LayerReader:
         first: int,
         layers: tuple[str, ...],
         *,
-        normalise: bool = False,
-        truncate_dim: int | None = None,
+        normalise: bool,
+        truncate_dim: int | None,
     ) -> None:
         self._pooling = pooling
         self._first = first
         self._layers = layers
         self._normalise = normalise
         self._truncate_dim = truncate_dim
-        self._shows_layers = pooling.layers is not None
+        self._shows_layers = True
         self._slices: dict[str, slice] = {}
         self._spread_layers: tuple[int, ...] = ()
         self.refused: dict[str, LayerError] = {}
@@ -90,8 +90,6 @@ class LayerReader:
         if all(layer == LAST or (layer == SPREAD and not spreads) for layer in layers):
             return dict.fromkeys(layers, self._last(self._pooling.features(model, inputs))) if layers else {}
         try:
-            if self._pooling.layers is None:
-                raise no_layers(model)
             last, states = self._pooling.layers(model, inputs)
         except LayerError as error:
             self._shows_layers = False
@@ -136,8 +134,6 @@ def _followed_by(behind: torch.nn.Module, pooling: Pooling, names: str) -> Pooli
     """Return a pooling whose feature passes through the layers that sentence-transformers puts behind it."""
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        if pooling.layers is None:
-            raise no_layers(model)
         last, states = pooling.layers(model, inputs)
         return behind(last), states
 

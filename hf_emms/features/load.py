@@ -23,7 +23,7 @@ import torch
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, use
 from hf_emms.features.adapters import merge_adapter
-from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, Weights, fetch_weights, read_json
+from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.formatting import format_bytes, pluralize
@@ -70,8 +70,9 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
         raise
     except LOAD_FAILURES as error:
         raise load_error(plan, "weights", error) from error
-    if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # a single forward pass needs no cached keys and values
+    for part in model.modules():  # a single forward pass needs no cached keys and values
+        if hasattr(getattr(part, "config", None), "use_cache"):
+            part.config.use_cache = False
     for name, saved, needed in sorted(report["mismatched_keys"]):
         raise EmmsError(
             f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
@@ -213,7 +214,7 @@ def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) 
         return _UnitLength()
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
     try:
-        tensors = _tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder))
+        tensors = read_tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder).single)
         if name == "LayerNorm":
             with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
                 layer: torch.nn.Module = torch.nn.LayerNorm(len(tensors["norm.weight"]))
@@ -225,17 +226,6 @@ def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) 
         raise
     except LOAD_FAILURES as error:
         raise load_error(plan, f"layer {subfolder}", error) from error
-
-
-def _tensors(weights: Weights) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    if weights.pickled:
-        tensors: dict[str, torch.Tensor] = torch.load(
-            weights.folder / PICKLED_NAME, map_location="cpu", weights_only=True
-        )
-        return tensors
-    return load_file(weights.folder / SAFETENSORS_NAME)
 
 
 def _dense(

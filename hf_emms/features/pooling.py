@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ States = Callable[[Any, Inputs], Tensor]
 """A model and a batch to token states (b, T, D)."""
 
 
+def _no_layers(model: Any, *inputs: Any) -> Never:
+    raise LayerError(f"{type(model).__name__} does not show its hidden layers", use("layers", LAST))
+
+
 @dataclass(frozen=True)
 class Pooling:
     """The way from a model and the tensors of a batch to a feature row.
@@ -42,8 +46,8 @@ class Pooling:
     Attributes:
         summary: in words.
         features: returns the features (b, D1) of a model and the tensors of a batch.
-        layers: returns the same and the rows of every hidden layer, from a single forward pass; None where the model
-            shows no hidden layers.
+        layers: returns the same and the rows of every hidden layer, from a single forward pass; a `LayerError` where
+            the model shows no hidden layers.
         layer_summary: how hidden layers are pooled, in words.
         spreads: whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
         run: returns outputs with the states of all tokens, of a model, the tensors of a batch and further arguments.
@@ -52,15 +56,11 @@ class Pooling:
 
     summary: str
     features: Callable[[Any, Inputs], Tensor]
-    layers: Callable[[Any, Inputs], Layered] | None = None
+    layers: Callable[[Any, Inputs], Layered] = _no_layers
     layer_summary: str = ""
     spreads: bool = True
     run: Callable[..., Any] = lambda model, inputs, **options: model(**inputs, **options)
     state: Callable[[Tensor, Inputs], Tensor] = average
-
-
-def no_layers(model: Any) -> LayerError:
-    return LayerError(f"{type(model).__name__} does not show its hidden layers", use("layers", LAST))
 
 
 def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
@@ -121,9 +121,7 @@ def _pooled_or_average(outputs: Any, inputs: Inputs) -> Tensor:
 def hidden_states(model: Any, outputs: Any) -> tuple[Any, ...]:
     """Return the hidden states of a model's outputs; a LayerError where it does not show them."""
     states: tuple[Any, ...] | None = getattr(outputs, "hidden_states", None)
-    if states is None:
-        raise no_layers(model)
-    return states
+    return _no_layers(model) if states is None else states
 
 
 def _pooling(
@@ -169,7 +167,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
         return pooling.features(model, inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
-        if hasattr(model, tower) or pooling.layers is None:
+        if hasattr(model, tower):
             raise LayerError(f"{type(model).__name__} does not show the hidden layers of a tower", use("layers", LAST))
         return pooling.layers(model, inputs)
 

@@ -17,8 +17,7 @@ def average(hidden: Tensor, inputs: Inputs | None = None) -> Tensor:
 
 def masked_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
     """Return the mean of the tokens whose mask is 1; 0 where there are none."""
-    weights = inputs["attention_mask"].to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1)
+    return marked_mean(hidden, inputs["attention_mask"].to(hidden.dtype))
 
 
 def root_length_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
@@ -30,8 +29,7 @@ def root_length_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
 def weighted_mean(hidden: Tensor, inputs: Inputs) -> Tensor:
     """Return the mean of the tokens whose mask is 1, weighted by their places, from 1 (SGPT, arXiv 2202.08904)."""
     places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
-    weights = (inputs["attention_mask"] * places).to(hidden.dtype)
-    return torch.einsum("btd,bt->bd", hidden, weights) / weights.sum(1, keepdim=True).clamp_min(1)
+    return marked_mean(hidden, (inputs["attention_mask"] * places).to(hidden.dtype))
 
 
 def masked_max(hidden: Tensor, inputs: Inputs) -> Tensor:
@@ -77,7 +75,7 @@ def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
         # Some families count a tensor of lengths, others a single length.
         frames = torch.stack([torch.as_tensor(count(length)) for length in lengths]).to(mask.device)
     else:
-        frames = torch.ceil(lengths * (total / mask.shape[1]))
+        frames = -(-lengths * total // mask.shape[1])
     return frames.long().clamp(1, total)
 
 
@@ -90,5 +88,5 @@ def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
 
 
 def marked_mean(hidden: Tensor, marks: Tensor) -> Tensor:
-    """Return the mean (b, D) of the tokens, float32 (b, T, D), with mark 1, float32 (b, T); 0 without a mark."""
+    """Return the mean (b, D) of the tokens (b, T, D), weighted by their marks (b, T); 0 without a mark."""
     return torch.einsum("btd,bt->bd", hidden, marks) / marks.sum(1, keepdim=True).clamp_min(1)

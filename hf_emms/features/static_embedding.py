@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME
+from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, Weights, read_tensors
 from hf_emms.features.embedding_settings import MODEL_TYPE
 
 # No text is too long for a mean of vectors, unless its tokenizer says so.
@@ -36,10 +36,7 @@ class StaticEmbedding(nn.Module):
         Raises:
             KeyError, ValueError: the weights hold no such table.
         """
-        if use_safetensors:
-            tensors = load_file(folder / SAFETENSORS_NAME)
-        else:
-            tensors = torch.load(folder / PICKLED_NAME, map_location="cpu", weights_only=True)
+        tensors = read_tensors(Weights(folder, pickled=not use_safetensors).single)
         vectors = tensors["embedding.weight" if "embedding.weight" in tensors else "embeddings"]
         if vectors.ndim != 2:
             raise ValueError(f"its table has the shape {tuple(vectors.shape)}")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _texts() -> Iterator[str]:
 
 
 def _repeated(text: str) -> str:
-    return text * max(1, _LENGTH // max(1, len(text)))
+    return "".join(islice(cycle(text), max(_LENGTH, len(text))))
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

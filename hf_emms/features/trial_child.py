@@ -69,7 +69,7 @@ def _matched(re: Any, patterns: list[str], names: list[str]) -> Iterator[int]:
     for pattern in patterns:
         with suppress(re.error):
             compiled = re.compile(pattern)
-            yield sum(compiled.fullmatch(name) is not None for name in names)
+            yield len([compiled.fullmatch(name) for name in names])
 
 
 # Each with the module that it needs, whose import the limits leave out.
@@ -90,18 +90,14 @@ def _run() -> int:
     longest = 0
     try:
         module = import_module(module_name)
-    except ImportError:  # the parent has it from where only the parent looks, and nothing can be tried
-        print(longest, flush=True)
-        return 0
-    _limit(trial["seconds"], trial["bytes"])
-    try:
+        _limit(trial["seconds"], trial["bytes"])
         for length in lengths(module, *trial["arguments"]):
             longest = max(longest, length)
             if longest > trial["characters"]:
                 break
     except MemoryError:
         return OUT_OF_MEMORY
-    except BaseException:  # noqa: BLE001 (a panic of Rust included; see above)
+    except BaseException:  # noqa: BLE001 (a panic of Rust, or a module that only the parent finds; see above)
         pass
     print(longest, flush=True)
     return 0

@@ -34,8 +34,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # Statuses after which the same request may succeed; and those of a signed address that is no longer valid.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _EXPIRED = (400, 401, 403, 404, 410)
-# For what another request may mend: an expired address, an incomplete file, an answer that is no JSON.
-_TRIES = 3
+# For what another request may mend: an expired address, an incomplete file, an answer that is no JSON, a lost commit.
+TRIES = 3
 _MAX_REASON = 200
 # What code raises that reads an answer of another form than the API's.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
@@ -114,8 +114,7 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
         except retryable as error:
             failing_since = failing_since or time.monotonic()
             seconds = _seconds_until_retry(error, attempt, pause)
-            too_late = time.monotonic() + (seconds or 0) > failing_since + deadline()
-            if seconds is None or attempt == tries or too_late:
+            if seconds is None or attempt == tries or time.monotonic() + seconds > failing_since + deadline():
                 raise
         time.sleep(seconds)
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -229,7 +228,7 @@ def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float 
         return max(pause, _seconds_asked_for(response)) if response.status_code in _TRANSIENT else None
     is_broken_json = isinstance(error, json.JSONDecodeError) and _is_about_an_answer(error)
     if response is not None or _is_incomplete(error) or is_broken_json:
-        return pause if attempt < _TRIES else None
+        return pause if attempt < TRIES else None
     broken = [cause for cause in _chain(error) if isinstance(cause, httpx.HTTPError)]
     # Without any connection the client has fallen back on its cache, which has nothing either.
     unconnected = any(isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)) for cause in broken)
@@ -264,7 +263,7 @@ def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | No
         return None
     if _is_incomplete(error):
         reason = " ".join(str(error).split())
-        return EmmsError(f"a file of {target} arrived incomplete, {_TRIES} times: {reason}", RETRY_HINT)
+        return EmmsError(f"a file of {target} arrived incomplete, {TRIES} times: {reason}", RETRY_HINT)
     if isinstance(error, errors.HFValidationError):
         return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)

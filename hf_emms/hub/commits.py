@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import ConflictError, Kind, page, request
+from hf_emms.hub.client import TRIES, ConflictError, Kind, page, request
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,7 +24,6 @@ Files = Mapping[str, bytes]
 Change = Callable[[FileReader], Files]
 """What some files should hold, by path. Called again when the repository has changed meanwhile."""
 
-_TRIES = 3
 _OPEN = ("open", "draft")
 _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*"]
 
@@ -47,7 +46,7 @@ def read_file(id: str, kind: Kind, path: str) -> bytes | None:
     return request(read, id, kind)
 
 
-def create_dataset(id: str, *, private: bool = False) -> None:
+def create_dataset(id: str, *, private: bool) -> None:
     """Create a dataset repository where there is none."""
     request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
 
@@ -67,10 +66,10 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
         commit = api.upload_folder(repo_id=id, folder_path=folder, commit_message=title, delete_patterns=_MODEL_FILES)
         return str(commit.commit_url)
 
-    return request(upload, id, "model", tries=_TRIES)
+    return request(upload, id, "model", tries=TRIES)
 
 
-def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES) -> Outcome:
+def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:
     """Commit a change to main, with at most `tries` attempts where others commit at the same time."""
 
     def commit(repository: _Repository, head: str, files: Files) -> Outcome:
@@ -80,7 +79,7 @@ def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES
 
 
 def propose(
-    id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool = False
+    id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool
 ) -> Outcome:
     """Open a pull request, or commit to the account's open pull request of this title.
 
@@ -103,7 +102,7 @@ def propose(
         answer = repository.commit(files, "main", head, title, description, create_pr=True)
         return Outcome("opened", answer.pr_url or page(id, kind))
 
-    return _until_committed(commit, change, id, kind, _TRIES)
+    return _until_committed(commit, change, id, kind, TRIES)
 
 
 def _until_committed(
@@ -121,7 +120,7 @@ def _until_committed(
     while True:
         attempts += 1
         try:
-            return request(attempt, id, kind, tries=_TRIES)
+            return request(attempt, id, kind, tries=TRIES)
         except ConflictError:
             if attempts == tries:
                 raise

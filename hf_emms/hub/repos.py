@@ -173,7 +173,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str], cache: Cache | None = None)
     """
     if repo.folder is not None:
         return repo.folder
-    folder = Path(request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision))
+    path = request(lambda api: _download(api, repo, allow_patterns, force=False), repo.id, repo.kind, repo.revision)
+    folder = Path(path)
     if not folder.is_dir():
         raise NoMatchingFileError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
@@ -187,7 +188,7 @@ def fetch_again(repo: Repo, path: Path) -> None:
     """Replace a file of the local cache by the Hub's; a file of a folder stays, as all do offline."""
     if repo.folder is None and repo.revision in path.parts:
         inside = _path_in(repo, path)
-        _download_again(repo, Path(*path.parts[: -inside.count("/") - 1]), [inside])
+        _download_again(repo, path.parents[inside.count("/")], [inside])
         fetch(repo, [glob.escape(inside)])
 
 
@@ -325,8 +326,7 @@ def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...
         # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
         digest.update(f"{len(name)}:{name}:{size}:".encode("utf-8", "surrogateescape"))
         with (base / path).open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+            hashlib.file_digest(stream, lambda: digest)
     return f"local-{digest.hexdigest()}"
 
 
@@ -363,7 +363,7 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     return Repo(info.id, kind, sha, facts=facts)
 
 
-def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str], *, force: bool = False) -> str:
+def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str], *, force: bool) -> str:
     from huggingface_hub.utils import tqdm
 
     cancelled = CANCELLED.get()
@@ -374,11 +374,11 @@ def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str], *, force: b
             hidden = cancelled is not None or options.get("disable")
             super().__init__(*args, **{**options, "disable": hidden})
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, *amount: float | None) -> bool | None:
             # The threads of huggingface_hub would go on to the end of their files.
             if interruptions or (cancelled is not None and cancelled.is_set()):
                 raise InterruptedError("the download is no longer needed")
-            return super().update(n)
+            return super().update(*amount)
 
     return api.snapshot_download(
         repo.id,

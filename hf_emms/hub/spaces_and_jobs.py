@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError, Text, joined, use
 from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account, require_push, who_am_i
-from hf_emms.hub.client import endpoint, page, request, translate_hub_errors
+from hf_emms.hub.client import TRIES, endpoint, page, request, translate_hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_TRIES = 3
 _POLL_SECONDS = 3.0
 # What a free account may run: https://huggingface.co/docs/hub/spaces-overview
 ZERO_GPU = "zero-a10g"
@@ -54,8 +53,7 @@ def publish_space(
     sdk: str = "gradio",
     hardware: str | None = None,
     free: Text | None = None,
-    private: bool = False,
-    ignore: Sequence[str] = (),
+    private: bool,
     replace: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
@@ -86,18 +84,17 @@ def publish_space(
             repo_type="space",
             folder_path=folder,
             commit_message=message,
-            ignore_patterns=list(ignore),
             delete_patterns=list(replace) or None,
         )
         return str(commit.commit_url)
 
     choices = "choose one: " + joined(filter(None, (free, _CHOICES)), "; ")
     try:
-        return request(publish, id, "space", tries=_TRIES, hints={402: choices, 403: choices})
+        return request(publish, id, "space", tries=TRIES, hints={402: choices, 403: choices})
     except BaseException:
         if is_new:
             with suppress(EmmsError):
-                request(lambda api: _delete_empty(api, id), id, "space", tries=_TRIES)
+                request(lambda api: _delete_empty(api, id), id, "space", tries=TRIES)
         raise
 
 

@@ -182,7 +182,9 @@ class _Words(TokenizedKind):
         plan = loaded.plan
         reader = word_reader(text_reader(plan, loaded.model, processors), plan.repo.id)
         pooling = states_at_places(find_pooling(loaded.pooling))
-        return WordFeatures(loaded.model, reader, LayerReader(pooling, plan.architecture.first_layer, layers))
+        first = plan.architecture.first_layer
+        states = LayerReader(pooling, first, layers, normalise=False, truncate_dim=None)
+        return WordFeatures(loaded.model, reader, states)
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.pooling import token_states

@@ -21,7 +21,7 @@ from tests.helpers.tiny_checkpoints import TEXTS, build, shaken
 def save_adapter(base: Path, to: Path, kind: str, loader: type, **settings: Any) -> Path:
     """An adapter whose factors, and whatever else it trains, are random numbers, as if it had been trained."""
     torch.manual_seed(5)
-    config = peft.LoraConfig(task_type=kind, r=2, target_modules=["query", "value"], **settings)
+    config = peft.LoraConfig(task_type=kind, r=16, target_modules=["query", "value"], **settings)
     adapter = peft.get_peft_model(loader.from_pretrained(base), config)
     shaken(adapter)
     adapter.save_pretrained(to)

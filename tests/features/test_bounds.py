@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.features import load as load_module
 from hf_emms.features.bounds import check_adapter_config, check_model_config, check_processor_config
+from hf_emms.features.checkpoint_files import fetch_weights
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.load import check_size
+from hf_emms.formatting import format_bytes
+from hf_emms.inputs import TEXT
 from tests.helpers.extracting import copied, edit_json, load
 from tests.helpers.sound import SOUND_FAMILIES, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build, repo_of
@@ -24,10 +30,8 @@ ELSEWHERE = "names another repository, '{}'".format
     ("family", "file", "changes", "message"),
     [
         ("wav2vec2", PROCESSOR, {"sampling_rate": 0}, "asks for 0 samples a second"),
-        ("whisper", PROCESSOR, {"chunk_length": 10**9}, "asks for 1,000,000,000 seconds"),
         ("vit", PROCESSOR, {"size": {"height": 10**6, "width": 10**6}}, PIXELS),
         ("vit", PROCESSOR, {"image_processor_type": "OneFormerImageProcessorFast"}, "reads another repository"),
-        ("vit", CONFIG, {"pretrained_cfg": {"input_size": [3, 10**6, 10**6]}}, "asks for 1,000,000 pixels"),
         ("vit", CONFIG, {"num_hidden_layers": 2_001}, r"asks for 2,001 layers \(num_hidden_layers\)"),
         ("vit", CONFIG, {"backbone": "org/other"}, ELSEWHERE("org/other")),
         ("vit", CONFIG, {"backbone_config": {"backbone": "local-dir:/etc"}}, ELSEWHERE("local-dir:/etc")),
@@ -83,8 +87,32 @@ def test_numbers_at_a_bound_are_taken_and_those_beyond_it_refused(
 
 
 def test_a_checkpoint_larger_than_the_memory_is_refused(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_module, "total_main_memory", lambda: 10_000)  # of a container that is very small
-    message = r"takes \S+ kB in float32, and 10\.0 kB of memory is all that there is"
-    with pytest.raises(EmmsError, match=message) as refused:
-        load(build(zoo, "bert"), "text")
-    assert 'dtype="bfloat16"' in str(refused.value.hint)
+    folder = build(zoo, "bert")
+    model = load(folder, "text")._model
+    needed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    memory = iter([needed, needed - 100])  # of a container that is very small
+    monkeypatch.setattr(load_module, "total_main_memory", lambda: next(memory))
+    load(folder, "text")
+    with pytest.raises(EmmsError) as refused:
+        load(folder, "text")
+    assert (refused.value.message, refused.value.hint) == (
+        f"{folder} takes {format_bytes(needed)} in float32, and {format_bytes(needed - 100)} of memory is all that "
+        "there is",
+        'choose a smaller checkpoint, or dtype="bfloat16"',
+    )
+
+
+def test_a_configuration_has_at_most_as_many_parameters_as_its_files_have_bits(zoo: Path, tmp_path: Path) -> None:
+    folder = copied(build(zoo, "bert"), tmp_path, vocab_size=100_000_000 // 16)  # fewer fit everywhere
+    plan, stored = plan_extraction(repo_of(folder), TEXT, "t"), sum(path.stat().st_size for path in folder.iterdir())
+    weights = fetch_weights(plan.repo)
+    with pytest.raises(EmmsError) as refused:
+        check_size(plan, weights)
+    parameters = int(re.findall(r"describes (100,0[\d,]*) parameters", refused.value.message)[0].replace(",", ""))
+    assert refused.value.message.endswith(f"parameters, and its weights have {format_bytes(stored)}")
+    with (folder / "more").open("wb") as file:
+        file.truncate(parameters // 8 - stored)
+        check_size(plan, weights)
+        file.truncate(parameters // 8 - stored - 1)
+        with pytest.raises(EmmsError):
+            check_size(plan, weights)

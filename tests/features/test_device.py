@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from hf_emms.features import device
 from hf_emms.features.device import MEMORY_SHARE, PIXELS, TOKENS, BatchedForward, BatchLimit
 from hf_emms.inputs.image import ImageProcessor, ImageReader
 from tests.helpers.extracting import load, pictures, rows, some_pairs
+from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build
 from tests.helpers.tiny_families import family, timm_checkpoint
 from tests.helpers.tiny_pairs import build_pair
@@ -122,15 +122,10 @@ class Scaled(nn.Linear):
         return 2 * super().forward(input)
 
 
-def _quantised() -> nn.Module:
+def _linear(**attributes: Any) -> nn.Module:
     layer = nn.Linear(512, 512)
-    layer.weight = nn.Parameter(torch.ones(512, 512, dtype=torch.int8), requires_grad=False)
-    return layer
-
-
-def _own_forward() -> nn.Module:
-    layer = nn.Linear(512, 512)
-    layer.forward = lambda input: input
+    for name, value in attributes.items():
+        setattr(layer, name, value)
     return layer
 
 
@@ -140,13 +135,14 @@ def _own_forward() -> nn.Module:
         lambda: Scaled(512, 512),
         lambda: nn.utils.parametrizations.weight_norm(nn.Linear(512, 512)),
         lambda: nn.utils.spectral_norm(nn.Linear(512, 512)),
-        _quantised,
+        lambda: _linear(weight=nn.Parameter(torch.ones(512, 512, dtype=torch.int8), requires_grad=False)),
+        lambda: _linear(weight=nn.Parameter(torch.zeros(1, 1).expand(2**15, 2**14 + 1))),  # more than 2 GB
         lambda: nn.Linear(512, 512, dtype=torch.float16),
         lambda: nn.Linear(512, 512, dtype=torch.float64),
         lambda: nn.Linear(512, 512, device="meta"),
         lambda: nn.Linear(64, 64),
         lambda: nn.MultiheadAttention(512, 4),
-        _own_forward,
+        lambda: _linear(forward=lambda input: input),
     ],
 )
 def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
@@ -167,9 +163,18 @@ def test_only_code_that_tests_run_gets_channels_last(name: str, channels_last: b
 def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> None:
     config = {**VISION, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
     extractor = load(build(zoo, "large", lambda: transformers.ViTModel(transformers.ViTConfig(**config))))
-    names = packed(extractor._model)
-    assert names
-    assert all(extractor._model.get_submodule(name).weight.numel() == 256 * 512 for name in names)
+    model = extractor._model
+    assert {model.get_submodule(name).weight.numel() for name in packed(model)} == {256 * 512}
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    assert extractor.weight_bytes == weights + len(packed(model)) * 256 * 512 * 4
+
+
+@packs
+def test_so_many_layers_are_packed_as_the_copies_may_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(*(nn.Linear(512, 384) for _ in range(3)), nn.Linear(512, 256))
+    monkeypatch.setattr(device, "_MAX_PACKED_BYTES", 2 * 512 * 384 * 4)  # instead of 2 GB
+    device.pack_linears(model)
+    assert packed(model) == ["0", "1"]
 
 
 # --- memory -----------------------------------------------------------------------------------------------
@@ -191,24 +196,23 @@ def faults(rounds):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 
 device.keep_freed_memory()
-faults(3)
-before = faults(10), resident()
+faults(2)
+before = faults(2), resident()
 device.release_freed_memory()
 print(json.dumps([*before, resident()]))
 """
 
 
-PAGES = 10 * 12 * 2**23 // 4096  # that the rounds touch
+PAGES = 2 * 12 * 2**23 // 4096  # that the rounds touch
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
 def test_freed_memory_is_reused_until_it_is_released_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def memory() -> list[float]:
         """Page faults of a process that allocates and frees; MB that it holds then, and after it gave them back."""
-        return json.loads(subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, check=True).stdout)
+        return json.loads(subprocess.run([*python(), "-c", MEMORY], capture_output=True, check=True).stdout)
 
     faults, held, left = memory()
     assert faults < 0.05 * PAGES
@@ -250,7 +254,7 @@ def test_a_batch_takes_its_share_of_free_memory_within_bounds(
     assert forward.batch_elements() == expected
 
 
-@pytest.mark.parametrize(("side", "images"), [(224, 8), (112, 32), (16, 256), (2_000, 1)])
+@pytest.mark.parametrize(("side", "images"), [(224, 8), (225, 7), (112, 32), (16, 256), (2_000, 1)])
 def test_images_a_batch_follow_their_size(side: int, images: int) -> None:
     cpu = torch.device("cpu")
     reader = ImageReader(ImageProcessor(None, None), side**2, True, cpu)
@@ -274,10 +278,12 @@ def test_batches_halve_until_they_fit() -> None:
     assert run.halvings == 2
     sizes.clear()
     run({"pixel_values": data})
-    assert sizes == [3, 3, 3, 3, 1]  # remembered
+    run({"pixel_values": torch.zeros(2, 12)})
+    assert sizes == [3, 3, 3, 3, 1, 1, 1]  # remembered, for longer inputs too
 
 
 def test_one_input_that_does_not_fit_is_an_error() -> None:
     run = BatchedForward(lambda inputs: torch.empty(1 << 50), torch.device("cpu"), BatchLimit({"cpu": 1}, len))
-    with pytest.raises(EmmsError, match="an input of 10 elements does not fit into memory"):
+    with pytest.raises(EmmsError, match="an input of 10 elements does not fit into memory") as refused:
         run({"input_ids": torch.zeros(4, 10)})
+    assert (run.halvings, refused.value.hint) == (2, 'device="cpu", or dtype="bfloat16"')

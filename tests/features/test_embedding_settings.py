@@ -18,7 +18,9 @@ from sentence_transformers.sentence_transformer import modules as st
 from tokenizers import Tokenizer
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.hub import listing
 from hf_emms.inputs import INPUT_KINDS, TEXT, SearchCollection
 from hf_emms.options import FeatureOptions
 from hf_emms.run.label_embeddings import embed_texts
@@ -104,6 +106,7 @@ def test_a_folder_of_an_older_version_says_the_same(zoo: Path, tmp_path: Path) -
     torch.save(load_file(layer), layer.with_name("pytorch_model.bin"))
     layer.unlink()
     np.testing.assert_array_equal(embed(old), embed(tmp_path / "new"))
+    assert weight_files(listing(repo_of(old))) == ["0_Transformer/model.safetensors"]
     assert load(old, "text").info().pooling == (
         "first token (CLS) of the last layer, and last token of the last layer, and the Dense layers behind it, "
         "scaled to length one"
@@ -120,11 +123,11 @@ def test_limit_and_case_of_a_checkpoint_are_those_of_its_files(zoo: Path, tmp_pa
 
 
 def test_a_prompt_is_named_and_moves_the_key_of_features(zoo: Path, tmp_path: Path) -> None:
-    bert(zoo, tmp_path / "st", **PROMPTS, truncate_dim=5)
+    bert(zoo, tmp_path / "st", **PROMPTS, truncate_dim=1)
     info = load(tmp_path / "st", "text").info()
     assert info.notes == (
         "texts start with its prompt 'a photo of '",
-        "features are cut to 5 columns, as its truncate_dim says",
+        "features are cut to 1 columns, as its truncate_dim says",
     )
     named = plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint
     (tmp_path / "st" / "config_sentence_transformers.json").unlink()
@@ -156,6 +159,7 @@ ABOUT, POOLING = "config_sentence_transformers.json", "1_Pooling/config.json"
         ("modules.json", [{"idx": 0}], "lists no modules"),
         ("modules.json", [{"path": "../other", "type": "a.Transformer"}], "outside the repository"),
         ("modules.json", [{"path": "/other", "type": "a.Transformer"}], "outside the repository"),
+        ("modules.json", [{"path": "..\\other", "type": "a.Transformer"}], "outside the repository"),
         ("sentence_bert_config.json", {"max_seq_length": "long"}, "max_seq_length of .* is 'long'"),
         (POOLING, ["mean"], "pools with nothing"),
         (POOLING, {"pooling_mode": "median"}, "pools with median"),

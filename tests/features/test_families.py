@@ -20,9 +20,9 @@ import transformers
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.pooling import pooled_or_tensor
 from hf_emms.inputs import IMAGE, SearchCollection, Sounds, prompt, sentence_pair, text, text_pair, words
 from hf_emms.inputs.prompt import Message
-from hf_emms.registry import installed_version
 from tests import ROOT
 from tests.helpers.extracting import (
     check_same_alone_and_together,
@@ -44,7 +44,6 @@ from tests.helpers.tiny_families import (
     START,
     TEXT_FAMILIES,
     TIMM_MODELS,
-    captioner,
     family,
     llava,
     timm_checkpoint,
@@ -69,6 +68,8 @@ FAMILIES: dict[str, Sequence[str]] = {
 FALLBACKS = ("xlnet", "metaclip_2", "align")
 LAYERS = {"image": ("spread", "last", "mean", "1", "-1"), "words": ("last", "spread"), "audio": ("spread", "last")}
 LAYERS["text"] = LAYERS["image"]
+# Their pooler is not used, often not saved, and not loaded.
+POOLERLESS = {"vit", "deit", "vit_mae", "bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet", "vilt"}
 # Stages of different widths: there is no mean of them. (Those of a Swin of two stages are equal, and it has one.)
 UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilenet_v2", "efficientnet"}
 UNEVEN |= {"pvt", "pvt_v2", "dinov3_convnext", "hiera", *(name for name in TIMM_MODELS if "patch16" not in name)}
@@ -97,6 +98,7 @@ def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -
     # At random weights some CNNs hardly tell pictures apart.
     assert kind == "image" or together.std(0).max() > 1e-3 * np.abs(together).max()
     assert any("fallback" in note for note in extractor.notes) == (name in FALLBACKS)
+    assert not (name in POOLERLESS and any("pooler" in part for part, _ in extractor._model.named_parameters()))
     by_layer = {layer: together[:, columns] for layer, columns in extractor.layer_slices.items()}
     assert set(by_layer) == {*layers} - {*extractor.refused}
     assert set(extractor.refused) == ({"mean"} if name in UNEVEN and kind == "image" else set())
@@ -163,14 +165,6 @@ def test_image_features_feed_the_checkpoints_own_classifier(name: str, zoo: Path
         torch.testing.assert_close(logits, model(**own_pixels(folder, pictures())).logits, atol=1e-5, rtol=1e-4)
 
 
-def test_mae_reads_every_patch(zoo: Path) -> None:
-    folder = family(zoo, "vit_mae")
-    model = transformers.ViTMAEModel.from_pretrained(folder, mask_ratio=0.0).eval()
-    with torch.no_grad():
-        expected = model(**own_pixels(folder, pictures())).last_hidden_state[:, 0]
-    np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
-
-
 def test_a_model_that_writes_about_images_reads_texts_alone_and_images_alone(zoo: Path) -> None:
     folder = build(zoo, "llava", llava, reads_text=True)
     processor().save_pretrained(folder)
@@ -178,27 +172,33 @@ def test_a_model_that_writes_about_images_reads_texts_alone_and_images_alone(zoo
     with torch.no_grad():
         tokens = model.get_image_features(**own_pixels(folder, pictures())).pooler_output
     expected = torch.stack([of_image.mean(0) for of_image in tokens])
+    torch.testing.assert_close(pooled_or_tensor(torch.stack(list(tokens))), expected)
     np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
     assert rows(load(folder, "text"), TEXTS).shape == (len(TEXTS), 16)
 
 
-@pytest.mark.parametrize("name", CAPTIONER_PAIRS)
+@pytest.mark.parametrize("name", [*CAPTIONER_PAIRS, "blip", "git"])
 def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None:
-    extractor = load(captioner(zoo, name))
-    words: set[int] = set()
-
-    def read(module: torch.nn.Module, arguments: tuple) -> None:
-        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == 400:
-            words.update(arguments[0].unique().tolist())
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(read)
-    try:
-        features = rows(extractor, pictures())
-    finally:
-        handle.remove()
-    assert features.shape[1] == 16 + 24
-    assert features.std(0).min() > 0  # every column depends on the picture
-    assert words == {START}
+    extractor = load(family(zoo, name), layers=("1", "2", "last", "spread"))
+    model = type(extractor._model).from_pretrained(family(zoo, name)).eval()
+    pixels, start = own_pixels(family(zoo, name), pictures()), torch.full((len(pictures()), 1), START)
+    with torch.no_grad():
+        if name == "git":
+            outputs = model(**pixels, input_ids=start, output_hidden_states=True)
+            image, states = outputs.hidden_states[0][:, :-1], [*outputs.hidden_states[:-1], outputs.last_hidden_state]
+        else:
+            encoder, decoder = (
+                (model.vision_model, model.text_decoder) if name == "blip" else (model.encoder, model.decoder)
+            )
+            image = encoder(**pixels).last_hidden_state
+            seen = image if name == "blip" else model.enc_to_dec_proj(image)
+            states = decoder(start, encoder_hidden_states=seen, output_hidden_states=True).hidden_states
+    expected = torch.cat([torch.cat([image.mean(1), states[layer][:, -1]], 1) for layer in (1, 2, 2, 2)], 1)
+    np.testing.assert_allclose(rows(extractor, pictures()), expected, atol=1e-5)
+    # Hidden layers would repeat a part of the feature: "spread" is the last layer.
+    assert extractor.info("spread").pooling == extractor.info("last").pooling
+    parts = [module.config for module in extractor._model.modules() if hasattr(module, "config")]
+    assert not any(getattr(config, "use_cache", False) for config in parts)
 
 
 # --- timm and torchvision ---------------------------------------------------------------------------------
@@ -232,20 +232,6 @@ def test_config_json_of_timm_names_no_other_files(
     edit_json(folder / "config.json", **change)
     with pytest.raises(EmmsError, match=re.escape(named)):
         load(folder)
-
-
-def test_timm_features_are_cached_apart_by_its_version(
-    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    folder = timm_checkpoint(zoo, "densenet121")
-    before = plan_extraction(repo_of(folder), IMAGE, "t").versions
-    (tmp_path / "timm-9.9.dist-info").mkdir()
-    (tmp_path / "timm-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    # Another process is to read the version anew, and so are the tests after this one.
-    installed_version.cache_clear()
-    request.addfinalizer(installed_version.cache_clear)
-    assert plan_extraction(repo_of(folder), IMAGE, "t").versions != before
 
 
 def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,6 @@ def embed(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
     return embed_texts(repo_of(folder), texts, device="cpu", **options)
 
 
-def test_rows_come_in_the_order_of_the_texts_also_when_one_repeats(zoo: Path) -> None:
-    both = embed(build(zoo, "bert"), ["cat", TEXTS[2], "cat"])
-    np.testing.assert_allclose(both[0], both[2], atol=1e-6)
-    assert np.abs(both[0] - both[1]).max() > 1e-3
-
-
 @pytest.mark.parametrize("name", ["clip-text", "siglip-text", "clap"])
 def test_a_text_tower_gives_what_its_model_compares_others_with(name: str, zoo: Path, tmp_path: Path) -> None:
     folder = family(zoo, name)
@@ -39,9 +33,10 @@ def test_a_text_tower_gives_what_its_model_compares_others_with(name: str, zoo: 
     mask = {} if name == "siglip-text" else {"attention_mask": tokens["attention_mask"]}
     with torch.no_grad():
         expected = model.get_text_features(tokens["input_ids"], **mask).pooler_output
-    embedded = embed(folder, TEXTS[:5])
+    *embedded, repeated = embed(folder, [*TEXTS[:5], TEXTS[1]])
+    np.testing.assert_allclose(repeated, embedded[1], atol=1e-6)
     if name == "clap":  # both are compared at length 1
-        embedded, expected = normalize(torch.from_numpy(embedded)), normalize(expected)
+        embedded, expected = normalize(torch.tensor(np.array(embedded))), normalize(expected)
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
     if name == "clip-text":
         # The text part of its configuration claims 512 columns, as those of some published checkpoints do.

@@ -11,11 +11,9 @@ import soundfile
 import torch
 import transformers
 
-from hf_emms.errors import EmmsError
 from hf_emms.inputs import Sounds
 from tests.helpers.extracting import load, rows
 from tests.helpers.sound import RATE, encoded, sound_checkpoint, tone
-from tests.helpers.tiny_checkpoints import build
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "whisper", "audio-spectrogram-transformer"])
@@ -75,8 +73,3 @@ def test_rates_channels_and_formats_do_not_matter(zoo: Path) -> None:
     others = rows(extractor, Sounds([encoded(tone(900, 1.0))]))
     spread = np.abs(features - features[0]).max()
     assert spread < 0.05 * np.abs(others - features[0]).max()
-
-
-def test_a_checkpoint_of_texts_does_not_read_sound(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads texts, not sounds"):
-        load(build(zoo, "bert"), "audio")

@@ -17,7 +17,6 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, Pairs, Spans
-from hf_emms.options import FeatureOptions
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
@@ -52,17 +51,8 @@ def load(folder: Path, kind: str = "image", **options: Any) -> Any:
     return load_repo(repo_of(folder), kind, **options)
 
 
-def load_repo(
-    repo: Repo,
-    kind: str = "image",
-    *,
-    device: str = "cpu",
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
-    prompts: FeatureOptions | None = None,
-    **options: Any,
-) -> Any:
-    reading = {"dtype": dtype, "trust_remote_code": trust_remote_code, "prompts": prompts}
+def load_repo(repo: Repo, kind: str = "image", *, device: str = "cpu", **options: Any) -> Any:
+    reading = {name: options.pop(name) for name in ("dtype", "trust_remote_code", "prompts") if name in options}
     plan = plan_extraction(repo, INPUT_KINDS[kind], "a test", **reading)
     return INPUT_KINDS[kind].load_extractor(plan, device=device, **options)
 

@@ -53,13 +53,17 @@ def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_pat
         import os, huggingface_hub.constants
         os.environ["HF_ENDPOINT"] = "{hub.url}/"
         repo = resolve("org/tiny", "model")
-        print(json.dumps([repo.revision, (fetch(repo, ["config.json"]) / "config.json").exists()]))
+        exists = (fetch(repo, ["config.json"]) / "config.json").exists()
+        os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+        print(json.dumps([repo.revision, exists, report(lambda: resolve("org/other", "model").revision)]))
         """,
         hub,
         tmp_path,
         HF_ENDPOINT="",
     )
-    assert found == [sha, True]
+    unreached = "http://127.0.0.1:9 cannot be reached, and model 'org/other' is not (or not wholly) in the local cache"
+    hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    assert found == [sha, True, {"error": "EmmsError", "message": unreached, "hint": hint}]
 
 
 def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tmp_path: Path) -> None:
@@ -74,39 +78,37 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tm
     assert run(seen, hub, tmp_path) == [sha, "org/new-name"]
     asked = hub.count()
     assert run(seen, hub, tmp_path, HF_HUB_OFFLINE="1") == [sha, "org/new-name"]
-    weights, unknown, dataset, *needless = run(
+    refused = run(
         """
         from hf_emms.hub import hardware, who_am_i
-        weights = report(lambda: str(fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.safetensors"])))
-        unknown = report(lambda: resolve("org/other", "model").revision)
-        dataset = report(lambda: resolve("org/tiny", "dataset").revision)
-        print(json.dumps([weights, unknown, dataset, report(who_am_i), report(hardware)]))
+        print(json.dumps([
+            report(lambda: str(fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.safetensors"]))),
+            report(lambda: resolve("org/other", "model").revision),
+            report(lambda: resolve("org/tiny", "dataset").revision),
+            report(who_am_i),
+            report(hardware),
+        ]))
         """,
         hub,
         tmp_path,
         HF_HUB_OFFLINE="1",
         HF_TOKEN=hub.token(),
     )
-    for answer in (weights, unknown, dataset):
-        assert "cache" in answer["message"]
-    assert "org/other" in unknown["message"]
-    for answer in (weights, unknown, dataset, *needless):
-        assert "HF_HUB_OFFLINE is set" in answer["message"]
-        assert "unset HF_HUB_OFFLINE" in answer["hint"]
+    uncached = "is not (or not wholly) in the local cache, and HF_HUB_OFFLINE is set"
+    assert [error["message"] for error in refused] == [
+        f"model 'org/tiny' at '{sha}' {uncached}",
+        f"model 'org/other' {uncached}",
+        f"dataset 'org/tiny' {uncached}",
+        "HF_HUB_OFFLINE is set: nothing can be written to the Hub",
+        "HF_HUB_OFFLINE is set: no job can be started",
+    ]
+    assert all(error["hint"].startswith("unset HF_HUB_OFFLINE") for error in refused)
     assert hub.count() == asked
 
 
-def test_a_hub_that_cannot_be_reached_is_said_with_its_address(hub: Hub, tmp_path: Path) -> None:
-    code = 'print(json.dumps(report(lambda: resolve("org/tiny", "model").revision)))'
-    answer = run(code, hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "http://127.0.0.1:9 cannot be reached" in answer["message"]
-    assert "network" in answer["hint"]
-
-
 def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, tmp_path: Path) -> None:
-    hub.store.put_files("org/tiny", MODEL)
-    hub.store.put_files("org/gated", MODEL, gated="manual")
-    missing, revision, gated, nothing, odd = run(
+    sha, gated = hub.store.put_files("org/tiny", MODEL), hub.store.put_files("org/gated", MODEL, gated="manual")
+    refused = run(
         """
         print(json.dumps([
             report(lambda: resolve("org/absent", "dataset").revision),
@@ -120,17 +122,20 @@ def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, 
         tmp_path,
         HF_TOKEN=hub.token(user="ada", role="read"),
     )
-    assert missing["error"] == "RepoNotFoundError"
-    assert "org/absent" in missing["message"]
-    assert f"{hub.url}/datasets/org/absent" in missing["hint"]
-    assert "hf auth login" in missing["hint"]
-    assert "refs/pr/77" in revision["message"]
-    assert f"{hub.url}/org/tiny" in revision["hint"]
-    assert "gated" in gated["message"]
-    assert f"{hub.url}/org/gated" in gated["hint"]
-    assert "hf auth login" in gated["hint"]
-    assert "*.onnx" in nothing["message"]
-    assert "org/ti ny" in odd["message"]
+    assert [error["message"] for error in refused] == [
+        "there is no dataset 'org/absent' on the Hub, or it is private",
+        "model 'org/tiny' has no revision 'refs/pr/77'",
+        f"model 'org/gated' at '{gated}' is gated: its owner asks who uses it",
+        "model 'org/tiny' has no file that matches *.onnx",
+        "'org/ti ny' is neither a folder nor a Hub id",
+    ]
+    assert [error["hint"] for error in refused] == [
+        f"check the name at {hub.url}/datasets/org/absent; for a private one log in: hf auth login",
+        f"branches and tags are listed at {hub.url}/org/tiny/tree/main; a pull request is refs/pr/N",
+        f"accept its terms at {hub.url}/org/gated, then log in: hf auth login",
+        f"look at its files: {hub.url}/org/tiny/tree/{sha}",
+        "write ORG/NAME[@REVISION] or ./FOLDER",
+    ]
 
 
 def test_a_folder_is_pinned_by_what_is_in_it(tmp_path: Path) -> None:

@@ -192,12 +192,12 @@ ENDLESS: dict[str, tuple[Spoil, str]] = {
         tokenizer(
             post_processor={
                 "type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}] * 2_000,
+                "single": [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}] * 1_001,
                 "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
                 "special_tokens": {"[SEP]": {"id": "[SEP]", "ids": [2], "tokens": ["[SEP]"]}},
             }
         ),
-        "adds 2,000 special tokens to every text",
+        "adds 1,001 special tokens to every text",
     ),
     "pattern": (
         adapter(target_modules=r"(\w+\.?)+x"),
@@ -210,7 +210,7 @@ ENDLESS: dict[str, tuple[Spoil, str]] = {
     "rank": (adapter(r=2**15), "names rank 32,768, and no side of its weights is so long"),
     "vectors": (adapter(num_vectors=10**9), "asks for 1,000,000,000 sizes"),
     "copies": (adapter(layer_replication=[[0, 10**9]]), "asks for 1,000,000,000 layers"),
-    "start": (adapter(init_lora_weights="pissa_niter_999999999"), "asks for more than 100 iterations"),
+    "start": (adapter(init_lora_weights="pissa_niter_101"), "asks for more than 100 iterations"),
     "vocabulary": (config(vocab_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
     "positions": (config(max_position_embeddings=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
     "intermediate": (config(intermediate_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
