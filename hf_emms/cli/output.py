@@ -214,7 +214,7 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
 
 
-def add_ranking(ranking: Ranking, path: Path, before: Ranking | None = None) -> Path:
+def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
     """Write a ranking as `write_ranking` does, but together with what others have added to the file; return the file.
 
     A .json or .parquet file that holds another ranking stays: the ranking is then written beside it, which is said.

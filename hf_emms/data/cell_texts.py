@@ -81,7 +81,7 @@ def _parts(distinct: Iterable[str], separator: str) -> set[str]:
     return {part for parts in several for part in parts}
 
 
-def split_classes(text: str, separator: str = "|") -> list[str]:
+def split_classes(text: str, separator: str) -> list[str]:
     """Return the classes in a text: "a|b", "['a', 'b']", "('a', 'b')", "[0 1 0]"."""
     text = text.strip()
     if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")):

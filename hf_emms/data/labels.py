@@ -71,7 +71,7 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def make_labels(drawn: DrawnRows, *, training: bool = False) -> Labels:
+def make_labels(drawn: DrawnRows, *, training: bool) -> Labels:
     """Return the labels of the drawn rows, or of the items that the task makes of them."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items

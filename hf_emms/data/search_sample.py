@@ -17,7 +17,7 @@ from hf_emms.options import SampleOptions
 _FEW_QUERIES, _QUERY_STDERR = 50, 32
 
 
-def search_sample(data: SearchData, options: SampleOptions, *, training: bool = False) -> Sample:
+def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -> Sample:
     """Return the sample of a search; a row is a query with a relevant document, whose text is the label.
 
     `training` keeps the documents that were judged not to answer a drawn query.

@@ -140,9 +140,7 @@ _PINNED = "hf-emms==0.1.0"
 _BRINGS = "The package hf-emms brings it."
 
 
-def publish_metric(
-    repo_id: str, *, hardware: str | None = None, private: bool = False, package: str | None = None
-) -> str:
+def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package: str | None) -> str:
     """Publish the metric as a Gradio Space and return the address of the commit; an existing Space is updated.
 
     Args:

@@ -129,7 +129,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
 
 
-def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
+def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None) -> Entry:
     """Return the entry of a checkpoint's card; an EmmsError where the ranking has no score for it on all rows."""
     row = ranking.row(checkpoint)
     if row.rank is None:
@@ -146,7 +146,7 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | No
     return _entry(ranking, rows, (row, *(other for other in first if other is not row)), row, leaderboard)
 
 
-def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
+def dataset_entry(ranking: Ranking, *, leaderboard: str | None) -> Entry:
     """Return the entry of a dataset's card; an EmmsError where the ranking has no scored checkpoint."""
     scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:

@@ -66,7 +66,7 @@ def model_card(
     return _model_card(named, repo_id, leaderboard)
 
 
-def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None = None) -> Card:
+def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None) -> Card:
     """Return the card of a dataset: the best checkpoints to start from.
 
     Raises:

@@ -430,7 +430,7 @@ def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
 
 
 def score_columns(
-    estimators: Sequence[str], with_stderr: Collection[str] = (), ranking: RankingData | None = None
+    estimators: Sequence[str], with_stderr: Collection[str], ranking: RankingData | None = None
 ) -> list[TableColumn]:
     """Return the columns of estimators, for rows of `ranking`, or without it for those of any ranking.
 

@@ -90,7 +90,7 @@ def unused_text(columns: Sequence[str]) -> str:
     return f"not used: {single_line(', '.join(columns))}" if columns else ""
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]) -> list[str]:
     """Return the lines of a plain table; columns are aligned to the right but for those named in `left`."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     return [
@@ -102,7 +102,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
     ]
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]) -> list[str]:
     """Return the lines of a table in Markdown; columns are aligned to the right but for those named in `left`."""
     rule = [":---" if title in left else "---:" for title in header]
     return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]

@@ -271,7 +271,7 @@ def rank(
 def rank_with(
     options: Options,
     progress: Progress,
-    job: JobSettings | None = None,
+    job: JobSettings | None,
     on_ranking: Callable[[Ranking], None] = lambda ranking: None,
 ) -> Ranking:
     """Return the ranking of `rank`, by options; the best fine-tuned model is not uploaded yet.

@@ -37,7 +37,7 @@ class RidgeFit:
     solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) of each filled fold, where they were kept
 
 
-def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
+def fit_ridge(statistics: Standardised, *, keep: bool) -> RidgeFit:
     """Fit a ridge regression outside every fold, with the strength of `RIDGES` that has the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(

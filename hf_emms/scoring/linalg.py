@@ -22,7 +22,7 @@ BLOCK_ROWS = 64
 CONSTANT_ROUNDINGS = 32.0
 
 
-def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float = 1.0) -> None:
+def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float) -> None:
     """Set the upper triangle of total to beta · total + XᵀX, for half the work of a general product.
 
     `total` (D, D) and rows x (n, D) are C-ordered, of equal precision; values below the diagonal stay. With

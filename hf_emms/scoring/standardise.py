@@ -156,7 +156,7 @@ class Standardised:
         products = (self.basis.products(sums.n[f], sums.y[f], sums.yy[f], means[f]) for f in self.filled)
         return np.stack(list(products))
 
-    def fold(self, index: int, xx: Split | None = None) -> Fold:
+    def fold(self, index: int, xx: Split | None) -> Fold:
         """Return the products of a fold that holds rows; `xx` saves the work of `split_xx`."""
         n, sums = float(self.sums.n[index]), self.sums
         x = FoldStats.of(index, sums.n, sums.x, self.x_scale)

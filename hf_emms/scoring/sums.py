@@ -162,7 +162,7 @@ class Sums:
     def copy(self) -> Sums:
         return Sums(**{name: array.copy() for name, array in vars(self).items()})
 
-    def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool = False) -> None:
+    def add_rows(self, rows: Examples, basis: LabelBasis, *, more: bool) -> None:
         """Add rows; where `more` follow, sums are float64 from the start, and never copied to become so."""
         if not self.n.any():
             # Products of centred columns keep their digits; the mean of some rows is centre enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,10 +13,12 @@ import urllib.request
 import pytest
 
 from tests.helpers.cli import cli
+from tests.helpers.hub_client import cli as on_hub
+from tests.helpers.hub_client import home, hub
 from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE, eventually
 
-__all__ = ["cli"]
+__all__ = ["cli", "home", "hub", "on_hub"]
 
 
 def free_port():
@@ -46,7 +49,7 @@ def test_it_serves_a_folder(tmp_path):
         assert server.wait(PATIENCE) == 0
 
 
-def test_a_folder_that_is_not_there_a_port_in_use_and_a_page_that_fails(cli, tmp_path, monkeypatch):
+def test_a_folder_that_is_not_there_and_a_port_in_use_are_refused(cli):
     missing = cli("leaderboard", "--results", "./nowhere")
     assert missing.code == 1
     assert "no folder './nowhere'" in missing.err
@@ -57,6 +60,22 @@ def test_a_folder_that_is_not_there_a_port_in_use_and_a_page_that_fails(cli, tmp
         refused = cli("leaderboard", "--results", ".", "--port", port)
     assert refused.code == 1
     assert f"port {port} cannot be used" in refused.err
-    (tmp_path / "gradio.py").write_text("raise SystemExit(3)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    assert cli("leaderboard", "--results", ".").code == 3
+
+
+# A page that fails when it has said what it was told.
+GRADIO = "import json, os\njson.dump(dict(os.environ), open(os.environ['TOLD'], 'w'))\nraise SystemExit(3)\n"
+
+
+def test_a_page_is_told_where_its_rankings_are_and_how_it_ended_is_said(hub, on_hub, tmp_path):
+    (tmp_path / "gradio.py").write_text(GRADIO)
+    hub.store.put_files("lab/emms-results", {"README.md": b"# Results\n"}, "dataset")
+    path, port = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))), str(free_port())
+    shared = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONDONTWRITEBYTECODE": "1"}
+    for words, expected in (
+        (["lab/emms-results", "--port", port], {"EMMS_RESULTS_REPO": "lab/emms-results", "GRADIO_SERVER_PORT": port}),
+        ([tmp_path], {"EMMS_RESULTS": str(tmp_path)}),
+    ):
+        done = on_hub.run("leaderboard", "--results", *words, PYTHONPATH=path, TOLD=str(tmp_path / "told.json"))
+        assert (done.code, done.out) == (3, "")
+        told = json.loads((tmp_path / "told.json").read_text())
+        assert {name: told.get(name) for name in (*expected, *shared)} == expected | shared

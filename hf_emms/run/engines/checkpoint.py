@@ -134,9 +134,7 @@ def scoring_inputs(
     return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, sampled, model, search)
 
 
-def retrieval_of(
-    features: np.ndarray, shard: Shard, options: ScoringOptions, similarity: Similarity = "cosine"
-) -> Retrieval:
+def retrieval_of(features: np.ndarray, shard: Shard, options: ScoringOptions, similarity: Similarity) -> Retrieval:
     """Return the search of a whole `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
     collection = cast(SearchCollection, shard.inputs)
     queries = len(collection.queries)

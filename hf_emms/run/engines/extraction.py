@@ -228,7 +228,7 @@ def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...
 
 
 def read_features(
-    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None] = lambda count: None
+    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None]
 ) -> np.ndarray:
     """Return the features of a shard's inputs in their order, float32 (m, width of the extractor)."""
     features = np.empty((len(shard.inputs), extractor.width), np.float32)
