@@ -106,7 +106,7 @@ class FineTuning:
 
     def recipe(self, row: Row) -> Recipe:
         options, method = self.options, self.methods[row.checkpoint]
-        size = 0 if row.architecture == STATIC else row.parameters  # it is trained like the smallest: without layers
+        size = None if row.architecture == STATIC else row.parameters  # it is trained like the smallest: without layers
         return recipe_for(options.training, head_of(self.splits.task), size, method, options.batch_size)
 
     def plan(self, row: Row) -> ExtractionPlan:
@@ -352,8 +352,8 @@ def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, engine: str) -> 
 
 def _seconds_per_forward(work: FineTuning, row: Row) -> float:
     """Return the seconds of an input, as measured when the checkpoint was scored, or by its size."""
-    if row.seconds.forward and row.n is None and row.cached != "features":
-        return row.seconds.forward / max(1, work.ranking.n_inputs)
+    if row.seconds.forward and row.n is None and row.cached != "features" and work.ranking.n_inputs:
+        return row.seconds.forward / work.ranking.n_inputs
     return work.seconds_per_parameter * (row.parameters or 0)
 
 

@@ -39,7 +39,7 @@ class Measurement:
 
 
 def _error(values: np.ndarray) -> float:
-    return float(np.sqrt((len(values) - 1) * np.var(values))) if len(values) > 1 else 0.0
+    return float(np.sqrt((len(values) - 1) * np.var(values))) if len(values) else 0.0
 
 
 def measure(
@@ -55,7 +55,7 @@ def measure(
     For a share of right answers, where each row is a group, the standard error is that of the binomial. The metric is
     computed on about `max_rows` rows in all, but at least 20 times.
     """
-    parts = max(_MIN_PARTS, max_rows // max(1, len(groups)))
+    parts = max(_MIN_PARTS, max_rows // len(groups))
     names, part_of = np.unique(groups, return_inverse=True)
     if parts < len(names):
         part_of = assign_folds(groups, parts, 0)

@@ -54,7 +54,7 @@ def activation_bytes(plan: ExtractionPlan, parameters: int | None, rows: int, lo
         getattr(config, name, 0) or 0 for name in ("hidden_size", "num_hidden_layers", "vocab_size")
     )
     layers *= 2 if getattr(config, "is_encoder_decoder", False) else 1
-    is_checkpointed = (parameters or 0) >= CHECKPOINTED_PARAMETERS
+    is_checkpointed = parameters is not None and parameters >= CHECKPOINTED_PARAMETERS
     numbers = layers + _KEPT_OF_LAYER if is_checkpointed else layers * _KEPT_OF_LAYER
     size = bytes_of_number(plan)
     if choose_device(device).type == "cuda":

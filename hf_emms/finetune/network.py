@@ -64,9 +64,10 @@ def repaired(model: nn.Module) -> list[str]:
     """
     momenta, rates, frozen = set(), set(), 0
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.momentum or 0) > _MAX_MOMENTUM:
-            momenta.add(float(module.momentum or 0))
-            module.momentum = _MOMENTUM
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if module.momentum is not None and module.momentum > _MAX_MOMENTUM:
+                momenta.add(float(module.momentum))
+                module.momentum = _MOMENTUM
         elif isinstance(module, nn.modules.dropout._DropoutNd) and module.p > _MAX_DROPOUT:
             rates.add(module.p)
             module.p = 1 - module.p

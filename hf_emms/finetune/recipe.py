@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -87,13 +87,13 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def total_steps(self, rows: int) -> int:
         """Return the optimizer steps of a run that is not ended early."""
-        return self.steps or (self.epochs or 1) * -(-rows // self.batch_size)
+        return self.steps or cast("int", self.epochs) * -(-rows // self.batch_size)
 
     def in_words(self) -> str:
         """Return the length of a run as text, for which its result holds."""
         if self.steps:
             return f"{self.steps:,} steps of {self.batch_size} rows"
-        return f"up to {pluralize(self.epochs or 1, 'epoch')}"
+        return f"up to {pluralize(cast('int', self.epochs), 'epoch')}"
 
 
 @dataclass(frozen=True)
@@ -202,16 +202,15 @@ def check_recipe(options: TrainingOptions) -> None:
     """Refuse settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave " + use("epochs") + " or " + use("steps") + " out")
-    if not 0 <= options.seed <= _MAX_SEED - (options.seeds or 1):
+    seeds = options.seeds or 1
+    if not 0 <= options.seed <= _MAX_SEED - seeds:
         raise EmmsError(
             f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: "
-            + together(use("seed", options.seed), use("seeds", options.seeds or 1)),
+            + together(use("seed", options.seed), use("seeds", seeds)),
             use("seed", 0),
         )
-    if (options.seeds or 1) > _MAX_SEEDS:
-        raise EmmsError(
-            f"{options.seeds:,} runs of each checkpoint are too many", use("seeds", 3) + f", {_MAX_SEEDS} at most"
-        )
+    if seeds > _MAX_SEEDS:
+        raise EmmsError(f"{seeds:,} runs of each checkpoint are too many", use("seeds", 3) + f", {_MAX_SEEDS} at most")
     _rates(options.learning_rates)
     if options.keep_adapter and options.method != "lora":
         raise EmmsError(

@@ -54,7 +54,7 @@ class ResponseScorer:
     def cut_responses(self) -> float:
         """The share of the responses measured or learnt so far that were cut."""
         cut, count = np.sum([[0, 0], *self._cut.values()], axis=0).tolist()
-        return float(cut / max(1, count))
+        return cut / count if count else 0.0
 
     @property
     def groups(self) -> np.ndarray:

@@ -48,7 +48,7 @@ _TEST_ROWS = "test_rows.json"
 Seal = TypeVar("Seal", bound=ModelSeal)
 
 
-class _Saved(ModelSeal, frozen=True, kw_only=True):
+class _Saved(ModelSeal, frozen=True):
     """What was saved in a folder: the model of a `run` for a `request`, and all names, the card's among them."""
 
     request: str
@@ -123,10 +123,10 @@ class ModelKeeper:
                 for file, content in files.items():
                     write_atomic(model / file, content)
                 names = {PurePath(file).parts[0] for file in (*seal.digests, *files)}
-                if saved is not None and self._is_saved(name, seal):  # an earlier call was stopped below
-                    names |= {*saved.names}
-                elif saved is not None:
+                if saved is not None and not self._is_saved(name, seal):
                     _delete(path for path in self.folder.iterdir() if path.name in saved.names)
+                elif saved is not None:  # an earlier call was stopped below
+                    names |= {*saved.names}
                 # From here on an interrupted call is finished by the next one.
                 saved = _Saved(
                     request=self._request,

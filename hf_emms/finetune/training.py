@@ -314,7 +314,7 @@ class Training:
         train = network.rows(self._splits.train, True)
         total = job.recipe.total_steps(len(train))
         evaluations = max(1, round(total / -(-len(train) // job.recipe.batch_size)))
-        every = max(1, total // evaluations)
+        every = total // evaluations
         evaluated = {
             "eval_strategy": "steps",
             "eval_steps": every,

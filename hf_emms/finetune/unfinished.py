@@ -26,7 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
 MODEL_SEAL = ".whole"
 
 
-class ModelSeal(msgspec.Struct, frozen=True, kw_only=True):
+class ModelSeal(msgspec.Struct, frozen=True):
     """What the folder of a model holds, written when the model was.
 
     Attributes:

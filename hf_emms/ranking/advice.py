@@ -197,7 +197,9 @@ def _direct(ranking: RankingData, best: Row) -> str:
 
 def _left_out(ranking: RankingData, best: Row) -> str:
     """Return which checkpoints that rank as high cannot be fine-tuned; empty where all can."""
-    rows = [row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or 0)]
+    rows = [
+        row for row in ranking.rows if row.no_head is not None and (row.rank or math.inf) <= (best.rank or math.inf)
+    ]
     return f"; {_names(rows)} cannot be fine-tuned for {ranking.task}" if rows else ""
 
 

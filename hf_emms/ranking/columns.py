@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,7 +25,7 @@ EXPLAINED, RIDGE = "explained", "ridge"
 # Tokens that no text has.
 _NO_LIMIT = 900_000
 # Importance of the columns that the narrowest terminal shows.
-ALWAYS_SHOWN = 9
+ALWAYS_SHOWN = math.inf
 
 
 def title_of(estimator: str) -> str:
@@ -217,7 +218,7 @@ class TableColumn:
     titles: Mapping[Table, str] = field(default_factory=dict)
     applies: Callable[[RankingData, Table], bool] = lambda ranking, table: True
     formatted: Value | None = None
-    importance: int = 0
+    importance: float = 0
 
     def value(self, ranking: RankingData, row: Row) -> Any:
         return self.read(ranking, row) if self.read else getattr(row, self.name)

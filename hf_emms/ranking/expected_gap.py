@@ -111,4 +111,4 @@ def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
 
 
 def _interval(gap: ExpectedGap) -> str:
-    return f"80 %: {gap.low:.1f} to {gap.high:.1f}"
+    return f"80 %: {gap.low:z.1f} to {gap.high:z.1f}"

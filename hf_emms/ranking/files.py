@@ -22,9 +22,10 @@ R = TypeVar("R", bound=RankingData)
 LOCK = ".hf-emms.lock"
 _PARQUET_KEY = b"hf_emms.ranking.records"
 _WRITES_JSON = "hf-emms rank … --format json writes one"
+INDENT = 2
 
 
-def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
+def to_json(ranking: RankingData, *, indent: int | None = INDENT) -> str:
     """Return the whole ranking as JSON text, without loss."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()

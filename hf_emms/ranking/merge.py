@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -215,8 +216,8 @@ def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]
 
 def _places(ranking: RankingData) -> dict[str, float]:
     """Return minus the place of each ranked checkpoint by `checkpoint_key`; ties share the mean of their places."""
-    rows = sorted((row for row in ranking.rows if row.rank is not None), key=lambda row: row.rank or 0)
-    ranks = [row.rank or 0 for row in rows]
+    rows = sorted((row for row in ranking.rows if row.rank is not None), key=attrgetter("rank"))
+    ranks = [rank for row in rows if (rank := row.rank)]
     places = {row.checkpoint: rank + (ranks.count(rank) - 1) / 2 for row, rank in zip(rows, ranks, strict=True)}
     measured = [row for row in ranking.fine_tuned if row.rank is not None]
     held = sorted(rows.index(row) + 1 for row in measured)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame  # type: ignore[import-untyped]
 
 
-class Ranking(RankingData, frozen=True, kw_only=True):
+class Ranking(RankingData, frozen=True):
     """Checkpoints in order: the fields of `RankingData`, with tables, files and charts of them."""
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         """Return the whole ranking in plain Python values, as `to_json` writes them."""
         return msgspec.json.decode(self.to_json())
 
-    def to_json(self, *, indent: int | None = 2) -> str:
+    def to_json(self, *, indent: int | None = files.INDENT) -> str:
         """Return the whole ranking as JSON text, without loss."""
         check_type("indent", indent, int, type(None))
         return files.to_json(self, indent=indent)

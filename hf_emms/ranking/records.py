@@ -24,6 +24,7 @@ EMMS = ("emms_knn", "emms")
 
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 # A difference counts when it exceeds this many standard errors of the paired fold differences.
 TIE_WIDTH = 2.0
@@ -183,15 +184,15 @@ class Row(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     error: str | None = None
     no_head: str | None = None
-    unknown_tokens: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    cut_texts: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    unknown_tokens: Share | None = None
+    cut_texts: Share | None = None
     layer: str | None = None
     layers: dict[str, dict[str, float]] = {}
     downloads: Count | None = None
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
-    elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    elsewhere: Share | None = None
     documents_per_second: float | None = None
     longest_input: Count | None = None
 
@@ -407,7 +408,7 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
     leader = 0
     for position, row in enumerate(rows):
         gain, stderr = gain_and_stderr(rows[leader].scores[estimator], row.scores[estimator])
-        if gain > TIE_WIDTH * stderr and gain > 0:
+        if gain > TIE_WIDTH * stderr:
             leader = position
         ranks.append(above + 1 + leader)
     return [

@@ -68,21 +68,24 @@ def test_a_head_of_ours_gets_its_score_again(
 
 
 @pytest.mark.parametrize(
-    ("task", "references", "tensors", "problem"),
+    ("task", "references", "tensor", "kind", "problem"),
     [
-        ("text-classification", ["cat", "dog"], {"0.mean": torch.zeros(8)}, "is not of the head that head.json"),
-        ("text-classification", ["cat", "dog"], {"weight": torch.zeros(8)}, "is not of the head that head.json"),
-        ("text-generation", [], {"0.mean": torch.zeros(8)}, "was saved with a head that transformers opens"),
+        ("text-classification", ["cat", "dog"], "0.mean", "gpt2", "is not of the head that head.json"),
+        ("text-classification", ["cat", "dog"], "weight", "gpt2", "is not of the head that head.json"),
+        ("text-classification", ["cat", "dog"], "0.mean", "custom", "has its own code for the architecture 'custom'"),
+        ("text-generation", [], "0.mean", "gpt2", "was saved with a head that transformers opens"),
     ],
 )
 def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
-    task: str, references: list[str], tensors: dict[str, torch.Tensor], problem: str, zoo: Path, tmp_path: Path
+    task: str, references: list[str], tensor: str, kind: str, problem: str, zoo: Path, tmp_path: Path
 ) -> None:
     checkpoint = writer(zoo, "gpt2")
     folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
-    shutil.copytree(checkpoint, folder / "checkpoint")
+    config = Path(shutil.copytree(checkpoint, folder / "checkpoint"), "config.json")
+    own_code = {"model_type": kind, "auto_map": {"AutoModel": "code.Model"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | (own_code if kind == "custom" else {})))
     (folder / "head.json").write_text(json.dumps({"task": task, "references": references}))
-    save_file(tensors, folder / "head.safetensors")
+    save_file({tensor: torch.zeros(8)}, folder / "head.safetensors")
     with pytest.raises(EmmsError, match=problem):
         hf_emms.load_finetuned(folder)
 

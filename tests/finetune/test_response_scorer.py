@@ -59,7 +59,7 @@ def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, 
     np.testing.assert_allclose(np.concatenate([checkpoint.bits(np.array([i])) for i in range(5)]), together[:5], 1e-4)
     sample = checkpoint._sample
     text = sample.label_texts[sample.codes[0]]
-    assert together[0, 1] == len(text.encode())
+    assert (together.shape, together[0, 1]) == ((20, 2), len(text.encode()))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     prompt = sample.inputs[0][0].text
     if name in ("gpt2", "llama"):

@@ -7,11 +7,13 @@ import re
 import shutil
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+import torch
 import transformers
 
 import hf_emms
@@ -19,7 +21,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
-from hf_emms.finetune.memory import activation_bytes, stored_parameters, training_bytes
+from hf_emms.finetune.memory import activation_bytes, held_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import load_splits
@@ -95,9 +97,14 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
     work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Silent()))
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
     assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
+    work.activations[checkpoint] = 10**16
+    with pytest.raises(EmmsError, match=r"its training would take about 10,000.0 TB \(weights, gradients, optimizer"):
+        work.check_memory(ranked.rows[0])
 
 
-def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_again(zoo: Path) -> None:
+def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_again(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
     logits, layer = 400 * 4 * 4, 16 * 17 * 4  # bytes of a token: of 400 words, and of a layer that is 16 wide
     for parameters in (None, CHECKPOINTED_PARAMETERS - 1):
@@ -107,6 +114,15 @@ def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_agai
     layers = transformers.AutoConfig.from_pretrained(writer(zoo, "mbart")).num_hidden_layers
     assert activation_bytes(plan, None, 1, 1, "cpu") == 2 * layers * layer + logits
     assert stored_parameters(plan, 400) == 100
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_emms.features.device.choose_device", torch.device)
+        assert activation_bytes(plan, None, 1, 1, "cuda") == layers * layer + logits  # in half precision
+        config = SimpleNamespace(hidden_size=None, dtype="torch.bfloat16")
+        patch.setattr("hf_emms.finetune.memory.transformers_config", lambda plan: config)
+        assert (activation_bytes(plan, None, 1, 1, "cpu"), stored_parameters(plan, 400)) == (0, 200)
+    held = held_bytes(torch.device("cpu"))
+    more = np.ones(10**7)
+    assert 0 == held_bytes(torch.device("meta")) < 0.9 * more.nbytes < held_bytes(torch.device("cpu")) - held
     prompts = [b"nine byte", b""]
     rows = [longest_tokens(*texts) for texts in ((prompts, ["yes"], 4), (prompts, ["yes"], 3), ((), (), 9))]
     assert rows == [4, 3, 1]

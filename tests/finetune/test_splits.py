@@ -14,11 +14,9 @@ import pytest
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.splits import SPLITS_VERSION, Splits, load_splits
-from hf_emms.heads.spans import AnswerSpan
+from hf_emms.finetune.splits import _MAX_EVALUATED, SPLITS_VERSION, Splits, load_splits
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
-from tests.finetune.task_rows import KINDS
 
 TEST_ROWS_BY_CLASS = {9, 38, 33, 14, 10, 31, 3, 23}
 TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
@@ -66,34 +64,32 @@ def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
     assert splits.fingerprint == fingerprint
 
 
-def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left_out() -> None:
-    whole, test = colours(60), colours(10, first=60)
-    splits = {"train": whole.select(range(50)), "validation": whole.select(range(45, 60)), "test": test}
-    assert load_splits(Options.of(datasets.DatasetDict(splits))).in_words == {
-        "train": "45 rows, split train",
-        "validation": "15 rows, split validation",
-        "test": "10 rows, split test",
-    }
-
-
-def test_nothing_is_chosen_by_rows_of_the_test_split() -> None:
-    # A half of the validation rows may be left out.
-    parts = {"train": colours(30), "validation": colours(10, first=30), "test": colours(15, first=35)}
-    words = load_splits(Options.of(datasets.DatasetDict(parts))).in_words
-    assert (words["validation"], words["test"]) == ("5 rows, split validation", "15 rows, split test")
-    splits = load_splits(Options.of(datasets.DatasetDict({**parts, "test": parts["validation"]})))
-    assert splits.validation.held_out
-    assert splits.test.split == "test"
-    assert "split validation is not used for validation: split test has the same rows" in splits.notes
-
-
-def test_a_validation_split_alone_is_the_test() -> None:
-    data = datasets.DatasetDict(train=colours(40), validation=colours(20, first=40))
-    splits = load_splits(Options.of(data))
-    assert (splits.test.split, splits.test.held_out) == ("validation", False)
-    assert splits.validation.held_out
-    splits = load_splits(Options.of(datasets.DatasetDict(**data, test=colours(30, first=60)), split="test"))
-    assert (splits.train.split, splits.test.split) == ("test", "validation")
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "ranked", "words"),
+    [
+        (50, (45, 60), (60, 70), "train", "45 rows, split train; 15 rows, split validation; 10 rows, split test"),
+        # Half of the validation rows may be left out, and more of them are not chosen by.
+        (30, (30, 40), (35, 50), "train", "30 rows, split train; 5 rows, split validation; 15 rows, split test"),
+        (30, (30, 40), (30, 40), "train", "26 rows, split train; 4 rows, held out of split train; 10 rows, split test"),
+        (40, (40, 60), (), "train", "34 rows, split train; 6 rows, held out of split train; 20 rows, split validation"),
+        (
+            40,
+            (40, 60),
+            (60, 90),
+            "test",
+            "26 rows, split test; 4 rows, held out of split test; 20 rows, split validation",
+        ),
+    ],
+)
+def test_splits_of_the_dataset_are_used_and_none_of_their_rows_twice(
+    train: int, validation: tuple[int, int], test: tuple[int, ...], ranked: str, words: str
+) -> None:
+    places = {"train": (0, train), "validation": validation, "test": test}
+    data = {name: colours(place[1] - place[0], place[0]) for name, place in places.items() if place}
+    splits = load_splits(Options.of(datasets.DatasetDict(data), split=ranked))
+    assert "; ".join(splits.in_words.values()) == words
+    same = "split validation is not used for validation: split test has the same rows"
+    assert splits.notes == ((same,) if validation == test else ())
 
 
 def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
@@ -113,15 +109,8 @@ def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its
         load_splits(Options.of(folder, streaming=True, max_samples=30))
 
 
-def test_answers_within_a_text_are_spans_of_it() -> None:
-    for part in parts(KINDS["answers"].rows(20)).values():
-        for input, (answer,) in zip(part.input_of_row, part.references, strict=True):
-            question, context = part.inputs[input]
-            assert answer == AnswerSpan(6, answer.stop, context.split()[2])
-            assert question == f"what is red in {context.split()[-1]}"
-
-
 def test_evaluations_have_at_most_ten_thousand_rows_of_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _MAX_EVALUATED == 10_000
     monkeypatch.setattr("hf_emms.finetune.splits._MAX_EVALUATED", 6)
     twice = [text for text in texts(60) for _ in range(2)]
     data = datasets.Dataset.from_dict({"text": twice, "label": [row / 7 for row in range(120)]})

@@ -31,8 +31,9 @@ def test_a_run_says_what_is_at_stake_at_either_budget() -> None:
     full += "(80 %: -2.7 to 1.6), org/a 5 (80 %: -0.9 to 22.1)"
     near = ". The first 2 are expected within a point; the smallest of them is org/c (1k parameters).\n"
     assert f"\n{quick}{near}{full}{near}" in summary(calibrated(-0.3, -0.301, -0.5), None)
-    far = "At stake by fine-tuning on 1,000 rows for 3 epochs: org/b is expected 20.1 points behind org/c "
-    assert f"\n{far}(80 %: 4.5 to 38.3).\n" in summary(calibrated(-0.3, -0.6), None)
+    far = "1,000 rows for 3 epochs: org/b is expected 20.1 points behind org/c (80 %: 4.5 to 38.3).\nAt stake by fine-"
+    far += "tuning on all rows for up to 10 epochs: org/b is expected 6.9 points behind org/c (80 %: 0.0 to 32.4).\n"
+    assert f"\nAt stake by fine-tuning on {far}" in summary(calibrated(-0.3, -0.6), None)
 
 
 def test_the_longer_training_is_calibrated_for_pictures_only() -> None:

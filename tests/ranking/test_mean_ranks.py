@@ -36,11 +36,6 @@ def test_a_dataset_counts_once_and_each_of_its_configurations() -> None:
     assert mean_ranks([*twice, in_order("x", "b", "a", config="large")]) == {"a": 0.5, "b": 0.5}
 
 
-def test_checkpoints_that_cannot_be_told_apart_share_their_places() -> None:
-    tied = of_rows("x", scored("a", -0.1, 10), scored("b", -0.1, 10), scored("c", -0.5, 10))
-    assert mean_ranks([tied]) == {"a": 1 / 3, "b": 1 / 3, "c": 5 / 6}
-
-
 def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
     order = in_order("x", *"abcd")
     assert static_order([measured(order, a=0.7, c=0.9)], order.task) == [*"cbad"]
@@ -49,6 +44,7 @@ def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
     assert static_order([measured(tied, a=0.7, b=0.9)], order.task) == [*"ba"]
     # Two share the places 1 and 2; of these one exchanges its place with the third, and the other stays between them.
     shared = of_rows("x", scored("a", -0.1, 10), scored("b", -0.1, 10), scored("c", -0.5, 10))
+    assert mean_ranks([shared]) == {"a": 1 / 3, "b": 1 / 3, "c": 5 / 6}
     assert mean_ranks([measured(shared, a=0.7, c=0.9)]) == {"c": 1 / 6, "b": 1 / 2, "a": 5 / 6}
 
 

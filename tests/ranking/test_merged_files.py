@@ -47,6 +47,7 @@ def test_what_a_run_began_with_is_replaced_and_what_others_added_since_stays(tmp
     confirmed("org/worse").save(file, merge=True)
     add_to_file(confirmed("org/close"), file, Ranking.save, before)
     assert values(file) == {"org/close": 0.9, "org/worse": 0.9}
+    assert values(example().save(file)) == {}  # a file that is saved anew
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,10 @@ def test_a_terminal_shows_bars_while_there_is_something_to_count(
         eventually(lambda: shows("0/2", without="org/a"))
         progress.working("org/a", 6)
         eventually(lambda: shows("0/2", "org/a: 6s"))
-        progress.finished(msgspec.structs.replace(example().rows[0], checkpoint="org/a"))
-        eventually(lambda: shows("1/2", without="org/a: 6s"))
+        for name in ("org/a", "org/b"):
+            progress.finished(msgspec.structs.replace(example().rows[0], checkpoint=name))
+        eventually(lambda: shows("2/2", without="org/a: 6s"))
+        eventually(lambda: shows("2/2", without="samples/s"))  # checkpoints are none
         for number in range(10, 22):  # one more than fit, below the bar of all
             progress.started(f"org/{number}", 2000)
         progress.advanced("org/10", 1200)

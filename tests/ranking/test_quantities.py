@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from hf_emms import EmmsError
-from hf_emms.ranking import FineTuned, Ranking, Row, ranked
+from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.columns import ShownScores, explained_title, format_finetuned, measured_in_words
 from hf_emms.scoring import Score
-from tests.helpers.rankings import example
+from tests.helpers.rankings import NULL_LOSS, example
 
 
 def of_scores(estimators: tuple[str, ...], **values: tuple[float, ...]) -> Ranking:
@@ -25,6 +25,7 @@ def of_scores(estimators: tuple[str, ...], **values: tuple[float, ...]) -> Ranki
                 estimator: Score(value, 0.0435, tuple(value * (1 + shift) for shift in (-0.02, -0.01, 0, 0.01, 0.02)))
                 for estimator, value in zip(estimators, scores, strict=True)
             },
+            seconds=Seconds(3000.0, 60.0),
         )
         for name, scores in values.items()
     ]
@@ -39,27 +40,36 @@ def test_the_first_that_explains_is_called_so_and_another_by_what_it_is() -> Non
         assert [explained_title(name, names) for name in names if name != "logme"] == titles
 
 
+LOSSES = """\
+rank  checkpoint  Short run ↓  Zero-shot ↓  minutes  params  width
+----  ----------  -----------  -----------  -------  ------  -----
+   1  org/good    2.37 ± 0.04         4.50     51.0       –      –
+   2  org/bad     3.37 ± 0.04         4.60     51.0       –      –
+Short run, Zero-shot: bits per byte (lower is better)
+"""
+
+
 def test_a_loss_is_positive_with_its_unit_in_table_and_sentence_and_negative_in_files() -> None:
     ranking = of_scores(("short_run", "zero_shot"), good=(-2.3676, -4.5), bad=(-3.3683, -4.6))
-    text = views.to_text(ranking)
-    assert "Short run ↓" in text
-    assert "2.37 ± 0.04" in text
-    assert "-2.3" not in text
-    assert "Short run, Zero-shot: bits per byte (lower is better)" in text
-    answer = "org/good: Short run 2.37 ± 0.04 bits per byte (lower is better), clearly ahead of org/bad (3.37 ± 0.04)"
-    assert recommendation(ranking).startswith(f"Fine-tune {answer}")
+    assert views.to_text(ranking) == LOSSES
+    answer = "org/good: Short run 2.37 ± 0.04 bits per byte (lower is better), clearly ahead of org/bad (3.37 ± 0.04)."
+    assert recommendation(ranking) == f"Fine-tune {answer}"
     assert json.loads(ranking.to_json())["rows"][0]["scores"]["short_run"]["value"] == -2.3676
-    assert "-2.3676" in views.to_csv(ranking)
+    assert ",-2.3676,0.0435,-4.5,0.0435," in views.to_csv(ranking)
 
 
 def test_an_error_rate_is_in_per_cent() -> None:
     ranking = of_scores(("word_error_rate",), good=(-0.0883,), bad=(-0.35,))
-    assert "8.8 ± 4.4" in views.to_text(ranking)
     shown = ShownScores(ranking, "word_error_rate")
     assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "word error rate 8.8 ± 4.4% (lower is better)"
     assert shown.heading == "word error rate, % ↓"
     assert shown.unit_of(ranking.rows[0].scores["word_error_rate"]) == pytest.approx(100)
     assert shown.gap(*(row.scores["word_error_rate"] for row in ranking.rows)) == "26.2"
+    shown = ShownScores(example(), "emms")
+    assert (shown.heading, shown.unit_of(example().rows[0].scores["emms"])) == (
+        "explained",
+        pytest.approx(1 / NULL_LOSS),
+    )
 
 
 @pytest.mark.parametrize(

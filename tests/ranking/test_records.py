@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import re
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from hf_emms.errors import EmmsError
 from hf_emms.options import Options
-from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, plain, ranked
+from hf_emms.ranking import SCHEMA_VERSION, FineTuned, Ranking, Row, TrainingRun, explained, plain, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.columns import format_number, format_rank
@@ -30,29 +31,25 @@ from tests.helpers.rankings import ranking as four_scored
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6), st.text())
 def test_json_round_trip_keeps_every_digit_and_character(values: list[float], text: str) -> None:
     score = Score(values[0], abs(values[-1]), tuple(values), {"text": text})
-    ranking = example(rows=ranked([Row(text, scores={"emms": score}), Row("x", error=text)], "emms"))
+    rows = Row(text, scores={"emms": score}, unknown_tokens=0, cut_texts=1, width=2**63 - 1), Row("x", error=text)
+    ranking = example(rows=ranked(rows, "emms"))
     assert Ranking.from_json(ranking.to_json()) == ranking
 
 
 def test_json_has_the_documented_shape() -> None:
     content = json.loads(example().to_json())
+    assert example().to_json() == json.dumps(content, indent=2, ensure_ascii=False)
     assert content["schema_version"] == SCHEMA_VERSION == 2
-    assert {"dataset", "config", "split", "dataset_revision", "n", "task", "versions"} <= set(content)
     assert content["settings"] == Options("x", folds=3).recorded()
     assert content["encoders"][0] == {"id": "org/first", "revision": "1" * 40, "width": 512, "weight": 0.5}
-    first, *_, last = content["rows"]
-    assert (first["checkpoint"], first["error"]) == ("org/best", None)
-    assert first["scores"]["emms"]["value"] == pytest.approx(-0.31)
-    assert first["scores"]["emms"]["stderr"] == 0.002
-    assert last["error"].startswith("the weights")
-
-
-def test_parquet_round_trip_loses_nothing_and_reads_flat(tmp_path: Path) -> None:
-    path = example().save(tmp_path / "ranking.parquet")
-    assert Ranking.load(path) == example()
-    table = pq.read_table(path).to_pylist()
-    assert [line["checkpoint"] for line in table] == [row.checkpoint for row in example().rows]
-    assert table[0]["emms_r2"] == pytest.approx(0.5)
+    empty = {"tied": False, "scores": {}, "cached": "none", "notes": [], "layers": {}}
+    empty["seconds"] = {"features": 0.0, "scoring": 0.0, "loading": 0.0}
+    failed = {"checkpoint": "org/broken", "revision": "c" * 40, "error": example().rows[-1].error}
+    assert content["rows"][-1] == dict.fromkeys(Row.__struct_fields__) | empty | failed
+    run = {"learning_rate": 0.1, "seed": 3, "scores": {}, "steps": 0, "batch_size": 0, "seconds": 0.0, "curve": ()}
+    run |= {"notes": (), "error": "broken", "has_diverged": False, "has_learnt": True, "is_untrained": False}
+    failed_run = TrainingRun(0.1, 3, error="broken")
+    assert msgspec.to_builtins(failed_run) == dict.fromkeys(TrainingRun.__struct_fields__) | run
 
 
 WRONG: dict[str, tuple[str | bytes, str]] = {
@@ -81,6 +78,8 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
         changed(baselines=[{"checkpoint": "BM25", "scores": {"emms": {"value": 0.5, "details": {"weights": "x"}}}}]),
         r"baselines\[0\].scores.emms.details.weights should be",
     ),
+    "a share of more than all": (first_row_changed(cut_texts=1.5), r"Expected `float` <= 1.0 - at `\$.rows"),
+    "a number of more than 64 bits": (changed(n=2**63), "not a ranking"),
     "a rank of text": (first_row_changed(rank="first"), r"Expected `int \| null`, got `str` - at `\$.rows"),
     "no rank": (first_row_changed(rank=None), r"rows\[0\].rank should be 1 or more"),
     "a rank of 0": (first_row_changed(rank=0), r"rows\[0\].rank should be 1 or more"),
@@ -96,7 +95,20 @@ def test_what_is_wrong_with_a_file_is_said(case: str) -> None:
         Ranking.from_json(text)
 
 
-def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
+def test_results_cannot_be_changed() -> None:
+    for module in ("evaluation", "features.extraction_plan", "finetune.saving", "publish.destinations"):
+        importlib.import_module(f"hf_emms.{module}")
+    kinds: list[type[msgspec.Struct]] = [msgspec.Struct]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    ours = [kind for kind in kinds if kind.__module__.startswith("hf_emms.")]
+    changeable = {kind.__name__ for kind in ours if not kind.__struct_config__.frozen}
+    assert changeable == {"ReadCounts", "_Head", "_PackedListing", "_Versioned"}
+
+
+def test_parquet_has_flat_rows_and_the_whole_ranking_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = example().save(tmp_path / "ranking.parquet")
+    assert (Ranking.load(path), pq.read_table(path).to_pylist()) == (example(), example().records())
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no parquet")
     for name in ("other.parquet", "text.parquet", "missing.parquet"):
@@ -167,7 +179,9 @@ def test_a_baseline_is_shown_behind_the_rows_that_are_as_good() -> None:
     rows = example().rows
     for equal, place in ((rows[1], 2), (rows[2], 3)):
         baseline = Row("BM25", scores={"emms": equal.scores["emms"]})
-        assert example(baselines=(baseline,)).shown_rows == (*rows[:place], baseline, *rows[place:])
+        ranking = example(baselines=(baseline,))
+        assert ranking.shown_rows == (*rows[:place], baseline, *rows[place:])
+        assert ranking.records()[place]["tied"] is False
 
 
 def test_records_say_on_how_many_rows_each_score_is() -> None:
@@ -205,12 +219,11 @@ def test_tables_for_people_are_aligned_and_list_failures_below() -> None:
 @pytest.mark.parametrize(("render", "separator"), [(views.to_csv, ","), (views.to_tsv, "\t")])
 def test_separated_values_are_whole_and_unrounded(render: object, separator: str) -> None:
     ranking = example()
-    lines = list(csv.DictReader(io.StringIO(render(ranking)), delimiter=separator))  # type: ignore[operator]
-    assert [line["checkpoint"] for line in lines] == [row.checkpoint for row in ranking.rows]
-    assert float(lines[0]["emms"]) == ranking.rows[0].scores["emms"].value
-    assert lines[2]["knn"] == ""
-    assert lines[3]["error"] == ranking.rows[3].error
-    assert len({len(line) for line in lines}) == 1
+    header, *lines = csv.reader(io.StringIO(render(ranking)), delimiter=separator)  # type: ignore[operator]
+    cells = [["" if value is None else str(value) for value in record.values()] for record in ranking.records()]
+    assert (header, lines) == ([*ranking.records()[0]], cells)
+    columns = "rank tied checkpoint revision n emms emms_stderr emms_r2 emms_r2_stderr logme knn knn_stderr parameters"
+    assert header == f"{columns} width architecture pooling seconds_features seconds_scoring cached error".split()
 
 
 def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
@@ -224,12 +237,20 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
     assert row.replace("\\|", "").count("|") == 7  # scores that no row has are no columns
 
 
+def test_a_narrow_terminal_leaves_out_the_least_important_columns_first() -> None:
+    values = {"license": "mit", "layer": "3", "elsewhere": 0.1, "n": 9, "fine_tuned": FineTuned("accuracy", 0.5)}
+    rows = tuple(msgspec.structs.replace(row, **values) for row in example().rows)
+    titles = views.dispensable_titles(example(rows=rows, estimators=("emms", "short_run", "knn"), layers=["3"]))
+    assert titles == [*("width", "rows", "layer", "elsewhere", "k-NN"), *("license", "params", "minutes", "fine-tuned")]
+
+
 def test_large_scores_keep_four_digits() -> None:
     assert format_number(-12345.678) == "-1.235e+04"
     assert (format_number(99.99), format_number(100)) == ("99.9900", "100")
     assert format_number(0.12345) == "0.1235"
     assert format_number(None) == "–"
     assert format_number(-0.00001) == "0.0000"
+    assert explained(Score(0.0, 0.1, details={"r2": 1.0})) == (1.0, 0.0)  # no loss is left to err in
 
 
 def test_the_answer_is_one_sentence() -> None:

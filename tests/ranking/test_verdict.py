@@ -30,16 +30,18 @@ def of_rows(*rows: Row, **changes: Any) -> Ranking:
     return example(**({"rows": ranked(rows, "emms_knn"), "estimators": ("emms_knn",)} | changes))
 
 
+NOTHING = (
+    "No candidate's features predict these labels: explained 0.0{} ± 0.02 of the variance at best. Do the labels "
+    "belong to their inputs, and are 1,034 rows enough for 3 label texts?"
+)
+
+
 def test_a_lead_is_clear_where_the_best_explains_more_than_its_own_noise() -> None:
     clear = of_rows(row("a", 0.05, 0.02, 0.001), row("b", 0.01, 0.02))
     assert verdict(clear) == Verdict("org/a", "clearly ahead", ("org/a",))
     noise = of_rows(row("a", 0.04, 0.02, 0.001), row("b", 0.01, 0.02))  # twice its error is not more than twice
     assert verdict(noise) == Verdict(None, "nothing explained", ("org/a",))
-    for sentence in (recommendation(noise), advice(noise)):
-        assert sentence == (
-            "No candidate's features predict these labels: explained 0.04 ± 0.02 of the variance at best. Do the "
-            "labels belong to their inputs, and are 1,034 rows enough for 3 label texts?"
-        )
+    assert recommendation(noise) == advice(noise) == NOTHING.format(4)
     assert expected_gap(noise) == []
     for about in ("org/a", None):
         assert "None of 2 checkpoints has features that predict the labels" in card(noise, about)
@@ -56,10 +58,11 @@ def test_of_a_shared_rank_only_what_explains_something_is_taken() -> None:
 
 def test_tokens_that_are_unknown_and_texts_that_are_cut_are_said_where_nothing_is_explained() -> None:
     rows = [row("a", 0.0, 0.02, unknown_tokens=0.1, cut_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)]
-    said = recommendation(of_rows(*rows))
-    assert "Up to 10% of the tokens are unknown to these tokenizers: rank checkpoints that were trained on" in said
-    assert "Up to 10% of the texts are cut" in said
-    assert "unknown" not in recommendation(of_rows(row("a", 0.0, 0.02, unknown_tokens=0.05, cut_texts=0.05)))
+    assert recommendation(of_rows(*rows)) == (
+        f"{NOTHING.format(0)} Up to 10% of the tokens are unknown to these tokenizers: rank checkpoints that were "
+        "trained on this language. Up to 10% of the texts are cut: what decides may be in what is not read."
+    )
+    assert recommendation(of_rows(row("a", 0.0, 0.02, unknown_tokens=0.05, cut_texts=0.05))) == NOTHING.format(0)
     assert "unknown" not in recommendation(of_rows(row("a", 0.5, 0.02, unknown_tokens=0.9, cut_texts=0.9)))
 
 
@@ -75,6 +78,8 @@ def test_a_checkpoint_that_the_task_cannot_fine_tune_is_not_recommended() -> Non
     assert verdict(of_rows(ast)) == Verdict(None, "no head")
     lower = of_rows(row("wav2vec", 0.5, 0.01, 0.001), ast)
     assert "cannot" not in recommendation(lower)
+    equal = of_rows(row("wav2vec", 0.41, 0.01, 0.2), row("hubert", 0.1, 0.01), ast, task="speech")
+    assert recommendation(equal).endswith("; org/ast cannot be fine-tuned for speech.")
 
 
 def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_said() -> None:
@@ -111,7 +116,7 @@ def tuned(value: float, stderr: float | None = 0.01, chance: float | None = 0.5,
 
 
 def confirmed(*results: FineTuned) -> Ranking:
-    names = "abcdefghijkl"[: max(3, len(results))]
+    names = "abcdefghijk"[: max(3, len(results))]
     rows = [row(name, 0.9 - place / 20, 0.01, place / 1000) for place, name in enumerate(names)]
     with_results = [
         msgspec.structs.replace(plain, fine_tuned=result) for plain, result in zip(rows, results, strict=False)
@@ -120,62 +125,78 @@ def confirmed(*results: FineTuned) -> Ranking:
 
 
 UNTRAINED = tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),))
-# The results in the estimate's order, the verdict, and a part of what is said.
-FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str, str]] = {
-    "the estimate's first": (
-        (tuned(0.9), tuned(0.8)),
-        "org/a: confirmed",
-        "Confirmed by fine-tuning: org/a: accuracy 90.0 (org/b: 80.0), after up to 5 epochs; the estimate's first "
-        "is the best.",
-    ),
-    "the second": ((tuned(0.8), tuned(0.9)), "org/b: confirmed", "5 epochs; the estimate's first was second."),
+
+
+def by(*scores: str) -> str:
+    """Two or more scores as they are said, the best first, of "a 90.0"."""
+    best, *others = (f"org/{score.replace(' ', ': ')}" for score in scores)
+    return f"by fine-tuning: {best.replace(' ', ' accuracy ')} ({'; '.join(others)}), after up to 5 epochs"
+
+
+ALONE, BOTH = "Measured by fine-tuning: org/a: accuracy 90.0", by("a 90.0", "b 80.0")
+NOT_APART = "; org/{} not told apart from it."
+BEST, NEAR = f"Confirmed {BOTH}; the estimate's first is the best.", f"Measured {BOTH}{NOT_APART.format('b is')}"
+BETTER = "; org/b is better on the test rows, which choose nothing"
+UNLEARNT, CHANCE = "Fine-tuning did not learn this: accuracy ", f"chance ({SAME_CLASS}"
+ELEVEN = [f"{'abcdefghijk'[place]} {35 + 5 * place}.0" for place in range(11)]
+# The results in the estimate's order, and what is said.
+FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
+    "the second": ((tuned(0.8), tuned(0.9)), f"Confirmed {by('b 90.0', 'a 80.0')}; the estimate's first was second."),
     "the last": (
-        tuple(tuned(0.3 + place / 20) for place in range(12)),
-        "org/l: confirmed",
-        "5 epochs; the estimate's first was number 12.",
+        tuple(tuned(0.35 + place / 20) for place in range(11)),
+        f"Confirmed {by(*ELEVEN[::-1])}; the estimate's first was number 11.",
     ),
-    "one": ((tuned(0.9),), "org/a: measured", "Measured by fine-tuning: org/a: accuracy 90.0, after up to 5 epochs."),
-    "untrained": ((UNTRAINED,), "org/a: measured", "org/a: accuracy 90.0, as it was: fine-tuning did not help."),
-    "one epoch": ((tuned(0.9, recipe={"epochs": 1}),), "org/a: measured", "accuracy 90.0, after up to 1 epoch."),
-    "no recipe": ((tuned(0.9, recipe={}),), "org/a: measured", "accuracy 90.0, after fine-tuning."),
-    "near": ((tuned(0.9), tuned(0.88)), "org/a: measured", "; org/b is not told apart from it."),
-    "the third": ((tuned(0.9), tuned(0.8), tuned(0.89)), "org/a: measured", "; org/c is not told apart from it."),
+    "one": ((tuned(0.9, chance=None),), f"{ALONE}, after up to 5 epochs."),
+    "untrained": ((UNTRAINED,), f"{ALONE}, as it was: fine-tuning did not help."),
+    "one epoch": ((tuned(0.9, recipe={"epochs": 1}),), f"{ALONE}, after up to 1 epoch."),
+    "no recipe": ((tuned(0.9, recipe={}),), f"{ALONE}, after fine-tuning."),
+    "near": (
+        tuple(tuned(value, chance=None) for value in (0.9, 0.89, 0.88)),
+        f"Measured {by('a 90.0', 'b 89.0', 'c 88.0')}{NOT_APART.format('b and org/c are')}",
+    ),
+    "the third": (
+        (tuned(0.8), tuned(0.9), tuned(0.89)),
+        f"Measured {by('b 90.0', 'c 89.0', 'a 80.0')}; the estimate's first was third{NOT_APART.format('c is')}",
+    ),
     # Chosen by validation rows, and worse on test rows.
-    "worse": ((tuned(0.8, validation=0.95), tuned(0.9)), "org/a: measured", "; org/b is better on the test rows"),
+    "worse": ((tuned(0.8, validation=0.95), tuned(0.9)), f"Measured {by('a 80.0', 'b 90.0')}{BETTER}."),
     "chance": (
         (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
-        "org/a: measured",
-        f"; it is no better than chance ({SAME_CLASS}: 50.0).",
+        f"Measured {by('a 51.0', 'b 60.0')}{BETTER}; it is no better than {CHANCE}: 50.0).",
     ),
     "no chance": (
         (tuned(0.9, chance=None), tuned(0.8, chance=None)),
-        "org/a: measured",
-        "; chance was not measured.",
+        f"Measured {BOTH}; the estimate's first is the best; chance was not measured.",
     ),
     # A file without errors of its own is read with the spread.
-    "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), "org/a: confirmed", "is the best."),
-    "wide": ((tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told"),
-    "no noise": ((tuned(0.9, 0.0), tuned(0.8, 0.0)), "org/a: confirmed", "the estimate's first is the best."),
-    "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), "org/a: measured", "; org/b is not told apart"),
-    "nothing learnt": ((tuned(0.51), tuned(0.49)), "None: no better than chance", "accuracy 49.0 to 51.0 of every run"),
-    "nothing right": ((tuned(0, 0, chance=0),), "None: no better than chance", "accuracy 0.0 of every run, validation"),
+    "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), BEST),
+    "wide": ((tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)), NEAR),
+    "no noise": ((tuned(0.9, 0.0), tuned(0.8, 0.0)), BEST),
+    "equal": ((tuned(0.9, 0.0),) * 2, f"Measured {by('a 90.0', 'b 90.0')}{NOT_APART.format('b is')}"),
+    "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), NEAR),
+    "nothing right": (
+        (tuned(0.02, 0, chance=0),),  # not more than twice the standard error of the gain
+        f"{UNLEARNT}2.0 of every run, validation 2.0, after up to 5 epochs; {CHANCE}) is 0.0.",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", FINE_TUNED)
 def test_confirmed_is_what_is_above_chance_and_told_apart(case: str) -> None:
-    results, expected, said = FINE_TUNED[case]
+    results, sentence = FINE_TUNED[case]
     ranking = confirmed(*results)
-    judgement = verdict(ranking)
-    assert f"{judgement.checkpoint}: {judgement.outcome}" == expected
+    assert recommendation(ranking) == sentence
     assert ranking.best is not None
-    assert judgement.checkpoint in (None, ranking.best.checkpoint)
-    assert said in recommendation(ranking)
+    learnt = ranking.best.checkpoint, sentence.partition(" ")[0].lower()
+    expected = (None, "no better than chance") if sentence.startswith(UNLEARNT) else learnt
+    assert (verdict(ranking).checkpoint, verdict(ranking).outcome) == expected
 
 
 def test_of_a_shared_rank_none_is_taken_where_fine_tuning_taught_nothing() -> None:
-    rows = [row(name, 0.5, 0.01, shift, fine_tuned=tuned(0.5)) for name, shift in (("a", 0.0), ("b", 0.2))]
-    assert str(advice(of_rows(*rows))).endswith("; else take none")
+    first, second = (row(name, 0.5, 0.01, shift, fine_tuned=tuned(0.5)) for name, shift in (("a", 0.0), ("b", 0.2)))
+    first.scores["word_error_rate"] = Score(-0.5)
+    shared = of_rows(first, second, estimators=("emms_knn", "word_error_rate"))
+    assert str(advice(shared)).endswith("; else take none; word error rate 50.0% (lower is better)")
 
 
 def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
