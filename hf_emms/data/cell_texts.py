@@ -49,7 +49,7 @@ def class_separator(column: pa.ChunkedArray) -> str | None:
     import pyarrow.compute as pc
 
     texts = pc.utf8_trim_whitespace(column.drop_null())
-    if not len(texts) or pc.max(pc.utf8_length(texts)).as_py() > _MAX_CLASS_LIST:
+    if not pc.all(pc.less_equal(pc.utf8_length(texts), _MAX_CLASS_LIST)).as_py():  # also of no text at all
         return None
     bars = pc.match_substring_regex(texts, r"[^|\s]\s*\|\s*[^|\s]")
     brackets = pc.match_substring_regex(texts, r"^\[.*\]$|^\(.*\)$")
@@ -69,7 +69,7 @@ def shared_parts(distinct: Sequence[str], separator: str) -> set[str]:
     """Return the parts that occur in several of these different texts; none where parts are long, or fractions."""
     parts = _parts(distinct, separator)
     are_fractions = separator == "," and all(re.fullmatch(r"-?\d+,\d+", text) for text in distinct)
-    if are_fractions or max(map(len, parts), default=0) > _MAX_CLASS:
+    if are_fractions or any(len(part) > _MAX_CLASS for part in parts):
         return set()
     times = Counter(part for text in distinct for part in set(split_classes(text, separator)))
     return {part for part in parts if times[part] > 1}
@@ -102,8 +102,7 @@ def are_structures(column: pa.ChunkedArray) -> bool:
     """Return whether texts are dictionaries as Python or JSON write them: "{'text': ['cat']}"."""
     import pyarrow.compute as pc
 
-    texts = column.drop_null()
-    return len(texts) > 0 and bool(pc.all(pc.match_substring_regex(texts, r"^\s*\[?\s*\{\s*['\"]")).as_py())
+    return bool(pc.all(pc.match_substring_regex(column, r"^\s*\[?\s*\{\s*['\"]")).as_py())
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------

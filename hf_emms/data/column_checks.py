@@ -37,11 +37,7 @@ def check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
     for role, names in named.items():
         for name in names.split(","):
             if name not in types and column_of(name) not in types:
-                close = difflib.get_close_matches(name, types, n=1)
-                raise EmmsError(
-                    f"there is no column {name!r}; it has: {described(types)}",
-                    use_column(role, *close),
-                )
+                raise _no_column(role, name, types)
 
 
 def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
@@ -50,12 +46,13 @@ def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | No
             f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", use("group_column", ...)
         )
     if name is not None and name not in types:
-        close = difflib.get_close_matches(name, types, n=1)
-        raise EmmsError(
-            f"there is no column {name!r}; it has: {described(types)}",
-            use("group_column", *(close or (...,))),
-        )
+        raise _no_column("group", name, types)
     return name
+
+
+def _no_column(role: str, name: str, types: Mapping[str, str]) -> EmmsError:
+    close = difflib.get_close_matches(name, types, n=1)
+    return EmmsError(f"there is no column {name!r}; it has: {described(types)}", use_column(role, *close))
 
 
 def check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:

@@ -133,7 +133,7 @@ def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str
     recognised = {}
     for name in untyped:
         with translate_errors(split.name, split.repo, split.config):
-            cell = next(iter(split.select([name]).take(1)), {}).get(name)
+            cell = next(iter(split.select([name])), {}).get(name)
         content = cell.get("bytes") if isinstance(cell, Mapping) else cell
         for type, kind in readers.items():
             if isinstance(content, bytes) and kind.recognises(content):
@@ -148,7 +148,7 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
     types = {}
     for name in lists:
         with translate_errors(split.name, split.repo, split.config):
-            cell = next(iter(split.select([name]).take(1)), {}).get(name)
+            cell = next(iter(split.select([name])), {}).get(name)
         kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises_cell(cell))
         types[name] = next(kinds, "list")
     return types
@@ -222,8 +222,8 @@ def _with_type(contents: ColumnContents, name: str, type: str) -> ColumnContents
 
 
 def _with_repeating(contents: ColumnContents, name: str, texts: pa.ChunkedArray) -> ColumnContents:
-    are_repeating = len(texts) > 0 and 2 * len(texts.unique()) <= len(texts)
-    are_repeating = are_repeating or class_separator(texts) is not None
+    half = len(texts) and 2 * len(texts.unique()) <= len(texts)
+    are_repeating = half or class_separator(texts) is not None
     return replace(contents, repeating=contents.repeating | {name}) if are_repeating else contents
 
 

@@ -35,9 +35,9 @@ class JudgedRows:
     schema: RowSchema
     options: SampleOptions
     texts_are_ids: bool = True
-    skipped: int = 0
-    reasons: list[str] = field(default_factory=list)
-    n_rows: int = 0
+    skipped: int = field(init=False)
+    reasons: list[str] = field(init=False)
+    n_rows: int = field(init=False)
 
     @property
     def task(self) -> Task:
@@ -88,7 +88,7 @@ class JudgedRows:
                 "a stream is read up to a number of rows",
                 "add " + use("max_samples", 1000) + ", or leave " + use("streaming") + " out",
             )
-        count = max(limit, self.options.corpus_size or 0)
+        count = max(limit, self.options.corpus_size or limit)
         with translate_errors(self.opened.name, self.opened.repo, self.opened.config):
             rows = self.opened.select(self.schema.columns_read)
             return list(rows.shuffle(seed=self.options.seed, buffer_size=min(_BUFFER, count)).take(count))

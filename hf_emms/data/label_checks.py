@@ -19,7 +19,7 @@ from hf_emms.data.cell_texts import (
 from hf_emms.data.column_types import ColumnContents
 from hf_emms.data.suggestions import FIRST, labelled, possible_labels, unclear_label, values_in_texts
 from hf_emms.errors import EmmsError, Text, joined, together, use
-from hf_emms.formatting import first_few
+from hf_emms.formatting import first_few, pluralize
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
 
@@ -172,7 +172,8 @@ def _check_numbers(contents: ColumnContents, task: Task, label: str, *, chosen: 
         and (other.numbers is not None or (other.categorical and n_different < len(numbers)))
     ]
     raise EmmsError(
-        f"the {n_different} different numbers in column {label!r} may be classes or values, and nothing says which",
+        f"the {pluralize(n_different, 'different number')} in column {label!r} may be classes or values, and nothing "
+        "says which",
         joined((together(use("task", id), use_column(task.label.name, label)) for id in readings), ", or "),
     )
 

@@ -9,6 +9,7 @@ import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -115,7 +116,7 @@ def unread_files(folder: Path) -> tuple[str, str | None]:
     names = [file.name for file in walk(folder) if file.is_file() and file.suffix]
     if not names:
         return "", None
-    (suffix, times), *_ = Counter(PurePosixPath(name.lower()).suffix for name in names).most_common(1)
+    (suffix, times), *_ = Counter(PurePosixPath(name.lower()).suffix for name in names).most_common()
     return f", but {pluralize(times, f'{suffix} file')}", remedy_for(names)
 
 
@@ -242,9 +243,7 @@ def _first_lines(file: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
     with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
         lines = csv.reader(stream, delimiter=separator)
-        for cells, _ in zip(lines, range(1 + _FIRST_LINES), strict=False):
-            if cells:
-                yield lines.line_num, cells
+        yield from ((lines.line_num, cells) for cells in islice(lines, _FIRST_LINES) if cells)
 
 
 def _check_header(file: Path, head: Any) -> None:

@@ -51,9 +51,9 @@ def is_document(value: str) -> bool:
 def usual(types: Iterable[str | None], share: float = 0.9) -> str | None:
     """Return the type that at least a `share` of values have; None where there is none, or other types beside it."""
     times = Counter(types)
-    others = times.pop(None, 0)
-    (type, count), *more = times.most_common() or [(None, 0)]
-    return type if count >= share * (count + others) and not more else None
+    least = share * times.total()
+    del times[None]
+    return next(iter(times)) if len(times) == 1 and times.total() >= least else None
 
 
 def encoded_type(values: Sequence[str]) -> str | None:

@@ -14,8 +14,16 @@ from PIL import Image
 
 from hf_emms.inputs import IMAGE
 from hf_emms.tasks import get_task
-from hf_emms.tasks.referring_expression import BOXES, BoxHead, are_normalized, box_in_words, measure_box
-from tests.helpers.rows import image_rows, pictures, png
+from hf_emms.tasks.referring_expression import (
+    BOXES,
+    BoxHead,
+    are_normalized,
+    box_in_words,
+    encode_boxes,
+    measure_box,
+    warn_of_boxes,
+)
+from tests.helpers.rows import image_rows, png
 from tests.helpers.samples import load_sample, refused
 
 SIZE = (200, 100)
@@ -47,6 +55,8 @@ def test_what_lies_outside_the_picture_is_cut_off() -> None:
         ([[0.1, 0.1, 0.2, 0.2], [0.3, 0.1, 0.2, 0.2], [30, 10, 20, 20]], True),  # one that is wrong
         ([[0, 0, 1, 1]] * 3, False),
         ([[0.5, 0.5, 0.5, 0.5], [10.5, 3.2, 7, 8], [1.5, 6.2, 7, 8]], False),
+        ([[0.5, 0, 1, 1], [0, 0, 1, 2]], True),  # 1.5 in the middle
+        ([[0.5, 0, 1, 1], [0, 0, 1, 2.01]], False),
         ([None, [0.1, 0.2], [0.1, 0.2, 0.3, 0.4]], True),
         ([], False),
     ],
@@ -88,11 +98,20 @@ def test_a_box_that_cannot_be_read_is_refused_with_the_reason(raw: list[float], 
         ((0.5, 0.5, 0.1, 0.1), "a tiny box at the middle, center"),
         ((0.05, 0.95, 0.1, 0.3), "a small tall box at the bottom, far left"),
         ((0.7, 0.3, 0.6, 0.3), "a medium wide box at the upper, right"),
+        ((0.0, 0.2, 1.0, 1.5), "a huge box at the upper, far left"),
+        ((0.2, 0.4, 0.12, 0.12), "a small box at the middle, left"),
         ((1.0, 1.0, 1.0, 1.0), "a huge box at the bottom, far right"),
     ],
 )
 def test_boxes_in_words(box: tuple[float, ...], words: str) -> None:
     assert box_in_words(box) == words
+
+
+def test_boxes_as_numbers_are_their_four_numbers_and_bumps_over_places_and_over_sizes() -> None:
+    (encoded,) = encode_boxes(np.array([[0.5, 0.25, 0.5, 0.0]]))
+    places = [0, 0.04, 0.32, 0.88, 0.88, 0.32, 0.04, 0, 0.22, 0.75, 0.97, 0.46, 0.08, 0.01, 0, 0]
+    sizes = [0, 0.01, 0.14, 0.61, 1, 0.61, *[0] * 6]
+    assert encoded.tolist() == pytest.approx([0.5, 0.25, 0.5, 0, *places, *sizes], abs=0.006)
 
 
 def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20), **columns: list[Any]) -> datasets.Dataset:
@@ -104,9 +123,9 @@ def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20), **columns
 def test_the_loss_of_a_head_is_that_of_distances_and_of_overlap() -> None:
     centred, corner = torch.zeros(1, 4), torch.tensor([[0.75, 0.75, 0.5, 0.5]])
     # Means of 1/8 apart; an overlap of 1/7, and 2/9 of the box around both is in neither.
-    assert float(BoxHead(None, epochs=1).outputs([]).loss(centred, corner)) == pytest.approx(
-        5 / 8 + 2 * (1 - 1 / 7 + 2 / 9)
-    )
+    outputs = BoxHead(None, epochs=1).outputs([])
+    assert float(outputs.loss(centred, corner)) == pytest.approx(5 / 8 + 2 * (1 - 1 / 7 + 2 / 9))
+    assert outputs.predictions(np.array([[0.0, 1, -1, 2]])) == [pytest.approx((0.5, 0.731, 0.269, 0.881), abs=1e-3)]
 
 
 # ---- in datasets ----------------------------------------------------------------------------------------------
@@ -182,13 +201,15 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> 
 def test_corners_that_are_read_as_sizes_are_warned_of() -> None:
     boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
     wrong, right = load_sample(scenes(boxes)), load_sample(scenes(boxes), box_format="xyxy")
-    assert any("right or lower edge" in note and "box_format" in note for note in wrong.notes)
+    said = "% of the boxes reach the right or lower edge of their images or beyond: does box_format say how"
+    said += " they are written?"
+    assert "93" + said in wrong.notes
     assert not any("edge" in note for note in right.notes)
+    half = [[0.5, 0.75, 0.2, 0.5], [0.75, 0.5, 0.2, 0.2]]
+    assert warn_of_boxes(np.array(half)) is None
+    assert warn_of_boxes(np.array([*half, [0.75, 0.5, 0.5, 0.2]])) == "67" + said
 
 
-def test_options_for_numbers_are_refused_where_labels_are_texts() -> None:
-    captions = image_rows(pictures(4), caption=list("abcd"))
-    for option in ({"label_form": "both"}, {"box_format": "xyxy"}):
-        assert "is no number" in refused(captions, **option).message
+def test_one_of_several_boxes_is_not_chosen() -> None:
     assert "one box" in refused(scenes([[0, 0, 5, 5], [9, 9, 5, 5]]), references="all").message
     assert get_task("visual grounding").id == "referring-expression"

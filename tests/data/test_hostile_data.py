@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
-from tests.helpers.rows import CSV, N, class_folders, error_of, image_rows, pictures, texts, write
+from tests.helpers.rows import CSV, N, class_folders, error_of, texts, write
 from tests.helpers.samples import load_sample, refused
 
 NOBODY = 65534
@@ -45,20 +44,6 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
     error = refused(str(write(tmp_path / "x.csv", f"{name},text\n{rows}")))
     assert f"{name} looks like a row number or a key" in error.message
     assert f'task="text-regression", text_column="text", label_column="{name}"' in str(error.hint)
-
-
-def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:
-    rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "n": [3 * i for i in range(12)]})
-    for data in (rows, rows.to_iterable_dataset()):
-        error = refused(data, max_samples=12)
-        assert "column 'n' may be a row number" in error.message
-        assert 'task="text-regression", label_column="n"' in str(error.hint)
-    assert load_sample(rows, task="text-regression", columns={"label": "n"}).columns["label"] == "n"
-
-
-def test_a_key_is_passed_over_for_the_label_of_pictures() -> None:
-    rows = image_rows(pictures(8), id=list(range(8)), digit=[0, 1] * 4)
-    assert load_sample(rows).columns["label"] == "digit"
 
 
 def test_fewer_rows_than_folds_are_refused() -> None:

@@ -63,7 +63,8 @@ def test_rows_without_what_is_used_are_counted(column: str, make: Callable[[Any]
         lambda columns: {name: pl.Series(cells) for name, cells in columns.items()},
         lambda columns: [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)],
         lambda columns: {"train": pd.DataFrame(columns), "test": pd.DataFrame(columns)},
-        lambda columns: {"train": [{"text": "only text"}, *pd.DataFrame(columns).to_dict("records")]},
+        lambda columns: {name: pa.array(cells) for name, cells in columns.items()},
+        lambda columns: {"train": pd.DataFrame(columns).to_dict("records"), "test": [{"text": "only text"}]},
     ],
 )
 def test_a_table_is_read_in_every_form(make: Callable[[Any], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import datasets
@@ -54,26 +55,21 @@ def test_values_are_an_f_label_of_numbers() -> None:
     sample = load_sample(rows)
     assert (sample.task.id, sample.form, sample.columns["label"]) == ("text-regression", "numbers", "score")
     assert sample.label_numbers is not None
-    assert sample.label_numbers.shape == (5, 9)
-    places = sorted(sample.label_numbers[sample.codes, 0].tolist())
-    assert places == pytest.approx([0, 1 / 9, 1 / 9, 4 / 9, 7 / 9, 1])
+    places = [0, 1 / 9, 4 / 9, 7 / 9, 1]
+    bumps = [[math.exp(-((7 * place - center) ** 2) / 2) for center in range(8)] for place in places]
+    assert np.allclose(sample.label_numbers, np.column_stack([places, bumps]))
     assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
     for form, more in (("numbers", ""), ("both", " and a text")):
         assert load_sample(rows, label_form=form).notes[-1] == f"the label is an F-label of 9 columns{more}"
 
 
-def test_whole_numbers_are_classes_unless_the_task_says_that_they_are_values() -> None:
-    rows = datasets.Dataset.from_dict({"text": list("abcd"), "label": [1, 2, 1, 5]})
-    assert load_sample(rows).task.id == "text-classification"
-    assert load_sample(rows, task="regression").form == "numbers"
-    assert "the label of text-regression is no box" in refused(rows, task="regression", box_format="xyxy").message
-
-
 def test_a_value_that_is_none_is_left_out() -> None:
     values = [float(n) for n in range(60)]
-    values[3] = float("nan")
-    rows = datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values})
-    assert (len(load_sample(rows)), load_sample(rows).skipped) == (59, 1)
+    values[3], values[5] = float("nan"), 1e100
+    sample = load_sample(datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values}))
+    assert (len(sample), sample.skipped) == (58, 2)
+    assert "row 4: the label is nan" in sample.notes[-1]
+    assert "row 6: the label is 1e+100" in sample.notes[-1]
     same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})
     assert "the same label" in refused(same).message
 
@@ -92,6 +88,8 @@ def test_a_value_that_is_none_is_left_out() -> None:
         (clean_question, "How many?\nYour response must be concise. ", "How many?"),
         (clean_question, "What is it?\nChoices: a cat, a dog.", "What is it?\nChoices: a cat, a dog."),
         (clean_question, "Which?\nA: cat\nB: dog\nAnswer briefly.", "Which?\nA: cat\nB: dog\nAnswer briefly."),
+        (clean_question, "Which?\nBriefly answer " + 12 * "so " + ".", "Which?\nBriefly answer " + 12 * "so " + "."),
+        (clean_question, "Which?\nBriefly answer" + 12 * " so" + ".", "Which?"),
         (clean_question, "Give a short answer.", "Give a short answer."),
     ],
 )

@@ -7,7 +7,6 @@ import io
 
 import datasets
 import numpy as np
-import pytest
 from PIL import Image
 
 from hf_emms.data.sample import sample_key
@@ -15,7 +14,7 @@ from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.options import SampleOptions
 from hf_emms.presets import dataset_preset
-from tests.helpers.rows import image_rows, labels_of, pictures, texts
+from tests.helpers.rows import image_rows, labels_of, pictures
 from tests.helpers.samples import load_sample, refused
 
 # ---- pictures -------------------------------------------------------------------------------------------------
@@ -68,13 +67,6 @@ def test_a_picture_may_be_a_field() -> None:
     assert labels_of(load_sample(nested, columns={"image": "data.shot"})) == labels_of(load_sample(flat))
 
 
-def test_a_dot_in_a_name_is_not_that_of_a_field() -> None:
-    rows = texts(6, ["a", "b"]).rename_column("text", "my.text")
-    error = refused(rows, columns={"text": "my.text"})
-    assert "'my.text'" in error.message
-    assert "text_column=" in str(error.hint)
-
-
 def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
     trec = dataset_preset("trec")
     assert trec is not None
@@ -106,11 +98,3 @@ def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:
     error = refused(dated(1.0), label_form="both")
     assert "'1.7e+09'" in error.message
     assert 'label_form="numbers"' in str(error.hint)
-
-
-@pytest.mark.parametrize("columns", [{"text": "text,number"}, {"label": "label,more"}])
-def test_two_columns_are_not_one_text_or_class(columns: dict[str, str]) -> None:
-    rows = texts(6, ["a", "b"], more=list("pqrstu"), number=[*range(6)])
-    error = refused(rows, task="text-classification", columns=columns)
-    assert "is one column" in error.message or "holds integer" in error.message
-    assert "_column=" in str(error.hint)

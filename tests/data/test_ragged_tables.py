@@ -18,11 +18,12 @@ RAGGED = CSV.replace("text number", "text, number")
 @pytest.mark.parametrize("as_folder", [False, True])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_texts_with_unquoted_commas_are_refused_with_the_line(tmp_path: Path, as_folder: bool, streaming: bool) -> None:
-    file = write(tmp_path / "s" / "a.csv", RAGGED)
+    file = write(tmp_path / "s" / "a.csv", RAGGED.replace("number 0", f"number 0{'0' * 66}"))
     dataset = str(file.parent if as_folder else file)
     error = refused(dataset, streaming=streaming, max_samples=10)
-    assert "line 2, 'text, number 0,cat', has 3 cells and 2 names" in error.message
-    assert '"one, two",label' in str(error.hint)
+    line = f"line 2, {'text, number 0' + 66 * '0'!r}, has 3 cells and 2 names"
+    assert error.message == f"a.csv has rows of more cells than names, so that half of a text would be read: {line}"
+    assert error.hint == 'put texts that hold the separator between double quotes, in every line: "one, two",label'
 
 
 def test_every_file_of_a_folder_is_looked_at(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hf_emms import data
 from hf_emms.data import open_dataset
 from hf_emms.options import SampleOptions
 from tests.helpers.hub_client import run
-from tests.helpers.rows import CSV, image_rows, labels_of, pictures, png, texts, write, write_text_file
+from tests.helpers.rows import CSV, labels_of, pictures, png, texts, write, write_text_file
 from tests.helpers.samples import load_sample, refused
 from tests.hub import Hub
 
@@ -182,41 +182,6 @@ def test_the_split_to_fine_tune_on_is_chosen_with_a_note() -> None:
     del splits["train"]
     assert load_sample(datasets.DatasetDict(splits)).split == "validation"
     assert 'split="test" or "validation"' in str(refused(datasets.DatasetDict(splits), split="dev").hint)
-
-
-def test_columns_that_fit_no_task_are_listed_with_types_and_settings() -> None:
-    rows = datasets.Dataset.from_dict({"x": [[[1]], [[2]]], "name": ["a", "b"]})
-    error = refused(rows)
-    assert "x (list), name (string)" in error.message
-    assert all(name in str(error.hint) for name in ("task=", "image_column=", "text_column=", "label_column="))
-    assert "with image = name" in refused(rows, columns={"image": "name"}).message
-    known = refused(rows, task="image-classification")
-    assert "x (list), name (string)" in known.message
-    assert "_column=" in str(known.hint)
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"label": "labl"}, "text (string), label (string)"),
-        ({"text": "number"}, "holds integer"),
-        ({"image": "text"}, "no image column"),
-        ({"label": "nested"}, "holds list"),
-    ],
-)
-def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], message: str) -> None:
-    rows = texts(4, ["a", "b"], number=[1, 2, 3, 4], nested=[[["a"]]] * 4)
-    error = refused(rows, task="text-classification", columns=columns)
-    assert message in error.message + str(error.hint)
-    assert "_column=" in str(error.hint)
-
-
-def test_columns_that_fit_two_tasks_ask_for_the_task() -> None:
-    rows = image_rows(pictures(4), caption=["w", "x", "y", "z"], label=["a", "b", "a", "b"])
-    error = refused(rows)
-    assert 'task="image-classification" or "image-to-text"' in str(error.hint)
-    assert load_sample(rows, task="captioning").columns["text"] == "caption"
-    assert load_sample(rows, columns={"text": "caption"}).task.id == "image-to-text"
 
 
 # ---- streams --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import datasets
@@ -9,7 +10,9 @@ import pytest
 
 from hf_emms.data import Sample
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.tasks.question_answering import find_spans, similar_spans
+from hf_emms.options import SampleOptions
+from hf_emms.tasks import Example
+from hf_emms.tasks.question_answering import all_answers, find_spans, similar_spans
 from tests.helpers.rows import THINGS, answered
 from tests.helpers.samples import load_sample, refused
 
@@ -22,6 +25,9 @@ def answers_of(sample: Sample) -> dict[str, list[tuple[str, int]]]:
         question, _, text = sample.inputs[int(place)]
         found.setdefault(question, []).append((text, code))
     return found
+
+
+OWN = [THINGS[i // 2 % len(THINGS)] for i in range(20)]
 
 
 def with_answers(answers: list[str]) -> datasets.Dataset:
@@ -45,7 +51,6 @@ def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question()
         assert not any(text in answer or answer in text for text in others)
         # as answers do, they leave the punctuation around them out
         assert not any(text[0] in ",;." or text[-1] in ",;." for text in others)
-    assert any("80 spans of 10 contexts, for 20 questions" in note for note in sample.notes)
 
 
 def test_spans_of_one_context_share_a_group() -> None:
@@ -69,45 +74,67 @@ def test_the_draw_depends_on_the_seed_and_the_question_alone() -> None:
     assert answers_of(few).items() <= answers_of(one).items()
 
 
-def test_questions_whose_answer_is_no_span_are_left_out_and_counted() -> None:
-    answers = answered()["answers"][:]
-    answers[4] = {"text": ["a word that is not there"], "answer_start": [3]}
-    sample = load_sample(answered(answers=answers))
-    assert (sample.n_read, sample.available) == (19, 19)
-    assert "what is 4?" not in answers_of(sample)
-    assert "questions left out, because no answer occurs in their context: 1" in sample.notes
+SAIL = "They sail the green boat on the sea to an island, or so."
+QUESTIONS = {
+    "what?": Example(1, ("what?", SAIL), ("green boat", "boat", "sea"), (14, None, 32)),
+    **{f"who {number}?": Example(number, (f"who {number}?", SAIL), (), ()) for number in (2, 8, 13)},
+    "who?": Example(6, ("who?", "A cat ran."), (), ()),
+    "why?": Example(7, ("why?", "!?"), (), ()),
+    "which?": Example(9, ("which?", SAIL), ("ship",), (None,)),
+}
+
+
+def test_the_spans_of_questions_and_all_that_is_said_of_them() -> None:
+    items, notes = all_answers([*QUESTIONS.values()], SampleOptions("x", references="first"))
+    context_of = {example.id: example.contents for example in QUESTIONS.values()}
+    spans: dict[str, list[tuple[str, str]]] = {}
+    for number, start, stop, label in items or ():
+        question, context = context_of[number]
+        spans.setdefault(question, []).append((context[start:stop], label))
+    wrong = {
+        "who 2?": ("boat", "the", "green", "so"),
+        "who 8?": ("on the", "sail the", "to an", "island, or"),
+        "who 13?": ("the green boat", "island, or so", "sail the green", "to an island"),
+        "who?": ("A cat", "cat ran"),
+    }
+    others = [(text, "not the answer") for text in ("on the", "They sail", "island, or")]
+    more = [("boat", "another answer"), ("sea", "another answer")]
+    assert spans == {
+        "what?": [("green boat", "the answer"), *others, *more],
+        **{question: [(text, "not the answer") for text in texts] for question, texts in wrong.items()},
+    }
+    assert notes == [
+        "18 spans of 2 contexts, for 5 questions: the answer and 3 others of as many words, where there is room",
+        "questions without answer: 5; all of their spans are not the answer",
+        "questions left out, because no answer occurs in their context: 2",
+    ]
 
 
 def test_no_span_of_an_unanswerable_question_is_the_answer() -> None:
     answers = [one if i % 3 == 0 else {"text": [], "answer_start": []} for i, one in enumerate(answered()["answers"])]
     sample = load_sample(answered(answers=answers))
     assert (sample.form, sample.n_read, sample.available) == ("spans", 20, 20)
-    for question, spans in answers_of(sample).items():
-        answerable = int(question.split()[2].removesuffix("?")) % 3 == 0
-        assert sum(code for _, code in spans) == answerable
-        assert len({text for text, _ in spans}) == len(spans) == 4
-        assert answerable or len({len(text.split()) for text, _ in spans}) == 1
-    assert "questions without answer: 13; all of their spans are not the answer" in sample.notes
-    assert not any("left out" in note for note in sample.notes)
+    assert Counter(code for spans in answers_of(sample).values() for _, code in spans) == {0: 73, 1: 7}
     few = load_sample(answered(answers=answers), max_samples=6)
     assert answers_of(few).items() <= answers_of(sample).items()
 
 
 @pytest.mark.parametrize(
-    ("answers", "noted"),
+    ("answers", "form", "note"),
     [
-        (["yes", "no"] * 10, False),
-        (["cat" if i % 5 == 4 else f"they did {i}" for i in range(20)], True),
-        (["Harbour"] * 10 + ["no"] * 10, False),
+        (["yes", "no"] * 10, "text", "20 rows from"),
+        ([*OWN[:9], *["they did"] * 11], "text", "the answer occurs in the context of 9 of 20 rows only: answers are"),
+        ([*OWN[:10], *["they did"] * 10], "spans", "questions left out, because no answer occurs in their context: 10"),
+        (["Harbour"] * 10 + ["no"] * 10, "text", "20 rows from"),
     ],
-    ids=["yes or no", "few occur there", "another case"],
+    ids=["yes or no", "fewer than half occur there", "half occur there", "another case"],
 )
-def test_answers_in_words_of_their_own_are_texts(answers: list[str], noted: bool) -> None:
+def test_answers_in_words_of_their_own_are_texts(answers: list[str], form: str, note: str) -> None:
     sample = load_sample(with_answers(answers))
-    assert sample.form == "text"
-    assert isinstance(sample.inputs, Pairs)
-    assert len(sample) == 20
-    assert any("occurs in the context of 2 of 20 rows only" in note for note in sample.notes) == noted
+    assert (sample.form, len(sample)) == (form, 20 if form == "text" else 40)
+    assert isinstance(sample.inputs, Pairs if form == "text" else Spans)
+    said = sample.notes[2 if form == "text" else 3]
+    assert said.startswith(note)
 
 
 def test_the_form_may_be_asked_for() -> None:
@@ -167,6 +194,9 @@ def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> N
 
 
 def test_scripts_without_spaces_count_characters() -> None:
+    for span, taken, others in (((4, 7), (4, 7), ["one", "three", "four", "five"]), ((4, 14), (4, 14), ["four. five"])):
+        text = "one two, three four. five"
+        assert [text[start:stop] for start, stop in similar_spans(text, span, [taken])] == others
     text = "他在北京大学学习。"
     places = similar_spans(text, (2, 4), [(2, 4)])
     assert [text[start:stop] for start, stop in places] == ["他在", "大学", "学学", "学习"]

@@ -52,13 +52,13 @@ FILES: dict[str, tuple[str, Write]] = {
     "Parquet": ("a.parquet", lambda path: FRAME.to_parquet(path)),
     "rows": ("a.json", written(ROWS)),
     "lines in .jsonl": ("a.jsonl", written("\n".join(map(json.dumps, ROWS)))),
-    "Feather": ("a.feather", lambda path: FRAME.to_feather(path)),
+    "Feather": ("a.v2.feather", lambda path: FRAME.to_feather(path)),
     "a stream of Arrow": ("a.arrow", stream_of_arrow),
     "lines of JSON": ("a.ndjson", lambda path: FRAME.to_json(path, orient="records", lines=True)),
     "a spreadsheet": ("a.xlsx", lambda path: FRAME.to_excel(path, index=False)),
     "columns": ("a.json", written(COLUMNS)),
     "columns beside a version": ("a.json", written({"version": 2, **COLUMNS})),
-    "compressed columns": ("a.json.gz", lambda path: path.write_bytes(gzip.compress(json.dumps(COLUMNS).encode()))),
+    "compressed columns": ("a.v2.json.gz", lambda path: path.write_bytes(gzip.compress(json.dumps(COLUMNS).encode()))),
     "columns of pandas": ("a.json", lambda path: FRAME.to_json(path)),
     "cells of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="split")),
     "rows of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="index")),
@@ -144,6 +144,7 @@ def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
         ("a.json", written('{"text": ["a'), "JSON parse error", "whole"),
         ("a.xls", written("old"), "not of a known format", "save tables as .xlsx or .csv"),
         ("a.pkl", written("x"), "not of a known format", "to_parquet"),
+        ("a.csv", lambda path: path.write_bytes("text\ncafé".encode("latin-1")), "codec can't decode", "UTF-8"),
         ("a.txt", written("one line\nand another"), "not of a known format", "name a table .csv or .tsv"),
         ("a.conll", written("Ann B-PER\nruns"), "not in CoNLL's format", '"ner_tags"'),
         ("a.npy", written("x"), "not of a known format", "arrays in memory"),
@@ -175,8 +176,9 @@ def test_an_archive_of_class_folders_is_read_and_read_again_when_it_changes(tmp_
         zipped(**pictures, **{"__MACOSX__x_DOT_txt": "x"})(file)
         sample = load_sample(str(tmp_path if as_folder else file))
         assert (sample.label_texts, len(sample)) == (names, 8)
-    zipped(a_DOT_txt="x")(tmp_path / "other.zip")
-    assert "holds 2 archives" in refused(str(tmp_path)).message
+    for name in "abc":
+        zipped(a_DOT_txt="x")(tmp_path / f"{name}.zip")
+    assert refused(str(tmp_path)).message == f"{tmp_path.name!r} holds 4 archives: a.zip, b.zip, c.zip"
 
 
 # ---- texts ---------------------------------------------------------------------------------------------------------

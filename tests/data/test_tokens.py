@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
 import datasets
@@ -10,8 +12,10 @@ import pytest
 
 from hf_emms import data
 from hf_emms.inputs import Spans
-from hf_emms.options import Options
-from tests.helpers.samples import load_sample, refused
+from hf_emms.options import Options, SampleOptions
+from hf_emms.tasks import TASKS, Example
+from hf_emms.tasks.token_classification import with_exclusive_ends, words_in_spans
+from tests.helpers.samples import load_sample
 
 BIO = ["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]
 
@@ -48,10 +52,69 @@ def test_entities_are_rows_and_of_other_words_as_many_are_kept() -> None:
     assert np.bincount(sample.codes).tolist() == [30, 20]
     assert (sample.n_read, len(np.unique(sample.groups))) == (20, 20)
     assert {word for _, word, label in words_of(sample) if label == "person"} == {"Ada", "Lovelace"}
-    notes = " | ".join(sample.notes)
-    assert "50 words of 20 sentences" in notes
-    assert "tag O (80% of the words): in each sentence as many as it has other words, at least one" in notes
-    assert "B-PER and I-PER are 'person'" in notes
+
+
+SENTENCES = [
+    Example(1, ("a b  c d",), ("O", "B-PER", "O", "I-PER", "O"), (None,) * 5),
+    Example(2, ("e f",), ("O", "O"), (None,) * 2),
+    Example(3, ("g",), ("B-LOC",), (None,)),
+]
+
+
+def test_items_of_sentences_and_all_that_is_said_of_them() -> None:
+    make, learn = TASKS["token-classification"].items, TASKS["token-classification"].training_items
+    assert make is not None
+    assert learn is not None
+    said = [
+        "tag O (57% of the words): in each sentence as many as it has other words, at least one",
+        "tags of where an entity begins, goes on or ends are one label: B-PER and I-PER are 'person'",
+    ]
+    items, notes = make(SENTENCES, SampleOptions("x"))
+    first = [(1, 2, 3, "person"), (1, 5, 6, "person"), (1, 7, 8, "no entity"), (1, 0, 1, "no entity")]
+    assert items == [*first, (2, 0, 1, "no entity"), (3, 0, 1, "location")]
+    empty = "words left out, because they are empty: 1"
+    assert notes == ["6 words of 3 sentences, each with its tag", *said, empty]
+    few = [make(SENTENCES, SampleOptions("x", max_samples=most)) for most in (3, 4, 5, 6)]
+    assert [items for items, _ in few] == [first, first, items[:5], items]
+    lost = "1 of 3 labels have no word among these: draw more with max_samples"
+    assert few[0][1] == ["4 words of 1 sentence, each with its tag", *said, lost, empty]
+    words = [(1, 0, 1, "O"), (1, 2, 3, "B-PER"), (1, 5, 6, "I-PER"), (1, 7, 8, "O"), (2, 0, 1, "O"), (2, 2, 3, "O")]
+    assert learn(SENTENCES, SampleOptions("x")) == ([*words, (3, 0, 1, "B-LOC")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "entities", "words", "n_left_out"),
+    [
+        (
+            "Ada met Bob in New York.",
+            ((0, 3, "PER"), (15, 23, "LOC"), (15, 18, "X"), (3, 4, "Y"), (24, 25, "Z"), (-1, 2, "Z"), (2, 2, "Z")),
+            "Ada/B-PER met/O Bob/O in/O New/B-LOC York/I-LOC ./O",
+            (0, 1, 1, 3),
+        ),
+        ("Ada runs", ((4, 6, "X"), (6, 7, "X"), (0, 3, "PER")), "Ada/B-PER ru/B-X n/B-X s/O", (2,)),
+        ("a b c", ((0, 3, "X"), (2, 5, "Y")), "a/B-X b/I-X c/O", (0, 1)),
+    ],
+)
+def test_words_take_the_tags_of_the_longest_spans_over_them(
+    text: str, entities: tuple[tuple[int, int, str], ...], words: str, n_left_out: tuple[int, ...]
+) -> None:
+    starts, stops, labels = zip(*entities, strict=True)
+    left_out: Counter[str] = Counter()
+    tagged_words = words_in_spans(Example(1, (text,), labels, starts, stops), left_out)
+    assert " ".join(f"{text[word.start : word.stop]}/{word.tag}" for word in tagged_words) == words
+    assert sorted(left_out.values()) == sorted(n_left_out)
+
+
+@pytest.mark.parametrize(("n_cut", "n_long", "moved"), [(10, 1, True), (10, 2, False), (5, 0, False), (6, 0, True)])
+def test_ends_move_where_most_lie_inside_of_a_word_and_hardly_any_then(n_cut: int, n_long: int, moved: bool) -> None:
+    text = " ".join(["abc"] * n_long + ["ab"] * (9 - n_long) + ["a"])
+    words = [match.span() for match in re.finditer(r"\w+", text)]
+    starts = [start for start, _ in words]
+    stops = [start + 1 if number < n_cut - 1 else stop for number, (start, stop) in enumerate(words[:-1])]
+    stops.append(starts[-1])  # where a span of a single character begins
+    examples, notes = with_exclusive_ends([Example(1, (text,), ("X",) * 10, tuple(starts), tuple(stops))])
+    assert examples[0].stops == tuple(stop + moved for stop in stops)
+    assert len(notes) == moved
 
 
 def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:
@@ -107,17 +170,6 @@ def test_what_transformers_ignores_is_no_tag() -> None:
     assert (sample.label_texts, sample.skipped) == (("0", "1"), 1)
 
 
-def test_too_many_sentences_without_a_tag_for_each_word_are_an_error_with_the_first_one() -> None:
-    data = tagged([["a", "b"]] * 20, [["DET"]] * 20, datasets.Value("string"), "upos")
-    data = data.map(lambda row, number: {"tokens": ["a", f"b{number}"]}, with_indices=True)
-    assert "the sentence has 2 words and 1 valid tag" in refused(data).message
-
-
-def test_a_single_tag_is_an_error() -> None:
-    data = tagged([["a", f"b{row}"] for row in range(20)], [["O", "O"]] * 20, datasets.Value("string"))
-    assert "every row of the sample has the same tags" in refused(data).message
-
-
 def test_spans_of_characters_are_the_same_words_with_tags() -> None:
     texts = [f"Ada Lovelace met Bob in Paris{row}." for row in range(12)] + [f"nothing {row}" for row in range(12)]
     named = [(0, 12, "PER"), (17, 20, "PER"), (4, 16, "overlaps"), (24, 29, "LOC")]
@@ -137,34 +189,9 @@ def test_types_of_entities_alone_are_labels_too() -> None:
     assert sample.label_texts == ("no entity", "person")
 
 
-def test_labels_without_a_word_are_counted() -> None:
-    sentences = [[f"word{row}", "and", f"other{row}"] for row in range(40)]
-    tags = [[f"T{row}", "CC", "NN"] for row in range(40)]
-    sample = load_sample(tagged(sentences, tags, datasets.Value("string"), "tags"), max_samples=30)
-    assert any("labels have no word among these" in note for note in sample.notes)
-
-
 def spans(text: str, *entities: tuple[int | None, int, str], count: int = 12) -> datasets.Dataset:
     structs = [{"start": start, "end": end, "label": label} for start, end, label in entities]
     return datasets.Dataset.from_dict({"text": [f"{text}{row}" for row in range(count)], "entities": [structs] * count})
-
-
-def test_spans_that_are_left_out_are_counted() -> None:
-    rows = spans(
-        "Ada met Bob in Paris",
-        *((0, 3, "PER"), (4, 700, "LOC"), (5, 4, "LOC"), (-3, -1, "LOC"), (None, 3, "LOC")),
-        *((3, 4, "LOC"), (1, 3, "LOC"), (8, 10, "PER")),
-    )
-    sample = load_sample(rows)
-    assert sample.label_texts == ("no entity", "person")
-    assert {
-        "spans left out, because they are not in their text: 48",
-        "spans left out, because they hold spaces alone: 12",
-        "spans left out, because they overlap a longer one: 12",
-        "spans that end inside of a word, as `end` is exclusive: 12",
-    } <= set(sample.notes)
-    outside = "every word has the tag O; spans left out, because they are not in their text"
-    assert outside in refused(spans("Ada met Bob", (50, 60, "PER"))).message
 
 
 def test_ends_on_the_last_character_are_recognised() -> None:

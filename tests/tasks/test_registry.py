@@ -63,15 +63,3 @@ def test_a_list_of_sentences_is_one_text(task: str) -> None:
     sample = load_sample(Dataset.from_dict(rows), task=task, columns=columns)
     texts = [content if isinstance(content, str) else content[-1].text for content in sample.inputs]
     assert sorted(texts) == sorted(f"Row {row}. So it is." for row in range(20))
-
-
-@pytest.mark.parametrize(
-    ("task", "columns"),
-    [("preference-tuning", ("response_a", "response_b")), ("multiple-choice", ("choice1", "choice2"))],
-)
-def test_data_of_another_task_is_refused_although_its_label_has_a_usual_name(
-    task: str, columns: tuple[str, str]
-) -> None:
-    texts = {name: [f"{name} {row}" for row in range(20)] for name in ("question", *columns)}
-    with pytest.raises(EmmsError, match=f"{task} is not supported"):
-        load_sample(Dataset.from_dict(texts | {"label": ["first", "second"] * 10}))
