@@ -175,7 +175,7 @@ def _true_ranks(truth: Vector) -> NDArray[np.int64]:
 
 
 def over_checkpoints(
-    scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int
+    scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval]:
     """Return the intervals of a target's measures under resampling of its checkpoints.
 
