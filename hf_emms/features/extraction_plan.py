@@ -402,6 +402,10 @@ class ReadCounts(msgspec.Struct):
         if count:
             self.add(ReadCounts(cut_pairs=count, pair_length=length))
 
+    def add_windowed(self, count: int, length: int) -> None:
+        if count:
+            self.add(ReadCounts(windowed=count, window_length=length))
+
     def notes(self) -> Iterator[str]:
         if self.windowed:
             inputs = pluralize(self.windowed, "input was", "inputs were")

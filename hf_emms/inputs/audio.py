@@ -37,6 +37,8 @@ _WHOLE = 0.9
 _CUT_OFF = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _NO_LENGTH = 0x7FFF_0000
 _ARRAY = ("array", "sampling_rate")
+# How files of WAV, AIFF, FLAC, OGG and MP3 start.
+_START = re.compile(rb"(RIFF|FORM)....(WAVE|AIFF|AIFC)|fLaC|OggS|ID3|\xff[\xfb\xf3\xf2]", re.DOTALL)
 
 
 class Sounds(EncodedInputs):
@@ -137,16 +139,13 @@ class SoundReader:
     def process(self, parts: Sequence[np.ndarray]) -> Inputs:
         """Return the tensors of a batch of samples (T,), with an attention mask if the family has masks."""
         shortest = int(_MIN_PART_SECONDS * self.rate)
-        filled = [np.pad(part, (0, max(0, shortest - len(part)))) for part in parts]
-        return process_sounds(self.extractor, filled, self.rate)
+        return process_sounds(self.extractor, [_lengthened(part, shortest) for part in parts], self.rate)
 
     def training_batch(self, sounds: Sequence[bytes]) -> Inputs:
         """Return a batch of the first part of each sound, with an attention mask if the family is trained with it."""
         clips = [decode(encoded, self.rate)[: self.part] for encoded in sounds]
         shortest = int(_MIN_TRAINING_SECONDS * self.rate)
-        inputs = process_sounds(
-            self.extractor, [np.pad(clip, (0, max(0, shortest - len(clip)))) for clip in clips], self.rate
-        )
+        inputs = process_sounds(self.extractor, [_lengthened(clip, shortest) for clip in clips], self.rate)
         if not getattr(self.extractor, "return_attention_mask", False):
             inputs.pop("attention_mask", None)
         return inputs
@@ -157,6 +156,13 @@ class SoundReader:
 
     def size_of(self, samples: int) -> float:
         return self.elements * (self.part if self.fixed_length else samples)
+
+
+def _lengthened(samples: np.ndarray, length: int) -> np.ndarray:
+    """Return samples with silence behind them, up to a length."""
+    lengthened = np.zeros(max(length, len(samples)), samples.dtype)
+    lengthened[: len(samples)] = samples
+    return lengthened
 
 
 def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> Inputs:
@@ -267,7 +273,7 @@ class SoundFeatures:
                 np.searchsorted(np.cumsum(counts[order[start:]]) * reader.size_of(longest), max_elements, "right")
             )
             if not reader.fixed_length:
-                similar = part_lengths[order[start : start + max(rows, 1)]] >= _SIMILAR * longest
+                similar = part_lengths[order[start : start + rows]] >= _SIMILAR * longest
                 rows = min(rows, int(np.count_nonzero(similar)))
             stop = start + max(1, rows if batch_size is None else min(rows, batch_size))
             yield order[start:stop]
@@ -283,7 +289,7 @@ class SoundFeatures:
         parts = [part for parts in parts_by_clip for part in parts]
         if not self._can_pad:
             step = int(_STEP_SECONDS * reader.rate)
-            parts = [np.pad(part, (0, -len(part) % step)) for part in parts]
+            parts = [_lengthened(part, len(part) + -len(part) % step) for part in parts]
         lengths = np.array([len(part) for part in parts])
         order = np.argsort(-lengths, kind="stable")
         groups = []
@@ -323,8 +329,7 @@ class _Audio(EncodedKind):
         return is_array or getattr(feature, "_type", "") == "Audio"
 
     def recognises(self, content: bytes) -> bool:
-        is_form = content[:4] in (b"RIFF", b"FORM") and content[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-        return is_form or content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"))
+        return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
         """Return the encoded bytes of a cell of an undecoded Audio column, or of an array with its rate."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# How files of PNG, JPEG, GIF and TIFF start.
-_STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-# White of the numbers of bits that pixels in 16 bits use.
-_WHITES = (2**8 - 1, 2**12 - 1, 2**16 - 1)
+# How files of PNG, JPEG, GIF, TIFF, WebP and BMP start.
+_START = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
+# White of pixels in 16 bits that use 8, 12 or all of them.
+_WHITES = (255, 4_095, 65_535)
 # Modes of pixels without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
-# How many channels an array of pixels may have: gray, with alpha, colours, with alpha.
-_CHANNELS = (1, 2, 3, 4)
+# Channels that an array of pixels may have: gray, with alpha, colours, with alpha.
+_MAX_CHANNELS = 4
 # An array of fractional numbers up to this is on a scale of its own, as the digits of scikit-learn up to 16.
 _FEW_LEVELS = 32
 
@@ -96,16 +97,17 @@ def encoded_pixels(pixels: np.ndarray) -> bytes:
 
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
-    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS and pixels.shape[0] in _CHANNELS:
+    if pixels.ndim == 3 and len(pixels) <= _MAX_CHANNELS < pixels.shape[-1]:
         pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "biuf" or (pixels.ndim == 3 and pixels.shape[-1] > 4):
+    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] <= _MAX_CHANNELS)
+    if not is_picture or not pixels.size or pixels.dtype.kind not in "biuf":
         raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture")
     low, high = float(pixels.min()), float(pixels.max())
     levels_are_few = pixels.dtype.kind == "f" and 1 < high <= _FEW_LEVELS
     if not (low >= 0 and high <= 255) or levels_are_few:  # nan, too
         raise UnusableError(f"the pixels of an array are from {low:.4g} to {high:.4g}: 0 to 255 are needed, or 0 to 1")
     values = np.rint(pixels * 255.0 if high <= 1 else pixels).astype(np.uint8)
-    values = values[..., 0] if values.ndim == 3 and values.shape[-1] in (1, 2) else values
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] < 3 else values
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "png")
     return buffer.getvalue()
@@ -291,7 +293,7 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
         processor = ImageProcessor(
             loaded, None if plan.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
-        shape = tuple(processor([Image.new("RGB", (64, 64))]).shape)
+        shape = tuple(processor(example_images(1)).shape)
         if len(shape) != 4:
             raise EmmsError(
                 f"{plan.repo.id} cuts an image into pieces before it reads it ({' × '.join(map(str, shape))} numbers)",
@@ -354,9 +356,7 @@ class _Image(EncodedKind):
         return is_struct or is_binary or type(feature).__name__ == "Image" or _holds_pixels(feature)
 
     def recognises(self, content: bytes) -> bool:
-        is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-        is_bitmap = content[:2] == b"BM" and content[6:10] == b"\0\0\0\0"
-        return is_webp or is_bitmap or content.startswith(_STARTS)
+        return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
         """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data.

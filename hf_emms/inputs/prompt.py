@@ -17,7 +17,15 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.trial import check_template
 from hf_emms.inputs.kind import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.languages import set_languages
-from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, TokenizedKind, load_tokenizer, text_reader
+from hf_emms.inputs.text import (
+    TEXT,
+    TextFeatures,
+    TextReader,
+    TokenizedKind,
+    load_tokenizer,
+    special_tokens,
+    text_reader,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +56,7 @@ _INSTRUCTED_ENCODERS = ("t5",)
 # Some templates write today's date into a prompt, which would change its features every day: those with a variable for
 # it, and those that call transformers' function.
 _DATE = "01 Jan 2026"
-_TEMPLATE_SETTINGS: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "date_string": _DATE}
+_TEMPLATE_SETTINGS: dict[str, Any] = {"add_generation_prompt": True, "date_string": _DATE}
 _FIXED_DATE = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
 _PLAIN = (
     "prompts are plain text with a line break before the response, and conversations lines of User: and Assistant:, as "
@@ -141,7 +149,7 @@ class Response:
     n_bytes: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptReader(TextReader):
     """Turns prompts into the tokens that a checkpoint reads.
 
@@ -153,12 +161,12 @@ class PromptReader(TextReader):
         end_id: the token that ends a response; None where neither tokenizer nor model names such a token.
     """
 
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    has_template: bool = False
-    is_encoder: bool = False
-    is_instructed: bool = True
-    end_id: int | None = None
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    has_template: bool
+    is_encoder: bool
+    is_instructed: bool
+    end_id: int | None
 
     @property
     def response_limit(self) -> str:
@@ -175,7 +183,8 @@ class PromptReader(TextReader):
         """Return the token ids of each `Conversation`, and how many lost their beginning."""
         tokens: list[list[int]] = []
         for start in range(0, len(texts), _CHUNK):
-            tokens += self._encode([self.write(conversation) for conversation in texts[start : start + _CHUNK]])
+            written = [self.write(conversation) for conversation in texts[start : start + _CHUNK]]
+            tokens += self.encode_whole(written)["input_ids"]
         before, after = self._around(texts)
         room = self.max_length - len(before) - len(after)
         cut = sum(len(ids) > room for ids in tokens)
@@ -206,7 +215,7 @@ class PromptReader(TextReader):
             kept = ids[: self.max_response(prompt)]
             cut += len(kept) < len(ids)
             n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
-            left = self.max_length if self.is_encoder else max(1, self.max_length - len(kept))
+            left = self.max_length if self.is_encoder else self.max_length - len(kept)
             responses.append(Response(prompt[-left:], kept, n_bytes))
         return responses, cut
 
@@ -239,18 +248,8 @@ class PromptReader(TextReader):
         """Return the special tokens around prompts, with those of the sample's languages."""
         languages = _said(conversations[0], _LANGUAGES) if self.is_encoder and len(conversations) else None
         if languages is not None and set_languages(self.tokenizer, *languages.split()):
-            return _special_tokens(self.tokenizer)
+            return special_tokens(self.tokenizer)
         return self.before, self.after
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        encoded: list[list[int]] = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,  # no warning about prompts longer than the model reads
-        )["input_ids"]
-        return encoded
 
     def _with_template(self, conversation: Conversation) -> str:
         """Return a conversation by the template, in transformers' sandbox; without a system role if it has none."""
@@ -259,9 +258,10 @@ class PromptReader(TextReader):
         messages = [{"role": message.role, "content": message.text} for message in conversation]
         try:
             template = _dated(self.tokenizer.get_chat_template())
-            return str(self.tokenizer.apply_chat_template(messages, chat_template=template, **_TEMPLATE_SETTINGS))
+            settings = {"chat_template": template, "tokenize": False, **_TEMPLATE_SETTINGS}
+            return str(self.tokenizer.apply_chat_template(messages, **settings))
         except (TemplateError, *_TEMPLATE_FAILURES) as error:
-            if conversation[0].role == "system" and len(conversation) > 1:
+            if conversation[0].role == "system":
                 system, first, *others = conversation
                 return self._with_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
             raise EmmsError(
@@ -282,7 +282,7 @@ def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptRea
     has_template = _has_template(plan, tokenizer)
     if has_template:
         _check_template(plan, tokenizer)
-    before, after = ((), ()) if has_template else _special_tokens(tokenizer)
+    before, after = ((), ()) if has_template else special_tokens(tokenizer)
     return PromptReader(
         **{field.name: getattr(text, field.name) for field in fields(text)},
         before=before,
@@ -299,8 +299,8 @@ def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
     """Return the tokenizer's end-of-text token, else that of the model, or None."""
     if tokenizer.eos_token_id is not None:
         return int(tokenizer.eos_token_id)
-    end = getattr(config, "eos_token_id", None)
-    return end if isinstance(end, int) and 0 <= end < vocabulary_size else None
+    end = getattr(config, "eos_token_id", None)  # a model may name several
+    return end if end in range(vocabulary_size) else None
 
 
 def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
@@ -317,17 +317,7 @@ def _check_template(plan: ExtractionPlan, tokenizer: Any) -> None:
         template = _dated(tokenizer.get_chat_template())
     except _TEMPLATE_FAILURES:  # several templates without a default; said where a conversation is written
         return
-    settings = {name: value for name, value in _TEMPLATE_SETTINGS.items() if name != "tokenize"}
-    check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **settings})
-
-
-def _special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the special tokens that a tokenizer puts before and after a text."""
-    encoded = tokenizer("a", return_special_tokens_mask=True)
-    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
-    first = special.index(0) if 0 in special else len(special)
-    last = len(special) - special[::-1].index(0) if 0 in special else len(special)
-    return tuple(ids[:first]), tuple(ids[last:])
+    check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **_TEMPLATE_SETTINGS})
 
 
 def is_encoder_decoder(plan: ExtractionPlan) -> bool:
@@ -386,7 +376,7 @@ class _Prompt(TokenizedKind):
         if isinstance(value, list):
             conversation = messages_of(value)
             _check_turns(conversation)
-            if conversation[-1:] and conversation[-1].role == "assistant":
+            if conversation and conversation[-1].role == "assistant":
                 conversation = conversation[:-1]
         else:
             conversation = (Message("user", TEXT.read(value, column)),)

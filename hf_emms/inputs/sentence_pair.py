@@ -46,7 +46,7 @@ class JoinedPair:
 
     Attributes:
         segments: of each token 1 or 2, the text that it is of, or 0.
-        types: token types; 0 where the model has none.
+        types: token types; empty where the model has none.
     """
 
     ids: list[int]
@@ -56,12 +56,9 @@ class JoinedPair:
 
 def cut_longer(first: list[int], second: list[int], capacity: int) -> tuple[list[int], list[int]]:
     """Return the tokens of both texts cut to a capacity: the longer text loses its end, down to half if need be."""
-    if len(first) + len(second) <= capacity:
-        return first, second
     shorter = min(len(first), len(second), capacity // 2)
-    if len(first) <= len(second):
-        return first[:shorter], second[: capacity - shorter]
-    return first[: capacity - shorter], second[:shorter]
+    longer = capacity - shorter
+    return (first[:shorter], second[:longer]) if len(first) <= len(second) else (first[:longer], second[:shorter])
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class SegmentReader:
             pieces = (reader.before, first, reader.between, second, reader.after)
             lengths = [len(piece) for piece in pieces]
             ids = list(chain.from_iterable(pieces))
-            types = np.repeat(reader.types or (0,) * len(pieces), lengths).tolist()
+            types = np.repeat(reader.types, lengths).tolist() if reader.types else []
             joined.append(JoinedPair(ids, np.repeat(_SEGMENTS, lengths).tolist(), types))
         return joined, cut
 

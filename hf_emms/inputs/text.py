@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ EMBEDDING_SETTINGS = (
     *("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case", "pools_prompt"),
 )
 _CHUNK = 1_024  # texts a tokenizer call
+_IDS_ALONE = {"return_attention_mask": False, "return_token_type_ids": False}  # of a tokenizer call, for speed
 _SORTED_TOGETHER = 32_768  # texts tokenised and sorted at a time: memory does not grow with the dataset
 # A batch ends where texts get shorter than this part of its longest text, once it holds 1/8 of its tokens: a third of
 # a batch of few texts, such as labels, would be padding.
@@ -62,8 +63,9 @@ class TextReader:
     @cached_property
     def unknown_id(self) -> int | None:
         """The id of tokens that the tokenizer does not know; None where it has none of its own, as of bytes."""
-        ids = [getattr(self.tokenizer, f"{name}_token_id", None) for name in ("unk", "bos", "eos", "cls", "sep", "pad")]
-        return None if ids[0] in ids[1:] else ids[0]
+        names = ("unk", "bos", "eos", "cls", "sep", "pad")
+        unknown, *others = (getattr(self.tokenizer, f"{name}_token_id", None) for name in names)
+        return None if unknown in others else unknown
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Return the token ids of each text, and how many texts were cut."""
@@ -74,8 +76,7 @@ class TextReader:
                 list(texts[start : start + _CHUNK]),
                 truncation=True,
                 max_length=self.max_length,
-                return_attention_mask=False,
-                return_token_type_ids=False,
+                **_IDS_ALONE,
             )
             ids = encoded["input_ids"]
             # Only fast tokenizers say what they cut off.
@@ -85,6 +86,12 @@ class TextReader:
             tokens.extend(row or [self.empty_id] for row in ids)
         self.check_vocabulary(tokens)
         return tokens, cut
+
+    def encode_whole(self, texts: Sequence[str], *, offsets: bool = False) -> Any:
+        """Return the tokenizer's encoding of texts of any length without special tokens; `offsets`: with characters."""
+        # verbose would warn about texts longer than the model reads
+        options = {"add_special_tokens": False, "verbose": False, **_IDS_ALONE}
+        return self.tokenizer(list(texts), return_offsets_mapping=offsets, **options)
 
     def check_vocabulary(self, tokens: Sequence[Sequence[int]]) -> None:
         """Raise an EmmsError where the model has no embedding for a token id."""
@@ -112,7 +119,7 @@ class TextReader:
             rows = max(1, max_tokens // width)
             if not self.pads_to_limit:
                 similar = int(np.count_nonzero(sizes[order[start : start + rows]] >= _SIMILAR * longest))
-                rows = min(rows, max(similar, max_tokens // (_MIN_FILL * width), 1))
+                rows = min(rows, max(similar, max_tokens // (_MIN_FILL * width)))
             rows = rows if batch_size is None else min(rows, batch_size)
             yield order[start : start + rows]
             start += rows
@@ -165,6 +172,15 @@ def load_tokenizer(plan: ExtractionPlan) -> Any:
         raise load_error(plan, "tokenizer", error) from error
     check_tokenizer(plan.repo, tokenizer)
     return tokenizer
+
+
+def special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the special tokens that a tokenizer puts before and after a text."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    marked = list(zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True))
+    before = [token for token, _ in takewhile(lambda pair: pair[1], marked)]
+    after = [token for token, _ in takewhile(lambda pair: pair[1], reversed(marked[len(before) :]))]
+    return tuple(before), tuple(reversed(after))
 
 
 def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:

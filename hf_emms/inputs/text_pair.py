@@ -101,14 +101,7 @@ class TextPairReader:
     ) -> tuple[dict[int, list[int]], dict[int, list[TokenRun]]]:
         """Return the token ids of texts by their numbers, and with `offsets` the characters of each token."""
         used = np.unique(numbers).tolist()
-        encoded = self.text.tokenizer(
-            [texts[i] for i in used],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=offsets,
-            verbose=False,  # no warning about texts longer than the model reads
-        )
+        encoded = self.text.encode_whole([texts[i] for i in used], offsets=offsets)
         self.text.check_vocabulary(encoded["input_ids"])
         ids = dict(zip(used, encoded["input_ids"], strict=True))
         return ids, dict(zip(used, encoded["offset_mapping"], strict=True)) if offsets else {}
@@ -227,9 +220,7 @@ class PairFeatures:
             cut_windows(firsts[first][:half], seconds[second], self._reader.capacity) for first, second in pairs.parts
         ]
         windowed = sum(len(of_pair) > 1 for of_pair in windows)
-        if windowed:
-            self.counts.windowed += windowed
-            self.counts.window_length = self._reader.text.max_length
+        self.counts.add_windowed(windowed, self._reader.text.max_length)
         return windows
 
     def _merged(

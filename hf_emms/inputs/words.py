@@ -16,7 +16,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ReadCounts
 from hf_emms.inputs.kind import Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, special_tokens, text_reader
 from hf_emms.inputs.text_pair import cut_windows
 
 if TYPE_CHECKING:
@@ -59,14 +59,7 @@ class WordReader:
 
     def windows(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[WordWindow]:
         """Return the windows of all texts in order; `words` are those of each text."""
-        encoded = self.text.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=True,
-            verbose=False,  # no warning about texts longer than the model reads
-        )
+        encoded = self.text.encode_whole(texts, offsets=True)
         self.text.check_vocabulary(encoded["input_ids"])
         return [
             window
@@ -99,10 +92,7 @@ def word_reader(text: TextReader, checkpoint: str) -> WordReader:
             f"the tokenizer of {checkpoint} does not say which characters a token covers, by which words are located",
             "leave it out",
         )
-    encoded = text.tokenizer("a", return_special_tokens_mask=True)
-    content = np.flatnonzero(np.array(encoded["special_tokens_mask"]) == 0)
-    ids = encoded["input_ids"]
-    return WordReader(text, tuple(ids[: content[0]]), tuple(ids[content[-1] + 1 :]))
+    return WordReader(text, *special_tokens(text.tokenizer))
 
 
 def _first_tokens(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarray:
@@ -149,9 +139,7 @@ class WordFeatures:
         windows = self._reader.windows([inputs.inputs[i] for i in used.tolist()], words)
         self.counts.add_tokens((window.ids for window in windows), self._reader.text.unknown_id)
         n_windowed = sum(count > 1 for count in Counter(window.text for window in windows).values())
-        if n_windowed:
-            self.counts.windowed += n_windowed
-            self.counts.window_length = self._reader.text.max_length
+        self.counts.add_windowed(n_windowed, self._reader.text.max_length)
         lengths = [len(window.ids) for window in windows]
         for batch in self._reader.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
             taken = [windows[i] for i in batch]
