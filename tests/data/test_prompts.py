@@ -106,19 +106,21 @@ def test_a_conversation_is_read_up_to_its_last_answer() -> None:
 @pytest.mark.parametrize(
     ("chat", "reason"),
     [
-        ([("user", "a"), ("user", "b"), ("assistant", "c")], "do not take turns"),
-        ([("user", "a"), ("assistant", " ")], "message of the assistant is empty"),
-        ([("user", "a"), ("tool", "b"), ("assistant", "c")], "calls tools"),
-        ([("user", "a")], "does not end with an answer"),
-        ([("assistant", "a")], "do not take turns"),
-        ([], "no message of the user"),
+        ([("user", "a"), ("user", "b"), ("assistant", "c")], "user and assistant do not take turns: user, user, assis"),
+        ([("user", "a"), ("assistant", " ")], "a message of the assistant is empty"),
+        ([("user", None), ("assistant", "b")], "a message of the user is empty"),
+        ([("user", "a"), ("host", "b")], "a message has the role 'host', not user, assistant or system"),
+        ([("user", "a"), ("Tool", "b"), ("assistant", "c")], "the conversation calls tools"),
+        ([("user", "a")], "the conversation does not end with an answer of the assistant"),
+        ([("system", "a"), ("assistant", "b")], "user and assistant do not take turns: assistant"),
+        ([], "the prompt holds no message of the user before the answer"),
     ],
 )
 def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[tuple[str, str]], reason: str) -> None:
     broken = [{"role": role, "content": text} for role, text in chat]
     sample = load_sample(datasets.Dataset.from_dict({"messages": [broken, *chats()]}))
     assert (len(sample), sample.skipped) == (N, 1)
-    assert any(reason in note for note in sample.notes)
+    assert any(f"(row 1: {reason}" in note for note in sample.notes), sample.notes
 
 
 def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:

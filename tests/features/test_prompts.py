@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 
 from hf_emms.errors import EmmsError
@@ -18,7 +20,7 @@ from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer
 from tests.helpers.extracting import load, rows
-from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.tiny_checkpoints import repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
 
 QUESTION: Conversation = (Message("user", "cat"),)
@@ -45,8 +47,8 @@ def reader_with(zoo: Path, template: str) -> PromptReader:
 
 def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Path) -> None:
     base, chat = (load(writer(zoo, "llama", template), "prompt") for template in (None, CHAT_TEMPLATE))
-    assert any("plain text" in note for note in base.notes)
-    assert any("its own chat template" in note for note in chat.notes)
+    assert base.notes[0].startswith("prompts are plain text with a line break before the response, and ")
+    assert [*base.notes[1:], *chat.notes] == ["prompts are written by its own chat template"]
     assert (reader_of(base).write(QUESTION), reader_of(chat).write(QUESTION)) == ("cat\n", "[user] cat [assistant]")
     assert reader_of(base).write(CHAT) == "a red apple\nUser: the cat\nAssistant: a dog\nUser: the mat\nAssistant:"
 
@@ -89,20 +91,57 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
     end = " ".join(["the cat sits on a red mat"] * 10)
     first, second = rows(extractor, [(Message("user", f"{start} {end}"),) for start in ("boats", "an apple pie")])
     np.testing.assert_allclose(first, second, atol=1e-6)
-    assert any("2 texts were cut at 40 tokens" in note for note in extractor.notes)
+    assert extractor.notes[-1] == "2 texts were cut at 40 tokens, the most that it reads"
     reader = reader_of(extractor)
+    limits = [replace(reader, max_length=length).max_response([0] * 30) for length in (1, 40, 200)]
+    assert limits == {"gpt2": [1, 30, 170], "bart": [1, 40, 200]}[name]
+    assert reader.starts() == {}
     (tokens,), _ = reader.tokenize([QUESTION])
     full, longer = ((Message("user", "cat " * (41 - len(tokens) + more)),) for more in (0, 1))
     assert [reader.tokenize([prompt])[1] for prompt in (full, longer)] == [0, 1]
     (whole, cut), n_cut = reader.read_responses([QUESTION, full], ["cat", "cat " * 60])
     assert (n_cut, whole.n_bytes) == (1, 3)
     assert cut.n_bytes == pytest.approx(240 * len(cut.response) / (59 + len(whole.response)))
-    assert 40 in (len(cut.prompt) + len(cut.response), len(cut.response))
+    assert (len(cut.prompt), len(cut.response)) == {"gpt2": (10, 30), "bart": (40, 40)}[name]
 
 
-def test_an_encoder_writes_nothing_and_is_refused(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads texts, not prompts"):
-        load(build(zoo, "bert"), "prompt")
+@pytest.mark.parametrize(
+    ("end", "kept", "added"),
+    [
+        ("</s>", 2, [1, 0, 0, 1]),
+        *((end, end, [1, 1, 1, 1]) for end in (0, 399)),
+        *((end, None, [0, 0, 0, 0]) for end in (None, [3], -1, 400)),
+    ],
+)
+def test_a_response_ends_with_the_token_that_the_tokenizer_or_the_model_names(
+    zoo: Path, end: Any, kept: int | None, added: list[int]
+) -> None:
+    plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
+    model, tokenizer = load_language_model(plan), load_tokenizer(plan)
+    if end != "</s>":
+        tokenizer.eos_token, model.config.eos_token_id = None, end
+    reader = prompt_reader(plan, model, tokenizer)
+    assert reader.end_id == kept
+    texts = ["cat", "cat </s>", "cat </s> dog", "cat </s> red dog"]
+    responses, cut = reader.read_responses([QUESTION] * 4, texts)
+    tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    expected = [[*ids, *[kept] * more] for ids, more in zip(tokens, added, strict=True)]
+    assert [response.response for response in responses] == expected
+    assert ([response.n_bytes for response in responses], cut) == ([*map(len, texts)], 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("bert", "is a bert checkpoint, which reads texts, not prompts"),
+        *((kind, "cannot rank by what it writes") for kind in ("splinter", "megatron-bert", "prophetnet")),
+        *((kind, "has no tokenizer") for kind in ("biogpt", "marian")),  # that is looked for afterwards
+    ],
+)
+def test_what_writes_nothing_and_unknown_encoders_are_refused(kind: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(EmmsError, match=said):
+        PROMPT.load_processors(plan_extraction(repo_of(tmp_path), PROMPT, "text-generation"), torch.device("cpu"))
 
 
 def test_decoders_and_t5_are_told_what_to_do_and_other_encoders_are_not(zoo: Path) -> None:
