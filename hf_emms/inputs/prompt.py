@@ -246,7 +246,7 @@ class PromptReader(TextReader):
 
     def _around(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the special tokens around prompts, with those of the sample's languages."""
-        languages = _said(conversations[0], _LANGUAGES) if self.is_encoder and len(conversations) else None
+        languages = _said(next(iter(conversations), ()), _LANGUAGES) if self.is_encoder else None
         if languages is not None and set_languages(self.tokenizer, *languages.split()):
             return special_tokens(self.tokenizer)
         return self.before, self.after

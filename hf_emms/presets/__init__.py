@@ -196,7 +196,7 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
     sets = encoder_presets()
     ids: list[str] = []
     for name in names:
-        close = difflib.get_close_matches(name.lower(), sets, n=1, cutoff=0.7)
+        close = difflib.get_close_matches(name.lower(), sets, cutoff=0.7)
         if name not in sets and close and not Path(name).exists():
             raise EmmsError(
                 f"no set of label encoders is named {name!r}", "did you mean " + use("encoders", close[0]) + "?"

@@ -167,8 +167,8 @@ def blocks_in(content: bytes, about: CardKind) -> list[Block]:
 
 def _texts_in(content: bytes) -> dict[str, str]:
     """Return key → text of the blocks of a README's section."""
-    span = readme.section_span(content) or (0, 0)
-    text = content[slice(*span)].decode().replace("\r\n", "\n")
+    span = readme.section_span(content)
+    text = content[slice(*span)].decode().replace("\r\n", "\n") if span else ""
     inside = text[: text.rindex(readme.DATA_START)]
     pieces = _ENTRY_MARKER.split(inside)
     if len(set(pieces[1::2])) < len(pieces[1::2]):
@@ -254,7 +254,6 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([package / "templates", package.parent / "templates"]),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,
         auto_reload=False,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -375,7 +374,7 @@ def _chart(entry: Entry) -> str:
     name_width, rank_width = max(map(_display_width, names)), max(map(len, ranks))
     left, right = shown.format(low), shown.format(high)
     margin = " " * (rank_width + 2 + name_width + 2)
-    lines = [margin + left + shown.title.center(max(_AXIS_WIDTH - len(left) - len(right), 0)) + right]
+    lines = [margin + left + shown.title.center(_AXIS_WIDTH - len(left) - len(right)) + right]
     for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
         mark = " ◀" if row.checkpoint == entry.checkpoint else ""
         padded = name + " " * (name_width - _display_width(name))

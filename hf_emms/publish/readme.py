@@ -41,9 +41,8 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
     for match in _MARKER.finditer(readme):
         begin, kind = match.start(), match[1]
         marker = (START if kind == b"start" else END).encode()
-        line_begin, line_end = readme.rfind(b"\n", 0, begin) + 1, readme.find(b"\n", begin)
-        line = readme[line_begin : line_end if line_end >= 0 else len(readme)]
-        number = readme.count(b"\n", 0, begin) + 1
+        line = readme[:begin].rpartition(b"\n")[2] + readme[begin:].partition(b"\n")[0]
+        number = _line_number(readme, begin)
         if line.removeprefix(_BOM).strip() != marker:
             raise EmmsError(
                 f"line {number} of the README holds a damaged marker of hf_emms, or other text on its line",
@@ -61,6 +60,10 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
     return markers[0][2], markers[1][3]
 
 
+def _line_number(readme: bytes, place: int) -> int:
+    return len(readme[:place].split(b"\n"))
+
+
 def put_section(readme: bytes, section: str) -> bytes:
     """Return the README with the section in place of the earlier section, or at its end.
 
@@ -73,7 +76,7 @@ def put_section(readme: bytes, section: str) -> bytes:
     try:
         readme.decode()
     except UnicodeDecodeError as error:
-        line = readme.count(b"\n", 0, error.start) + 1
+        line = _line_number(readme, error.start)
         raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
     crlf = readme.count(b"\r\n")
     ending = b"\r\n" if crlf and 2 * crlf >= readme.count(b"\n") else b"\n"
@@ -125,8 +128,7 @@ def section_data(readme: bytes) -> Any:
             raise ValueError(f"{len(comments)} data comments")
         return msgspec.json.decode(comments[0])
     except (ValueError, msgspec.DecodeError) as error:
-        first = readme.count(b"\n", 0, span[0]) + 1
-        last = first + inside.count(b"\n")
+        first, last = (_line_number(readme, place) for place in span)
         raise EmmsError(
             f"the section of hf_emms in lines {first} to {last} of the README has lost its data: {error}",
             "remove these lines; the section is written anew then",

@@ -19,8 +19,11 @@ ROLES = {"role": "content", "from": "value"}
 
 
 def chats(role: str = "role", user: str = "user", assistant: str = "assistant") -> list[list[dict[str, str]]]:
-    """Three messages before the answer of each row."""
-    turns = [[(user, "hello"), (assistant, "hi"), (user, QUESTIONS[i]), (assistant, ANSWERS[i])] for i in range(N)]
+    """Four messages before the answer of each row."""
+    start = [("system", "Be brief."), (user, "hello"), (assistant, "hi")]
+    turns = [
+        [*start, (user, question), (assistant, answer)] for question, answer in zip(QUESTIONS, ANSWERS, strict=True)
+    ]
     return [[{role: who, ROLES[role]: text} for who, text in chat] for chat in turns]
 
 
@@ -99,8 +102,8 @@ def test_of_three_languages_two_are_read_and_the_third_is_said() -> None:
 
 def test_a_conversation_is_read_up_to_its_last_answer() -> None:
     sample = load_sample(datasets.Dataset.from_dict({"messages": chats()}))
-    assert sample.inputs[0][:2] == (Message("user", "hello"), Message("assistant", "hi"))
-    assert len(sample.inputs[0]) == 3
+    start = Message("system", "Be brief."), Message("user", "hello"), Message("assistant", "hi")
+    assert {conversation[:-1] for conversation in sample.inputs} == {start}
 
 
 @pytest.mark.parametrize(

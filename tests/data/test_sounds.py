@@ -68,15 +68,18 @@ def test_only_a_table_of_sounds_without_labels_is_refused(tmp_path: Path) -> Non
 
 
 WAV = SOUNDS[0]
+HOUR = tone(300, 3_601, 800)
 BAD = {
     "its file is cut off": WAV[: len(WAV) // 2],
-    "it cannot be decoded": pictures(1)[0],
+    "it cannot be decoded as WAV, FLAC, OGG or MP3: Format not recognised": pictures(1)[0],
     "there is no sound": b"",
-    "it lasts 0 ms": encoded(np.zeros((0, 1))),
-    "it lasts 10 ms": encoded(tone(300, 0.01)),
+    "it lasts 0 ms, and 50 are needed": encoded(np.zeros((0, 1))),
+    "it lasts 49 ms, and 50 are needed": encoded(tone(300, 0.049)),
     "it is silent": encoded(np.zeros((RATE, 1))),
-    "no numbers": encoded(np.full((RATE, 1), np.nan), subtype="FLOAT"),
-    "longer than 60 minutes": encoded(tone(300, 3_700, 800), 800, "FLAC"),
+    "some of its samples are no numbers": encoded(np.full((RATE, 1), np.nan), subtype="FLOAT"),
+    "it is longer than 60 minutes: cut it into clips that its label fits": encoded(
+        HOUR[: 3_600 * 800 + 1], 800, "FLAC"
+    ),
 }
 
 
@@ -84,17 +87,20 @@ BAD = {
 def test_a_sound_that_cannot_be_used_is_left_out_and_counted(reason: str) -> None:
     sample = load_sample(sound_rows([*SOUNDS, BAD[reason]], label=[*LABELS, "low"]))
     assert (len(sample), sample.skipped) == (N, 1)
-    assert any("1 row left out" in note and (reason in note or not BAD[reason]) for note in sample.notes)
+    said = reason if BAD[reason] == b"" else f"a sound cannot be used: {reason}"
+    assert f"1 row left out (row 13: {said})" in sample.notes
 
 
 def test_odd_sounds_are_read() -> None:
     odd = [
+        encoded(tone(300, 0.05)),
+        encoded(HOUR[: 3_600 * 800], 800, "FLAC"),
         encoded(tone(300, 0.3), subtype="PCM_U8"),
         encoded(tone(300, 0.3, 192_000), 192_000),
         encoded(tone(300, 0.3, channels=6)),
         encoded(tone(300, 0.3), format="MP3"),
     ]
-    assert len(load_sample(sound_rows([*SOUNDS, *odd], label=[*LABELS, *["low"] * 4]))) == N + 4
+    assert len(load_sample(sound_rows([*SOUNDS, *odd], label=[*LABELS, *["low"] * 6]))) == N + 6
 
 
 def test_rows_of_one_speaker_are_one_group() -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ReadCounts, plan_extraction
 from hf_emms.inputs import IMAGE
-from hf_emms.inputs.text import TextReader
+from hf_emms.inputs.text import TextReader, text_reader
 from tests.helpers.extracting import load, own_pixels, own_states, pictures, rows
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build, repo_of
 
@@ -45,11 +45,11 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
 
 def test_images_of_any_mode_are_read_as_rgb(zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
-    deep = [Image.new("I;16", (40, 40), white) for white in (65_535, 4_095)]
+    deep = [Image.new("I;16", (40, 40), white) for white in (65_535, 4_095, 255)]
     features = rows(
         load(build(zoo, "vit")), [gray.convert("RGB"), gray, gray.convert("RGBA"), gray.convert("P"), *deep]
     )
-    np.testing.assert_allclose(features[1:], features[:1].repeat(5, axis=0), atol=1e-5)
+    np.testing.assert_allclose(features[1:], features[:1].repeat(6, axis=0), atol=1e-5)
 
 
 # --- fallback, dtypes, notes ------------------------------------------------------------------------------
@@ -110,6 +110,14 @@ def test_counts_of_several_inputs_add_up_and_lengths_are_the_largest() -> None:
     counts.add(counts)
     said = [note.replace("1 ", "2 ", 1).replace(" was", "s were", 1).replace("pair is", "pairs are") for note in said]
     assert [*counts.notes()] == said
+
+
+def test_a_tokenizer_without_a_sensible_limit_reads_512_tokens(zoo: Path) -> None:
+    extractor = load(build(zoo, "t5"), "text")
+    tokenizer = extractor._reader._reader.tokenizer
+    for limit, length in ((0, 512), (1, 1), (999_999, 999_999), (1_000_000, 512)):
+        tokenizer.model_max_length = limit
+        assert text_reader(extractor.plan, extractor._model, tokenizer).max_length == length
 
 
 @pytest.mark.parametrize(("name", "share"), [("bert", 0.3333), ("gpt2", 0.0)])

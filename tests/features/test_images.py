@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
-from hf_emms.inputs import Images, Pairs
+from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.inputs.image import CachedImages, ImageProcessor, PixelCache, encoded_pixels, with_pixel_cache
 from tests.helpers import extracting
 from tests.helpers.tiny_checkpoints import build
@@ -42,6 +44,26 @@ class Counting(ImageProcessor):
 
 def pictures(count: int) -> Images:
     return Images([encoded_pixels(np.asarray(picture)) for picture in extracting.pictures()[:count]])
+
+
+@pytest.mark.parametrize(
+    ("mode", "shapes"),
+    [
+        ("L", [(5, 6), (5, 6, 1), (5, 6, 2), (1, 5, 6), (2, 5, 6)]),
+        ("RGB", [(5, 6, 3), (3, 5, 6), (1, 5, 6, 3)]),
+        ("RGBA", [(5, 6, 4), (4, 5, 6)]),
+        (None, [(6,), (1, 1, 0), (5, 6, 5), (5, 5, 6), (2, 5, 6, 3), (1, 1, 5, 6, 3)]),
+    ],
+)
+def test_arrays_of_up_to_four_channels_are_pictures(mode: str | None, shapes: list[tuple[int, ...]]) -> None:
+    for shape in shapes:
+        if mode is None:
+            with pytest.raises(UnusableError, match=r"an array of shape .* and type uint8 is no picture"):
+                encoded_pixels(np.zeros(shape, np.uint8))
+        else:
+            picture = Image.open(io.BytesIO(encoded_pixels(np.full(shape, 200, np.uint8))))
+            assert (picture.mode, picture.size) == (mode, (6, 5)), shape
+            assert np.unique(picture).tolist() == [200]
 
 
 @pytest.mark.parametrize("name", SIZED)

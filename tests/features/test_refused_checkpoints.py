@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import choose_device
+from hf_emms.inputs.text import TextReader
 from tests.helpers.extracting import copied, edit_json, load, rows
 from tests.helpers.sound import SOUND_FAMILIES, sound_checkpoint
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build
@@ -166,8 +167,14 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
     config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
     transformers.BertModel(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path)
-    with pytest.raises(EmmsError, match="do not belong together"):
+    said = r"token id \d+, but the model's embedding table has 10 rows\n  → .* do not belong together"
+    with pytest.raises(EmmsError, match=said):
         rows(load(tmp_path, "text"), TEXTS)
+    TextReader(None, 9, 0, 0, vocabulary_size=1).check_vocabulary([[]])
+    reader = TextReader(None, 9, 0, 0, vocabulary_size=3)
+    reader.check_vocabulary([[0], [2, 1]])
+    with pytest.raises(EmmsError, match="token id 3, but"):
+        reader.check_vocabulary([[0, 3], [1]])
 
 
 CODE = """

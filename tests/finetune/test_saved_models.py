@@ -113,8 +113,8 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
     weights = [(place / "model.safetensors").read_bytes() for place in (folder, tmp_path / "anew")]
     assert weights[0] == weights[1]
     card = (folder / "README.md").read_text()
-    assert "ended by the time limit" not in card
-    assert "--time-limit" not in card
+    assert [text in card for text in ("ended by the time limit", "--time-limit")] == [False, False]
+    assert card.endswith("\n")
 
 
 def test_a_model_that_was_changed_is_refused_and_one_that_was_deleted_is_trained_again(

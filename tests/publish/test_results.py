@@ -166,6 +166,14 @@ def test_a_ranking_is_published_whole_once_with_a_card_for_the_viewer(lab: Hub, 
     assert f"[org/best]({lab.url}/org/best)" in card
     for name in ("./mine", "./folder"):  # that nobody else has
         assert f"| `{name}`" in card
+    beans, mine = json.loads(card.split("<!-- hf-emms:data ")[1].split(" -->")[0])["rankings"]
+    assert beans.pop("path") == path_of(example())
+    assert beans == {
+        **{"task": "image-classification", "dataset": "AI-Lab-Makerere/beans", "split": "train", "n": 1034},
+        **{"checkpoints": 3, "created": example().created, "best": "org/best"},
+        **{"dataset_on_hub": True, "best_on_hub": True},
+    }
+    assert {*mine} == {*beans, "path"} - {"dataset_on_hub", "best_on_hub"}
     before = commits(lab)
     assert "already" in publish(example(created="2027-01-01T00:00:00+00:00", device="cuda")).err
     assert commits(lab) == before
@@ -184,6 +192,10 @@ def test_a_pull_request_adds_to_what_is_published(lab: Hub, publish: Run) -> Non
     title = lab.store.repo(ID, "dataset").discussion(int(number)).title
     assert title == "Add rankings: AI-Lab-Makerere/beans, image-classification"
     assert names(published(lab, example())) == ["org/a"]
+    lab.store.repo(ID, "dataset").discussion(int(number)).status = "closed"  # another one follows all the same
+    assert (
+        publish(second, words=("--create-pr",), token=lab.token(user="eve")).out.strip().endswith(str(int(number) + 1))
+    )
 
 
 def test_what_was_published_is_pulled_without_loss_and_what_is_damaged_hides_no_other(

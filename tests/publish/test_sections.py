@@ -21,7 +21,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
-from hf_emms.publish.card_text import card
+from hf_emms.publish.card_text import Block, card, card_section
 from hf_emms.publish.readme import section_data, section_span
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import single_line
@@ -87,6 +87,8 @@ def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_
     assert "Of 15 checkpoints one of the 14 best to fine-tune for " in card(ranking, "j")
     assert "Of 15 checkpoints `./名前` is one of 14 that share the first rank for " in card(ranking)
     assert card(ranking).count("\n| =1 |") == 10
+    alone = example(rows=ranked([Row("org/a", "a" * 40, scores={"emms": Score(-0.3)})], "emms"))
+    assert f"\n1  org/a  {18 * ' '}●{17 * ' '} ◀\n" in card(alone, "org/a")
 
 
 def test_a_checkpoint_without_a_score_has_no_section() -> None:
@@ -153,8 +155,10 @@ def test_the_data_come_last_and_are_short() -> None:
         data, end = text.splitlines()[-2:]
         assert end == "<!-- hf-emms:end -->"
         assert data.startswith("<!-- hf-emms:data ")
-        assert len(data) <= 1000 or count == 30
         assert len(blocks(text.encode())) == count
+    for length, is_named in ((1000, True), (1001, False)):
+        section = card_section("model", [Block("0" * 16, "", "x" * (length - 107))])
+        assert ("leaderboard" in section, len(section.splitlines()[-2]) == length) == (is_named, is_named)
 
 
 @pytest.mark.parametrize("about", ["model", "dataset"])
@@ -353,12 +357,11 @@ def test_escaped_text_is_nothing_but_text(text: str) -> None:
 def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
     span = MarkdownIt("commonmark").parseInline(f"a {card_text._code_span(text)} z")[0]
     assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
-    blocks = MarkdownIt("commonmark").parse(f"a\n\n{card_text._code_block(text, 'text')}\n\nz")
-    assert [token.type for token in blocks if token.type in ("fence", "paragraph_open")] == [
-        "paragraph_open",
-        "fence",
-        "paragraph_open",
-    ]
+    block = card_text._code_block(text, "text")
+    blocks = MarkdownIt("commonmark").parse(f"a\n\n{block}\n\nz")
+    types = [token.type for token in blocks if token.type in ("fence", "paragraph_open")]
+    assert types == ["paragraph_open", "fence", "paragraph_open"]
+    assert len(block) - len(block.lstrip("`")) == max(3, *(len(run) + 1 for run in re.findall("`*", text)))
 
 
 def test_a_token_that_got_into_a_ranking_stays_out_of_the_card() -> None:

@@ -154,11 +154,14 @@ def test_broken_markers_are_refused_with_their_lines(broken: str) -> None:
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("data", ["", "<!-- hf-emms:data {oops -->\n", f"{data_comment({})}\n" * 2])
-def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [("", "0 data"), ("<!-- hf-emms:data {oops -->\n", "JSON is malformed"), (f"{data_comment({})}\n" * 2, "2 data")],
+)
+def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str, problem: str) -> None:
     readme = f"# Title\n{START}\n{data}text\n{END}\n".encode()
     last = 4 + data.count("\n")
-    with pytest.raises(EmmsError, match=f"lines 2 to {last} "):
+    with pytest.raises(EmmsError, match=f"in lines 2 to {last} of the README has lost its data: {problem}"):
         section_data(readme)
 
 
@@ -190,6 +193,8 @@ def test_only_the_named_fields_change() -> None:
 
 
 def test_line_breaks_and_the_byte_order_mark_stay() -> None:
+    for text, ending in ((b"a\r\nb\n", b"\r\n"), (b"a\r\nb\nc\n", b"\n")):  # of half of the lines, and of fewer
+        assert put_section(text, SECTION) == text + SECTION.encode().replace(b"\n", ending)
     card = ("\ufeff" + CARD).replace("\n", "\r\n").encode()
     assert with_fields(card, {}) == card
     assert with_fields(card, {"models": ["e/f"]}) == card.replace(b"- a/b\r\n-  c/d   # kept in order", b"- e/f")
