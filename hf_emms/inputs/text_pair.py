@@ -85,16 +85,16 @@ class TextPairReader:
     adds_break: bool = False
 
     @property
-    def special_tokens(self) -> int:
-        return len(self.before) + len(self.between) + len(self.after)
-
-    @property
     def capacity(self) -> int:
         """How many tokens of both texts fit into the model."""
-        return self.text.max_length - self.special_tokens
+        return self.text.max_length - sum(map(len, (self.before, self.between, self.after)))
 
-    def length(self, window: Window) -> int:
-        return max(1, self.special_tokens + len(window.first) + len(window.second))
+    def ids(self, window: Window) -> list[int]:
+        """Return the token ids of a window, special ones included."""
+        return list(chain.from_iterable(self._pieces(window))) or [self.text.empty_id]
+
+    def _pieces(self, window: Window) -> tuple[Sequence[int], ...]:
+        return self.before, window.first, self.between, window.second, self.after
 
     def tokenize(
         self, texts: Sequence[str], numbers: np.ndarray, *, offsets: bool = False
@@ -116,9 +116,8 @@ class TextPairReader:
 
         rows, counted = [], []
         for window in windows:
-            pieces = (self.before, window.first, self.between, window.second, self.after)
-            lengths = [len(piece) for piece in pieces]
-            ids = list(chain.from_iterable(pieces)) or [self.text.empty_id]
+            lengths = [len(piece) for piece in self._pieces(window)]
+            ids = self.ids(window)
             row = {
                 "input_ids": ids,
                 "attention_mask": [1] * len(ids),
@@ -159,7 +158,8 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
 def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
     """Return a run of the second text's tokens as a run of a window of `length` tokens, the text starting at `before`.
 
-    A run that is not empty stays so: where the text has no token, the nearest token is taken.
+    A run that is not empty stays so: where the text has no token, the nearest token is taken. One that ends before it
+    starts is empty.
     """
     start, stop = run
     return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)
@@ -234,7 +234,7 @@ class PairFeatures:
         ends = np.cumsum(left)
         starts = ends - left
         pair_of = np.repeat(np.arange(len(windows)), left)
-        lengths = [self._reader.length(window) for window in flat]
+        lengths = [len(self._reader.ids(window)) for window in flat]
         batches = self._reader.text.plan_batches(lengths, max_tokens, batch_size)
         results = ((batch, self._forward(self._reader.pad([flat[i] for i in batch]))) for batch in batches)
         pooled: np.ndarray | None = None
@@ -283,7 +283,7 @@ class SpanFeatures(PairFeatures):
         runs = [_run_of(span, offsets[text]) for text, span in zip(text_of, characters, strict=True)]
         members = _spans_by_pair(pair_of, len(pairs))
         windows = [
-            [_with_spans(window, [runs[i] if i >= 0 else (0, 0) for i in row]) for window in of_pair]
+            [_with_spans(window, [runs[i] for i in row]) for window in of_pair]  # the last run for −1, dropped below
             for of_pair, row in zip(self._windows(pairs, seconds), members.tolist(), strict=True)
         ]
         for done, rows in self._merged(windows, max_tokens, batch_size):
@@ -326,8 +326,8 @@ def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
     """Return the window with the part of each run of the second text's tokens that counts in it."""
     start, stop = window.counted
     stop = stop if window.second else 1
-    clipped = [(max(first - window.start, start), min(last - window.start, stop)) for first, last in runs]
-    return replace(window, spans=tuple(run if run[0] < run[1] else (0, 0) for run in clipped))
+    clipped = ((max(first - window.start, start), min(last - window.start, stop)) for first, last in runs)
+    return replace(window, spans=tuple(clipped))
 
 
 # --- the kind ---------------------------------------------------------------------------------------------

@@ -51,9 +51,10 @@ def test_windows_merge_to_what_one_pass_over_everything_gives(zoo: Path, tmp_pat
 
 
 def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
-    for tokens in (0, 1, 17, 18, 19, 33, 40, 101):
+    for tokens, count in {0: 1, 1: 1, 17: 1, 18: 1, 19: 2, 32: 2, 33: 3, 101: 7}.items():
         context = list(range(tokens))
         windows = cut_windows([7, 8], context, 20)
+        assert len(windows) == count
         counted = [window.second[i] for window in windows for i in range(*window.counted)]
         assert counted == context
         assert all(len(window.first) + len(window.second) <= 20 for window in windows)
@@ -66,9 +67,11 @@ def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
 
 
 def test_a_question_too_long_for_half_the_model_is_cut_and_noted(zoo: Path) -> None:
-    extractor = load(build(zoo, "bert"), "text+text")
-    assert np.isfinite(rows(extractor, pairs_of(CONTEXTS[2:3], CONTEXTS[:1]))).all()
-    assert extractor.notes == ("1 text was cut at 20 tokens, the most that it reads",)
+    cut = "1 text was cut at 20 tokens, the most that it reads"
+    for question, context, notes in ((18, 19, ()), (19, 19, (cut,)), (18, 20, WINDOWED), (19, 20, (*WINDOWED, cut))):
+        extractor = load(build(zoo, "bert"), "text+text")  # reads three special tokens and 37 others
+        assert np.isfinite(rows(extractor, pairs_of(["cat " * question], ["cat " * context]))).all()
+        assert extractor.notes == notes
 
 
 def test_sentence_transformers_are_read_from_their_folder_but_not_pooled_as_they_say(zoo: Path, tmp_path: Path) -> None:
@@ -138,18 +141,18 @@ def test_a_span_depends_on_its_pair_and_place_alone(name: str, zoo: Path) -> Non
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5"])
 def test_a_span_is_the_mean_of_its_tokens_in_the_whole_pair(name: str, zoo: Path) -> None:
     folder = build(zoo, name)
-    encoded, hidden = own_states(folder, QUESTIONS[1], CONTEXTS[0])
-    span = spans_of((1, 0, "sits on"))
-    assert span.bounds.tolist() == [[0, 8, 15]]
-    inside = [
-        text == 1 and start < 16 and stop > 8
-        for text, (start, stop) in zip(encoded.sequence_ids(0), encoded["offset_mapping"][0], strict=True)
-    ]
-    assert sum(inside) >= 2
+    context, bounds = "the cat,dog sits", [(4, 7), (7, 8), (8, 11), (5, 16), (0, 16)]
+    encoded, hidden = own_states(folder, QUESTIONS[1], context)
     extractor = load(folder, "text+text", spans=True)
     assert extractor.width == hidden.shape[1]
     assert "mean of the span's tokens" in extractor.info().pooling
-    np.testing.assert_allclose(rows(extractor, span)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
+    spans = Spans(pairs_of(QUESTIONS[1:2], [context]), np.array([(0, *span) for span in bounds]))
+    for row, (first, last) in zip(rows(extractor, spans), bounds, strict=True):
+        inside = [
+            text == 1 and start < last and stop > first
+            for text, (start, stop) in zip(encoded.sequence_ids(0), encoded["offset_mapping"][0], strict=True)
+        ]
+        np.testing.assert_allclose(row, hidden[torch.tensor(inside)].mean(0), atol=1e-5)
 
 
 def test_each_pair_is_read_once_however_many_spans_it_has(zoo: Path) -> None:
@@ -170,6 +173,8 @@ def test_a_span_or_context_without_tokens_takes_the_nearest(name: str, zoo: Path
     assert (np.abs(made).max(axis=1) > 0).all()
     if name == "bert":
         np.testing.assert_allclose(made[0], made[1], atol=1e-6)
+    question, context = np.split(rows(load(build(zoo, name), "text+text"), pairs_of(["cat"], [""]))[0], 2)
+    assert (question.any(), context.any()) == (True, False)
 
 
 def test_spans_need_a_tokenizer_with_offsets(zoo: Path, tmp_path: Path) -> None:
