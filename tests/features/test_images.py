@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
 import transformers
 from PIL import Image
 
-from hf_emms.inputs import Images, Pairs, UnusableError
+from hf_emms.inputs import IMAGE, Images, Pairs, UnusableError
 from hf_emms.inputs.image import CachedImages, ImageProcessor, PixelCache, encoded_pixels, with_pixel_cache
 from tests.helpers import extracting
 from tests.helpers.tiny_checkpoints import build
@@ -46,24 +47,34 @@ def pictures(count: int) -> Images:
     return Images([encoded_pixels(np.asarray(picture)) for picture in extracting.pictures()[:count]])
 
 
-@pytest.mark.parametrize(
-    ("mode", "shapes"),
-    [
-        ("L", [(5, 6), (5, 6, 1), (5, 6, 2), (1, 5, 6), (2, 5, 6)]),
-        ("RGB", [(5, 6, 3), (3, 5, 6), (1, 5, 6, 3)]),
-        ("RGBA", [(5, 6, 4), (4, 5, 6)]),
-        (None, [(6,), (1, 1, 0), (5, 6, 5), (5, 5, 6), (2, 5, 6, 3), (1, 1, 5, 6, 3)]),
-    ],
-)
-def test_arrays_of_up_to_four_channels_are_pictures(mode: str | None, shapes: list[tuple[int, ...]]) -> None:
-    for shape in shapes:
-        if mode is None:
-            with pytest.raises(UnusableError, match=r"an array of shape .* and type uint8 is no picture"):
-                encoded_pixels(np.zeros(shape, np.uint8))
-        else:
-            picture = Image.open(io.BytesIO(encoded_pixels(np.full(shape, 200, np.uint8))))
-            assert (picture.mode, picture.size) == (mode, (6, 5)), shape
-            assert np.unique(picture).tolist() == [200]
+# The shape and the value of an array's pixels → the mode and the value of its picture, 6 x 5.
+PICTURES = {
+    **{(shape, 200): ("L", 200) for shape in [(5, 6), (5, 6, 1), (5, 6, 2), (1, 5, 6), (2, 5, 6)]},
+    **{(shape, 200): ("RGB", 200) for shape in [(5, 6, 3), (3, 5, 6), (1, 5, 6, 3)]},
+    **{(shape, 200): ("RGBA", 200) for shape in [(5, 6, 4), (4, 5, 6)]},
+    **{((5, 6), value): ("L", white) for value, white in {1.0: 255, 32.1: 32, 255.0: 255}.items()},
+    **{(shape, 0): None for shape in [(6,), (1, 1, 0), (5, 6, 5), (5, 5, 6), (2, 5, 6, 3), (1, 1, 5, 6, 3)]},
+    **{((5, 6), value): None for value in (1.1, 32.0, 255.1, -0.1, np.nan)},
+}
+
+
+@pytest.mark.parametrize(("shape", "value"), PICTURES)
+def test_arrays_are_pictures_by_their_shape_and_range(shape: tuple[int, ...], value: float) -> None:
+    pixels = np.full(shape, value, np.uint8 if isinstance(value, int) else np.float64)
+    if PICTURES[shape, value] is None:
+        with pytest.raises(UnusableError, match=r"is no picture|0 to 255 are needed, or 0 to 1"):
+            encoded_pixels(pixels)
+    else:
+        picture = Image.open(io.BytesIO(encoded_pixels(pixels)))
+        assert (picture.size, picture.mode, *np.unique(picture)) == ((6, 5), *PICTURES[shape, value])
+
+
+def test_two_or_three_lists_of_bytes_in_each_other_are_pictures() -> None:
+    feature, holds = datasets.Value("uint8"), []
+    for _ in range(5):
+        holds.append(IMAGE.holds(feature))
+        feature = datasets.List(feature)
+    assert holds == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("name", SIZED)
