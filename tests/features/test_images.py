@@ -139,19 +139,12 @@ def test_pictures_of_pairs_are_cached_and_texts_are_left_alone() -> None:
     assert with_pixel_cache(["a", "b"], store) == ["a", "b"]
 
 
-def check_cached(folder: Path, images: Images, expected: np.ndarray) -> None:
+@pytest.mark.parametrize(("name", "keeps_shape"), [("vit", False), ("resnet", False), ("resnet", True)])
+def test_features_depend_on_no_cache_and_no_batch(name: str, keeps_shape: bool, zoo: Path, tmp_path: Path) -> None:
+    folder, images = shutil.copytree(build(zoo, name), tmp_path / name), pictures(7)
+    if keeps_shape:
+        transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
     extractor, cached = extracting.load(folder), with_pixel_cache(images, PixelCache())
+    expected = extracting.rows(extractor, images, 1)
     for inputs in (images, cached, cached):
         np.testing.assert_allclose(extracting.rows(extractor, inputs, 4), expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["vit", "resnet"])
-def test_a_checkpoint_gives_the_same_features_from_cached_pictures(name: str, zoo: Path) -> None:
-    folder, images = build(zoo, name), pictures(7)
-    check_cached(folder, images, extracting.rows(extracting.load(folder), images, 4))
-
-
-def test_features_of_pictures_that_keep_their_shape_do_not_depend_on_the_batch(zoo: Path, tmp_path: Path) -> None:
-    folder, images = shutil.copytree(build(zoo, "resnet"), tmp_path / "resnet"), pictures(5)
-    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
-    check_cached(folder, images, extracting.rows(extracting.load(folder), images, 1))

@@ -51,12 +51,9 @@ def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Pa
     assert [*base.notes[1:], *chat.notes] == ["prompts are written by its own chat template"]
     assert (reader_of(base).write(QUESTION), reader_of(chat).write(QUESTION)) == ("cat\n", "[user] cat [assistant]")
     assert reader_of(base).write(CHAT) == "a red apple\nUser: the cat\nAssistant: a dog\nUser: the mat\nAssistant:"
-
-
-def test_a_template_without_a_role_of_the_system_reads_its_text_with_the_first_question(zoo: Path) -> None:
-    reader = reader_of(load(writer(zoo, "llama", CHAT_TEMPLATE), "prompt"))
-    assert reader.write(CHAT) == "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
-    assert reader.write(CHAT[:2]) == "[user] a red apple\n\nthe cat [assistant]"
+    # The template has no role of the system: its text is read with the first question.
+    expected = "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
+    assert reader_of(chat).write(CHAT) == expected
 
 
 DOUBLED = (

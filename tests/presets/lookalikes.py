@@ -8,14 +8,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, List, Value
-from PIL import Image, ImageDraw
 
+from tests.helpers.rows import png
 from tests.hub import Hub
 
 ROWS, FEW = 30, 6
@@ -39,21 +38,8 @@ class Lookalike:
     sha: str | None = None
 
 
-@cache
-def picture(number: int) -> bytes:
-    """A circle or square of one colour, at a place and of a size that tell pictures apart."""
-    image = Image.new("RGB", (48, 36), (235, 235 - number % 40, 255 - number % 50))
-    draw = ImageDraw.Draw(image)
-    corner = (3 + number % 17, 2 + number % 11)
-    box = (*corner, corner[0] + 14, corner[1] + 12 + number % 5)
-    (draw.rectangle if number % 2 else draw.ellipse)(box, fill=COLORS[number % len(COLORS)])
-    stream = io.BytesIO()
-    image.save(stream, "png")
-    return stream.getvalue()
-
-
 def image(number: int) -> Row:
-    return {"bytes": picture(number), "path": f"{number:06}.png"}
+    return {"bytes": png((number, 99, 7)), "path": f"{number:06}.png"}
 
 
 def caption(number: int, words: str = "on a light wall") -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hf_emms.presets import dataset_presets, usable_datasets
+from tests.helpers.rows import png
 from tests.helpers.samples import load_sample
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import run_client
@@ -21,7 +22,6 @@ from tests.presets.lookalikes import (
     Lookalike,
     answer_of,
     caption,
-    picture,
     put,
     renamed,
 )
@@ -123,7 +123,7 @@ def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) ->
     rows = [{"file_name": f"{n}.png", **{field: texts[field](n) for field in fields}} for n in range(12)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for number in range(12):
-        (tmp_path / f"{number}.png").write_bytes(picture(number))
+        (tmp_path / f"{number}.png").write_bytes(png((number, 99, 7)))
     target = load_sample(str(tmp_path), task=preset.task)
     assert (len(target), dict(target.columns)) == (12, dict(preset.columns))
 

@@ -110,12 +110,8 @@ def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
 
 
 def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
-    assert {name: len(ids) for name, ids in encoder_presets().items()} == {
-        "base": 1,
-        "paper": 3,
-        "paper-small": 3,
-        "demo": 3,
-    }
+    sizes = {name: len(ids) for name, ids in encoder_presets().items()}
+    assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
     first, *others = encoder_presets()["paper"]
     assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
     assert {name: len(candidates.checkpoints) for name, candidates in candidate_sets().items()} == {
