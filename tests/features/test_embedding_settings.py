@@ -272,6 +272,11 @@ def embed_both(folder: Path, **prompts: str) -> tuple[np.ndarray, np.ndarray]:
     return features[: len(QUERIES)], features[len(QUERIES) :]
 
 
+def test_a_part_of_a_collection_holds_queries_before_documents() -> None:
+    for part in (slice(1, 2), slice(2, 5), slice(4, 6)):
+        assert [*SEARCHED[part]] == [*QUERIES, *DOCUMENTS][part]
+
+
 @pytest.mark.parametrize(("first", "include_prompt"), [("bert", True), ("bert", False), ("static", True)])
 def test_queries_and_documents_are_embedded_with_their_prompts(
     first: str, include_prompt: bool, zoo: Path, tmp_path: Path

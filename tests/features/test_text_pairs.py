@@ -33,9 +33,10 @@ def test_a_pair_that_fits_is_read_as_its_tokenizer_writes_it(name: str, zoo: Pat
     folder = build(zoo, name)
     encoded, hidden = own_states(folder, QUESTIONS[1], CONTEXTS[0])
     texts = np.array([-1 if text is None else text for text in encoded.sequence_ids(0)])
-    expected = torch.cat([hidden[texts == 0].mean(0), hidden[texts == 1].mean(0)])
+    u, v = hidden[texts == 0].mean(0), hidden[texts == 1].mean(0)
     pairs = pairs_of(QUESTIONS[1:2], CONTEXTS[:1])
-    np.testing.assert_allclose(rows(load(folder, "text+text"), pairs)[0], expected, atol=1e-5)
+    for kind, expected in (("text+text", [u, v]), ("text-pair", [u, v, (u - v).abs(), u * v])):
+        np.testing.assert_allclose(rows(load(folder, kind), pairs)[0], torch.cat(expected), atol=1e-5)
 
 
 def test_windows_merge_to_what_one_pass_over_everything_gives(zoo: Path, tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def test_words_of_a_long_text_are_those_of_one_pass_over_it(zoo: Path, tmp_path:
     """With attention and positions off, a token's state does not depend on its window: it has to be the same."""
     near, far = without_context(zoo, tmp_path)
     short, long = load(near, "words"), load(far, "words")
-    words = words_of(LONG, "cat")
+    words = words_of(LONG, " ".join(TEXTS[:5]), "cat")  # in five windows, in two and in one
     np.testing.assert_allclose(rows(short, words), rows(long, words), atol=1e-5)
     assert long.notes == ()
-    assert short.notes == ("1 input was longer than the 40 tokens that it reads: overlapping windows, merged",)
+    assert short.notes == ("2 inputs were longer than the 40 tokens that it reads: overlapping windows, merged",)
 
 
 @pytest.mark.parametrize("around", ["<s> $A </s>", "<s> $A", "$A"])
