@@ -39,7 +39,7 @@ class Lookalike:
 
 
 def image(number: int) -> Row:
-    return {"bytes": png((number, 99, 7)), "path": f"{number:06}.png"}
+    return {"bytes": png((number, 99, 7), (48, 36)), "path": f"{number:06}.png"}
 
 
 def caption(number: int, words: str = "on a light wall") -> str:
