@@ -42,7 +42,7 @@ class StaticEmbedding(nn.Module):
             raise ValueError(f"its table has the shape {tuple(vectors.shape)}")
         if "mapping" in tensors:  # token id → row of a table in which tokens share rows
             rows = tensors["mapping"].long()
-            if not 0 <= int(rows.min()) <= int(rows.max()) < len(vectors):
+            if rows.min() < 0 or rows.max() >= len(vectors):
                 raise ValueError("its mapping names rows that its table lacks")
             vectors = vectors[rows]
         if "weights" in tensors:

@@ -305,7 +305,7 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
         return EmmsError(f"the Hub asks for a pause before it serves {target} ({detail})", asked or RETRY_HINT)
     if status in _TRANSIENT:
         return EmmsError(f"the Hub could not serve {target} ({detail})", asked or RETRY_HINT)
-    if status >= 500:
+    if status // 100 == 5:
         problem = f"{endpoint()} does not do what {target} needs ({detail})"
         return EmmsError(problem, asked or "another Hub may: check HF_ENDPOINT")
     or_login = f"; log in: {login}" if status in (401, 403) else ""

@@ -34,7 +34,7 @@ _JOB_HINTS = {
     403: "hf auth login with a token that may start jobs (job.write)",
     None: "hf jobs ps lists what runs; then run the same command again",
 }
-_MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
+_MINUTES = {"second": 1 / 60, "hour": 60}
 
 
 def require_space(id: str) -> Account:
@@ -123,7 +123,7 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
 def _delete_empty(api: HfApi, id: str) -> None:
     """Delete a Space without an app: the failure may have been the answer to a commit that was made."""
     if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
-        api.delete_repo(id, repo_type="space", missing_ok=True)
+        api.delete_repo(id, repo_type="space")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from hf_emms.features.main_memory import free_main_memory, total_main_memory
 
 MIB = 2**20
-V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "active_file 0\ninactive_file 104857600\n"}
+V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "inactive_file 104857600\n"}
 V1 = {
     "memory.limit_in_bytes": 512 * MIB,
     "memory.usage_in_bytes": 400 * MIB,
@@ -34,7 +34,7 @@ def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
     ("groups", "files"),
     [
         ("0::/\n", {".": V2}),
-        ("0::/docker/abc\n", {".": V2}),  # named as the machine names it, and mounted as the root
+        ("0::/docker/a:b\n", {".": V2}),  # named as the machine names it, and mounted as the root
         ("0::/a/b\n", {".": {}, "a": V2, "a/b": {**V2, "memory.max": "max"}}),  # the group around it has a limit
         ("5:cpu:/x\n4:memory:/docker/abc\n0::/\n", {"memory": V1}),
         ("4:hugetlb,memory:/x\n", {"memory": UNLIMITED, "memory/x": V1}),

@@ -97,6 +97,7 @@ def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp
     code = """
         import os
         from huggingface_hub.utils import httpx
+        from hf_emms.hub import who_am_i
         from hf_emms.hub.client import request
         roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
         kinds = [kind for kind in vars(httpx).values() if isinstance(kind, type) and issubclass(kind, roots)]
@@ -109,12 +110,17 @@ def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp
             return call
         calls = [*map(fail, kinds), lambda api: api.model_info("org/best")]
         told = [report(lambda: request(call, "org/best", "model", tries=1)) for call in calls]
+        told += [report(who_am_i), report(who_am_i)]
         print(json.dumps([len(kinds), [f"{error['message']} {error['hint']}" for error in told]]))
         """
+    for status in (401, 403):
+        hub.fail("GET /api/whoami-v2", status)
     kinds, messages = run(code, hub, tmp_path, HF_TOKEN=token)
-    assert len(messages) == kinds + 1
+    assert len(messages) == kinds + 3
     assert not any(token in text for text in messages)
-    assert messages[-1].endswith("; log in: hf auth login")
+    assert messages[-3].endswith("/org/best; log in: hf auth login")
+    assert messages[-2].endswith(f"look at {hub.url}; log in: hf auth login")
+    assert messages[-1].endswith(") hf auth login, or check HF_TOKEN")
 
 
 def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_says(hub: Hub, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def note(event, args):
     if event == "open" and "/blobs/" in str(args[0]):
         opened.append(str(args[0]))
 sys.addaudithook(note)
-fetch(resolve("org/tiny", "model"), ["*"])
+for pattern in ("*.json", "*.safetensors"):
+    fetch(resolve("org/tiny", "model"), [pattern])
 print(json.dumps(sorted(len(os.path.basename(path)) for path in opened)))
 """
 
@@ -52,6 +53,7 @@ def test_a_file_that_was_altered_on_its_way_is_downloaded_again(
         """
     arrived = run(code, hub, tmp_path, **settings)
     assert {name: arrived[name].encode() for name in FILES} == FILES
+    assert run(code, hub, tmp_path, HF_HUB_OFFLINE="1", **settings) == arrived
     assert [hub.count(pattern) for pattern in (TOKENIZER, WEIGHTS)] == [2, 2]
 
 
@@ -110,13 +112,14 @@ def test_a_file_that_changed_on_disk_is_found_offline_too(hub: Hub, tmp_path: Pa
 
 
 def test_json_that_cannot_be_read_is_downloaded_again_once_and_named(hub: Hub, tmp_path: Path) -> None:
-    hub.store.put_files("org/cut", {"config.json": b'{"model_type": "be'})
+    hub.store.put_files("org/cut", {"layer/config.json": b'{"model_type": "be', "config.json": b"{}"})
     code = """
         from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
         repo = resolve("org/cut", "model")
-        print(json.dumps(report(lambda: read_json(repo, fetch_descriptions(repo, code=False) / "config.json"))))
+        print(json.dumps(report(lambda: read_json(repo, fetch_descriptions(repo, code=False) / "layer/config.json"))))
         """
-    refused = run(code, hub, tmp_path)
-    assert refused["message"].startswith("config.json of org/cut cannot be read: ")
-    assert "replace it: hf download org/cut config.json --revision " in refused["hint"]
-    assert hub.count("GET /org/cut/resolve/*/config.json") == 2
+    for offline in ("0", "1"):  # where it stays
+        refused = run(code, hub, tmp_path, HF_HUB_DISABLE_SYMLINKS="1", HF_HUB_OFFLINE=offline)
+        assert refused["message"].startswith("config.json of org/cut cannot be read: ")
+        assert "replace it: hf download org/cut layer/config.json --revision " in refused["hint"]
+        assert hub.count("GET /org/cut/resolve/*/layer/config.json") == 2
