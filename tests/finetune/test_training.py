@@ -110,16 +110,17 @@ def test_a_run_learns(tmp_path: Path) -> None:
     assert len(run.curve) == 4
     assert run.validation == max(run.curve)
     assert (run.steps, run.batch_size, notes.steps["line, learning rate 0.05"]) == (40, 16, 40)
+    assert {path.name for path in tmp_path.glob("run/first/*")} == {"checkpoint-30", "checkpoint-40"}  # best and newest
     idle = training(tmp_path / "idle", learning_rate=1e-9).run(lambda: network(Line(weight=0.1)))
     assert (idle.notes, idle.has_diverged) == (("the loss did not fall: 0.745 at first, 0.73 at last",), False)
 
 
 @pytest.mark.parametrize(("batch_size", "half"), [(16, 8), (3, 1), (1, 1)])
 def test_a_loss_that_is_no_number_is_tried_with_half_the_batch(tmp_path: Path, batch_size: int, half: int) -> None:
-    """A run of less than an epoch is evaluated at its end, which no deadline keeps it from."""
-    recipe, loads = Recipe("full", None, 1, (0.05,), (0,), batch_size), iter([Line(weight=float("nan")), Line()])
-    run = training(tmp_path, recipe=recipe, deadline=0.0).run(lambda: network(next(loads)))
-    assert (run.steps, run.batch_size, len(run.curve), run.unfinished) == (1, half, 1, None)
+    """A run of less than an epoch is evaluated at its end."""
+    recipe, loads = Recipe("full", None, 3, (0.05,), (0,), batch_size), iter([Line(weight=float("nan")), Line()])
+    run = training(tmp_path, recipe=recipe).run(lambda: network(next(loads)))
+    assert (run.steps, run.batch_size, len(run.curve)) == (3, half, 1)
     assert run.notes == ("the loss was no number after 1 steps; trained again with half the batch",)
 
 
@@ -139,6 +140,7 @@ def test_a_step_has_the_fewest_equal_parts_that_memory_holds_on_one_device(
     rows, others = model.rows(part(160, 0), True), {"arguments": {}, "callbacks": []}
     on_gpu = NetworkTrainer(model, rows, job, torch.device("cuda"), tmp_path, **others).args
     assert (on_gpu.use_cpu, on_gpu.dataloader_pin_memory, on_gpu.n_gpu) == (False, True, 1)
+    assert (on_gpu.per_device_train_batch_size, on_gpu.gradient_accumulation_steps) == (16, 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     cases = (16, 1, None, 1), (16, 2, None, 2), (16, 1, 5, 4), (6, 1, 3, 2), (7, 2, 9, 7)
     for size, least, rows.max_batch, parts in cases:
@@ -230,7 +232,11 @@ def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_sam
         assert run.steps == 1
         assert "ended by the time limit after 1 of 20 steps" in run.notes
         assert run.validation is not None
+        (tmp_path / name / "run" / "first" / "checkpoint-10").mkdir()  # the next state, as a kill leaves it
         return tmp_path / name
+
+    at_end = training(tmp_path / "end", recipe=Recipe("full", None, 1, (0.05,), (0,), 16), deadline=0.0)
+    assert at_end.run(lambda: network(Line())).unfinished is None
 
     def again(folder: Path) -> tuple[Any, ...]:
         run = training(folder, recipe=SHORT).run(lambda: network(Line()))
