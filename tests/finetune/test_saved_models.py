@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,48 +26,9 @@ from hf_emms.run.confirm import options_for, prepared, start_session
 from tests import ROOT
 from tests.docs.pages import fences
 from tests.finetune.make import FAST, Notes, colours, pairs, rank_pairs, ranking, save, texts
-from tests.finetune.test_response_scorer import rows
-from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import build
-from tests.helpers.tiny_writers import writer
 
 SETTINGS: dict[str, Any] = {"encoders": "demo", "device": "cpu", "confirm": 1, "epochs": 1, "learning_rates": ["1e-2"]}
-
-
-# Ranks a checkpoint and saves the best one, until it kills itself when a file is renamed to a place.
-KILLED = """
-import json, os, signal, sys
-import hf_emms
-
-def kill(event, arguments):
-    if event == "os.rename" and str(arguments[1]) == sys.argv[1]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(kill)
-hf_emms.rank(*sys.argv[2:4], **json.loads(sys.argv[4]))
-"""
-
-
-@pytest.mark.slow
-def test_the_best_of_writers_is_saved_again_after_a_kill_in_the_last_rename(zoo: Path, tmp_path: Path) -> None:
-    """Their task has estimators of its own, which are not yet known when the folder is checked first."""
-    data, checkpoint, folder = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2")), tmp_path / "best"
-    settings = {**SETTINGS, "save_model": str(folder)}
-    weights = folder / "model.safetensors"
-    command = [*python(), "-c", KILLED, str(weights), data, checkpoint, json.dumps(settings)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    assert (folder / "config.json").is_file()
-    assert not weights.exists()
-    for _ in range(2):
-        notes = Notes()
-        assert hf_emms.rank(data, checkpoint, progress=notes, **settings).best.fine_tuned is not None
-        assert weights.is_file()
-        assert not any("trained again" in line for line in notes.lines)
-        assert not (folder / ".unfinished").exists()
-    notes = Notes()
-    with pytest.raises(EmmsError, match="is not empty"):
-        hf_emms.rank(data, checkpoint, progress=notes, **{**settings, "epochs": 2})
-    assert not notes.planned
 
 
 @pytest.fixture

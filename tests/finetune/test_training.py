@@ -396,6 +396,8 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
         keeper.finish("new", {".eval_results/data.yaml": results})
         assert (folder / ".eval_results" / "data.yaml").read_text() == results
     assert (folder / "config.json").exists()
+    with pytest.raises(EmmsError, match="is not empty"):
+        ModelKeeper(folder, "another request")
     with pytest.raises(EmmsError, match="the best model was not saved in"):
         keeper.finish("unknown", {})
     (folder / ".hf-emms.json").unlink()
