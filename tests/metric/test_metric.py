@@ -46,7 +46,7 @@ def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
 @pytest.mark.parametrize(
     ("settings", "size", "options"),
     [
-        ({}, 64, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}),
+        ({}, 64, {"folds": 2, "seed": 2, "estimators": ["logme", "knn"]}),
         ({"keep_in_memory": True}, 64, {}),
         ({"keep_in_memory": True}, 299, {"method": "emms_exact"}),
     ],

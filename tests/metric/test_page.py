@@ -1,10 +1,14 @@
 """The metric's page: it runs in a process of its own, as its Space runs it, and answers a browser or a client."""
 
 import re
+import runpy
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from hf_emms.metric.install import source_folder
 from scripts.docs.screenshots import PAGES
 from tests.helpers.browser import served
 
@@ -106,6 +110,22 @@ BAD = {
     "nan.csv": (b"1,nan\n2,3\n", "NaN"),
     "short.csv": (b"1,2\n3,4\n", "predictions has 2 rows but references has 60"),
 }
+
+
+def test_a_table_is_of_numbers_or_a_column_of_texts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))  # which reading needs not
+    monkeypatch.syspath_prepend(str(source_folder()))
+    app = runpy.run_path(str(source_folder() / "app.py"))
+    for text, table in {
+        "1,2\n\n3,4\n": [[1, 2], [3, 4]],
+        "a,b\n1,2\n": [[1, 2]],
+        "y\n1\n": [[1]],
+        "0.5\n1\n": [[0.5], [1]],
+        "0\n1\n": ["0", "1"],
+        " cat\ndog \n": ["cat", "dog"],
+    }.items():
+        assert app["_read_table"](text, "a.csv").tolist() == table
+    assert [part.shape for part in app["example"]()] == [(300, 16), (300, 2, 6)]
 
 
 def test_a_bad_file_is_explained(score, rows, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,11 @@ from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines.extraction import _Clock
-from hf_emms.run.plan import plan
+from hf_emms.run.plan import Candidate, plan
 from hf_emms.run.preflight import (
     Cost,
     Machine,
+    Preflight,
     Rate,
     _check_machine,
     costs_in_words,
@@ -122,7 +124,7 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     assert found.records()[1][0][3:] == (3, 0, found.costs[good].cached, 0.1)
     assert not preflight(options, Silent(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
     tiny = preflight(options, Silent(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
-    assert any(problem.fatal for problem in tiny.problems)
+    assert ([problem.fatal for problem in found.problems], tiny.problems[0].fatal) == ([False, True], True)
     assert tiny.problems[0].what == "label encoder emms-demo/encoder-minilm-static"
 
 
@@ -144,6 +146,34 @@ def test_a_full_disk_is_a_problem_and_ends_a_run_where_not_even_the_encoders_fit
         "about 0 s (rule of thumb: 10 ns × parameters × texts), without downloads"
     )
     assert Machine.here().memory == total_main_memory()
+
+
+def test_a_row_says_the_state_of_a_checkpoint_and_its_numbers_where_it_can_be_used() -> None:
+    new, cached, local, bad = (Repo(f"org/{name}", "model", "0" * 40) for name in ("new", "cached", "local", "bad"))
+    local = replace(local, folder=Path("folder"))
+    costs = {new: Cost(3, 5, 7, 0.26), cached: Cost(1, 0, 2), bad: Cost(problem="no weights")}
+    planned: Any = None
+    found = Preflight(planned, costs, Rate(1e-9, "texts"), ())
+    for repo, row, state, numbers in (
+        (new, None, "to download", [3, 5, 7, 0.3]),
+        (new, Row("a"), "finished earlier", [3, 5, 7, 0.3]),
+        (new, Row("a", error="it fails"), "cannot be used: it fails", [None] * 4),
+        (cached, None, "cached", [1, 0, 2, None]),
+        (local, None, "local folder", [None] * 4),
+        (bad, None, "cannot be used: no weights", [None] * 4),
+        (None, Row("a", error="it is nowhere"), "cannot be used: it is nowhere", [None] * 4),
+    ):
+        assert found._record(Candidate("a", repo, row)) == ("a", repo and "0" * 40, state, *numbers)
+
+
+def test_fine_tuning_takes_at_most_what_it_takes_for_the_largest(emms_cache: Path) -> None:
+    small = "emms-demo/regnet-random"
+    options = Options("demo_fashion", encoders=("demo",), max_samples=60, confirm=1, device="cpu")
+    both, large, little = (
+        preflight(replace(options, checkpoints=names), Silent()).fine_tuning
+        for names in ((small, GOOD), (GOOD,), (small,))
+    )
+    assert both == large != little
 
 
 # ---- how long it will take -------------------------------------------------------------------------------------------
@@ -194,9 +224,9 @@ def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) ->
     assert (length is None) == (dataset == "demo_fashion")
     if dataset == "demo_glosses":
         assert length == pytest.approx(sum(map(len, sample.inputs)) / len(sample.inputs))
-    twice = rate("cpu", kind, None, None if length is None else 2 * length).seconds_per_parameter
-    assert twice == pytest.approx((1 if length is None else 2) * rate("cpu", kind, None, length).seconds_per_parameter)
-    assert twice > 0
+    scale = 1 if length is None else length / kind.text_bytes
+    assert rate("cpu", kind, None, length).seconds_per_parameter == pytest.approx(scale * kind.cpu_seconds)
+    assert rate("cpu", kind).seconds_per_parameter == kind.cpu_seconds
     if dataset == "demo_definitions":
         costs, speed = plan_costs(planned)
         (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})

@@ -20,7 +20,7 @@ from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for
-from hf_emms.run.plan import _check_groups, plan
+from hf_emms.run.plan import Session, _check_groups, plan
 from tests.helpers.counting import counted_calls
 from tests.helpers.progress import Heard
 from tests.helpers.rankings import example
@@ -154,6 +154,7 @@ class Grouped(list[str]):
 
 def test_folds_need_as_many_groups_of_rows() -> None:
     _check_groups(Grouped("aabc"), Options("org/data", folds=3))  # type: ignore[arg-type]
+    assert Session.start(Options("org/data", folds=2), Silent()).options.folds == 2  # two are enough
     for groups, column, rows, fewer in (
         ("ab", None, "2 rows", ", or folds=2"),
         ("aab", "who", "3 rows of 2 values in 'who'", ", or folds=2"),
@@ -238,7 +239,8 @@ def test_rows_and_arrays_of_another_form_are_computed_again(tiny: Path, emms_cac
         lambda row: nested(500),
         lambda row: row | {"scores": {"emms": 3}},
         lambda row: row | {"error": "it failed"},
-        lambda row: row | {"scores": {"hscore": {"value": 1.0}}},  # of other estimators
+        lambda row: row | {"scores": row["scores"] | {"hscore": {"value": 1.0}}},  # of another estimator
+        lambda row: row | {"scores": {"emms": row["scores"]["emms"]}},  # without the first
         one_weight_too_many,
     ):
         cache.put_json(entries["rows"], change(stored))

@@ -175,16 +175,18 @@ def test_a_cluster_that_is_too_late_is_started_again_in_settings_of_its_own(monk
 
     def start(**options: Any) -> None:
         starts.append((os.environ[threads], os.environ[usage], options))
-        if len(starts) % 3:
+        if len(starts) != 6:
             raise RuntimeError("too\nlate")
 
     monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(EmmsError, match=r"^no Ray cluster can be started here: too late$"):
+        engine._connect(None)
     engine._connect(None)
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    assert starts == [("1", "0", {"address": "local", "include_dashboard": False, **quiet})] * 3
+    assert starts == [("1", "0", {"address": "local", "include_dashboard": False, **quiet})] * 6
     with pytest.raises(EmmsError, match=r"^the Ray cluster at here cannot be used: too late\n.*ray_address="):
         engine._connect("here")
-    assert starts[3:] == [("1", "0", {"address": "here", **quiet})]
+    assert starts[6:] == [("1", "0", {"address": "here", **quiet})]
     assert (os.environ[threads], os.environ.get(usage)) == ("7", None)
 
 

@@ -60,7 +60,7 @@ def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
     name = Path(path).name
     if Path(path).suffix.lower() == ".npz":
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(path) as arrays:
                 for key in names:
                     if key in arrays.files:
                         return np.asarray(arrays[key])

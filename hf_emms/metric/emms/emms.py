@@ -283,7 +283,7 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return all options, checked before any row is looked at."""
     for name in options:
         if name not in _OPTIONS:
-            close = difflib.get_close_matches(name, _OPTIONS, n=1)
+            close = difflib.get_close_matches(name, _OPTIONS)
             hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(_OPTIONS)}"
             raise EmmsError(f"the metric emms has no option {name!r}", hint)
     options = {**_OPTIONS, **options}
@@ -340,7 +340,7 @@ def _to_numpy(column: pa.Array) -> np.ndarray:
     while pa.types.is_list(column.type):
         column = column.flatten()
         shape.append(len(column) // int(np.prod(shape)))
-    return column.to_numpy(zero_copy_only=False).reshape(shape)
+    return column.to_numpy().reshape(shape)
 
 
 def _layout(x: np.ndarray, y: np.ndarray) -> str:
