@@ -89,8 +89,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex(4)}")
+    folder_below(path.parent)
+    unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex()}")
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
@@ -101,12 +101,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, timeout: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(path: Path, timeout: float | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock of a file, which is made as needed and stays; other processes and threads wait for it.
 
     Args:
         path: of the lock.
-        timeout: seconds to wait; forever if negative.
+        timeout: seconds to wait; by default for ever.
         on_wait: is called once where the lock is held by others.
 
     Raises:
@@ -115,13 +115,13 @@ def locked(path: Path, timeout: float = -1, on_wait: Callable[[], None] = lambda
     """
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder_below(path.parent)
     with suppress(FileNotFoundError):
         check_kind(path, is_folder=False)
     path.touch()  # `FileLock` would try an unwritable place for ever
     lock = FileLock(path)
     try:
-        held = lock.acquire(timeout=0)
+        held = lock.acquire(blocking=False)
     except TimeoutError:
         on_wait()
         held = lock.acquire(timeout=timeout)

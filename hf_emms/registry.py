@@ -161,7 +161,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 yield name
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(tuple(iter(self)))
 
     def find(self, name: str) -> T | None:
         """Return the entry of this name or alias, or None."""

@@ -20,12 +20,9 @@ from hf_emms.formatting import (
 )
 
 
-def test_one_is_no_plural() -> None:
+def test_one_is_no_plural_and_texts_beyond_the_first_few_are_counted() -> None:
     assert [pluralize(count, "row") for count in (0, 1, 2, 1034)] == ["0 rows", "1 row", "2 rows", "1,034 rows"]
     assert [pluralize(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
-
-
-def test_texts_beyond_the_first_few_are_counted() -> None:
     assert [first_few("ab"[:count], 2) for count in range(3)] == ["", "a", "a, b"]
     assert (first_few("abc", 2, "; "), first_few("ab" * 600, 1)) == ("a; b and 1 more", "a and 1,199 more")
 

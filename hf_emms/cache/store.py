@@ -181,10 +181,10 @@ class Cache:
     def _store(self, path: Path | None, write: Callable[[Path], None]) -> None:
         from safetensors import SafetensorError
 
-        if path is None or self.root is None:
+        if path is None:
             return
         try:
-            folder_below(self.root, path.parent.name)
+            folder_below(path.parent.parent, path.parent.name)
             if path.is_symlink() or path.is_fifo():
                 path.unlink()  # they would be written through
             with atomic_file(path) as unfinished:
@@ -247,7 +247,7 @@ def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> Non
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, {"key": json.dumps(dict(key), sort_keys=True), "checksum": _checksum(contiguous)})
+    save_file(contiguous, path, {"key": json.dumps(dict(key)), "checksum": _checksum(contiguous)})
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -92,7 +92,7 @@ def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: 
     if root is None:
         yield
         return
-    seconds = -1.0 if deadline is None else max(0.0, deadline - time.time())
+    seconds = None if deadline is None else max(0.0, deadline - time.time())
     path = root / "locks" / f"{digest}.lock"
     with ExitStack() as stack:
         try:

@@ -87,7 +87,7 @@ def as_numpy(value: Any) -> np.ndarray:
             raise EmmsError(f"a quantised tensor of {value.dtype} was passed", "tensor.dequantize()")
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):  # of scipy
+    if hasattr(value, "toarray"):  # of scipy
         raise EmmsError(f"a sparse {type(value).__name__} was passed", "make it dense first: matrix.toarray()")
     if np.ma.is_masked(value):
         raise EmmsError(
@@ -107,7 +107,7 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+        return array.astype(np.float64 if array.dtype == np.longdouble else np.float32)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
     raise EmmsError(
@@ -178,10 +178,10 @@ def _group_keys(groups: Any) -> np.ndarray:
     if array.ndim != 1:
         raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass a group id for each row")
     if array.dtype.kind == "u":
-        return array.astype(np.uint64, copy=False)
+        return array.astype(np.uint64)
     if array.dtype.kind in "ib":
         return array.astype(np.int64).view(np.uint64)
-    if array.dtype.kind in "US" or all(isinstance(group, (str, bytes)) for group in array):
+    if all(isinstance(group, (str, bytes)) for group in array):
         texts = (group.encode() if isinstance(group, str) else group for group in array.tolist())
         digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
         return np.frombuffer(digests, "<u8").astype(np.uint64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections import Counter
@@ -55,7 +56,7 @@ class Bm25Index:
     def scores(self, queries: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the scores of some queries after others, float64 (b, M), in their order."""
         counts = self._counts(queries)
-        size = max(1, _BLOCK_SCORES // max(1, self._weights.shape[1]))
+        size = math.ceil(_BLOCK_SCORES / max(1, self._weights.shape[1]))
         for start in range(0, len(queries), size):
             yield (counts[start : start + size] @ self._weights).toarray()
 

@@ -153,9 +153,9 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool
     factor = _cholesky(xx, ridge)
     if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
-        return np.ascontiguousarray(solve(precise, xy, assume_a="pos", check_finite=False), xx.dtype)
+        return np.ascontiguousarray(solve(precise, xy, assume_a="pos"), xx.dtype)
     divide, lower = lower_division(factor, xy.shape[1])
-    half = divide(1.0, lower, xy.T, side=1, lower=1, trans_a=1, overwrite_b=overwrite)
+    half = divide(1.0, lower, xy.T, side=1, lower=1, trans_a=True, overwrite_b=overwrite)
     return divide(1.0, lower, half, side=1, lower=1, overwrite_b=True).T
 
 
@@ -164,7 +164,7 @@ def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
     (factorise,) = get_lapack_funcs(("potrf",), (system,))
-    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
+    factor, failed = factorise(system.T, lower=True, overwrite_a=True)
     return None if failed else factor
 
 

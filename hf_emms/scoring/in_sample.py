@@ -119,17 +119,17 @@ def whiten(statistics: Standardised) -> np.ndarray:
     system = statistics.xx_in(dtype)
     factorise, condition = get_lapack_funcs(("potrf", "pocon"), (system,))
     norm = one_norm(system)
-    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
+    factor, failed = factorise(system.T, lower=True, overwrite_a=True)
     if not failed and condition(factor, norm, uplo="L")[0] > float(np.finfo(dtype).eps):
         divide, lower = lower_division(factor, statistics.basis.size)
-        return divide(1.0, lower, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
+        return divide(1.0, lower, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=True, overwrite_b=True).T
     values, vectors = _spectrum(statistics)
     return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
 
 
 def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
-    values, vectors = eigh(statistics.xx_in(np.float64), lower=False, check_finite=False, driver="evd")
+    values, vectors = eigh(statistics.xx_in(np.float64), lower=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
     return values[kept], vectors[:, kept]
 
@@ -164,7 +164,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
         _check_classes("LogME on classes", y, moments.n)
     half = np.outer(origin, x + 0.5 * n * origin)
     centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
-    sigma, vectors = eigh(centred + half + half.T, check_finite=False, driver="evd")
+    sigma, vectors = eigh(centred + half + half.T, driver="evd")
     # Rounding noise is relative to the centred products: a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])

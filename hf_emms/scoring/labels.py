@@ -61,7 +61,7 @@ class LabelTable:
                 f"codes has dtype {codes.dtype} and shape {codes.shape}; LabelTable needs integers of shape (N,)",
                 "codes = np.unique(labels, return_inverse=True)[1]",
             )
-        object.__setattr__(self, "codes", codes.astype(np.int64, copy=False))
+        object.__setattr__(self, "codes", np.asarray(codes, np.int64))
         if not isinstance(self.tables, Iterable):
             raise EmmsError(f"tables is {self.tables!r:.80}; it must be K arrays of shape (U, D2)", "tables=[table]")
         object.__setattr__(self, "tables", tuple(np.asarray(table) for table in self.tables))
@@ -185,7 +185,7 @@ class _Basis:
         self.tables = tables
         self.scale = scale
         self.pairs = () if self.by_text else _pairs(self.widths)
-        self.n_pairs = self.pairs[-1].places.stop if self.pairs else 0
+        self.n_pairs = sum(pairs.ks.stop - pairs.ks.start for pairs in self.pairs)
 
     @property
     def k(self) -> int:

@@ -7,6 +7,7 @@ factorisations by scipy cost several times what they should.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -104,7 +105,7 @@ def as_slice(places: np.ndarray) -> np.ndarray | slice:
 
 def row_blocks(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
     """Yield the rows and columns of each step of a pass over a matrix, or over its upper triangle."""
-    rows = max(1, STEP_VALUES // shape[1])
+    rows = math.ceil(STEP_VALUES / shape[1])
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows), slice(start if upper else 0, None)
 

@@ -62,7 +62,7 @@ class Moments:
         if not all(isinstance(size, int | np.integer) for size in (d1, *widths, sample_rows)):
             sizes = f"d1={d1!r}, widths={list(widths)!r}, sample_rows={sample_rows!r}"
             raise EmmsError(f"{sizes}: every size must be a whole number")
-        if d1 < 1 or not widths or min(widths) < 1:
+        if min(d1, len(widths), *widths) < 1:
             raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
         if sample_rows < 0:
             raise EmmsError(f"sample_rows={sample_rows}; it must be 0 or more", f"sample_rows={SAMPLE_ROWS}")

@@ -16,6 +16,7 @@ variate).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -96,7 +97,7 @@ def nearest(
     theirs, their_groups = unit[candidates], groups[candidates]
     (multiply,) = get_blas_funcs(("gemm",), (unit,))
     neighbours, closeness = np.empty((rows, k), dtype=np.int64), np.empty((rows, k), dtype=unit.dtype)
-    step = max(1, STEP // len(candidates))
+    step = math.ceil(STEP / len(candidates))
     for start in range(0, rows, step):
         part = order[start : start + step]
         similarity = multiply(1.0, theirs.T, unit[part].T, trans_a=True).T
@@ -177,7 +178,7 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
     gram = symmetric(xx)
     axes = np.random.default_rng(0).standard_normal((len(gram), COMPONENTS)).astype(gram.dtype)
     for _ in range(PASSES):
-        axes = np.ascontiguousarray(qr(product(gram, axes), mode="economic", check_finite=False)[0])
+        axes = np.ascontiguousarray(qr(product(gram, axes), mode="economic")[0])
     return axes
 
 

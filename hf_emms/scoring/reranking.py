@@ -57,11 +57,12 @@ def reranked_places(
     queries, documents, _ = relevant.T
     is_itself = candidates[queries] == documents[:, None]
     is_candidate = is_itself.any(axis=1)
-    paired = np.where(is_candidate, scores[queries, is_itself.argmax(axis=1)], 0)
-    ahead = scores[queries] - paired[:, None]
+    queries, is_itself = queries[is_candidate], is_itself[is_candidate]
+    ahead = scores[queries] - scores[queries][is_itself][:, None]
     tolerance = tolerances[queries, None]
-    places = (ahead > tolerance).sum(axis=1) + ((np.abs(ahead) <= tolerance).sum(axis=1) + 1) / 2
-    return np.where(is_candidate, places, np.inf)
+    places = np.full(len(relevant), np.inf)
+    places[is_candidate] = (ahead > tolerance).sum(axis=1) + ((np.abs(ahead) <= tolerance).sum(axis=1) + 1) / 2
+    return places
 
 
 def reranked_ndcg(search: Retrieval) -> Score:

@@ -6,6 +6,7 @@ The scores of all queries and documents are never in memory at once. Documents w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,7 +62,7 @@ class Retrieval:
     def relevant(self) -> np.ndarray:
         """The judgements with a grade above 0, int64 (R, 3), by query, and of a query the highest grades first."""
         relevant = self.judgements[self.judgements[:, 2] > 0]
-        return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
+        return relevant[np.lexsort((-relevant[:, 2], relevant[:, 0]))]
 
     @classmethod
     def placed(cls, judgements: np.ndarray, groups: np.ndarray, documents: int, place: Place) -> Self:
@@ -92,9 +93,10 @@ def relevant_places(retrieval: Retrieval) -> np.ndarray:
         query_of, document_of = relevant[pairs, 0], relevant[pairs, 1]
         paired = comparison.paired(queries[query_of], comparison.prepare_documents(documents[document_of], centre))
         lengths = np.linalg.norm(queries[query_of], axis=1)
-        for columns in _blocks(len(documents), max(1, _BLOCK_SCORES // max(1, len(query_of), rows.stop - rows.start))):
+        searching = queries[rows]
+        for columns in _blocks(len(documents), math.ceil(_BLOCK_SCORES / max(len(query_of), len(searching)))):
             block = comparison.prepare_documents(documents[columns], centre)
-            all_scores = comparison.crossed(queries[rows], block)
+            all_scores = comparison.crossed(searching, block)
             leave_out(all_scores, retrieval.judgements, rows.start, columns.start)
             scores = all_scores[query_of - rows.start]
             scores -= paired[:, None]
@@ -176,7 +178,7 @@ _COMPARISONS: dict[Similarity, _Comparison] = {
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """Return vectors of length 1; a vector of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+    return vectors / np.maximum(lengths, np.finfo(vectors.dtype).tiny)
 
 
 def _blocks(count: int, size: int) -> Iterator[slice]:
@@ -296,7 +298,7 @@ def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, sc
     The smaller of both Gram matrices is decomposed once for all strengths.
     """
     dual = len(x) < x.shape[1]
-    values, vectors = eigh(x @ x.T if dual else x.T @ x, check_finite=False)
+    values, vectors = eigh(x @ x.T if dual else x.T @ x)
     values = np.maximum(values, 0)
     left, right = (
         (held_out @ (x.T @ vectors), vectors.T @ residual)

@@ -222,7 +222,7 @@ def standardise(moments: Moments) -> Standardised:
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:
     """Return fewer rows than columns, (n, D), as (n, n) with the same inner products between rows."""
-    return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True, check_finite=False)[0][: len(x)].T)
+    return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True)[0][: len(x)].T)
 
 
 def standardise_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from math import inf
 
 import pytest
 
@@ -13,6 +14,8 @@ from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.columns import ShownScores, explained_title, format_finetuned, measured_in_words
 from hf_emms.scoring import Score
+from hf_emms.scoring.estimators import ESTIMATORS
+from hf_emms.scoring.quantity import ERROR_RATE, METRICS, POINTS, SCORE
 from tests.helpers.rankings import NULL_LOSS, example
 
 
@@ -70,6 +73,24 @@ def test_an_error_rate_is_in_per_cent() -> None:
         "explained",
         pytest.approx(1 / NULL_LOSS),
     )
+
+
+def test_a_quantity_has_a_range_of_stored_numbers_and_a_third_decimal_for_small_errors() -> None:
+    wrong = (75, 1, -inf, 1, "% (lower is better)")
+    told = {"1 - WER": wrong, "1 - CER": wrong, "R²": (25, 1, -inf, 1, ""), "Spearman": (25, 1, -1, 1, "")}
+    told |= {"CIDEr": (25, 1, 0, 10, ""), "byte likelihood": (2, 2, 0, 1, " bits per byte (lower is better)")}
+    told |= {"accuracy": (25, 1, 0, 1, ""), "WER": (-25, 1, -inf, inf, wrong[-1]), "EMMS": (0.25, 4, -inf, inf, "")}
+    quantities = {**METRICS, "accuracy": POINTS, "WER": ERROR_RATE, "EMMS": SCORE}
+    assert {
+        name: (quantity.value(0.25), quantity.decimals, quantity.low, quantity.high, quantity.in_words)
+        for name, quantity in quantities.items()
+    } == told
+    assert [POINTS.decimals_for(error) for error in (None, 0, 0.004, 0.005)] == [1, 1, 2, 1]
+
+
+def test_an_estimator_that_runs_checkpoints_says_on_how_many_rows_and_counts_those_of_training_three_times() -> None:
+    forwards = {"short_run": 256 + 3 * 3 * 200, "zero_shot": 256, "word_error_rate": 2 * 256}
+    assert {estimator.name: estimator.forwards for estimator in ESTIMATORS if estimator.forwards} == forwards
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_places_are_those_of_all_scores_whatever_the_block(monkeypatch: pytest.M
 def test_a_query_without_a_known_word_finds_nothing() -> None:
     search = word_search(["xyz", "a the"], ["apple pie", "pear"], np.array([[0, 0, 1], [1, 1, 1]]), np.arange(2))
     np.testing.assert_array_equal(search.places, [1.5, 1.5])
+    assert search.queries.shape == search.documents.shape == (2, 0)
 
 
 def test_characters_of_writings_without_spaces_are_words() -> None:

@@ -1,17 +1,20 @@
 """Bits per byte of held-out labels: which rows are held out, the ratio and its standard error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring import Score
 from hf_emms.scoring.generative import ratio, short_run, split_rows, word_error_rate, zero_shot
 
 
 class Half:
     """Writes every byte with one bit, and with half of it once it was trained."""
 
-    cut_responses = 0.25
-    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(150, dtype=np.uint64), 4))
+    cut_responses = 0.12346
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(200, dtype=np.uint64), 3))
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         assert trained_on is None or not {*self.groups[rows]} & {*self.groups[trained_on]}
@@ -23,13 +26,12 @@ class Half:
 
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
     training, held_out = split_rows(Half.groups)
-    assert (len(training), len(held_out)) == (200, 256)
+    assert (len(training), len(held_out)) == (198, 256)
     before, after = zero_shot(Half()), short_run(Half())
-    assert (before.value, after.value) == (1.0, 0.5)
-    assert before.details == {"rows": 256, "row_limit": 256, "cut_responses": 0.25}
-    assert after.details == before.details | {"training_rows": 200}
-    training, held_out = split_rows(np.arange(50, dtype=np.uint64))
-    assert (len(training), len(held_out)) == (25, 25)
+    assert before == Score(1.0, 0.0, (1.0,) * 5, {"rows": 256, "row_limit": 256, "cut_responses": 0.1235})
+    assert after == replace(before, value=0.5, folds=(0.5,) * 5, details={**before.details, "training_rows": 198})
+    for groups, expected in ([7, 8, 9, 8, 5], [[4, 0], [1, 3, 2]]), ([5, 5, 5, 9], [[0, 1, 2], [3]]):
+        assert [part.tolist() for part in split_rows(np.array(groups))] == expected
     with pytest.raises(EmmsError, match="all rows share a group"):
         split_rows(np.zeros(9, np.uint64))
     with pytest.raises(EmmsError, match="no label of the rows has a word"):
@@ -47,7 +49,10 @@ def test_long_labels_count_more_and_the_error_is_that_of_the_ratio() -> None:
     means, errors = np.array(values).T
     assert means.mean() == pytest.approx(1, abs=0.005)
     assert errors.mean() == pytest.approx(means.std(), rel=0.15)
-    assert ratio(np.array([[1.0, 1.0], [9.0, 3.0]]), groups[:2]).value == 2.5
+    two = np.array([[1.0, 1.0], [9.0, 3.0]])
+    for limit, told in ((2, {"row_limit": 2}), (3, {}), (None, {})):
+        assert ratio(two, groups[:2], limit) == Score(2.5, 0.75, (1.0, 3.0), {"rows": 2, **told})
+    assert ratio(two, groups[[0, 0]], None) == Score(2.5, None, (2.5,), {"rows": 2})
     # Rows of one group say the same twice.
     bits = np.repeat(rng.normal(1, 0.2, 50), 4)
     repeated = np.column_stack([bits, np.ones(200)])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_emms.scoring.bm25 import first_documents, word_search
-from hf_emms.scoring.reranking import MAX_QUERIES, drawn_queries, reranked_mrr, reranked_ndcg, reranked_places
+from hf_emms.scoring.reranking import count_pairs, drawn_queries, reranked_mrr, reranked_ndcg, reranked_places
 
 NONE = np.empty((0, 3), np.int64)
 
@@ -17,7 +17,8 @@ NONE = np.empty((0, 3), np.int64)
 def test_a_place_is_that_among_the_sorted_scores_and_ties_share_theirs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     candidates = np.array([rng.permutation(9)[:6] for _ in range(4)])
-    scores = rng.integers(-3, 4, size=(4, 6)).astype(np.float32) * 0.1
+    scores = rng.integers(-3, 4, size=(4, 6)).astype(np.float32) * 1000.1
+    scores[0] = 0
     relevant = np.array([(query, document, 1) for query in range(4) for document in range(9)])
     noise = rng.normal(size=scores.shape) * 1e-7 * np.abs(scores).max(axis=1, keepdims=True)
     expected = []
@@ -32,20 +33,19 @@ def test_a_place_is_that_among_the_sorted_scores_and_ties_share_theirs(seed: int
 def test_a_search_is_scored_on_some_queries_the_same_in_any_order() -> None:
     rng = np.random.default_rng(0)
     documents = [f"{word} {word} {number}0" for number, word in enumerate("abcdefghij" * 20)]
-    queries = [f"{rng.integers(200)}0 {rng.integers(200)}0" for _ in range(MAX_QUERIES + 50)]
+    queries = [f"{(query + rng.integers(3)) % 200}0 {rng.integers(200)}0" for query in range(306)]
     pairs = [(query, document) for query in range(len(queries)) for document in (query % 200, 199 - query % 200)]
     judgements = np.array([(*pair, 1) for pair in pairs])
     groups = rng.integers(0, 2**63, size=len(queries)).astype(np.uint64)
     drawn = drawn_queries(groups)
-    assert len(drawn) == MAX_QUERIES
-    np.testing.assert_array_equal(drawn, np.flatnonzero(groups <= np.sort(groups)[MAX_QUERIES - 1]))
+    np.testing.assert_array_equal(drawn, np.flatnonzero(groups <= np.sort(groups)[255]))
     whole = word_search(queries, documents, judgements, groups)
     kept = judgements[np.isin(judgements[:, 0], drawn)]
     kept[:, 0] = np.searchsorted(drawn, kept[:, 0])
     part = word_search([queries[query] for query in drawn], documents, kept, groups[drawn])
     for score in (reranked_ndcg, reranked_mrr):
         assert score(whole) == score(part)
-        assert score(whole).details["row_limit"] == MAX_QUERIES
+        assert score(whole).details["row_limit"] == 256
 
 
 def test_the_first_documents_are_those_of_bm25_and_no_more_than_there_are() -> None:
@@ -54,11 +54,12 @@ def test_the_first_documents_are_those_of_bm25_and_no_more_than_there_are() -> N
     many = [f"boat {number}" for number in range(150)]
     assert first_documents(["boat 120"], many, NONE).shape == (1, 100)
     assert first_documents(["boat 120"], many, NONE)[0, 0] == 120
+    assert (count_pairs(300, 150), count_pairs(3, 7)) == (256 * 100, 3 * 7)
 
 
 def test_a_query_that_is_a_document_itself_does_not_find_itself() -> None:
     documents = ["apple pie", "red apple", "green pear"]
-    judgements = np.array([(0, 0, -1), (0, 1, 1), (1, 2, 1)])
+    judgements = np.array([(0, 0, -1), (0, 1, 1), (1, 0, 0), (1, 2, 1)])
     candidates = first_documents(["apple pie", "pear"], documents, judgements)
     np.testing.assert_array_equal(candidates, [[1, 2, 0], [2, 0, 1]])
     scores = np.array([[0.5, 0.2, 0.9], [0.1, 0.3, 0.2]])
