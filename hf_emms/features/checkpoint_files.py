@@ -166,7 +166,7 @@ def weight_files(paths: Collection[str]) -> list[str]:
     return []
 
 
-def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str) -> Weights:
+def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "") -> Weights:
     """Download a checkpoint's weights where they are missing, check that they are whole, and return their folder.
 
     They are safetensors, or without these pickles. The cache records which weights were checked.

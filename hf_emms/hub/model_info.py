@@ -68,10 +68,10 @@ class HubModel:
 def find_models(
     *,
     pipeline_tags: Sequence[str],
-    author: str | None,
-    text: str | None,
-    tags: Sequence[str],
-    sort: Sort,
+    author: str | None = None,
+    text: str | None = None,
+    tags: Sequence[str] = (),
+    sort: Sort = "downloads",
 ) -> Iterator[HubModel]:
     """Yield checkpoints with any of the pipeline tags and all other tags; pages are requested as they are needed."""
 

@@ -103,7 +103,7 @@ def sdk_of(id: str) -> str:
     return request(lambda api: str(api.space_info(id).sdk), id, "space")
 
 
-def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None) -> str:
+def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
     """Return the stage of a Space once it is built and started; `progress` gets every new stage until then."""
     end, before = time.monotonic() + seconds, ""
     while True:

@@ -52,7 +52,7 @@ def test_parts_recur_in_different_texts_and_are_short() -> None:
     ],
 )
 def test_classes_in_a_text(text: str, classes: list[str]) -> None:
-    assert split_classes(text) == classes
+    assert split_classes(text, "|") == classes
 
 
 def test_structures_are_dictionaries_or_lists_of_them() -> None:

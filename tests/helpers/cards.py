@@ -62,7 +62,8 @@ def update_model_card(
 
 
 def update_dataset_card(readme: bytes | None, rankings: list[Ranking], repo_id: str) -> bytes:
-    return Card(repo_id, "dataset", tuple(rankings), tuple(map(dataset_entry, rankings))).updated(readme)
+    entries = tuple(dataset_entry(ranking, leaderboard=None) for ranking in rankings)
+    return Card(repo_id, "dataset", tuple(rankings), entries).updated(readme)
 
 
 @pytest.fixture
