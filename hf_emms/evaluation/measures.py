@@ -251,7 +251,8 @@ def _tau(x: Vector, y: Vector, draws: Matrix, weights: Matrix) -> Vector:
     def pairs(agree: Matrix) -> Vector:
         return ((weights @ agree) * draws).sum(axis=1)
 
-    return _ratio(pairs(up_x * up_y), pairs(up_x**2) * pairs(up_y**2))
+    with np.errstate(invalid="ignore"):  # 0 / 0 without an order
+        return pairs(up_x * up_y) / np.sqrt(pairs(up_x**2) * pairs(up_y**2))
 
 
 def _regret(x: Vector, y: Vector, draws: Matrix) -> Vector:
@@ -261,8 +262,3 @@ def _regret(x: Vector, y: Vector, draws: Matrix) -> Vector:
     best = np.where(drawn, y, -np.inf).max(axis=1, keepdims=True)
     # Differences first: a pick that is the best costs exactly nothing.
     return (share * (best - y)).sum(axis=1) / share.sum(axis=1)
-
-
-def _ratio(part: Vector, square: Vector) -> Vector:
-    undefined = square <= 0
-    return np.where(undefined, np.nan, part / np.sqrt(np.where(undefined, 1.0, square)))
