@@ -42,11 +42,11 @@ _DOCUMENT_IDS = (
 )
 _GRADES = ("score", "relevance", "label", "grade", "rel")
 # The columns of judgements without a line of names: of BEIR, and of TREC with a second column of zeros.
-_HEADERS = {
-    2: ("query-id", "corpus-id"),
-    3: ("query-id", "corpus-id", "score"),
-    4: ("query-id", "iteration", "corpus-id", "score"),
-}
+_HEADERS = (
+    ("query-id", "corpus-id"),
+    ("query-id", "corpus-id", "score"),
+    ("query-id", "iteration", "corpus-id", "score"),
+)
 _BATCH, _FIRST_LINES = 1_000, 100
 
 
@@ -105,12 +105,11 @@ class SearchTables:
 
     def judgements(self) -> Iterator[tuple[int, int, float]]:
         """Yield the keys of a query and of a document, and the grade; counts the rows that cannot be read."""
-        self.skipped, self.n_rows, self.reasons = 0, 0, []
         query_id = self.judged.column(_QUERY_IDS, "ids of queries")
         document_id = self.judged.column(_DOCUMENT_IDS, "ids of documents")
         grade = self.columns.get(_grade_role(self.task))
-        for number, row in enumerate(self.judged.rows(), start=1):
-            self.n_rows = number
+        for row in self.judged.rows():
+            self.n_rows += 1
             try:
                 query, value = _id(row.get(query_id), query_id), row.get(document_id)
                 documents = [_id(id, document_id) for id in (value if isinstance(value, list) else [value])]
@@ -118,7 +117,7 @@ class SearchTables:
             except UnusableError as problem:
                 self.skipped += 1
                 if len(self.reasons) < FEW_SKIPPED:
-                    self.reasons.append(f"row {number:,} of {self.judged.name}: {problem}")
+                    self.reasons.append(f"row {self.n_rows:,} of {self.judged.name}: {problem}")
                 continue
             key = text_key(query)
             yield from ((key, text_key(document), relevance) for document in documents)
@@ -182,7 +181,7 @@ def _columns(task: Task, named: Mapping[str, str], query_table: Table, corpus: T
             raise EmmsError(f"{table.name} has no column {missing[0]!r}: {', '.join(table.columns)}", use_column(role))
     query, document, grade = roles
     by_lower = {name.lower(): name for name in corpus.columns}
-    usual = next((names for names in _DOCUMENT_TEXTS if set(names) <= set(by_lower)), _DOCUMENT_TEXTS[1])
+    usual = next((names for names in _DOCUMENT_TEXTS if set(names) <= set(by_lower)), ("text",))
     columns = {
         query: named.get(query) or query_table.column(_QUERY_TEXTS, "texts"),
         document: named.get(document) or ",".join(corpus.column((name,), "texts") for name in usual),
@@ -294,18 +293,20 @@ def _configuration_names(source: DatasetSource) -> set[str]:
 def _parts(names: set[str], config: str | None) -> tuple[str, str, str | None] | None:
     """Return the configurations of documents, queries and judgements, the last perhaps in another repository."""
     languages = sorted(name.removesuffix(f"-{_CORPUS}") for name in names if name.endswith(f"-{_CORPUS}"))
+    languages = [language for language in languages if config in (None, language)]
     if _CORPUS in names and (config is None or config in _JUDGEMENTS):
-        prefix = ""
-    elif config is None and len(languages) > 1:
+        language = prefix = ""
+    elif len(languages) > 1:
         raise ConfigurationError(f"there is a corpus for each of {', '.join(languages)}", use("config", *languages))
-    elif languages and (config is None or config in languages):
-        prefix = f"{config or languages[0]}-"
+    elif languages:
+        (language,) = languages
+        prefix = f"{language}-"
     else:
         return None
     queries = next((prefix + name for name in _QUERIES if prefix + name in names), None)
     if queries is None:
         return None
-    usual = (config,) if config in _JUDGEMENTS else (*(prefix + name for name in _JUDGEMENTS), prefix[:-1])
+    usual = (config,) if config in _JUDGEMENTS else (*(prefix + name for name in _JUDGEMENTS), language)
     return prefix + _CORPUS, queries, next((name for name in usual if name in names), None)
 
 
@@ -407,8 +408,8 @@ def _separated(name: str, path: Path) -> Table:
     names = tuple(cell.strip() for cell in first)
     if {*map(str.lower, names)} & {*_IDS, *_QUERY_IDS}:
         return Table(name, names, lambda: (dict(zip(names, row, strict=False)) for row in islice(cells(), 1, None)))
-    if len(names) not in _HEADERS:
+    usual = next((usual for usual in _HEADERS if len(usual) == len(names)), None)
+    if usual is None:
         raise EmmsError(f"{name} has no line of names, and {len(names)} columns", "add one: query-id, corpus-id, score")
-    names = _HEADERS[len(names)]
-    note = f"{name} has no line of names: its columns are read as {', '.join(names)}"
-    return Table(name, names, lambda: (dict(zip(names, row, strict=False)) for row in cells()), (note,))
+    note = f"{name} has no line of names: its columns are read as {', '.join(usual)}"
+    return Table(name, usual, lambda: (dict(zip(usual, row, strict=False)) for row in cells()), (note,))
