@@ -23,13 +23,17 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
     Raises:
         EmmsError: there is no split of the name that is `asked` for.
     """
-    column = None if len(opened.splits) > 1 or opened.streaming else _column_of_splits(opened, used)
+    has_splits = len(opened.splits) > 1
+    column = None if has_splits or opened.streaming else _column_of_splits(opened, used)
     if column is None:
         if opened.splits:  # files
             choose_split(opened.name, opened.splits, asked)
         free = [name for name in opened.rows.column_names if name not in used]
-        notes = [_question(name) for name in free if name.lower() in _QUESTIONABLE or _may_say_split(opened, name)]
-        if opened.streaming and len(opened.splits) < 2:
+        asked_about = [name for name in free if name.lower() in _QUESTIONABLE]
+        if not has_splits and not opened.streaming:
+            asked_about += [name for name in free if name.lower() in _SURE_NAMES and _has_few_values(opened, name)]
+        notes = [_question(name) for name in asked_about]
+        if not has_splits and opened.streaming:
             split_columns = [name for name in free if name.lower() in _NAMES and _is_text(opened.rows.features[name])]
             notes += [
                 f"column {name!r} may say the split of each row; a stream is of all rows" for name in split_columns
@@ -52,10 +56,8 @@ def with_split_column(opened: OpenSplit, asked: str | None, used: Collection[str
     )
 
 
-def _may_say_split(opened: OpenSplit, name: str) -> bool:
-    """Return whether a column is called as those of splits are, and has several values of which some are no splits."""
-    if name.lower() not in _SURE_NAMES or opened.streaming or len(opened.splits) > 1:
-        return False
+def _has_few_values(opened: OpenSplit, name: str) -> bool:
+    """Return whether a column has several values, and no more than a dataset has splits."""
     cells = opened.rows.select_columns([name]).with_format("arrow")[:].column(name)
     return 1 < len(cells.unique()) <= _MAX_SPLITS
 

@@ -105,7 +105,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
     if len(metrics) > 1 and len(rankings) == 1:
         raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", _OWN_RESULTS)
     note = "the truth is of checkpoints that a ranking put first: agreement among them is lower than among all"
-    return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, False, (note,))
+    return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, notes=(note,))
 
 
 def _number_of(value: Any) -> float | None:
@@ -299,4 +299,4 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
         notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
         if repeated := [id for id, values in values_by_id.items() if len(values) > 1]:
             notes.append(f"several results, averaged: {_listed(repeated)}")
-    return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
+    return Truth("the Hub's leaderboards", "result", scores, notes=tuple(map(single_line, [*notes, _CAUTION])))

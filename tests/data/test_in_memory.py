@@ -167,7 +167,8 @@ def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_
     for data in (frame, str(tmp_path / "a.csv")):
         sample = load_sample(data)
         assert (sample.split, set(sample.splits), set(sample.inputs)) == (values[0], set(values), set(TEXTS[:16]))
-        assert any(f"column {name!r} says the split: 16 rows" in note for note in sample.notes)
+        said = f"column {name!r} says the split: 16 rows of {values[0]}, not those of {values[-1]}"
+        assert said in sample.notes
         assert set(load_sample(data, split=values[-1]).inputs) == set(TEXTS[16:])
         assert repr(values[0]) in str(refused(data, split="dev").hint).replace('"', "'")
 
@@ -175,38 +176,53 @@ def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_
 def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> None:
     frame = pd.DataFrame({"text": TEXTS, "split": SPLITS})
     assert load_sample(frame, columns={"label": "split"}).label_texts == ("test", "train")
-    typed = datasets.Dataset.from_pandas(pd.DataFrame({**COLUMNS, "split": SPLITS})).class_encode_column("split")
-    assert set(load_sample(typed).inputs) == set(TEXTS[:16])
-    assert len(load_sample(pd.DataFrame({**COLUMNS, "split": SPLITS}), group_column="split")) == N
-    stream = datasets.Dataset.from_dict({**COLUMNS, "split": SPLITS}).to_iterable_dataset()
-    assert any("'split' may say the split" in note for note in load_sample(stream, max_samples=10).notes)
-
-
-FOR_TRAINING = "which rows are for training"
+    split = datasets.Dataset.from_dict({**COLUMNS, "split": SPLITS})
+    assert set(load_sample(split.class_encode_column("split")).inputs) == set(TEXTS[:16])
+    assert len(load_sample(split, group_column="split")) == N
+    assert load_sample({**COLUMNS, "split": ["train"] * N}).splits == ()
+    note = "column 'split' may say the split of each row; a stream is of all rows"
+    assert note in load_sample(split.to_iterable_dataset(), max_samples=10).notes
+    two = datasets.DatasetDict(train=split, test=split)
+    assert len(load_sample(two)) == N
+    streams = datasets.IterableDatasetDict({name: rows.to_iterable_dataset() for name, rows in two.items()})
+    for notes in (load_sample(two).notes, load_sample(streams, max_samples=10).notes):
+        assert not any("'split'" in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("name", "question"), [("fold", 'group_column="fold"'), ("is_train", FOR_TRAINING), ("split", FOR_TRAINING)]
+    ("name", "count", "question"),
+    [
+        ("fold", 2, "column 'fold' may number folds; to keep the rows of a fold together: group_column=\"fold\""),
+        ("is_train", 2, "column 'is_train' may say which rows are for training; rows of all its values are read"),
+        ("split", 1, None),
+        ("split", 2, "column 'split' may say which rows are for training; rows of all its values are read"),
+        ("split", 8, "column 'split' may say which rows are for training; rows of all its values are read"),
+        ("split", 9, None),
+    ],
 )
-def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, question: str) -> None:
-    sample = load_sample({**COLUMNS, name: [i % 2 for i in range(N)]})
+def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, count: int, question: str | None) -> None:
+    sample = load_sample({**COLUMNS, name: [i % count for i in range(N)]})
     assert len(sample) == N
-    assert any(question in note for note in sample.notes)
+    assert [note for note in sample.notes if f"column '{name}' may" in note] == [question] * (question is not None)
 
 
 def test_splits_may_be_spelt_in_two_ways() -> None:
     sample = load_sample(pd.DataFrame({**COLUMNS, "split": ["train", "Train"] * 8 + ["test"] * 6 + [None] * 2}))
     assert len(sample) == 16
-    assert any("16 rows of train, not those of test, an empty cell" in note for note in sample.notes)
+    assert "column 'split' says the split: 16 rows of train, not those of test, an empty cell" in sample.notes
 
 
 def test_paths_of_pictures_may_be_objects_and_of_a_type_and_draw_alike_in_any_order(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{i}.png", picture) for i, picture in enumerate(pictures(N))]
-    assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
-    typed = datasets.Dataset.from_dict({"image": list(map(str, paths)), "label": CLASSES})
-    typed = typed.cast_column("image", datasets.Image())
-    first, second = (load_sample(rows, max_samples=8) for rows in (typed, typed.select(range(N - 1, -1, -1))))
-    assert (first.task.id, len(first), first.fingerprint) == ("image-classification", 8, second.fingerprint)
+    tables = []
+    for place in ("here", "elsewhere"):
+        paths = [write(tmp_path / place / "set" / f"{i}.png", picture) for i, picture in enumerate(pictures(N))]
+        assert load_sample(pd.DataFrame({"image": paths, "label": CLASSES})).task.id == "image-classification"
+        typed = datasets.Dataset.from_dict({"image": list(map(str, paths)), "label": CLASSES})
+        tables.append(typed.cast_column("image", datasets.Image()))
+    backwards = tables[0].select(range(N - 1, -1, -1))
+    first, *others = (load_sample(rows, max_samples=8) for rows in (tables[0], backwards, tables[1]))
+    assert (first.task.id, len(first)) == ("image-classification", 8)
+    assert {sample.fingerprint for sample in others} == {first.fingerprint}
 
 
 def test_pictures_beside_an_empty_cell_stay_pictures() -> None:

@@ -63,7 +63,7 @@ FILES: dict[str, tuple[str, Write]] = {
     "cells of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="split")),
     "rows of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="index")),
     "a table of pandas": ("a.json", lambda path: FRAME.to_json(path, orient="table")),
-    "splits": ("a.json", written({"test": OTHERS, "train": ROWS})),
+    "splits": ("test.json", written({"test": OTHERS, "train": ROWS})),
     "rows beside a version": ("a.json", written({"version": "1.0", "data": ROWS})),
     "rows by ids": ("a.json", written({f"id{i}": row for i, row in enumerate(ROWS)})),
     "indented rows": ("a.json", written(json.dumps(ROWS, indent=1))),
@@ -105,18 +105,18 @@ def test_tables_that_are_converted_are_streamed_too(tmp_path: Path, form: str) -
 
 
 def test_splits_are_found_in_folders_of_any_format(tmp_path: Path) -> None:
-    for suffix, write_frame in (("feather", "to_feather"), ("xlsx", "to_excel"), ("json", "to_json")):
-        (tmp_path / suffix).mkdir()
+    for file, write_frame in (("{}/a.feather", "to_feather"), ("{}.xlsx", "to_excel"), ("{}.json", "to_json")):
         for name, rows in (("train", ROWS), ("test", OTHERS)):
-            getattr(pd.DataFrame(rows), write_frame)(tmp_path / suffix / f"{name}.{suffix}")
-        sample = load_sample(str(tmp_path / suffix), split="test")
+            path = write(tmp_path / write_frame / file.format(name), "")
+            getattr(pd.DataFrame(rows), write_frame)(path)
+        sample = load_sample(str(tmp_path / write_frame), split="test")
         assert (set(sample.splits), set(sample.inputs)) == ({"train", "test"}, {row["text"] for row in OTHERS})
 
 
 def test_cells_of_a_spreadsheet_that_read_as_numbers_are_texts_in_a_column_of_texts(tmp_path: Path) -> None:
-    pd.DataFrame({**COLUMNS, "text": [17, *TEXTS[1:-1], None]}).to_excel(tmp_path / "a.xlsx", index=False)
+    pd.DataFrame({**COLUMNS, "text": [17, "NA", *TEXTS[2:-1], None]}).to_excel(tmp_path / "a.xlsx", index=False)
     sample = load_sample(str(tmp_path / "a.xlsx"))
-    assert "17" in sample.inputs
+    assert {"17", "NA"} < set(sample.inputs)
     assert (len(sample), sample.skipped) == (N - 1, 1)
 
 
@@ -134,8 +134,8 @@ def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write_file", "problem", "remedy"),
     [
-        ("a.json", written({"images": ROWS, "annotations": ROWS}), "several lists of objects", "each row"),
-        ("a.json", written({"train": [["a", "x"]], "test": [["b", "y"]]}), "lists without names", '"label"'),
+        ("a.json", written({"images": ROWS, "notes": ROWS}), "several lists of objects: images, notes", "each row"),
+        ("a.json", written({"train": [["é", "x"]], "test": [["b"]]}), 'lists without names: ["é", "x"]', '"label"'),
         ("a.zip", zipped(), "holds no file", "name a folder"),
         ("a.zip", zipped(**{"..__..__evil_DOT_csv": CSV}), "holds no file", "name a folder"),
         ("a.zip", written("no archive"), "cannot be unpacked", "unpack it"),
@@ -160,12 +160,15 @@ def test_a_file_that_is_no_table_is_refused_with_what_to_do(
 
 
 def test_several_sheets_are_splits_or_are_refused(tmp_path: Path) -> None:
-    for names in (("Train", "Test"), ("A", "B")):
-        with pd.ExcelWriter(tmp_path / f"{names[0]}.xlsx") as writer:
+    for names in (("Train", "Test"), ("A", "B"), ("Train", "Notes"), ("Train A", "Train B")):
+        with pd.ExcelWriter(tmp_path / "a.xlsx") as writer:
             for name, rows in zip(names, (ROWS, OTHERS), strict=True):
                 pd.DataFrame(rows).to_excel(writer, sheet_name=name, index=False)
-    assert labels_of(load_sample(str(tmp_path / "Train.xlsx"))) == EXPECTED
-    assert "several sheets: A, B" in refused(str(tmp_path / "A.xlsx")).message
+        if names[1] == "Test":
+            assert labels_of(load_sample(str(tmp_path / "a.xlsx"))) == EXPECTED
+        else:
+            told = refused(str(tmp_path / "a.xlsx")).message
+            assert told == f"a.xlsx has several sheets: {', '.join(names)}"
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -200,8 +203,9 @@ def test_texts_in_folders_of_classes_are_read_as_imdb_has_them(tmp_path: Path) -
 
 
 def test_a_text_in_a_folder_of_a_class_that_is_no_utf8_is_named(tmp_path: Path) -> None:
-    for name in ("pos", "neg"):
-        write(tmp_path / name / "1.txt", "café".encode("latin-1"))
+    write(tmp_path / "pos" / "1.txt", "good")
+    assert "text (string) is the only column" in refused(str(tmp_path)).message, "a folder alone is no class"
+    write(tmp_path / "neg" / "1.txt", "café".encode("latin-1"))
     error = refused(str(tmp_path))
     assert "1.txt cannot be read" in error.message
     assert error.hint == "save the file as UTF-8"
@@ -213,22 +217,24 @@ CONLL = "".join(
 )
 FIELDS = "\t_" * 6 + "\n"
 CONLLU = "".join(f"# {i}\n1\tAnn{i}\tAnn\tPROPN{FIELDS}2\truns\trun\tVERB{FIELDS}\n" for i in range(N))
-WORDS: dict[str, tuple[str, str, str]] = {
-    "CoNLL-2003": ("eng.conll", "-DOCSTART- -X- -X- O\n\n" + CONLL, "ner_tags"),
-    "a .txt file": ("train.txt", CONLL, "ner_tags"),
-    "two columns": ("a.iob2", "".join(f"Ann{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
-    "comments": ("a.bio", "".join(f"# id = {i}\nAnn{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags"),
-    "CoNLL-U": ("a.conllu", CONLLU, "upos"),
+WORDS: dict[str, tuple[str, str, str, str]] = {
+    "CoNLL-2003": ("eng.conll", "-DOCSTART- -X- -X- O\n\n" + CONLL, "ner_tags", "pos_tags chunk_tags"),
+    "a .txt file": ("train.txt", CONLL, "ner_tags", "pos_tags chunk_tags"),
+    "two columns": ("a.iob2", "".join(f"Ann{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags", ""),
+    "three columns": ("a.iob", "".join(f"Ann{i} _ B-PER\n#runs _ O\n\n" for i in range(N)), "ner_tags", "column_2"),
+    "comments": ("a.bio", "".join(f"# id = {i}\nAnn{i}\tB-PER\n#runs\tO\n\n" for i in range(N)), "ner_tags", ""),
+    "CoNLL-U": ("a.conllu", CONLLU, "upos", "position lemma xpos features head relation deps misc"),
 }
 
 
 @pytest.mark.parametrize("form", WORDS)
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_words_with_their_tags_are_read_as_conll_has_them(tmp_path: Path, form: str, as_folder: bool) -> None:
-    name, content, tags = WORDS[form]
+    name, content, tags, unused = WORDS[form]
     (tmp_path / name).write_text(content)
     sample = load_sample(str(tmp_path if as_folder else tmp_path / name))
     assert (sample.task.id, sample.columns) == ("token-classification", {"tokens": "tokens", "tags": tags})
+    assert sample.unused_columns == tuple(unused.split())
     assert f"{2 * N} words of {N} sentences" in str(sample.notes)
 
 

@@ -87,6 +87,8 @@ def test_a_change_within_shared_ranks_is_no_move(cli: Cli, tmp_path: Path) -> No
     assert "=1" in text
     found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.30, -0.31, noise=0.0)).out)
     assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (1, 2, 0), (3, 3, 0)]
+    found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31, noise=0.0), noisy(-0.30, -0.31)).out)
+    assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (2, 1, 0), (3, 3, 0)]
 
 
 def test_one_more_checkpoint_moves_no_other(cli: Cli, tmp_path: Path) -> None:

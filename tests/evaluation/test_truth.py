@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.evaluation import read_truth
+from hf_emms.evaluation import read_truth, truth_from_rankings
 from hf_emms.evaluation.truth import dataset_of, matched
-from hf_emms.ranking import Row
+from hf_emms.ranking import FineTuned, Row
 from tests.helpers.rankings import example
 
 EXPECTED = {"org/a": 84.2, "org/b": 80.0}
@@ -123,6 +123,15 @@ def test_a_name_that_could_mean_two_means_none() -> None:
     assert matched(rows, ["org/a"]) == {}
     assert matched(rows, ["org/a", "org/a@v2"]) == {"org/a@v1": "org/a", "org/a@v2": "org/a@v2"}
     assert matched([Row("org/a")], ["org/a@v1", "org/a@v2"]) == {}
+
+
+def test_scores_after_fine_tuning_are_points_of_one_metric_for_each_ranking() -> None:
+    rows = [Row("org/a", fine_tuned=FineTuned("accuracy", 0.5)), Row("org/b", fine_tuned=FineTuned("f1", 0.25))]
+    truth = truth_from_rankings([example(rows=rows[:1]), example(rows=rows[1:], dataset_id="org/x")])
+    assert truth.scores == {"AI-Lab-Makerere/beans": {"org/a": 50}, "org/x": {"org/b": 25}}
+    assert (truth.metric, truth.lower_is_better, len(truth.notes)) == ("accuracy, f1", False, 1)
+    with pytest.raises(EmmsError, match="the ranking's checkpoints were measured by accuracy, f1"):
+        truth_from_rankings([example(rows=rows)])
 
 
 def test_datasets_go_by_their_name_their_id_or_their_short_name() -> None:

@@ -60,7 +60,8 @@ def test_estimators_and_controls_are_measured(cli: Cli, kept: Path, tmp_path: Pa
     ]
     assert "beans: not in the ranking: org/elsewhere" in done.err
     assert "every pick is in the top" not in done.err
-    lines = lines_of(validated(cli, kept, truth, "--estimator", "knn"))
+    named = table(tmp_path, GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "beans,org"))
+    lines = lines_of(validated(cli, kept, named, "--estimator", "knn"))
     assert [name for _, name in lines] == ["knn", "parameters", "random"]
     assert [line["control"] for line in lines.values()] == ["False", "True", "True"]
     assert lines["beans", "random"]["regret_high"] == lines["beans", "random"]["picks"] == ""
@@ -189,7 +190,8 @@ def test_what_cannot_be_used_is_said_at_once(cli: Cli, kept: Path, tmp_path: Pat
     told(cli(*run, tmp_path / "truth.xlsx"), ".xlsx", ".csv")
     told(cli(*run, table(tmp_path, GOOD), "--plot", "plot.bmp"), ".bmp", ".png")
     told(cli(*run, table(tmp_path, GOOD), "--estimator", "logme"), "'logme'", "emms, knn")
-    told(cli(*run, table(tmp_path, "checkpoint,score\norg/a,1\norg/b,2\nORG/C,3\n")), "share 2", "ORG/C")
+    others = "checkpoint,score\norg/a,1\norg/b,2\nORG/C,3\nx,4\ny,5\nz,6\n"
+    told(cli(*run, table(tmp_path, others)), "share 2", "the truth has org/a, org/b, ORG/C, x, y and 1 more")
     for words in (("--seed", "-1"), ("--resamples", "1000000000")):
         assert cli(*run, table(tmp_path, GOOD), *words).code == 2
     (tmp_path / "broken.json").write_text(kept.read_text().replace('"n_inputs": ', '"n_inputs": 1' + "0" * 400))
