@@ -164,7 +164,8 @@ SPLITS = ["train"] * 16 + ["test"] * 8
 def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_path: Any) -> None:
     frame = pd.DataFrame({**COLUMNS, name: values})
     frame.to_csv(tmp_path / "a.csv", index=False)
-    for data in (frame, str(tmp_path / "a.csv")):
+    frame.to_excel(tmp_path / "a.xlsx", index=False)
+    for data in (frame, str(tmp_path / "a.csv"), str(tmp_path / "a.xlsx")):
         sample = load_sample(data)
         assert (sample.split, set(sample.splits), set(sample.inputs)) == (values[0], set(values), set(TEXTS[:16]))
         said = f"column {name!r} says the split: 16 rows of {values[0]}, not those of {values[-1]}"
@@ -181,7 +182,8 @@ def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> No
     assert len(load_sample(split, group_column="split")) == N
     assert load_sample({**COLUMNS, "split": ["train"] * N}).splits == ()
     note = "column 'split' may say the split of each row; a stream is of all rows"
-    assert note in load_sample(split.to_iterable_dataset(), max_samples=10).notes
+    notes = load_sample(split.to_iterable_dataset(), max_samples=10).notes
+    assert [said for said in notes if "split of each row" in said] == [note]
     two = datasets.DatasetDict(train=split, test=split)
     assert len(load_sample(two)) == N
     streams = datasets.IterableDatasetDict({name: rows.to_iterable_dataset() for name, rows in two.items()})

@@ -60,7 +60,10 @@ def test_values_are_an_f_label_of_numbers() -> None:
     assert np.allclose(sample.label_numbers, np.column_stack([places, bumps]))
     assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
     for form, more in (("numbers", ""), ("both", " and a text")):
-        assert load_sample(rows, label_form=form).notes[-1] == f"the label is an F-label of 9 columns{more}"
+        assert load_sample(rows, label_form=form).notes[2:] == (
+            "6 rows from 6 texts",
+            f"the label is an F-label of 9 columns{more}",
+        )
 
 
 def test_a_value_that_is_none_is_left_out() -> None:

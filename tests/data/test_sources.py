@@ -216,6 +216,7 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
         ("unnamed", {"max_samples": 10}, range(10, 99)),
         ("unnamed", {"max_samples": 20, "sampling": "proportional"}, range(23, 24)),
         ("value", {"max_samples": 40}, range(45, 46)),
+        ("value or none", {"max_samples": 150}, range(167, 174)),
         ("responses", {"max_samples": 40}, range(45, 46)),
         ("responses", {"max_samples": 40, "references": "all"}, range(9, 10)),
         ("response", {"max_samples": 40, "references": "all"}, range(45, 46)),
@@ -228,6 +229,7 @@ def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
         "two_of_three": ([0, 1] * 100, datasets.ClassLabel(names=["a", "b", "c"])),
         "unnamed": (["a", "b"] * 100, datasets.Value("string")),
         "value": ([i / 7 for i in range(200)], datasets.Value("float64")),
+        "value or none": ([i / 7 if i % 33 else None for i in range(200)], datasets.Value("float64")),
         "response": ([f"{i} v" for i in range(200)], datasets.Value("string")),
         "responses": ([[f"{i} {word}" for word in "vwxyz"] for i in range(200)], [datasets.Value("string")]),
     }
@@ -236,7 +238,7 @@ def test_how_many_rows_of_a_stream_are_read_follows_from_the_labels_of_a_sample(
     label = column if is_response else "label"
     features = datasets.Features({"text": datasets.Value("string"), label: feature})
     rows = datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(200)], label: cells}, features=features)
-    task = "text-generation" if is_response else "text-regression" if column == "value" else "text-classification"
+    task = "text-generation" if is_response else "text-regression" if "value" in column else "text-classification"
     columns = {"prompt": "text", "response": label} if is_response else {"label": label}
     sample = load_sample(rows.to_iterable_dataset(), task=task, columns=columns, **settings)
     assert len(sample) == settings["max_samples"]
