@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import read_truth, truth_from_rankings
 from hf_emms.evaluation.truth import dataset_of, matched
 from hf_emms.ranking import FineTuned, Row
-from tests.helpers.rankings import example
+from tests.helpers.rankings import example, ranking
 
 EXPECTED = {"org/a": 84.2, "org/b": 80.0}
 
@@ -126,7 +127,10 @@ def test_a_name_that_could_mean_two_means_none() -> None:
 
 
 def test_scores_after_fine_tuning_are_points_of_one_metric_for_each_ranking() -> None:
-    rows = [Row("org/a", fine_tuned=FineTuned("accuracy", 0.5)), Row("org/b", fine_tuned=FineTuned("f1", 0.25))]
+    results = FineTuned("accuracy", 0.5, validation=0.5), FineTuned("f1", 0.25, validation=0.5)
+    rows = [
+        msgspec.structs.replace(row, fine_tuned=result) for row, result in zip(ranking().rows, results, strict=False)
+    ]
     truth = truth_from_rankings([example(rows=rows[:1]), example(rows=rows[1:], dataset_id="org/x")])
     assert truth.scores == {"AI-Lab-Makerere/beans": {"org/a": 50}, "org/x": {"org/b": 25}}
     assert (truth.metric, truth.lower_is_better, len(truth.notes)) == ("accuracy, f1", False, 1)
