@@ -109,7 +109,19 @@ REFUSED: dict[str, Build] = {
     "pairs of ids": table({"text": TEXTS, "labels": [[0, 1], [1, 0]] * 12}),
     "many -1 beside classes": table({"text": TEXTS, "label": [-1, 0, 1, 2] * (N // 4)}),
     "a text and days": table({"text": TEXTS, "day": DAYS}),
-    "cities beside numbers": table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES, "c": VALUES}),
+    "cities beside two numbers": table({"city": CLASSES, "kind": BARS, "a": VALUES, "b": VALUES}),
+    "a class and a key": table({"label": CLASSES, "row_id": [*range(N)]}),
+    "a class and 20 keys": table({"label": CLASSES, **{f"k{i}_id": [*range(N)] for i in range(20)}}),
+    **{
+        f"{count} texts of {length} characters beside {most} numbers": table(
+            {
+                "essay": [f"{i:02d}".ljust(length, ".") for i in range(count)] * 2,
+                "set": [i % 2 for i in range(2 * count)],
+                "mark": [i % most for i in range(2 * count)],
+            }
+        )
+        for count, length, most in ((20, 30, 20), (20, 30, 21), (19, 30, 19), (20, 29, 20))
+    },
     "a class as a text": table({"city": CLASSES, "label": BITS}),
     "structures written as texts": table(
         {"question": TEXTS, "context": OTHER_TEXTS, "answers": [f"{{'text': ['{i}']}}" for i in range(N)]}
