@@ -58,6 +58,9 @@ class Output:
                     f"the results cannot be printed: {error.strerror}", "--output FILE, or another stdout"
                 )
 
+    def json(self, value: Any) -> None:
+        self.data(json.dumps(value, indent=2))
+
     def message(self, text: str = "") -> None:
         """Write to stderr, unless quiet."""
         if not self.quiet:
@@ -73,7 +76,7 @@ class Output:
 
         texts = [[single_line(value) for value in row] for row in rows]
         if self.format == "json":
-            self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
+            self.json([dict(zip(header, row, strict=True)) for row in rows])
         elif self.format == "table":
             self.data("\n".join(fitted(header, texts, left=header, dispensable=[*reversed(header[1:])])))
         elif self.format == "md":
@@ -181,17 +184,15 @@ def fitted(
                 del line[column]
             lines = aligned(titles, cells, left=left)
     excess = max(map(len, lines)) - max_width
-    if excess > 0:
-        widths = {
-            column: max(len(line[column]) for line in (titles, *cells))
-            for column, title in enumerate(titles)
-            if title in left
-        }
-        widest = max(widths, key=lambda column: widths[column])
-        for line in cells:
-            line[widest] = shortened(line[widest], max(widths[widest] - excess, _MIN_NAME_LENGTH))
-        lines = aligned(titles, cells, left=left)
-    return lines
+    widths = {
+        column: max(len(line[column]) for line in (titles, *cells))
+        for column, title in enumerate(titles)
+        if title in left
+    }
+    widest = max(widths, key=lambda column: widths[column])
+    for line in cells:
+        line[widest] = shortened(line[widest], max(widths[widest] - excess, _MIN_NAME_LENGTH))
+    return aligned(titles, cells, left=left)
 
 
 def shortened(text: str, length: int) -> str:

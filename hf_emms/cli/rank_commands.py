@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +217,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
     """Print a job that is not started, and its highest possible cost."""
     from hf_emms.run import ranking_job
 
-    out.data(json.dumps(vars(spec), indent=2))
+    out.json(vars(spec))
     try:
         hardware, max_price = ranking_job.price(job)
     except EmmsError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,7 @@ def score(
     groups = _named(arrays, groups_key, file, "--groups-key") if groups_key else arrays.get("groups")
     result = emms(features, labels, method=method, groups=groups, folds=folds, seed=seed).to_dict()
     if out.format == "json":
-        out.data(json.dumps(result, indent=2))
+        out.json(result)
     else:
         out.data("\n".join(_lines(result)))
 

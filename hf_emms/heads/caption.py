@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.heads.guess import MAX_GUESSES, Guess, best_guess, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
@@ -94,12 +93,8 @@ class _ModelNetwork(_CaptionNetwork):
         self.notes += self._reader.notes
         part = getattr(model, "decoder", None) or getattr(model, "text_decoder", model)
         self._texts = load_training_texts(plan, model, part)
-        self._tokenizer, config = self._texts.tokenizer, model.config
+        self._tokenizer = self._texts.tokenizer
         self.processors = (*self._reader.processors, self._tokenizer)
-        if getattr(config, "decoder_start_token_id", None) is None and config.is_encoder_decoder:
-            config.decoder_start_token_id = self._tokenizer.bos_token_id
-        if config.is_encoder_decoder and config.decoder_start_token_id is None:
-            raise EmmsError(f"no configuration of {plan.repo.id} says which token starts a caption")
         self._reads_text = "input_ids" in signature(model.forward).parameters
 
     def labels(self, texts: Sequence[str]) -> BatchReader:

@@ -126,7 +126,7 @@ class ResponseNetwork(Network):
         """Return responses as rows for `Trainer`."""
         from hf_emms.heads.language_model import response_batch
 
-        longest = max((len(response.prompt) + len(response.response) for response in responses), default=1)
+        longest = max(len(response.prompt) + len(response.response) for response in responses)
         return LabeledRows(
             lambda rows: response_batch(self._reader, [responses[row] for row in rows.tolist()]),
             {},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mode
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,7 @@ def _own_vocabulary(plan: ExtractionPlan, letters: Sequence[str]) -> Any:
         return None
     numbers = tokenizer.get_vocab()
     case = _case_of(tokenizer)
-    fits = all(numbers.get(case(letter), len(tokenizer)) < plan.config.get("vocab_size", 32) for letter in letters)
+    fits = all(numbers.get(case(letter), np.inf) < plan.config.get("vocab_size", 32) for letter in letters)
     return tokenizer if fits and tokenizer.pad_token_id is not None else None
 
 
@@ -231,4 +231,4 @@ def _language_of(asr: AsrModel, train: LabeledSplit) -> str:
     with torch.no_grad():
         heard = model.detect_language(reader.process(clips)["input_features"]).tolist()
     marks = {number: mark for mark, number in model.generation_config.lang_to_id.items()}
-    return str(marks[Counter(heard).most_common(1)[0][0]])
+    return str(marks[mode(heard)])

@@ -129,7 +129,7 @@ class _WordsNetwork(FeatureNetwork):
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the tags of each text's words from the classes of tokens, int64 (w, T)."""
-        predicted = [[self._tags[0]] * len(reference.tags) for reference in split.references]
+        predicted = [[""] * len(reference.tags) for reference in split.references]
         for row, window in enumerate(self.once("windows", split, self._windows)):
             for word, place in zip(window.words, window.places, strict=True):
                 predicted[window.text][word] = self._tags[outputs[row, place]]

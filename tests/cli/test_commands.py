@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_emms.cli.output import shortened
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, Cli, Result, best_first, cli, encoder, program, rank
@@ -30,6 +31,7 @@ def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -
         assert said in result.err
         assert said not in result.out
     kept = Path(result.err.split("Results: ")[1].strip())
+    assert re.fullmatch(r"demo_captions-[0-9a-f]{12}\.json", kept.name)
     assert Ranking.from_json(kept.read_text()).n == 100
     quiet = cli(*rank, "--quiet", "--format", "json", "-c", "./nowhere")
     assert quiet == Result(0, "\n".join(best_first(result.out)) + "\n", "")
@@ -121,57 +123,65 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("code", "words", "says"),
     [
-        ["rank"],
-        ["rank", "--dataset", "x", "--max-samples", "many"],
-        ["rank", "--dataset", "x", "--format", "xml"],
-        ["rank", "--dataset", "x", "--top", "2"],
-        ["card", "--ranking", "x.json", "--dataset-id", "a/b", "--checkpoint", "a/c"],
-        ["card", "--ranking", "x.json"],
-        ["card", "--ranking", "x.json", "--dataset-id", "a/b", "--all"],
-        ["card", "--ranking", "x.json", "--repo-id", "a/b", "--push", "--create-pr"],
-        ["rank", "--dataset", "x", "--dry-run", "--output", "x.json"],
-        ["sweep"],
-        ["sweep", "x.yaml", "--datasets", "x"],
-        ["nonsense"],
-        ["cache", "rm"],
-        ["cache", "rm", "--all", "x"],
-        ["cache", "prune"],
-        ["cache", "prune", "--older-than", "soon"],
+        (2, "rank", "'--dataset'"),
+        (2, "rank --dataset x --max-samples many", "'many'"),
+        (2, "rank --dataset x --format xml", "'xml'"),
+        (2, "rank --dataset x --top 2", "--top K goes with --race"),
+        (2, "rank --dataset x --race --top 0", "0 is not in the range x>=1"),
+        (2, "rank --dataset x --dry-run --output x.json", "--dry-run makes no ranking"),
+        (2, "card --ranking x.json", "Pass --repo-id, --dataset-id or --all"),
+        (2, "card --ranking x.json --dataset-id a/b --all", "Pass --repo-id, --dataset-id or --all"),
+        (2, "card --ranking x.json --dataset-id a/b --checkpoint a/c", "--checkpoint goes with --repo-id"),
+        (2, "card --ranking x.json --repo-id a/b --push --create-pr", "Pass --push or --create-pr, not both"),
+        (2, "sweep", "either a plan or --datasets"),
+        (2, "sweep x.yaml --datasets x", "either a plan or --datasets"),
+        (2, f"sweep --datasets x -o {__file__}", "is a file"),
+        (2, "nonsense", "'nonsense'"),
+        (2, "cache rm", "or pass --all"),
+        (2, "cache rm --all x", "or pass --all"),
+        (2, "cache prune", "pass --older-than"),
+        (2, "cache prune --older-than soon", "soon"),
+        (1, "rank --dataset x --column label", "--column 'label' names no role"),
+        (1, "rank --dataset x --column label=", "--column 'label=' names no role"),
+        (1, "rank --dataset x --flavor t4-small", "--flavor is for a job, but the engine is local"),
+        (1, "rank --dataset x --engine jobs", "needs a dataset that the ranking comes back through"),
+        (1, "datasets --task text-ranking", "no preset is for the task 'text-ranking'"),
+        (1, "publish space --repo-id a/b --results a/c --static --hardware x", "a static Space has"),
+        (1, "publish space --repo-id a/b --results a/c --static --secret X", "a static Space has"),
     ],
 )
-def test_wrong_usage_is_2(cli: Cli, words: list[str]) -> None:
-    result = cli(*words)
-    assert (result.code, result.out) == (2, "")
+def test_what_does_not_go_together_is_refused(cli: Cli, code: int, words: str, says: str) -> None:
+    result = cli(*words.split())
+    assert (result.code, result.out) == (code, "")
+    assert says in result.err
     assert "Error" in result.err
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["rank", "--dataset", "x", "--column", "label"], "--column 'label' names no role"),
-        (["rank", "--dataset", "x", "--column", "label="], "--column 'label=' names no role"),
-        (
-            ["rank", "--dataset", "x", "--flavor", "t4-small"],
-            "--flavor is for a job, but the engine is local",
-        ),
-        (["rank", "--dataset", "x", "--engine", "jobs"], "needs a dataset that the ranking comes back through"),
-        (["datasets", "--task", "text-ranking"], "no preset is for the task 'text-ranking'"),
-        (
-            ["publish", "space", "--repo-id", "a/b", "--results", "a/c", "--static", "--hardware", "x"],
-            "a static Space has",
-        ),
-    ],
-)
-def test_what_does_not_go_together_is_refused(cli: Cli, words: list[str], says: str) -> None:
-    result = cli(*words)
-    assert (result.code, result.out) == (1, "")
-    assert says in result.err
+def test_libraries_use_all_cores_but_one_and_show_no_progress_where_nobody_looks(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cores, threads in ((None, "1"), (1, "1"), (2, "1"), (4, "3")):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        for name in ("OMP_NUM_THREADS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+            monkeypatch.delenv(name, raising=False)
+        cli("--version")
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["HF_HUB_DISABLE_PROGRESS_BARS"]) == (threads, "1")
+
+
+def test_names_are_shortened_in_the_middle() -> None:
+    assert [shortened("abcdefghijklmnopqrstuvwxyz", length) for length in (12, 25, 26)] == [
+        "abcd…tuvwxyz",
+        "abcdefgh…klmnopqrstuvwxyz",
+        "abcdefghijklmnopqrstuvwxyz",
+    ]
 
 
 def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
-    sets = {row["encoder"]: row["set"] for row in json.loads(cli("encoders", "--format", "json").out)}
+    encoders = cli("encoders", "--format", "json").out
+    assert encoders == json.dumps(json.loads(encoders), indent=2) + "\n"
+    sets = {row["encoder"]: row["set"] for row in json.loads(encoders)}
     assert sets["emms-demo/encoder-minilm-static"] == "demo"
     assert {*sets.values()} >= {"demo", "paper"}
 
@@ -242,17 +252,17 @@ def test_a_terminal_gets_colours_and_no_broken_lines(
     widths = [len(line) for line in cli(*rank).out.splitlines()[:3]]
     for narrower, shown in ((0, True), (1, False)):
         assert ("seconds" in in_terminal(rank, emms_cache, COLUMNS=str(max(widths) - narrower))) == shown
-    text = in_terminal(words, emms_cache)
-    lines = text.splitlines()
+    lines = in_terminal([*words, "-c", "./nowhere"], emms_cache).splitlines()
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in lines]
     (first,) = (place for place, line in enumerate(plain) if line.startswith("rank"))
-    table = plain[first : first + 5]
+    table = plain[first : first + 6]
     assert max(map(len, table)) == 60
     assert "explained" in table[0]
     assert "seconds" not in table[0]  # the first column to go where it is narrow
     assert sum("…" in line and "a-long-name" in line for line in table) == 1
-    # Titles and the best checkpoint.
-    assert ["\x1b[1m" in line for line in lines[first : first + 5]] == [True, False, True, False, False]
+    # Titles are bold, the line below them is dim, the best checkpoint bold, and what failed is red, as is why.
+    codes = [re.findall(r"\x1b\[(1|2|31)m", line) for line in lines[first : first + 7]]
+    assert codes == [["1"], ["2"], ["1"], [], [], ["31"], ["31"]]
 
 
 def test_nothing_steers_a_terminal(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load, save
 
 import hf_emms
 from hf_emms.cli.search_command import search as search_command
@@ -198,6 +199,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Comma
     files = checkpoint("vit-random", "image-classification")
     config, task = files["config.json"], "pipeline_tag: image-classification\n"
     wide = checkpoint("swin-distilled", "image-classification")
+    single = save({name: tensor.astype("float32") for name, tensor in load(files["model.safetensors"]).items()})
     folder = tmp_path_factory.mktemp("cards")
     with running_hub(folder / "hub") as running:
         for place, (id, lines, weights) in enumerate(
@@ -205,7 +207,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Comma
                 ("ada/root", "license: mit\nlanguage: de\n", files),
                 ("ada/tuned", "base_model: ada/root\ndatasets:\n- ada/flowers\n", wide),
                 ("ada/again", "base_model: ada/root\nlicense: apache-2.0\n", wide),
-                ("bob/single", "license: mit\n", {**files, "model.safetensors": in_single(files["model.safetensors"])}),
+                ("bob/single", "license: mit\n", {**files, "model.safetensors": single}),
             )
         ):
             card = f"---\n{task}{lines}---\n".encode()
@@ -217,13 +219,6 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Comma
         running.store.put_files("ada/flowers", {"eval.yaml": b"name: Flowers\n"}, "dataset")
         with commands(running, folder) as cli:
             yield running, cli
-
-
-def in_single(weights: bytes) -> bytes:
-    """The same tensors in single precision."""
-    from safetensors.numpy import load, save
-
-    return save({name: tensor.astype("float32") for name, tensor in load(weights).items()})
 
 
 def test_what_the_card_says_folds_and_filters(cards: tuple[Hub, CommandLine]) -> None:

@@ -19,40 +19,29 @@ from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.inputs import TEXT_PAIR
 from hf_emms.options import Options
-from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.tiny_checkpoints import build, repo_of, without_context
 
 
-def normalized(answer: str) -> str:
-    """SQuAD 2.0's evaluation script, version 2.0: normalize_answer."""
+def normalized(answer: str) -> list[str]:
     plain = "".join(letter for letter in answer.lower() if letter not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
 
 
-def squad_exact(gold: str, answer: str) -> float:
-    return float(normalized(gold) == normalized(answer))
+def squad(golds: list[list[str]], answers: list[str]) -> dict[str, float]:
+    """SQuAD 2.0's evaluation script, version 2.0."""
+    best = []
+    for texts, answer in zip(golds, answers, strict=True):
+        words, scores = normalized(answer), list[tuple[float, bool]]()
+        for right in [gold for text in texts if (gold := normalized(text))] or [[]]:
+            common = (Counter(right) & Counter(words)).total()
+            f1 = 2 * common / (len(right) + len(words)) if right and words else float(right == words)
+            scores.append((f1, right == words))
+        best.append(np.max(scores, axis=0))
+    return dict(zip(("F1", "exact match"), np.mean(best, axis=0), strict=True))
 
 
-def squad_f1(gold: str, answer: str) -> float:
-    right, words = normalized(gold).split(), normalized(answer).split()
-    if not right or not words:
-        return float(right == words)
-    common = (Counter(right) & Counter(words)).total()
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(words), common / len(right)
-    return 2 * precision * recall / (precision + recall)
-
-
-def squad(score: Any, golds: list[list[str]], answers: list[str]) -> float:
-    best = [
-        max(score(gold, answer) for gold in [text for text in texts if normalized(text)] or [""])
-        for texts, answer in zip(golds, answers, strict=True)
-    ]
-    return float(np.mean(best))
-
-
-CONTEXT = "In the year 1066 the Norman army of William, a duke, crossed the sea near a town and won the battle"
-ANSWERS = [["1066", "the year 1066"], ["William, a duke", "the Norman army of William", "William"], ["a town"], ["the"]]
+CONTEXT = "In the year 1066 the Norman army of William, a duke, crossed the sea near a (town) and won the battle"
+ANSWERS = [["1066", "the year 1066"], ["William, a duke", "the Norman army of William", "William"], ["town"], ["the"]]
 
 
 def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
@@ -61,7 +50,7 @@ def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
     for number in range(count):
         context = f"{CONTEXT} {number}"
         texts = ANSWERS[number % len(ANSWERS)] if not unanswered or number % 5 else []
-        texts = [*texts[:1], *texts]
+        texts = [*texts, *texts[:1]]
         starts = [context.index(text) for text in texts]
         answers = {"text": texts, "answer_start": starts}
         rows.append({"question": f"what is {number}?", "context": context, "answers": answers})
@@ -97,9 +86,7 @@ def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
             metric.name: metric.compute(answers, test.references)
             for metric in head_of(splits.task).metrics(test.references)
         }
-        assert scores == pytest.approx(
-            {"F1": squad(squad_f1, expected, answers), "exact match": squad(squad_exact, expected, answers)}
-        )
+        assert scores == pytest.approx(squad(expected, answers))
 
 
 @pytest.mark.parametrize("unanswered", [False, True])
@@ -111,23 +98,31 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswe
     shape = len(windows), windows.batch(np.arange(len(windows)))["input_ids"].shape[1]
     nothing = np.zeros(shape)
     nothing[:, 0] = 1  # the first token, of no text
-    answers = network.predictions((nothing, nothing), splits.test)
+    answers = network.predictions((2 * nothing, -nothing), splits.test)
     assert {answer == "" for answer in answers} == {unanswered}
-    answers = network.predictions((-nothing, -nothing), splits.test)
-    assert "" not in answers
+    answers = network.predictions((nothing, -nothing), splits.test)
+    assert "" not in answers, "as likely as an answer"
+
+
+def asked_for_two_words(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """The question for any two words of a context, and what is between them."""
+    first, second = list(re.finditer(r"\w+", row["context"]))[number % 20 :][:2]
+    answer = {"text": [row["context"][first.start() : second.end()]], "answer_start": [first.start()]}
+    return {"question": "?", "answers": answer}
 
 
 def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> None:
-    """None that touches it, such as the comma behind it, and at most 30 of them."""
+    """None that touches it, such as the bracket around it, and at most 30 of them."""
     folder = build(tmp_path, "bert")
-    splits = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "?"}))
+    splits = splits_of(questions(60, unanswered=False).map(asked_for_two_words, with_indices=True))
     network = load_network(plan_extraction(repo_of(folder), TEXT_PAIR, "question-answering"), splits)
-    rows = network.rows(splits.test, True)
-    batch = rows.batch(np.arange(len(rows)))
-    sides = [np.zeros(batch["input_ids"].shape) for _ in range(2)]
-    for outputs, name in zip(sides, ("start_positions", "end_positions"), strict=True):
-        outputs[np.arange(len(rows)), batch[name]] = 1
-    assert network.predictions(tuple(sides), splits.test) == [answers[0].text for answers in splits.test.references]
+    for split in (splits.train, splits.test):
+        rows = network.rows(split, True)
+        batch = rows.batch(np.arange(len(rows)))
+        sides = [np.zeros(batch["input_ids"].shape) for _ in range(2)]
+        for outputs, name in zip(sides, ("start_positions", "end_positions"), strict=True):
+            outputs[np.arange(len(rows)), batch[name]] = 1
+        assert network.predictions(tuple(sides), split) == [answers[0].text for answers in split.references]
     contexts = [splits.test.inputs[number][1] for number in splits.test.input_of_row]
     first = batch["token_type_ids"].argmax(1)
     start, end = np.zeros(batch["input_ids"].shape), np.tile(np.arange(batch["input_ids"].shape[1]), (len(rows), 1))
@@ -136,8 +131,9 @@ def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> Non
     longest = [context[: offsets[29][1]] for context, offsets in zip(contexts, tokens["offset_mapping"], strict=True)]
     assert min(map(len, tokens["input_ids"])) > 30
     assert network.predictions((start, end), splits.test) == longest
-    # A question takes at most half of a window: of 40 tokens, without three that are of neither text.
-    asked = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "cat " * 40}))
-    window = network.rows(asked.test, False).batch(np.arange(1))
-    assert window["token_type_ids"].shape == (1, 40)
-    assert (window["token_type_ids"] == 0).sum() == 2 + 37 // 2
+    # A question takes at most half of a window: of 40 tokens, or of 384, without three that are of neither text.
+    asked = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "cat " * 200}))
+    for checkpoint, limit in zip(without_context(tmp_path, tmp_path / "wide"), (40, 384), strict=True):
+        network = load_network(plan_extraction(repo_of(checkpoint), TEXT_PAIR, "question-answering"), asked)
+        window = network.rows(asked.test, False).batch(np.arange(1))
+        assert (window["token_type_ids"] == 0).sum() == 2 + (limit - 3) // 2

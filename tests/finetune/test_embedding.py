@@ -125,14 +125,21 @@ def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zo
 
 
 def test_a_batch_that_is_embedded_in_parts_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    gradients = []
-    for tokens in (10_000, 8):
+    gradients, sizes = [], list[int]()
+
+    def embed(layer: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        sizes.append(len(batch["input_ids"]))
+        return layer(batch["input_ids"])
+
+    for tokens, expected in ((7 * 4, [7]), (2 * 4, [2, 2, 2, 1]), (3, [1] * 7)):
         monkeypatch.setattr("hf_emms.heads.modules._KEPT_TOKENS", tokens)
         torch.manual_seed(0)
         base = torch.nn.Linear(4, 3)
-        model = Embedder(
-            base, lambda layer, batch: layer(batch["input_ids"]), lambda rows, labels: (rows @ rows.T).logsumexp((0, 1))
-        )
-        model(labels=torch.zeros(1), input_ids=torch.arange(28.0).reshape(7, 4) / 28)["loss"].backward()
+        model = Embedder(base, embed, lambda rows, labels: (rows @ rows.T).logsumexp((0, 1)))
+        sizes.clear()
+        loss = model(labels=torch.zeros(1), input_ids=torch.arange(28.0).reshape(7, 4) / 28)["loss"]
+        assert sizes == expected
+        loss.backward()
+        assert len(sizes) == len(expected) * (1 + (len(expected) > 1)), "parts are embedded again for their gradients"
         gradients.append(base.weight.grad)
-    torch.testing.assert_close(*gradients)
+        torch.testing.assert_close(gradients[0], gradients[-1])

@@ -23,6 +23,7 @@ from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.heads.head import Network
+from hf_emms.heads.modules import Standardize, first_features
 from hf_emms.options import Options
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.finetune.task_rows import KINDS, scores
@@ -75,6 +76,23 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
         network.model(**network.rows(splits.train, False).batch(np.arange(len(splits.train))))
     assert seen[0].mean(0).abs().max() < 0.25
     assert seen[0].std(0).median() == pytest.approx(0.3, abs=0.1)
+
+
+def test_layers_of_ours_standardize_by_the_first_512_rows_read_32_at_a_time() -> None:
+    read = list[list[int]]()
+
+    def batch(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        read.append(rows.tolist())
+        return {"x": torch.tensor(rows)[:, None, None].expand(-1, 2, 3)}
+
+    features = first_features(torch.nn.Identity(), lambda model, inputs: inputs["x"], batch, 600)
+    assert (features.shape, features[:, 0].tolist()) == ((2 * 512, 3), [row for row in range(512) for _ in range(2)])
+    assert read == np.arange(512).reshape(-1, 32).tolist()
+    layer = Standardize.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    deviations = torch.tensor([2**0.5, 0.0]) + 1e-6 * torch.tensor([1.0, 5.0, 3.0, 5.0]).std()
+    torch.testing.assert_close((layer.mean, layer.scale), (torch.tensor([2.0, 5.0]), 1 / deviations))
+    torch.testing.assert_close(layer(torch.tensor([[2.0, 5.0], [4.0, 5.0]])), torch.tensor([[0.0, 0.0], [2**0.5, 0.0]]))
+    assert Standardize.of(torch.ones(2, 1)).scale.tolist() == pytest.approx([1e12])
 
 
 def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms import EmmsError
@@ -57,6 +57,10 @@ def test_a_head_of_ours_gets_its_score_again(
     assert "`pipeline()` would put random weights in its place" in card
     assert "library_name: hf-emms" in card
     assert f"hf_emms.load_finetuned({str(folder)!r})" in card
+    weights = load_file(folder / "head.safetensors").values()
+    outputs = {"values": {1}, "boxes": {4, 64}, "captions": {13, 128, 3 * 128}}.get(kind, {2})
+    assert {len(weight) for weight in weights if weight.ndim == 2} == outputs
+    assert not [*(folder / "checkpoint").rglob("*.safetensors")], "descriptions alone"
     model = hf_emms.load_finetuned(folder, device="cpu")
     assert model.predict([]) == []
     inputs = [test.inputs[row] for row in test.input_of_row]

@@ -94,7 +94,7 @@ def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path) -> None:
     assert row.scores["reranked_mrr"].value == pytest.approx(np.mean(reciprocal))
     assert row.scores["reranked_ndcg"].stderr > 0
     assert (row.width, row.longest_input, row.parameters) == (None, 24, sum(p.numel() for p in model.parameters()))
-    assert row.documents_per_second > 0
+    assert row.documents_per_second > 1
     assert not any("prompts" in note or "cosine" in note for note in row.notes)
     assert any("orders the first 100 documents by BM25 of each of 20 queries: " in note for note in row.notes)
     header = str(ranking).splitlines()[0].split()

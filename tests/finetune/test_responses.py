@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -124,8 +124,11 @@ def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_agai
     more = np.ones(10**7)
     assert 0 == held_bytes(torch.device("meta")) < 0.9 * more.nbytes < held_bytes(torch.device("cpu")) - held
     prompts = [b"nine byte", b""]
-    rows = [longest_tokens(*texts) for texts in ((prompts, ["yes"], 4), (prompts, ["yes"], 3), ((), (), 9))]
-    assert rows == [4, 3, 1]
+    rows = [
+        longest_tokens(*texts)
+        for texts in ((prompts, ["yes"], 4), (prompts, ["yes"], 3), ((), ["yes"], 9), ([b"12345"], (), 9), ((), (), 9))
+    ]
+    assert rows == [4, 3, 1, 1, 1]
     assert [rows_at_a_time(2**12, words) for words in (2**13, 2**13 + 1, 2**30, None)] == [2, 1, 1, 2**14]
     assert [
         training_bytes(*arguments) for arguments in (("full", 10), ("lora", 10), ("full", 10, 2), ("full", None))
@@ -160,7 +163,10 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     for task, third in (("translation", "BLEU"), ("summarization", "ROUGE-L")):
         metrics = head_of(get_task(task)).metrics([])
         assert [metric.name for metric in metrics][:3] == ["byte likelihood", "chrF", third]
-    texts = [("The cat sat on the mat today.", "A cat sat on the mat, today."), ("Many dogs bark", "dogs bark at cats")]
+    texts = [
+        ("The cat sat on the mat today.", "A cat sat on the mat, today."),
+        ("Many dogs bark", "dogs bark at big cats"),
+    ]
     written = [WrittenResponse(8, 8, text) for text, _ in texts]
     references = [((reference, 1.0),) for _, reference in texts]
     expected = corpus_bleu([text for text, _ in texts], [[reference for _, reference in texts]]).score / 100
@@ -168,8 +174,8 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     several = [references[0], (("dogs", 0.5), (written[1].text, 0.5))]
     columns = [[texts[0][1], "dogs"], [texts[0][1], written[1].text]]
     assert translation_bleu(written, several) == corpus_bleu([text for text, _ in texts], columns).score / 100
-    # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 4.
-    assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 7) / 2)
+    # rouge_score 0.1.2, rougeL without stems: 6 of 7 words in common, and 2 of 3 and 5.
+    assert rouge_l(written, references) == pytest.approx((6 / 7 + 4 / 8) / 2)
     assert rouge_l([WrittenResponse(1, 1, "Кошка спит")], [(("собака", 0.5), ("кошка спит", 0.5))]) == 1
     assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
 
@@ -194,16 +200,21 @@ def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path,
     tokenizer.save_pretrained(tmp_path / name)
     splits = load_splits(Options(rows(80), device="cpu"))
     network = load_network(plan_extraction(repo_of(tmp_path / name), PROMPT, "text-generation"), splits)
+    model = network.saved
+    batch = network.rows(splits.train, True).batch(np.arange(5))
+    losses = network.predict(network.model, batch).sum() / (batch["labels"] != -100).sum()
+    assert network.model(**batch)["loss"].item() == pytest.approx(losses.item(), rel=1e-5)
 
     def written(split: LabeledSplit) -> list[str]:
         return [response.text for response in network.test_predictions(np.zeros((len(split), 1)), split)]
 
     inputs = [splits.test.inputs[place] for place in splits.test.input_of_row.tolist()[:3]]
-    together, *alone = (
-        written(LabeledSplit.of_inputs(some, splits.test.references[: len(some)]))
-        for some in (inputs, *([input] for input in inputs))
-    )
-    assert together == list(chain.from_iterable(alone))
+    alone = [text for input in inputs for text in written(LabeledSplit.of_inputs([input], splits.test.references[:1]))]
+    model.generation_config.update(do_sample=True, num_beams=4)
+    model.generate = Mock(wraps=model.generate)
+    assert written(LabeledSplit.of_inputs(inputs, splits.test.references[:3])) == alone
+    assert model.generate.call_args.kwargs["max_new_tokens"] == (20 if name == "gpt2" else 256)
+    assert not any("<" in text for text in alone), "special tokens"
     # What is saved can be asked for several prompts at a time, too.
     network.processors[0].save_pretrained(tmp_path / "saved")
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
@@ -214,6 +225,27 @@ def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_count
     several = rows(80).map(lambda row: {"answer": [row["answer"], f"{row['answer']} again"]})
     splits = load_splits(Options.of(several, columns={"prompt": "question", "response": "answer"}))
     assert splits.training_rows == 2 * len(splits.train)
+
+
+@pytest.mark.parametrize(("name", "said"), [("gpt2", "ends with 'Summarize:'"), ("t5", "begins with 'Summarize:'")])
+def test_the_request_of_a_task_is_noted_once(name: str, said: str, zoo: Path) -> None:
+    options = Options(rows(80), task="summarization", columns={"document": "question", "summary": "answer"})
+    splits = load_splits(options)
+    network = load_network(plan_extraction(repo_of(writer(zoo, name)), PROMPT, "summarization"), splits)
+    for split in splits.parts.values():
+        network.rows(split, True)
+    assert [note for note in network.notes if "each prompt" in note] == [f"each prompt {said}"]
+
+
+def test_a_large_checkpoint_computes_activations_again(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, plan = (
+        load_splits(Options(rows(80))),
+        plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"),
+    )
+    size = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2")).num_parameters()
+    for limit, is_large in ((size, True), (size + 1, False)):
+        monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", limit)
+        assert load_network(plan, splits).saved.transformer.gradient_checkpointing is is_large
 
 
 def test_responses_that_are_cut_are_counted(zoo: Path) -> None:

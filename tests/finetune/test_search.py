@@ -17,17 +17,21 @@ import hf_emms
 from hf_emms import EmmsError
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.network import load_network
-from hf_emms.finetune.recipe import Recipe, TrainingJob
+from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.training import run_job
-from hf_emms.heads.judged_search import judgements_of
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.judged_search import judgements_of, relevant_of
 from hf_emms.heads.reranking import _training_pairs, candidates_of
 from hf_emms.hub import resolve
+from hf_emms.inputs import SearchCollection
 from hf_emms.options import Options
 from hf_emms.scoring.bm25 import Bm25Index, word_search
 from hf_emms.scoring.retrieval import zero_shot_ndcg
+from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, ranking, save
-from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.samples import load_sample
+from tests.helpers.tiny_checkpoints import build, repo_of, reranker
 
 COLUMNS = {"query": "query", "document": "positive"}
 THINGS = ["apple", "boats", "cat", "children", "dog", "pie", "telescope", "mat"]
@@ -160,12 +164,33 @@ def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.Mon
     splits = load_splits(options)
     assert splits.test.inputs.documents == whole.test.inputs.documents
     assert len(splits.validation.inputs.documents) == 50 < len(whole.validation.inputs.documents)
-    for part in (splits.validation, whole.validation):
+    monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 5)
+    judged_alone = load_splits(options).validation
+    assert len(judged_alone.inputs.documents) == 2 * len(judged_alone)
+    for part in (splits.validation, whole.validation, judged_alone):
         judged = [[(part.inputs.documents[place], grade) for place, grade in places] for places in part.references]
         assert [sorted(grade for _, grade in documents) for documents in judged] == [[0, 1]] * len(part)
         answers = [text for documents in judged for text, grade in documents if grade]
         queries = [part.inputs.queries[query] for query in part.input_of_row.tolist()]
         assert [text.split()[1] for text in answers] == [text.split()[0] for text in queries]
+
+
+def test_relevant_documents_are_ordered_by_grade_and_trained_on_with_as_many_others_as_there_are() -> None:
+    judgements = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
+    collection = SearchCollection(
+        ["first", "second"], [f"document {number}" for number in range(6)], np.array(judgements)
+    )
+    judged = [[(document, grade) for query, document, grade in judgements if query == row] for row in range(2)]
+    split = LabeledSplit.of_inputs(collection, judged)
+    assert judgements_of(split).tolist() == [list(row) for row in judgements]
+    assert relevant_of(split).tolist() == [[0, 2, 2], [0, 0, 1], [0, 1, 1], [1, 4, 3]]
+    retrieval, ranking = (head_of(get_task(f"text-{id}")) for id in ("retrieval", "ranking"))
+    assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
+    # Five pairs for each relevant document, but of six documents: 6 of the first query, and 5 of the second.
+    assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
+    whole = retrieval.label(load_sample(searches(12), task="text-retrieval"), several=False)
+    part = retrieval.label(load_sample(searches(12), task="text-retrieval", max_samples=6), several=False)
+    assert [whole.whole, part.whole] == [True, False]
 
 
 def counterarguments() -> dict[str, list[dict[str, Any]]]:
@@ -238,7 +263,10 @@ def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_pa
 
 
 def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_that_bm25_finds(zoo: Path) -> None:
-    network, splits = loaded(searches(60, negatives=True), build(zoo, "bert"), "text-ranking")
+    data, task = searches(60, negatives=True), "text-ranking"
+    trained, _ = loaded(data, reranker(zoo), task)
+    network, splits = loaded(data, build(zoo, "bert"), task)
+    assert [head_of(splits.task).measures_first(each) for each in (trained, network)] == [True, False]
     rows, train = network.rows(splits.train, True), splits.train
     assert len(rows) == splits.training_rows == 5 * len(train)
     labels = rows.batch(np.arange(10))["labels"].tolist()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import soundfile
-from filelock import FileLock
 
 from tests.helpers.tiny_checkpoints import T, checkpoint, tiny
 
@@ -25,7 +25,7 @@ CODES = {"num_codevectors_per_group": 4, "codevector_dim": 8, "proj_codevector_d
 WHISPER = {
     "vocab_size": 40, "num_mel_bins": 16, "d_model": 16, "encoder_layers": 3, "decoder_layers": 1,
     "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
-    "max_source_positions": 100, "max_target_positions": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "max_source_positions": 100, "max_target_positions": 48, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     "decoder_start_token_id": 1, "suppress_tokens": None, "begin_suppress_tokens": None,
 }  # fmt: skip
 
@@ -120,37 +120,35 @@ def sound_checkpoint(root: Path, name: str) -> Path:
     return checkpoint(root / f"sound-{name}", *SOUND_FAMILIES[name])
 
 
-# Families with a head that transcribes, and the marks and letters that a tiny checkpoint of each writes.
+# Checkpoints with a head that transcribes, and the marks and letters that each writes.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_STARTS = ["<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTERS]
+_LANGUAGES, _TASKS = {"<|de|>": 30, "<|en|>": 31}, {"transcribe": 32, "translate": 33}
 ASR_MODELS = {
     "wav2vec2-layer-norm": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
-    "whisper": [
-        *("<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTERS, *"012345678"),
-        "<|notimestamps|>",
-    ],
+    "whisper": [*_STARTS, *"012345678", "<|notimestamps|>"],
+    "whisper-multilingual": [*_STARTS, *_LANGUAGES, *(f"<|{task}|>" for task in _TASKS), *"01234", "<|notimestamps|>"],
 }
 
 
 def asr_model(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters."""
-    folder = root / f"asr-{name}"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            _save_asr_model(root, folder, name)
-    return folder
-
-
-def _save_asr_model(root: Path, folder: Path, name: str) -> None:
-    shutil.copytree(sound_checkpoint(root, name), folder)
+    """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters; one of many languages is short."""
+    make, reader = SOUND_FAMILIES[name.removesuffix("-multilingual")]
     numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
-    if name == "whisper":
-        marks = ["<|startoftranscript|>", "<|notimestamps|>"]
-        T.WhisperTokenizer(numbers, [], pad_token="<pad>", additional_special_tokens=marks).save_pretrained(folder)
-        T.GenerationConfig(
-            decoder_start_token_id=1, eos_token_id=2, pad_token_id=0, no_timestamps_token_id=39, return_timestamps=False
-        ).save_pretrained(folder)
-    else:
-        vocabulary = folder / "letters.json"
+    if not name.startswith("whisper"):
+        return checkpoint(root / f"asr-{name}", make, reader, lambda: _ctc_tokenizer(numbers))
+    ids: dict[str, Any] = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    ids |= {"no_timestamps_token_id": 39, "return_timestamps": False}
+    if name == "whisper-multilingual":
+        ids |= {"is_multilingual": True, "lang_to_id": _LANGUAGES, "task_to_id": _TASKS}
+        make = tiny("WhisperForConditionalGeneration", **{**WHISPER, "max_target_positions": 20})
+    marks = [mark for mark in numbers if mark.startswith("<|") and mark != "<|endoftext|>"]
+    tokenizer = partial(T.WhisperTokenizer, numbers, [], pad_token="<pad>", additional_special_tokens=marks)
+    return checkpoint(root / f"asr-{name}", make, reader, tokenizer, lambda: T.GenerationConfig(**ids))
+
+
+def _ctc_tokenizer(numbers: dict[str, int]) -> Any:
+    with TemporaryDirectory() as folder:
+        vocabulary = Path(folder, "letters.json")
         vocabulary.write_text(json.dumps(numbers))
-        T.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
-        vocabulary.unlink()
+        return T.Wav2Vec2CTCTokenizer(str(vocabulary))

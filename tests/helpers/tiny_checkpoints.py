@@ -102,7 +102,8 @@ def tiny(kind: str, **sizes: Any) -> Callable[[], Any]:
 
 def _vision_encoder_decoder() -> Any:
     config = T.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        T.ViTConfig(**VISION), T.BertConfig(**{**TEXT, "hidden_size": 24, "is_decoder": True})
+        T.ViTConfig(**VISION),
+        T.BertConfig(**{**TEXT, "hidden_size": 24, "max_position_embeddings": 60, "is_decoder": True}),
     )
     config.decoder_start_token_id = 1
     return T.VisionEncoderDecoderModel(config=config)

@@ -33,6 +33,8 @@ def page(address, open_page):
 def score(address):
     """Sends files, or nothing, to the page; returns its words, and the weights that it draws."""
     client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
+    (folds,) = (part["props"] for part in client.config["components"] if part["type"] == "slider")
+    assert [folds[name] for name in ("minimum", "maximum", "step", "value")] == [2, 10, 1, 5]
 
     def send(features=None, labels=None, method=METHOD):
         files = [None if path is None else gradio_client.handle_file(str(path)) for path in (features, labels)]

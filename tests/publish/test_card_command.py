@@ -195,11 +195,6 @@ def test_metadata_that_the_hub_refuses_is_left_to_its_owner(hub: Hub, best: Run,
     told(best("--push", token=hub.token(user=org)), "refuses the README", f"{org}/best", "by hand")
 
 
-@pytest.mark.parametrize("words", [(), ("--repo-id", "a/b", "--all"), ("--repo-id", "a/b", "--push", "--create-pr")])
-def test_usage_is_explained(cli: CommandLine, ranking: Path, words: tuple[str, ...]) -> None:
-    assert cli.run("card", "--ranking", ranking, *words).code == 2
-
-
 @pytest.fixture
 def mixed(hub: Hub, org: str, tmp_path: Path) -> tuple[str, Path]:
     """A ranking with two checkpoints of one's own and one of somebody else."""
