@@ -12,15 +12,17 @@ from typing import Any
 import datasets
 
 import hf_emms
+from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import load_splits
+from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.heads import LabeledSplit
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned
 from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, PAIR_COLUMNS, colours, pairs, pictures, ranking, save, texts
 from tests.helpers.sound import encoded, tone
-from tests.helpers.tiny_checkpoints import CAPTIONERS, CORPUS, checkpoint, processor, tokenizer
+from tests.helpers.tiny_checkpoints import CAPTIONERS, CORPUS, checkpoint, processor, repo_of, tokenizer
 
 STRING, IMAGE = datasets.Value("string"), datasets.Image()
 FRUIT = ["apple", "boats", "cat", "children", "dog"]
@@ -48,6 +50,12 @@ def kept(
     assert result.error is None
     assert (result.metric, (*result.scores,)) == (kind.metrics[0], kind.metrics)
     return folder, result, load_splits(Options.of(made.dataset, task=kind.task, columns=kind.columns)).test
+
+
+def loaded(checkpoint: Path, data: Any, task: str, **settings: Any) -> tuple[Any, Splits]:
+    """A checkpoint with a head for the splits of rows, before training."""
+    splits = load_splits(Options.of(data, task=task, **settings))
+    return load_network(plan_for(repo_of(checkpoint), splits.task, Options("data")), splits), splits
 
 
 def scores(kind: Kind, answers: Sequence[Any], test: LabeledSplit) -> dict[str, float]:

@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import head_of
-from hf_emms.finetune.splits import Splits, load_splits
-from hf_emms.inputs import TEXT_PAIR
+from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
-from tests.helpers.tiny_checkpoints import build, repo_of, without_context
+from tests.finetune.task_rows import loaded
+from tests.helpers.tiny_checkpoints import build, without_context
 
 
 def normalized(answer: str) -> list[str]:
@@ -40,6 +38,7 @@ def squad(golds: list[list[str]], answers: list[str]) -> dict[str, float]:
     return dict(zip(("F1", "exact match"), np.mean(best, axis=0), strict=True))
 
 
+TASK: dict[str, Any] = {"task": "question-answering", "columns": {"answer": "answers.text"}}
 CONTEXT = "In the year 1066 the Norman army of William, a duke, crossed the sea near a (town) and won the battle"
 ANSWERS = [["1066", "the year 1066"], ["William, a duke", "the Norman army of William", "William"], ["town"], ["the"]]
 
@@ -59,15 +58,11 @@ def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
     return datasets.Dataset.from_list(rows, datasets.Features(columns))
 
 
-def splits_of(data: datasets.Dataset | datasets.DatasetDict) -> Splits:
-    return load_splits(Options.of(data, task="question-answering", columns={"answer": "answers.text"}))
-
-
 @pytest.mark.parametrize("unanswered", [False, True])
 def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
     data = questions(60, unanswered=unanswered)
     with_test = datasets.DatasetDict(train=data.select(range(45)), test=data.select(range(45, 60)))
-    splits = splits_of(with_test if unanswered else data)
+    splits = load_splits(Options.of(with_test if unanswered else data, **TASK))
     assert sum(map(len, splits.parts.values())) == 60
     golds = {row["question"]: row["answers"]["text"] for row in data}
     test = splits.test
@@ -91,9 +86,7 @@ def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
 
 @pytest.mark.parametrize("unanswered", [False, True])
 def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswered: bool, tmp_path: Path) -> None:
-    splits = splits_of(questions(60, unanswered=unanswered))
-    plan = plan_extraction(repo_of(build(tmp_path, "bert")), TEXT_PAIR, "question-answering")
-    network = load_network(plan, splits)
+    network, splits = loaded(build(tmp_path, "bert"), questions(60, unanswered=unanswered), **TASK)
     windows = network.rows(splits.test, False)
     shape = len(windows), windows.batch(np.arange(len(windows)))["input_ids"].shape[1]
     nothing = np.zeros(shape)
@@ -114,8 +107,8 @@ def asked_for_two_words(row: dict[str, Any], number: int) -> dict[str, Any]:
 def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> None:
     """None that touches it, such as the bracket around it, and at most 30 of them."""
     folder = build(tmp_path, "bert")
-    splits = splits_of(questions(60, unanswered=False).map(asked_for_two_words, with_indices=True))
-    network = load_network(plan_extraction(repo_of(folder), TEXT_PAIR, "question-answering"), splits)
+    asked = questions(60, unanswered=False).map(asked_for_two_words, with_indices=True)
+    network, splits = loaded(folder, asked, **TASK)
     for split in (splits.train, splits.test):
         rows = network.rows(split, True)
         batch = rows.batch(np.arange(len(rows)))
@@ -132,8 +125,8 @@ def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> Non
     assert min(map(len, tokens["input_ids"])) > 30
     assert network.predictions((start, end), splits.test) == longest
     # A question takes at most half of a window: of 40 tokens, or of 384, without three that are of neither text.
-    asked = splits_of(questions(60, unanswered=False).map(lambda row: {"question": "cat " * 200}))
+    asked = questions(60, unanswered=False).map(lambda row: {"question": "cat " * 200})
     for checkpoint, limit in zip(without_context(tmp_path, tmp_path / "wide"), (40, 384), strict=True):
-        network = load_network(plan_extraction(repo_of(checkpoint), TEXT_PAIR, "question-answering"), asked)
-        window = network.rows(asked.test, False).batch(np.arange(1))
+        network, splits = loaded(checkpoint, asked, **TASK)
+        window = network.rows(splits.test, False).batch(np.arange(1))
         assert (window["token_type_ids"] == 0).sum() == 2 + (limit - 3) // 2

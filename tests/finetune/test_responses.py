@@ -37,6 +37,7 @@ from hf_emms.tasks import get_task
 from tests import ROOT
 from tests.docs.pages import fences
 from tests.finetune.make import ranking, save
+from tests.finetune.task_rows import loaded
 from tests.finetune.test_response_scorer import response_scorer, rows
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import DECODERS, writer
@@ -181,8 +182,7 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
 
 
 def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zoo: Path) -> None:
-    splits = load_splits(Options(rows(80)))
-    network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
+    network, splits = loaded(writer(zoo, "gpt2"), rows(80), "text-generation")
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
     test = splits.test
@@ -198,8 +198,7 @@ def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path,
     tokenizer = transformers.AutoTokenizer.from_pretrained(shutil.copytree(writer(zoo, name), tmp_path / name))
     tokenizer.pad_token = None if name == "gpt2" else tokenizer.pad_token
     tokenizer.save_pretrained(tmp_path / name)
-    splits = load_splits(Options(rows(80), device="cpu"))
-    network = load_network(plan_extraction(repo_of(tmp_path / name), PROMPT, "text-generation"), splits)
+    network, splits = loaded(tmp_path / name, rows(80), "text-generation")
     model = network.saved
     batch = network.rows(splits.train, True).batch(np.arange(5))
     losses = network.predict(network.model, batch).sum() / (batch["labels"] != -100).sum()
@@ -229,29 +228,25 @@ def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_count
 
 @pytest.mark.parametrize(("name", "said"), [("gpt2", "ends with 'Summarize:'"), ("t5", "begins with 'Summarize:'")])
 def test_the_request_of_a_task_is_noted_once(name: str, said: str, zoo: Path) -> None:
-    options = Options(rows(80), task="summarization", columns={"document": "question", "summary": "answer"})
-    splits = load_splits(options)
-    network = load_network(plan_extraction(repo_of(writer(zoo, name)), PROMPT, "summarization"), splits)
+    columns = {"document": "question", "summary": "answer"}
+    network, splits = loaded(writer(zoo, name), rows(80), "summarization", columns=columns)
     for split in splits.parts.values():
         network.rows(split, True)
     assert [note for note in network.notes if "each prompt" in note] == [f"each prompt {said}"]
 
 
 def test_a_large_checkpoint_computes_activations_again(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    splits, plan = (
-        load_splits(Options(rows(80))),
-        plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"),
-    )
     size = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2")).num_parameters()
     for limit, is_large in ((size, True), (size + 1, False)):
         monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", limit)
-        assert load_network(plan, splits).saved.transformer.gradient_checkpointing is is_large
+        network, _ = loaded(writer(zoo, "gpt2"), rows(80), "text-generation")
+        assert network.saved.transformer.gradient_checkpointing is is_large
 
 
 def test_responses_that_are_cut_are_counted(zoo: Path) -> None:
     answers = [f"{place} " + "red cat " * (600 if place < 20 else 1) for place in range(80)]
-    splits = load_splits(Options(rows(80).remove_columns("answer").add_column("answer", answers)))
-    network = load_network(plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation"), splits)
+    data = rows(80).remove_columns("answer").add_column("answer", answers)
+    network, splits = loaded(writer(zoo, "gpt2"), data, "text-generation")
     for split in splits.parts.values():
         network.rows(split, True)
     notes = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens.*", note) for note in network.notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.finetune.fine_tune import plan_for
-from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
-from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.training import run_job
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.judged_search import judgements_of, relevant_of
@@ -30,8 +30,9 @@ from hf_emms.scoring.bm25 import Bm25Index, word_search
 from hf_emms.scoring.retrieval import zero_shot_ndcg
 from hf_emms.tasks import get_task
 from tests.finetune.make import FAST, ranking, save
+from tests.finetune.task_rows import loaded
 from tests.helpers.samples import load_sample
-from tests.helpers.tiny_checkpoints import build, repo_of, reranker
+from tests.helpers.tiny_checkpoints import build, reranker
 
 COLUMNS = {"query": "query", "document": "positive"}
 THINGS = ["apple", "boats", "cat", "children", "dog", "pie", "telescope", "mat"]
@@ -106,13 +107,8 @@ def test_what_is_saved_finds_what_was_measured(similarity: str, data: str, zoo: 
     assert error.value.hint == f'sentence_transformers.SentenceTransformer("{kept}") opens it'
 
 
-def loaded(data: Any, checkpoint: Path, task: str = "text-retrieval") -> tuple[Any, Splits]:
-    splits = load_splits(Options.of(data, task=task))
-    return load_network(plan_for(repo_of(checkpoint), splits.task, Options("data")), splits), splits
-
-
 def test_the_loss_is_that_of_sentence_transformers(zoo: Path) -> None:
-    network, splits = loaded(searches(60), build(zoo, "bert"))
+    network, splits = loaded(build(zoo, "bert"), searches(60), "text-retrieval")
     rows = network.rows(splits.train, True)
     batch = rows.batch(np.arange(8))
     network.model.eval()
@@ -123,29 +119,30 @@ def test_the_loss_is_that_of_sentence_transformers(zoo: Path) -> None:
     assert network.model(labels=labels, **batch)["loss"].item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
-def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answers(zoo: Path) -> None:
-    shared = searches(40, negatives=True).to_dict()
-    shared["positive"][1] = shared["positive"][0]  # answers two queries
-    shared["query"][3] = shared["query"][2]  # has two answers
-    network, splits = loaded(datasets.Dataset.from_dict(shared), build(zoo, "bert"))
-    train = splits.train
-    rows = network.rows(train, True)
-    assert len(rows) == splits.training_rows == sum(grade > 0 for judged in train.references for _, grade in judged)
-    batch = rows.batch(np.arange(len(rows)))
-    labels = batch["labels"].numpy()
-    documents = batch["input_ids"][len(labels) :].tolist()
-    assert len(set(map(tuple, documents))) == len(documents)
-    judged = {place for references in train.references for place, _ in references}
-    assert len(documents) == len(judged)
-    assert ((labels == 2).sum(1) == 1).all()
-    both = (labels >= 1).sum(1)
-    answers = {query: sum(grade > 0 for _, grade in judged) for query, judged in enumerate(train.references)}
-    assert sorted(both.tolist()) == sorted(count for count in answers.values() for _ in range(count))
-    shared["negative"] = [[f"{text} {number}" for number in range(7)] for text in shared["negative"]]
-    network, splits = loaded(datasets.Dataset.from_dict(shared), build(zoo, "bert"))
-    assert network.rows(splits.train, True).batch(np.arange(1))["labels"].shape == (1, 1 + 5), "five hard negatives"
-    marks, vectors = torch.tensor([[2, 1], [1, 2]]), torch.eye(4, 16)
-    assert network.batch_loss(vectors, marks).item() == 0, "no document is a negative here"
+def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answers_or_is(zoo: Path) -> None:
+    judgements = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (0, 5, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
+    documents = [f"document {number}" for number in range(9)]
+    collection = SearchCollection(["first", "second"], documents[:6], np.array(judgements))
+    judged = [[(document, grade) for query, document, grade in judgements if query == row] for row in range(2)]
+    split = replace(LabeledSplit.of_inputs(collection, judged), input_of_row=np.arange(2))
+    assert judgements_of(split).tolist() == [list(row) for row in judgements]
+    assert relevant_of(split).tolist() == [[0, 2, 2], [0, 0, 1], [0, 1, 1], [1, 4, 3]]
+    network, _ = loaded(build(zoo, "bert"), searches(40), "text-retrieval")
+    batch = network.rows(split, True).batch(np.arange(4))
+    assert batch["labels"].tolist() == [[1, 1, 2, 0, 0, 0], [2, 1, 1, 0, 0, 0], [1, 2, 1, 0, 0, 0], [0, 0, 0, 0, 2, 1]]
+    assert len(batch["input_ids"]) == 4 + 6
+    more, wrong = SearchCollection(["first"], documents, np.array([(0, 0, 1)])), ((number, 0) for number in range(1, 9))
+    many = replace(split, inputs=more, references=(((0, 1), *wrong),), input_of_row=np.arange(1))
+    assert network.rows(many, True).batch(np.arange(1))["labels"].tolist() == [[2, 0, 0, 0, 0, 0]], "five negatives"
+    assert network.batch_loss(torch.eye(4, 16), torch.tensor([[2, 1], [1, 2]])).item() == 0, "no document is a negative"
+    retrieval, ranking = (head_of(get_task(f"text-{name}")) for name in ("retrieval", "ranking"))
+    assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
+    # Five pairs for each relevant document, but of six documents: 6 of the first query, and 5 of the second.
+    assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
+    others = [[0, 3, 0], [0, 5, 0], [0, 4, 0]], [[1, number, 0] for number in range(4)]
+    assert _training_pairs(split).tolist() == [[0, 1, 1], [0, 2, 2], [0, 0, 1], *others[0], [1, 4, 3], *others[1]]
+    samples = [load_sample(searches(12), task="text-retrieval", max_samples=limit) for limit in (None, 6)]
+    assert [retrieval.label(sample, several=False).whole for sample in samples] == [True, False]
 
 
 def test_of_documents_that_are_queries_a_part_is_searched_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,24 +172,6 @@ def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.Mon
         assert [text.split()[1] for text in answers] == [text.split()[0] for text in queries]
 
 
-def test_relevant_documents_are_ordered_by_grade_and_trained_on_with_as_many_others_as_there_are() -> None:
-    judgements = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
-    collection = SearchCollection(
-        ["first", "second"], [f"document {number}" for number in range(6)], np.array(judgements)
-    )
-    judged = [[(document, grade) for query, document, grade in judgements if query == row] for row in range(2)]
-    split = LabeledSplit.of_inputs(collection, judged)
-    assert judgements_of(split).tolist() == [list(row) for row in judgements]
-    assert relevant_of(split).tolist() == [[0, 2, 2], [0, 0, 1], [0, 1, 1], [1, 4, 3]]
-    retrieval, ranking = (head_of(get_task(f"text-{id}")) for id in ("retrieval", "ranking"))
-    assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
-    # Five pairs for each relevant document, but of six documents: 6 of the first query, and 5 of the second.
-    assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
-    whole = retrieval.label(load_sample(searches(12), task="text-retrieval"), several=False)
-    part = retrieval.label(load_sample(searches(12), task="text-retrieval", max_samples=6), several=False)
-    assert [whole.whole, part.whole] == [True, False]
-
-
 def counterarguments() -> dict[str, list[dict[str, Any]]]:
     """Tables whose documents are the queries, each with the same id; a query's neighbour answers it."""
     texts = [f"{kind} {thing} near the {place}" for thing in THINGS for place in PLACES for kind in KINDS[:2]]
@@ -208,15 +187,9 @@ def in_documents(split: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array(itself), np.array([place for judged in split.references for place, grade in judged if grade > 0])
 
 
-def test_a_query_neither_searches_the_document_that_it_is_nor_learns_to_leave_it(zoo: Path) -> None:
-    network, splits = loaded(counterarguments(), build(zoo, "bert"))
-    train, test = splits.train, splits.test
-    marks = network.rows(train, True).batch(np.arange(len(train)))["labels"].numpy()
-    itself, answers = in_documents(train)
-    places = np.unique(answers)
-    assert (marks == 2 * (places == answers[:, None]) + (places == itself[:, None])).all()
-    assert (marks == 1).any()
-
+def test_a_query_does_not_search_the_document_that_it_is(zoo: Path) -> None:
+    network, splits = loaded(build(zoo, "bert"), counterarguments(), "text-retrieval")
+    test = splits.test
     itself, answers = in_documents(test)
     documents = np.eye(len(test.inputs.documents), 100, dtype=np.float32)
     queries = documents[itself] + 0.5 * documents[answers]
@@ -226,7 +199,7 @@ def test_a_query_neither_searches_the_document_that_it_is_nor_learns_to_leave_it
 
 
 def test_a_reranker_neither_orders_the_document_that_a_query_is_nor_learns_from_it(zoo: Path) -> None:
-    network, splits = loaded(counterarguments(), build(zoo, "bert"), "text-ranking")
+    network, splits = loaded(build(zoo, "bert"), counterarguments(), "text-ranking")
     rows, documents, _ = _training_pairs(splits.train).T
     assert not (in_documents(splits.train)[0][rows] == documents).any()
     itself, answers = in_documents(splits.test)
@@ -262,21 +235,14 @@ def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_pa
     assert run.scores["nDCG@10"] == pytest.approx(np.mean(values), abs=5e-3)
 
 
-def test_a_reranker_learns_from_documents_that_are_judged_wrong_then_from_those_that_bm25_finds(zoo: Path) -> None:
+def test_a_reranker_is_measured_first_where_it_was_trained_and_learns_from_five_documents_a_query(zoo: Path) -> None:
     data, task = searches(60, negatives=True), "text-ranking"
-    trained, _ = loaded(data, reranker(zoo), task)
-    network, splits = loaded(data, build(zoo, "bert"), task)
+    trained, _ = loaded(reranker(zoo), data, task)
+    network, splits = loaded(build(zoo, "bert"), data, task)
     assert [head_of(splits.task).measures_first(each) for each in (trained, network)] == [True, False]
-    rows, train = network.rows(splits.train, True), splits.train
-    assert len(rows) == splits.training_rows == 5 * len(train)
-    labels = rows.batch(np.arange(10))["labels"].tolist()
-    assert labels == [1, 0, 0, 0, 0] * 2
-    row, document, _ = _training_pairs(train)[:5].T
-    assert row.tolist() == [0] * 5
-    judged = dict(train.references[0])
-    assert [judged.get(place) for place in document.tolist()] == [1, 0, None, None, None]
-    thing = train.inputs.queries[train.input_of_row[0]].split()[0]
-    assert all(thing in train.inputs.documents[place] for place in document[2:].tolist())
+    rows = network.rows(splits.train, True)
+    assert len(rows) == splits.training_rows == 5 * len(splits.train)
+    assert rows.batch(np.arange(10))["labels"].tolist() == [1, 0, 0, 0, 0] * 2
 
 
 def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(data: str, zoo: Path) -> None:
@@ -293,4 +259,4 @@ def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(da
 
 def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(data: str, zoo: Path) -> None:
     with pytest.raises(EmmsError, match="cannot become a reranker"):
-        loaded(data, build(zoo, "clip-text"), "text-ranking")
+        loaded(build(zoo, "clip-text"), data, "text-ranking")

@@ -19,8 +19,6 @@ from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.fine_tune import choose
-from hf_emms.finetune.network import load_network
-from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.asr_model import load_asr_model, max_new_tokens
@@ -32,6 +30,7 @@ from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from tests.finetune.make import FAST, ranking, save
+from tests.finetune.task_rows import loaded
 from tests.helpers.samples import load_sample
 from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of
@@ -133,9 +132,8 @@ WORDS = ["Do!", "mi"]
 
 @pytest.mark.parametrize("name", ["wav2vec2-layer-norm", "whisper"])
 def test_clips_that_are_not_read_or_written_at_once_are_left_out_of_training_and_counted(name: str, zoo: Path) -> None:
-    splits = load_splits(Options.of(transcripts(24), task="automatic-speech-recognition"))
-    plan = plan_extraction(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition")
-    network, asr = load_network(plan, splits), load_asr_model(plan)
+    network, _ = loaded(asr_model(zoo, name), transcripts(24), "automatic-speech-recognition")
+    asr = load_asr_model(plan_extraction(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition"))
     whole = tone(300, asr.reader.part / RATE)
     long = encoded(np.concatenate([whole, whole[:1]]))
     # Of tokens, those at the start and the end count too. CTC learns nothing of no letters, or of more than sounds.
@@ -160,9 +158,7 @@ def test_a_checkpoint_of_many_languages_is_trained_in_that_of_most_of_the_first_
     heard = torch.tensor([31, 30, 30, 31, 31, 30, 31, 31])
     detect = Mock(return_value=heard)
     monkeypatch.setattr(transformers.WhisperForConditionalGeneration, "detect_language", detect)
-    splits = load_splits(Options.of(transcripts(24), task="automatic-speech-recognition"))
-    plan = plan_extraction(repo_of(asr_model(zoo, "whisper-multilingual")), AUDIO, "automatic-speech-recognition")
-    network = load_network(plan, splits)
+    network, splits = loaded(asr_model(zoo, "whisper-multilingual"), transcripts(24), "automatic-speech-recognition")
     assert len(detect.call_args.args[0]) == len(heard)
     assert network.notes == ["trained to transcribe the language that it heard in the first clips: <|en|>"]
     labels = network.rows(splits.train, True).batch(np.arange(8))["labels"]
@@ -193,8 +189,7 @@ def test_a_head_for_ctc_is_kept_where_it_has_all_letters(
     folder = Path(shutil.copytree(asr_model(zoo, "wav2vec2-layer-norm"), tmp_path / "model"))
     changed = json.loads((folder / file).read_text()) | changes
     (folder / file).write_text(json.dumps({name: value for name, value in changed.items() if value is not ...}))
-    splits = load_splits(Options.of(transcripts(24), task="automatic-speech-recognition"))
-    network = load_network(plan_extraction(repo_of(folder), AUDIO, "automatic-speech-recognition"), splits)
+    network, splits = loaded(folder, transcripts(24), "automatic-speech-recognition")
     assert network.notes == ([] if is_kept else ["a new head for 4 letters of the transcripts"])
     assert network.head_rate == (0.0 if is_kept else HEAD_RATE)
     row = splits.train.references.index((("do! mi", 1.0),))
