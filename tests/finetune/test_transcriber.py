@@ -70,11 +70,7 @@ def test_case_punctuation_and_apostrophes_do_not_make_words_wrong() -> None:
 
 
 def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> None:
-    rows = {
-        "audio": [{"bytes": encoded(tone(200 + 20 * i, 0.3, seed=i)), "path": None} for i in range(24)],
-        "text": [f"{'ab'[i % 2]} {'cdefgh'[i % 6]}" for i in range(24)],
-    }
-    data = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio())
+    data = transcripts(24)
     transcribing = asr_model(zoo, "wav2vec2-layer-norm")
     folders = [transcribing, sound_checkpoint(zoo, "wav2vec2"), sound_checkpoint(zoo, "audio-spectrogram-transformer")]
     ranked = hf_emms.rank(data, [str(folder) for folder in folders], encoders="demo", device="cpu")
@@ -168,27 +164,28 @@ def test_a_checkpoint_of_many_languages_is_trained_in_that_of_most_of_the_first_
     assert (settings.num_beams, settings.max_new_tokens, settings.forced_decoder_ids) == (1, 16, None)
 
 
-CAPITALS = {**dict.fromkeys("abcdefghijklmnopq", ...), **dict(zip("DEIMO", range(3, 8), strict=True))}
+CAPITALS = {"vocab.json": {**dict.fromkeys("abcdefghijklmnopq", ...), **dict(zip("DEIMO", range(3, 8), strict=True))}}
 
 
 @pytest.mark.parametrize(
-    ("file", "changes", "is_kept"),
+    ("changes", "is_kept"),
     [
-        ("config.json", {"vocab_size": 18}, True),  # o is the last letter that is needed, number 17
-        ("config.json", {"vocab_size": 17}, False),
-        ("config.json", {"vocab_size": ...}, True),  # 32
-        ("vocab.json", {"o": ...}, False),
-        ("vocab.json", CAPITALS, True),
-        ("tokenizer_config.json", {"pad_token": None}, False),
-        ("config.json", {"architectures": None}, False),
+        ({"config.json": {"vocab_size": 18}}, True),  # o is the last letter that is needed, number 17
+        ({"config.json": {"vocab_size": 17}}, False),
+        ({"config.json": {"vocab_size": ...}, "vocab.json": {"o": 32}}, False),  # 32 by default
+        ({"config.json": {"vocab_size": 99}, "vocab.json": {"o": ...}}, False),
+        (CAPITALS, True),
+        ({"tokenizer_config.json": {"pad_token": None}}, False),
+        ({"config.json": {"architectures": None}}, False),
     ],
 )
 def test_a_head_for_ctc_is_kept_where_it_has_all_letters(
-    file: str, changes: dict[str, Any], is_kept: bool, zoo: Path, tmp_path: Path
+    changes: dict[str, dict[str, Any]], is_kept: bool, zoo: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(asr_model(zoo, "wav2vec2-layer-norm"), tmp_path / "model"))
-    changed = json.loads((folder / file).read_text()) | changes
-    (folder / file).write_text(json.dumps({name: value for name, value in changed.items() if value is not ...}))
+    for name, values in changes.items():
+        changed = json.loads((folder / name).read_text()) | values
+        (folder / name).write_text(json.dumps({key: value for key, value in changed.items() if value is not ...}))
     network, splits = loaded(folder, transcripts(24), "automatic-speech-recognition")
     assert network.notes == ([] if is_kept else ["a new head for 4 letters of the transcripts"])
     assert network.head_rate == (0.0 if is_kept else HEAD_RATE)
