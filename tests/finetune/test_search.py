@@ -137,6 +137,8 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     assert network.batch_loss(torch.eye(4, 16), torch.tensor([[2, 1], [1, 2]])).item() == 0, "no document is a negative"
     retrieval, ranking = (head_of(get_task(f"text-{name}")) for name in ("retrieval", "ranking"))
     assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
+    many_documents = SearchCollection(collection.queries, [*map(str, range(2_003))], collection.judgements)
+    assert len({*retrieval.shortened(replace(split, inputs=many_documents)).inputs.documents}) == 2_000
     # Five pairs for each relevant document, but of six documents: 6 of the first query, and 5 of the second.
     assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
     others = [[0, 3, 0], [0, 5, 0], [0, 4, 0]], [[1, number, 0] for number in range(4)]
@@ -160,7 +162,7 @@ def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.Mon
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 50)
     splits = load_splits(options)
     assert splits.test.inputs.documents == whole.test.inputs.documents
-    assert len(splits.validation.inputs.documents) == 50 < len(whole.validation.inputs.documents)
+    assert len({*splits.validation.inputs.documents}) == 50 < len(whole.validation.inputs.documents)
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 5)
     judged_alone = load_splits(options).validation
     assert len(judged_alone.inputs.documents) == 2 * len(judged_alone)

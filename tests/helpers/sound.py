@@ -126,6 +126,7 @@ _STARTS = ["<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTER
 _LANGUAGES, _TASKS = {"<|de|>": 30, "<|en|>": 31}, {"transcribe": 32, "translate": 33}
 ASR_MODELS = {
     "wav2vec2-layer-norm": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
+    "hubert": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
     "whisper": [*_STARTS, *"012345678", "<|notimestamps|>"],
     "whisper-multilingual": [*_STARTS, *_LANGUAGES, *(f"<|{task}|>" for task in _TASKS), *"01234", "<|notimestamps|>"],
 }
@@ -136,6 +137,7 @@ def asr_model(root: Path, name: str) -> Path:
     make, reader = SOUND_FAMILIES[name.removesuffix("-multilingual")]
     numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
     if not name.startswith("whisper"):
+        make = tiny("HubertForCTC", **WAVES) if name == "hubert" else make
         return checkpoint(root / f"asr-{name}", make, reader, lambda: _ctc_tokenizer(numbers))
     ids: dict[str, Any] = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     ids |= {"no_timestamps_token_id": 39, "return_timestamps": False}
