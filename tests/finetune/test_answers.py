@@ -98,10 +98,10 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswe
 
 
 def asked_for_two_words(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """The question for any two words of a context, and what is between them."""
+    """The question for any two words of a context with what is between them, or for its first word."""
     first, second = list(re.finditer(r"\w+", row["context"]))[number % 20 :][:2]
-    answer = {"text": [row["context"][first.start() : second.end()]], "answer_start": [first.start()]}
-    return {"question": "?", "answers": answer}
+    answers = [row["context"][first.start() : second.end()], "In"]
+    return {"question": "?", "answers": {"text": answers, "answer_start": [first.start(), 0]}}
 
 
 def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> None:
