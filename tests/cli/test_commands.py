@@ -195,9 +195,9 @@ def test_a_sweep_with_a_dataset_that_cannot_be_used_or_strict_with_a_failed_cell
     assert "Error: --strict: a cell failed" in strict.err
     lenient = cli(*words, "demo_captions")
     assert (lenient.code, lenient.out) == (0, strict.out)
-    partly = cli(*words, "demo_captions,./no-such-folder")
+    partly = cli(*words, "demo_captions, ./no-such-folder")
     assert (partly.code, partly.out) == (1, strict.out)
-    assert "./no-such-folder: " in partly.err
+    assert "\n./no-such-folder: " in partly.err
     assert "Error: 1 dataset could not be used" in partly.err
 
 
@@ -214,6 +214,18 @@ def test_a_known_error_is_one_line_and_a_way_out_and_for_debugging_a_traceback(
     debugged = cli(*words)
     assert debugged.code == 1
     assert all(part in debugged.err for part in ("Error: ", "Traceback"))
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(None, "1"), (1, "1"), (2, "1"), (9, "8")])
+def test_a_core_is_left_for_decoding_images_and_a_pipe_gets_no_progress_bars(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: str
+) -> None:
+    told = {"OMP_NUM_THREADS": threads} | {f"HF_{name}_DISABLE_PROGRESS_BARS": "1" for name in ("HUB", "DATASETS")}
+    for name in told:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert cli("--version").code == 0
+    assert told.items() <= os.environ.items()
 
 
 def test_encoders_out_of_reach_leave_those_that_ship(cli: Cli) -> None:
