@@ -46,7 +46,7 @@ class JoinedPair:
 
     Attributes:
         segments: of each token 1 or 2, the text that it is of, or 0.
-        types: token types; empty where the model has none.
+        types: token types, if the model has them.
     """
 
     ids: list[int]
@@ -84,22 +84,23 @@ class SegmentReader:
             cut += (first, second) != texts
             pieces = (reader.before, first, reader.between, second, reader.after)
             lengths = [len(piece) for piece in pieces]
-            ids = list(chain.from_iterable(pieces))
-            types = np.repeat(reader.types, lengths).tolist() if reader.types else []
-            joined.append(JoinedPair(ids, np.repeat(_SEGMENTS, lengths).tolist(), types))
+            ids = list(chain.from_iterable(pieces)) or [reader.text.empty_id]
+            segments, types = (
+                np.repeat(marks, lengths).tolist() or [0] for marks in (_SEGMENTS, reader.types or _SEGMENTS)
+            )
+            joined.append(JoinedPair(ids, segments, types))
         return joined, cut
 
     def pad(self, pairs: Sequence[JoinedPair]) -> Inputs:
         """Return the tensors of b pairs, int64 (b, T) each."""
-        text = self.pair.text
-        padded = text.pad([pair.ids or [text.empty_id] for pair in pairs])
+        padded = self.pair.text.pad([pair.ids for pair in pairs])
         return padded if self.pair.types is None else {**padded, TOKEN_TYPES: self._pad([p.types for p in pairs])}
 
     def segments(self, pairs: Sequence[JoinedPair]) -> Tensor:
         return self._pad([pair.segments for pair in pairs])
 
     def _pad(self, marks: Sequence[list[int]]) -> Tensor:
-        return replace(self.pair.text, pad_id=0).pad([of_pair or [0] for of_pair in marks])["input_ids"]
+        return replace(self.pair.text, pad_id=0).pad(marks)["input_ids"]
 
 
 class JointReader:
@@ -123,7 +124,7 @@ class JointReader:
             joined, cut = reader.join(pairs[start : start + _CHUNK])
             self.counts.add_tokens((pair.ids for pair in joined), reader.pair.text.unknown_id)
             self.counts.add_cut_pairs(cut, reader.pair.text.max_length)
-            lengths = [max(1, len(pair.ids)) for pair in joined]
+            lengths = [len(pair.ids) for pair in joined]
             for positions in reader.pair.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
                 yield positions + start, self._forward(self.tensors([joined[i] for i in positions]))
 
@@ -251,7 +252,7 @@ def _list_types(tokenizer: Any) -> None:
     """Have a tokenizer list token types among its outputs: who opens the saved model reads pairs as it was trained."""
     names = tokenizer.model_input_names
     if TOKEN_TYPES not in names:
-        tokenizer.model_input_names = [*names[:1], TOKEN_TYPES, *names[1:]]
+        tokenizer.model_input_names = [*names, TOKEN_TYPES]
         tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # else it is not saved
 
 

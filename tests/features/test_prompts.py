@@ -130,7 +130,6 @@ def test_a_response_ends_with_the_token_that_the_tokenizer_or_the_model_names(
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("bert", "is a bert checkpoint, which reads texts, not prompts"),
         *((kind, "cannot rank by what it writes") for kind in ("splinter", "megatron-bert", "prophetnet")),
         *((kind, "has no tokenizer") for kind in ("biogpt", "marian")),  # that is looked for afterwards
     ],

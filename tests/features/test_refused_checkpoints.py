@@ -141,6 +141,9 @@ def test_layouts_of_other_libraries_are_named(files: list[str], message: str, hi
         ("videomae", "image", "videos, not images"),
         ("vjepa2", "text", "videos, not texts"),
         ("sam", "text", "images, not texts"),
+        ("bert", "prompt", "texts, not prompts"),
+        ("clip", "text+text", "images and texts, not pairs of texts"),
+        ("siglip", "text+text", "images and texts, not pairs of texts"),
         ("bert", "audio", "texts, not sounds"),
         ("vit", "image+text", "images, not images with texts"),
         ("vision-encoder-decoder", "image+text", "images, not images with texts"),
@@ -158,8 +161,10 @@ def test_what_a_checkpoint_reads_is_said_before_it_is_loaded(
     assert refused.value.message == (
         f"{tmp_path} is a {model_type} checkpoint, which reads {reads}; a test needs {needed}"
     )
-    families = "families that read images with texts: CLIP, SigLIP, VisionTextDualEncoder"
-    hint = families if kind == "image+text" else "leave it out, or choose another task than a test"
+    families = {"image+text": "CLIP, SigLIP, VisionTextDualEncoder", "text+text": "BERT, RoBERTa"}.get(kind)
+    hint = (
+        f"families that read {needed}: {families}" if families else "leave it out, or choose another task than a test"
+    )
     assert str(refused.value.hint).startswith(hint)
 
 

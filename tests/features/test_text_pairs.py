@@ -91,13 +91,6 @@ def test_sentence_transformers_are_read_from_their_folder_but_not_pooled_as_they
     assert "24 tokens" in extractor.notes[0]
 
 
-@pytest.mark.parametrize("name", ["clip-text", "siglip-text"])
-def test_text_towers_read_no_pairs(name: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads images and texts, not pairs of texts") as refused:
-        load(build(zoo, name), "text+text")
-    assert "BERT" in str(refused.value.hint)
-
-
 @pytest.mark.parametrize("spans", [False, True])
 def test_other_layers_are_refused_with_a_reason(spans: bool, zoo: Path) -> None:
     assert "mean" in load(build(zoo, "electra"), "text+text", spans=spans, layers=("last", "mean")).refused
