@@ -25,8 +25,6 @@ class Half:
 
 
 def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
-    training, held_out = split_rows(Half.groups)
-    assert (len(training), len(held_out)) == (198, 256)
     before, after = zero_shot(Half()), short_run(Half())
     assert before == Score(1.0, 0.0, (1.0,) * 5, {"rows": 256, "row_limit": 256, "cut_responses": 0.1235})
     assert after == replace(before, value=0.5, folds=(0.5,) * 5, details={**before.details, "training_rows": 198})

@@ -1,6 +1,7 @@
 """Moments are a commutative monoid over rows, whatever the batching, and survive on disk."""
 
 import tracemalloc
+from itertools import product
 
 import numpy as np
 import pytest
@@ -82,12 +83,11 @@ def test_rows_of_the_smallest_keys_are_kept_in_their_order(rows, count, seed):
     assert smallest_keys(keys, count).tolist() == [place for place, key in enumerate(keys) if key < count]
 
 
-@SETTINGS
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=4))
-def test_row_numbers_are_a_slice_where_they_are_consecutive(numbers):
-    places = as_slice(np.array(numbers))
-    assert np.arange(5)[places].tolist() == numbers
-    assert isinstance(places, slice) == (numbers == [*range(numbers[0], numbers[-1] + 1)])
+def test_row_numbers_are_a_slice_where_they_are_consecutive():
+    for numbers in map(list, (*product(range(4), repeat=3), (2,))):
+        places = as_slice(np.array(numbers))
+        assert np.arange(4)[places].tolist() == numbers
+        assert isinstance(places, slice) == (numbers == [*range(numbers[0], numbers[-1] + 1)])
 
 
 @pytest.mark.parametrize("coded", [False, True])
