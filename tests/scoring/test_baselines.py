@@ -148,8 +148,9 @@ def test_an_estimator_says_its_title_and_its_direction():
     assert loss.score(None) == Score(-0.5, 0.1, (-0.4, -0.6))
     with pytest.raises(EmmsError, match=r"unknown estimator 'parc'\n  → choose from emms, .*logme"):
         get_estimator("parc")
-    with pytest.raises(EmmsError, match="not a finite number"):
-        Estimator("broken", "a broken one", lambda inputs: Score(np.nan)).score(None)
+    for score, told in (Score(np.nan), "nan"), (Score(0.5, np.inf), "0.5 ± inf"), (Score(2, None, (np.nan,)), "2"):
+        with pytest.raises(EmmsError, match=f"^broken gave {told}, which is not a finite number$"):
+            Estimator("broken", "a broken one", lambda inputs, score=score: score).score(None)
 
 
 @pytest.mark.parametrize("factor", [2.0**100, 2.0**-100])

@@ -46,6 +46,8 @@ def test_the_estimate_is_near_the_peak(rows: int, width: int) -> None:
 
 def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
+    sums, neighbours = 8 * 5 * 4 * (4 + 2) + 4 * 12 * 4**2, 4 * (5 * 4 * 2 + 10 * (4 + 2))
+    assert [needed_bytes(10, 4, 2, 5, keep_fits=keep) for keep in (False, True)] == [sums, sums + neighbours]
     assert memory_note(20_000, 512, labels, ScoringOptions(estimators=("emms",))) is None
     told = memory_note(20_000, 8192, labels, ScoringOptions(estimators=("emms",)))
     assert told == "scoring 8,192 features takes about 5.9 GB of memory"
