@@ -167,13 +167,13 @@ def blocks_in(content: bytes, about: CardKind) -> list[Block]:
 
 def _texts_in(content: bytes) -> dict[str, str]:
     """Return key → text of the blocks of a README's section."""
-    span = readme.section_span(content)
-    text = content[slice(*span)].decode().replace("\r\n", "\n") if span else ""
-    inside = text[: text.rindex(readme.DATA_START)]
-    pieces = _ENTRY_MARKER.split(inside)
-    if len(set(pieces[1::2])) < len(pieces[1::2]):
+    text = content.decode().replace("\r\n", "\n")
+    start, end = text.index(readme.START), text.index(readme.END)
+    _, *pieces = _ENTRY_MARKER.split(text[start : text.rindex(readme.DATA_START, start, end)])
+    keys, blocks = pieces[::2], pieces[1::2]
+    if len(set(keys)) < len(keys):
         raise msgspec.ValidationError("an entry stands twice")
-    return {key: block.strip("\n") for key, block in zip(pieces[1::2], pieces[2::2], strict=True)}
+    return {key: block.strip("\n") for key, block in zip(keys, blocks, strict=True)}
 
 
 def with_block(blocks: Sequence[Block], about: CardKind, entry: Entry) -> list[Block]:
