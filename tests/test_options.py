@@ -85,10 +85,14 @@ def test_paths_and_numbers_of_numpy_are_what_they_stand_for() -> None:
     assert type(options.folds) is int
 
 
-def test_an_empty_name_of_a_column_is_refused_in_the_words_of_the_command_line() -> None:
-    given = command.make_context("rank", ["--dataset", "org/data", "--text-column", ""]).params
+def test_the_command_line_races_for_three_and_refuses_an_empty_name_of_a_column() -> None:
+    def read(*words: str) -> Options:
+        given = command.make_context("rank", ["--dataset", "org/data", *words]).params
+        return options_from({name: value for name, value in given.items() if name not in BESIDES})
+
+    assert read("--race").race == 3
     with pytest.raises(EmmsError, match="--text-column is empty"):
-        options_from({name: value for name, value in given.items() if name not in BESIDES})
+        read("--text-column", "")
 
 
 def test_the_parts_hold_every_setting_and_their_values_are_those_of_the_whole() -> None:

@@ -116,7 +116,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "checkpoints": (("emms-demo/bert-random",), {"features", "rows", "finetunings"}),
     "encoders": (("emms-demo/encoder-wordnet-gpt2",), {"labels", "rows"}),
     "layers": (("last",), {"features", "rows"}),
-    "query_prompt": ("query: ", {"rows"}),  # classes of texts are not searched
+    "query_prompt": ("", {"rows"}),  # classes of texts are not searched
     "document_prompt": ("", {"rows"}),
     "race": (2, set()),
     "estimators": (("emms",), {"rows"}),
