@@ -19,7 +19,7 @@ from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import Options
-from hf_emms.presets import demo
+from hf_emms.presets import demo, encoder_presets
 from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Silent
@@ -37,12 +37,13 @@ from hf_emms.run.preflight import (
     rate,
     text_bytes,
 )
+from hf_emms.scoring.reranking import count_pairs
 from tests.helpers.command_line import CommandLine
 from tests.helpers.rankings import example
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
-GOOD, WRITER = "emms-demo/resnet-distilled", "emms-demo/llama-glosses"
+GOOD = "emms-demo/resnet-distilled"
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,11 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     assert found.records()[1][0][3:] == (3, 0, found.costs[good].cached, 0.1)
     assert not preflight(options, Silent(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
     tiny = preflight(options, Silent(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
+    base = Repo(*encoder_presets()["base"], "model", "1" * 40)
+    by_default = replace(found.plan.session, options=replace(options, encoders=()))
+    planned = replace(found.plan, session=by_default, encoders=(base,))
+    lines = replace(found, plan=planned, costs={base: Cost(bytes=5)}).lines()
+    assert lines[2] == f"label encoder {base.id} at {'1' * 40}, of the default set 'base': 5 B to download"
     assert ([problem.fatal for problem in found.problems], tiny.problems[0].fatal) == ([False, True], True)
     assert tiny.problems[0].what == "label encoder emms-demo/encoder-minilm-static"
 
@@ -218,8 +224,7 @@ def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Pa
 
 @pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
 def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
-    planned = plan(Options(dataset, encoders=("demo",), checkpoints=(WRITER,), max_samples=60, device="cpu"), Silent())
-    sample = planned.sample
+    sample = plan(Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()).sample
     kind, length = sample.task.input, text_bytes(sample)
     assert (length is None) == (dataset == "demo_fashion")
     if dataset == "demo_glosses":
@@ -227,12 +232,27 @@ def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) ->
     scale = 1 if length is None else length / kind.text_bytes
     assert rate("cpu", kind, None, length).seconds_per_parameter == pytest.approx(scale * kind.cpu_seconds)
     assert rate("cpu", kind).seconds_per_parameter == kind.cpu_seconds
-    if dataset == "demo_definitions":
-        costs, speed = plan_costs(planned)
-        (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})
-        rows = sum(get_estimator(name).forwards for name in planned.options.estimators)
-        assert cost.seconds == pytest.approx((rows + 60) * speed.seconds(cost.weights / 4) + 0.005 * rows)
-        assert cost.memory > cost.weights
+
+
+@pytest.mark.parametrize(
+    ("dataset", "checkpoint", "estimators", "inputs"),
+    [
+        ("demo_definitions", "emms-demo/llama-glosses", ("short_run", "emms_knn"), 60),
+        ("demo_search", "emms-demo/bert-random", ("reranked_ndcg",), count_pairs(60, 600)),
+    ],
+)
+def test_checkpoints_cost_what_their_inputs_take_and_short_runs_and_pairs_besides(
+    dataset: str, checkpoint: str, estimators: tuple[str, ...], inputs: int, emms_cache: Path
+) -> None:
+    options = Options(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
+    planned = plan(options, Silent())
+    session = replace(planned.session, options=replace(options, estimators=estimators))
+    costs, speed = plan_costs(replace(planned, session=session))
+    (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})
+    forwards = get_estimator(estimators[0]).forwards
+    expected = (inputs + forwards) * speed.seconds(cost.weights / 4) + 0.005 * forwards
+    assert cost.seconds == pytest.approx(expected)
+    assert (cost.memory is None) == (forwards == 0)
 
 
 @pytest.mark.parametrize(

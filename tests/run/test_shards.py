@@ -76,8 +76,9 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     part = shard_of(target, slice(20, 60))
     order = np.random.default_rng(4).permutation(40)
     batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
-    streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
-    kept = moments_of(features[20:60], part, labels, SETTINGS)
+    layers = {"first": slice(0, 2), "last": slice(2, WIDTH)}
+    streamed = streamed_moments(batches, layers, part, labels, SETTINGS)["last"]
+    kept = moments_of(features[20:60, 2:], part, labels, SETTINGS)
     assert (streamed.n, streamed.sample_rows) == (kept.n, 0) == (len(part.rows), 0)
     assert emms(streamed).score == pytest.approx(emms(kept).score, rel=1e-6)
 
