@@ -69,9 +69,7 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
         (  # Of ten texts at most: here every second one.
             "image-to-text",
             split(
-                *map(texts, ["a dog on a red mat", "a cat on a mat"] * 2),
-                *map(texts, ["dogs", "a cat on a mat"] * 3),
-                texts("dogs"),
+                *map(texts, ["a dog on a red mat", "a cat on a mat"] * 2 + ["dogs", "a cat on a mat"] * 3 + ["dogs"])
             ),
             split(texts("x")),
             ["a dog on a red mat"],

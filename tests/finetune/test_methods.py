@@ -6,6 +6,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import datasets
 import numpy as np
@@ -80,15 +81,10 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
 
 
 def test_layers_of_ours_standardize_by_the_first_512_rows_read_32_at_a_time() -> None:
-    read = list[list[int]]()
-
-    def batch(rows: np.ndarray) -> dict[str, torch.Tensor]:
-        read.append(rows.tolist())
-        return {"x": torch.tensor(rows)[:, None, None].expand(-1, 2, 3)}
-
-    features = first_features(torch.nn.Identity(), lambda model, inputs: inputs["x"], batch, 600)
+    read = Mock(side_effect=lambda rows: {"x": torch.tensor(rows)[:, None, None].expand(-1, 2, 3)})
+    features = first_features(torch.nn.Identity(), lambda model, inputs: inputs["x"], read, 600)
     assert (features.shape, features[:, 0].tolist()) == ((2 * 512, 3), [row for row in range(512) for _ in range(2)])
-    assert read == np.arange(512).reshape(-1, 32).tolist()
+    assert [call.args[0].tolist() for call in read.call_args_list] == np.arange(512).reshape(-1, 32).tolist()
     layer = Standardize.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     deviations = torch.tensor([2**0.5, 0.0]) + 1e-6 * torch.tensor([1.0, 5.0, 3.0, 5.0]).std()
     torch.testing.assert_close((layer.mean, layer.scale), (torch.tensor([2.0, 5.0]), 1 / deviations))

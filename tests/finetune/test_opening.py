@@ -38,7 +38,6 @@ from tests.helpers.tiny_writers import writer
         ("boxes", "dual-vit", "full", ""),
         ("boxes", "owlvit", "full", ""),
         ("captions", "resnet", "full", "a recurrent decoder"),
-        ("captions", "vit", "lora", "a recurrent decoder"),
     ],
 )
 def test_a_head_of_ours_gets_its_score_again(

@@ -16,7 +16,7 @@ from hf_emms.heads.metrics import accuracy_at_half, bleu, cider, entities, entit
 from hf_emms.tasks.text_pair_classification import pair_metrics
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.task_rows import KINDS, captioner, kept, loaded
-from tests.finetune.test_chance import tagged
+from tests.finetune.test_chance import tagged, texts
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_families import TEXT_FAMILIES
 from tests.helpers.tiny_pairs import build_pair
@@ -110,24 +110,18 @@ def test_layers_of_ours_learn_by_the_loss_of_their_outputs(kind: str, name: str,
 
 
 def test_scores_of_texts_are_what_their_definitions_say() -> None:
-    assert vqa_accuracy(["a", "b", "c"], [(("a", 0.2), ("b", 0.8)), (("b", 1.0),), (("a", 1.0),)]) == pytest.approx(
-        (2 / 3 + 1 + 0) / 3
-    )
-    assert bleu(
-        ["a cat sits on a mat"] * 2, [(("A cat sits on a mat", 1.0),), (("a cat sits on a mat", 1.0),)]
-    ) == pytest.approx(1)
-    assert bleu(
-        ["a dog barks at night", "a cat sits on a mat"],
-        [(("dogs bark", 0.5), ("a dog barks at night", 0.5)), (("a cat sits on a mat", 1.0),)],
-    ) == pytest.approx(1)
+    answers = [(("a", 0.2), ("b", 0.8)), (("b", 1.0),), (("a", 1.0),)]
+    assert vqa_accuracy(["a", "b", "c"], answers) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    cat, dogs = texts("A cat sits on a mat"), texts("dogs bark", "a dog barks at night")
+    assert bleu(["a dog barks at night", "a cat sits on a mat"], [dogs, cat]) == pytest.approx(1)
     # Of 6 words, 5 pairs, 4 triples and 3 runs of four, these are right; two words less than the reference.
-    answer, reference = "a cat sat on a mat", "a cat sits on a mat by day"
     shares = (5 / 6) * (3 / 5) * (1 / 4) * (1 / 2 / 3)  # sacrebleu counts half a run where none is right
-    assert bleu([answer], [((reference, 1.0),)]) == pytest.approx(np.exp(1 - 8 / 6) * shares ** (1 / 4))
+    of_less = bleu(["a cat sat on a mat"], [texts("a cat sits on a mat by day")])
+    assert of_less == pytest.approx(np.exp(1 - 8 / 6) * shares ** (1 / 4))
 
 
 def test_cider_is_the_cosine_of_weighted_words_with_counts_clipped_and_lengths_compared() -> None:
-    right = [(("red apple", 1.0),), (("cat", 1.0),)]
+    right = [texts("red apple"), texts("cat")]
     assert cider(["red apple", "cat"], right) == pytest.approx((10 / 2 + 10 / 4) / 2), (
         "all runs of words that there are"
     )
@@ -136,8 +130,8 @@ def test_cider_is_the_cosine_of_weighted_words_with_counts_clipped_and_lengths_c
     # Said three times, a word counts once; no pair of words agrees.
     of_thrice = 10 / 4 * (1 / 3) * np.exp(-(2**2) / (2 * 6**2))
     assert cider(["apple", "cat cat cat"], right) == pytest.approx((of_half + of_thrice) / 2)
-    assert cider(["apple", "apple"], [(("apple pie", 1.0),), (("an apple", 1.0),)]) == 0, "a word of all references"
-    assert cider(["cat"], [(("red apple", 0.5), ("cat", 0.5))]) == pytest.approx(10 / 4 / 2), "a mean over captions"
+    assert cider(["apple", "apple"], [texts("apple pie"), texts("an apple")]) == 0, "a word of all references"
+    assert cider(["cat"], [texts("red apple", "cat")]) == pytest.approx(10 / 4 / 2), "a mean over captions"
 
 
 def test_scores_of_boxes_are_what_their_definitions_say() -> None:
