@@ -79,7 +79,7 @@ class ColumnContents:
         """Return whether two columns of lists have lists of the same lengths, which differ from row to row."""
         if first not in self.cells or second not in self.cells:
             return False
-        lengths, others = (_lengths(self.cells[name].slice(0, _TEXTS)) for name in (first, second))
+        lengths, others = (_lengths(self.cells[name].slice(length=_TEXTS)) for name in (first, second))
         return np.array_equal(lengths, others) and len(np.unique(lengths)) > 1
 
 
@@ -194,10 +194,10 @@ def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: 
     """Return the contents with the cells of a further column."""
     type = contents.types[name]
     if type == "string":
-        contents = _with_repeating(contents, name, column.slice(0, _TEXTS).drop_null())
+        contents = _with_repeating(contents, name, column.slice(length=_TEXTS).drop_null())
         return _with_paths(contents, split, name, column)
     if type == "strings":
-        words = _flat(column.slice(0, _TEXTS)).drop_null()
+        words = _flat(column.slice(length=_TEXTS)).drop_null()
         contents = _with_repeating(contents, name, words)
         are_tags = are_word_tags(words.unique().to_pylist())
         return replace(contents, word_tags=contents.word_tags | {name}) if are_tags else contents
@@ -234,7 +234,7 @@ def _with_zero_one(contents: ColumnContents, name: str, column: pa.ChunkedArray)
 
 def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
     """Return the contents with a column of texts, which are paths if the first texts end as names of media do."""
-    values = [value for value in column.slice(0, _TEXTS).to_pylist() if value]
+    values = [value for value in column.slice(length=_TEXTS).to_pylist() if value]
     encoded = encoded_type(values)
     if encoded is not None:
         return _with_encoded(contents, name, encoded)
@@ -279,7 +279,7 @@ def _with_stems(contents: ColumnContents, split: OpenSplit, name: str, column: p
     """Return the contents with a column that may name media of a folder without suffix, as "0a1b" for 0a1b.jpg."""
     if split.media_folder is None:
         return contents
-    values = {str(value) for value in column.slice(0, _TEXTS).to_pylist() if value is not None}
+    values = {str(value) for value in column.slice(length=_TEXTS).to_pylist() if value is not None}
     files = media_files(split.repo, split.folders, split.media_folder)
     if not values or not values <= set(files.by_name):
         return contents
@@ -339,7 +339,7 @@ def _aligned_tags(contents: ColumnContents) -> frozenset[str]:
     """Return the columns whose lists of classes or numbers are as long as the lists of words in each row."""
     types = contents.types
     lengths = {
-        name: _lengths(column.slice(0, _TEXTS))
+        name: _lengths(column.slice(length=_TEXTS))
         for name, column in contents.cells.items()
         if types[name] in ("strings", "classes", "integers")
     }

@@ -166,7 +166,7 @@ class RowSchema:
             name = str(value).strip() or None
         else:
             # −1 is what datasets writes in test splits whose labels are secret.
-            name = self.class_names[value] if 0 <= value < len(self.class_names) else None
+            name = self.class_names[value] if value in range(len(self.class_names)) else None
         return name and self.words.get(name, name)
 
 

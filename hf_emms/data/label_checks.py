@@ -60,7 +60,7 @@ def check_label(
     if type != "string":
         _check_numbers(contents, task, label, chosen=chosen, named=named)
         return [] if task.categorical else _notes_on_values(contents, label)
-    first = contents.cells[label].slice(0, FIRST).drop_null()
+    first = contents.cells[label].slice(length=FIRST).drop_null()
     if are_structures(first):
         raise EmmsError(
             f"column {label!r} holds structures written as texts, such as {first[0].as_py()!r:.80}",
