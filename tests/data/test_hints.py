@@ -57,10 +57,8 @@ REFUSED: dict[str, Build] = {
     "choices": table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}),
     "choices beside a picture": with_images(question=TEXTS, choices=[["a", "b"]] * N, answer=BITS),
     "choices beside an answer": table({"question": TEXTS, "answer": OTHER_TEXTS, "choices": [["a"]] * N}),
-    "endings of a text": table({"ctx": TEXTS, "endings": [["a", "b"]] * N, "label": ["0", "1"] * (N // 2)}),
     "numbered choices": table({"question": TEXTS, "A": TEXTS, "B": OTHER_TEXTS, "answer": ["A", "B"] * (N // 2)}),
     "a time series": csv_of("date,value", DATES, VALUES),
-    "several series": csv_of("Date,Close,Volume", [f"1/{1 + i}/2020" for i in range(N)], VALUES, [*range(N)]),
     "values of days": table({"day": DAYS, "close": VALUES}),
     "dates and scores": table({"when": DATES, "score": VALUES}),
     **{
@@ -91,7 +89,6 @@ REFUSED: dict[str, Build] = {
     "a text and prices": table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
     "ages": with_images(age=[20 + 7 * i % 60 for i in range(N)]),
     "years": table({"text": TEXTS, "label": YEARS}),
-    "years in a column of their name": csv_of("text,year", TEXTS, YEARS),
     "a text and whole numbers": table({"text": TEXTS, "k": [i % 3 for i in range(N)]}),
     "a text and numbers that increase": table({"text": TEXTS[:2], "k": [1, 2]}),
     "a text and numbers that increase after an empty cell": table({"text": TEXTS, "k": [None, *range(N - 1)]}),
@@ -166,12 +163,9 @@ REFUSED: dict[str, Build] = {
         {"plot": TEXTS, "genres": [bar.replace("|", ", ") for bar in BARS]}
     ),
     "a class for every two texts": table({"v1": [f"class {i // 2}" for i in range(N)], "v2": TEXTS}),
-    "dates as classes": table({"text": TEXTS, "label": DATES}),
-    "years as values": table({"text": TEXTS, "label": [1990 + i % 20 for i in range(N)]}),
     "choices that are left out": table(
         {"question": TEXTS, "options": [["a", "b"]] * N, "answer": ["a", "b"] * (N // 2)}
     ),
-    "choices in columns of their own": table({"question": TEXTS, "choice1": TEXTS, "choice2": TEXTS, "label": BITS}),
     "judged answers": table({"prompt": TEXTS, "completion": OTHER_TEXTS, "label": [*map(bool, BITS)]}),
     "responses and whether they are right": table({"instruction": TEXTS, "output": OTHER_TEXTS, "label": BITS}),
     "a response that may be a class": table(

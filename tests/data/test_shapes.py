@@ -14,6 +14,7 @@ import pytest
 
 import hf_emms
 from hf_emms.data import Sample
+from hf_emms.data.media_files import encoded_type
 from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
 from tests import ROOT
@@ -65,7 +66,6 @@ LABELS: dict[str, list[Any]] = {
     "ids of many classes": [*range(5, 26), 5, 6, 7],
     "five weights": [f"{i} kg" for i in range(5)],
     "five years": [*range(1990, 1995)],
-    "stars in texts": ["1 stars", "2 stars", "3 stars"],
 }
 
 
@@ -148,8 +148,7 @@ INTENTS = datasets.Features(
 )
 ASKED = datasets.Features({"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])})
 PAIRS = [
-    *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_A", "sentence_B"), ("text1", "text2")),
-    *(("text", "text_pair"), ("question", "sentence"), ("query", "document"), ("claim", "evidence")),
+    *(("premise", "hypothesis"), ("sentence_A", "sentence_B"), ("text1", "text2"), ("query", "document")),
     ("question", "answer"),
 ]
 # What is read; tests/golden/readings.json has the reading of each.
@@ -158,17 +157,13 @@ READ: dict[str, Build] = {
         name: table({"text": TEXTS, "labels" if isinstance(cells[-1], list) else "label": (cells * N)[:N]})
         for name, cells in LABELS.items()
     },
-    **{
-        f"paths in a column {name}": csv_of(f"{name},label", PATHS, CLASSES)
-        for name in ("image", "path", "filename", "file_name", "url")
-    },
+    **{f"paths in a column {name}": csv_of(f"{name},label", PATHS, CLASSES) for name in ("image", "file_name", "url")},
     "paths but for one cell": csv_of("image,label", ["none", *PATHS[1:]], CLASSES),
     "paths but for a tenth": csv_of("image,label", ["none", "no", *PATHS[:18]], CLASSES[:20]),
     "paths but for more than a tenth": csv_of("image,label", ["none", "no", "not", *PATHS[:17]], CLASSES[:20]),
     "paths beside titles": csv_of("path,title,label", PATHS, TEXTS, CLASSES),
     **{
-        f"pictures in base64 in a column {name}": csv_of(f"{name},label", BASE64, CLASSES)
-        for name in ("image", "img_b64", "data")
+        f"pictures in base64 in a column {name}": csv_of(f"{name},label", BASE64, CLASSES) for name in ("image", "data")
     },
     "pictures as data URIs": table({"data": [f"data:image/png;base64,{text}" for text in BASE64], "label": CLASSES}),
     "base64 without padding, for addresses": table({"img": FOR_ADDRESSES, "label": CLASSES}),
@@ -259,6 +254,13 @@ def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
         columns, settings = READ_SO[shape]
         sample = load_sample(datasets.Dataset.from_dict(columns), **settings)
     assert reading_of(sample) == READINGS[shape]
+
+
+def test_texts_are_files_in_base64_where_half_of_them_are_surely_no_words() -> None:
+    mixed = "aB3" * 22
+    assert [encoded_type([BASE64[0][:length]]) for length in (40, 39)] == ["image", None]
+    assert [encoded_type([mixed[:length]]) for length in (64, 63)] == ["encoded", None]
+    assert [encoded_type([BASE64[0], *["no"] * others]) for others in (1, 2)] == ["image", None]
 
 
 def test_paths_in_lines_of_json_and_absolute_ones_are_opened(tmp_path: Path) -> None:
