@@ -292,10 +292,11 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
             for id, columns in filled.items()
             if not any(_is_more_specific(other, id, filled, contents) for other in filled)
         }
+        if len(fits) > 1:
+            fits = {id: columns for id, columns in fits.items() if _is_accepted(TASKS[id], columns, contents, named)}
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()
             return TASKS[task_id], columns
-        fits = {id: columns for id, columns in fits.items() if _is_accepted(TASKS[id], columns, contents, named)}
         if fits:
             choices = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
             raise SeveralTasksError(f"the columns fit several tasks: {choices}", use("task", *fits))

@@ -147,8 +147,6 @@ def _check_values(contents: ColumnContents, task: Task, label: str, distinct: li
 
 def _check_numbers(contents: ColumnContents, task: Task, label: str, *, chosen: bool, named: bool) -> None:
     """Refuse a column that numbers rows, and numbers that may be classes or values."""
-    if chosen and (named or task.label.is_called(label)):
-        return
     cells = contents.cells[label].drop_null()
     numbers, n_different = np.asarray(cells), len(cells.unique())
     is_usual = task.label.is_called(label)

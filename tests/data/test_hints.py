@@ -21,12 +21,11 @@ from hf_emms.data import Sample, load_sample
 from hf_emms.errors import Text, Use
 from hf_emms.options import Options
 from tests import ROOT
-from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, WORDS, Build, csv_of, table, with_images
+from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
 from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, pictures
 from tests.helpers.samples import refused
 
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
-VALUES = [i / 7 for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
 YEARS = [1990 + i % 9 for i in range(N)]
 DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]

@@ -22,6 +22,7 @@ from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, labels_o
 from tests.helpers.samples import load_sample, refused
 from tests.helpers.sound import encoded, tone
 
+VALUES = [i / 7 for i in range(N)]
 OTHER_TEXTS = [f"another text {i}" for i in range(N)]
 BITS = [i % 2 for i in range(N)]
 # One of the rows has none of the classes.
@@ -57,7 +58,7 @@ LABELS: dict[str, list[Any]] = {
     "four full stops": [letter + dot for letter in "abcd" for dot in ("", ".")],
     "nothing": ["a", "b", "N/A"],
     "opinions from -1 to 1": [-1, 0, 1],
-    "-1 beside classes": [-1, *[0, 1, 2] * 8][:N],
+    "-1 beside classes": [-1, None, *[0, 1, 2] * 8][:N],
     "-1 and -100 beside two classes": [0, 1] * 11 + [-1, -100],
     "-1 beside classes from 1": [-1, 1, 2, 3],
     "whole numbers that are floats": [None if i == 3 else float(i % 2) for i in range(N)],
@@ -143,10 +144,13 @@ SOUNDS = [base64.b64encode(encoded(tone(100 + i, 0.1))).decode() for i in range(
 NAMED_FLAGS = datasets.Features(
     {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=["a", "b", "c", "d"]))}
 )
+FLOAT = datasets.Value("float64")
 INTENTS = datasets.Features(
     {"text": datasets.Value("string"), "intents": datasets.List(datasets.ClassLabel(names=["a", "b"]))}
 )
-ASKED = datasets.Features({"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])})
+ASKED = datasets.Features(
+    {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"]), "size": FLOAT}
+)
 PAIRS = [
     *(("premise", "hypothesis"), ("sentence_A", "sentence_B"), ("text1", "text2"), ("query", "document")),
     ("question", "answer"),
@@ -199,7 +203,7 @@ READ: dict[str, Build] = {
         {"document": TEXTS, **{f"summary_{i}": [f"{i} {text}" for text in TEXTS] for i in (10, 2, 1)}}
     ),
     "lists of classes": table({"text": TEXTS, "intents": [[0, 1][: 1 + i % 2] for i in range(N)]}, INTENTS),
-    "a class in a column of another name": table({"utterance": TEXTS, "intent": BITS}, ASKED),
+    "a class in a column of another name": table({"utterance": TEXTS, "intent": BITS, "size": VALUES}, ASKED),
     "a picture and the only texts, which repeat": with_images(name=TEXTS[:12] * 2),
     "a picture, its key and its class": with_images(id=[*range(N)], digit=BITS),
     "an image with a box": with_images(bbox=[[0.5, 1.0, 2.0]] * N, label=CLASSES),
@@ -254,6 +258,11 @@ def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
         columns, settings = READ_SO[shape]
         sample = load_sample(datasets.Dataset.from_dict(columns), **settings)
     assert reading_of(sample) == READINGS[shape]
+
+
+def test_a_thousand_classes_are_classes_where_each_has_two_rows() -> None:
+    rows = {"a": [f"text {i}" for i in range(2_000)], "b": [f"class {i % 1_000}" for i in range(2_000)]}
+    assert len(load_sample(datasets.Dataset.from_dict(rows), columns={"text": "a"}).label_texts) == 1_000
 
 
 def test_texts_are_files_in_base64_where_half_of_them_are_surely_no_words() -> None:
