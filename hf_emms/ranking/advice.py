@@ -157,7 +157,7 @@ def recommendation(ranking: RankingData) -> str:
         return "No checkpoint has a score here."
     if judgement.lead == "no head":
         return f"None of these checkpoints can be fine-tuned for {ranking.task}."
-    if judgement.lead == "nothing explained" or judgement.checkpoint is None:
+    if judgement.checkpoint is None:
         return _nothing_explained(ranking)
     best, rows = ranking.row(judgement.checkpoint), comparable(ranking)
     if judgement.lead == "shared":

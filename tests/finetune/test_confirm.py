@@ -258,7 +258,9 @@ def test_a_rate_beyond_the_defaults_is_tried_where_these_were_not_enough(
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, *filter(None, [another])]
 
 
-def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_images: Ranking) -> None:
+def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(
+    ranked_images: Ranking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = planned_runs(work)
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
@@ -284,6 +286,9 @@ def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(ranked_i
     measured, *by_size = planned_runs(replace(work, shortlist=rows, seconds_per_parameter=1e-4))
     assert (measured.seconds_per_forward, measured.loading) == (pytest.approx(10.3 / 1030), 0.5)
     assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1, 0.1, 0])
+    for name, value in (("is_measured_first", True), ("inputs_per_row", 2)):  # another evaluation; pairs of inputs
+        monkeypatch.setattr(type(work.splits.task.head), name, value)
+    assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 688))
     large = [msgspec.structs.replace(row, parameters=10**8, architecture=name) for name in ("BertModel", STATIC)]
     assert [quick.recipe(row).learning_rates for row in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
 

@@ -189,6 +189,8 @@ def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
         ([2.0, 1.0, 0.5, 0.2, 0.1], False),
         ([0.7, 0.8, 1.5, 4.0, 9.0], True),
         ([1.0, 2.0, 1.0, 2.0, 4.0], True),  # by more than two standard errors, and less than three
+        ([1.0, 4.0, 3.0, 6.0, 5.0], False),  # by two of them
+        ([100.0] * 4 + [102.0], False),  # by 2 %
         ([0.7] * 10 + [3.0, 5.0, 2.0, 6.0, 4.0] * 8, True),
         ([1.0, 9.0], False),
         ([], False),

@@ -77,7 +77,7 @@ def test_obstacles(tmp_path: Path, use: Callable[[Path], None], place: str, expe
         (OSError(errno.ENOSPC, "No space left"), "No space left", "free some space, or name another folder"),
         (RuntimeError("half a file\nin a stream"), "half a file", "free some space, or name another folder"),
         (RuntimeError(), "RuntimeError", "free some space, or name another folder"),
-        (OSError(errno.EACCES, "Permission denied"), "Permission denied", "name another folder"),
+        (OSError(errno.EACCES, "Permission denied", "file"), "Permission denied", "name another folder"),
     ],
 )
 def test_a_failed_write_has_its_reason_and_a_remedy(error: Exception, reason: str, remedy: str) -> None:

@@ -79,7 +79,12 @@ def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     tied = merged(first, msgspec.structs.replace(second, created="later"))
     assert tied.notes == ("a note",)
     assert "org/a and org/b share the first rank" in str(tied.advice)
-    assert merged(tied, msgspec.structs.replace(tied, created="later still")) is tied
+    elsewhere = tied.settings | {"device": "cuda", "new": None}
+    assert merged(tied, msgspec.structs.replace(tied, created="later still", settings=elsewhere)) is tied
+    (lower,), baseline = rows((0.4, 0.4, 0.4)), Row("BM25", scores={"emms": Score(0.1)})
+    with_baseline, anew = example(rows=first.rows, baselines=(baseline,)), example(rows=(lower,))
+    both = merged(with_baseline, anew)  # of one time: the one that is added counts
+    assert (both.rows[0].score, both.baselines) == (lower.score, (baseline,))
     best = Row("org/best", scores={"emms": emms_score(0.9, 0.9, 0.9)})
     assert merged(example(rows=(best,), n=100), tied).advice is None
 

@@ -47,6 +47,9 @@ def test_what_a_run_began_with_is_replaced_and_what_others_added_since_stays(tmp
     confirmed("org/worse").save(file, merge=True)
     add_to_file(confirmed("org/close"), file, Ranking.save, before)
     assert values(file) == {"org/close": 0.9, "org/worse": 0.9}
+    confirmed("org/best", value=0.5).save(file, merge=True)
+    add_to_file(confirmed("org/best", "org/close"), file, Ranking.save, confirmed("org/best"))
+    assert values(file) == {"org/best": 0.5, "org/close": 0.9, "org/worse": 0.9}
     assert values(example().save(file)) == {}  # a file that is saved anew
 
 

@@ -114,6 +114,7 @@ def test_a_column_that_is_0_everywhere_is_not_shown_but_the_first() -> None:
     ranking = of_scores(("short_run", "logme"), good=(-2.0, 0.00001), bad=(-3.0, -0.00002))
     assert "LogME" not in views.to_text(ranking)
     assert "logme" in views.to_csv(ranking)
+    assert "not_installed" in views.to_text(of_scores(("not_installed",), good=(-2.0,), bad=(-3.0,)))
     told = of_scores(("short_run", "logme"), good=(-2.0, 0.5), bad=(-3.0, 0.0))
     assert "LogME" in views.to_text(told)
 

@@ -9,7 +9,7 @@ import pytest
 
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import Chance, FineTuned, Ranking, Row, TrainingRun, ranked
-from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
+from hf_emms.ranking.advice import advice, finetuning_summary, recommendation, second_thoughts
 from hf_emms.ranking.expected_gap import expected_gap
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
@@ -76,6 +76,9 @@ def test_a_checkpoint_that_the_task_cannot_fine_tune_is_not_recommended() -> Non
     )
     assert recommendation(of_rows(ast, task="speech")) == "None of these checkpoints can be fine-tuned for speech."
     assert verdict(of_rows(ast)) == Verdict(None, "no head")
+    # Without the first, the second cannot be told from the third.
+    near = of_rows(row("ast", 0.5, 0.01, no_head="none"), row("a", 0.45, 0.01, 0.05), row("b", 0.42, 0.01))
+    assert verdict(near) == Verdict("org/a", "shared", ("org/a", "org/b"))
     lower = of_rows(row("wav2vec", 0.5, 0.01, 0.001), ast)
     assert "cannot" not in recommendation(lower)
     equal = of_rows(row("wav2vec", 0.41, 0.01, 0.2), row("hubert", 0.1, 0.01), ast, task="speech")
@@ -95,6 +98,8 @@ def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_
         "org/small and org/good are not told apart: take org/good (1k parameters); word error rate 12.0"
     )
     assert "take org/good (1k parameters); word error rate 12.0" in str(advice(shared))
+    unmeasured = of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), estimators=estimators)
+    assert "word error rate" not in recommendation(unmeasured)
     behind = of_rows(measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), estimators=estimators)
     assert verdict(behind).checkpoint == "org/first"
     assert (
@@ -210,6 +215,16 @@ def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
         "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
         f"budget); chance ({SAME_CLASS}) is 50.0."
     )
+
+
+def test_a_row_without_a_checkpoint_that_is_as_good_is_said() -> None:
+    baseline = row("BM25", 0.4, 0.01)
+    for none in (row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), Row("org/a", error="broken")):
+        assert second_thoughts(of_rows(none, baselines=(baseline,))) == []
+    assert second_thoughts(of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(baseline,))) == [
+        "org/BM25 is within the noise of the first checkpoint, explained 0.40 ± 0.01 of the variance: without "
+        "fine-tuning you need no model."
+    ]
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(0.26, True), (0.25, False)])
