@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +47,6 @@ from hf_emms.run import confirm as confirmation
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import FAST, Notes, colours, poisoned, ranking, save
-from tests.helpers.quick_python import python
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
@@ -359,48 +356,6 @@ def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="in memory"):
         hf_emms.confirm(rows, top=1)
     assert hf_emms.confirm(rows, data, top=1, **FAST).best.fine_tuned == rows.best.fine_tuned
-
-
-# Confirms the best of a ranking at two rates, and prints the runs that start, until it kills itself at a step.
-KILLED = """
-import os, signal, sys
-import hf_emms
-from hf_emms.ranking.progress import Silent
-
-class Killed(Silent):
-    steps = 0
-
-    def started(self, name, steps):
-        print(name, flush=True)
-
-    def advanced(self, name, steps):
-        self.steps += steps
-        if self.steps >= int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-settings = {"epochs": 4, "learning_rates": ["0.01", "0.02"], "batch_size": 8}
-hf_emms.confirm(hf_emms.Ranking.load(sys.argv[1]), top=1, progress=Killed(), **settings).save(sys.argv[1])
-"""
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
-    """Two runs of 20 steps, with a state every 5, are killed before a state, behind one, and in the second run."""
-    file = ranked_images.save(tmp_path / "ranking.json")
-    commands = [[*python(), "-c", KILLED, str(file), str(at)] for at in (3, 13, 23, 1_000)]
-    processes = [subprocess.run(words, capture_output=True, text=True, check=False) for words in commands]
-    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3 + [0], processes[-1].stderr
-    names = "".join(process.stdout for process in processes).splitlines()
-    order = list(dict.fromkeys(names))
-    assert len(order) == 2
-    # Each run begins again until it is finished, and none that was finished begins again.
-    assert names == sorted(names, key=order.index)
-    settings = {**FAST, "learning_rates": (0.01, 0.02)}
-    undisturbed = hf_emms.confirm(ranked_images, top=1, cache=False, **settings).rows[0].fine_tuned
-    resumed = Ranking.load(file).rows[0].fine_tuned
-    assert [(run.scores, run.validation, run.curve) for run in resumed.runs] == [
-        (run.scores, run.validation, run.curve) for run in undisturbed.runs
-    ]
 
 
 def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_survives_a_failure(
