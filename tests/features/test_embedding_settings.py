@@ -185,6 +185,7 @@ def test_hidden_layers_are_read_before_the_layers_behind_the_pooling(sentences: 
     np.testing.assert_allclose(last, embed(sentences), atol=1e-6)
     np.testing.assert_allclose(first, rows(load(build(zoo, "bert"), "text", layers=("1",)), WORDS), atol=1e-6)
     np.testing.assert_array_equal(spread, np.hstack([first, last]))
+    assert "; with hidden layer 1: " in extractor.info("spread").pooling
 
 
 def test_a_layer_whose_weights_do_not_fit_is_named(sentences: Path, tmp_path: Path) -> None:

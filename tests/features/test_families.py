@@ -101,6 +101,7 @@ def test_features_depend_on_their_input_alone(kind: str, name: str, zoo: Path) -
     assert not (name in POOLERLESS and any("pooler" in part for part, _ in extractor._model.named_parameters()))
     by_layer = {layer: together[:, columns] for layer, columns in extractor.layer_slices.items()}
     assert set(by_layer) == {*layers} - {*extractor.refused}
+    assert sum(extractor.info(layer).width for layer in by_layer) == extractor.width
     assert set(extractor.refused) == ({"mean"} if name in UNEVEN and kind == "image" else set())
     if "mean" in layers:
         assert bool(extractor.notes) == (name in FALLBACKS)

@@ -120,8 +120,8 @@ def test_spread_is_layers_side_by_side(name: str, others: tuple[str, ...]) -> No
     extractor = load(folder, kind, layers=("spread", *others, "last"))
     got = by_layer(extractor, inputs)
     np.testing.assert_array_equal(got["spread"], np.concatenate([got[layer] for layer in (*others, "last")], axis=1))
-    layers = f"hidden layer{'s' * (len(others) > 1)} {' and '.join(others)}"
-    assert f"; with {layers}: " in extractor.info("spread").pooling
+    assert f"; with hidden layers {' and '.join(others)}: " in extractor.info("spread").pooling
+    np.testing.assert_array_equal(rows(load(folder, kind, layers=("spread",)), inputs), got["spread"])
 
 
 # --- one forward, and what cannot be had ------------------------------------------------------------------

@@ -45,9 +45,6 @@ def folder(vit: Path, tmp_path: Path) -> Path:
     return copy
 
 
-# ---- pickled weights ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "options", "note"),
     [
@@ -85,9 +82,6 @@ def test_a_damaged_pickle_is_an_error(folder: Path, content: bytes, allow_pickle
         load(folder, allow_pickle=allow_pickle)
     assert "documentation" not in caught.value.message
     assert ("allow_pickle=True" in str(caught.value.hint)) is (bool(content) and not allow_pickle)
-
-
-# ---- what is no checkpoint ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])

@@ -208,6 +208,7 @@ ENDLESS: dict[str, tuple[Spoil, str]] = {
         "a pattern of adapter_config.json of .* takes more than 3 seconds",
     ),
     "rank": (adapter(r=2**15), "names rank 32,768, and no side of its weights is so long"),
+    "rank-of-a-layer": (adapter(rank_pattern={"query": 2**15}), "names rank 32,768, and no side"),
     "vectors": (adapter(num_vectors=10**9), "asks for 1,000,000,000 sizes"),
     "copies": (adapter(layer_replication=[[0, 10**9]]), "asks for 1,000,000,000 layers"),
     "start": (adapter(init_lora_weights="pissa_niter_101"), "asks for more than 100 iterations"),
