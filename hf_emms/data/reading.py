@@ -153,15 +153,14 @@ class DatasetFiles:
         return replace(opened, repo=self.archive or self.repo, notes=(*opened.notes, *self.notes))
 
     def _open_table(self, split: str | None, streaming: bool) -> OpenSplit:
-        folder, splits = self.repo.folder, tuple(self.tables)
+        path, splits = self.repo.folder, tuple(self.tables)
+        assert path is not None
         split, notes = choose_split(self.name, splits, split if len(splits) > 1 else None)
-        rows, file = self.tables[split], folder.name if folder is not None and folder.is_file() else None
-        opened = OpenSplit(
-            self.name, self.repo, self.config, split, rows, rows.num_rows, splits, tuple(notes), file=file
-        )
-        if folder is not None:
-            opened = replace(opened, folders=(folder if folder.is_dir() else folder.parent,))
-        return replace(opened, rows=rows.to_iterable_dataset()) if streaming else opened
+        rows = self.tables[split]
+        total, rows = rows.num_rows, rows.to_iterable_dataset() if streaming else rows
+        file, folder = (path.name, path.parent) if path.is_file() else (None, path)
+        opened = OpenSplit(self.name, self.repo, self.config, split, rows, total, splits, tuple(notes))
+        return replace(opened, file=file, folders=(folder,))
 
     def _open(self, split: str | None, streaming: bool) -> OpenSplit:
         with translate_errors(self.name, self.repo, self.config):

@@ -165,8 +165,10 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
 
 def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     """Return the first and the last place that each row may have: those of all rows with its rank."""
-    last = {row.rank: place for place, row in enumerate(rows, 1)}
-    return {row.checkpoint: (row.rank or 0, last[row.rank]) for row in rows}
+    places = [*enumerate(rows, 1)]
+    last = {row.rank: place for place, row in places}
+    first = {row.rank: place for place, row in reversed(places)}
+    return {row.checkpoint: (first[row.rank], last[row.rank]) for row in rows}
 
 
 def _agreement(before: Sequence[Row], after: Sequence[Row], ours: str, theirs: str) -> dict[str, float | None]:

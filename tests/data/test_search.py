@@ -62,16 +62,6 @@ def test_a_query_and_the_passage_that_answers_it_are_read_as_a_search(query: str
     assert any('"text-pair-classification"' in note for note in sample.notes)
 
 
-def test_queries_that_share_a_document_are_a_group_and_its_copy_is_no_negative() -> None:
-    sample = load_sample(pairs(passage=[f"passage {number // 3}" for number in range(N)]))
-    assert len(sample.inputs.documents) == N // 3
-    by_document: dict[str, set[int]] = {}
-    for group, code in zip(sample.groups.tolist(), sample.codes.tolist(), strict=True):
-        by_document.setdefault(sample.label_texts[code], set()).add(group)
-    assert sorted(map(len, by_document.values())) == [1] * (N // 3)
-    assert len(set(sample.groups.tolist())) == N // 3
-
-
 def test_the_sample_counts_queries_and_holds_their_documents_and_others_up_to_the_size_of_the_corpus() -> None:
     sample = load_sample(pairs(), max_samples=5, corpus_size=25)
     assert (len(sample.inputs.queries), len(sample.inputs.documents), len(sample)) == (5, 25, 5)
@@ -464,7 +454,7 @@ def test_empty_and_repeated_documents_are_counted(tmp_path: Path) -> None:
     assert "9 of 62 documents are empty" in refused(folder_of(tmp_path / "many", empty)).message
 
 
-BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
+BAD_TABLES: dict[str, tuple[Any, ...]] = {
     "one document": (
         {"corpus": CORPUS[:1], "qrels": [{**row, "corpus-id": "d0"} for row in QRELS]},
         "the corpus has a single document, which every query finds",
@@ -479,13 +469,16 @@ BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no answer": ({"qrels": [{**row, "score": 0} for row in QRELS]}, "no document is relevant"),
     "no ids of documents": ({"qrels": [{"query-id": "q1", "text": "d1"}] * 4}, "has no column of ids of documents"),
+    "a negative": ({}, "there is no negative beside tables of queries, documents and judgements", {"negative": "text"}),
+    "an absent column": ({}, "queries.jsonl has no column 'absent': _id, text", {"query": "absent"}),
+    "an absent body": ({}, "corpus.jsonl has no column 'body': _id, title, text", {"document": "title,body"}),
 }
 
 
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_tables_that_cannot_be_searched_are_refused_in_words(tmp_path: Path, case: str) -> None:
-    tables, message = BAD_TABLES[case]
-    error = refused(folder_of(tmp_path, **tables))
+    tables, message, *columns = BAD_TABLES[case]
+    error = refused(folder_of(tmp_path, **tables), task="retrieval", columns=dict(*columns))
     assert message in error.message
     assert error.hint
 
@@ -522,20 +515,6 @@ def test_a_corpus_may_be_of_another_format_and_a_table_separated_by_commas(tmp_p
     (folder / "qrels" / "test.tsv").unlink()
     write(folder / "qrels" / "test.csv", "\n".join(["query-id,corpus-id,score", *(f"q{n},d{n},1" for n in range(N))]))
     assert judged(load_sample(str(folder))) == ANSWERED
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"negative": "text"}, "there is no negative beside tables of queries, documents and judgements"),
-        ({"query": "absent"}, "queries.jsonl has no column 'absent': _id, text"),
-        ({"document": "title,body"}, "corpus.jsonl has no column 'body': _id, title, text"),
-    ],
-)
-def test_columns_of_tables_that_are_named_have_to_be_there(
-    tmp_path: Path, columns: dict[str, str], message: str
-) -> None:
-    assert refused(folder_of(tmp_path), task="retrieval", columns=columns).message == message
 
 
 def test_rows_with_an_empty_side_are_counted_and_options_of_other_tasks_refused() -> None:

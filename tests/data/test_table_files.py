@@ -115,9 +115,10 @@ def test_splits_are_found_in_folders_of_any_format(tmp_path: Path) -> None:
 
 def test_cells_of_a_spreadsheet_that_read_as_numbers_are_texts_in_a_column_of_texts(tmp_path: Path) -> None:
     pd.DataFrame({**COLUMNS, "text": [17, "NA", *TEXTS[2:-1], None]}).to_excel(tmp_path / "a.xlsx", index=False)
-    sample = load_sample(str(tmp_path / "a.xlsx"))
-    assert {"17", "NA"} < set(sample.inputs)
-    assert (len(sample), sample.skipped) == (N - 1, 1)
+    for path, place in ((tmp_path / "a.xlsx", "row 24 of a.xlsx"), (tmp_path, "row 24")):
+        sample = load_sample(str(path))
+        assert {"17", "NA"} < set(sample.inputs)
+        assert sample.notes[-1] == f"1 row left out ({place}: the text is empty)"
 
 
 def test_questions_of_squads_own_files_are_rows(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def compared(cli: Cli, tmp_path: Path, first: Ranking, second: Ranking, format: 
 MOVED = """\
 | A | B | move | checkpoint |
 | ---: | ---: | ---: | :--- |
-| 1 | 3 | ↓2 | org/a |
-| 2 | 2 |  | org/b |
-| 3 | 1 | ↑2 | org/c |
+| 1 | 2 | ↓1 | org/a |
+| 2 | 1 | ↑1 | org/b |
+| 3 | 3 |  | org/c |
 | 4 | 4 |  | org/d |
 
 - 2 of 4 common checkpoints moved beyond what their ranks share
-- weighted τ -0.173, τ 0.000, 100% of A's first three are among B's
-- different picks: org/a and org/c
+- weighted τ 0.520, τ 0.667, 100% of A's first three are among B's
+- different picks: org/a and org/b
 
 **settings that differ**
 
@@ -47,12 +47,12 @@ MOVED = """\
 
 def test_moves_settings_and_agreement_of_two_rankings(cli: Cli, tmp_path: Path) -> None:
     columns = {"image": "img", "label": "labels"}
-    other = ranking(scores=(-0.3, -0.2, -0.1, -0.4), seed=7, versions={"torch": "3.0"}, columns=columns)
+    other = ranking(scores=(-0.2, -0.1, -0.3, -0.4), seed=7, versions={"torch": "3.0"}, columns=columns)
     done = compared(cli, tmp_path, ranking(), other)
     assert done.out == json.dumps(json.loads(done.out), indent=2) + "\n"
     assert compared(cli, tmp_path, ranking(), other, "md").out == MOVED
     tsv = compared(cli, tmp_path, ranking(), other, "tsv").out.splitlines()
-    assert tsv[1].split("\t") == ["org/a", "1", "3", "-2", "both"]
+    assert tsv[1].split("\t") == ["org/a", "1", "2", "-1", "both"]
 
 
 def test_a_ranking_agrees_with_itself(cli: Cli, tmp_path: Path) -> None:
