@@ -35,11 +35,6 @@ TAGS = Task(
 )
 
 
-@pytest.fixture
-def tags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TASKS, "find", lambda name: TAGS if name == TAGS.id else None)
-
-
 def sentences(n: int) -> datasets.Dataset:
     features = datasets.Features(
         {
@@ -51,8 +46,8 @@ def sentences(n: int) -> datasets.Dataset:
     return datasets.Dataset.from_list(rows, features=features)
 
 
-@pytest.mark.usefixtures("tags")
-def test_every_word_is_a_row_and_its_sentence_the_group() -> None:
+def test_every_word_is_a_row_and_its_sentence_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TASKS, "find", lambda name: TAGS if name == TAGS.id else None)
     sample = load_sample(sentences(6), task="word-tags")
     assert sample.columns == {"tokens": "words", "tags": "tags"}
     assert sample.label_texts == ("DET", "NOUN", "VERB")
@@ -65,10 +60,3 @@ def test_every_word_is_a_row_and_its_sentence_the_group() -> None:
     assert ("The cat3 sleeps", "cat3", "NOUN") in words
     assert ("The cat3 sleeps", "sleeps", "VERB") in words
     assert "15 words" in sample.notes
-
-
-@pytest.mark.usefixtures("tags")
-def test_rows_are_drawn_by_sentence_and_sentences_are_told_apart_by_all_their_words() -> None:
-    few = load_sample(sentences(40), task="word-tags", max_samples=5)
-    assert (few.n_read, few.available) == (5, 40)
-    assert load_sample(sentences(40), task="word-tags", max_samples=5, seed=1).fingerprint != few.fingerprint

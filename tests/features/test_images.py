@@ -47,12 +47,12 @@ def pictures(count: int) -> Images:
     return Images([encoded_pixels(np.asarray(picture)) for picture in extracting.pictures()[:count]])
 
 
-# The shape and the value of an array's pixels → the mode and the value of its picture, 6 x 5.
+# The shape and the value of an array's pixels → the mode and the value of its picture, whose width is 6.
 PICTURES = {
     **{(shape, 200): ("L", 200) for shape in [(5, 6), (5, 6, 1), (5, 6, 2), (1, 5, 6), (2, 5, 6)]},
     **{(shape, 200): ("RGB", 200) for shape in [(5, 6, 3), (3, 5, 6), (1, 5, 6, 3)]},
-    **{(shape, 200): ("RGBA", 200) for shape in [(5, 6, 4), (4, 5, 6)]},
-    **{((5, 6), value): ("L", white) for value, white in {1.0: 255, 32.1: 32, 255.0: 255}.items()},
+    **{(shape, 200): ("RGBA", 200) for shape in [(5, 6, 4), (4, 5, 6), (4, 6, 4)]},
+    **{((5, 6), value): ("L", white) for value, white in {0: 0, 2: 2, 1.0: 255, 32.1: 32, 255.0: 255}.items()},
     **{(shape, 0): None for shape in [(6,), (1, 1, 0), (5, 6, 5), (5, 5, 6), (2, 5, 6, 3), (1, 1, 5, 6, 3)]},
     **{((5, 6), value): None for value in (1.1, 32.0, 255.1, -0.1, np.nan)},
 }
@@ -66,7 +66,7 @@ def test_arrays_are_pictures_by_their_shape_and_range(shape: tuple[int, ...], va
             encoded_pixels(pixels)
     else:
         picture = Image.open(io.BytesIO(encoded_pixels(pixels)))
-        assert (picture.size, picture.mode, *np.unique(picture)) == ((6, 5), *PICTURES[shape, value])
+        assert (picture.width, picture.mode, *np.unique(picture)) == (6, *PICTURES[shape, value])
 
 
 def test_two_or_three_lists_of_bytes_in_each_other_are_pictures() -> None:

@@ -114,15 +114,9 @@ def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
     assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
     first, *others = encoder_presets()["paper"]
     assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
-    assert {name: len(candidates.checkpoints) for name, candidates in candidate_sets().items()} == {
-        "paper-cnn": 10,
-        "paper-vit": 12,
-        "paper-captioning": 3,
-        "dinov3": 4,
-        "llm-0.5b": 7,
-        "llm-2b": 3,
-        "llm-8b": 6,
-    }
+    sizes = {name: len(candidates.checkpoints) for name, candidates in candidate_sets().items()}
+    papers, language_models = {"paper-cnn": 10, "paper-vit": 12, "paper-captioning": 3}, {"llm-2b": 3, "llm-8b": 6}
+    assert sizes == {**papers, "dinov3": 4, "llm-0.5b": 7, **language_models}
     options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
     planned = plan(options, Silent())
     ids = [candidate.id for candidate in planned.candidates]
