@@ -106,10 +106,9 @@ def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytes
 
 def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: Path) -> None:
     folder = asr_model(zoo, "wav2vec2-layer-norm")
-    base = transformers.Wav2Vec2Model.from_pretrained(folder)
+    transformers.Wav2Vec2Model.from_pretrained(folder).save_pretrained(tmp_path)
     for name in ("vocab.json", "tokenizer_config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    base.save_pretrained(tmp_path)
     with pytest.raises(EmmsError, match="has no head that transcribes: it has no weights for lm_head"):
         load_asr_model(plan_extraction(repo_of(tmp_path), AUDIO, "asr"))
 
@@ -188,6 +187,8 @@ def test_a_head_for_ctc_is_kept_where_it_has_all_letters(
         (folder / name).write_text(json.dumps({key: value for key, value in changed.items() if value is not ...}))
     network, splits = loaded(folder, transcripts(24), "automatic-speech-recognition")
     assert network.notes == ([] if is_kept else ["a new head for 4 letters of the transcripts"])
+    outputs = json.loads((folder / "config.json").read_text()).get("vocab_size")
+    assert network.model.lm_head.out_features == (outputs if is_kept else 3 + 4)
     assert network.head_rate == (0.0 if is_kept else HEAD_RATE)
     row = splits.train.references.index((("do! mi", 1.0),))
     labels = network.rows(splits.train, True).batch(np.array([row]))["labels"][0].tolist()
