@@ -397,7 +397,8 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
         assert keeper.has("new", run)
         keeper.finish("new", {".eval_results/data.yaml": results})
         assert (folder / ".eval_results" / "data.yaml").read_text() == results
-    assert (folder / "config.json").exists()
+    names = {"model.safetensors", "config.json", ".eval_results", ".hf-emms.json"}  # and no card of the former
+    assert {path.name for path in folder.iterdir()} == names
     with pytest.raises(EmmsError, match="is not empty"):
         ModelKeeper(folder, "another request")
     with pytest.raises(EmmsError, match="the best model was not saved in"):
