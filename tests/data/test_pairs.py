@@ -192,18 +192,6 @@ def test_questions_beside_pictures_are_no_captions_and_answers_alone_are() -> No
     assert load_sample(asked(3), task="captioning").columns == {"image": "image", "text": "answer"}
 
 
-def test_a_question_column_that_is_missing_is_named_among_those_that_are_there() -> None:
-    rows = asked(3).rename_column("question", "number")
-    error = refused(rows.cast_column("answer", datasets.Value("string")), task="vqa", columns={"question": "asked"})
-    assert "there is no column 'asked'; it has: image (image), number (string), answer (string)" in error.message
-    lost = refused(paragraphs().remove_columns("context"), task="qa")
-    assert "no column for the" in lost.message
-    assert "question (string)" in lost.message
-    assert "context_column=... (string)" in str(lost.hint)
-    unknown = refused(rows, task="vqa", columns={"label": "answer"})
-    assert "image_column=..., question_column=..., answer_column=..." in str(unknown.hint)
-
-
 # ---- cached ------------------------------------------------------------------------------------------
 
 
