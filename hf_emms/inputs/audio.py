@@ -84,7 +84,7 @@ def _problem_of(encoded: bytes) -> str | None:
             if cut_off and int(cut_off[2]) < int(cut_off[1]) < _NO_LENGTH:
                 return "its file is cut off"
             frames, heard = 0, False
-            for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+            for block in file.blocks(_BLOCK, dtype="float32"):
                 frames += len(block)
                 heard = heard or bool(block.any())
                 if not np.isfinite(block).all():

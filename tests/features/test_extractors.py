@@ -124,6 +124,7 @@ def test_a_tokenizer_without_a_sensible_limit_reads_512_tokens(zoo: Path) -> Non
 def test_tokens_that_a_tokenizer_does_not_know_are_counted(zoo: Path, name: str, share: float) -> None:
     extractor = load(build(zoo, name), "text")
     assert extractor.info().counts.unknown_share is None
+    assert extractor._reader._reader.empty_id == {"bert": 1, "gpt2": 2}[name]  # of a text without tokens: <s>, </s>
     rows(extractor, ["щ щ щ", "the cat"])  # of bert's nine tokens four are [CLS] and [SEP]
     assert extractor.info().counts.unknown_share == share
 

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from hf_emms.inputs import Sounds
+from hf_emms.inputs.audio import decode
 from tests.helpers.extracting import load, rows
 from tests.helpers.sound import RATE, encoded, sound_checkpoint, tone
 
@@ -72,6 +73,7 @@ def test_rates_channels_and_formats_do_not_matter(zoo: Path) -> None:
         encoded(fine, 3 * RATE),
         encoded(np.stack([low * 2, low * 0], axis=1)),
     ]
+    assert [len(decode(version, RATE)) for version in versions] == [RATE] * 6
     features = rows(extractor, Sounds(versions))
     others = rows(extractor, Sounds([encoded(tone(900, 1.0))]))
     spread = np.abs(features - features[0]).max()

@@ -165,6 +165,7 @@ def test_a_span_or_context_without_tokens_takes_the_nearest(name: str, zoo: Path
     made = rows(extractor, Spans(pairs, np.array([(0, 6, 7), (0, 2, 5), (1, 0, 1), (2, 0, 0)])))
     assert np.isfinite(made).all()
     assert (np.abs(made).max(axis=1) > 0).all()
+    np.testing.assert_allclose(made[2], own_states(build(zoo, name), "cat", "   ")[1][-1], atol=1e-5)
     if name == "bert":
         np.testing.assert_allclose(made[0], made[1], atol=1e-6)
     question, context = np.split(rows(load(build(zoo, name), "text+text"), pairs_of(["cat"], [""]))[0], 2)
