@@ -315,7 +315,11 @@ def start_tests(copy: Path, tests: list[str], recorded: Collection[str], *flags:
         os._exit(pytest.ExitCode.NO_TESTS_COLLECTED)
     # Nobody reads how an assertion failed, and to say it takes long.
     quiet = ("--assert=plain", "--tb=no")
-    os._exit(int(pytest.main([*PYTEST, "-n", "0", *quiet, *flags, *files], plugins=[Only(tests, recorded)])))
+    code: int = pytest.ExitCode.INTERNAL_ERROR
+    try:
+        code = pytest.main([*PYTEST, "-n", "0", *quiet, *flags, *files], plugins=[Only(tests, recorded)])
+    finally:  # what changed code raises where pytest is not ready for it goes no further than this process
+        os._exit(code)
 
 
 def failed_in(copy: Path) -> list[str]:

@@ -105,7 +105,8 @@ def _notes_on_values(contents: ColumnContents, label: str) -> list[str]:
     stand_ins = [f"{value:g}" for value in values[np.isin(values, _STAND_INS)]]
     if not stand_ins or len(others) < _MIN_KNOWN or others.min() < 0 or np.nanmax(others) >= _STAND_INS[-2]:
         return []
-    return [f"{' and '.join(stand_ins)} in column {label!r} is read as a value: it may say that there is none"]
+    are_read = "is read as a value: it may say" if len(stand_ins) == 1 else "are read as values: they may say"
+    return [f"{' and '.join(stand_ins)} in column {label!r} {are_read} that there is none"]
 
 
 def _unclear_response(contents: ColumnContents, task: Task, columns: Mapping[str, str]) -> EmmsError:

@@ -35,7 +35,7 @@ _REFERENCES = {
     "first": "the first {label} of each",
     "one-per-image": "one {label} of each",
     "majority": "the most frequent {label} of each",
-    "mean": "the mean of each one's {label}s",
+    "mean": "the mean of every {label} of each",
 }
 # Fields of a stored sample that are neither arrays nor plain values.
 _RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")

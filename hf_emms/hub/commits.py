@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import warnings
@@ -175,7 +174,7 @@ class _Repository:
                     create_pr=create_pr,
                 )
         except ValueError as error:
-            if isinstance(error, json.JSONDecodeError) or "Invalid metadata" not in str(error):
+            if "Invalid metadata" not in str(error):
                 raise
             raise EmmsError(
                 f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",

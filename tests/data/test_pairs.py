@@ -133,7 +133,7 @@ def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
     questions = [sample.inputs[int(place)][1] for place in sample.input_of_row]
     by_question = dict(zip(questions, table[sample.codes].tolist(), strict=True))
     assert by_question == {"a?": [0, 0.25, 0.75], "b?": [0.25, 0.75, 0]}
-    assert sample.notes[-1] == "2 rows from 2 pairs of image and question, 2 images: the mean of each one's answers"
+    assert sample.notes[-1] == "2 rows from 2 pairs of image and question, 2 images: the mean of every answer of each"
 
 
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
