@@ -230,7 +230,7 @@ def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
     values = scalar.values
     while hasattr(values, "flatten") and hasattr(values.type, "value_type"):
         values = values.flatten()
-    if pa.types.is_primitive(values.type) and len(values):
+    if pa.types.is_primitive(values.type):
         content = np.asarray(values).tobytes()
         return str(len(content)).encode(), content
     return _head(scalar[0]) if len(scalar) else ()

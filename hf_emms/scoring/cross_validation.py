@@ -102,12 +102,8 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
         weights = minimise_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
-    def coarse(index: int) -> float:
-        return loss(index, few) if 0 <= index < len(RIDGES) else np.inf
-
-    start = fibonacci_search(coarse, len(RIDGES))
-    step = -1 if coarse(start - 1) < coarse(start + 1) else 1
-    return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, step, len(RIDGES))])
+    least = search_twice(lambda index: loss(index, few), lambda index: loss(index, len(folds)), len(RIDGES))
+    return float(RIDGES[least])
 
 
 def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
@@ -180,6 +176,20 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
             low = left
         span, shorter = shorter, span - shorter
     return low + 1
+
+
+def search_twice(coarse: Callable[[int], float], loss: Callable[[int], float], size: int) -> int:
+    """Return the index among 0..size-1 where a loss falls no further from the least of a coarse loss.
+
+    The way goes to the side of the better neighbour by the coarse loss.
+    """
+
+    def of_neighbour(index: int) -> float:
+        return coarse(index) if 0 <= index < size else np.inf
+
+    start = fibonacci_search(coarse, size)
+    step = -1 if of_neighbour(start - 1) < of_neighbour(start + 1) else 1
+    return descend(loss, start, step, size)
 
 
 def descend(loss: Callable[[int], float], start: int, step: int, size: int) -> int:

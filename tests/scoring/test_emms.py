@@ -1,5 +1,7 @@
 """What a user may rely on from `hf_emms.emms`: reference values, every form of input, clear refusals."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -11,7 +13,7 @@ from scipy.stats import zscore
 from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.run.plan import ROW_VERSION
 from hf_emms.scoring.arrays import as_matrix, f_labels
-from hf_emms.scoring.cross_validation import descend, fibonacci_search, ridge_solve
+from hf_emms.scoring.cross_validation import descend, fibonacci_search, ridge_solve, search_twice
 from hf_emms.scoring.estimators import EMMS_METHODS, NO_VARIATION
 from hf_emms.scoring.labels import ColumnBasis, are_classes
 from hf_emms.scoring.linalg import inverse_deviation, minimise_quadratic, one_norm, project_simplex
@@ -265,6 +267,20 @@ def test_search_finds_the_least_of_a_valley(size):
             assert walked == [min(start, least), max(start, least)]
         assert all(0 <= index < size for index in asked)
     assert descend(lambda index: 0.0, 0, 1, size) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 12])
+def test_a_second_search_goes_on_to_the_side_where_the_first_rises_less(size):
+    for start, least, slope in product(range(size), range(size), (-0.3, 0.3)):
+        asked = []
+        found = search_twice(
+            lambda i, asked=asked, valley=start + slope: asked.append(i) or abs(i - valley),
+            lambda i, least=least: abs(i - least),
+            size,
+        )
+        goes_up = start == 0 or (slope > 0 and start < size - 1)
+        assert found == (max if goes_up else min)(start, least)
+        assert {*asked} <= {*range(size)}
 
 
 def test_a_ridge_that_float32_loses_beside_large_eigenvalues_is_added_in_float64():
