@@ -26,7 +26,7 @@ def page() -> str:
 
 def _lines(command: click.Command, name: str) -> Iterator[str]:
     arguments = [param for param in command.params if isinstance(param, click.Argument)]
-    yield f"## `{' '.join([name, *(argument.metavar or argument.human_readable_name for argument in arguments)])}`\n"
+    yield f"## {' '.join([name, *(argument.metavar or argument.human_readable_name for argument in arguments)])}\n"
     yield inspect.cleandoc(command.help or "").replace("\b\n", "") + "\n"
     options = [param for param in command.params if isinstance(param, click.Option)]
     yield from map(_line, options)
