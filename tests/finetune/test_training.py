@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -103,8 +104,9 @@ def training(folder: Path, learning_rate: float = 0.05, recipe: Recipe = RECIPE,
 
 
 def test_a_run_learns(tmp_path: Path) -> None:
-    notes = Notes()
+    notes, started = Notes(), time.perf_counter()
     run = training(tmp_path, progress=notes).run(lambda: network(Line()))
+    assert 0 < run.seconds < time.perf_counter() - started
     assert run.scores["accuracy"] > 0.8
     assert run.validation > 0.8
     assert len(run.curve) == 4
