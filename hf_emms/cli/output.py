@@ -184,6 +184,8 @@ def fitted(
                 del line[column]
             lines = aligned(titles, cells, left=left)
     excess = max(map(len, lines)) - max_width
+    if excess <= 0:
+        return lines
     widths = {
         column: max(len(line[column]) for line in (titles, *cells))
         for column, title in enumerate(titles)

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from hf_emms.data.cell_texts import split_classes
 from hf_emms.data.columns import RowSchema
 from hf_emms.errors import EmmsError, joined, use
@@ -234,7 +232,7 @@ class DrawnRows:
             self._skip(row, where, str(problem))
             return
         self.n_read += 1
-        input = hashes[0] if len(hashes) == 1 else hash64(*(hash.tobytes() for hash in np.array(hashes, "<u8")))
+        input = hashes[0] if len(hashes) == 1 else hash64(*(hash.to_bytes(8, "little") for hash in hashes))
         if self.is_full and input not in self.inputs:
             return
         for held, hash, content in zip(self.contents, hashes, contents, strict=True):

@@ -263,10 +263,12 @@ class _SmallestTexts:
         if place in self._held:
             return
         self._held.add(place)
-        heapq.heappush(self._heap, (place, content, text))
-        if self._size is not None and len(self._heap) > self._size:
-            last, *_ = heapq.heappop(self._heap)
+        entry = (place, content, text)
+        if len(self._heap) == self._size:
+            last, *_ = heapq.heappushpop(self._heap, entry)
             self._held.remove(last)
+        else:
+            heapq.heappush(self._heap, entry)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         return ((content, text) for _, content, text in sorted(self._heap, reverse=True))
