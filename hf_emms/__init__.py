@@ -28,7 +28,7 @@ _HOMES = {
     "list_encoders": "hf_emms.presets",
     "list_estimators": "hf_emms.ranking.estimators",
     "list_tasks": "hf_emms.tasks",
-    "load_finetuned": "hf_emms.finetune.opening",
+    "load_finetuned": "hf_emms.finetune.load_finetuned",
     "load_moments": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
@@ -69,7 +69,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
-    from hf_emms.finetune.opening import load_finetuned
+    from hf_emms.finetune.load_finetuned import load_finetuned
     from hf_emms.presets import list_datasets, list_encoders
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, SupportsIndex
 
+import msgspec
+
 # The source from which pip installs hf-emms, and a note on it: on a package index it is "hf-emms", without a note.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
 
@@ -63,22 +65,22 @@ def _literal(value: Any) -> str:
     return "..." if value is ... else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
-class Words(NamedTuple):
+class HintStyle(NamedTuple):
     """How an interface says a reference, and the separator of several settings that are set together."""
 
     say: Callable[[Use], str]
     between: str
 
 
-PYTHON = Words(_as_argument, ", ")
+PYTHON = HintStyle(_as_argument, ", ")
 """Arguments: ``box_format="xywh" or "xyxy"``; the name alone without values."""
-PLAIN = Words(_as_plain_words, " and ")
+PLAIN = HintStyle(_as_plain_words, " and ")
 """What people say, for pages: "box format xywh or xyxy"."""
 _words = PYTHON
 
 
 @contextmanager
-def speaking(words: Words) -> Iterator[None]:
+def hint_style(words: HintStyle) -> Iterator[None]:
     """Have texts that the process makes meanwhile name settings in these words; arguments of Python by default."""
     global _words
     before, _words = _words, words
@@ -88,7 +90,7 @@ def speaking(words: Words) -> Iterator[None]:
         _words = before
 
 
-def words_here() -> Words:
+def current_hint_style() -> HintStyle:
     """Return the words of this process, for another process that works for it."""
     return _words
 
@@ -105,7 +107,7 @@ class Text:
 
     parts: tuple[Part, ...]
 
-    def said(self, words: Words) -> str:
+    def said(self, words: HintStyle) -> str:
         """Return the text with its references in these words, without control characters and access tokens."""
         parts = (part if isinstance(part, str) else words.between.join(map(words.say, part)) for part in self.parts)
         return printable(redacted("".join(parts)))
@@ -120,7 +122,7 @@ class Text:
         return Text((other, *self.parts))
 
 
-def use(setting: str, *values: Any) -> Text:
+def setting_ref(setting: str, *values: Any) -> Text:
     """Return a text that names a setting, or tells to set it to any of some values.
 
     `setting` is an argument's name; that of a task's column is ``ROLE_column``.
@@ -128,9 +130,11 @@ def use(setting: str, *values: Any) -> Text:
     return Text(((Use(setting, values),),))
 
 
-def together(*uses: Text) -> Text:
-    """Return the references of several `use` as settings of a call: ``task="x", label_column="y"``."""
-    return Text((tuple(use for text in uses for part in text.parts if isinstance(part, tuple) for use in part),))
+def setting_refs(*uses: Text) -> Text:
+    """Return the references of several `setting_ref` as settings of a call: ``task="x", label_column="y"``."""
+    return Text(
+        (tuple(setting_ref for text in uses for part in text.parts if isinstance(part, tuple) for setting_ref in part),)
+    )
 
 
 def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:
@@ -142,6 +146,21 @@ def _parts(text: str | Text) -> tuple[Part, ...]:
     return (text,) if isinstance(text, str) else text.parts
 
 
+class Note(msgspec.Struct, frozen=True):
+    """A fact about a dataset, a checkpoint or a ranking that a user might act on.
+
+    Attributes:
+        code: a stable identifier that programs and tests compare, such as ``"texts-truncated"``.
+        text: one line, the number first.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class EmmsError(ValueError):
     """An error that the user can act on; a ValueError, as other libraries raise.
 
@@ -149,7 +168,7 @@ class EmmsError(ValueError):
 
     Args:
         message: what happened, and which value caused it.
-        hint: the command or setting that fixes it, see `use`.
+        hint: the command or setting that fixes it, see `setting_ref`.
     """
 
     def __init__(self, message: str | Text, hint: str | Text | None = None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 
 if TYPE_CHECKING:
     import datasets
@@ -220,7 +220,9 @@ class SampleOptions(OptionsPart):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.prompt is not None and "{}" not in self.prompt:
-            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", use("prompt", "a photo of a {}"))
+            raise EmmsError(
+                f"the prompt {self.prompt!r} has no {{}} for the class", setting_ref("prompt", "a photo of a {}")
+            )
 
 
 @dataclass(frozen=True)
@@ -369,7 +371,9 @@ class TrainingOptions(OptionsPart):
         names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
         changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
         if changed and self.confirm is None:
-            raise EmmsError(use(changed[0]) + " is for fine-tuning, which was not asked for", use("confirm", ...))
+            raise EmmsError(
+                setting_ref(changed[0]) + " is for fine-tuning, which was not asked for", setting_ref("confirm", ...)
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -550,7 +554,7 @@ def unknown_setting(name: str) -> EmmsError:
     names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
     close = [right for right, others in _SYNONYMS.items() if name in others]
     close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
-    hint = "did you mean " + use(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
+    hint = "did you mean " + setting_ref(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
     return EmmsError(f"there is no argument {name!r}", hint)
 
 
@@ -563,7 +567,7 @@ def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
     return {**(columns or {}), **{roles[name]: column for name, column in others.items()}} if others else columns
 
 
-_LAYERS = use("layers", SPREAD, LAST, MEAN) + " or a number"
+_LAYERS = setting_ref("layers", SPREAD, LAST, MEAN) + " or a number"
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
@@ -587,7 +591,9 @@ def _several(value: Any) -> tuple[Any, ...]:
 def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
     names = _several(value)
     if not names:  # to whoever made the list, it does not mean the default
-        raise EmmsError(f"{setting_name} is an empty list", "name at least one, or leave it out: " + use(setting_name))
+        raise EmmsError(
+            f"{setting_name} is an empty list", "name at least one, or leave it out: " + setting_ref(setting_name)
+        )
     return layer_names(names) if setting_name == "layers" else tuple(map(_as_text, names))
 
 
@@ -606,13 +612,15 @@ def _check_value(name: str, value: Any) -> None:
         return
     if setting.choices:
         if value != setting.default and value not in setting.choices:
-            raise EmmsError(f"{name} is {value!r}", use(name, *setting.choices))
+            raise EmmsError(f"{name} is {value!r}", setting_ref(name, *setting.choices))
         return
     is_right_type, expected = _type_of(setting)
     if not is_right_type(value):
-        raise EmmsError(f"{name} is {value!r}; it must be {expected}", use(name))
+        raise EmmsError(f"{name} is {value!r}; it must be {expected}", setting_ref(name))
     if setting.minimum is not None and not setting.minimum <= value < 2**63:
-        raise EmmsError(f"{name} is {value}", use(name) + f" is a number from {setting.minimum} on, below 2**63")
+        raise EmmsError(
+            f"{name} is {value}", setting_ref(name) + f" is a number from {setting.minimum} on, below 2**63"
+        )
 
 
 def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:

@@ -16,7 +16,7 @@ from leaderboard.facts import HubFacts
 from leaderboard.server import Pages, serve
 from leaderboard.store import Store
 
-from hf_emms.errors import PLAIN, speaking
+from hf_emms.errors import PLAIN, hint_style
 
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # type: ignore[import-not-found]
@@ -74,5 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with speaking(PLAIN):
+    with hint_style(PLAIN):
         main()

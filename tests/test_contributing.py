@@ -99,7 +99,7 @@ EDITS = {
         ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
         ("run/rank.py", "        results: a results", "        warmup: rows that are left out.\n"),
         ("run/rank.py", "            results=results,", "            warmup=warmup,\n"),
-        ("run/engines/checkpoint.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),
+        ("run/engines/rows.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),
     ),
     "an estimator": (
         ("scoring/estimators.py", "ESTIMATORS: tuple[Estimator, ...] = (", FUNCTION),
@@ -108,7 +108,7 @@ EDITS = {
     "a column of the tables": (("ranking/columns.py", FIRST_COLUMN, COLUMN),),
     "a column with new data": (
         ("ranking/records.py", "    layer: str | None = None\n", "    bytes: int = 0\n"),
-        ("run/engines/checkpoint.py", "width=info.width or None,", "bytes=4 * info.width, "),
+        ("run/engines/rows.py", "width=info.width or None,", "bytes=4 * info.width, "),
         ("ranking/columns.py", FIRST_COLUMN, DATA_COLUMN),
     ),
     "a task": (
@@ -216,7 +216,7 @@ def test_the_table_names_each_file_that_is_touched(thing: str) -> None:
     assert int(count) == len(touched)
     named = re.findall("`(hf_emms/[^`]*)`", places)
     unnamed = {file for file in touched if file not in named and f"{file.rpartition('/')[0]}/" not in named}
-    assert unnamed == ({"hf_emms/run/engines/checkpoint.py"} if "where it acts" in places else set())
+    assert unnamed == ({"hf_emms/run/engines/rows.py"} if "where it acts" in places else set())
 
 
 def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PLAIN, EmmsError, Text, Use, one_line, speaking, together, use
+from hf_emms.errors import PLAIN, EmmsError, Text, Use, hint_style, one_line, setting_ref, setting_refs
 from hf_emms.evaluation import read_truth, validate
 from hf_emms.metric.install import publish_metric
 from hf_emms.publish.space import publish
@@ -25,20 +25,20 @@ from tests.helpers.hints import FLAG, check, check_use
 __all__ = ["cli"]
 
 SAID = {
-    use("box_format", "xywh", "xyxy"): ('box_format="xywh" or "xyxy"', "--box-format xywh|xyxy"),
-    use("prompt", "a photo of a {}"): ('prompt="a photo of a {}"', "--prompt 'a photo of a {}'"),
-    use("max_samples", 500): ("max_samples=500", "--max-samples 500"),
-    use("max_samples", None): ("max_samples=None", "--max-samples 0"),
-    use("confirm", ...): ("confirm=...", "--confirm N"),
-    use("encoders", "demo"): ('encoders="demo"', "--encoder demo"),
-    use("cache", False): ("cache=False", "--no-cache"),
-    use("streaming", True): ("streaming=True", "--stream"),
-    use("race", 3): ("race=3", "--race --top 3"),
-    use("race"): ("race", "--race"),
-    use("layers"): ("layers", "--layer"),
-    use("text_column", "x"): ('text_column="x"', "--text-column x"),
-    use("depth_column", "x"): ('depth_column="x"', "--column depth=x"),
-    use("group_column", ...): ("group_column=...", "--group-column NAME"),
+    setting_ref("box_format", "xywh", "xyxy"): ('box_format="xywh" or "xyxy"', "--box-format xywh|xyxy"),
+    setting_ref("prompt", "a photo of a {}"): ('prompt="a photo of a {}"', "--prompt 'a photo of a {}'"),
+    setting_ref("max_samples", 500): ("max_samples=500", "--max-samples 500"),
+    setting_ref("max_samples", None): ("max_samples=None", "--max-samples 0"),
+    setting_ref("confirm", ...): ("confirm=...", "--confirm N"),
+    setting_ref("encoders", "demo"): ('encoders="demo"', "--encoder demo"),
+    setting_ref("cache", False): ("cache=False", "--no-cache"),
+    setting_ref("streaming", True): ("streaming=True", "--stream"),
+    setting_ref("race", 3): ("race=3", "--race --top 3"),
+    setting_ref("race"): ("race", "--race"),
+    setting_ref("layers"): ("layers", "--layer"),
+    setting_ref("text_column", "x"): ('text_column="x"', "--text-column x"),
+    setting_ref("depth_column", "x"): ('depth_column="x"', "--column depth=x"),
+    setting_ref("group_column", ...): ("group_column=...", "--group-column NAME"),
 }
 
 
@@ -51,19 +51,19 @@ def test_a_reference_is_an_argument_in_python_and_a_flag_on_the_command_line(
 
 
 def test_texts_are_joined_with_their_references_and_formatted_as_words() -> None:
-    text = "leave " + use("epochs") + " or " + use("steps") + " out"
+    text = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
     assert (str(text), text.said(FLAGS)) == ("leave epochs or steps out", "leave --epochs or --steps out")
-    with speaking(FLAGS):
-        assert f"draw more: {use('max_samples', 9)}" == "draw more: --max-samples 9"
-    both = together(use("task", "vqa"), use("label_column", ...))
+    with hint_style(FLAGS):
+        assert f"draw more: {setting_ref('max_samples', 9)}" == "draw more: --max-samples 9"
+    both = setting_refs(setting_ref("task", "vqa"), setting_ref("label_column", ...))
     assert (str(both), both.said(FLAGS)) == ('task="vqa", label_column=...', "--task vqa --label-column NAME")
-    assert use("box_format", "xywh", "xyxy").said(PLAIN) == "box format xywh or xyxy"
+    assert setting_ref("box_format", "xywh", "xyxy").said(PLAIN) == "box format xywh or xyxy"
 
 
 def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
-    error = EmmsError("no " + use("split"), use("split", "train"))
+    error = EmmsError("no " + setting_ref("split"), setting_ref("split", "train"))
     assert one_line(error) == 'no split → split="train"'
-    with speaking(FLAGS):
+    with hint_style(FLAGS):
         copy = pickle.loads(pickle.dumps(error))
         assert str(copy) == "no --split\n  → --split train"
         assert one_line(copy) == "no --split → --split train"
@@ -71,7 +71,7 @@ def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
 
 def test_a_token_in_a_value_or_a_text_is_never_said() -> None:
     token = "hf_" + "x" * 20
-    error = EmmsError(f"no {token}", use("dataset", token) + "\x1b[0m")
+    error = EmmsError(f"no {token}", setting_ref("dataset", token) + "\x1b[0m")
     assert str(error) == 'no hf_…\n  → dataset="hf_…"\\x1b[0m'
     assert one_line(ValueError("x\n" * 600)) == "ValueError: " + "x " * 494
 
@@ -92,7 +92,7 @@ def test_the_command_line_says_flags(cli: Cli) -> None:
 
 
 def _references() -> Iterator[tuple[str, Use]]:
-    """File and line of every call of `use` in the package that spells its setting, with the reference that it makes."""
+    """Location and reference of every `setting_ref` call in the package that spells its setting."""
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "use":

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 
 import hf_emms.heads
-from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs import MODALITIES
 from hf_emms.tasks import TASKS
 from tests import ROOT
 
@@ -160,7 +160,7 @@ def lines_with(pattern, outside):
 
 def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
     ids = "|".join(re.escape(id) for id in TASKS.built_in)
-    kinds = "|".join(re.escape(kind) for kind in INPUT_KINDS)
+    kinds = "|".join(re.escape(kind) for kind in MODALITIES)
     # A table or a comparison by the id of a task; a comparison with the name of a kind.
     by_task = re.compile(rf'"({ids})": |[=!]= "({ids})"|"({ids})" [=!]=|in \("({ids})"')
     by_kind = re.compile(

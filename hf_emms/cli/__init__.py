@@ -23,7 +23,7 @@ from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions, redacted, speaking, system_error
+from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interruptions, redacted, system_error
 
 __all__ = ["app", "main"]
 
@@ -61,7 +61,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with speaking(FLAGS):
+    with hint_style(FLAGS):
         code = _run()
         if out.problem is not None:
             code = code or _report(out.problem)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.errors import EmmsError, Use, Words, use
+from hf_emms.errors import EmmsError, HintStyle, Use, setting_ref
 from hf_emms.files import decoded
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
 
@@ -62,7 +62,7 @@ def _typed(name: str, value: Any) -> str:
     return "0" if value is None else shlex.quote(",".join(value) if isinstance(value, list) else str(value))
 
 
-FLAGS = Words(_as_flag, " ")
+FLAGS = HintStyle(_as_flag, " ")
 """Flags as they are typed: ``--box-format xywh|xyxy``; the flag alone without values."""
 
 
@@ -126,11 +126,13 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
     engine = parameters["engine"] or SETTINGS["engine"].default
     if engine != "jobs":
         for name in job:
-            raise EmmsError(use(name) + f" is for a job, but the engine is {engine}", use("engine", "jobs"))
+            raise EmmsError(
+                setting_ref(name) + f" is for a job, but the engine is {engine}", setting_ref("engine", "jobs")
+            )
         return None
     if results_repo is None:
-        problem = use("engine", "jobs") + " needs a dataset that the ranking comes back through"
-        raise EmmsError(problem, use("results_repo", "ORG/emms-results"))
+        problem = setting_ref("engine", "jobs") + " needs a dataset that the ranking comes back through"
+        raise EmmsError(problem, setting_ref("results_repo", "ORG/emms-results"))
     from hf_emms.run.ranking_job import JobSettings
 
     return JobSettings(results_repo, **job)

@@ -156,7 +156,7 @@ def _saved(
 
 def summary(ranking: Ranking, path: Path | None) -> str:
     """Return the text for stderr below the table of a ranking, whose file is `path`."""
-    from hf_emms.ranking.advice import advice, finetuning_summary, recommendation, second_thoughts
+    from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
     from hf_emms.ranking.text import remarks
 
@@ -165,7 +165,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     # Where the first rank is shared, the answer also says whether more rows would tell its checkpoints apart.
     shared = None if measured else advice(ranking)
-    answer = "\n".join([shared, *second_thoughts(ranking)]) if shared else recommendation(ranking)
+    answer = "\n".join([shared, *caveats(ranking)]) if shared else recommendation(ranking)
     lines = [
         "",
         answer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
-from hf_emms.data.judged_rows import JudgedRows
+from hf_emms.data.inline_qrels import InlineQrels
 from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
@@ -52,6 +52,6 @@ def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bo
     split = source.open(options)
     schema = columns_of(split, source.preset, options)
     if schema.task.input.is_collection:
-        return search_sample(JudgedRows(split, schema, options), options, training=training)
+        return search_sample(InlineQrels(split, schema, options), options, training=training)
     drawn = draw(split, schema, options)
     return assemble(split, drawn, make_labels(drawn, training=training))

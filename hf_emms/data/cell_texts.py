@@ -108,7 +108,7 @@ def are_structures(column: pa.ChunkedArray) -> bool:
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
-def values_in(distinct: Sequence[str]) -> str | None:
+def detect_value_kind(distinct: Sequence[str]) -> str | None:
     """Return what different texts hold: "dates or times", "numbers", "whole numbers", "keys"; None for words.
 
     Numbers may have a unit, all the same: "83%", "5 kg", "1e-03".

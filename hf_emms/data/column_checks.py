@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_emms.data.cell_texts import values_in
+from hf_emms.data.cell_texts import detect_value_kind
 from hf_emms.data.column_types import FLAGS, PLURALS, ColumnContents
 from hf_emms.data.suggestions import (
     TABULAR,
@@ -19,7 +19,7 @@ from hf_emms.data.suggestions import (
     no_time_series,
     possible_labels,
 )
-from hf_emms.errors import EmmsError, joined, together, use
+from hf_emms.errors import EmmsError, joined, setting_ref, setting_refs
 from hf_emms.tasks import TASKS, Column, Task, use_column
 from hf_emms.tasks.other_tasks import OTHER_TASKS
 from hf_emms.tasks.text_pairs import named_columns, text_pairs
@@ -43,7 +43,8 @@ def check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
 def checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
     if name is not None and types.get(name) not in (None, "class", "string", "integer"):
         raise EmmsError(
-            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", use("group_column", ...)
+            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers",
+            setting_ref("group_column", ...),
         )
     if name is not None and name not in types:
         raise _no_column("group", name, types)
@@ -89,7 +90,7 @@ def check_inferred_text(
         name = columns[column.name]
         if column.name in named or column.is_called(name):
             continue
-        values = values_in(first_texts(contents, name))
+        values = detect_value_kind(first_texts(contents, name))
         if values is None and name not in contents.repeating:
             continue
         types = {name: type for name, type in contents.types.items() if "." not in name}
@@ -100,7 +101,8 @@ def check_inferred_text(
         held = f"holds {values}" if values else "its values repeat as classes do"
         raise EmmsError(
             f"column {name!r} is the only one that could be the {column.name}, and {held}",
-            "if it is meant: " + together(use("task", task.id), *map(use_column, columns, columns.values())),
+            "if it is meant: "
+            + setting_refs(setting_ref("task", task.id), *map(use_column, columns, columns.values())),
         )
 
 
@@ -142,7 +144,9 @@ def _check_pair(
     hint = labelled_texts(contents, pair, labels[:1])
     if task is not None:
         label = use_column(task.label.name, labels[0])
-        hint += "; the first one alone: " + together(use("task", task.id), use_column("text", pair[0]), label)
+        hint += "; the first one alone: " + setting_refs(
+            setting_ref("task", task.id), use_column("text", pair[0]), label
+        )
     raise EmmsError(
         f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""), hint
     )
@@ -156,7 +160,9 @@ def _check_judged(
     texts = [columns[name] for name in task.columns]
     if labels and all(contents.types.get(name) == "string" for name in texts):
         hint = labelled_texts(contents, texts, labels)
-        hint += f"; without {labels[0]}: " + together(use("task", task.id), *map(use_column, task.columns, texts))
+        hint += f"; without {labels[0]}: " + setting_refs(
+            setting_ref("task", task.id), *map(use_column, task.columns, texts)
+        )
         raise EmmsError(
             f"{task.id} would leave out {labels[0]}, which may say which {task.label.name}s are right", hint
         )
@@ -186,17 +192,21 @@ def check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: 
     if tags and task.items is None:
         raise EmmsError(
             f"column {tags[0]!r} holds tags of words, which are no classes of a text",
-            together(use("task", TOKEN_CLASSIFICATION.id), use_column("tags", tags[0]), use_column("tokens"))
+            setting_refs(
+                setting_ref("task", TOKEN_CLASSIFICATION.id), use_column("tags", tags[0]), use_column("tokens")
+            )
             + ", a column of lists",
         )
 
 
 def _unsupported(id: str, signs: Sequence[str], task: Task | None, columns: Mapping[str, str]) -> EmmsError:
-    hint = "if other columns are meant, name the task and the label: " + together(use("task", ...), use_column("label"))
+    hint = "if other columns are meant, name the task and the label: " + setting_refs(
+        setting_ref("task", ...), use_column("label")
+    )
     if task is not None:
         read = {name for names in columns.values() for name in names.split(",")}
         left_out = " and ".join(name for name in signs if name not in read)
-        as_task = together(use("task", task.id), *map(use_column, columns, columns.values()))
+        as_task = setting_refs(setting_ref("task", task.id), *map(use_column, columns, columns.values()))
         hint = f"to rank without {left_out}: " + as_task
     return EmmsError(
         f"{id} is not supported: that is what {' and '.join(signs)} look{'s' * (len(signs) == 1)} like", hint

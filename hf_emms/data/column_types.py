@@ -26,13 +26,13 @@ from hf_emms.data.media_files import (
 from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
 from hf_emms.data.table_files import are_word_tags
 from hf_emms.errors import EmmsError, Text
-from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs import MODALITIES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
-    kind.column_types[0]: kind.column_types[1] for kind in INPUT_KINDS.values() if len(kind.column_types) > 1
+    kind.column_types[0]: kind.column_types[1] for kind in MODALITIES.values() if len(kind.column_types) > 1
 }
 # Types of columns that may hold both input and label: a conversation ends with the response.
 SHARED_TYPES = ("messages",)
@@ -126,7 +126,7 @@ def as_struct(feature: Any) -> Any:
 def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str]:
     """Return the types of columns of bytes that the dataset does not describe, by the start of the bytes."""
     features = split.rows.features
-    readers = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
+    readers = {kind.column_types[0]: kind for kind in MODALITIES.values() if kind.recognised_by_type}
     untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
     if not split.streaming:  # a stream would fetch many large cells
         untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
@@ -149,7 +149,7 @@ def _types_of_json(split: OpenSplit) -> dict[str, str]:
     for name in lists:
         with translate_errors(split.name, split.repo, split.config):
             cell = next(iter(split.select([name])), {}).get(name)
-        kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises_cell(cell))
+        kinds = (kind.column_types[0] for kind in MODALITIES.values() if kind.recognises_cell(cell))
         types[name] = next(kinds, "list")
     return types
 
@@ -162,7 +162,7 @@ def element_of(feature: Any) -> Any:
 def _type_of(feature: Any) -> str:
     if type(feature).__name__ == "ClassLabel":
         return "class"
-    for kind in INPUT_KINDS.values():
+    for kind in MODALITIES.values():
         if kind.holds(feature):
             return kind.column_types[0]
     if type(feature).__name__ in _MEDIA_TYPES:

@@ -38,9 +38,9 @@ from hf_emms.data.label_checks import check_label, missing_labels
 from hf_emms.data.local_files import PANDAS_INDEX
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.suggestions import CLEAR_TYPES, described, is_id_like, no_task
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.heads.split import IGNORED
-from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs import MODALITIES
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
@@ -249,7 +249,7 @@ def _inferred(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
     if closed and not any(column.kind.recognised_by_type for column in task.inputs):
         name, problem = next(iter(closed.items()))
         remedy = problem.remedy + "; to" if problem.remedy else "to"
-        raise EmmsError(problem.problem, remedy + f" leave {name!r} out: " + use("task", task.id)) from problem
+        raise EmmsError(problem.problem, remedy + f" leave {name!r} out: " + setting_ref("task", task.id)) from problem
     check_inferred_text(task, columns, contents, named)
     notes = [f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else "")]
     read = {name for names in columns.values() for name in names.split(",")}
@@ -299,8 +299,8 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
             return TASKS[task_id], columns
         if fits:
             choices = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
-            raise SeveralTasksError(f"the columns fit several tasks: {choices}", use("task", *fits))
-    for kind in INPUT_KINDS.values():
+            raise SeveralTasksError(f"the columns fit several tasks: {choices}", setting_ref("task", *fits))
+    for kind in MODALITIES.values():
         if kind.recognised_by_type and set(types.values()) == {kind.column_types[0]}:
             raise EmmsError(
                 f"the {kind.plural} have no labels: {described(types)} is the only column, as of one class or none",
@@ -340,7 +340,7 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
     """Return the tasks to choose from: where a dataset has images, those that read them."""
     kinds = {
         kind.name
-        for kind in INPUT_KINDS.values()
+        for kind in MODALITIES.values()
         if kind.recognised_by_type and set(kind.column_types) & set(types.values())
     }
     read = {task.id: {column.kind.name for column in task.inputs} for task in TASKS.built_in.values()}
@@ -477,32 +477,39 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     task = schema.task
     if not task.categorical and (options.prompt or options.sampling == "balanced"):
         problem = (
-            f"{task.id} has no classes: " + use("prompt") + " and " + use("sampling", "balanced") + " are for those"
+            f"{task.id} has no classes: "
+            + setting_ref("prompt")
+            + " and "
+            + setting_ref("sampling", "balanced")
+            + " are for those"
         )
         raise EmmsError(problem, "leave it out")
     if (task.numbers is not None or schema.one_class) and options.references != "mean":
         raise EmmsError(
             f"a row has one {task.label.name}: "
-            + use("references", options.references)
+            + setting_ref("references", options.references)
             + " is for several texts of an input, such as captions",
             "leave it out",
         )
     if options.label_form == "spans" and task.items is None:
         raise EmmsError(
-            f"the {task.label.name} of {task.id} is no span of a text, which " + use("label_form", "spans") + " is for",
+            f"the {task.label.name} of {task.id} is no span of a text, which "
+            + setting_ref("label_form", "spans")
+            + " is for",
             "leave it out",
         )
     form_fits = options.label_form is None or (task.items is not None and options.label_form in ("text", "spans"))
     if task.numbers is None and (options.box_format or not form_fits):
         raise EmmsError(
             f"the {task.label.name} of {task.id} is no number: "
-            + use("label_form")
+            + setting_ref("label_form")
             + " and "
-            + use("box_format")
+            + setting_ref("box_format")
             + " are for those",
             "leave it out",
         )
     if options.box_format and task.numbers and not task.numbers.formats:
         raise EmmsError(
-            f"the {task.label.name} of {task.id} is no box: " + use("box_format") + " is for those", "leave it out"
+            f"the {task.label.name} of {task.id} is no box: " + setting_ref("box_format") + " is for those",
+            "leave it out",
         )

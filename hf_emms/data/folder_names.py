@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from hf_emms.data.local_files import card_names_files, format_of
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 
 # Words by which names tell their split → the split.
 SPLIT_WORDS = {
@@ -103,7 +103,7 @@ def check_class_folders(paths: Iterable[str], classes: Iterable[str]) -> list[st
     if len(classes) > 1 and all(split_of(name) and _WORDS.fullmatch(name) for name in classes):
         raise EmmsError(
             f"the folders {' and '.join(map(repr, classes))} are splits, and hold no folders of classes",
-            "in each of them, " + hint + ", or name one of them that does: " + use("dataset", "./FOLDER"),
+            "in each of them, " + hint + ", or name one of them that does: " + setting_ref("dataset", "./FOLDER"),
         )
     above = sorted({place.name for place, names in beside.items() if names & set(classes)})
     more = ", …" * (len(above) > _MAX_NAMED)
@@ -123,5 +123,5 @@ def check_copies(files: Iterable[Path]) -> None:
         if original is not None:
             raise EmmsError(
                 f"{file.name!r} looks like a copy of {original.name!r}, and the rows of both would be read",
-                "take one of them out of the folder, or name the file: " + use("dataset", str(original)),
+                "take one of them out of the folder, or name the file: " + setting_ref("dataset", str(original)),
             )

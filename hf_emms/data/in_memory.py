@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_emms.data.folder_names import SPLIT_WORDS
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 
 _FORMS = (
     "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
@@ -147,7 +147,7 @@ def _pixels(cells: Sequence[Any]) -> Any:
 def _cells(column: Any) -> list[Any]:
     """Return the cells of a column of Python, NumPy or a table; None for the missing."""
     if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
-        raise EmmsError(f"a column of the dataset is {column!r:.60}; it must be a list", use("dataset", ...))
+        raise EmmsError(f"a column of the dataset is {column!r:.60}; it must be a list", setting_ref("dataset", ...))
     if hasattr(column, "detach"):  # a tensor
         column = column.detach().cpu().numpy()
     is_flat = getattr(column, "ndim", 1) == 1 and hasattr(column, "tolist")

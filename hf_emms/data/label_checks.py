@@ -11,14 +11,14 @@ from hf_emms.data.cell_texts import (
     are_structures,
     are_years,
     class_separator,
+    detect_value_kind,
     say_nothing,
     shared_parts,
     spelt_differently,
-    values_in,
 )
 from hf_emms.data.column_types import ColumnContents
 from hf_emms.data.suggestions import FIRST, labelled, possible_labels, unclear_label, values_in_texts
-from hf_emms.errors import EmmsError, Text, joined, together, use
+from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
 from hf_emms.formatting import first_few, pluralize
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
@@ -112,7 +112,7 @@ def _notes_on_values(contents: ColumnContents, label: str) -> list[str]:
 def _unclear_response(contents: ColumnContents, task: Task, columns: Mapping[str, str]) -> EmmsError:
     label = columns[task.label.name]
     inputs = [columns[column.name] for column in task.inputs]
-    as_responses = together(use("task", task.id), *map(use_column, columns, columns.values()))
+    as_responses = setting_refs(setting_ref("task", task.id), *map(use_column, columns, columns.values()))
     hint = "as classes: " + labelled(contents, inputs, [label]) + f"; as a {task.label.name}: " + as_responses
     return EmmsError(
         f"column {label!r} may be the class or the {task.label.name}: its values repeat as classes do", hint
@@ -136,13 +136,13 @@ def missing_labels(contents: ColumnContents, label: str) -> tuple[frozenset[int]
 
 def _check_values(contents: ColumnContents, task: Task, label: str, distinct: list[str], *, asks: bool) -> list[str]:
     """Return a note where classes are numbers or dates in texts; where that was not asked for, refuse many of them."""
-    values = values_in(distinct)
+    values = detect_value_kind(distinct)
     if values in (None, "keys") or (values == "whole numbers" and len(distinct) <= _MAX_NUMBERED_CLASSES):
         return []
     if not asks or len(distinct) <= MAX_MEASURED_CLASSES:
         return [f"{values} in texts, such as {distinct[0]!r}, are read as {len(distinct)} classes"]
     repeat = len(distinct) < len(contents.cells[label])
-    as_classes = together(use("task", task.id), use_column(task.label.name, label)) if repeat else None
+    as_classes = setting_refs(setting_ref("task", task.id), use_column(task.label.name, label)) if repeat else None
     raise values_in_texts(contents, label, as_classes)
 
 
@@ -173,7 +173,7 @@ def _check_numbers(contents: ColumnContents, task: Task, label: str, *, chosen: 
     raise EmmsError(
         f"the {pluralize(n_different, 'different number')} in column {label!r} may be classes or values, and nothing "
         "says which",
-        joined((together(use("task", id), use_column(task.label.name, label)) for id in readings), ", or "),
+        joined((setting_refs(setting_ref("task", id), use_column(task.label.name, label)) for id in readings), ", or "),
     )
 
 
@@ -193,5 +193,5 @@ def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, *, is_usual:
 
 
 def _hint(task: Task, label: str) -> Text:
-    this_one = together(use("task", task.id), use_column(task.label.name, label))
+    this_one = setting_refs(setting_ref("task", task.id), use_column(task.label.name, label))
     return "name the label: " + use_column(task.label.name) + ", or this one if it is meant: " + this_one

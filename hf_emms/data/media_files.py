@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_emms.data.local_files import REMEDIES, first_columns, format_of, walk
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import Repo
-from hf_emms.inputs import INPUT_KINDS, UnusableError
+from hf_emms.inputs import MODALITIES, UnusableError
 
 # The type of columns of files in base64 that no kind of input reads.
 ENCODED = "encoded"
@@ -37,7 +37,7 @@ def media_type(value: str) -> str | None:
     suffix = PurePosixPath(value.rpartition("\\")[2]).suffix.lower()
     if not suffix or "\n" in value:
         return None
-    kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if suffix in kind.suffixes)
+    kinds = (kind.column_types[0] for kind in MODALITIES.values() if suffix in kind.suffixes)
     others = (name for name, suffixes in _OTHER_SUFFIXES.items() if suffix in suffixes)
     return next(kinds, None) or next(others, None)
 
@@ -71,7 +71,7 @@ def _encoded_type(value: str) -> str | None:
     if not uri and (len(value) < _MIN_ENCODED or not _BASE64.fullmatch(head)):
         return None
     content = _decoded(head) or b""
-    kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognises(content))
+    kinds = (kind.column_types[0] for kind in MODALITIES.values() if kind.recognises(content))
     return next(kinds, ENCODED if uri or _is_encoded(payload) else None)
 
 
@@ -107,7 +107,7 @@ class EncodedMedia:
 
 def is_readable(type: str) -> bool:
     """Return whether a kind of input reads media of this type."""
-    return any(kind.suffixes and kind.column_types[0] == type for kind in INPUT_KINDS.values())
+    return any(kind.suffixes and kind.column_types[0] == type for kind in MODALITIES.values())
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
         name = repo.id.rpartition("/")[2]
         raise EmmsError(
             f"column {column!r} holds paths, such as {value[:100]!r}, whose files are not downloaded with the rows",
-            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then " + use("dataset", f"./{name}"),
+            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then "
+            + setting_ref("dataset", f"./{name}"),
         )
     try:
         path = files.find(value)

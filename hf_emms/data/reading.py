@@ -29,8 +29,8 @@ from hf_emms.data.local_files import (
 )
 from hf_emms.data.media_files import table_of_media
 from hf_emms.data.table_files import SHEETS, Tables, builder_arguments, read_tables
-from hf_emms.errors import EmmsError, Text, use
-from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
+from hf_emms.errors import EmmsError, Text, setting_ref
+from hf_emms.hub import Repo, listing, repo_url, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
@@ -115,7 +115,7 @@ class JoinedImages:
         if not {key, image} <= set(names):
             raise EmmsError(
                 f"images are expected in the columns {key!r} and {image!r}; there are {', '.join(names)}",
-                "name a folder that holds images and texts together: " + use("dataset", "./FOLDER"),
+                "name a folder that holds images and texts together: " + setting_ref("dataset", "./FOLDER"),
             )
         self._images = split.select([image])
         self._row_of = {id: row for row, id in enumerate(split.rows[key])}
@@ -240,7 +240,7 @@ def choose_split(dataset: str, splits: Sequence[str], asked: str | None) -> tupl
     """Return the named split, or the split that a checkpoint would be fine-tuned on, and all splits."""
     if asked is not None:
         if asked not in splits:
-            raise EmmsError(f"{dataset!r} has no split {asked!r}", use("split", *splits))
+            raise EmmsError(f"{dataset!r} has no split {asked!r}", setting_ref("split", *splits))
         return asked, []
     chosen = next((name for usual in SPLIT_ORDER for name in splits if name.lower() == usual), splits[0])
     return chosen, [f"split {chosen} chosen among {', '.join(splits)}"] * (len(splits) > 1)
@@ -288,12 +288,15 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         )
     if isinstance(error, ValueError) and "config" in text.lower():
         asked = f"has no configuration {config!r}" if config else "has several configurations"
-        return ConfigurationError(f"{dataset!r} {asked}: {' '.join(text.split())}", use("config", ...))
+        return ConfigurationError(f"{dataset!r} {asked}: {' '.join(text.split())}", setting_ref("config", ...))
     hint: str | Text = (
-        "check that its files are whole and of one layout, or name " + use("config") + " or another " + use("split")
+        "check that its files are whole and of one layout, or name "
+        + setting_ref("config")
+        + " or another "
+        + setting_ref("split")
     )
     if "gated" in text:
-        hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
+        hint = f"accept its terms at {repo_url(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif "script" in text:
         hint = _SCRIPT_HINT
     elif isinstance(error.__cause__, UnicodeDecodeError):
@@ -303,7 +306,7 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
     elif "tokenizing" in str(error.__cause__ or error):
         hint = QUOTES
     elif "must have the same columns" in text:
-        hint = "give all files the same columns, or name one of them: " + use("dataset", "./FILE")
+        hint = "give all files the same columns, or name one of them: " + setting_ref("dataset", "./FILE")
     root = error.__cause__ or error
     reason = (str(root).strip() or type(root).__name__).removeprefix(_GENERATING).strip().splitlines()[0]
     if not isinstance(error, (OSError, RuntimeError, ValueError)) and root is error:
@@ -336,7 +339,7 @@ def _cache_problem(error: BaseException | None) -> EmmsError | None:
 def _no_rows(dataset: str) -> EmmsError:
     return EmmsError(
         f"{dataset!r} has no rows in this split: a line of column names alone is no data",
-        "another file or " + use("split", ...),
+        "another file or " + setting_ref("split", ...),
     )
 
 
@@ -356,8 +359,8 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
     assert folder is not None
     arguments: dict[str, Any]
     if folder.is_file() and config:
-        problem = f"a file has no configurations: {repo.id!r} and " + use("config", config)
-        raise EmmsError(problem, "leave " + use("config") + " out")
+        problem = f"a file has no configurations: {repo.id!r} and " + setting_ref("config", config)
+        raise EmmsError(problem, "leave " + setting_ref("config") + " out")
     if config and (folder / config).is_dir() and not (folder / "README.md").exists():
         # A folder in the Hub's layout may have a folder for each configuration, without a README that says so.
         arguments = {"path": str(folder / config)}
@@ -407,7 +410,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
         raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
     raise EmmsError(
         f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
-        "run once online, or name the cached revision: " + use("dataset", "ORG/NAME@REVISION"),
+        "run once online, or name the cached revision: " + setting_ref("dataset", "ORG/NAME@REVISION"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_emms.data.cell_texts import split_classes
 from hf_emms.data.columns import RowSchema
-from hf_emms.errors import EmmsError, joined, use
+from hf_emms.errors import EmmsError, joined, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
@@ -255,12 +255,12 @@ class DrawnRows:
                 "take other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
             )
         if not self.rows and not self.skipped:
-            raise EmmsError("the split has no rows", "name another: " + use("split", ...))
+            raise EmmsError("the split has no rows", "name another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
             hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))
             if task.numbers is not None and task.numbers.formats:
-                hint += ", or " + use("box_format", *task.numbers.formats)
+                hint += ", or " + setting_ref("box_format", *task.numbers.formats)
             raise EmmsError(
                 f"{self.skipped} of {pluralize(self.n_read, 'row')} could not be read, and {ALLOWED}; "
                 f"the first: {self.reasons[0]}",

@@ -16,10 +16,10 @@ from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import NO_CLASS, DrawnRows
 from hf_emms.data.sources import DatasetSource
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
-from hf_emms.inputs import InputKind, Pairs, SearchCollection, Spans, hash64
+from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
@@ -237,13 +237,13 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
         raise EmmsError(
             f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
-            use("label_form", "numbers") + ", or draw more rows: " + use("max_samples", ...),
+            setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
         )
     if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             "a ranking needs at least two; draw more rows ("
-            + use("max_samples")
+            + setting_ref("max_samples")
             + ") or name "
             + use_column(task.label.name),
         )
@@ -253,7 +253,7 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
         raise EmmsError(
             f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
             "draw more rows ("
-            + use("max_samples")
+            + setting_ref("max_samples")
             + "), or name the column of the class: "
             + use_column(task.label.name),
         )
@@ -319,7 +319,7 @@ def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> li
     sizes = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
     notes = [f"{rows}, {drawn.options.sampling or 'balanced'}: {len(counts)} classes of {sizes}"]
     if np.median(counts) < _FEW:
-        notes.append(f"most classes have fewer than {_FEW} rows: draw more with {use('max_samples')}")
+        notes.append(f"most classes have fewer than {_FEW} rows: draw more with {setting_ref('max_samples')}")
     return notes
 
 
@@ -386,7 +386,7 @@ def store_sample(
     cache.put(sample_key(source, options, training=training), arrays)
 
 
-def _stored_kinds(task: Task) -> list[InputKind]:
+def _stored_kinds(task: Task) -> list[Modality]:
     """Return the kinds of the contents that are stored: of the inputs' parts, or of queries and of documents."""
     kinds = [column.kind for column in task.inputs]
     return [*kinds, task.label.kind] if task.input.is_collection else kinds

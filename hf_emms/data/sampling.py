@@ -27,7 +27,7 @@ from hf_emms.data.rows import (
     too_many,
     value_of,
 )
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
@@ -140,7 +140,7 @@ def _order_by_class(
             f"no label in column {schema.label_column!r} (empty or −1): {n_unlabelled} of "
             f"{pluralize(len(classes), 'row')}" + (f", the first is {place}" if place else "") + f", and {ALLOWED}",
             "take a split with labels ("
-            + use("split", "train")
+            + setting_ref("split", "train")
             + ") or another column ("
             + use_column(schema.task.label.name)
             + ")",
@@ -253,7 +253,7 @@ def _start_of_stream(
     if limit is None:
         raise EmmsError(
             "a stream is read up to a number of rows",
-            "add " + use("max_samples", 1000) + ", or leave " + use("streaming") + " out",
+            "add " + setting_ref("max_samples", 1000) + ", or leave " + setting_ref("streaming") + " out",
         )
     import datasets
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, too_many
-from hf_emms.errors import EmmsError, joined, use
+from hf_emms.errors import EmmsError, joined, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import SampleOptions
@@ -141,7 +141,7 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
 
 def _check_rows(data: SearchData) -> None:
     if not data.n_rows:
-        raise EmmsError("the split has no rows", "name another: " + use("split", ...))
+        raise EmmsError("the split has no rows", "name another: " + setting_ref("split", ...))
     if too_many(data.skipped, data.n_rows):
         raise EmmsError(
             f"{data.skipped} of {pluralize(data.n_rows, 'row')} could not be read, and {ALLOWED}; the first: "
@@ -185,10 +185,10 @@ def _draw_queries(
     if unanswered:
         notes.append(f"{pluralize(unanswered, 'query', 'queries')} left out that no document is relevant to")
     content_of = {key: content for key, content in present.items() if key in answered}
-    in_order = _in_drawing_order(np.unique(np.array(list(content_of.values()), np.uint64)), options.seed)
-    chosen = set(in_order[: options.max_samples].tolist())
+    gather_batches = _in_drawing_order(np.unique(np.array(list(content_of.values()), np.uint64)), options.seed)
+    chosen = set(gather_batches[: options.max_samples].tolist())
     drawn = {key for key, content in content_of.items() if content in chosen}
-    return {key: text for key, text in data.queries() if key in drawn}, len(in_order)
+    return {key: text for key, text in data.queries() if key in drawn}, len(gather_batches)
 
 
 def _draw_documents(

@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search_draw import DrawnSearch, SearchData, draw_search
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
@@ -76,13 +76,13 @@ def _check_options(data: SearchData, options: SampleOptions) -> None:
     if options.group_column is not None:
         raise EmmsError(
             f"the groups of {data.task.id} are queries that share a relevant document: "
-            + use("group_column", options.group_column)
+            + setting_ref("group_column", options.group_column)
             + " is for other tasks",
             "leave it out",
         )
     if options.references != "mean":
         raise EmmsError(
-            f"all relevant documents of a query count: {use('references', options.references)} is for other tasks",
+            f"all relevant documents count: {setting_ref('references', options.references)} is for other tasks",
             "leave it out",
         )
 
@@ -91,7 +91,7 @@ def _check_searchable(drawn: DrawnSearch) -> None:
     if len(drawn.queries) < 2:
         raise EmmsError(
             "every query is the same" if drawn.queries else "no query has a relevant document",
-            "a ranking needs several queries; name the column of queries: " + use("query_column", ...),
+            "a ranking needs several queries; name the column of queries: " + setting_ref("query_column", ...),
         )
     if len(drawn.documents) < 2:
         raise EmmsError(
@@ -126,7 +126,7 @@ def _notes(data: SearchData, drawn: DrawnSearch, relevant: np.ndarray, n_groups:
         share = documents / drawn.total_documents
         notes.append(
             f"they search {documents:,} of {drawn.total_documents:,} documents ({share:.1%}): nDCG over all of them is "
-            f"lower; {use('corpus_size')} takes more"
+            f"lower; {setting_ref('corpus_size')} takes more"
         )
     else:
         notes.append(f"they search all {documents:,} documents of the corpus: a larger corpus is harder")

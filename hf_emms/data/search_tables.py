@@ -24,7 +24,7 @@ from hf_emms.data.reading import (
 from hf_emms.data.rows import FEW_SKIPPED
 from hf_emms.data.search_draw import text_key
 from hf_emms.data.sources import DatasetSource
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import RepoNotFoundError, resolve
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
@@ -297,7 +297,9 @@ def _parts(names: set[str], config: str | None) -> tuple[str, str, str | None] |
     if _CORPUS in names and (config is None or config in _JUDGEMENTS):
         language = prefix = ""
     elif len(languages) > 1:
-        raise ConfigurationError(f"there is a corpus for each of {', '.join(languages)}", use("config", *languages))
+        raise ConfigurationError(
+            f"there is a corpus for each of {', '.join(languages)}", setting_ref("config", *languages)
+        )
     elif languages:
         (language,) = languages
         prefix = f"{language}-"

@@ -20,7 +20,7 @@ from hf_emms.data.reading import (
     open_memory,
 )
 from hf_emms.data.split_column import with_split_column
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
@@ -144,7 +144,7 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
     raise RepoNotFoundError(
         f"the preset {dataset!r} expects {' or '.join(missing)}, but none of them is on the Hub (any more)",
-        "name another dataset: " + use("dataset", "ORG/NAME", "./FOLDER"),
+        "name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
     )
 
 
@@ -157,7 +157,9 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
     """Return the configuration of a parquet copy, which has a folder for each."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
-        error = ConfigurationError(f"{dataset!r} has several configurations: {', '.join(names)}", use("config", *names))
+        error = ConfigurationError(
+            f"{dataset!r} has several configurations: {', '.join(names)}", setting_ref("config", *names)
+        )
         error.names = tuple(names)
         raise error
     return names[0] if names else None
@@ -172,12 +174,12 @@ def _check_local(dataset: str) -> None:
         elif at and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
             raise EmmsError(
                 f"{before!r} is on this machine and has no revisions: @{revision}",
-                "leave it out: " + use("dataset", before),
+                "leave it out: " + setting_ref("dataset", before),
             )
     except (OSError, RuntimeError) as error:  # a RuntimeError: ~NAME has no home folder
         reason = getattr(error, "strerror", None) or error
         raise EmmsError(
-            f"{dataset[:120]!r} cannot be read: {reason}", use("dataset", "ORG/NAME", "./FOLDER")
+            f"{dataset[:120]!r} cannot be read: {reason}", setting_ref("dataset", "ORG/NAME", "./FOLDER")
         ) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hf_emms.data.folder_names import SPLIT_WORDS
 from hf_emms.data.reading import OpenSplit, choose_split
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.formatting import pluralize
 
 _NAMES = ("split", "splits", "set", "subset", "partition", "usage", "data_split", "dataset_split", "fold", "phase")
@@ -66,7 +66,7 @@ def _question(name: str) -> str:
     """Return a note on a column that may tell which rows belong to which split."""
     if "fold" not in name.lower():
         return f"column {name!r} may say which rows are for training; rows of all its values are read"
-    return f"column {name!r} may number folds; to keep the rows of a fold together: {use('group_column', name)}"
+    return f"column {name!r} may number folds; to keep the rows of a fold together: {setting_ref('group_column', name)}"
 
 
 def _column_of_splits(opened: OpenSplit, used: Collection[str]) -> str | None:

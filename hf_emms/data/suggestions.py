@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from hf_emms.data.cell_texts import are_addresses, values_in
+from hf_emms.data.cell_texts import are_addresses, detect_value_kind
 from hf_emms.data.column_types import FLAGS, ColumnContents
 from hf_emms.data.local_files import PANDAS_INDEX
-from hf_emms.errors import EmmsError, Text, joined, together, use
+from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
 from hf_emms.formatting import first_few
-from hf_emms.inputs import INPUT_KINDS, TEXT
+from hf_emms.inputs import MODALITIES, TEXT
 from hf_emms.tasks import TASKS, use_column
 from hf_emms.tasks.text_pairs import spelling
 
@@ -79,7 +79,7 @@ def no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
         f"no task fits the columns {described(contents.types)}"
         + (f" with {', '.join(f'{role} = {names}' for role, names in named.items())}" if named else ""),
         "name the task and its columns, e.g. "
-        + together(use("task", ...), use_column("image"), use_column("label"))
+        + setting_refs(setting_ref("task", ...), use_column("image"), use_column("label"))
         + ", or "
         + use_column("text")
         + "; hf-emms presets lists the tasks",
@@ -88,12 +88,16 @@ def no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
 
 def _suggestion(contents: ColumnContents, types: Mapping[str, str]) -> EmmsError | None:
     """Return the error for columns of these types that says how they can be read; None where nothing can be said."""
-    media_types = {kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognised_by_type}
+    media_types = {kind.column_types[0] for kind in MODALITIES.values() if kind.recognised_by_type}
     keys = [name for name, type in types.items() if is_id_like(name, type)]
     media = [name for name, type in types.items() if type in media_types]
     numbers = [name for name, type in types.items() if type in ("integer", "float") and name not in keys]
     dates = [name for name, type in types.items() if type.startswith(_DATE_TYPES)]
-    values = [name for name in types if values_in(first_texts(contents, name)) in ("dates or times", "numbers", "keys")]
+    values = [
+        name
+        for name in types
+        if detect_value_kind(first_texts(contents, name)) in ("dates or times", "numbers", "keys")
+    ]
     texts = _free_texts(contents)
     labels = [name for name in possible_labels(contents) if name not in (*values, *(media or texts)[:1])]
     if dates and numbers and not (media or texts):
@@ -105,7 +109,7 @@ def _suggestion(contents: ColumnContents, types: Mapping[str, str]) -> EmmsError
     if labels and (media or texts):
         if len(media) > 1:
             role = types[media[0]]
-            remedy = together(use_column(role, *media), use_column("label", *labels))
+            remedy = setting_refs(use_column(role, *media), use_column("label", *labels))
             return EmmsError(
                 f"a row has one {role}, not {' and '.join(media)}: {described(types)}", "name it: " + remedy
             )
@@ -141,21 +145,22 @@ def unclear_label(contents: ColumnContents, inputs: Sequence[str], labels: Seque
 def no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
     return EmmsError(
         f"tabular data is not what hf-emms ranks for: none of {described(types)} is clearly a text or an image",
-        "where one is a text, name it and the label: " + together(use_column("text", *texts[:1]), use_column("label")),
+        "where one is a text, name it and the label: "
+        + setting_refs(use_column("text", *texts[:1]), use_column("label")),
     )
 
 
 def no_time_series(column: str) -> EmmsError:
     return EmmsError(
         f"forecasting of time series is not supported: column {column!r} holds dates, and no other is a text",
-        "where one is a text, name it and the label: " + together(use_column("text"), use_column("label")),
+        "where one is a text, name it and the label: " + setting_refs(use_column("text"), use_column("label")),
     )
 
 
 def values_in_texts(contents: ColumnContents, column: str, as_classes: Text | None) -> EmmsError:
     """Return the error of a label that holds values as texts or dates, with the settings that read it as classes."""
     texts = first_texts(contents, column)
-    held = f"{values_in(texts)} in texts, such as {texts[0]!r}" if texts else "dates"
+    held = f"{detect_value_kind(texts)} in texts, such as {texts[0]!r}" if texts else "dates"
     remedy: str | Text = "for values write plain numbers into the column, of dates years or days"
     return EmmsError(
         f"column {column!r} holds {held}: nothing says whether they are classes or values",
@@ -184,10 +189,10 @@ def labelled(contents: ColumnContents, inputs: Sequence[str], labels: Sequence[s
         ]
         if reads_them and fits and (task.categorical or task.numbers is not None):
             columns = map(use_column, (column.name for column in task.inputs), inputs)
-            readings.append(together(use("task", task.id), *columns, use_column(task.label.name, *fits)))
+            readings.append(setting_refs(setting_ref("task", task.id), *columns, use_column(task.label.name, *fits)))
     if not readings:
-        role = type if type in INPUT_KINDS else TEXT.name
-        return together(use_column(role, inputs[0]), use_column("label", *labels))
+        role = type if type in MODALITIES else TEXT.name
+        return setting_refs(use_column(role, inputs[0]), use_column("label", *labels))
     return joined(readings, ", or ")
 
 
@@ -212,7 +217,7 @@ def is_class_like(contents: ColumnContents, name: str) -> bool:
 
 def _are_free(contents: ColumnContents, name: str) -> bool:
     texts = first_texts(contents, name)
-    if not texts or values_in(texts) is not None:
+    if not texts or detect_value_kind(texts) is not None:
         return False
     return name not in contents.repeating or _are_long(contents, name)
 
@@ -232,8 +237,9 @@ def _two_texts(texts: Sequence[str]) -> Text:
     }
     return joined(
         (
-            together(
-                use("task", id), *(use_column(column.name, name) for column, name in zip(read, texts, strict=False))
+            setting_refs(
+                setting_ref("task", id),
+                *(use_column(column.name, name) for column, name in zip(read, texts, strict=False)),
             )
             for id, read in columns.items()
         ),

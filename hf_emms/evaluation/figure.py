@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emms.errors import EmmsError, install_command, use
+from hf_emms.errors import EmmsError, install_command, setting_ref
 from hf_emms.evaluation.validate import TargetResult, Validation
 from hf_emms.files import atomic_file
 from hf_emms.ranking.columns import single_line, title_of
@@ -47,7 +47,8 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
     ]
     if not panels:
         raise EmmsError(
-            f"there is nothing to draw of {', '.join(names)}", use("estimators") + " has to name what a ranking has"
+            f"there is nothing to draw of {', '.join(names)}",
+            setting_ref("estimators") + " has to name what a ranking has",
         )
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)

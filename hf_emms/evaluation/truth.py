@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.files import decoded
 from hf_emms.hub import leaderboard
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line
 
-_OWN_RESULTS = "a file of the " + use("truth") + " with your own fine-tuning results"
+_OWN_RESULTS = "a file of the " + setting_ref("truth") + " with your own fine-tuning results"
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
 _SCORE = "score"
@@ -81,7 +81,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     truth = _averaged(path, rows, (checkpoint, dataset, score), lower_is_better)
     if lower_is_better or _LOSSES.isdisjoint(score.lower().replace("-", "_").split("_")):
         return truth
-    note = f"{score!r} was read as higher is better; {use('lower_is_better', True)} turns it round"
+    note = f"{score!r} was read as higher is better; {setting_ref('lower_is_better', True)} turns it round"
     return replace(truth, notes=(single_line(note), *truth.notes))
 
 
@@ -134,7 +134,9 @@ def _averaged(
         elif name:
             empty.append(name)
     if not tables:
-        raise EmmsError(f"{path} has no number in column {score!r}", use("metric", "NAME") + " names another column")
+        raise EmmsError(
+            f"{path} has no number in column {score!r}", setting_ref("metric", "NAME") + " names another column"
+        )
     notes = []
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
@@ -162,7 +164,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             data = [*csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)]
     except OSError as error:
         raise EmmsError(
-            f"cannot read {path}: {error.strerror or error}", "name another file of the " + use("truth")
+            f"cannot read {path}: {error.strerror or error}", "name another file of the " + setting_ref("truth")
         ) from error
     except (ValueError, RecursionError, csv.Error) as error:  # also text that is not UTF-8
         raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "save it as UTF-8") from error
@@ -193,14 +195,16 @@ def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:
 def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str], metric: str | None) -> str:
     if metric is not None:
         if metric not in columns:
-            raise EmmsError(f"{path} has no column {metric!r}", use("metric") + f" is one of: {_listed(columns)}")
+            raise EmmsError(
+                f"{path} has no column {metric!r}", setting_ref("metric") + f" is one of: {_listed(columns)}"
+            )
         return metric
     numeric = [name for name in columns if any(_number_of(row.get(name)) is not None for row in rows)]
     if _SCORE in numeric:
         return _SCORE
     if len(numeric) != 1:
         what = f"several columns with numbers: {_listed(numeric)}" if numeric else "no column with numbers"
-        raise EmmsError(f"{path} has {what}", use("metric", "NAME") + " says which column holds the scores")
+        raise EmmsError(f"{path} has {what}", setting_ref("metric", "NAME") + " says which column holds the scores")
     return numeric[0]
 
 

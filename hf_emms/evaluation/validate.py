@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import MISSING, first_few, pluralize
@@ -149,7 +149,7 @@ def validate(
 
 def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str]) -> None:
     if not rankings:
-        raise EmmsError("there is no ranking to validate", "name the file of a " + use("ranking"))
+        raise EmmsError("there is no ranking to validate", "name the file of a " + setting_ref("ranking"))
     datasets = dict.fromkeys(ranking.dataset_id for ranking in rankings)
     if None in truth.scores and len(truth.scores) > 1:
         raise EmmsError(f"some rows of {truth.source} name no dataset", "fill the column of the datasets in every row")

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.bounds import check_adapter_config
 from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, read_tensors, weight_files
 from hf_emms.features.trial import check_patterns
@@ -48,7 +48,7 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
     if find_spec("peft") is None:
         raise EmmsError(
             f"{repo.id} is an adapter of {name}, and peft, which reads it, is not installed",
-            "pip install peft, or rank its base: " + use("checkpoints", name),
+            "pip install peft, or rank its base: " + setting_ref("checkpoints", name),
         )
     try:
         return resolve(name, "model", revision=settings.get("revision"))
@@ -71,7 +71,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     if config.is_prompt_learning:
         raise EmmsError(
             f"{repo.id} is an adapter that writes a prompt ({config.peft_type.value}): it cannot be merged",
-            "rank its base: " + use("checkpoints", config.base_model_name_or_path),
+            "rank its base: " + setting_ref("checkpoints", config.base_model_name_or_path),
         )
     tensors = _tensors(repo, folder)
     _check_settings(repo, config, model, tensors)

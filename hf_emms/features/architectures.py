@@ -24,7 +24,7 @@ class Architecture:
         pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is an
             object of another package.
         source: the reason for that pooling.
-        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
+        input_kind: the name of the `Modality` that it reads: "image", "text", "image+text", "text+text", "text-pair",
             "words", "search", "reranked-search", "prompt", "audio".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hf_emms.errors import EmmsError, check_type, use
+from hf_emms.errors import EmmsError, check_type, setting_ref
 
 Inputs = dict[str, Tensor]
 """The tensors of a batch by the names of the model's arguments, (b, …) each."""
@@ -37,7 +37,7 @@ def choose_device(device: str) -> torch.device:
     if kind not in available:
         raise EmmsError(f"unknown device {device!r}", f"choose from {', '.join(DEVICES)}")
     if not available[kind]:
-        raise EmmsError(f"this machine has no usable {kind} device", use("device", "auto"))
+        raise EmmsError(f"this machine has no usable {kind} device", setting_ref("device", "auto"))
     return torch.device(device)
 
 
@@ -238,7 +238,7 @@ class BatchedForward:
             if rows == 1:
                 raise EmmsError(
                     f"an input of {elements:,} elements does not fit into memory ({str(error).splitlines()[0]})",
-                    use("device", "cpu") + ", or " + use("dtype", "bfloat16"),
+                    setting_ref("device", "cpu") + ", or " + setting_ref("dtype", "bfloat16"),
                 ) from None
         # Outside the except block: the traceback would keep the failed batch's tensors alive.
         self._part_elements = (rows // 2) * elements
@@ -301,7 +301,7 @@ def to_numpy(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]
         yield _copied(*copying)
 
 
-def in_order(batches: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+def gather_batches(batches: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
     """Return the rows of batches in the order of their positions, float32 (count, D)."""
     ordered = np.empty((count, 0), np.float32)
     for positions, rows in batches:

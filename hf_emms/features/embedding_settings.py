@@ -46,7 +46,7 @@ _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """The fields of an `ExtractionPlan` that a repository says of itself, and notes with their topics.
+    """The fields of an `FeatureSpec` that a repository says of itself, and notes with their topics.
 
     Attributes:
         refused: why it does not give a row of numbers for each text; None where it does.

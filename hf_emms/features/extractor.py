@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, ReadCounts
+from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, ReadCounts
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST
 
@@ -29,7 +29,7 @@ _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attribut
 
 
 class FeatureReader(Protocol):
-    """A reader of inputs of a kind that makes features of them; see `InputKind.feature_reader`."""
+    """A reader of inputs of a kind that makes features of them; see `Modality.feature_reader`."""
 
     counts: ReadCounts
 
@@ -59,7 +59,7 @@ class Extractor:
         parameters: of the loaded part (a vision tower without its text tower).
     """
 
-    def __init__(self, plan: ExtractionPlan, model: Any, reader: FeatureReader) -> None:
+    def __init__(self, plan: FeatureSpec, model: Any, reader: FeatureReader) -> None:
         self.plan = plan
         self._model: Any = model
         self._reader: FeatureReader | None = reader

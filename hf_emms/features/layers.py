@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import LayerError
+from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.load import BEHIND, LoadedModel
 from hf_emms.features.pooling import Layered, Pooling, find_pooling
 from hf_emms.formatting import pluralize
@@ -155,7 +155,9 @@ class JoinedLayers:
     def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
         self._layers, self._summary = [layer for layer in layers if layer in _ALWAYS], summary
         self.refused = {
-            layer: LayerError(f"{checkpoint} joins two inputs: it has no single layer {layer}", use("layers", LAST))
+            layer: LayerError(
+                f"{checkpoint} joins two inputs: it has no single layer {layer}", setting_ref("layers", LAST)
+            )
             for layer in layers
             if layer not in _ALWAYS
         }
@@ -191,14 +193,14 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     hidden = states[first:]
     if layer == MEAN:
         if not hidden:
-            raise LayerError("it has no hidden layers to average", use("layers", LAST))
+            raise LayerError("it has no hidden layers to average", setting_ref("layers", LAST))
         widths = [str(state.shape[1]) for state in hidden]
         distinct = list(dict.fromkeys(widths))
         if len(distinct) > 1:
             raise LayerError(
                 f"its {len(widths)} hidden layers are {', '.join(distinct[:-1])} and {distinct[-1]} wide, "
                 "which cannot be averaged",
-                use("layers", LAST) + f", or a number from 1 to {len(widths)}",
+                setting_ref("layers", LAST) + f", or a number from 1 to {len(widths)}",
             )
         return sum(hidden[1:], hidden[0]) / len(hidden)
     number = int(layer)
@@ -207,6 +209,6 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
         start = "0 (the input of the first one)" if first else "1"
         raise LayerError(
             f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
-            use("layers", LAST) + f", or a number from {start} to {len(hidden)}, or -{len(hidden)} to -1",
+            setting_ref("layers", LAST) + f", or a number from {start} to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]

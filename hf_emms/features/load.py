@@ -21,15 +21,15 @@ from typing import Any
 import torch
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, transformers_config
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.registry import by_reference
 
-# The name that the layers of `ExtractionPlan.behind` have in a loaded model.
+# The name that the layers of `FeatureSpec.behind` have in a loaded model.
 BEHIND = "layers_behind_pooling"
 # Parameters that fit everywhere: loading them says more than their number does.
 _FEW_PARAMETERS = 10**8
@@ -47,12 +47,12 @@ _NEED_POOLER = (
 class LoadedModel:
     """A loaded model without a head, and its pooling: another than the plan's where a fallback lacks a pooler."""
 
-    plan: ExtractionPlan
+    plan: FeatureSpec
     model: Any
     pooling: str
 
 
-def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
+def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
     """Return the model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
@@ -95,7 +95,7 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, ca
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
 
-def check_size(plan: ExtractionPlan, weights: Weights) -> None:
+def check_size(plan: FeatureSpec, weights: Weights) -> None:
     """Check how large a checkpoint's configuration makes its model, before memory is taken for it.
 
     Raises:
@@ -119,11 +119,11 @@ def check_size(plan: ExtractionPlan, weights: Weights) -> None:
         raise EmmsError(
             f"{plan.repo.id} takes {format_bytes(needed)} in {plan.dtype}, and {format_bytes(total)} of memory is all "
             "that there is",
-            "choose a smaller checkpoint, or " + use("dtype", "bfloat16"),
+            "choose a smaller checkpoint, or " + setting_ref("dtype", "bfloat16"),
         )
 
 
-def _model_without_memory(plan: ExtractionPlan) -> Any:
+def _model_without_memory(plan: FeatureSpec) -> Any:
     """Return the model of a configuration on torch's device without memory; None where it cannot be built there."""
     config = transformers_config(plan)
     if config is None:
@@ -140,7 +140,7 @@ def _model_without_memory(plan: ExtractionPlan) -> Any:
         return None  # loading it says why
 
 
-def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(plan: FeatureSpec, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
     """Return the model and the loading report of transformers, which reads only tensors of pickles by default."""
     model, report = _loader(plan).from_pretrained(
         folder,
@@ -155,7 +155,7 @@ def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple
     return model, report
 
 
-def _loader(plan: ExtractionPlan) -> Any:
+def _loader(plan: FeatureSpec) -> Any:
     """Return the class that loads the checkpoint."""
     import transformers
 
@@ -175,19 +175,19 @@ def _unpickle(folder: Path, to: Path) -> None:
             shutil.copy(path, to)
 
 
-def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> EmmsError:
+def _refused_pickle(plan: FeatureSpec, error: pickle.UnpicklingError) -> EmmsError:
     """Return the error of a pickle that cannot be loaded: it asks for more than tensors, or is damaged."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return EmmsError(
             f"the pickled weights of {plan.repo.id} hold more than tensors ({asked[1]}), which could run code of their "
             "author",
-            "choose a checkpoint with safetensors; if you trust it: " + use("allow_pickle", True),
+            "choose a checkpoint with safetensors; if you trust it: " + setting_ref("allow_pickle", True),
         )
     reason = next(filter(None, reversed(str(error).partition("\n\nCheck the documentation")[0].splitlines())), "empty")
     return EmmsError(
         f"the pickled weights of {plan.repo.id} cannot be read without running code ({reason})",
-        "they are damaged, or of an old format; if you trust them: " + use("allow_pickle", True),
+        "they are damaged, or of an old format; if you trust them: " + setting_ref("allow_pickle", True),
     )
 
 
@@ -208,7 +208,7 @@ class _Dense(torch.nn.Module):
         return outputs if self.residual is None else outputs + self.residual(features)
 
 
-def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) -> torch.nn.Module:
+def _load_behind(plan: FeatureSpec, name: str, subfolder: str, cache: Cache) -> torch.nn.Module:
     """Return a layer that sentence-transformers puts behind the pooling: Dense, LayerNorm or Normalize."""
     if name == "Normalize":
         return _UnitLength()
@@ -229,7 +229,7 @@ def _load_behind(plan: ExtractionPlan, name: str, subfolder: str, cache: Cache) 
 
 
 def _dense(
-    plan: ExtractionPlan, subfolder: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]
+    plan: FeatureSpec, subfolder: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> torch.nn.Module:
     name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
     activation = getattr(torch.nn, name, None)
@@ -249,7 +249,7 @@ def _dense(
     return dense
 
 
-def load_options(plan: ExtractionPlan) -> dict[str, Any]:
+def load_options(plan: FeatureSpec) -> dict[str, Any]:
     """Return the arguments of `from_pretrained` that a checkpoint needs."""
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
@@ -260,7 +260,7 @@ def load_options(plan: ExtractionPlan) -> dict[str, Any]:
     return options
 
 
-def _timm_arguments(plan: ExtractionPlan) -> dict[str, Any]:
+def _timm_arguments(plan: FeatureSpec) -> dict[str, Any]:
     """Return the arguments in config.json that describe an architecture of timm.
 
     Raises:
@@ -301,7 +301,7 @@ def _timm_constructor_arguments() -> frozenset[str]:
     return frozenset(names - inspect.signature(timm.create_model).parameters.keys() - {"args", "kwargs"})
 
 
-def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
+def _check_complete(plan: FeatureSpec, missing: set[str]) -> str:
     """Return the pooling; an EmmsError where transformers initialised weights that it needs at random."""
     pooling = plan.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
@@ -318,7 +318,7 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     return pooling
 
 
-def is_tested(plan: ExtractionPlan) -> bool:
+def is_tested(plan: FeatureSpec) -> bool:
     """Return whether hf_emms' tests run the checkpoint's code: it has a row of hf_emms, and no code of its own."""
     row = plan.architecture
     return not (plan.code or row.package or row.loader == "AutoModel")

@@ -10,10 +10,10 @@ from typing import Any, Never
 import torch
 from torch import Tensor
 
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.features.captioners import ImageAndStates, read_blip, read_encoder_decoder, read_git, start_tokens
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import LayerError
+from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.reductions import (
     average,
     first_token,
@@ -36,7 +36,7 @@ States = Callable[[Any, Inputs], Tensor]
 
 
 def _no_layers(model: Any, *inputs: Any) -> Never:
-    raise LayerError(f"{type(model).__name__} does not show its hidden layers", use("layers", LAST))
+    raise LayerError(f"{type(model).__name__} does not show its hidden layers", setting_ref("layers", LAST))
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,9 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         if hasattr(model, tower):
-            raise LayerError(f"{type(model).__name__} does not show the hidden layers of a tower", use("layers", LAST))
+            raise LayerError(
+                f"{type(model).__name__} does not show the hidden layers of a tower", setting_ref("layers", LAST)
+            )
         return pooling.layers(model, inputs)
 
     return Pooling(pooling.summary, features, layers, pooling.layer_summary, run=pooling.run)

@@ -21,9 +21,9 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import EmmsError, install_command, one_line, use
+from hf_emms.errors import EmmsError, install_command, one_line, setting_ref
 from hf_emms.features.architectures import STATIC
-from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_words, training_bytes
 from hf_emms.finetune.recipe import (
     Recipe,
@@ -35,6 +35,7 @@ from hf_emms.finetune.recipe import (
     recipe_for,
     trained_task,
 )
+from hf_emms.finetune.resume_states import locked_run, unfinished_folder
 from hf_emms.finetune.saving import (
     ModelKeeper,
     check_place,
@@ -45,7 +46,6 @@ from hf_emms.finetune.saving import (
     test_rows,
 )
 from hf_emms.finetune.splits import Splits, load_splits
-from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import FeatureOptions, Options, RunOptions
@@ -88,7 +88,7 @@ class FineTuning:
     ranking: Ranking
     shortlist: tuple[Row, ...]
     methods: dict[str, str]
-    plans: dict[str, ExtractionPlan]
+    plans: dict[str, FeatureSpec]
     activations: dict[str, int]
     splits: Splits
     options: Options
@@ -109,7 +109,7 @@ class FineTuning:
         size = None if row.architecture == STATIC else row.parameters  # it is trained like the smallest: without layers
         return recipe_for(options.training, head_of(self.splits.task), size, method, options.batch_size)
 
-    def plan(self, row: Row) -> ExtractionPlan:
+    def plan(self, row: Row) -> FeatureSpec:
         """Return how a checkpoint is loaded, at the revision that was ranked; it is resolved once."""
         if row.checkpoint not in self.plans:
             self.plans[row.checkpoint] = _ranked_plan(row, self.splits.task, self.options)
@@ -120,7 +120,7 @@ class FineTuning:
         if row.checkpoint in self.activations:
             method = self.methods[row.checkpoint]
             needed = training_bytes(method, row.parameters) + self.activations[row.checkpoint]
-            remedy = use("method", "lora") + ", or a smaller " + use("batch_size")
+            remedy = setting_ref("method", "lora") + ", or a smaller " + setting_ref("batch_size")
             check_memory("its training", method, needed, self.options.device, remedy)
 
     def key(self, job: TrainingJob) -> Key:
@@ -163,7 +163,7 @@ def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
     )
 
 
-def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
+def _ranked_plan(row: Row, task: Task, options: Options) -> FeatureSpec:
     """Return how a checkpoint is loaded, at the revision that was ranked; refuses a folder that has changed since."""
     if is_commit(row.revision):
         repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
@@ -175,8 +175,8 @@ def _ranked_plan(row: Row, task: Task, options: Options) -> ExtractionPlan:
 
 
 def plan_for(
-    repo: Repo, task: Task, options: RunOptions, prompts: FeatureOptions | ExtractionPlan | None = None
-) -> ExtractionPlan:
+    repo: Repo, task: Task, options: RunOptions, prompts: FeatureOptions | FeatureSpec | None = None
+) -> FeatureSpec:
     return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code, prompts=prompts)
 
 
@@ -233,7 +233,7 @@ def prepare(
                 "rank it again",
             )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
-    methods, plans, activations = dict[str, str](), dict[str, ExtractionPlan](), dict[str, int]()
+    methods, plans, activations = dict[str, str](), dict[str, FeatureSpec](), dict[str, int]()
     step = step_shape(splits, options.batch_size)
     for row in shortlist:
         if options.engine == "ray":  # the memory of its nodes is not that of this machine
@@ -287,7 +287,7 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
     return tuple(chosen), [
         *notes,
         f"{pluralize(len(tied), 'checkpoint')} share the ranks of the best {top}; the first {len(chosen)} by score are "
-        f"fine-tuned, {use('confirm', len(tied))} takes all",
+        f"fine-tuned, {setting_ref('confirm', len(tied))} takes all",
     ]
 
 
@@ -391,7 +391,7 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
     A checkpoint that diverges at each of its default rates is also trained at a lower rate, and at a higher rate
     where it learns nothing at any.
     """
-    plans, errors, results = dict[str, ExtractionPlan](), dict[str, str](), dict[TrainingJob, TrainingRun]()
+    plans, errors, results = dict[str, FeatureSpec](), dict[str, str](), dict[TrainingJob, TrainingRun]()
 
     def job(row: Row, learning_rate: float, seed: int) -> TrainingJob:
         return TrainingJob(row.checkpoint, plans[row.checkpoint], row.parameters, work.recipe(row), learning_rate, seed)

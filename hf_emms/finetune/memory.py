@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emms.errors import EmmsError, Text, use
-from hf_emms.features.extraction_plan import ExtractionPlan, transformers_config
+from hf_emms.errors import EmmsError, Text, setting_ref
+from hf_emms.features.feature_spec import FeatureSpec, transformers_config
 from hf_emms.features.main_memory import free_main_memory
 from hf_emms.formatting import format_bytes
 from hf_emms.heads.response import CHECKPOINTED_PARAMETERS, rows_at_a_time
@@ -41,7 +41,7 @@ def memory_in_words(method: str, parameters: int | None, activations: int | None
     return f"{format_bytes(training_bytes(method, parameters))} of memory and {of_activations}"
 
 
-def activation_bytes(plan: ExtractionPlan, parameters: int | None, rows: int, longest: int, device: str) -> int:
+def activation_bytes(plan: FeatureSpec, parameters: int | None, rows: int, longest: int, device: str) -> int:
     """Return the bytes of activations and logits that a language model keeps of a step.
 
     The step has at most `rows` rows of `longest` tokens, and is done in parts where their logits need it. From
@@ -63,7 +63,7 @@ def activation_bytes(plan: ExtractionPlan, parameters: int | None, rows: int, lo
     return int(tokens * (width * numbers * size + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT))
 
 
-def bytes_of_number(plan: ExtractionPlan) -> int:
+def bytes_of_number(plan: FeatureSpec) -> int:
     """Return the bytes of a number in the precision that a checkpoint is loaded in."""
     import torch
 
@@ -71,7 +71,7 @@ def bytes_of_number(plan: ExtractionPlan) -> int:
     return size
 
 
-def stored_parameters(plan: ExtractionPlan, weight_bytes: int) -> int:
+def stored_parameters(plan: FeatureSpec, weight_bytes: int) -> int:
     """Return how many parameters the files of a checkpoint hold, by their bytes and its configuration."""
     dtype = getattr(transformers_config(plan), "dtype", None)
     return weight_bytes // (2 if "16" in str(dtype) else BYTES_OF_WEIGHT)
@@ -90,7 +90,7 @@ def check_memory(training: str, method: str, needed: int, device: str, remedy: T
         parts = "weights, gradients, optimizer and activations" if trains_all(method) else "weights and activations"
         raise EmmsError(
             f"{training} would take about {format_bytes(needed)} ({parts}), and {format_bytes(free)} are free",
-            remedy + ", or a larger machine (" + use("engine", "jobs") + ")",
+            remedy + ", or a larger machine (" + setting_ref("engine", "jobs") + ")",
         )
 
 

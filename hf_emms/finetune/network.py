@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.adapters import place_adapter, save_adapter
 from hf_emms.features.device import keep_freed_memory
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import Splits
@@ -20,7 +20,7 @@ _MAX_DROPOUT = 0.7
 
 
 def load_network(
-    plan: ExtractionPlan,
+    plan: FeatureSpec,
     splits: Splits,
     method: str = "full",
     *,
@@ -35,7 +35,7 @@ def load_network(
     if keep_adapter and plan.base is not None:
         raise EmmsError(
             f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
-            "leave " + use("keep_adapter") + " out, or fine-tune its base",
+            "leave " + setting_ref("keep_adapter") + " out, or fine-tune its base",
         )
     keep_freed_memory()
     with loading():
@@ -46,7 +46,7 @@ def load_network(
     return network
 
 
-def save_network(network: Network, folder: Path, task: str, adapter_of: ExtractionPlan | None) -> None:
+def save_network(network: Network, folder: Path, task: str, adapter_of: FeatureSpec | None) -> None:
     """Write a trained network into a folder, its adapter merged, or alone where the checkpoint it is of is named."""
     if adapter_of is not None and network.adapter_task is not None:
         save_adapter(network.adapter, adapter_of.repo, network.adapter_task, folder)
@@ -93,7 +93,7 @@ def apply_method(network: Network, method: str) -> None:
     """Freeze all parameters that a method ("full", "lora" or "head") does not train; the head is always trained."""
     head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
     if method == "head" and not head:
-        raise EmmsError("it has no head that could be trained alone", use("method", "full", "lora"))
+        raise EmmsError("it has no head that could be trained alone", setting_ref("method", "full", "lora"))
     if method == "lora":
         with loading():
             network.adapter = place_adapter(network.saved, head)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from hf_emms.errors import EmmsError, install_command, together, use
+from hf_emms.errors import EmmsError, install_command, setting_ref, setting_refs
 from hf_emms.finetune.memory import (
     activation_bytes,
     bytes_of_number,
@@ -27,7 +27,7 @@ from hf_emms.tasks import TASKS, Task
 if TYPE_CHECKING:
     import torch
 
-    from hf_emms.features.extraction_plan import ExtractionPlan
+    from hf_emms.features.feature_spec import FeatureSpec
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
 # The largest seed that NumPy takes, plus 1, and the most seeds of a checkpoint.
@@ -101,7 +101,7 @@ class TrainingJob:
     """A run of a checkpoint by its recipe: with a seed, and at any of its learning rates or below."""
 
     checkpoint: str
-    plan: ExtractionPlan = field(compare=False)
+    plan: FeatureSpec = field(compare=False)
     parameters: int | None
     recipe: Recipe
     learning_rate: float
@@ -149,7 +149,7 @@ def short_recipe(parameters: int, seed: int = 0) -> Recipe:
     return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
 
 
-def short_run_memory(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
+def short_run_memory(plan: FeatureSpec, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
     """Return the method of a short run and about how many bytes it takes.
 
     Args:
@@ -164,14 +164,16 @@ def short_run_memory(plan: ExtractionPlan, weight_bytes: int, longest: int, devi
     return recipe.method, training_bytes(recipe.method, parameters, bytes_of_number(plan)) + activations
 
 
-def check_short_run(plan: ExtractionPlan, weight_bytes: int, longest: int, device: str) -> None:
+def check_short_run(plan: FeatureSpec, weight_bytes: int, longest: int, device: str) -> None:
     """Refuse a short run that does not fit into free memory; see `short_run_memory`.
 
     Raises:
         EmmsError: it needs more than is free.
     """
     method, needed = short_run_memory(plan, weight_bytes, longest, device)
-    check_memory("its short run", method, needed, device, "rank without training: " + use("estimators", "emms_knn"))
+    check_memory(
+        "its short run", method, needed, device, "rank without training: " + setting_ref("estimators", "emms_knn")
+    )
 
 
 def choose_method(
@@ -189,7 +191,7 @@ def choose_method(
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
         f"full fine-tuning would need {memory_in_words('full', parameters, activations)}, and {format_bytes(free)} are "
-        f"free: {use('method', method)}"
+        f"free: {setting_ref('method', method)}"
     )
 
 
@@ -201,24 +203,30 @@ def max_rows(options: TrainingOptions) -> int | None:
 def check_recipe(options: TrainingOptions) -> None:
     """Refuse settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
     if options.epochs and options.steps:
-        raise EmmsError("both epochs and steps are given", "leave " + use("epochs") + " or " + use("steps") + " out")
+        raise EmmsError(
+            "both epochs and steps are given", "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
+        )
     seeds = options.seeds or 1
     if not 0 <= options.seed <= _MAX_SEED - seeds:
         raise EmmsError(
             f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: "
-            + together(use("seed", options.seed), use("seeds", seeds)),
-            use("seed", 0),
+            + setting_refs(setting_ref("seed", options.seed), setting_ref("seeds", seeds)),
+            setting_ref("seed", 0),
         )
     if seeds > _MAX_SEEDS:
-        raise EmmsError(f"{seeds:,} runs of each checkpoint are too many", use("seeds", 3) + f", {_MAX_SEEDS} at most")
+        raise EmmsError(
+            f"{seeds:,} runs of each checkpoint are too many", setting_ref("seeds", 3) + f", {_MAX_SEEDS} at most"
+        )
     _rates(options.learning_rates)
     if options.keep_adapter and options.method != "lora":
         raise EmmsError(
             "no adapter is trained that could be kept",
-            use("method", "lora") + ", or leave " + use("keep_adapter") + " out",
+            setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out",
         )
     if options.keep_adapter and not (options.save_model or options.push_to_hub):
-        raise EmmsError(use("keep_adapter") + " says how a model is saved, and none is", use("save_model", ...))
+        raise EmmsError(
+            setting_ref("keep_adapter") + " says how a model is saved, and none is", setting_ref("save_model", ...)
+        )
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
@@ -226,7 +234,7 @@ def check_head(task: Task, options: TrainingOptions) -> None:
     if options.method not in (None, *_METHODS, *head_of(task).methods):
         raise EmmsError(
             f"fine-tuning for {task.id} trains no {options.method} instead of what it always trains",
-            use("method", *_METHODS) + ", or leave it out",
+            setting_ref("method", *_METHODS) + ", or leave it out",
         )
     head = head_of(trained_task(task, options.method))
     if head.module and find_spec(head.module) is None:
@@ -235,7 +243,7 @@ def check_head(task: Task, options: TrainingOptions) -> None:
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
             f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
-            "leave " + use("keep_adapter") + " out",
+            "leave " + setting_ref("keep_adapter") + " out",
         )
 
 
@@ -250,7 +258,8 @@ def head_of(task: Task) -> Head:
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(
-            f"fine-tuning for the task {task.id} is not supported: it has no head", use("confirm") + f" is for {names}"
+            f"fine-tuning for the task {task.id} is not supported: it has no head",
+            setting_ref("confirm") + f" is for {names}",
         )
     return task.head
 
@@ -263,6 +272,8 @@ def _rates(texts: Sequence[Any]) -> tuple[float, ...]:
         except ValueError:
             rate = 0.0
         if not 0 < rate < 1:
-            raise EmmsError(f"the learning rate {text!r} is no number between 0 and 1", use("learning_rates", "1e-4"))
+            raise EmmsError(
+                f"the learning rate {text!r} is no number between 0 and 1", setting_ref("learning_rates", "1e-4")
+            )
         rates.append(rate)
     return tuple(dict.fromkeys(rates))

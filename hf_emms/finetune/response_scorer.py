@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, install_command, use
+from hf_emms.errors import EmmsError, install_command, setting_ref
 from hf_emms.features.device import choose_device, is_out_of_memory
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
@@ -34,7 +34,7 @@ _NO_END = "no token ends its responses: it is measured on fewer tokens than othe
 class ResponseScorer:
     """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
+    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self._plan, self._sample, self._options, self._seed, self._cache = plan, sample, options, seed, cache
         self._model: Any = None
         self._reader: PromptReader | None = None
@@ -80,7 +80,7 @@ class ResponseScorer:
                 raise
             raise EmmsError(
                 f"memory ran out while {self._plan.repo.id} wrote responses",
-                "a device with more memory, or rank without training: " + use("estimators", "emms_knn"),
+                "a device with more memory, or rank without training: " + setting_ref("estimators", "emms_knn"),
             ) from error
 
     # --- loading ------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class ResponseScorer:
         if not np.isfinite(bits).all():
             raise EmmsError(
                 f"{self._plan.repo.id}: the loss of a response is no number",
-                use("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+                setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
             )
         return bits
 

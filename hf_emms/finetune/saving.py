@@ -17,13 +17,13 @@ import msgspec
 import yaml
 
 from hf_emms.cache import cache_key, default_root, digest_of
-from hf_emms.errors import EmmsError, redacted, use
+from hf_emms.errors import EmmsError, redacted, setting_ref
 from hf_emms.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of, trained_task
-from hf_emms.finetune.unfinished import MODEL_SEAL, ModelSeal, file_digest, storage_error
+from hf_emms.finetune.resume_states import MODEL_SEAL, ModelSeal, file_digest, storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
-from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
+from hf_emms.hub import read_file, repo_url, require_push, upload_model, who_am_i
 from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
@@ -71,7 +71,9 @@ class ModelKeeper:
         _check_folder(folder, saved)
         for file, digest in saved.digests.items() if saved is not None else ():
             if os.path.lexists(folder / file) and not _holds(folder / file, digest):
-                raise EmmsError(f"{folder / file} was changed after it was saved", use("save_model", "NEW_FOLDER"))
+                raise EmmsError(
+                    f"{folder / file} was changed after it was saved", setting_ref("save_model", "NEW_FOLDER")
+                )
 
     def path(self, name: str) -> Path:
         """Return the folder for the model of a run."""
@@ -194,7 +196,7 @@ def _delete(paths: Iterable[Path]) -> None:
 
 def _check_folder(folder: Path, saved: _Saved | None) -> None:
     """Refuse a folder that cannot be written, or holds other files than were saved in it."""
-    other_place = use("save_model", "NEW_FOLDER")
+    other_place = setting_ref("save_model", "NEW_FOLDER")
     try:
         check_writable(folder)
     except NotADirectoryError:
@@ -259,7 +261,9 @@ def check_push(id: str | None) -> None:
     """Check before anything runs that a model may be uploaded: the account, its rights, the connection."""
     if id is not None:
         account = who_am_i()
-        require_push(account, id, "model", instead=use("push_to_hub", f"{account.name}/{id.rpartition('/')[2]}"))
+        require_push(
+            account, id, "model", instead=setting_ref("push_to_hub", f"{account.name}/{id.rpartition('/')[2]}")
+        )
 
 
 def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
@@ -267,7 +271,7 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
-    on_note(f"uploading the model to {page(options.push_to_hub, 'model')}")
+    on_note(f"uploading the model to {repo_url(options.push_to_hub, 'model')}")
     try:
         url = upload_model(options.push_to_hub, folder, title="Add a model fine-tuned with hf-emms")
     except EmmsError as error:

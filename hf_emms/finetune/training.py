@@ -36,12 +36,10 @@ from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.files import UNFINISHED
 from hf_emms.finetune.jackknife import Measurement
-from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.network import apply_method, load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
-from hf_emms.finetune.splits import Splits, measure_part
-from hf_emms.finetune.unfinished import (
+from hf_emms.finetune.resume_states import (
     LostStateError,
     StorageError,
     check_whole,
@@ -51,12 +49,14 @@ from hf_emms.finetune.unfinished import (
     seal_model,
     storage_error,
 )
+from hf_emms.finetune.splits import Splits, measure_part
+from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
 from hf_emms.formatting import format_bytes
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import LabeledRows, collate
 from hf_emms.options import RunOptions
-from hf_emms.ranking import Chance, TrainingRun
+from hf_emms.ranking import BaselineScore, TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
 
 # Losses that a run logs.
@@ -354,8 +354,8 @@ def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: to
     return memory.notes
 
 
-def _chance(test: Measurement, name: str, guess: Measurement) -> Chance:
-    return Chance(name, guess.value, guess.stderr, test.gain_stderr(guess))
+def _chance(test: Measurement, name: str, guess: Measurement) -> BaselineScore:
+    return BaselineScore(name, guess.value, guess.stderr, test.gain_stderr(guess))
 
 
 def _fit(trainer: Trainer, network: Network, folder: Path, watch: _Watch) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.device import choose_device, is_out_of_memory
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.heads.asr_model import load_asr_model
 from hf_emms.heads.metrics import load_jiwer, word_errors
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Transcriber:
     """An ASR model with the sounds and transcripts of a sample; it is loaded for the first measurement."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, device: str, cache: Cache) -> None:
+    def __init__(self, plan: FeatureSpec, sample: Sample, device: str, cache: Cache) -> None:
         self._plan, self._sample, self._device, self._cache = plan, sample, device, cache
         self._results: dict[bytes, np.ndarray | EmmsError] = {}
 
@@ -55,6 +55,8 @@ class Transcriber:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise EmmsError(f"memory ran out while {self._plan.repo.id} transcribed", use("device", "cpu")) from error
+            raise EmmsError(
+                f"memory ran out while {self._plan.repo.id} transcribed", setting_ref("device", "cpu")
+            ) from error
         counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
         return np.array(counts, np.float64)

@@ -5,7 +5,7 @@
 
 from hf_emms.heads.caption import CaptionHead
 from hf_emms.heads.embedding import SearchHead, SimilarityHead
-from hf_emms.heads.guess import Guess
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.reranking import RerankingHead
@@ -19,7 +19,7 @@ from hf_emms.heads.words import WordsHead
 __all__ = [
     "CaptionHead",
     "ClassHead",
-    "Guess",
+    "ConstantBaseline",
     "Head",
     "LabeledSplit",
     "Metric",

@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.inputs.audio import SoundReader, decode, load_sound_reader
 from hf_emms.inputs.text import load_tokenizer
 
@@ -84,7 +84,7 @@ def max_new_tokens(model: Any) -> int:
     return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
 
 
-def asr_class(plan: ExtractionPlan) -> str:
+def asr_class(plan: FeatureSpec) -> str:
     """Return the name of the class of transformers that transcribes with checkpoints of this family.
 
     Raises:
@@ -105,7 +105,7 @@ def is_ctc(class_name: str) -> bool:
     return class_name == _CTC
 
 
-def load_asr_model(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> AsrModel:
+def load_asr_model(plan: FeatureSpec, cache: Cache = NO_CACHE) -> AsrModel:
     """Return the checkpoint as it transcribes without any training, in the plan's precision, on the CPU.
 
     Raises:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import MAX_GUESSES, Guess, best_guess, for_all_rows
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, best_guess, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.inputs.kind import BatchReader, TrainingReader
 from hf_emms.inputs.text import load_training_texts
 
@@ -40,7 +40,7 @@ class CaptionHead(FeatureHead):
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return BLEU_4, CIDER
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a text of the training rows for all rows."""
         rows = train.references[:: -(-len(train) // MAX_GUESSES)]
         rules = [for_all_rows(texts[0][0]) for texts in rows]
@@ -51,7 +51,7 @@ class CaptionHead(FeatureHead):
         return sum(len(texts) for texts in split.references)
 
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return (_ModelNetwork if has_head else _DecoderNetwork)(plan, kind, model, references)
 
@@ -87,7 +87,7 @@ def _text_per_row(split: LabeledSplit) -> LabeledSplit:
 class _ModelNetwork(_CaptionNetwork):
     """A class of transformers that writes."""
 
-    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
+    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any]) -> None:
         super().__init__(plan, model)
         self._reader = kind.training_reader(plan, model)
         self.notes += self._reader.notes
@@ -125,7 +125,7 @@ class _DecoderNetwork(_CaptionNetwork):
 
     head_rate = DEEP_HEAD_RATE
 
-    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any]) -> None:
+    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any]) -> None:
         super().__init__(plan, model)
         self._reader = kind.training_reader(plan, model)
         self.notes += self._reader.notes

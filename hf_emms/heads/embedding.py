@@ -18,18 +18,18 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.embedding_settings import MODEL_TYPE
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import Guess
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
 from hf_emms.heads.row import numbers_of
 from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind, Pairs
+from hf_emms.inputs import Modality, Pairs
 from hf_emms.inputs.text import Prompt, load_training_texts
 from hf_emms.options import LAST
-from hf_emms.scoring.retrieval import Retrieval
+from hf_emms.scoring.retrieval import SearchScores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,16 +54,14 @@ class EmbeddingHead(Head):
     trains_embeddings = is_measured_first = True
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
-    def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool
-    ) -> EmbeddingNetwork:
+    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
         weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
         return self.network(load_model(plan, weights, allow_pickle=allow_pickle))
 
     def open(
-        self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
+        self, plan: FeatureSpec, kind: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> EmbeddingNetwork:
         return self.build(plan, kind, LabeledSplit.of_inputs((), ()), allow_pickle=False)
 
@@ -199,8 +197,8 @@ class SimilarityHead(EmbeddingHead):
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
-        return Guess("the mean of the training rows", [float(np.mean(train.references))] * len(split))
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+        return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def network(self, loaded: Any) -> EmbeddingNetwork:
         return _SimilarityNetwork(loaded)
@@ -324,7 +322,7 @@ class _SearchNetwork(EmbeddingNetwork):
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)
         queries, documents = embeddings[: len(split)], embeddings[len(split) :]
-        retrieval = Retrieval(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
+        retrieval = SearchScores(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
         return search_results(retrieval.relevant, retrieval.places, len(split))
 
     def save(self, folder: Path, task: str) -> None:

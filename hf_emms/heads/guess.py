@@ -14,7 +14,7 @@ from hf_emms.heads.split import LabeledSplit
 MAX_GUESSES, _MAX_ROWS = 10, 500
 
 
-class Guess(NamedTuple):
+class ConstantBaseline(NamedTuple):
     """Predictions for n rows by a rule, which `name` says in words; metrics compare them with references."""
 
     name: str
@@ -29,8 +29,10 @@ def for_all_rows(prediction: Any) -> Rule:
     return lambda split: [prediction] * len(split)
 
 
-def best_guess(name: str, metric: Metric, rules: Iterable[Rule], train: LabeledSplit, split: LabeledSplit) -> Guess:
+def best_guess(
+    name: str, metric: Metric, rules: Iterable[Rule], train: LabeledSplit, split: LabeledSplit
+) -> ConstantBaseline:
     """Return the predictions for a split by the rule that scores best on training rows, the first of equal ones."""
     part = train.take(np.arange(0, len(train), -(-len(train) // _MAX_ROWS)))
     best = max(rules, key=lambda rule: metric.compute(rule(part), part.references))
-    return Guess(name, best(split))
+    return ConstantBaseline(name, best(split))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import Guess
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.inputs.kind import BatchReader, TrainingReader
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Head(ABC):
         """Return the right answer for each of the U labels: texts with their weights, unless a head has others."""
         return sample.weighted_texts
 
-    def why_not(self, plan: ExtractionPlan) -> str | None:
+    def why_not(self, plan: FeatureSpec) -> str | None:
         """Return why checkpoints of a family cannot be fine-tuned for the task, in words; None where they can."""
         return None
 
@@ -150,7 +150,7 @@ class Head(ABC):
         """Return whether a network predicts before it is trained, and is kept as it was where that is better."""
         return self.is_measured_first and not network.has_new_head
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess | None:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline | None:
         """Return predictions for a split that need no checkpoint, by a rule that training rows choose.
 
         None where the head has none: a fine-tuning is then measured, but never confirmed.
@@ -169,21 +169,19 @@ class Head(ABC):
         """Return how many inputs are read to predict a split."""
         return len(split)
 
-    def longest_row(self, kind: InputKind, split: LabeledSplit) -> int | None:
+    def longest_row(self, kind: Modality, split: LabeledSplit) -> int | None:
         """Return about how many tokens the longest row has; None where they do not decide how much memory it takes."""
         return None
 
     @abstractmethod
-    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         """Return a checkpoint with a new head for training rows; its own where that fits.
 
         Raises:
             EmmsError: it cannot be loaded, or has no such head.
         """
 
-    def open(
-        self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
-    ) -> Network:
+    def open(self, plan: FeatureSpec, kind: Modality, references: Sequence[Any], weights: dict[str, Tensor]) -> Network:
         """Return a checkpoint with layers of ours that were saved, see `FeatureNetwork.references`.
 
         Raises:
@@ -211,7 +209,7 @@ class FeatureNetwork(Network):
     references: Sequence[Any] = ()
     count: int
 
-    def __init__(self, plan: ExtractionPlan, model: Any, processors: Sequence[Any] = ()) -> None:
+    def __init__(self, plan: FeatureSpec, model: Any, processors: Sequence[Any] = ()) -> None:
         super().__init__(model, processors)
         self._plan = plan
         self._has_layers = False
@@ -291,7 +289,7 @@ class FeatureHead(Head):
 
     @abstractmethod
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         """Return the network of a loaded checkpoint for training rows with these references.
 
@@ -306,9 +304,7 @@ class FeatureHead(Head):
         """Return the arguments of the class of transformers for training rows with these references."""
         return {}
 
-    def build(
-        self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool
-    ) -> FeatureNetwork:
+    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> FeatureNetwork:
         from hf_emms.heads.modules import class_with_head, load_base, load_with_head
 
         loader = class_with_head(plan, self.auto_class, self.excluded_model_types)
@@ -326,7 +322,7 @@ class FeatureHead(Head):
         return network
 
     def open(
-        self, plan: ExtractionPlan, kind: InputKind, references: Sequence[Any], weights: dict[str, Tensor]
+        self, plan: FeatureSpec, kind: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import load_base
 

@@ -15,13 +15,13 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.features.load import check_size
 from hf_emms.heads.split import IGNORED
 from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
 
 
-def load_language_model(plan: ExtractionPlan, cache: Cache = NO_CACHE) -> Any:
+def load_language_model(plan: FeatureSpec, cache: Cache = NO_CACHE) -> Any:
     """Return the checkpoint as a class of transformers that writes texts, in the plan's precision, on the CPU.
 
     Raises:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import load_model, load_options
 from hf_emms.heads.saved import HEAD_WEIGHTS
-from hf_emms.inputs.kind import BatchReader, InputKind
+from hf_emms.inputs.kind import BatchReader, Modality
 
 # Rows whose features give the mean and deviation that layers of ours remove.
 _FIRST_ROWS, _FIRST_BATCH = 512, 32
@@ -30,7 +30,7 @@ Features = Callable[[Any, Inputs], Tensor]
 # ---- checkpoints with a head of transformers -------------------------------------------------------------------------
 
 
-def class_with_head(plan: ExtractionPlan, auto_class: str | None, excluded_model_types: Sequence[str] = ()) -> Any:
+def class_with_head(plan: FeatureSpec, auto_class: str | None, excluded_model_types: Sequence[str] = ()) -> Any:
     """Return the class of transformers with such a head; None where the checkpoint's family has none."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -44,7 +44,7 @@ def class_with_head(plan: ExtractionPlan, auto_class: str | None, excluded_model
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
+def load_with_head(plan: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
     """Return the checkpoint in float32 as a class of transformers, its head's parameters, and whether its head is new.
 
     The parameters are names; some of a new head's are random, as no weights of the checkpoint fit them.
@@ -66,7 +66,7 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
 
 
 def from_pretrained(
-    plan: ExtractionPlan, loader: Any, weights: Weights, dtype: torch.dtype = torch.float32, **config: Any
+    plan: FeatureSpec, loader: Any, weights: Weights, dtype: torch.dtype = torch.float32, **config: Any
 ) -> tuple[Any, dict[str, Any]]:
     """Return a checkpoint as a class of transformers with a head, and the loading report of transformers."""
     model, report = loader.from_pretrained(
@@ -194,7 +194,7 @@ class ModelWithHead(nn.Module):
         save_file(tensors, folder / HEAD_WEIGHTS)
 
 
-def load_base(plan: ExtractionPlan, kind: InputKind, *, allow_pickle: bool) -> tuple[Any, Features]:
+def load_base(plan: FeatureSpec, kind: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
     """Return the checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     loaded = load_model(plan, weights, allow_pickle=allow_pickle)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, together, use
+from hf_emms.errors import EmmsError, setting_ref, setting_refs
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Batch, prepare_for_cpu
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
 from hf_emms.features.extractor import Extractor
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.features.layers import JoinedLayers
 from hf_emms.features.load import check_size
 from hf_emms.heads.modules import class_with_head, from_pretrained, without_weights
@@ -27,7 +27,7 @@ from hf_emms.options import LAST
 _SUMMARY = "its output for a query with a document, read together"
 
 
-def load_reranker(plan: ExtractionPlan, device: torch.device, cache: Cache = NO_CACHE) -> Extractor:
+def load_reranker(plan: FeatureSpec, device: torch.device, cache: Cache = NO_CACHE) -> Extractor:
     """Return the checkpoint as a reader of `Pairs`, each a query with a document, whose feature is its output, (b, 1).
 
     Pairs are cut at as many tokens as `CrossEncoder` of sentence-transformers reads.
@@ -81,6 +81,8 @@ class _RelevanceReader(JointReader):
         self.counts.add(ReadCounts(documents=len(inputs), document_seconds=seconds, limit=limit))
 
 
-def _no_output(plan: ExtractionPlan, reason: str) -> EmmsError:
-    hint = "fine-tuning gives it such an output: " + together(use("estimators", "emms"), use("confirm", 1))
+def _no_output(plan: FeatureSpec, reason: str) -> EmmsError:
+    hint = "fine-tuning gives it such an output: " + setting_refs(
+        setting_ref("estimators", "emms"), setting_ref("confirm", 1)
+    )
     return EmmsError(f"{plan.repo.id} orders no documents before fine-tuning: {reason}", hint)

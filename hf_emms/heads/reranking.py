@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import Guess
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
 from hf_emms.heads.split import LabeledRows, LabeledSplit
-from hf_emms.inputs import SENTENCE_PAIR, InputKind, Pairs
+from hf_emms.inputs import SENTENCE_PAIR, Modality, Pairs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import CANDIDATES, reranked_places
 
@@ -42,18 +42,18 @@ class RerankingHead(JudgedSearch, FeatureHead):
     def count_inputs(self, split: LabeledSplit) -> int:
         return len(split) * min(CANDIDATES, len(collection_of(split).documents))
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return where the documents are that BM25 finds, before they are ordered anew."""
         candidates, relevant = candidates_of(split), relevant_of(split)
         order = np.tile(-np.arange(candidates.shape[1]), (len(candidates), 1))
         places = reranked_places(candidates, order, judgements_of(split), relevant)
-        return Guess("the order of BM25", search_results(relevant, places, len(split)))
+        return ConstantBaseline("the order of BM25", search_results(relevant, places, len(split)))
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return {"num_labels": 1}
 
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         if not has_head:
             raise EmmsError(

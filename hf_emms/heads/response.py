@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.formatting import pluralize
-from hf_emms.heads.guess import Guess
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.inputs.prompt import MAX_TOKENS, PromptReader, Response
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class ResponseHead(Head):
         are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
         return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return what responses cost where each byte, and their end, is as likely as in training rows."""
         counts = np.ones(_BYTES + 1) + sum(_byte_counts(texts) for texts in train.references)
         bits = -np.log2(counts / counts.sum())
         costs = (_byte_counts(texts) for texts in split.references)
-        return Guess(
+        return ConstantBaseline(
             "the frequencies of bytes",
             [WrittenResponse(float(row @ bits), float(row[:_BYTES].sum())) for row in costs],
         )
@@ -67,11 +67,11 @@ class ResponseHead(Head):
         """Return how many responses a split has, each of which is learnt."""
         return sum(len(texts) for texts in split.references)
 
-    def longest_row(self, kind: InputKind, split: LabeledSplit) -> int:
+    def longest_row(self, kind: Modality, split: LabeledSplit) -> int:
         texts = (text for responses in split.references for text, _ in responses)
         return longest_tokens(kind.contents(split.inputs), texts, MAX_TOKENS)
 
-    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.language_model import load_language_model
 
         model = load_language_model(plan)

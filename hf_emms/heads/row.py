@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import MAX_GUESSES, Guess, best_guess, for_all_rows
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, best_guess, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,7 +81,7 @@ class RowHead(FeatureHead):
         return self.outputs(references).config
 
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return RowNetwork(plan, kind, model, self.outputs(references))
 
@@ -104,7 +104,7 @@ class ClassHead(RowHead):
             return [train.classes(name for names in train.references for name in names)]
         return train.classes(train.references)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a frequent class for all rows; of rows with several, the most frequent ones."""
         guesses: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_GUESSES)]
         if have_several(train.references):
@@ -129,8 +129,8 @@ class NumberHead(RowHead):
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
-        return Guess("the mean of the training rows", [float(np.mean(train.references))] * len(split))
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+        return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return a single output, trained with the mean and deviation of training rows removed."""
@@ -223,7 +223,7 @@ def numbers_of(sample: LabeledSample) -> list[list[float]]:
 class RowNetwork(FeatureNetwork):
     """A network with a prediction for each row."""
 
-    def __init__(self, plan: ExtractionPlan, kind: InputKind, model: Any, outputs: RowOutputs) -> None:
+    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, outputs: RowOutputs) -> None:
         super().__init__(plan, model)
         self._reader, self._outputs = kind.training_reader(plan, model), outputs
         self.notes += self._reader.notes

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 
 # The weights of the head, beside those of the checkpoint; what they are for; and the folder with the descriptions of
 # the checkpoint that was fine-tuned, which say how its feature is made.
@@ -20,7 +20,7 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 
-def copy_modules(plan: ExtractionPlan, folder: Path) -> bool:
+def copy_modules(plan: FeatureSpec, folder: Path) -> bool:
     """Copy how sentence-transformers reads a checkpoint, without weights; return whether it has such a description."""
     patterns = (MODULES, SETTINGS, "[0-9]*_*/config.json")
     paths = [*plan.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(plan.folder.glob, patterns))]
@@ -30,7 +30,7 @@ def copy_modules(plan: ExtractionPlan, folder: Path) -> bool:
     return (folder / MODULES).is_file()
 
 
-def write_description(folder: Path, plan: ExtractionPlan, task: str, references: Sequence[Any]) -> None:
+def write_description(folder: Path, plan: FeatureSpec, task: str, references: Sequence[Any]) -> None:
     """Write the description that `load_finetuned` needs beside the weights of a checkpoint and of a head of ours.
 
     Args:

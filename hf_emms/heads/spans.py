@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import Guess, best_guess, for_all_rows
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import ConstantBaseline, best_guess, for_all_rows
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import EXACT_MATCH, WORD_F1, Metric
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind, Pairs, Spans
+from hf_emms.inputs import Modality, Pairs, Spans
 from hf_emms.inputs.text import load_training_texts
 from hf_emms.inputs.text_pair import TokenRun, Window, cut_windows, text_pair_reader
 
@@ -65,13 +65,13 @@ class SpansHead(FeatureHead):
         groups = sample.groups[list(first_row.values())]
         return LabeledSplit.from_sample(sample, references, spans.inputs, np.array(list(answers)), groups)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return no answer, or the whole text."""
         rules = (for_all_rows(""), _whole_texts)
         return best_guess("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
 
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return _SpansNetwork(plan, model, may_decline=not all(references))
 
@@ -103,7 +103,7 @@ class _SpansNetwork(FeatureNetwork):
 
     count = 2
 
-    def __init__(self, plan: ExtractionPlan, model: Any, *, may_decline: bool) -> None:
+    def __init__(self, plan: FeatureSpec, model: Any, *, may_decline: bool) -> None:
         texts = load_training_texts(plan, model, max_length=_MAX_TOKENS)
         super().__init__(plan, model, (texts.tokenizer,))
         self._reader, self._may_decline = text_pair_reader(model, texts), may_decline

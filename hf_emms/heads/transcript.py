@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.formatting import pluralize
-from hf_emms.heads.guess import Guess
+from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import HEAD_RATE, Head, Network
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.inputs.audio import decode, load_sound_reader, samples_in
 from hf_emms.inputs.text import load_tokenizer
 
@@ -43,7 +43,7 @@ class TranscriptHead(Head):
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return WORDS_RIGHT, CHARACTERS_RIGHT
 
-    def why_not(self, plan: ExtractionPlan) -> str | None:
+    def why_not(self, plan: FeatureSpec) -> str | None:
         from hf_emms.heads.asr_model import asr_class
 
         try:
@@ -52,10 +52,10 @@ class TranscriptHead(Head):
             return str(error.problem)
         return None
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
-        return Guess("an empty transcript", [""] * len(split))
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+        return ConstantBaseline("an empty transcript", [""] * len(split))
 
-    def build(self, plan: ExtractionPlan, kind: InputKind, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.asr_model import asr_class, is_ctc, load_asr_model
 
         load_jiwer()  # without it nothing is trained
@@ -123,7 +123,7 @@ def _transcript(reference: Sequence[tuple[str, float]]) -> str:
 # ---- heads for CTC ---------------------------------------------------------------------------------------------------
 
 
-def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str]) -> Network:
+def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
     """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new head."""
     import transformers
 
@@ -147,7 +147,7 @@ def _with_ctc_head(plan: ExtractionPlan, transcripts: Sequence[str]) -> Network:
     return network
 
 
-def _own_vocabulary(plan: ExtractionPlan, letters: Sequence[str]) -> Any:
+def _own_vocabulary(plan: FeatureSpec, letters: Sequence[str]) -> Any:
     """Return the tokenizer of a checkpoint that was saved with a head for CTC; None where it lacks a letter."""
     if not any(str(name).endswith("ForCTC") for name in plan.config.get("architectures") or ()):
         return None

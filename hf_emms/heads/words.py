@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.heads.guess import MAX_GUESSES, Guess, Rule, best_guess
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, Rule, best_guess
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.row import class_config
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
-from hf_emms.inputs import InputKind, Spans
+from hf_emms.inputs import Modality, Spans
 from hf_emms.inputs.text import load_training_texts
 from hf_emms.inputs.words import WordWindow, word_reader
 
@@ -60,7 +60,7 @@ class WordsHead(FeatureHead):
         ]
         return LabeledSplit.from_sample(sample, references, spans.inputs, rows, sample.groups[first])
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a frequent tag for all words."""
         counts = Counter(tag for _, tags in train.references for tag in tags)
         rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_GUESSES)]
@@ -79,7 +79,7 @@ class WordsHead(FeatureHead):
         return class_config(_tags(references))
 
     def network(
-        self, plan: ExtractionPlan, kind: InputKind, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return _WordsNetwork(plan, model, _tags(references))
 
@@ -95,7 +95,7 @@ def _tags(references: Sequence[Any]) -> list[str]:
 class _WordsNetwork(FeatureNetwork):
     """A network that gives each token a tag; it reads the texts of a split window by window."""
 
-    def __init__(self, plan: ExtractionPlan, model: Any, tags: list[str]) -> None:
+    def __init__(self, plan: FeatureSpec, model: Any, tags: list[str]) -> None:
         texts = replace(load_training_texts(plan, model), pads_left=False)
         super().__init__(plan, model, (texts.tokenizer,))
         self._reader, self._tags = word_reader(texts, plan.repo.id), tags

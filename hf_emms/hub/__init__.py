@@ -5,7 +5,7 @@ docstring.
 """
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
-from hf_emms.hub.client import Kind, RepoNotFoundError, endpoint_environment, page, retried, translate_hub_errors
+from hf_emms.hub.client import Kind, RepoNotFoundError, endpoint_environment, repo_url, retried, translate_hub_errors
 from hf_emms.hub.commits import (
     FileReader,
     Outcome,

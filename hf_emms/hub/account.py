@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.errors import EmmsError, Text
-from hf_emms.hub.client import Kind, page, request, translate_hub_errors
+from hf_emms.hub.client import Kind, repo_url, request, translate_hub_errors
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -74,7 +74,7 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) 
 
 def require_proposal(account: Account, id: str, kind: Kind) -> None:
     """Raise an EmmsError where the token may not open a pull request; no rights in the repository are needed."""
-    _require(account, id, f"open a pull request at {page(id, kind)}", "discussion.write", "repo.write")
+    _require(account, id, f"open a pull request at {repo_url(id, kind)}", "discussion.write", "repo.write")
 
 
 def require_jobs(account: Account) -> None:

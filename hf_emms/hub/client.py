@@ -74,7 +74,7 @@ def endpoint_environment() -> dict[str, str]:
     return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 
 
-def page(id: str, kind: Kind) -> str:
+def repo_url(id: str, kind: Kind) -> str:
     """Return the address of a repository's page."""
     return f"{endpoint()}/{_PAGES[kind]}{id}"
 
@@ -248,8 +248,8 @@ class _Target:
         return f"{self.kind} {self.id!r}{at}" if self.kind else self.id
 
     @property
-    def page(self) -> str:
-        return page(self.id, self.kind) if self.kind else endpoint()
+    def repo_url(self) -> str:
+        return repo_url(self.id, self.kind) if self.kind else endpoint()
 
 
 def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
@@ -284,13 +284,14 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
     login = "hf auth login"
     if target.kind and isinstance(error, errors.GatedRepoError):
         return EmmsError(
-            f"{target} is gated: its owner asks who uses it", f"accept its terms at {target.page}, then log in: {login}"
+            f"{target} is gated: its owner asks who uses it",
+            f"accept its terms at {target.repo_url}, then log in: {login}",
         )
     if target.kind and isinstance(error, errors.RevisionNotFoundError):
-        hint = f"branches and tags are listed at {target.page}/tree/main; a pull request is refs/pr/N"
+        hint = f"branches and tags are listed at {target.repo_url}/tree/main; a pull request is refs/pr/N"
         return EmmsError(f"{target.kind} {target.id!r} has no revision {target.revision!r}", hint)
     if target.kind and isinstance(error, errors.RepositoryNotFoundError):
-        hint = f"check the name at {target.page}; for a private one log in: {login}"
+        hint = f"check the name at {target.repo_url}; for a private one log in: {login}"
         return RepoNotFoundError(f"there is no {target.kind} {target.id!r} on the Hub, or it is private", hint)
     status = response.status_code
     messages = (getattr(cause, "server_message", None) for cause in _chain(error))
@@ -309,7 +310,7 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
         problem = f"{endpoint()} does not do what {target} needs ({detail})"
         return EmmsError(problem, asked or "another Hub may: check HF_ENDPOINT")
     or_login = f"; log in: {login}" if status in (401, 403) else ""
-    return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.page}{or_login}")
+    return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.repo_url}{or_login}")
 
 
 def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import TRIES, ConflictError, Kind, page, request
+from hf_emms.hub.client import TRIES, ConflictError, Kind, repo_url, request
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -87,7 +87,7 @@ def propose(
 
     def commit(repository: _Repository, head: str, files: Files) -> Outcome:
         number, status = repository.pull_request(account, title)
-        url = f"{page(id, kind)}/discussions/{number}"
+        url = f"{repo_url(id, kind)}/discussions/{number}"
         if status in _OPEN:
             ref = f"refs/pr/{number}"
             head = repository.head(ref)
@@ -99,7 +99,7 @@ def propose(
         if status == "closed" and not again:
             return Outcome("declined", url)
         answer = repository.commit(files, "main", head, title, description, create_pr=True)
-        return Outcome("opened", answer.pr_url or page(id, kind))
+        return Outcome("opened", answer.pr_url or repo_url(id, kind))
 
     return _until_committed(commit, change, id, kind, TRIES)
 
@@ -113,7 +113,7 @@ def _until_committed(
         repository = _Repository(api, id, kind)
         head = repository.head("main")
         files = repository.changed(change, head)
-        return commit(repository, head, files) if files else Outcome("unchanged", page(id, kind))
+        return commit(repository, head, files) if files else Outcome("unchanged", repo_url(id, kind))
 
     attempts = 0
     while True:
@@ -138,7 +138,7 @@ class _Repository:
     def head(self, ref: str) -> str:
         sha = self.api.repo_info(self.id, repo_type=self.kind, revision=ref).sha
         if sha is None:
-            raise EmmsError(f"{self.kind} {self.id!r} has no commit yet", f"add a file: {page(self.id, self.kind)}")
+            raise EmmsError(f"{self.kind} {self.id!r} has no commit yet", f"add a file: {repo_url(self.id, self.kind)}")
         return sha
 
     def read(self, path: str, sha: str) -> bytes | None:
@@ -178,7 +178,7 @@ class _Repository:
                 raise
             raise EmmsError(
                 f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",
-                f"correct the block at its top by hand first: {page(self.id, self.kind)}",
+                f"correct the block at its top by hand first: {repo_url(self.id, self.kind)}",
             ) from error
 
     def pull_request(self, account: Account, title: str) -> tuple[int | None, str | None]:

@@ -21,7 +21,7 @@ import msgspec
 
 from hf_emms.cache import Cache, cache_key, default_root
 from hf_emms.errors import EmmsError, interruptions
-from hf_emms.hub.client import Kind, page, request
+from hf_emms.hub.client import Kind, repo_url, request
 from hf_emms.hub.compat import resolve_with_info
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str], cache: Cache | None = None)
     if not folder.is_dir():
         raise NoMatchingFileError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
-            f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
+            f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
     _verify(repo, folder, allow_patterns, Cache(default_root(), _LOG.debug) if cache is None else cache)
     return folder

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, Text, joined, use
+from hf_emms.errors import EmmsError, Text, joined, setting_ref
 from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account, require_push, who_am_i
-from hf_emms.hub.client import TRIES, endpoint, page, request, translate_hub_errors
+from hf_emms.hub.client import TRIES, endpoint, repo_url, request, translate_hub_errors
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -21,7 +21,8 @@ _POLL_SECONDS = 3.0
 # What a free account may run: https://huggingface.co/docs/hub/spaces-overview
 ZERO_GPU = "zero-a10g"
 _CHOICES = (
-    use("hardware", ZERO_GPU) + " (two are free for a user whose account is older than 30 days and whose address is "
+    setting_ref("hardware", ZERO_GPU)
+    + " (two are free for a user whose account is older than 30 days and whose address is "
     "verified), or a paid plan: https://huggingface.co/pricing"
 )
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
@@ -40,7 +41,7 @@ _MINUTES = {"second": 1 / 60, "hour": 60}
 def require_space(id: str) -> Account:
     """Return the owner of the token in use; an EmmsError where it may not write to the Space."""
     account = who_am_i()
-    require_push(account, id, "space", instead=use("repo_id", f"{account.name}/{id.rpartition('/')[2]}"))
+    require_push(account, id, "space", instead=setting_ref("repo_id", f"{account.name}/{id.rpartition('/')[2]}"))
     return account
 
 
@@ -114,9 +115,13 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
         if stage in _BUILT:
             return stage
         if stage in _FAILED:
-            raise EmmsError(f"the Space {id!r} stopped at {stage}", f"read its logs: {page(id, 'space')}?logs=build")
+            raise EmmsError(
+                f"the Space {id!r} stopped at {stage}", f"read its logs: {repo_url(id, 'space')}?logs=build"
+            )
         if time.monotonic() > end:
-            raise EmmsError(f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {page(id, 'space')}")
+            raise EmmsError(
+                f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {repo_url(id, 'space')}"
+            )
         time.sleep(_POLL_SECONDS)
 
 

@@ -3,7 +3,7 @@
 from hf_emms.inputs.audio import AUDIO, Sounds
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
-from hf_emms.inputs.kind import InputKind, OtherUseError, Pairs, Spans, UnusableError, as_bytes, hash64
+from hf_emms.inputs.kind import Modality, OtherUseError, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.prompt import PROMPT
 from hf_emms.inputs.search_collection import RERANKED_SEARCH, SEARCH, SearchCollection
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
@@ -15,7 +15,7 @@ __all__ = [
     "AUDIO",
     "IMAGE",
     "IMAGE_TEXT",
-    "INPUT_KINDS",
+    "MODALITIES",
     "PROMPT",
     "RERANKED_SEARCH",
     "SEARCH",
@@ -24,7 +24,7 @@ __all__ = [
     "TEXT_PAIR",
     "WORDS",
     "Images",
-    "InputKind",
+    "Modality",
     "OtherUseError",
     "Pairs",
     "SearchCollection",
@@ -35,7 +35,7 @@ __all__ = [
     "hash64",
 ]
 
-INPUT_KINDS: dict[str, InputKind] = {
+MODALITIES: dict[str, Modality] = {
     kind.name: kind
     for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO)
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.bounds import check_processor_config
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
 from hf_emms.inputs.kind import BatchReader, TrainingReader, UnusableError
 
@@ -179,7 +179,7 @@ def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> In
     return inputs
 
 
-def load_sound_reader(plan: ExtractionPlan) -> SoundReader:
+def load_sound_reader(plan: FeatureSpec) -> SoundReader:
     """Return the reader with the checkpoint's feature extractor; an EmmsError if it cannot be loaded."""
     from transformers import AutoFeatureExtractor
 
@@ -352,7 +352,7 @@ class _Audio(EncodedKind):
     def seconds(self, inputs: Any) -> float:
         return sum(map(_seconds_in, inputs.encoded))
 
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> SoundReader:
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> SoundReader:
         return load_sound_reader(plan)
 
     def feature_reader(
@@ -362,7 +362,7 @@ class _Audio(EncodedKind):
 
         return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_sound_reader(plan)
 
         def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from hf_emms.inputs.kind import InputKind, UnusableError
+from hf_emms.inputs.kind import Modality, UnusableError
 
 _AHEAD = 2  # batches decoded ahead: enough to hide a slow batch
 
@@ -33,7 +33,7 @@ class EncodedInputs(Sequence):
         return encoded
 
 
-class EncodedKind(InputKind):
+class EncodedKind(Modality):
     """A kind of input whose content is the bytes of a file.
 
     Attributes:

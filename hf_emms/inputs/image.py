@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.bounds import check_processor_config
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
 from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader, UnusableError
 
@@ -279,7 +279,7 @@ class ImageReader:
         return pinned(self.processor([as_rgb(images[position]) for position in positions]), self.device)
 
 
-def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader:
+def load_image_reader(plan: FeatureSpec, device: torch.device) -> ImageReader:
     """Return the reader with the checkpoint's image processor; an EmmsError if it cannot be loaded."""
     from PIL import Image
     from transformers import AutoImageProcessor
@@ -308,7 +308,7 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
     return ImageReader(processor, square[0] * square[1], fixed, device)
 
 
-def load_training_images(plan: ExtractionPlan) -> tuple[ImageReader, tuple[str, ...]]:
+def load_training_images(plan: FeatureSpec) -> tuple[ImageReader, tuple[str, ...]]:
     """Return the checkpoint's image processor for training, and a note where it will change the images' shape."""
     import torch
 
@@ -400,7 +400,7 @@ class _Image(EncodedKind):
             turned = image.getexif().get(_ORIENTATION) in _TURNED
         return (height, width) if turned else (width, height)
 
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> ImageReader:
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> ImageReader:
         return load_image_reader(plan, device)
 
     def feature_reader(
@@ -410,7 +410,7 @@ class _Image(EncodedKind):
 
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         reader, notes = load_training_images(plan)
         return TrainingReader(
             lambda images, image_of_row: (reader.training_batches(images, image_of_row), ()),

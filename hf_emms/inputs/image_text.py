@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import families
-from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
+from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
 from hf_emms.inputs.encoded import prepare_ahead
 from hf_emms.inputs.image import (
     IMAGE,
@@ -22,7 +22,7 @@ from hf_emms.inputs.image import (
     load_image_reader,
     load_training_images,
 )
-from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader
+from hf_emms.inputs.kind import BatchReader, Modality, Pairs, TrainingReader
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,
@@ -119,11 +119,11 @@ class _TowerFeatures(_ImageTextFeatures):
     ) -> Iterator[Batch]:
         import torch
 
-        from hf_emms.features.device import in_order, to_numpy
+        from hf_emms.features.device import gather_batches, to_numpy
 
         max_encoded = self._join.batch_elements()
         embedded = text_batches(self._texts, texts, self._embed, batch_size, self.counts)
-        embeddings = torch.from_numpy(in_order(to_numpy(embedded), len(texts)))
+        embeddings = torch.from_numpy(gather_batches(to_numpy(embedded), len(texts)))
         for positions, image_of, images in self._encoded(pairs, batch_size):
             step = max(1, max_encoded // images[0].numel())
             step = step if batch_size is None else min(step, batch_size)
@@ -179,8 +179,8 @@ def _image_tokens(images: Tensor) -> int:
     return images.shape[1] if images.ndim == 3 else images.shape[2] * images.shape[3] // 48
 
 
-class _ImageText(InputKind):
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> tuple[ImageReader, Any]:
+class _ImageText(Modality):
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> tuple[ImageReader, Any]:
         return load_image_reader(plan, device), load_tokenizer(plan)
 
     def feature_reader(
@@ -203,7 +203,7 @@ class _ImageText(InputKind):
             return _FusedFeatures(model, fusion, images, texts, joined)
         return _TowerFeatures(model, fusion, images, texts, joined)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         from hf_emms.features.fusion import Fused, find_fusion
 
         fusion = find_fusion(plan.pooling)

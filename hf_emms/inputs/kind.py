@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Inputs
-    from hf_emms.features.extraction_plan import ExtractionPlan
     from hf_emms.features.extractor import Extractor, FeatureReader
+    from hf_emms.features.feature_spec import FeatureSpec
     from hf_emms.features.load import LoadedModel
 
 
@@ -71,7 +71,7 @@ class TrainingReader:
 
 
 @dataclass(frozen=True)
-class InputKind:
+class Modality:
     """A kind of input. A kind of several parts, such as an image with a text, names them; other kinds have none.
 
     Attributes:
@@ -87,7 +87,7 @@ class InputKind:
         recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: the pooling of checkpoints without a row in the table of architectures.
         fallback_summary: the same in words.
-        sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
+        sentence_settings: fields of an `FeatureSpec` that a repository of sentence-transformers decides.
         cpu_seconds: seconds per input and parameter on a CPU, right within a factor of about three.
         text_bytes: of an input that is text, for which `cpu_seconds` hold; None for other inputs.
         chunk_rows: rows of a dataset that are read at a time.
@@ -97,7 +97,7 @@ class InputKind:
     name: str
     singular: str
     plural: str
-    parts: tuple[InputKind, ...] = ()
+    parts: tuple[Modality, ...] = ()
     column_types: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     is_collection: bool = False
@@ -166,7 +166,7 @@ class InputKind:
 
     def load_extractor(
         self,
-        plan: ExtractionPlan,
+        plan: FeatureSpec,
         *,
         device: str = "auto",
         allow_pickle: bool = False,
@@ -206,11 +206,11 @@ class InputKind:
                 prepare_for_cpu(model, channels_last=is_tested(plan))
             return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
         """Return the tokenizer or processor for `feature_reader`; it is loaded before the model."""
         raise NotImplementedError(self.name)
 
-    def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
+    def reading_notes(self, plan: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
         """Return notes, each with its topic, on a way of reading that differs between checkpoints."""
         return ()
 
@@ -220,11 +220,11 @@ class InputKind:
         """Return the reader of features by a checkpoint on its device; arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
-    def response_reader(self, plan: ExtractionPlan, model: Any) -> Any:
+    def response_reader(self, plan: FeatureSpec, model: Any) -> Any:
         """Return the `PromptReader` by which a checkpoint reads the label behind an input of this kind."""
         raise NotImplementedError(self.name)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         """Return the reader of these inputs for training; an EmmsError if the checkpoint cannot be trained.
 
         The model's configuration gets the token that fills up batches.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.trial import check_template
 from hf_emms.inputs.kind import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.languages import set_languages
@@ -275,7 +275,7 @@ def _said(conversation: Conversation, role: str) -> str | None:
     return next((message.text for message in conversation if message.role == role), None)
 
 
-def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptReader:
+def prompt_reader(plan: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader:
     """Return the reader with the limits of the model, the chat template, if any, and the tokens around a prompt."""
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(plan)
@@ -303,7 +303,7 @@ def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
     return end if end in range(vocabulary_size) else None
 
 
-def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
+def _has_template(plan: FeatureSpec, tokenizer: Any) -> bool:
     return not is_encoder_decoder(plan) and bool(getattr(tokenizer, "chat_template", None))
 
 
@@ -311,7 +311,7 @@ def _dated(template: str) -> str:
     return _FIXED_DATE + template if "strftime_now" in template else template
 
 
-def _check_template(plan: ExtractionPlan, tokenizer: Any) -> None:
+def _check_template(plan: FeatureSpec, tokenizer: Any) -> None:
     """Raise an `EmmsError` if the chat template breaks the limits of a trial."""
     try:
         template = _dated(tokenizer.get_chat_template())
@@ -320,14 +320,14 @@ def _check_template(plan: ExtractionPlan, tokenizer: Any) -> None:
     check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **_TEMPLATE_SETTINGS})
 
 
-def is_encoder_decoder(plan: ExtractionPlan) -> bool:
+def is_encoder_decoder(plan: FeatureSpec) -> bool:
     """Return whether a checkpoint is an encoder-decoder, whose decoder writes."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     return plan.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
-def _check_writes(plan: ExtractionPlan) -> None:
+def _check_writes(plan: FeatureSpec) -> None:
     """Refuse checkpoints of families outside of the table that write no texts, or that have an encoder."""
     from transformers.models.auto import modeling_auto
 
@@ -395,11 +395,11 @@ class _Prompt(TokenizedKind):
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
         return TEXT.contents([json.dumps(conversation, ensure_ascii=False) for conversation in inputs])
 
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
         _check_writes(plan)
         return super().load_processors(plan, device)
 
-    def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
+    def reading_notes(self, plan: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
         if is_encoder_decoder(plan):
             return ()
         if _has_template(plan, processors):
@@ -415,7 +415,7 @@ class _Prompt(TokenizedKind):
             loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)
         )
 
-    def response_reader(self, plan: ExtractionPlan, model: Any) -> PromptReader:
+    def response_reader(self, plan: FeatureSpec, model: Any) -> PromptReader:
         return prompt_reader(plan, model, load_tokenizer(plan))
 
 

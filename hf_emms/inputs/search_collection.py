@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.features.extraction_plan import ReadCounts
+from hf_emms.features.feature_spec import ReadCounts
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import EMBEDDING_SETTINGS, TEXT, Prompt, TextFeatures, TokenizedKind, text_batches, text_reader
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.architectures import TOWER_POOLINGS
-from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
+from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
 from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader
 from hf_emms.inputs.text import TEXT, TokenizedKind, example_texts, load_training_texts, text_reader
 from hf_emms.inputs.text_pair import TextPairReader, text_pair_reader
@@ -193,11 +193,11 @@ class ComparedFeatures:
 
     def _read(self, texts: Sequence[str], numbers: np.ndarray, batch_size: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the features of the distinct texts with these numbers, and the place of each number among them."""
-        from hf_emms.features.device import in_order, to_numpy
+        from hf_emms.features.device import gather_batches, to_numpy
 
         used, position = np.unique(numbers, return_inverse=True)
         batches = self._texts.batches([texts[i] for i in used.tolist()], batch_size)
-        return in_order(to_numpy(batches), len(used)), position
+        return gather_batches(to_numpy(batches), len(used)), position
 
 
 def _checked(inputs: Sequence[Any]) -> Pairs:
@@ -232,7 +232,7 @@ class _SentencePair(TokenizedKind):
         states = token_states(loaded.pooling)
         return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary))
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         text = load_training_texts(plan, model)
         reader = SegmentReader(text_pair_reader(model, text))
         if reader.pair.types is not None:

@@ -13,9 +13,9 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.features.trial import check_tokenizer
-from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
+from hf_emms.inputs.kind import BatchReader, Modality, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +146,7 @@ class TextReader:
         return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows]), notes
 
 
-def load_tokenizer(plan: ExtractionPlan) -> Any:
+def load_tokenizer(plan: FeatureSpec) -> Any:
     """Return the checkpoint's tokenizer of transformers.
 
     Raises:
@@ -183,7 +183,7 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(before), tuple(reversed(after))
 
 
-def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
+def text_reader(plan: FeatureSpec, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
     """Return the reader with the limits of the model, or of its text part, and at most `max_length` tokens."""
     limits = (plan.max_length or tokenizer.model_max_length, _max_positions(model))
     length = min((limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=_DEFAULT_LIMIT)
@@ -201,7 +201,7 @@ def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: in
 
 
 def load_training_texts(
-    plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
+    plan: FeatureSpec, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
 ) -> TextReader:
     """Return the reader of texts for the training of a checkpoint, or of its `text_part`.
 
@@ -253,7 +253,7 @@ class Prompt:
     tokens: int = 0
 
     @classmethod
-    def of(cls, plan: ExtractionPlan, tokenizer: Any, text: str) -> Prompt:
+    def of(cls, plan: FeatureSpec, tokenizer: Any, text: str) -> Prompt:
         """Return a prompt of a checkpoint, whose tokens are counted where it does not pool them."""
         if plan.pools_prompt or not text:
             return cls(text)
@@ -306,10 +306,10 @@ class TextFeatures:
         return example_texts(count, words)
 
 
-class TokenizedKind(InputKind):
+class TokenizedKind(Modality):
     """A kind of input that checkpoints read by their tokenizer."""
 
-    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
         return load_tokenizer(plan)
 
 
@@ -331,7 +331,7 @@ class _Text(TokenizedKind):
         prompt = Prompt.of(loaded.plan, processors, loaded.plan.prompt)
         return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), prompt)
 
-    def training_reader(self, plan: ExtractionPlan, model: Any) -> TrainingReader:
+    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_training_texts(plan, model)
         return TrainingReader(reader.training_batches, (reader.tokenizer,))
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, use
-from hf_emms.features.extraction_plan import ReadCounts
+from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.features.feature_spec import ReadCounts
 from hf_emms.inputs.kind import Pairs, Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
 
@@ -343,7 +343,7 @@ class _TextPair(TokenizedKind):
         if spans and not processors.is_fast:
             raise EmmsError(
                 f"the tokenizer of {loaded.plan.repo.id} does not say which characters a token covers",
-                "leave it out, or " + use("label_form", "text"),
+                "leave it out, or " + setting_ref("label_form", "text"),
             )
         features = SpanFeatures if spans else PairFeatures
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))

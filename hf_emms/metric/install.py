@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
 
@@ -153,12 +153,14 @@ def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package
     if name != "emms":
         raise EmmsError(
             f"{repo_id!r} cannot hold the metric: evaluate.load looks for emms.py in a Space called emms",
-            use("repo_id", f"{owner if name else 'USER'}/emms"),
+            setting_ref("repo_id", f"{owner if name else 'USER'}/emms"),
         )
     if private and package is None:
         raise EmmsError(
             "while a private Space is built, it cannot download the wheel that it holds",
-            "name another place of hf-emms, such as the address of a wheel; or leave " + use("private") + " out",
+            "name another place of hf-emms, such as the address of a wheel; or leave "
+            + setting_ref("private")
+            + " out",
         )
     import shutil
     import tempfile
@@ -172,7 +174,7 @@ def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package
         shutil.copytree(source_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
         if package is None:
             (folder / wheel.NAME).write_bytes(wheel.build())
-            package = wheel.requirement(hub.page(repo_id, "space"))
+            package = wheel.requirement(hub.repo_url(repo_id, "space"))
         requirements, card = folder / "requirements.txt", folder / "README.md"
         requirements.write_text(requirements.read_text().replace(_PINNED, package))
         card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))

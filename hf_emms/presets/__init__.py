@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError, together, use
+from hf_emms.errors import EmmsError, setting_ref, setting_refs
 from hf_emms.tasks import TASKS, get_task
 
 
@@ -69,7 +69,7 @@ class DatasetPreset:
             raise EmmsError(
                 f"the dataset {self.name!r} is not on the Hub",
                 "get it from its authors, then "
-                + together(use("dataset", "./FOLDER"), use("task", self.task))
+                + setting_refs(setting_ref("dataset", "./FOLDER"), setting_ref("task", self.task))
                 + f": {self.local}",
             )
 
@@ -140,7 +140,7 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
     if task_id not in lists:
         raise EmmsError(
             f"there is no default list of checkpoints for {task_id!r}",
-            "name " + use("checkpoints", "ORG/NAME") + ", or one of the tasks with a list: " + ", ".join(lists),
+            "name " + setting_ref("checkpoints", "ORG/NAME") + ", or one of the tasks with a list: " + ", ".join(lists),
         )
     return tuple(preset.name for preset in lists[task_id])
 
@@ -199,7 +199,7 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
         close = difflib.get_close_matches(name.lower(), sets, cutoff=0.7)
         if name not in sets and close and not Path(name).exists():
             raise EmmsError(
-                f"no set of label encoders is named {name!r}", "did you mean " + use("encoders", close[0]) + "?"
+                f"no set of label encoders is named {name!r}", "did you mean " + setting_ref("encoders", close[0]) + "?"
             )
         ids += sets.get(name, (name,))
     return tuple(dict.fromkeys(ids))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, install_command, redacted, use
+from hf_emms.errors import EmmsError, install_command, redacted, setting_ref
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
@@ -27,7 +27,7 @@ from hf_emms.ranking.advice import baselines_in_words
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
-    ShownScores,
+    ScoreFormatter,
     TableColumn,
     columns_of,
     format_finetuned,
@@ -77,7 +77,9 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
     """
     check_ranking(ranking)
     if leaderboard is not None and not isinstance(leaderboard, str):
-        raise EmmsError(f"leaderboard is {leaderboard!r:.80}; it must be a Space", use("leaderboard", "ORG/NAME"))
+        raise EmmsError(
+            f"leaderboard is {leaderboard!r:.80}; it must be a Space", setting_ref("leaderboard", "ORG/NAME")
+        )
     if checkpoint is None:
         return card_section("dataset", [block_of("dataset", dataset_entry(ranking, leaderboard=leaderboard))])
     entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
@@ -311,11 +313,11 @@ def _repo_link(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
     name = id.partition("@")[0]
     if not on_hub or not _HUB_ID.fullmatch(name):
         return _code_span(id)
-    return f"[{markdown_text(name)}]({hub.page(name, kind)})"
+    return f"[{markdown_text(name)}]({hub.repo_url(name, kind)})"
 
 
 def _space_link(id: str) -> str:
-    return f"[{markdown_text(id)}]({hub.page(id, 'space')})" if _HUB_ID.fullmatch(id) else _code_span(id)
+    return f"[{markdown_text(id)}]({hub.repo_url(id, 'space')})" if _HUB_ID.fullmatch(id) else _code_span(id)
 
 
 def _without_calls(line: str) -> str:
@@ -354,7 +356,7 @@ def _columns(about: CardKind, entry: Entry) -> list[TableColumn]:
 
 def _how_to_read(entry: Entry) -> str:
     """Return what the numbers of the first column are."""
-    shown = ShownScores(entry.ranking, entry.ranking.estimators[0])
+    shown = ScoreFormatter(entry.ranking, entry.ranking.estimators[0])
     direction = "" if shown.explains else f" ({shown.quantity.direction})"
     return f"{shown.title}{direction}: {shown.quantity.help}".rstrip(": ")
 
@@ -365,7 +367,7 @@ def _chart(entry: Entry) -> str:
     The axis runs from the lowest to the highest value shown. The card's checkpoint is marked.
     """
     rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
-    shown = ShownScores(entry.ranking, estimator)
+    shown = ScoreFormatter(entry.ranking, estimator)
     scores = [shown.number(row.scores[estimator]) for row in rows]
     ends = [score.value + sign * _error_reach(score) for score in scores for sign in (-1, 1)]
     low, high = min(ends), max(ends)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
 from hf_emms.publish.card_text import CardKind, blocks_in, card_section, markdown_text, rendered_template, with_block
 from hf_emms.publish.readme import put_section
@@ -76,7 +76,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
         if ranking.dataset_id != repo_id:
             raise EmmsError(
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
-                use("dataset_id", ranking.dataset_id),
+                setting_ref("dataset_id", ranking.dataset_id),
             )
     entries = tuple(dataset_entry(ranking, leaderboard=leaderboard) for ranking in rankings)
     return Card(repo_id, "dataset", tuple(rankings), entries)
@@ -150,7 +150,7 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
         names = ", ".join(row.checkpoint for row in revisions)
         raise EmmsError(
             f"the ranking has several revisions of {repo_id!r}: {names}",
-            use("checkpoint", *(row.checkpoint for row in revisions)) + " picks one",
+            setting_ref("checkpoint", *(row.checkpoint for row in revisions)) + " picks one",
         )
     return revisions[0]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.files import check_writable, locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
@@ -54,7 +54,9 @@ class ResultsFolder:
         try:
             check_writable(folder)
         except OSError as error:
-            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", use("output", "DIR")) from error
+            raise EmmsError(
+                f"{folder} cannot be written: {error.strerror or error}", setting_ref("output", "DIR")
+            ) from error
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:
@@ -67,7 +69,7 @@ class ResultsFolder:
         except (OSError, EmmsError) as error:
             reason = error.message if isinstance(error, EmmsError) else error.strerror
             raise EmmsError(
-                f"cannot read {file}: {reason}", "remove it, or name another folder: " + use("output", "DIR")
+                f"cannot read {file}: {reason}", "remove it, or name another folder: " + setting_ref("output", "DIR")
             ) from error
 
     def add(self, ranking: Ranking) -> Ranking:
@@ -82,7 +84,7 @@ class ResultsFolder:
                 whole = merged(self.ranking_at(path), ranking)
                 write_atomic(file, whole.to_json())
         except OSError as error:
-            raise EmmsError(f"cannot write {file}: {error.strerror or error}", use("output", "DIR")) from error
+            raise EmmsError(f"cannot write {file}: {error.strerror or error}", setting_ref("output", "DIR")) from error
         return whole
 
     def flush(self) -> None:
@@ -100,7 +102,9 @@ class ResultsDataset:
 
     def __init__(self, repo_id: str, on_note: Callable[[str], None]) -> None:
         account = hub.who_am_i()
-        hub.require_push(account, repo_id, "dataset", instead=use("results_repo", f"{account.name}/emms-results"))
+        hub.require_push(
+            account, repo_id, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results")
+        )
         self._repo_id = repo_id
         self._on_note = on_note
         self._rankings = _published(repo_id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
@@ -145,7 +145,7 @@ def publish_wheel(repo_id: str) -> None:
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
             f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
-            use("package") + " names another place, such as git+https://… or a wheel's address",
+            setting_ref("package") + " names another place, such as git+https://… or a wheel's address",
         )
 
 
@@ -198,7 +198,7 @@ class KnownRankings:
             reason = f"; the first file: {problems[0]}" if problems else ""
             raise EmmsError(
                 f"{repo.id} has no ranking that can be read{reason}",
-                use("results", "ORG/emms-results")
+                setting_ref("results", "ORG/emms-results")
                 + ", or a folder that hf-emms rank … --output DIR/NAME.json put rankings in",
             )
         left_out = f"{pluralize(len(problems), 'file')} of {repo.id} left out"

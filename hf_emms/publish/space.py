@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from hf_emms import __version__, hub
-from hf_emms.errors import EmmsError, install_command, use
+from hf_emms.errors import EmmsError, install_command, setting_ref
 from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
@@ -162,14 +162,14 @@ def publish(
             message="EMMS leaderboard",
             sdk=sdk,
             hardware=hardware,
-            free=use("static", True) + " (a page without a server, free for everyone)",
+            free=setting_ref("static", True) + " (a page without a server, free for everyone)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
             variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
             secrets=values,
         )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None
-    return Published(hub.page(repo_id, "space"), commit, stage, tuple(problems))
+    return Published(hub.repo_url(repo_id, "space"), commit, stage, tuple(problems))
 
 
 def serve(settings: Mapping[str, str]) -> int:

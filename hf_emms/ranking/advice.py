@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking.columns import (
-    ShownScores,
+    ScoreFormatter,
     format_measured,
     format_percent,
     measured_in_words,
@@ -111,12 +111,12 @@ def _span(metric: str, shares: Sequence[float | None]) -> str:
 # ---- what is estimated -----------------------------------------------------------------------------------------------
 
 
-def second_thoughts(ranking: RankingData) -> list[str]:
+def caveats(ranking: RankingData) -> list[str]:
     """Return sentences on what speaks against the first place: a row without a checkpoint, or another estimator."""
     estimator, rows = ranking.estimators[0], comparable(ranking)
     if not rows or ranking.fine_tuned:
         return []
-    sentences, shown = [], ShownScores(ranking, estimator)
+    sentences, shown = [], ScoreFormatter(ranking, estimator)
     for baseline in ranking.baselines:
         if estimator in baseline.scores:
             gain, stderr = gain_and_stderr(rows[0].scores[estimator], baseline.scores[estimator])
@@ -129,18 +129,18 @@ def second_thoughts(ranking: RankingData) -> list[str]:
     second = second_opinion(estimator)
     best = best_by(second, rows)
     if best is not None and best.rank != rows[0].rank:
-        shown = ShownScores(ranking, second)
+        shown = ScoreFormatter(ranking, second)
         sentences.append(
             f"{shown.title}, which sees more of what fine-tuning changes, has another first: {best.checkpoint}, "
             f"{shown.text(best.scores[second])} ({rows[0].checkpoint}: {shown.text(rows[0].scores.get(second))}); "
-            f"{use('confirm', best.rank)} measures both."
+            f"{setting_ref('confirm', best.rank)} measures both."
         )
     return sentences
 
 
 def baselines_in_words(ranking: RankingData) -> list[str]:
     """Return the scores of each row without a checkpoint, for where the rows of tables are links to checkpoints."""
-    shown = {estimator: ShownScores(ranking, estimator) for estimator in ranking.estimators}
+    shown = {estimator: ScoreFormatter(ranking, estimator) for estimator in ranking.estimators}
     return [
         f"{row.checkpoint}: "
         + ", ".join(f"{shown[name].title} {shown[name].text(row.scores[name])}" for name in row.scores)
@@ -169,7 +169,7 @@ def recommendation(ranking: RankingData) -> str:
     else:
         answer = f"Fine-tune {label_with_size(best)}: {_ahead(ranking, judgement, best, rows[1])}"
     first = f"{answer}{_direct(ranking, best)}{_left_out(ranking, best)}{_cut_responses(ranking)}."
-    return " ".join([first, *second_thoughts(ranking)])
+    return " ".join([first, *caveats(ranking)])
 
 
 def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> str:
@@ -177,7 +177,7 @@ def _ahead(ranking: RankingData, judgement: Verdict, best: Row, second: Row) -> 
     if judgement.lead == "race":
         return f"a race stopped {second.checkpoint} and all others before it"
     estimator = ranking.estimators[0]
-    shown = ShownScores(ranking, estimator)
+    shown = ScoreFormatter(ranking, estimator)
     first, other = best.scores[estimator], second.scores[estimator]
     return f"{shown.sentence(first)}, {judgement.lead} of {second.checkpoint} ({shown.text(other)})"
 
@@ -188,7 +188,7 @@ def _direct(ranking: RankingData, best: Row) -> str:
     leader = best_by(estimator, comparable(ranking))
     if estimator is None or leader is None:
         return ""
-    shown = ShownScores(ranking, estimator)
+    shown = ScoreFormatter(ranking, estimator)
     of_best = f"; {shown.sentence(best.scores[estimator])}" if estimator in best.scores else ""
     if leader.checkpoint == best.checkpoint:
         return of_best
@@ -215,7 +215,7 @@ def _cut_responses(ranking: RankingData) -> str:
 def _nothing_explained(ranking: RankingData) -> str:
     """Return that no estimate is above its own noise, and what may be wrong."""
     best = ranking.row(verdict(ranking).first[0])
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     sentence = (
         f"No candidate's features predict these labels: {shown.sentence(best.scores[ranking.estimators[0]])} "
         f"at best. Do the labels belong to their inputs, and are {pluralize(ranking.n, 'row')} enough for "
@@ -283,9 +283,10 @@ def advice(ranking: RankingData) -> str | None:
     available, more = _available_rows(ranking), _HALVES_NOISE * _sampled_rows(ranking)
     if available is not None and available < more:
         about = "about " * _counts_items(ranking)
-        help = f"the split has {about}{available:,} rows, which may tell them apart: {use('max_samples', available)}"
+        more_rows = setting_ref("max_samples", available)
+        help = f"the split has {about}{available:,} rows, which may tell them apart: {more_rows}"
     else:
-        help = f"{more:,} rows have half the noise and may tell them apart: {use('max_samples', more)}"
+        help = f"{more:,} rows have half the noise and may tell them apart: {setting_ref('max_samples', more)}"
     return f"{shared}; {help}; else take {end}"
 
 

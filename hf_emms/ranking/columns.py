@@ -86,7 +86,7 @@ EXPLAINED_VARIANCE = Quantity(
 )
 
 
-class ShownScores:
+class ScoreFormatter:
     """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
 
     Attributes:
@@ -440,7 +440,7 @@ def score_columns(
     columns = []
     for name in estimators:
         first = name == estimators[0]
-        fixed = ShownScores(ranking, name) if ranking else None
+        fixed = ScoreFormatter(ranking, name) if ranking else None
         details: dict[str, Any] = {
             "tables": _SCORES,
             "type": float,
@@ -473,18 +473,18 @@ def score_columns(
     return columns
 
 
-def _score_text(name: str, fixed: ShownScores | None, *, with_error: bool) -> Value:
+def _score_text(name: str, fixed: ScoreFormatter | None, *, with_error: bool) -> Value:
     def text(ranking: RankingData, row: Row) -> str:
-        return (fixed or ShownScores(ranking, name)).text(row.scores.get(name), with_error=with_error)
+        return (fixed or ScoreFormatter(ranking, name)).text(row.scores.get(name), with_error=with_error)
 
     return text
 
 
-def _applies(name: str, fixed: ShownScores | None, *, explains: bool) -> Callable[[RankingData, Table], bool]:
+def _applies(name: str, fixed: ScoreFormatter | None, *, explains: bool) -> Callable[[RankingData, Table], bool]:
     def applies(ranking: RankingData, table: Table) -> bool:
         if table == "file":
             return True
-        shown = fixed or ShownScores(ranking, name)
+        shown = fixed or ScoreFormatter(ranking, name)
         return shown.explains == explains and (name == ranking.estimators[0] or shown.tells)
 
     return applies

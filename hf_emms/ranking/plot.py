@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import atomic_file
 from hf_emms.formatting import format_count
-from hf_emms.ranking.columns import ShownScores, single_line
+from hf_emms.ranking.columns import ScoreFormatter, single_line
 from hf_emms.ranking.records import RankingData, Row
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
         ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]
     elif not isinstance(ax, pyplot.Axes):
         raise EmmsError(f"ax is {ax!r:.80}; it must be axes of matplotlib", "ax=pyplot.gca()")
-    shown = ShownScores(ranking, estimator)
+    shown = ScoreFormatter(ranking, estimator)
     meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else shown.quantity.direction
     label = f"{shown.title} ({meaning})"
     numbers = [shown.number(row.scores[estimator]) for row in rows]

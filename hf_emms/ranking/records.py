@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.scoring import Score
 
 SCHEMA_VERSION = 2
@@ -47,7 +47,7 @@ class Seconds(msgspec.Struct, frozen=True):
         return max(0.0, self.features - self.loading)
 
 
-class Chance(msgspec.Struct, frozen=True):
+class BaselineScore(msgspec.Struct, frozen=True):
     """The score of predictions that need no checkpoint, on the test rows of a fine-tuning.
 
     Attributes:
@@ -91,11 +91,11 @@ class TrainingRun(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
     loss: float | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note | str, ...] = ()
     error: str | None = None
     has_diverged: bool = False
     has_learnt: bool = True
-    chance: Chance | None = None
+    chance: BaselineScore | None = None
     is_untrained: bool = False
     unfinished: str | None = None
 
@@ -129,7 +129,7 @@ class FineTuned(msgspec.Struct, frozen=True):
     recipe: dict[str, Any] = {}
     rows: dict[str, str] = {}
     stderr: float | None = None
-    chance: Chance | None = None
+    chance: BaselineScore | None = None
     error: str | None = None
 
     @property
@@ -181,7 +181,7 @@ class Row(msgspec.Struct, frozen=True):
     pooling: str | None = None
     seconds: Seconds = Seconds()
     cached: Literal["none", "features", "row"] = "none"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note | str, ...] = ()
     error: str | None = None
     no_head: str | None = None
     unknown_tokens: Share | None = None
@@ -277,7 +277,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     versions: dict[str, str]
     created: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note | str, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()
 

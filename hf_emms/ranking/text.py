@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hf_emms.ranking.columns import ALWAYS_SHOWN, ShownScores, columns_of, flat_records, single_line
+from hf_emms.ranking.columns import ALWAYS_SHOWN, ScoreFormatter, columns_of, flat_records, single_line
 from hf_emms.ranking.records import RankingData
 
 
@@ -79,7 +79,7 @@ def units(ranking: RankingData) -> list[str]:
     """Return a line for the estimators that have a unit: "Short run, Zero-shot: bits per byte (lower is better)"."""
     titles: dict[str, list[str]] = {}
     for estimator in ranking.estimators:
-        shown = ShownScores(ranking, estimator)
+        shown = ScoreFormatter(ranking, estimator)
         if shown.quantity.unit and not shown.explains:
             titles.setdefault(shown.quantity.in_words.strip(), []).append(shown.title)
     return [f"{', '.join(names)}: {unit}" for unit, names in titles.items()]

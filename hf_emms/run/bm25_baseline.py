@@ -13,8 +13,8 @@ from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds
 from hf_emms.registry import versions
-from hf_emms.run.engines.checkpoint import plain_score
 from hf_emms.run.engines.extraction import full_shard
+from hf_emms.run.engines.rows import plain_score
 from hf_emms.scoring.bm25 import SCORES, word_search
 
 NAME = "BM25 (no checkpoint)"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, use
-from hf_emms.features.device import in_order
-from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.inputs import INPUT_KINDS, InputKind, UnusableError
+from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.features.device import gather_batches
+from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.inputs import MODALITIES, Modality, UnusableError
 from hf_emms.options import LAST, layer_names
 from hf_emms.run.models_in_memory import saved_models
 
@@ -55,22 +55,22 @@ def extract_features(
     kind, contents = _read(inputs)
     layers = layer_names(layer)
     if len(layers) != 1:
-        raise EmmsError(f"layer is {layer!r:.80}; it must be one", use("layers", LAST))
+        raise EmmsError(f"layer is {layer!r:.80}; it must be one", setting_ref("layers", LAST))
     with saved_models(checkpoint) as (saved, _):
         ids = saved if isinstance(saved, list) else [saved]
         if len(ids) != 1:
-            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", use("checkpoint", "ORG/NAME"))
+            raise EmmsError(f"checkpoint is {checkpoint!r:.80}; it must be one", setting_ref("checkpoint", "ORG/NAME"))
         repo = hub.resolve(str(ids[0]), "model")
         plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
         extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=layers)
         try:
             batches = extractor.batches(kind.collect(contents), batch_size=batch_size)
-            return in_order(batches, len(contents))
+            return gather_batches(batches, len(contents))
         finally:
             extractor.close()
 
 
-def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
+def _read(inputs: Iterable[Any]) -> tuple[Modality, list[Any]]:
     """Return the kind of the inputs, and their contents."""
     import datasets
 
@@ -87,7 +87,7 @@ def _read(inputs: Iterable[Any]) -> tuple[InputKind, list[Any]]:
     except (ValueError, TypeError, OverflowError) as error:
         raise EmmsError(f"the inputs cannot be read: {error}", hint) from error
     feature = rows.features["input"]
-    kind = next((kind for kind in INPUT_KINDS.values() if kind.holds(feature)), None)
+    kind = next((kind for kind in MODALITIES.values() if kind.holds(feature)), None)
     if kind is None:
         raise EmmsError(f"no checkpoint reads inputs such as {inputs[0]!r:.80}", hint)
     try:

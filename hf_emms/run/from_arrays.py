@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, check_type, use
+from hf_emms.errors import EmmsError, check_type, setting_ref
 from hf_emms.files import atomic_file
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
@@ -145,7 +145,9 @@ def embed_labels(
     check_type("device", device, str)
     names = names_of("encoders", encoders)
     if not names:
-        raise EmmsError("no label encoder was named", use("encoders", "demo") + " takes those that ship with hf-emms")
+        raise EmmsError(
+            "no label encoder was named", setting_ref("encoders", "demo") + " takes those that ship with hf-emms"
+        )
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
     if not len(array) or not all(isinstance(text, str) for text in array):
         raise EmmsError("embed_labels needs a text for each row", "texts=[names[id] for id in class_ids]")
@@ -313,7 +315,7 @@ def _resolve_encoder(id: str) -> Repo:
         return resolve(id, "model")
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + use("encoders", "demo") + ": those ship with hf-emms"
+        hint = remedy + setting_ref("encoders", "demo") + ": those ship with hf-emms"
         raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache, Key, cache_key
-from hf_emms.errors import EmmsError, Text, checkpoint_errors, use
-from hf_emms.features.extraction_plan import device_in_keys, plan_extraction
+from hf_emms.errors import EmmsError, Text, checkpoint_errors, setting_ref
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
+from hf_emms.features.feature_spec import device_in_keys, plan_extraction
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
@@ -19,7 +19,7 @@ from hf_emms.options import RunOptions
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.registry import installed_versions, versions
-from hf_emms.run.plan import Plan
+from hf_emms.run.plan import RankingPlan
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def embed_texts(
     """
     if not texts:
         raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
-    from hf_emms.features.device import in_order
+    from hf_emms.features.device import gather_batches
 
     def load() -> Extractor:
         plan = plan_extraction(encoder, TEXT, "label embedding", dtype=dtype, trust_remote_code=trust_remote_code)
@@ -59,13 +59,13 @@ def embed_texts(
 
     with pool_or_own(pool) as pool, pool.use(f"{encoder} {device} {dtype}", load) as extractor:
         extractor.reset_counts()
-        embeddings = in_order(extractor.batches(texts), len(texts))
+        embeddings = gather_batches(extractor.batches(texts), len(texts))
         for note in extractor.notes:
             on_note(f"{encoder.id}: {note}")
         return embeddings
 
 
-def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
+def label_table(plan: RankingPlan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
     """Return the F-labels of the sample's rows; numbers are a further F-label.
 
     `embeddings` are those of the distinct label texts by each encoder; by default they are computed here.
@@ -82,12 +82,12 @@ def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> L
     return LabelTable(sample.codes, tuple(tables), label_names(plan), texts, sample.categorical)
 
 
-def label_names(plan: Plan) -> tuple[str, ...]:
+def label_names(plan: RankingPlan) -> tuple[str, ...]:
     numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
     return (*(encoder.id for encoder in plan.encoders), *numbers)
 
 
-def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = None) -> np.ndarray:
+def embed_labels_with(encoder: Repo, plan: RankingPlan, pool: ExtractorPool | None = None) -> np.ndarray:
     """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), from the cache if it can.
 
     The encoder stays loaded in the pool; without a pool it is loaded for this call.
@@ -156,7 +156,7 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
 
 
 def _encoder_error(encoder: str, problem: str | Text) -> EmmsError:
-    others = use("encoders", "base")
+    others = setting_ref("encoders", "base")
     if not encoder.startswith(DEMO_PREFIX):
-        others += ", or " + use("encoders", "demo") + ", which is here"
+        others += ", or " + setting_ref("encoders", "demo") + ", which is here"
     return EmmsError(f"the label encoder {encoder} " + problem, "name another one: " + others)

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_cache
-from hf_emms.errors import EmmsError, install_command, printable, redacted, use
-from hf_emms.features.extraction_plan import ExtractionPlan, device_in_keys, plan_extraction
+from hf_emms.errors import EmmsError, install_command, printable, redacted, setting_ref
+from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob, check_short_run
 from hf_emms.formatting import pluralize
@@ -121,16 +121,16 @@ class Session:
 
 def _engine_for(options: Options) -> Engine:
     if options.engine != "ray" and options.ray_address is not None:
-        problem = use("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
-        raise EmmsError(problem, use("engine", "ray"))
+        problem = setting_ref("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
+        raise EmmsError(problem, setting_ref("engine", "ray"))
     for name in options.estimators:
         if get_estimator(name).folds and options.folds < 2:
             raise EmmsError(
-                f"{name} holds rows out, which takes two folds or more, not {options.folds}", use("folds", 5)
+                f"{name} holds rows out, which takes two folds or more, not {options.folds}", setting_ref("folds", 5)
             )
     if options.race is not None:
         if options.engine != "local":
-            problem = use("race") + " runs in this process, not on " + use("engine", options.engine)
+            problem = setting_ref("race") + " runs in this process, not on " + setting_ref("engine", options.engine)
             raise EmmsError(problem, "leave one of them out")
         return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
     if options.engine != "ray":
@@ -139,7 +139,7 @@ def _engine_for(options: Options) -> Engine:
         # Ray reads this when it is imported: its processes then listen on the loopback device only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if find_spec("ray") is None:
-        raise EmmsError(use("engine", "ray") + " needs Ray, which is not installed", install_command("ray"))
+        raise EmmsError(setting_ref("engine", "ray") + " needs Ray, which is not installed", install_command("ray"))
     from hf_emms.run.engines.ray import RayEngine
 
     return RayEngine(options.ray_address)
@@ -159,11 +159,11 @@ class Candidate:
     id: str
     repo: Repo | None
     row: Row | None
-    extraction: ExtractionPlan | None = None
+    extraction: FeatureSpec | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
+class RankingPlan:
     """The resolved plan of a ranking; for `elsewhere` see `KnownRankings.elsewhere`."""
 
     session: Session
@@ -185,7 +185,7 @@ class Plan:
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
     @property
-    def to_run(self) -> dict[str, ExtractionPlan]:
+    def to_run(self) -> dict[str, FeatureSpec]:
         """Name → plan of the features, for the checkpoints that have no row yet."""
         waiting = (candidate for candidate in self.candidates if candidate.row is None)
         return {candidate.id: candidate.extraction for candidate in waiting if candidate.extraction}
@@ -199,7 +199,7 @@ def find_model(id: str) -> Repo:
     return resolve(id, "model")
 
 
-def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> Plan:
+def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> RankingPlan:
     """Return the plan of a ranking: the sample, and every checkpoint and encoder, resolved in several threads.
 
     Raises:
@@ -224,19 +224,22 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     notes = [*sample.notes, *missing]
     if options.encoders and not embeds:
         notes.append(
-            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: {use('encoders')} "
+            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: "
+            f"{setting_ref('encoders')} "
             "changes nothing"
         )
     elif options.encoders and not encoders:
-        notes.append(f"labels are numbers, which no encoder embeds: {use('label_form', 'both')} adds their words")
+        notes.append(
+            f"labels are numbers, which no encoder embeds: {setting_ref('label_form', 'both')} adds their words"
+        )
     names = tuple(dict.fromkeys(ids))
     if repeated := len(ids) - len(names):
         notes.append(f"named twice and ranked once: {pluralize(repeated, 'checkpoint')}")
     candidates = _candidates(names, session, sample, encoders, resolver)
     if session.rankings is None:
-        return Plan(session, sample, encoders, candidates, tuple(notes))
+        return RankingPlan(session, sample, encoders, candidates, tuple(notes))
     ranks, from_where = session.rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
-    return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
+    return RankingPlan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 
 def _check_groups(sample: Sample, options: Options) -> None:
@@ -245,7 +248,7 @@ def _check_groups(sample: Sample, options: Options) -> None:
     if n_groups < options.folds:
         groups = f"values in {options.group_column!r}" if options.group_column else "different inputs"
         rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
-        fewer = ", or " + use("folds", n_groups) if n_groups > 1 else ""
+        fewer = ", or " + setting_ref("folds", n_groups) if n_groups > 1 else ""
         raise EmmsError(
             f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
             "take a dataset or a split with more rows" + fewer,
@@ -256,7 +259,9 @@ def _check_prompts(task: Task, options: FeatureOptions) -> None:
     """Raise an `EmmsError` where prompts of queries or documents are set for a task that searches nothing."""
     for name in ("query_prompt", "document_prompt"):
         if getattr(options, name) is not None and name not in task.input.sentence_settings:
-            raise EmmsError(use(name) + f" is for texts that are searched, and not for {task.id}", "leave it out")
+            raise EmmsError(
+                setting_ref(name) + f" is for texts that are searched, and not for {task.id}", "leave it out"
+            )
 
 
 def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
@@ -275,13 +280,13 @@ def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
         fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
         raise EmmsError(
             f"{unfit} is for {what}, and not for {task.id}",
-            "name other " + use("estimators") + f"; tasks that it is for: {fitting}",
+            "name other " + setting_ref("estimators") + f"; tasks that it is for: {fitting}",
         )
     if names and options.race is not None:
         needed = "the whole corpus" if get_estimator(names[0]).needs_search else "the checkpoints themselves"
         raise EmmsError(
-            use("race") + f" stops checkpoints by their features, and {names[0]} needs {needed}",
-            "leave " + use("race") + " out, or race by EMMS: " + use("estimators", "emms_knn"),
+            setting_ref("race") + f" stops checkpoints by their features, and {names[0]} needs {needed}",
+            "leave " + setting_ref("race") + " out, or race by EMMS: " + setting_ref("estimators", "emms_knn"),
         )
     return estimators
 
@@ -293,7 +298,7 @@ def _named_or_default(task: Task, options: ScoringOptions) -> tuple[str, ...]:
     return (first, *(name for name in others if options.race is None or not get_estimator(name).needs_model))
 
 
-def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
+def row_key(extraction: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
     packages = ("accelerate", "peft") if trains(options.scoring) else ()
     return cache_key(
@@ -343,7 +348,7 @@ def checkpoint_names(
 def reading_note(options: SampleOptions) -> str:
     """Return the message that is shown while rows are read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
-    return f"reading {name}" + ("" if options.streaming else f" ({use('streaming', True)} reads only a part)")
+    return f"reading {name}" + ("" if options.streaming else f" ({setting_ref('streaming', True)} reads only a part)")
 
 
 def _resolve_encoders(
@@ -353,7 +358,7 @@ def _resolve_encoders(
         return tuple(map(resolver, encoder_names(options, preset)))
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + use("encoders", "demo") + ": those ship with hf-emms"
+        hint = remedy + setting_ref("encoders", "demo") + ": those ship with hf-emms"
         raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 
@@ -411,7 +416,7 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
     return Candidate(name, repo, None, extraction)
 
 
-def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPlan:
+def planned_extraction(repo: Repo, options: Options, task: Task) -> FeatureSpec:
     """Return how the features of a checkpoint are made for a task."""
     return plan_extraction(
         repo,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hf_emms.cache import default_root
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
-from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, step_shape
 from hf_emms.finetune.memory import activation_bytes
@@ -26,7 +26,7 @@ from hf_emms.finetune.saving import keeper_for
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
-from hf_emms.inputs import TEXT, InputKind, Pairs, Spans
+from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
@@ -35,7 +35,7 @@ from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, unused_text
 from hf_emms.run.engines.extraction import needs_features, trains
-from hf_emms.run.plan import Candidate, Plan, longest_row, plan, reading_note
+from hf_emms.run.plan import Candidate, RankingPlan, longest_row, plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
 
@@ -105,7 +105,7 @@ class Rate:
         return f"by {pluralize(len(self.measured), 'checkpoint')} before, else by a {rule}" if self.measured else rule
 
 
-def rate(device: str, kind: InputKind, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
+def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
     """Return how fast checkpoints run here: as in earlier rankings of the dataset on this device, or by a rule.
 
     `bytes_of_text` are those of an input that is text, by which the rule scales.
@@ -150,7 +150,7 @@ def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] 
     )
 
 
-def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
+def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
@@ -180,7 +180,7 @@ def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
     return f"about {seconds:,.0f} s ({speed.source}), without downloads{of_memory}"
 
 
-def _kind_of(ranking: Ranking) -> InputKind | None:
+def _kind_of(ranking: Ranking) -> Modality | None:
     try:
         return get_task(ranking.task).input
     except EmmsError:  # the package that added the task is gone
@@ -248,7 +248,7 @@ class Preflight:
     `fine_tuning` is the most time and memory that confirming will take, in words.
     """
 
-    plan: Plan
+    plan: RankingPlan
     costs: Mapping[Repo, Cost]
     rate: Rate
     problems: tuple[Problem, ...]
@@ -336,11 +336,11 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     problems += [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
     if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
-        problems.append(Problem("checkpoints", "none can be ranked", str(use("checkpoints", "ORG/NAME"))))
+        problems.append(Problem("checkpoints", "none can be ranked", str(setting_ref("checkpoints", "ORG/NAME"))))
     return Preflight(planned, costs, rate, tuple(problems), *fine_tuning)
 
 
-def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
+def _check_fine_tuning(planned: RankingPlan) -> Iterator[Problem]:
     def check() -> None:
         check_settings(planned.options)
         keeper_for(planned.options, planned.sample.repo.revision)
@@ -349,7 +349,7 @@ def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
     yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options.training))
 
 
-def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
+def _fine_tuning_at_most(planned: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
     """Return in words what confirming will take if the largest checkpoints are the best."""
     from hf_emms.features.device import choose_device
 
@@ -357,7 +357,7 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
     with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
     step = step_shape(splits, options.batch_size)
-    sized = list[tuple[int, ExtractionPlan]]()
+    sized = list[tuple[int, FeatureSpec]]()
     for candidate in planned.candidates:
         extraction, row = candidate.extraction, candidate.row
         if extraction is not None and (row is None or row.error is None):
@@ -370,11 +370,11 @@ def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) 
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
     if not shortlist:
-        raise EmmsError("there is no checkpoint to fine-tune", use("checkpoints", "ORG/NAME"))
+        raise EmmsError("there is no checkpoint to fine-tune", setting_ref("checkpoints", "ORG/NAME"))
     return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"
 
 
-def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
+def _check_repos(planned: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
     for encoder in planned.encoders:
         what = f"label encoder {encoder.id}"
         if problem := costs[encoder].problem:
@@ -392,7 +392,7 @@ def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]
             yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
 
 
-def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
+def _check_machine(planned: RankingPlan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
     encoders = sum(costs[encoder].bytes for encoder in planned.encoders)
     total = sum(cost.bytes for cost in costs.values())
     if total > machine.disk:
@@ -408,7 +408,7 @@ def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) 
             yield Problem(
                 f"{kind} {repo.id}",
                 f"its weights are {format_bytes(cost.weights)}, more than the {format_bytes(machine.memory)} of memory",
-                f"choose a smaller checkpoint, or {use('engine', 'jobs')} with larger hardware",
+                f"choose a smaller checkpoint, or {setting_ref('engine', 'jobs')} with larger hardware",
                 fatal=kind == "label encoder",
             )
 

@@ -31,7 +31,7 @@ from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import trains
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
-from hf_emms.run.plan import Plan, plan, row_key
+from hf_emms.run.plan import RankingPlan, plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.generative import TRAINING_ROWS
@@ -303,7 +303,7 @@ def rank_with(
     return ranking
 
 
-def run(plan: Plan) -> Ranking:
+def run(plan: RankingPlan) -> Ranking:
     """Run the checkpoints of a plan, and return the ranking. Each row is on disk before the next checkpoint starts."""
     labels = functools.cache(lambda: label_table(plan))
     rows = []
@@ -323,7 +323,7 @@ def run(plan: Plan) -> Ranking:
     return ranking_of(plan, labels(), rows)
 
 
-def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
+def engine_input(plan: RankingPlan, labels: Callable[[], LabelTable]) -> EngineInput:
     session = plan.session
     options = session.options
     return EngineInput(
@@ -338,7 +338,7 @@ def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
     )
 
 
-def store_row(row: Row, plan: Plan) -> None:
+def store_row(row: Row, plan: RankingPlan) -> None:
     """Cache the row of a checkpoint that was scored on all rows of the sample."""
     if row.error is not None or row.n is not None:
         return
@@ -346,7 +346,7 @@ def store_row(row: Row, plan: Plan) -> None:
     cache.put_json(row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
 
 
-def path_in_results(plan: Plan) -> str:
+def path_in_results(plan: RankingPlan) -> str:
     """Return the path of a plan's ranking in a results dataset, see `path_of`."""
     sample, revisions = plan.sample, _revisions(plan)
     return results_path(
@@ -360,7 +360,7 @@ def path_in_results(plan: Plan) -> str:
     )
 
 
-def _recorded_settings(plan: Plan) -> dict[str, Any]:
+def _recorded_settings(plan: RankingPlan) -> dict[str, Any]:
     sample, task = plan.sample, plan.sample.task
     of_task = {
         "label_form": sample.form if task.numbers or task.items else None,
@@ -370,11 +370,11 @@ def _recorded_settings(plan: Plan) -> dict[str, Any]:
     return plan.options.recorded() | of_task
 
 
-def _revisions(plan: Plan) -> dict[str, str]:
+def _revisions(plan: RankingPlan) -> dict[str, str]:
     return {encoder.id: encoder.revision for encoder in plan.encoders}
 
 
-def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
+def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
     """Return the ranking of finished rows, which come in any order."""
     options, sample = plan.options, plan.sample
     facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
@@ -436,7 +436,7 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
     ]
 
 
-def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+def _encoders(plan: RankingPlan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
     names, revisions = label_names(plan), _revisions(plan)
     weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)

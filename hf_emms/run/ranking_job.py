@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
@@ -62,17 +62,19 @@ def check_job(engine: str, job: JobSettings | None) -> None:
     """Raise unless a job has settings, and only a job."""
     if engine == "jobs" and job is None:
         raise EmmsError(
-            use("engine", "jobs") + " needs to know where results come back", "job=JobSettings('ORG/emms-results')"
+            setting_ref("engine", "jobs") + " needs to know where results come back",
+            "job=JobSettings('ORG/emms-results')",
         )
     if engine != "jobs" and job is not None:
-        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", use("engine", "jobs"))
+        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", setting_ref("engine", "jobs"))
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """Return the job that makes the ranking of these options."""
     if options.save_model is not None:
         raise EmmsError(
-            "a job's folders are gone when it ends", use("push_to_hub", "ORG/NAME") + " instead of " + use("save_model")
+            "a job's folders are gone when it ends",
+            setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
     return command_spec(words, settings, packages, subject=str(options.dataset))
@@ -82,7 +84,7 @@ def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
     """Return the job of a command (words after ``hf-emms``) that publishes its results, with further packages."""
-    package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
+    package = settings.package or wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
     requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", *words)
     environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
@@ -108,7 +110,7 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     flavors = hub.hardware()
     if settings.flavor not in flavors:
         raise EmmsError(
-            f"the Hub has no flavor {settings.flavor!r}", use("flavor") + f" is one of: {', '.join(flavors)}"
+            f"the Hub has no flavor {settings.flavor!r}", setting_ref("flavor") + f" is one of: {', '.join(flavors)}"
         )
     chosen = flavors[settings.flavor]
     return chosen, chosen.usd_a_minute * settings.minutes
@@ -123,9 +125,9 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     account = hub.who_am_i()
     hub.require_jobs(account)
     repo = settings.results_repo
-    hub.require_push(account, repo, "dataset", instead=use("results_repo", f"{account.name}/emms-results"))
+    hub.require_push(account, repo, "dataset", instead=setting_ref("results_repo", f"{account.name}/emms-results"))
     if pushes_to is not None:
-        hub.require_push(account, pushes_to, "model", instead=use("push_to_hub", f"{account.name}/NAME"))
+        hub.require_push(account, pushes_to, "model", instead=setting_ref("push_to_hub", f"{account.name}/NAME"))
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)
@@ -188,7 +190,7 @@ def rank_argv(options: Options) -> list[str]:
             named = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
                 f"the {kind} {named} is on this machine only; a job cannot reach it",
-                "put it on the Hub, or " + use("engine", "local"),
+                "put it on the Hub, or " + setting_ref("engine", "local"),
             )
     return options.to_argv()
 

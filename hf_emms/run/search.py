@@ -10,7 +10,7 @@ from typing import SupportsIndex
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
-from hf_emms.features.extraction_plan import known_to_transformers, model_type_of
+from hf_emms.features.feature_spec import known_to_transformers, model_type_of
 from hf_emms.formatting import format_bytes, parse_bytes, parse_count, pluralize
 from hf_emms.hub import (
     HubModel,
@@ -20,8 +20,8 @@ from hf_emms.hub import (
     find_models,
     leaderboard,
     logged_in,
-    page,
     read_config,
+    repo_url,
     weight_dtypes,
     weight_hashes,
 )
@@ -232,7 +232,7 @@ class ModelSearch:
         if not weight_files(model.files):
             raise EmmsError("no weights for PyTorch")
         if model.gated and not logged_in():
-            raise EmmsError(f"gated: accept its terms at {page(model.id, 'model')}, then hf auth login")
+            raise EmmsError(f"gated: accept its terms at {repo_url(model.id, 'model')}, then hf auth login")
         architecture = _architecture(model, self.task)
         model = replace(model, architecture=architecture, dtypes=model.dtypes or weight_dtypes(model))
         size, memory = model.parameters, model.memory

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from hf_emms.errors import EmmsError, one_line, use
+from hf_emms.errors import EmmsError, one_line, setting_ref
 from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
@@ -28,7 +28,7 @@ from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
-from hf_emms.run.plan import Plan, find_model, plan
+from hf_emms.run.plan import RankingPlan, find_model, plan
 from hf_emms.run.preflight import Cost, Rate, cost_of, rate, text_bytes
 from hf_emms.run.rank import engine_input, path_in_results, ranking_of, store_row
 from hf_emms.run.ranking_job import JobSettings
@@ -136,7 +136,7 @@ def sweep(
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
     """Return the results dataset, or the folder where none is named."""
     if not isinstance(output, str | os.PathLike):
-        raise EmmsError(f"output is {output!r:.80}; it must be a folder", use("output", DEFAULT_RESULTS))
+        raise EmmsError(f"output is {output!r:.80}; it must be a folder", setting_ref("output", DEFAULT_RESULTS))
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))
 
 
@@ -155,7 +155,9 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
     elif isinstance(datasets, Iterable):
         entries = list(datasets)
     else:
-        raise EmmsError(f"datasets is {datasets!r}; it must be names or a plan", use("datasets", ["NAME", "NAME"]))
+        raise EmmsError(
+            f"datasets is {datasets!r}; it must be names or a plan", setting_ref("datasets", ["NAME", "NAME"])
+        )
     options_of: dict[str, Options] = {}
     for entry in entries:
         entry_settings = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
@@ -169,7 +171,7 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
         options_of[name] = options
     if not options_of:
         raise EmmsError(
-            "the sweep has no dataset", use("datasets", ["NAME", "NAME"]) + ", or a plan with a list `datasets`"
+            "the sweep has no dataset", setting_ref("datasets", ["NAME", "NAME"]) + ", or a plan with a list `datasets`"
         )
     return options_of
 
@@ -215,7 +217,7 @@ def _check_names(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
         if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
         if setting.sweep == "whole" and name in entry:
-            raise EmmsError(f"{entry['dataset']}: {name} is for the whole sweep", use(name))
+            raise EmmsError(f"{entry['dataset']}: {name} is for the whole sweep", setting_ref(name))
 
 
 # ---- as a job --------------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ class SweepPlan:
         done: how many cells have a result already.
     """
 
-    plans: dict[str, Plan]
+    plans: dict[str, RankingPlan]
     checkpoints: dict[str, tuple[str, ...]]
     stored: dict[str, Ranking]
     failed: dict[str, str]
@@ -310,7 +312,7 @@ class _DatasetProgress(Silent):
 
 def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
     """Return the plan of a sweep: every dataset is read, and the cells with a result are left out."""
-    plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
+    plans, stored, failed, done = dict[str, RankingPlan](), dict[str, Ranking](), dict[str, str](), 0
     checkpoints = dict[str, tuple[str, ...]]()
     resolver = functools.cache(find_model)
     for name, options in options_of.items():
@@ -397,7 +399,9 @@ def _only(ranking: Ranking, checkpoints: Collection[str]) -> Ranking:
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
-def _label_tables(plans: Mapping[str, Plan], failed: dict[str, str], progress: Progress) -> dict[str, LabelTable]:
+def _label_tables(
+    plans: Mapping[str, RankingPlan], failed: dict[str, str], progress: Progress
+) -> dict[str, LabelTable]:
     """Return the F-labels of each dataset, loading encoders once; datasets without them are added to `failed`."""
     embeddings: dict[tuple[str, Repo], np.ndarray] = {}
     for encoder in dict.fromkeys(encoder for each in plans.values() for encoder in each.encoders):

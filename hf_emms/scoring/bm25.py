@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from hf_emms.scoring.reranking import CANDIDATES, reranked_mrr, reranked_ndcg
-from hf_emms.scoring.retrieval import Retrieval, leave_out, mrr, recall, zero_shot_ndcg
+from hf_emms.scoring.retrieval import SearchScores, leave_out, mrr, recall, zero_shot_ndcg
 
 # The estimators that see places of documents alone, by name.
 SCORES = {
@@ -80,9 +80,9 @@ class Bm25Index:
 
 def word_search(
     queries: Sequence[str], documents: Sequence[str], judgements: np.ndarray, groups: np.ndarray
-) -> Retrieval:
+) -> SearchScores:
     """Return a search by BM25, which has places and no embeddings; for the judgements and groups see `Retrieval`."""
-    return Retrieval.placed(judgements, groups, len(documents), partial(_places, queries, documents, judgements))
+    return SearchScores.placed(judgements, groups, len(documents), partial(_places, queries, documents, judgements))
 
 
 def _places(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.reranking import Reranker
-    from hf_emms.scoring.retrieval import Retrieval
+    from hf_emms.scoring.retrieval import SearchScores
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Examples
 
@@ -56,7 +56,7 @@ class ScoringInputs:
     groups: np.ndarray | None = None
     keep_fits: bool = True
     model: CheckpointModel | None = None
-    search: Retrieval | None = None
+    search: SearchScores | None = None
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -101,7 +101,7 @@ class ScoringInputs:
         return self.model
 
     @property
-    def retrieval(self) -> Retrieval:
+    def retrieval(self) -> SearchScores:
         """The search; an `EmmsError` where there are features alone."""
         if self.search is None:
             raise EmmsError("features alone are no search: queries and the corpus are needed", "hf-emms rank")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
 
 # Rows of the short training, and the most held-out rows.
@@ -50,7 +50,9 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     border = max(1, group_of[order[min(TRAINING_ROWS, len(order) // 2)]])
     held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
     if not len(held_out):
-        raise EmmsError("all rows share a group: none can be held out", "draw more rows: " + use("max_samples", ...))
+        raise EmmsError(
+            "all rows share a group: none can be held out", "draw more rows: " + setting_ref("max_samples", ...)
+        )
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
 
@@ -77,7 +79,9 @@ def word_error_rate(model: GenerativeModel) -> Score:
     rows = np.argsort(model.groups, kind="stable")[:HELD_OUT_ROWS]
     counts = model.word_errors(rows)
     if not counts[:, 1].any():
-        raise EmmsError("no label of the rows has a word", use("label_column") + " names the column of the transcripts")
+        raise EmmsError(
+            "no label of the rows has a word", setting_ref("label_column") + " names the column of the transcripts"
+        )
     return ratio(counts, model.groups[rows])
 
 

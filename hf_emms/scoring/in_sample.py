@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
 from scipy.linalg.blas import dsymv
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
 from hf_emms.scoring.labels import are_classes
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex, symmetric
@@ -217,7 +217,9 @@ def hscore(moments: Moments) -> float:
     Source: Bao et al., ICIP 2019, definition 2.
     """
     if not moments.basis.by_text:
-        raise EmmsError("the H-score needs classes, but no labels repeat", "leave out " + use("estimators", "hscore"))
+        raise EmmsError(
+            "the H-score needs classes, but no labels repeat", "leave out " + setting_ref("estimators", "hscore")
+        )
     statistics = standardise(moments)
     counts = statistics.sums.y.sum(axis=0)
     _check_classes("the H-score", counts, moments.n)
@@ -231,5 +233,5 @@ def _check_classes(estimator: str, counts: np.ndarray, rows: int) -> None:
     if not are_classes(different := int(np.count_nonzero(counts)), rows):
         raise EmmsError(
             f"{estimator} needs classes, but {different:,} of {rows:,} labels are different: it would rank by width",
-            use("estimators", "emms_knn") + " reads what labels mean",
+            setting_ref("estimators", "emms_knn") + " reads what labels mean",
         )

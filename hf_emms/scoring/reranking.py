@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hf_emms.scoring import Score
-from hf_emms.scoring.retrieval import Retrieval, mean_of_queries, ndcg_of_queries, reciprocal_ranks
+from hf_emms.scoring.retrieval import SearchScores, mean_of_queries, ndcg_of_queries, reciprocal_ranks
 
 # The documents of a query that are ordered anew, and the most queries: a checkpoint reads each pair of both.
 CANDIDATES, MAX_QUERIES = 100, 256
@@ -21,7 +21,7 @@ _EQUAL = 1e-5
 class Reranker(Protocol):
     """A checkpoint that orders documents for queries."""
 
-    def reranked(self) -> Retrieval:
+    def reranked(self) -> SearchScores:
         """Return the search of `drawn_queries` among their candidates, untrained; others have an infinite place."""
 
 
@@ -65,24 +65,24 @@ def reranked_places(
     return places
 
 
-def reranked_ndcg(search: Retrieval) -> Score:
+def reranked_ndcg(search: SearchScores) -> Score:
     """Return the mean nDCG@10 of at most `MAX_QUERIES` queries, with its standard error over groups."""
     drawn = _of_drawn_queries(search)
     return mean_of_queries(ndcg_of_queries(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
 
 
-def reranked_mrr(search: Retrieval) -> Score:
+def reranked_mrr(search: SearchScores) -> Score:
     """Return the mean of 1 / place of the first relevant document, 0 beyond place 10, of the same queries."""
     drawn = _of_drawn_queries(search)
     return mean_of_queries(reciprocal_ranks(drawn.relevant, drawn.places, len(drawn.queries)), drawn, MAX_QUERIES)
 
 
-def _of_drawn_queries(search: Retrieval) -> Retrieval:
+def _of_drawn_queries(search: SearchScores) -> SearchScores:
     queries = drawn_queries(search.groups)
     is_drawn = np.isin(search.relevant[:, 0], queries)
     judgements = search.relevant[is_drawn]
     judgements[:, 0] = np.searchsorted(queries, judgements[:, 0])
     # In the order of the queries they are relevant in the same order.
-    return Retrieval.placed(
+    return SearchScores.placed(
         judgements, search.groups[queries], len(search.documents), lambda relevant: search.places[is_drawn]
     )

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.generative import ratio
@@ -36,7 +36,7 @@ _EQUAL = 2e-6
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class SearchScores:
     """The embeddings of queries and of the corpus that they search.
 
     Attributes:
@@ -78,7 +78,7 @@ class Retrieval:
         return relevant_places(self)
 
 
-def relevant_places(retrieval: Retrieval) -> np.ndarray:
+def relevant_places(retrieval: SearchScores) -> np.ndarray:
     """Return the place of each relevant document for its query, float64 (R,), from 1; equal scores share a mean place.
 
     Needs memory for a block of scores only, not for all (Q, M).
@@ -205,13 +205,13 @@ def _discounted(gains: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.where(places <= NDCG_DEPTH, gains / np.log2(1 + places), 0.0)
 
 
-def zero_shot_ndcg(retrieval: Retrieval) -> Score:
+def zero_shot_ndcg(retrieval: SearchScores) -> Score:
     """Return the mean nDCG@10 of the queries, with its standard error over groups."""
     values = ndcg_of_queries(retrieval.relevant, retrieval.places, len(retrieval.queries))
     return mean_of_queries(values, retrieval)
 
 
-def mrr(retrieval: Retrieval) -> Score:
+def mrr(retrieval: SearchScores) -> Score:
     """Return the mean of 1 / place of the first relevant document, 0 beyond place 10."""
     return mean_of_queries(reciprocal_ranks(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
@@ -223,7 +223,7 @@ def reciprocal_ranks(relevant: np.ndarray, places: np.ndarray, queries: int) -> 
     return np.where(first <= NDCG_DEPTH, 1 / first, 0.0)
 
 
-def recall(retrieval: Retrieval) -> Score:
+def recall(retrieval: SearchScores) -> Score:
     """Return the mean share of a query's relevant documents that are among the first 100."""
     return mean_of_queries(recalls(retrieval.relevant, retrieval.places, len(retrieval.queries)), retrieval)
 
@@ -234,7 +234,7 @@ def recalls(relevant: np.ndarray, places: np.ndarray, queries: int) -> np.ndarra
     return inside / np.maximum(np.bincount(relevant[:, 0], minlength=queries), 1)
 
 
-def mean_of_queries(values: np.ndarray, retrieval: Retrieval, row_limit: int | None = None) -> Score:
+def mean_of_queries(values: np.ndarray, retrieval: SearchScores, row_limit: int | None = None) -> Score:
     """Return the mean of a value for each query, float64 (Q,), of which there are at most `row_limit`."""
     score = ratio(np.column_stack([values, np.ones(len(values))]), retrieval.groups, row_limit)
     return replace(score, details=score.details | {"queries": len(values), "documents": len(retrieval.documents)})
@@ -243,7 +243,7 @@ def mean_of_queries(values: np.ndarray, retrieval: Retrieval, row_limit: int | N
 # ---- adapted ---------------------------------------------------------------------------------------------------------
 
 
-def adapted_ndcg(retrieval: Retrieval) -> Score:
+def adapted_ndcg(retrieval: SearchScores) -> Score:
     """Return the mean nDCG@10 of held-out queries after a ridge map from queries to their documents.
 
     The map is shrunk to the identity, and fitted on the queries of the other folds. Of each fold, its strength is the
@@ -257,7 +257,7 @@ def adapted_ndcg(retrieval: Retrieval) -> Score:
     if len(filled) < 2:
         raise EmmsError(
             "all queries share a relevant document: none can be held out",
-            "draw more queries: " + use("max_samples", ...),
+            "draw more queries: " + setting_ref("max_samples", ...),
         )
     values = np.array([_mapped_ndcg(retrieval, mapped) for mapped in _held_out_maps(retrieval, fold_of, filled)])
     chosen = np.empty(len(fold_of))
@@ -272,12 +272,12 @@ def adapted_ndcg(retrieval: Retrieval) -> Score:
     return replace(score, details=score.details | {"unchanged_folds": int(kept), "folds": len(filled)})
 
 
-def _mapped_ndcg(retrieval: Retrieval, queries: np.ndarray) -> np.ndarray:
+def _mapped_ndcg(retrieval: SearchScores, queries: np.ndarray) -> np.ndarray:
     mapped = replace(retrieval, queries=queries)
     return ndcg_of_queries(mapped.relevant, mapped.places, len(queries))
 
 
-def _held_out_maps(retrieval: Retrieval, fold_of: np.ndarray, filled: np.ndarray) -> list[np.ndarray]:
+def _held_out_maps(retrieval: SearchScores, fold_of: np.ndarray, filled: np.ndarray) -> list[np.ndarray]:
     """Return the queries mapped by what the other folds have, float32 (Q, D), for each of `STRENGTHS`."""
     unit = _unit if retrieval.similarity == "cosine" else np.asarray
     queries, documents = unit(retrieval.queries).astype(np.float64), unit(retrieval.documents)
@@ -312,7 +312,7 @@ def _ridge_changes(x: np.ndarray, residual: np.ndarray, held_out: np.ndarray, sc
         yield (left / (values + strength * scale)) @ right if np.isfinite(strength) else np.zeros_like(held_out)
 
 
-def _mean_relevant(retrieval: Retrieval, documents: np.ndarray) -> np.ndarray:
+def _mean_relevant(retrieval: SearchScores, documents: np.ndarray) -> np.ndarray:
     """Return the mean of each query's relevant documents, weighted by grade, float64 (Q, D)."""
     query_of, document_of, grades = retrieval.relevant.T
     totals = np.bincount(query_of, grades, len(retrieval.queries))

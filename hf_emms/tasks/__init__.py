@@ -2,7 +2,7 @@
 
 import difflib
 
-from hf_emms.errors import EmmsError, Text, use
+from hf_emms.errors import EmmsError, Text, setting_ref
 from hf_emms.registry import Registry
 from hf_emms.tasks.audio_classification import AUDIO_CLASSIFICATION
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
@@ -74,7 +74,11 @@ def get_task(name: str) -> Task:
     if task is None:
         names = [name for task in TASKS.values() for name in (task.id, *task.aliases)]
         close = difflib.get_close_matches(id, names, 1)
-        hint = "did you mean " + use("task", *close) + "?" if close else use("task") + f" is one of: {', '.join(names)}"
+        hint = (
+            "did you mean " + setting_ref("task", *close) + "?"
+            if close
+            else setting_ref("task") + f" is one of: {', '.join(names)}"
+        )
         raise EmmsError(f"the task {name!r} is not supported yet", hint)
     return task
 
@@ -92,4 +96,4 @@ def list_tasks() -> list[str]:
 
 def use_column(role: str, *columns: str) -> Text:
     """Return a text that tells to name the column of a role, and suggests some columns, if any."""
-    return use(f"{role}_column", *(columns or (...,)))
+    return setting_ref(f"{role}_column", *(columns or (...,)))

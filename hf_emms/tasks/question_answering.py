@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.heads import SpansHead
 from hf_emms.heads.metrics import UNSPACED
@@ -57,7 +57,7 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
             return None, []
         raise EmmsError(
             "no answer occurs in its context among other words: there are no spans to choose from",
-            use("label_form", "text") + ", which embeds the answers",
+            setting_ref("label_form", "text") + ", which embeds the answers",
         )
     items += [item for example in unanswered for item in _without_answer(example, options)]
     return items, _notes(items, examples, len(unanswered))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import use
-from hf_emms.heads import Guess, LabeledSplit, Metric, RowHead, RowOutputs
+from hf_emms.errors import setting_ref
+from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
 from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
 from hf_emms.heads.row import numbers_of
 from hf_emms.heads.split import LabeledSample
@@ -108,7 +108,7 @@ def warn_of_boxes(boxes: np.ndarray) -> str | None:
         return None
     return (
         f"{share:.0%} of the boxes reach the right or lower edge of their images or beyond: "
-        f"does {use('box_format')} say how they are written?"
+        f"does {setting_ref('box_format')} say how they are written?"
     )
 
 
@@ -145,8 +145,10 @@ class BoxHead(RowHead):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         return [tuple(box) for box in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
-        return Guess("the mean box of the training rows", [tuple(np.mean(train.references, axis=0))] * len(split))
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+        return ConstantBaseline(
+            "the mean box of the training rows", [tuple(np.mean(train.references, axis=0))] * len(split)
+        )
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         import torch

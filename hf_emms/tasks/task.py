@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.errors import Text
 from hf_emms.heads import Head
-from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
+from hf_emms.inputs import AUDIO, IMAGE, TEXT, Modality
 from hf_emms.inputs.kind import Instruction
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks.text_pairs import spelling
@@ -45,7 +45,7 @@ class Column:
     name: str
     candidates: tuple[str, ...]
     types: tuple[str, ...]
-    kind: InputKind = TEXT
+    kind: Modality = TEXT
     clean: Callable[[Any], Any] | None = None
     is_list: bool = False
     spelling: Callable[[str], str] = spelling
@@ -148,7 +148,7 @@ class Task:
     """
 
     id: str
-    input: InputKind
+    input: Modality
     inputs: tuple[Column, ...]
     label: Column
     categorical: bool

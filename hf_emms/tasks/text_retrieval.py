@@ -1,6 +1,6 @@
 """Queries and the documents that answer them: search over a corpus by embeddings."""
 
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.heads import SearchHead
 from hf_emms.inputs import SEARCH, TEXT
 from hf_emms.tasks.task import Column, Task
@@ -46,7 +46,7 @@ TEXT_RETRIEVAL = Task(
         ("query", "positive_passages"),
     ),
     reading="a query finds its document among all; "
-    + use("task", "text-pair-classification", "sentence-similarity")
+    + setting_ref("task", "text-pair-classification", "sentence-similarity")
     + " reads pairs",
     categorical=False,
     label_text=str.strip,

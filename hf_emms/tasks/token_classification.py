@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_emms.errors import EmmsError, Text, use
+from hf_emms.errors import EmmsError, Text, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.heads import Metric, WordsHead
 from hf_emms.heads.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
@@ -231,7 +231,8 @@ class WordItems:
         missing = len(labels) - len({item.label for item in items})
         if missing:
             notes.append(
-                f"{missing} of {len(labels)} labels have no word among these: draw more with {use('max_samples')}"
+                f"{missing} of {len(labels)} labels have no word among these: "
+                f"draw more with {setting_ref('max_samples')}"
             )
         return items, notes + prepared + said
 
@@ -250,7 +251,7 @@ def _in_prompt(label: str, options: SampleOptions) -> str:
 
 
 _HEAD = WordsHead(word_metrics)
-_TAGS = WordItems(words_with_tags, "repair the data, or name another column: " + use("tags_column", ...))
+_TAGS = WordItems(words_with_tags, "repair the data, or name another column: " + setting_ref("tags_column", ...))
 _SPANS = WordItems(
     words_in_spans, "start and end count characters from 0, and end is behind the last one", with_exclusive_ends
 )

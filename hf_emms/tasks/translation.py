@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from hf_emms.errors import together, use
+from hf_emms.errors import setting_ref, setting_refs
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import TRANSLATION_BLEU
 from hf_emms.inputs import PROMPT
@@ -36,6 +36,6 @@ TRANSLATION = Task(
     head=ResponseHead(TRANSLATION_BLEU),
     estimators=WRITTEN_ESTIMATORS,
     instruction=_instruction,
-    reading=together(use("source_column", ...), use("target_column", ...)) + " turn the direction",
+    reading=setting_refs(setting_ref("source_column", ...), setting_ref("target_column", ...)) + " turn the direction",
     source_tags=("text-generation",),
 )

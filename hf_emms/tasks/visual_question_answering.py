@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hf_emms.heads import Guess, LabeledSplit, Metric, RowHead, RowOutputs
+from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
 from hf_emms.heads.guess import MAX_GUESSES, best_guess, for_all_rows
 from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
 from hf_emms.heads.row import class_config, weight_table
@@ -23,7 +23,7 @@ class AnswerHead(RowHead):
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (VQA_ACCURACY,)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> Guess:
+    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         answers = _frequent_answers(train.references, MAX_GUESSES)
         metric = self.metrics(train.references)[0]
         return best_guess("the same answer for all rows", metric, map(for_all_rows, answers), train, split)

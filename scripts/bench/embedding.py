@@ -68,8 +68,8 @@ def encoders(checkpoint: str, texts: list[str]) -> dict[str, Callable[[], np.nda
     """Contestants by name, each a function that returns the embeddings of the texts."""
     from sentence_transformers import SentenceTransformer
 
-    from hf_emms.features.device import in_order
-    from hf_emms.features.extraction_plan import plan_extraction
+    from hf_emms.features.device import gather_batches
+    from hf_emms.features.feature_spec import plan_extraction
     from hf_emms.hub import fetch, resolve
     from hf_emms.inputs import SEARCH, SearchCollection
 
@@ -80,7 +80,7 @@ def encoders(checkpoint: str, texts: list[str]) -> dict[str, Callable[[], np.nda
     model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": "float32"})
     bare = BareLoop(folder, model.max_seq_length)
     return {
-        "hf_emms": lambda: in_order(extractor.batches(collection), len(texts)),
+        "hf_emms": lambda: gather_batches(extractor.batches(collection), len(texts)),
         "bare loop of sorted batches": lambda: bare(texts),
         "sentence-transformers, encode": lambda: model.encode(texts, batch_size=BATCH),
         "sentence-transformers, in the data's order": lambda: np.concatenate(
@@ -122,13 +122,13 @@ def _batches(lengths: list[int]) -> Iterator[list[int]]:
 
 def _search() -> None:
     from hf_emms.features.device import release_freed_memory
-    from hf_emms.scoring.retrieval import Retrieval, zero_shot_ndcg
+    from hf_emms.scoring.retrieval import SearchScores, zero_shot_ndcg
 
     rng = np.random.default_rng(0)
     documents = rng.normal(size=(DOCUMENTS, WIDTH)).astype(np.float32)
     queries = documents[:QUERIES] + 4 * rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
     judgements = np.column_stack([np.arange(QUERIES), np.arange(QUERIES), np.ones(QUERIES, np.int64)])
-    search = Retrieval(queries, documents, judgements, np.arange(QUERIES, dtype=np.uint64))
+    search = SearchScores(queries, documents, judgements, np.arange(QUERIES, dtype=np.uint64))
     release_freed_memory()  # which the search would use again, unseen
     before = _memory(reset=True)
     scores: list[Any] = []

@@ -48,7 +48,7 @@ class Ours(Side):
 
     @cached_property
     def extractors(self) -> list[Any]:
-        from hf_emms.features.extraction_plan import plan_extraction
+        from hf_emms.features.feature_spec import plan_extraction
         from hf_emms.hub import resolve
         from hf_emms.inputs import TEXT, WORDS
 
@@ -60,11 +60,11 @@ class Ours(Side):
 
     def features(self, count: int) -> None:
         """Features of the first rows, by three layers as rankings take them by default."""
-        from hf_emms.features.device import in_order
+        from hf_emms.features.device import gather_batches
 
         inputs = _all_words(self.inputs(count)) if self.are_words else self.inputs(count)
         for extractor in self.extractors:
-            in_order(extractor.batches(inputs), len(inputs))
+            gather_batches(extractor.batches(inputs), len(inputs))
 
     def ranking(self) -> None:
         """A ranking with the defaults, and the first checkpoint as the label encoder."""

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.neighbours import knn
-from hf_emms.scoring.retrieval import Retrieval
+from hf_emms.scoring.retrieval import SearchScores
 from hf_emms.scoring.standardise import standardise_rows
 
 TRANSRATE_DISTORTION = 1e-4
@@ -107,7 +107,7 @@ def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) ->
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
-def airtran(search: Retrieval) -> float:
+def airtran(search: SearchScores) -> float:
     """Return AiRTran (Bai et al., EMNLP 2024, arXiv 2409.16198), the expected reciprocal rank after scaling.
 
     Queries and documents are whitened together, x̂ = Λ^-½ Uᵀ (x - μ). Least squares of the relevance on the products

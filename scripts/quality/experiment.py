@@ -23,11 +23,11 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.checkpoint import retrieval_of
 from hf_emms.run.engines.extraction import extract, full_shard
+from hf_emms.run.engines.rows import retrieval_of
 from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.retrieval import Retrieval
+from hf_emms.scoring.retrieval import SearchScores
 from scripts.demo import sources
 from scripts.quality import results, targets
 from scripts.quality.baselines import BASELINES, SEARCH_BASELINES
@@ -252,7 +252,7 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     return scores
 
 
-def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[Retrieval]:
+def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchScores]:
     """Yield the search of a sample's corpus by the embeddings of each checkpoint."""
     sample, cache = load_sample(options.sample), Cache(default_root())
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # which no search sees

@@ -11,11 +11,11 @@ from hf_emms.ranking import Ranking, Row, is_commit, ranked
 from hf_emms.ranking.advice import (
     advice,
     baselines_in_words,
+    caveats,
     finetuning_summary,
     recommendation,
-    second_thoughts,
 )
-from hf_emms.ranking.columns import ShownScores
+from hf_emms.ranking.columns import ScoreFormatter
 from hf_emms.ranking.verdict import comparable, smallest_of, verdict
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
@@ -43,7 +43,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     if not is_filtered(view):
         more = advice(ranking)
         hint = [f"{more}."] if more and more != recommendation(ranking) else []
-        beside = [*hint, *second_thoughts(ranking), *baselines_in_words(ranking)]
+        beside = [*hint, *caveats(ranking), *baselines_in_words(ranking)]
         return f'<p class="answer">{_sentence(ranking, view)}</p>' + "".join(
             f'<p class="small">{escape(sentence)}</p>' for sentence in beside
         )
@@ -89,7 +89,7 @@ def _sentence(ranking: Ranking, view: View) -> str:
     if summary := finetuning_summary(ranking):
         return f"{_named(row, view)}. {escape(summary)}"
     estimator, judgement = ranking.estimators[0], verdict(ranking)
-    shown = ShownScores(ranking, estimator)
+    shown = ScoreFormatter(ranking, estimator)
     start = f"Fine-tune {_named(row, view)}: {escape(shown.sentence(row.scores[estimator]))}"
     others = [ranking.row(name) for name in judgement.first if name != row.checkpoint]
     if others:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import (
-    ShownScores,
+    ScoreFormatter,
     format_finetuned,
     format_number,
     format_rank,
@@ -36,8 +36,8 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
         snapshot: the data.
         compares: whether there are pages that compare checkpoints, which are linked then.
     """
-    in_order = places(snapshot).get(view.checkpoint, [])
-    best_first = sorted(in_order, key=_share)
+    gather_batches = places(snapshot).get(view.checkpoint, [])
+    best_first = sorted(gather_batches, key=_share)
     if not best_first:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
@@ -54,7 +54,7 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
         f'<p class="answer">{_strengths(best_first, snapshot)}</p>'
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
         + "".join(_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers)
-        + _card(view.checkpoint, in_order, snapshot)
+        + _card(view.checkpoint, gather_batches, snapshot)
         + markup.boxed_table("Its rankings", head, body)
     )
 
@@ -109,7 +109,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict
     """Return column → cell, of a ranking that has the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     return {
         "Task": escape(ranking.task),
         "Rank": f"failed: {escape(row.error)}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
@@ -121,7 +121,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict
     }
 
 
-def _score(shown: ShownScores, score: Score | None) -> str:
+def _score(shown: ScoreFormatter, score: Score | None) -> str:
     return MISSING if score is None else escape(shown.sentence(score))
 
 
@@ -137,7 +137,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
     return f"{escape(metric_title(result.metric))} {format_finetuned(result)}{place}"
 
 
-def _behind(entry: Entry, line: Line, shown: ShownScores, compares: bool) -> str:
+def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> str:
     """Return how far the best checkpoint is ahead, with a link to the comparison of both where there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.ranking.columns import ShownScores, format_rank
+from hf_emms.ranking.columns import ScoreFormatter, format_rank
 from leaderboard import markup
 from leaderboard.lines import Line, lines
 from leaderboard.markup import escape
@@ -42,7 +42,7 @@ class Pair:
 def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
     """Return all pairs of rows with a score on the same sample."""
     estimator = ranking.estimators[0]
-    shown = ShownScores(ranking, estimator)
+    shown = ScoreFormatter(ranking, estimator)
     scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
     compared = []
     for first, second in combinations(scored, 2):
@@ -77,7 +77,7 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         for title, cells in _facts(some, ranking)
     )
     compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     return (
         f'<p class="small">{back(view)}</p><h2>{escape(ranking.dataset)}, {escape(ranking.task)}</h2>'
         f"{markup.boxed_table('Checkpoints side by side', head, facts)}"
@@ -109,7 +109,7 @@ def _pair(pair: Pair) -> str:
 def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:
     yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
-        shown = ShownScores(ranking, estimator)
+        shown = ScoreFormatter(ranking, estimator)
         yield escape(shown.heading), [shown.text(line.score(estimator)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]

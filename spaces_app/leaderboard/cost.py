@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking import Explained, Ranking
-from hf_emms.ranking.columns import ShownScores
+from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -49,7 +49,7 @@ class Point:
 
 def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
     """Return the checkpoints that pass the filters and have a score and a cost, the cheapest first."""
-    measured, shown = [], ShownScores(ranking, ranking.estimators[0])
+    measured, shown = [], ScoreFormatter(ranking, ranking.estimators[0])
     for line in matching(lines(ranking, snapshot), view):
         score = line.score(ranking.estimators[0])
         cost = line.seconds if view.cost == "seconds" else line.row.parameters
@@ -88,7 +88,7 @@ def _svg(view: View, ranking: Ranking, drawn: Sequence[Point], best: Sequence[Po
         [end for point in drawn for end in (point.score.value - _error(point), point.score.value + _error(point))],
         canvas,
     )
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     title, cost_title = shown.heading, COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}

@@ -9,7 +9,7 @@ import msgspec
 
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.advice import advice, recommendation
-from hf_emms.ranking.columns import ShownScores
+from hf_emms.ranking.columns import ScoreFormatter
 from hf_emms.ranking.verdict import verdict
 from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
@@ -109,7 +109,7 @@ class Endpoints:
             raise ValueError(f"cannot sort by {sort!r}; it takes {', '.join(choices)}")
         limits = View(q=search, license=_one(license), library=_one(library), trained="unseen" if unseen else "")
         passing = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
-        ordered = lines.in_order(passing, sort)[max(0, offset) :][: _within_limits(limit)]
+        ordered = lines.gather_batches(passing, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
@@ -268,7 +268,7 @@ def as_json(outputs: Any, root_url: str) -> list[Any]:
 
 
 def _measure(ranking: Ranking) -> dict[str, Any]:
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     return {
         "title": shown.title,
         "unit": shown.quantity.unit,

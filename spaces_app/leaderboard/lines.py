@@ -93,7 +93,7 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
     return [line for line in all_lines if passes(line)]
 
 
-def in_order(some_lines: Sequence[Line], sort: str) -> list[Line]:
+def gather_batches(some_lines: Sequence[Line], sort: str) -> list[Line]:
     """Return the lines in order of a column ("-" before it: the largest first), missing values last."""
     column, descending = sort.removeprefix("-"), sort.startswith("-")
     valued = [line for line in some_lines if value(line, column) is not None]

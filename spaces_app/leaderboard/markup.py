@@ -107,7 +107,7 @@ def boxed_table(name: str, head: str, body: str, css: str = "board", caption: st
 
 
 def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> str:
-    """Return the header of a column, which sorts by it; `order` is the column that sorts now, see `in_order`."""
+    """Return the header of a column, which sorts by it; `order` is the column that sorts now, see `gather_batches`."""
     sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
     state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""

@@ -13,14 +13,14 @@ import msgspec
 
 from hf_emms.formatting import MISSING, format_bytes, format_count, pluralize
 from hf_emms.ranking import Explained, Ranking, is_commit
-from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, metric_title, title_of
+from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, title_of
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup
 from leaderboard.compare import FEWEST, MOST, checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
-from leaderboard.lines import PAGE_COLUMNS, Line, in_order, lines, matching, record, value
+from leaderboard.lines import PAGE_COLUMNS, Line, gather_batches, lines, matching, record, value
 from leaderboard.markup import escape
 from leaderboard.selection import (
     COLUMNS,
@@ -51,7 +51,7 @@ _HINTS = {
 
 def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """Return the lines of a view, in its order."""
-    return in_order(matching(lines(ranking, snapshot), view), view.sort)
+    return gather_batches(matching(lines(ranking, snapshot), view), view.sort)
 
 
 def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
@@ -117,7 +117,7 @@ def _switch(view: View, ranking: Ranking) -> str:
 
 def _how_to_read(ranking: Ranking) -> str:
     """Return what the numbers of the first column are, and what bands mean, as HTML."""
-    shown = ShownScores(ranking, ranking.estimators[0])
+    shown = ScoreFormatter(ranking, ranking.estimators[0])
     direction = "" if shown.explains else f" ({escape(shown.quantity.direction)})"
     meaning = escape(shown.quantity.help or _of_estimator(ranking))
     return f"<strong>{escape(shown.title)}</strong>{direction}: {meaning} {_BANDS}"
@@ -204,7 +204,7 @@ def _columns(
 ) -> list[tuple[str, str, str, Cell]]:
     """Return name, title, CSS class and content of the shown columns; by default of those that have a value."""
     first, *others = ranking.estimators
-    shown_scores = {name: ShownScores(ranking, name) for name in ranking.estimators}
+    shown_scores = {name: ScoreFormatter(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
         ("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
@@ -250,7 +250,7 @@ def _fine_tuned_title(ranking: Ranking) -> str:
     return f"Fine-tuned: {metric_title(metric)} {quantity.arrow}".rstrip()
 
 
-def _heading(shown: ShownScores) -> str:
+def _heading(shown: ScoreFormatter) -> str:
     return shown.title.capitalize() if shown.explains else shown.heading
 
 
@@ -333,11 +333,11 @@ def _revision(line: Line) -> str:
     return f'<a href="{address}/tree/{revision}" target="_blank" rel="noopener">{short}</a>'
 
 
-def _plain_score(name: str, shown: ShownScores) -> Cell:
+def _plain_score(name: str, shown: ScoreFormatter) -> Cell:
     return lambda line: shown.text(line.score(name), with_error=False)
 
 
-def _bar(ranking: Ranking, shown: ShownScores, best: int | None) -> Cell:
+def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> Cell:
     """Return the content of the score's column: figures, and a bar with its error, from 0 to 1 or worst to best."""
     estimator = ranking.estimators[0]
     low, high = 0.0, 1.0

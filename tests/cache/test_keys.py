@@ -13,9 +13,9 @@ from hf_emms import registry
 from hf_emms.cache import digest_of
 from hf_emms.data import load_sample, open_dataset
 from hf_emms.data import sample as samples
-from hf_emms.features import extraction_plan
+from hf_emms.features import feature_spec
 from hf_emms.features.device import choose_device
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.finetune import fine_tune, splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.hub import resolve
@@ -34,14 +34,14 @@ configs:
 ---
 """
 
-Plan = Callable[[ExtractionPlan], ExtractionPlan]
+RankingPlan = Callable[[FeatureSpec], FeatureSpec]
 
 
-def as_it_is(extraction: ExtractionPlan) -> ExtractionPlan:
+def as_it_is(extraction: FeatureSpec) -> FeatureSpec:
     return extraction
 
 
-def keys(options: Options, change: Plan = as_it_is) -> dict[str, set[str]]:
+def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]]:
     """Kind → the digests of the keys that the results of a ranking and of its confirmation are cached under."""
     source, encoder = open_dataset(options.sample), resolve(options.encoders[0], "model")
     sample, rows = (
@@ -187,16 +187,16 @@ def test_the_device_in_a_key_is_what_auto_stands_for_but_on_a_cluster(
     base: Callable[..., Options], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, auto = keys(base(device=choose_device("auto").type)), base(device="auto")
-    monkeypatch.setattr(extraction_plan, "installed_version", lambda name: "2.13.0+cu130")
+    monkeypatch.setattr(feature_spec, "installed_version", lambda name: "2.13.0+cu130")
     assert kinds_moved(before, keys(auto)) == set()
     assert kinds_moved(before, keys(base(device="auto", engine="ray"))) == MADE_ON_A_DEVICE
 
 
-def as_adapter(extraction: ExtractionPlan) -> ExtractionPlan:
+def as_adapter(extraction: FeatureSpec) -> FeatureSpec:
     return dataclasses.replace(extraction, base=extraction.repo)
 
 
-def of_timm(extraction: ExtractionPlan) -> ExtractionPlan:
+def of_timm(extraction: FeatureSpec) -> FeatureSpec:
     return dataclasses.replace(extraction, architecture=dataclasses.replace(extraction.architecture, requires="timm"))
 
 
@@ -222,7 +222,7 @@ def test_a_version_moves_the_keys_of_what_it_changes(
     base: Callable[..., Options],
     monkeypatch: pytest.MonkeyPatch,
     package: str,
-    change: Plan,
+    change: RankingPlan,
     settings: dict[str, Any],
     kinds: set[str],
 ) -> None:
@@ -238,7 +238,7 @@ def test_a_version_moves_the_keys_of_what_it_changes(
     ("module", "constant", "kinds"),
     [
         (samples, "SAMPLE_VERSION", {"samples"}),
-        (extraction_plan, "FEATURES_VERSION", {"features", "rows"}),
+        (feature_spec, "FEATURES_VERSION", {"features", "rows"}),
         (label_embeddings, "LABELS_VERSION", {"labels"}),
         (plan, "ROW_VERSION", {"rows"}),
         (fine_tune, "FINETUNE_VERSION", {"finetunings"}),

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from hf_emms.cache import Cache
-from hf_emms.finetune.unfinished import StorageError, locked_run, newest_state, remove_state, seal, unfinished_folder
+from hf_emms.finetune.resume_states import StorageError, locked_run, newest_state, remove_state, seal, unfinished_folder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
 

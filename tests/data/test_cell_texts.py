@@ -5,7 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hf_emms.data.cell_texts import are_structures, are_years, class_separator, shared_parts, split_classes, values_in
+from hf_emms.data.cell_texts import (
+    are_structures,
+    are_years,
+    class_separator,
+    detect_value_kind,
+    shared_parts,
+    split_classes,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,7 @@ DAYS = [f"{1 + i} May 2020" for i in range(9)]
     ],
 )
 def test_values_in_texts(texts: list[str], values: str | None) -> None:
-    assert values_in(texts) == values
+    assert detect_value_kind(texts) == values
 
 
 @pytest.mark.parametrize(

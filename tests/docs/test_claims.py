@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_emms.features.architectures import families
-from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs import MODALITIES
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
 from hf_emms.scoring import neighbours, sums
@@ -53,7 +53,7 @@ def test_a_second_seed_is_that_of_the_quality_page():
 (OLDEST_PYTHON,) = re.findall(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
 TABLES = re.findall(r"^\$ hf-emms rank --dataset demo_", (ROOT / "docs" / "demo.md").read_text(), re.M)
 SIZE_OF_DEMO = [len(demo.names("checkpoints")), len(TABLES)]
-FAMILIES = {family for modality in INPUT_KINDS for family in families(modality)}
+FAMILIES = {family for modality in MODALITIES for family in families(modality)}
 
 
 @pytest.mark.parametrize(

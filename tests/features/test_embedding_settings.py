@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import weight_files
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.hub import listing
-from hf_emms.inputs import INPUT_KINDS, TEXT, SearchCollection
+from hf_emms.inputs import MODALITIES, TEXT, SearchCollection
 from hf_emms.options import FeatureOptions
 from hf_emms.run.label_embeddings import embed_texts
 from tests.helpers.extracting import copied, edit_json, load, rows
@@ -306,7 +306,7 @@ def test_what_is_used_of_a_checkpoint_is_said(sentences: Path, tmp_path: Path) -
     folder = shutil.copytree(sentences, tmp_path / "st")
     for similarity in ("cosine", "dot", "euclidean", "manhattan"):
         edit_json(folder / ABOUT, prompts={"document": "the road "}, similarity_fn_name=similarity)
-        plan = plan_extraction(repo_of(folder), INPUT_KINDS["search"], "t")
+        plan = plan_extraction(repo_of(folder), MODALITIES["search"], "t")
         assert plan.similarity == similarity
         (said,) = dict(plan.notes).values()
         assert said == f"queries start with nothing, documents with 'the road '; compared by {similarity}"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import ReadCounts, plan_extraction
+from hf_emms.features.feature_spec import ReadCounts, plan_extraction
 from hf_emms.inputs import IMAGE
 from hf_emms.inputs.text import TextReader, text_reader
 from tests.helpers.extracting import load, own_pixels, own_states, pictures, rows
@@ -133,7 +133,7 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     folder = build(zoo, "vit")
     program = (
         "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
-        "from hf_emms.features.extraction_plan import plan_extraction; from hf_emms.inputs import IMAGE; "
+        "from hf_emms.features.feature_spec import plan_extraction; from hf_emms.inputs import IMAGE; "
         f"folder = Path({str(folder)!r}); "
         "print(plan_extraction(Repo('x', 'model', 'y', folder), IMAGE, 't').fingerprint); "
         "assert 'torch' not in sys.modules"

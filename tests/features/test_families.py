@@ -19,7 +19,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.features.pooling import pooled_or_tensor
 from hf_emms.inputs import IMAGE, SearchCollection, Sounds, prompt, sentence_pair, text, text_pair, words
 from hf_emms.inputs.prompt import Message

@@ -12,8 +12,8 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import LayerError
 from hf_emms.features.extractor import Extractor
+from hf_emms.features.feature_spec import LayerError
 from hf_emms.features.layers import LayerReader, pick, spread
 from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve

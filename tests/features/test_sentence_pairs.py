@@ -10,7 +10,7 @@ import pytest
 import transformers
 from tokenizers import processors
 
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.inputs import SENTENCE_PAIR, Pairs
 from hf_emms.inputs.sentence_pair import cut_longer
 from hf_emms.presets import demo

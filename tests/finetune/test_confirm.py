@@ -38,8 +38,8 @@ from hf_emms.finetune.fine_tune import (
     train_here,
 )
 from hf_emms.finetune.recipe import TrainingJob
-from hf_emms.finetune.unfinished import locked_run
-from hf_emms.ranking import Chance, Row, Seconds, TrainingRun, ranked
+from hf_emms.finetune.resume_states import locked_run
+from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
@@ -216,7 +216,10 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
         for job in jobs:
             score, run = scores[job.learning_rate], TrainingRun(job.learning_rate, job.seed, error="failed")
             if score is not None:
-                errors = {"stderr": 0.2 + job.seed / 10, "chance": Chance("a guess", 0.5, 0.1, 0.3 + job.seed / 10)}
+                errors = {
+                    "stderr": 0.2 + job.seed / 10,
+                    "chance": BaselineScore("a guess", 0.5, 0.1, 0.3 + job.seed / 10),
+                }
                 run = TrainingRun(job.learning_rate, job.seed, score, {work.metric: score + job.seed}, **errors)
             yield job, run
 

@@ -17,7 +17,7 @@ import yaml
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.errors import use
+from hf_emms.errors import setting_ref
 from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.memory import check_memory
 from hf_emms.finetune.network import load_network
@@ -93,7 +93,7 @@ def test_layers_of_ours_standardize_by_the_first_512_rows_read_32_at_a_time() ->
 
 
 def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, lora = torch.device("cpu"), use("method", "lora")
+    cpu, lora = torch.device("cpu"), setting_ref("method", "lora")
     assert choose_method(Options("d"), 1000, cpu) == ("full", None)
     assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
     method, why = choose_method(Options("d"), 10**15, cpu)

@@ -16,7 +16,7 @@ from sentence_transformers import CrossEncoder
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.cache import NO_CACHE
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.relevance_scorer import RelevanceScorer
 from hf_emms.heads.relevance_model import load_reranker
 from hf_emms.inputs import RERANKED_SEARCH, Pairs

@@ -23,7 +23,7 @@ import transformers
 import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options, RunOptions

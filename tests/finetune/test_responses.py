@@ -19,7 +19,7 @@ import transformers
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.memory import activation_bytes, held_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, load_network

@@ -18,8 +18,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import FineTuning, fine_tune
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.resume_states import unfinished_folder
 from hf_emms.finetune.training import Training
-from hf_emms.finetune.unfinished import unfinished_folder
 from hf_emms.ranking import Ranking, TrainingRun
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session

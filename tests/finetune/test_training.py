@@ -18,7 +18,6 @@ from torch import nn
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.jackknife import measure
-from hf_emms.finetune.judgement import has_helped, has_risen, note_on_losses
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import (
     Recipe,
@@ -30,10 +29,11 @@ from hf_emms.finetune.recipe import (
     recipe_for,
     short_recipe,
 )
+from hf_emms.finetune.resume_states import StorageError, newest_state, seal_model
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import DivergedError, NetworkTrainer, Training, remembered_interrupts
-from hf_emms.finetune.unfinished import StorageError, newest_state, seal_model
+from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman

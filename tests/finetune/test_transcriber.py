@@ -17,7 +17,7 @@ import transformers
 import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.fine_tune import choose
 from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.heads import LabeledSplit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.finetune.unfinished import (
+from hf_emms.finetune.resume_states import (
     StorageError,
     locked_run,
     newest_state,

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.hub import Repo
-from hf_emms.inputs import INPUT_KINDS, Pairs, Spans
+from hf_emms.inputs import MODALITIES, Pairs, Spans
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
@@ -53,8 +53,8 @@ def load(folder: Path, kind: str = "image", **options: Any) -> Any:
 
 def load_repo(repo: Repo, kind: str = "image", *, device: str = "cpu", **options: Any) -> Any:
     reading = {name: options.pop(name) for name in ("dtype", "trust_remote_code", "prompts") if name in options}
-    plan = plan_extraction(repo, INPUT_KINDS[kind], "a test", **reading)
-    return INPUT_KINDS[kind].load_extractor(plan, device=device, **options)
+    plan = plan_extraction(repo, MODALITIES[kind], "a test", **reading)
+    return MODALITIES[kind].load_extractor(plan, device=device, **options)
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:

@@ -57,7 +57,7 @@ def check(text: Text, *, names_flags: bool = False) -> None:
             for use in part:
                 check_use(use)
         elif not (names_flags or _COMMAND.search(part)):
-            assert not FLAG.search(part), f"{part!r} spells a flag; `use` refers to a setting"
+            assert not FLAG.search(part), f"{part!r} spells a flag; `setting_ref` refers to a setting"
 
 
 def check_use(use: Use) -> None:

@@ -12,7 +12,7 @@ from hf_emms import EmmsError
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.columns import ShownScores, explained_title, format_finetuned, measured_in_words
+from hf_emms.ranking.columns import ScoreFormatter, explained_title, format_finetuned, measured_in_words
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.quantity import ERROR_RATE, METRICS, POINTS, SCORE
@@ -63,12 +63,12 @@ def test_a_loss_is_positive_with_its_unit_in_table_and_sentence_and_negative_in_
 
 def test_an_error_rate_is_in_per_cent() -> None:
     ranking = of_scores(("word_error_rate",), good=(-0.0883,), bad=(-0.35,))
-    shown = ShownScores(ranking, "word_error_rate")
+    shown = ScoreFormatter(ranking, "word_error_rate")
     assert shown.sentence(ranking.rows[0].scores["word_error_rate"]) == "word error rate 8.8 ± 4.4% (lower is better)"
     assert shown.heading == "word error rate, % ↓"
     assert shown.unit_of(ranking.rows[0].scores["word_error_rate"]) == pytest.approx(100)
     assert shown.gap(*(row.scores["word_error_rate"] for row in ranking.rows)) == "26.2"
-    shown = ShownScores(example(), "emms")
+    shown = ScoreFormatter(example(), "emms")
     assert (shown.heading, shown.unit_of(example().rows[0].scores["emms"])) == (
         "explained",
         pytest.approx(1 / NULL_LOSS),

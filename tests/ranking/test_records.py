@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_file_is_said(case: str) -> None:
 
 
 def test_results_cannot_be_changed() -> None:
-    for module in ("evaluation", "features.extraction_plan", "finetune.saving", "publish.destinations"):
+    for module in ("evaluation", "features.feature_spec", "finetune.saving", "publish.destinations"):
         importlib.import_module(f"hf_emms.{module}")
     kinds: list[type[msgspec.Struct]] = [msgspec.Struct]
     for kind in kinds:

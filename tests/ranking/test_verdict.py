@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from hf_emms.publish.card_text import card
-from hf_emms.ranking import Chance, FineTuned, Ranking, Row, TrainingRun, ranked
-from hf_emms.ranking.advice import advice, finetuning_summary, recommendation, second_thoughts
+from hf_emms.ranking import BaselineScore, FineTuned, Ranking, Row, TrainingRun, ranked
+from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
 from hf_emms.ranking.expected_gap import expected_gap
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
@@ -114,7 +114,7 @@ def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_
 
 
 def tuned(value: float, stderr: float | None = 0.01, chance: float | None = 0.5, **changes: Any) -> FineTuned:
-    guess = None if chance is None else Chance(SAME_CLASS, chance, 0.02, 0.01)
+    guess = None if chance is None else BaselineScore(SAME_CLASS, chance, 0.02, 0.01)
     run = TrainingRun(1e-4, 0, value, {"accuracy": value})
     fields: dict[str, Any] = {"validation": value, "runs": (run,), "recipe": {"epochs": 5}, "spread": stderr}
     return FineTuned("accuracy", value, stderr=stderr, chance=guess, **(fields | changes))
@@ -220,8 +220,8 @@ def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
 def test_a_row_without_a_checkpoint_that_is_as_good_is_said() -> None:
     baseline = row("BM25", 0.4, 0.01)
     for none in (row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), Row("org/a", error="broken")):
-        assert second_thoughts(of_rows(none, baselines=(baseline,))) == []
-    assert second_thoughts(of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(baseline,))) == [
+        assert caveats(of_rows(none, baselines=(baseline,))) == []
+    assert caveats(of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(baseline,))) == [
         "org/BM25 is within the noise of the first checkpoint, explained 0.40 ± 0.01 of the variance: without "
         "fine-tuning you need no model."
     ]

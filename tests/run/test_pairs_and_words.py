@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.features.device import in_order
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.device import gather_batches
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.hub import resolve
 from hf_emms.options import LAST
 from tests.helpers.samples import load_sample
@@ -35,7 +35,7 @@ def test_a_race_and_the_metric_give_the_scores_of_a_full_run_and_a_stream_of_all
     sample = load_sample(name, max_samples=120)
     kind = sample.task.input
     extractor = kind.load_extractor(plan_extraction(resolve(GOOD, "model"), kind, "a test"), device="cpu")
-    features = in_order(extractor.batches(sample.inputs), len(sample.inputs))[sample.input_of_row]
+    features = gather_batches(extractor.batches(sample.inputs), len(sample.inputs))[sample.input_of_row]
     metric = evaluate.load("emms", cache_dir=str(tmp_path))
     for half in np.array_split(np.arange(len(sample)), 2):
         labels = [sample.label_texts[sample.codes[row]] for row in half]

@@ -17,7 +17,7 @@ import hf_emms
 from hf_emms.features.main_memory import total_main_memory
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
-from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs import MODALITIES
 from hf_emms.options import Options
 from hf_emms.presets import demo, encoder_presets
 from hf_emms.ranking import Ranking, Row, Seconds
@@ -185,7 +185,7 @@ def test_fine_tuning_takes_at_most_what_it_takes_for_the_largest(emms_cache: Pat
 # ---- how long it will take -------------------------------------------------------------------------------------------
 
 
-IMAGE = INPUT_KINDS["image"]
+IMAGE = MODALITIES["image"]
 DATASET = example().dataset_id
 
 

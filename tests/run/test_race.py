@@ -20,14 +20,13 @@ import hf_emms
 from hf_emms.cli.output import cached_file
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor, ExtractorPool
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.publish.card_text import card
 from hf_emms.publish.cards import model_cards
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import merged
 from hf_emms.run.engines import extraction
-from hf_emms.run.engines.checkpoint import score_estimators
 from hf_emms.run.engines.race import (
     ProjectedScore,
     RaceCandidate,
@@ -37,6 +36,7 @@ from hf_emms.run.engines.race import (
     projected_score,
     round_sizes,
 )
+from hf_emms.run.engines.rows import score_estimators
 from hf_emms.scoring import Score
 from tests.helpers.counting import counted_calls
 from tests.helpers.extracting import load_repo
@@ -218,7 +218,7 @@ def test_a_part_with_one_label_only_stops_nobody() -> None:
 
 def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
     heard = Heard()
-    with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
+    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
         ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, encoders=ENCODER, estimators="emms", cache=False)
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
     best = [row for row in ranking.rows if row.n is None]

@@ -14,7 +14,7 @@ import hf_emms
 from hf_emms.cache import Cache
 from hf_emms.data import open_dataset
 from hf_emms.errors import EmmsError
-from hf_emms.features import extraction_plan
+from hf_emms.features import feature_spec
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
@@ -99,7 +99,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
     for change in ({"seed": 1}, {"folds": 2}, {"estimators": ["emms"]}, {"max_samples": 140}, fewer_encoders):
         assert ranked(tiny, [GOOD], **change).rows[0].cached != "row", change
     # As after an upgrade of timm, whose version is part of the fingerprint of its checkpoints' features.
-    monkeypatch.setattr(extraction_plan, "FEATURES_VERSION", extraction_plan.FEATURES_VERSION + 1)
+    monkeypatch.setattr(feature_spec, "FEATURES_VERSION", feature_spec.FEATURES_VERSION + 1)
     assert ranked(tiny, [GOOD]).rows[0].cached == "none"
 
 

@@ -18,8 +18,8 @@ import ray
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import EmmsError, one_line, speaking
-from hf_emms.finetune.unfinished import StorageError
+from hf_emms.errors import EmmsError, hint_style, one_line
+from hf_emms.finetune.resume_states import StorageError
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking
 from hf_emms.run.engines import ray as engine
@@ -103,7 +103,7 @@ class TestOnACluster:
         assert all(row.documents_per_second for row in there)
 
     def test_a_failure_names_settings_as_the_process_does_that_started_it(self, encoder: str) -> None:
-        with speaking(FLAGS):
+        with hint_style(FLAGS):
             (row,) = on_ray(encoder, [GOOD], layers="mean")
         assert "→ --layer last" in str(row.error)
 

@@ -18,7 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.embedding_settings import SIMILARITIES
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking, merge
-from hf_emms.ranking.advice import baselines_in_words, recommendation, second_thoughts
+from hf_emms.ranking.advice import baselines_in_words, caveats, recommendation
 from hf_emms.scoring import Score
 from tests.helpers.rows import texts as labelled
 from tests.helpers.samples import load_sample
@@ -138,11 +138,11 @@ def test_a_first_place_that_the_adapted_score_does_not_share_is_said(ranking: Ra
         msgspec.structs.replace(second, rank=2, scores={**second.scores, "adapted_ndcg": better}),
     )
     disagreeing = msgspec.structs.replace(ranking, rows=rows, baselines=())
-    (sentence,) = second_thoughts(disagreeing)
+    (sentence,) = caveats(disagreeing)
     assert sentence.startswith("adapted, which sees more of what fine-tuning changes, has another first")
     assert second.checkpoint in sentence
     tied = tuple(msgspec.structs.replace(row, rank=1, tied=True) for row in rows)
-    assert second_thoughts(msgspec.structs.replace(disagreeing, rows=tied)) == []
+    assert caveats(msgspec.structs.replace(disagreeing, rows=tied)) == []
 
 
 def test_a_ranking_is_the_same_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.hub import resolve
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import Modality
 from hf_emms.options import DEFAULT_MAX_SAMPLES
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.run.engines import local
@@ -55,7 +55,7 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
     names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], Heard()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
-    with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
+    with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
         found = swept(tmp_path, [*IMAGES, test_split][: 3 + spare], cache=False, progress=cells)
     assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
     assert list(found.rankings) == names

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 import hf_emms
 from hf_emms import emms
-from hf_emms.features import extraction_plan
+from hf_emms.features import feature_spec
 from hf_emms.inputs import image
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
@@ -68,13 +68,13 @@ def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_thr
     emms_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: Counter[str] = Counter()
-    read = extraction_plan._architecture
+    read = feature_spec._architecture
 
     def counted(repo: Any, *arguments: Any, **options: Any) -> Any:
         planned[repo.id] += 1
         return read(repo, *arguments, **options)
 
-    monkeypatch.setattr(extraction_plan, "_architecture", counted)  # in several threads
+    monkeypatch.setattr(feature_spec, "_architecture", counted)  # in several threads
     with counted_forwards() as rows:
         first = ranked(estimators="emms")
         assert planned == dict.fromkeys((*CHECKPOINTS, ENCODER), 1)  # how features are made is decided once

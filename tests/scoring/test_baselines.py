@@ -97,11 +97,11 @@ def test_logme_reads_what_labels_mean_where_few_repeat():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(60, 4))
     meaning, x = hidden @ rng.normal(size=(4, 80)), hidden @ rng.normal(size=(4, 6)) + 0.1 * rng.normal(size=(60, 6))
-    in_order, shuffled = (LabelTable(codes, (meaning,)) for codes in (np.arange(60), rng.permutation(60)))
-    assert logme(moments_of(x, in_order)) > logme(moments_of(x, shuffled)) + 0.1
-    assert logme(moments_of(x, in_order)) == logme(moments_of(x, in_order), targets="f-labels")
+    gather_batches, shuffled = (LabelTable(codes, (meaning,)) for codes in (np.arange(60), rng.permutation(60)))
+    assert logme(moments_of(x, gather_batches)) > logme(moments_of(x, shuffled)) + 0.1
+    assert logme(moments_of(x, gather_batches)) == logme(moments_of(x, gather_batches), targets="f-labels")
     with pytest.raises(EmmsError, match="needs classes"):
-        logme(moments_of(x, in_order), targets="classes")
+        logme(moments_of(x, gather_batches), targets="classes")
 
 
 def test_knn_is_the_vote_or_the_mean_of_the_nearest_rows_of_other_groups():

@@ -14,7 +14,7 @@ from hf_emms import EmmsError
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.retrieval import (
     STRENGTHS,
-    Retrieval,
+    SearchScores,
     adapted_ndcg,
     leave_out,
     mrr,
@@ -27,12 +27,12 @@ from hf_emms.scoring.retrieval import (
 )
 
 
-def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6, **changes: Any) -> Retrieval:
+def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6, **changes: Any) -> SearchScores:
     rng = np.random.default_rng(seed)
     pairs = {(query, int(rng.integers(documents))) for query in range(queries) for _ in range(3)}
     judgements = np.array([(*pair, rng.integers(-1, 3)) for pair in sorted(pairs)])
     judgements[np.unique(judgements[:, 0], return_index=True)[1], 2] = 2
-    return Retrieval(
+    return SearchScores(
         rng.normal(size=(queries, width)).astype(np.float32),
         rng.normal(size=(documents, width)).astype(np.float32),
         judgements,
@@ -41,7 +41,7 @@ def collection(seed: int, queries: int = 12, documents: int = 40, width: int = 6
     )
 
 
-def ranked_documents(retrieval: Retrieval) -> np.ndarray:
+def ranked_documents(retrieval: SearchScores) -> np.ndarray:
     """Return the documents of each query, the best first, from the matrix of all scores in double precision.
 
     Documents that a query does not search are its last.
@@ -108,14 +108,14 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
         assert zero_shot_ndcg(blind).value == mrr(blind).value == 0
 
 
-def mean_relevant(search: Retrieval, documents: np.ndarray) -> np.ndarray:
+def mean_relevant(search: SearchScores, documents: np.ndarray) -> np.ndarray:
     """Return the mean of each query's relevant documents by their grades, (Q, D)."""
     shares = np.zeros((len(search.queries), len(documents)))
     shares[search.relevant[:, 0], search.relevant[:, 1]] = search.relevant[:, 2]
     return normalize(shares, "l1") @ documents
 
 
-def learnable(queries: int, width: int, noise: float, similarity: Any = "cosine") -> Retrieval:
+def learnable(queries: int, width: int, noise: float, similarity: Any = "cosine") -> SearchScores:
     """Return queries that are the means of their documents after a rotation, which a linear map can undo."""
     rng, search = np.random.default_rng(4), collection(4, queries, 2 * queries, width, similarity=similarity)
     rotation = np.linalg.qr(rng.normal(size=(width, width)))[0] if noise else np.eye(width)
@@ -123,7 +123,7 @@ def learnable(queries: int, width: int, noise: float, similarity: Any = "cosine"
     return replace(search, queries=moved.astype(np.float32), groups=search.groups // 2)
 
 
-def slow_adapted_ndcg(search: Retrieval) -> tuple[float, int]:
+def slow_adapted_ndcg(search: SearchScores) -> tuple[float, int]:
     """The definition, and how many folds stay unchanged, by a regression of scikit-learn for each fold and strength."""
     fold_of = assign_folds(search.groups, 5, 0)
     vectors = (search.queries.astype(np.float64), search.documents.astype(np.float64))
@@ -147,7 +147,7 @@ def slow_adapted_ndcg(search: Retrieval) -> tuple[float, int]:
     "search",
     [learnable(90, 12, 0.1), learnable(90, 12, 0.1, "dot"), learnable(40, 60, 0.3), learnable(60, 64, 0.0)],
 )
-def test_the_map_is_a_regression_on_the_other_folds_as_strong_as_is_best_there(search: Retrieval) -> None:
+def test_the_map_is_a_regression_on_the_other_folds_as_strong_as_is_best_there(search: SearchScores) -> None:
     score, queries = adapted_ndcg(search), len(search.queries)
     value, unchanged = slow_adapted_ndcg(search)
     assert score.value == pytest.approx(value)

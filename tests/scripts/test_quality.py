@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from hf_emms.options import Options
 from hf_emms.ranking.expected_gap import CALIBRATIONS
-from hf_emms.scoring.retrieval import Retrieval, zero_shot_ndcg
+from hf_emms.scoring.retrieval import SearchScores, zero_shot_ndcg
 from scripts.quality import baselines, calibration, experiment, published_losses, query_counts, report, results, targets
 from scripts.quality.pools import MICRO, POOLS, Budget, Candidate, Pool, Target
 from scripts.quality.results import TargetResult, replayed
@@ -252,7 +252,7 @@ def test_airtran_ranks_by_a_regression_on_products_of_whitened_embeddings():
     queries = documents[answers] + 4 * rng.normal(size=(60, 8))
     judgements = np.column_stack([np.arange(60), answers, np.ones(60, int)])
     groups = np.arange(60, dtype=np.uint64)
-    search = Retrieval(queries.astype(np.float32), documents.astype(np.float32), judgements, groups)
+    search = SearchScores(queries.astype(np.float32), documents.astype(np.float32), judgements, groups)
     whitening = PCA(whiten=True).fit(np.concatenate([search.queries, search.documents]))
     products = whitening.transform(search.queries)[:, None] * whitening.transform(search.documents)
     relevance = np.arange(5) == answers[:, None]

@@ -17,7 +17,7 @@ from leaderboard.wins import wins
 from hf_emms.ranking import FineTuned, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example, first_row_changed
-from tests.helpers.space import HOSTILE, in_order, of_rows, scored, snapshot_of, store_of, write
+from tests.helpers.space import HOSTILE, gather_batches, of_rows, scored, snapshot_of, store_of, write
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_two_checkpoints_are_told_apart_by_their_folds(shown):
 def test_checkpoints_that_never_met_are_not_compared(snapshot):
     found = wins([{"a": 1, "b": 2, "c": 3}, {"c": 1, "d": 2}, {"x": 1, "y": 2}])
     assert [name for name, won in found.items() if won.group == 1] == ["x", "y"] == list(found)[-2:]
-    apart = snapshot(one=in_order("one", "org/a", "org/b", "org/c"), two=in_order("two", "org/x", "org/y"))
+    apart = snapshot(one=gather_batches("one", "org/a", "org/b", "org/c"), two=gather_batches("two", "org/x", "org/y"))
     page = across.heat_map(View(tab="across", task="image-classification"), apart)
     assert re.search('<tr class="band"><th scope="row" class="checkpoint"><a href="[^"]*org%2Fx', page)
     assert page.count('class="band"') == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
@@ -32,7 +32,7 @@ class EngineInput:
         labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
     """
 
-    checkpoints: dict[str, ExtractionPlan]
+    checkpoints: dict[str, FeatureSpec]
     sample: Sample
     labels: Callable[[], LabelTable]
     features: FeatureOptions

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Key, cache_key
-from hf_emms.errors import EmmsError, one_line, use
+from hf_emms.errors import EmmsError, one_line, setting_ref
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
-from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, device_in_keys
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
+from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, LayerError, device_in_keys
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
@@ -43,13 +43,13 @@ LOADED_FACTOR = 2
 
 
 @dataclass(frozen=True)
-class Shard:
+class InputSlice:
     """Some inputs of a sample with all rows that use them.
 
     A row's fold depends on its group alone, so shards never change folds.
 
     Attributes:
-        inputs: the m inputs, as `InputKind.collect` makes them.
+        inputs: the m inputs, as `Modality.collect` makes them.
         rows: int64 (n,): the rows of the sample that use them.
         input_of_row: int64 (n,): the number of each of these rows' input among the m inputs.
         groups: uint64 (n,): as in the sample.
@@ -67,15 +67,15 @@ class Shard:
         return groups
 
 
-def full_shard(sample: Sample) -> Shard:
-    return Shard(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
+def full_shard(sample: Sample) -> InputSlice:
+    return InputSlice(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
 
 
-def shard_of(sample: Sample, inputs: slice) -> Shard:
+def shard_of(sample: Sample, inputs: slice) -> InputSlice:
     """Return consecutive inputs of a sample; in the order of a hash, so that the first m are a random sample."""
     start, stop, _ = inputs.indices(len(sample.inputs))
     rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
-    return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
+    return InputSlice(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
 
 
 # ---- features --------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Extraction:
 
 
 def extract(
-    plan: ExtractionPlan,
+    plan: FeatureSpec,
     engine_input: EngineInput,
     labels: LabelTable,
     on_inputs: Callable[[int], None] = lambda count: None,
@@ -154,7 +154,7 @@ def extract(
 
 
 def _run(
-    plan: ExtractionPlan,
+    plan: FeatureSpec,
     engine_input: EngineInput,
     labels: LabelTable,
     layers: tuple[str, ...],
@@ -212,7 +212,7 @@ class _Clock:
         return max(self._loaded, total - (total - until_first) * inputs / (inputs - first))
 
 
-def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
+def load(plan: FeatureSpec, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
     """Return the loaded checkpoint, which gives features of a sample's inputs at these layers, by default at all."""
     sample, running = engine_input.sample, engine_input.running
     extractor = sample.task.input.load_extractor(
@@ -228,7 +228,7 @@ def load(plan: ExtractionPlan, engine_input: EngineInput, layers: tuple[str, ...
 
 
 def read_features(
-    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None]
+    extractor: Extractor, shard: InputSlice, options: RunOptions, on_inputs: Callable[[int], None]
 ) -> np.ndarray:
     """Return the features of a shard's inputs in their order, float32 (m, width of the extractor)."""
     features = np.empty((len(shard.inputs), extractor.width), np.float32)
@@ -238,7 +238,7 @@ def read_features(
 
 
 def _batches(
-    extractor: Extractor, shard: Shard, options: RunOptions, on_inputs: Callable[[int], None]
+    extractor: Extractor, shard: InputSlice, options: RunOptions, on_inputs: Callable[[int], None]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for positions, features in extractor.batches(shard.inputs, batch_size=options.batch_size):
         yield positions, features
@@ -248,7 +248,7 @@ def _batches(
 class FeatureCache:
     """The entries of a cache with a checkpoint's features of a sample."""
 
-    def __init__(self, plan: ExtractionPlan, engine_input: EngineInput) -> None:
+    def __init__(self, plan: FeatureSpec, engine_input: EngineInput) -> None:
         self._cache, self._inputs = engine_input.cache, len(engine_input.sample.inputs)
         self._keys = {
             layer: features_key(plan, engine_input.sample, layer, engine_input.running)
@@ -279,13 +279,13 @@ class FeatureCache:
         return all(map(self._cache.holds, self._keys.values()))
 
 
-def prefetch_weights(plan: ExtractionPlan, engine_input: EngineInput) -> None:
+def prefetch_weights(plan: FeatureSpec, engine_input: EngineInput) -> None:
     """Download the weights that `extract` will load; none if the cache has all features."""
     if not FeatureCache(plan, engine_input).is_complete():
         fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder)
 
 
-def features_key(plan: ExtractionPlan, sample: Sample, layer: str, options: RunOptions) -> Key:
+def features_key(plan: FeatureSpec, sample: Sample, layer: str, options: RunOptions) -> Key:
     """Return the cache key of a checkpoint's features at a layer."""
     return cache_key(
         "features",
@@ -345,7 +345,7 @@ def samples_rows(options: ScoringOptions) -> bool:
     return any(get_estimator(name).samples_rows for name in options.estimators)
 
 
-def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: ScoringOptions) -> Moments:
+def moments_of(features: np.ndarray, shard: InputSlice, labels: LabelTable, options: ScoringOptions) -> Moments:
     """Return the moments of a shard's rows; its inputs have these features, float32 (m, D1), which must be finite."""
     _check_finite(features)
     moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
@@ -358,7 +358,7 @@ def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: 
 def streamed_moments(
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     columns: Mapping[str, slice],
-    shard: Shard,
+    shard: InputSlice,
     labels: LabelTable,
     options: ScoringOptions,
 ) -> dict[str, Moments]:
@@ -391,7 +391,7 @@ def _check_finite(features: np.ndarray) -> None:
     if not finite.all():
         raise EmmsError(
             f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
-            use("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+            setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
         )
 
 

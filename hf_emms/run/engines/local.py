@@ -11,15 +11,14 @@ from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
 
 from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.options import LAST
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
-from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
     LOADED_FACTOR,
     extract,
@@ -31,6 +30,7 @@ from hf_emms.run.engines.extraction import (
     prefetch_weights,
     weight_bytes,
 )
+from hf_emms.run.engines.rows import score_layers, scored_row, scoring_inputs
 from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow download delays none, and an interrupted run leaves
@@ -95,7 +95,7 @@ def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
 
 def _row(
     name: str,
-    plan: ExtractionPlan,
+    plan: FeatureSpec,
     engine_input: EngineInput,
     labels: LabelTable,
     prefetch: Prefetch,
@@ -106,9 +106,9 @@ def _row(
     prefetch.wait_for(plan.repo)
     model = None
     if needs_model(scoring):
-        from hf_emms.finetune.measured_checkpoint import MeasuredCheckpoint
+        from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 
-        model = MeasuredCheckpoint(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
+        model = CheckpointScorers(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
     if needs_features(scoring):
         extraction = extract(plan, engine_input, labels, partial(progress.advanced, name), pool)
         for info in extraction.info.values():
@@ -189,7 +189,7 @@ class Prefetch:
 
 def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
     """Return a `Prefetch` of the weights that an engine's checkpoints will load, in their order."""
-    uses: dict[Repo, list[tuple[ExtractionPlan, EngineInput]]] = {}
+    uses: dict[Repo, list[tuple[FeatureSpec, EngineInput]]] = {}
     for engine_input in inputs:
         for plan in engine_input.checkpoints.values():
             uses.setdefault(plan.repo, []).append((plan, engine_input))

@@ -16,13 +16,12 @@ from functools import partial
 import numpy as np
 from scipy.special import stdtrit
 
-from hf_emms.errors import EmmsError, use
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.extractor import ExtractorPool
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
-from hf_emms.run.engines.checkpoint import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
     Extraction,
     FeatureCache,
@@ -35,6 +34,7 @@ from hf_emms.run.engines.extraction import (
     shard_of,
 )
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
+from hf_emms.run.engines.rows import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.labels import LabelTable
@@ -57,12 +57,12 @@ class RaceEngine:
         if not estimator.folds:
             raise EmmsError(
                 f"a race needs a score with folds, which {estimator.name} does not have",
-                use("estimators", "emms") + " first, or leave " + use("race") + " out",
+                setting_ref("estimators", "emms") + " first, or leave " + setting_ref("race") + " out",
             )
         if len(layers) > 1:
             raise EmmsError(
                 f"a race runs checkpoints at one layer, not at {' and '.join(layers)}",
-                "name one layer, or leave " + use("race") + " out",
+                "name one layer, or leave " + setting_ref("race") + " out",
             )
         self._top = top
 
@@ -114,7 +114,7 @@ class RaceCandidate:
     """
 
     name: str
-    plan: ExtractionPlan
+    plan: FeatureSpec
     inputs: int = 0
     rows: int = 0
     features: list[np.ndarray] = field(default_factory=list)

@@ -17,16 +17,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, Words, checkpoint_errors, one_line, speaking, use, words_here
+from hf_emms.errors import (
+    EmmsError,
+    HintStyle,
+    checkpoint_errors,
+    current_hint_style,
+    hint_style,
+    one_line,
+    setting_ref,
+)
 from hf_emms.features.checkpoint_files import fetch_descriptions
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.files import write_atomic
 from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
 from hf_emms.finetune.memory import BYTES_OF_WEIGHT, BYTES_PER_PARAMETER
 from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.resume_states import StorageError, unfinished_folder
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
-from hf_emms.finetune.unfinished import StorageError, unfinished_folder
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
@@ -54,7 +62,7 @@ _OPTIONAL = ("accelerate", "peft", "timm", "torchvision")
 _QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
 _STARTS = 3
 _CONNECT_SECONDS = 10.0
-_WHERE = "ray status, run on the cluster, shows whether it is up: " + use("ray_address", "HOST:6379")
+_WHERE = "ray status, run on the cluster, shows whether it is up: " + setting_ref("ray_address", "HOST:6379")
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch.
 _TASK_BYTES = 1 << 30
@@ -181,10 +189,12 @@ def _versions() -> dict[str, str]:
 def _on_gpu(device: str, cluster: Cluster) -> bool:
     """Return whether checkpoints run on GPUs of the cluster; an EmmsError for a device that it does not offer."""
     if device.startswith("cuda") and not cluster.gpus:
-        problem = use("device", device) + ", but the Ray cluster has no GPU"
-        raise EmmsError(problem, use("device", "auto") + ", or add GPU nodes to it")
+        problem = setting_ref("device", device) + ", but the Ray cluster has no GPU"
+        raise EmmsError(problem, setting_ref("device", "auto") + ", or add GPU nodes to it")
     if device.startswith("cuda:"):
-        raise EmmsError(use("device", device) + ": on a Ray cluster, Ray picks the GPU", use("device", "cuda"))
+        raise EmmsError(
+            setting_ref("device", device) + ": on a Ray cluster, Ray picks the GPU", setting_ref("device", "cuda")
+        )
     return device in ("auto", "cuda") and bool(cluster.gpus)
 
 
@@ -236,18 +246,18 @@ def _failure(error: BaseException) -> EmmsError:
         error = error.cause
     if isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
         reason = f"its worker died {1 + _RETRIES} times, mostly because memory ran out"
-        return EmmsError(reason, use("batch_size", ...) + ", or larger nodes")
+        return EmmsError(reason, setting_ref("batch_size", ...) + ", or larger nodes")
     return error if isinstance(error, StorageError) else EmmsError(one_line(error))
 
 
 def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
     """Return a function that yields results, as a task of Ray, which names settings as this process does."""
     options = {"name": function.__name__, "num_returns": "streaming", "max_retries": _RETRIES, **resources}
-    return partial(ray.remote(_in_words).options(**options).remote, words_here(), function)
+    return partial(ray.remote(_in_words).options(**options).remote, current_hint_style(), function)
 
 
-def _in_words(words: Words, function: Callable[..., Iterator[Any]], *arguments: Any, **named: Any) -> Iterator[Any]:
-    with speaking(words):
+def _in_words(words: HintStyle, function: Callable[..., Iterator[Any]], *arguments: Any, **named: Any) -> Iterator[Any]:
+    with hint_style(words):
         yield from function(*arguments, **named)
 
 
@@ -273,7 +283,7 @@ class RayEngine:
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
         """Yield the rows of checkpoints, see `Engine.rows`; features are cached on the node of a task."""
-        plans: dict[Repo, dict[int, tuple[str, ExtractionPlan]]] = {}
+        plans: dict[Repo, dict[int, tuple[str, FeatureSpec]]] = {}
         for place, engine_input in enumerate(inputs):
             for name, plan in engine_input.checkpoints.items():
                 plans.setdefault(plan.repo, {})[place] = name, plan
@@ -308,7 +318,7 @@ class RayEngine:
 
 
 def _rows_of(
-    outcome: tuple[int, Row] | EmmsError, repo: Repo, running: dict[int, tuple[str, ExtractionPlan]]
+    outcome: tuple[int, Row] | EmmsError, repo: Repo, running: dict[int, tuple[str, FeatureSpec]]
 ) -> list[tuple[int, Row]]:
     """Return the row of a task; for a failed task, a failed row for each sample that it has not run on."""
     if not isinstance(outcome, EmmsError):
@@ -334,7 +344,7 @@ def _scoring_resources(repo: Repo, cluster: Cluster, factor: int, *, gpu: bool) 
 
 
 def run_checkpoint(
-    plans: dict[int, tuple[str, ExtractionPlan]],
+    plans: dict[int, tuple[str, FeatureSpec]],
     root: Path | None,
     *samples: tuple[Sample, LabelTable, FeatureOptions, ScoringOptions, RunOptions],
 ) -> Iterator[tuple[int, Row]]:
@@ -362,7 +372,7 @@ def run_checkpoint(
             yield places[place], row
 
 
-def _plan_here(plan: ExtractionPlan) -> ExtractionPlan:
+def _plan_here(plan: FeatureSpec) -> FeatureSpec:
     repo = _here(plan.repo)
     return replace(plan, repo=repo, folder=fetch_descriptions(repo, code=plan.code))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.files import check_kind, folder_below, locked, set_mode
 
 _SEAL = "digest.json"
@@ -55,7 +55,9 @@ def storage_error(path: Path, error: Exception) -> StorageError:
         path, remedy = Path(error.filename), "remove it, or "
     return StorageError(
         f"{path} cannot be written: {reason}",
-        f"{remedy}name another folder (HF_EMMS_CACHE=/FOLDER, " + use("save_model", ...) + "); finished runs are kept",
+        f"{remedy}name another folder (HF_EMMS_CACHE=/FOLDER, "
+        + setting_ref("save_model", ...)
+        + "); finished runs are kept",
     )
 
 

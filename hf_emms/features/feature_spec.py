@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from hf_emms.errors import EmmsError, Text, install_command, use
+from hf_emms.errors import EmmsError, Text, install_command, setting_ref
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.bounds import check_model_config
@@ -35,7 +35,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
 class InputTraits(Protocol):
-    """The attributes of a kind of input that a plan depends on; see `hf_emms.inputs.InputKind`."""
+    """The attributes of a kind of input that a plan depends on; see `hf_emms.inputs.Modality`."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class InputTraits(Protocol):
 
 
 @dataclass(frozen=True)
-class ExtractionPlan:
+class FeatureSpec:
     """The plan of how a candidate's features are made.
 
     Its configuration files are in `folder`, the transformers model in a `subfolder`. With `code`, Python files of the
@@ -152,8 +152,8 @@ def plan_extraction(
     *,
     dtype: str = "auto",
     trust_remote_code: bool = False,
-    prompts: FeatureOptions | ExtractionPlan | None = None,
-) -> ExtractionPlan:
+    prompts: FeatureOptions | FeatureSpec | None = None,
+) -> FeatureSpec:
     """Return the plan of a checkpoint's features, from its configuration files.
 
     Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32, which gives the same
@@ -197,10 +197,10 @@ def plan_extraction(
     if base is not None:
         notes = [("adapter", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
     row = replace(architecture, family=_family(architecture, config))
-    return ExtractionPlan(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
+    return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
 
 
-def _chosen_prompts(options: FeatureOptions | ExtractionPlan | None) -> dict[str, str]:
+def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, str]:
     if options is None:
         return {}
     chosen = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
@@ -231,7 +231,7 @@ def _architecture(
     others = other_inputs(model_type, kind.name)
     if others:
         words = " and ".join(INPUT_WORDS.get(part, part) for part in others)
-        hint: str | Text = "leave it out, or choose another " + use("task") + f" than {purpose}"
+        hint: str | Text = "leave it out, or choose another " + setting_ref("task") + f" than {purpose}"
         if kind.parts:
             hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
         raise EmmsError(
@@ -294,7 +294,7 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
     if not trust_remote_code:
         raise EmmsError(
             f"{repo.id} has its own code for the architecture {model_type!r}, which is not run",
-            "read the code first; if you trust it: " + use("trust_remote_code", True),
+            "read the code first; if you trust it: " + setting_ref("trust_remote_code", True),
         )
     return True
 
@@ -310,7 +310,7 @@ LOAD_FAILURES = (
 )
 
 
-def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:
+def load_error(plan: FeatureSpec, part: str, error: BaseException) -> EmmsError:
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):
         reason = " ".join(" ".join(lines).split())
@@ -326,7 +326,7 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
     )
 
 
-def transformers_config(plan: ExtractionPlan) -> Any:
+def transformers_config(plan: FeatureSpec) -> Any:
     """Return the configuration as transformers reads it; None for a family that transformers lacks."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from hf_emms.errors import EmmsError, one_line
-from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, needs_search, samples_rows
+from hf_emms.run.engines.extraction import Extraction, InputSlice, moments_of, needs_rows, needs_search, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.retrieval import Retrieval, Similarity
+from hf_emms.scoring.retrieval import SearchScores, Similarity
 
 if TYPE_CHECKING:
     from hf_emms.scoring.estimators import CheckpointModel
@@ -42,7 +42,7 @@ class LayerScores:
 
 def scored_row(
     name: str,
-    plan: ExtractionPlan,
+    plan: FeatureSpec,
     extraction: Extraction,
     scores: LayerScores,
     engine_input: EngineInput,
@@ -113,7 +113,7 @@ def score_layers(
 def scoring_inputs(
     features: np.ndarray | None,
     moments: Moments | None,
-    shard: Shard,
+    shard: InputSlice,
     labels: LabelTable,
     options: ScoringOptions,
     model: CheckpointModel | None = None,
@@ -134,11 +134,13 @@ def scoring_inputs(
     return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, sampled, model, search)
 
 
-def retrieval_of(features: np.ndarray, shard: Shard, options: ScoringOptions, similarity: Similarity) -> Retrieval:
+def retrieval_of(
+    features: np.ndarray, shard: InputSlice, options: ScoringOptions, similarity: Similarity
+) -> SearchScores:
     """Return the search of a whole `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
     collection = cast(SearchCollection, shard.inputs)
     queries = len(collection.queries)
-    return Retrieval(
+    return SearchScores(
         features[:queries],
         features[queries:],
         collection.judgements,

@@ -12,7 +12,7 @@ from hf_emms.data.columns import RowSchema
 from hf_emms.data.reading import OpenSplit, translate_errors
 from hf_emms.data.rows import FEW_SKIPPED, value_of
 from hf_emms.data.search_draw import text_key
-from hf_emms.errors import EmmsError, use
+from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.inputs import TEXT, UnusableError
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task
@@ -25,7 +25,7 @@ GradedText = tuple[str, float]
 
 
 @dataclass
-class JudgedRows:
+class InlineQrels:
     """The queries, documents and judgements of a split whose rows hold them as texts; see `SearchData`.
 
     Texts are their own ids: equal documents are the same, whichever query they belong to.
@@ -86,7 +86,7 @@ class JudgedRows:
         if limit is None:
             raise EmmsError(
                 "a stream is read up to a number of rows",
-                "add " + use("max_samples", 1000) + ", or leave " + use("streaming") + " out",
+                "add " + setting_ref("max_samples", 1000) + ", or leave " + setting_ref("streaming") + " out",
             )
         count = max(limit, self.options.corpus_size or limit)
         with translate_errors(self.opened.name, self.opened.repo, self.opened.config):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import ABOUT, CHECKPOINT, DESCRIPTIONS, HEAD_WEIGHTS, MODULES

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo
+from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
 from hf_emms.finetune.relevance_scorer import RelevanceScorer
 from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.options import RunOptions
-from hf_emms.scoring.retrieval import Retrieval
+from hf_emms.scoring.retrieval import SearchScores
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 
-class MeasuredCheckpoint:
+class CheckpointScorers:
     """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement."""
 
-    def __init__(self, plan: ExtractionPlan, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
+    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self.groups = sample.groups
         self._responses = ResponseScorer(plan, sample, options, seed, cache)
         self._transcriber = Transcriber(plan, sample, options.device, cache)
@@ -41,7 +41,7 @@ class MeasuredCheckpoint:
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
         return self._transcriber.word_errors(rows)
 
-    def reranked(self) -> Retrieval:
+    def reranked(self) -> SearchScores:
         return self._relevance.reranked()
 
     def reranker_info(self) -> FeatureInfo:
