@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
-from hf_emms.data.inline_qrels import InlineQrels
+from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
-from hf_emms.data.search_sample import search_sample
-from hf_emms.data.search_tables import search_tables
-from hf_emms.data.sources import DatasetSource, open_dataset
+from hf_emms.data.search.inline_qrels import InlineQrels
+from hf_emms.data.search.sample import search_sample
+from hf_emms.data.search.tables import search_tables
 from hf_emms.options import SampleOptions
 
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]

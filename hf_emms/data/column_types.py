@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.data.cell_texts import class_separator, split_classes
-from hf_emms.data.local_files import remedy_for
-from hf_emms.data.media_files import (
+from hf_emms.data.files.local import remedy_for
+from hf_emms.data.files.media import (
     ENCODED,
     EncodedMedia,
     MediaFiles,
@@ -23,8 +23,8 @@ from hf_emms.data.media_files import (
     media_type,
     usual,
 )
-from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
-from hf_emms.data.table_files import are_word_tags
+from hf_emms.data.files.open_split import JoinedImages, OpenSplit, translate_errors
+from hf_emms.data.files.tables import are_word_tags
 from hf_emms.errors import EmmsError, Text
 from hf_emms.inputs import MODALITIES
 

@@ -34,9 +34,9 @@ from hf_emms.data.column_types import (
     flag_count_in_texts,
     look_into,
 )
+from hf_emms.data.files.local import PANDAS_INDEX
+from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.label_checks import check_label, missing_labels
-from hf_emms.data.local_files import PANDAS_INDEX
-from hf_emms.data.reading import OpenSplit
 from hf_emms.data.suggestions import CLEAR_TYPES, described, is_id_like, no_task
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.heads.split import IGNORED

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key
+from hf_emms.data.files.open_split import OpenSplit
+from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.labels import Labels, SoftLabels
-from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import NO_CLASS, DrawnRows
-from hf_emms.data.sources import DatasetSource
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo

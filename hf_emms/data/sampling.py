@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.data.column_checks import column_of
 from hf_emms.data.columns import RowSchema
-from hf_emms.data.reading import OpenSplit, translate_errors
+from hf_emms.data.files.open_split import OpenSplit, translate_errors
 from hf_emms.data.rows import (
     ALLOWED,
     FEW_SKIPPED,

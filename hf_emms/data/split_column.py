@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from hf_emms.data.folder_names import SPLIT_WORDS
-from hf_emms.data.reading import OpenSplit, choose_split
+from hf_emms.data.files.folder_names import SPLIT_WORDS
+from hf_emms.data.files.open_split import OpenSplit, choose_split
 from hf_emms.errors import setting_ref
 from hf_emms.formatting import pluralize
 

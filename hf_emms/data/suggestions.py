@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hf_emms.data.cell_texts import are_addresses, detect_value_kind
 from hf_emms.data.column_types import FLAGS, ColumnContents
-from hf_emms.data.local_files import PANDAS_INDEX
+from hf_emms.data.files.local import PANDAS_INDEX
 from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
 from hf_emms.formatting import first_few
 from hf_emms.inputs import MODALITIES, TEXT

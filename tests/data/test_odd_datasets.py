@@ -9,8 +9,8 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.sample import sample_key
-from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.options import SampleOptions
 from hf_emms.presets import dataset_preset

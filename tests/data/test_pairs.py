@@ -12,9 +12,9 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.reading import JoinedImages, open_memory
+from hf_emms.data.files.open_split import JoinedImages, open_memory
+from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.sample import store_sample, stored_sample
-from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import SampleOptions

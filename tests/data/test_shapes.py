@@ -14,7 +14,7 @@ import pytest
 
 import hf_emms
 from hf_emms.data import Sample
-from hf_emms.data.media_files import encoded_type
+from hf_emms.data.files.media import encoded_type
 from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
 from tests import ROOT

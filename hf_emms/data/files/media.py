@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.data.local_files import REMEDIES, first_columns, format_of, walk
+from hf_emms.data.files.local import REMEDIES, first_columns, format_of, walk
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES, UnusableError

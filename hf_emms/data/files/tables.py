@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.folder_names import SPLIT_WORDS, split_of
-from hf_emms.data.in_memory import as_dataset
-from hf_emms.data.local_files import card_names_files, format_of, media_suffixes, walk
+from hf_emms.data.files.folder_names import SPLIT_WORDS, split_of
+from hf_emms.data.files.local import card_names_files, format_of, media_suffixes, walk
+from hf_emms.data.files.memory import as_dataset
 from hf_emms.errors import EmmsError
 
 SHEETS = (".xlsx", ".xlsm")

@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.archives import ARCHIVES, archive_in, unpacked
-from hf_emms.data.folder_names import check_class_folders, check_copies, patterns_of_splits
-from hf_emms.data.in_memory import are_splits, as_dataset
-from hf_emms.data.local_files import (
+from hf_emms.data.files.archives import ARCHIVES, archive_in, unpacked
+from hf_emms.data.files.folder_names import check_class_folders, check_copies, patterns_of_splits
+from hf_emms.data.files.local import (
     FORMATS,
     PANDAS_INDEX,
     QUOTES,
@@ -27,8 +26,9 @@ from hf_emms.data.local_files import (
     unread_files,
     walk,
 )
-from hf_emms.data.media_files import table_of_media
-from hf_emms.data.table_files import SHEETS, Tables, builder_arguments, read_tables
+from hf_emms.data.files.media import table_of_media
+from hf_emms.data.files.memory import are_splits, as_dataset
+from hf_emms.data.files.tables import SHEETS, Tables, builder_arguments, read_tables
 from hf_emms.errors import EmmsError, Text, setting_ref
 from hf_emms.hub import Repo, listing, repo_url, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hf_emms.data.local_files import format_of, media_suffixes, walk
+from hf_emms.data.files.local import format_of, media_suffixes, walk
 from hf_emms.errors import EmmsError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

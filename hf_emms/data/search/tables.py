@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.data.local_files import format_of, separator_of
-from hf_emms.data.reading import (
+from hf_emms.data.files.local import format_of, separator_of
+from hf_emms.data.files.open_split import (
     ConfigurationError,
     OpenSplit,
     choose_split,
@@ -21,9 +21,9 @@ from hf_emms.data.reading import (
     open_memory,
     translate_errors,
 )
+from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.rows import FEW_SKIPPED
-from hf_emms.data.search_draw import text_key
-from hf_emms.data.sources import DatasetSource
+from hf_emms.data.search.draw import text_key
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import RepoNotFoundError, resolve
 from hf_emms.inputs import UnusableError

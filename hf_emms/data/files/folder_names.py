@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from hf_emms.data.local_files import card_names_files, format_of
+from hf_emms.data.files.local import card_names_files, format_of
 from hf_emms.errors import EmmsError, setting_ref
 
 # Words by which names tell their split → the split.

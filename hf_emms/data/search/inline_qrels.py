@@ -9,9 +9,9 @@ from typing import Any
 
 from hf_emms.data.column_checks import is_series
 from hf_emms.data.columns import RowSchema
-from hf_emms.data.reading import OpenSplit, translate_errors
+from hf_emms.data.files.open_split import OpenSplit, translate_errors
 from hf_emms.data.rows import FEW_SKIPPED, value_of
-from hf_emms.data.search_draw import text_key
+from hf_emms.data.search.draw import text_key
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.inputs import TEXT, UnusableError
 from hf_emms.options import SampleOptions

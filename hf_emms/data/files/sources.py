@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import (
+from hf_emms.data.files.local import check_readable
+from hf_emms.data.files.open_split import (
     ConfigurationError,
     DatasetFiles,
     JoinedImages,

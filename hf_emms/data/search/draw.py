@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hf_emms.data.reading import OpenSplit
+from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, too_many
 from hf_emms.errors import EmmsError, joined, setting_ref
 from hf_emms.formatting import pluralize

@@ -1,0 +1,1 @@
+"""Read queries, documents and relevance judgments, and draw a sample of them."""
