@@ -74,7 +74,7 @@ class Setting:
     sweep: SweepUse = "flag"
     confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
     job: bool = True  # a command that does the same on another machine has it
-    on: str = ""  # its flag on the command line; by default the name, with hyphens
+    flag_name: str = ""  # by default the name, with hyphens
     short: str = ""  # one-letter flag
     metavar: str | None = None
     choices: tuple[str, ...] = ()  # besides the default
@@ -85,7 +85,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """The flag that changes it; of a setting that is on by default, the flag that turns it off."""
-        return self.on if self.default is not True else f"--no-{self.on[2:]}"
+        return self.flag_name if self.default is not True else f"--no-{self.flag_name[2:]}"
 
 
 def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
@@ -145,7 +145,7 @@ class SampleOptions(OptionsPart):
         None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan", in_key=False
     )
     columns: Mapping[str, str] = setting(
-        {}, "Any column of a task, as ROLE=COLUMN.", "Data", on="--column", metavar="ROLE=NAME", sweep="plan"
+        {}, "Any column of a task, as ROLE=COLUMN.", "Data", flag_name="--column", metavar="ROLE=NAME", sweep="plan"
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -211,7 +211,7 @@ class SampleOptions(OptionsPart):
         False,
         "Stream the dataset instead of downloading all of it.",
         "Data",
-        on="--stream",
+        flag_name="--stream",
         confirm="flag",
         in_key=False,
     )
@@ -233,7 +233,7 @@ class FeatureOptions(OptionsPart):
         (),
         "Checkpoint to rank; repeat for several.",
         "Checkpoints",
-        on="--checkpoint",
+        flag_name="--checkpoint",
         short="-c",
         metavar="ID|DIR",
         everyday=True,
@@ -244,7 +244,7 @@ class FeatureOptions(OptionsPart):
         (),
         "Label encoders: paper, base, demo or ids.",
         "Labels",
-        on="--encoder",
+        flag_name="--encoder",
         short="-e",
         metavar="SET|ID",
         everyday=True,
@@ -254,7 +254,7 @@ class FeatureOptions(OptionsPart):
         (),
         f"Hidden layer to take features from; repeat for several: each checkpoint's best counts [default: {SPREAD}].",
         "Checkpoints",
-        on="--layer",
+        flag_name="--layer",
         metavar="spread|last|mean|N",
         recorded=True,
     )
@@ -302,7 +302,7 @@ class ScoringOptions(OptionsPart):
         DEFAULT_ESTIMATORS,
         f"The first one orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
         "Scoring",
-        on="--estimator",
+        flag_name="--estimator",
         metavar="NAME",
     )
     seed: int = _seed()
@@ -348,7 +348,7 @@ class TrainingOptions(OptionsPart):
     learning_rates: tuple[str, ...] = fine_tuning(
         (),
         "Peak learning rate; repeat for several: validation rows choose one [default: two, by model size].",
-        on="--learning-rate",
+        flag_name="--learning-rate",
         metavar="RATE",
     )
     seeds: int | None = fine_tuning(None, "Runs of each checkpoint at its best rate [default: 1].", minimum=1)
@@ -510,7 +510,8 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
 
 SETTINGS: Mapping[str, Setting] = {
     item.name: dataclasses.replace(
-        item.metadata["setting"], on=item.metadata["setting"].on or f"--{item.name.replace('_', '-')}"
+        item.metadata["setting"],
+        flag_name=item.metadata["setting"].flag_name or f"--{item.name.replace('_', '-')}",
     )
     for item in dataclasses.fields(Options)
 }
@@ -528,17 +529,17 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
             continue
         if name == "columns":
             for role, column in sorted(value.items()):
-                yield (f"--{role}-column", column) if role in COLUMN_FLAGS else (setting.on, f"{role}={column}")
+                yield (f"--{role}-column", column) if role in COLUMN_FLAGS else (setting.flag_name, f"{role}={column}")
         elif name == "race":
             if value is not None:
-                yield from ((setting.on, None), ("--top", str(value)))
+                yield from ((setting.flag_name, None), ("--top", str(value)))
         elif isinstance(value, tuple | list):
-            yield from ((setting.on, str(item)) for item in value)
+            yield from ((setting.flag_name, str(item)) for item in value)
         elif isinstance(value, bool):
             if value != setting.default:
                 yield setting.flag, None
         elif value is not None or setting.zero_is_none:
-            yield setting.on, str(value or 0 if setting.zero_is_none else value)
+            yield setting.flag_name, str(value or 0 if setting.zero_is_none else value)
 
 
 # What people call a setting from memory that no similar word finds.
@@ -565,6 +566,14 @@ def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
         if role == name:
             raise unknown_setting(name)
     return {**(columns or {}), **{roles[name]: column for name, column in others.items()}} if others else columns
+
+
+def settings_of(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings among the arguments of a call, its `locals()`; ``role_columns`` are added to the columns."""
+    settings = {name: value for name, value in call.items() if name in SETTINGS}
+    if "role_columns" in call:
+        settings["columns"] = with_role_columns(call["columns"], call["role_columns"])
+    return settings
 
 
 _LAYERS = setting_ref("layers", SPREAD, LAST, MEAN) + " or a number"

@@ -44,7 +44,7 @@ def _as_flag(reference: Use) -> str:
     role = name.removesuffix("_column")
     setting = SETTINGS.get(name)
     if setting is not None:
-        flag = setting.flag if values != (setting.default,) else setting.on
+        flag = setting.flag if values != (setting.default,) else setting.flag_name
     elif role == name or role in COLUMN_FLAGS:
         flag = _JOB_FLAGS.get(name, f"--{name.replace('_', '-')}")
     else:
@@ -140,11 +140,11 @@ def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> Job
 
 def _flag(name: str, setting: Setting) -> Decorator:
     default = setting.default
-    words = [*([setting.short] if setting.short else []), setting.on, name]
+    words = [*([setting.short] if setting.short else []), setting.flag_name, name]
     if name == "race":
         return cloup.option(*words, is_flag=True, help=setting.help)
     if default is True:
-        return cloup.option(f"{setting.on}/{setting.flag}", name, default=None, help=setting.help)
+        return cloup.option(f"{setting.flag_name}/{setting.flag}", name, default=None, help=setting.help)
     if default is False:
         return cloup.option(*words, is_flag=True, default=None, help=setting.help)
     has_default = default not in (None, (), MISSING) and "[default" not in setting.help
@@ -165,7 +165,10 @@ def _flag(name: str, setting: Setting) -> Decorator:
 
 def _column_flags(setting: Setting) -> list[Decorator]:
     named = [cloup.option(f"--{name}-column", metavar="NAME", help=help) for name, help in COLUMN_FLAGS.items()]
-    return [*named, cloup.option(setting.on, "columns", multiple=True, metavar=setting.metavar, help=setting.help)]
+    return [
+        *named,
+        cloup.option(setting.flag_name, "columns", multiple=True, metavar=setting.metavar, help=setting.help),
+    ]
 
 
 def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, 
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import ModelKeeper, push_best
 from hf_emms.hub import resolve
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, settings_of
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, check_ranking, is_commit
 from hf_emms.ranking.progress import Progress, noted_while
@@ -97,31 +97,7 @@ def confirm(
         >>> hf_emms.confirm(ranking, top=2).best.checkpoint  # doctest: +SKIP
         'emms-demo/resnet-fashion'
     """
-    options = options_for(
-        ranking,
-        dataset,
-        confirm=top,
-        method=method,
-        budget=budget,
-        epochs=epochs,
-        steps=steps,
-        learning_rates=learning_rates,
-        seeds=seeds,
-        confirm_samples=confirm_samples,
-        time_limit=time_limit,
-        save_model=save_model,
-        keep_adapter=keep_adapter,
-        push_to_hub=push_to_hub,
-        batch_size=batch_size,
-        device=device,
-        engine=engine,
-        ray_address=ray_address,
-        resume=resume,
-        cache=cache,
-        streaming=streaming,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-    )
+    options = options_for(ranking, confirm=top, **settings_of(locals()))
     with reporting(progress) as receiver:
         result = confirmed(ranking, start_session(ranking, options, receiver))
         push_best(options.training, receiver.noted)

@@ -18,7 +18,7 @@ from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import keeper_for, push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
-from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, with_role_columns
+from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
@@ -204,54 +204,9 @@ def rank(
         >>> ranking.best.checkpoint  # doctest: +SKIP
         'emms-demo/bert-distilled'
     """
+    settings = settings_of(locals())
     with saved_models(checkpoints) as (ids, names):
-        options = Options.of(
-            dataset,
-            checkpoints=ids,
-            task=task,
-            config=config,
-            split=split,
-            columns=with_role_columns(columns, role_columns),
-            max_samples=max_samples,
-            corpus_size=corpus_size,
-            sampling=sampling,
-            race=race,
-            references=references,
-            prompt=prompt,
-            label_form=label_form,
-            box_format=box_format,
-            group_column=group_column,
-            encoders=encoders,
-            estimators=estimators,
-            seed=seed,
-            folds=folds,
-            results=results,
-            confirm=confirm,
-            method=method,
-            budget=budget,
-            epochs=epochs,
-            steps=steps,
-            learning_rates=learning_rates,
-            seeds=seeds,
-            confirm_samples=confirm_samples,
-            time_limit=time_limit,
-            save_model=save_model,
-            keep_adapter=keep_adapter,
-            push_to_hub=push_to_hub,
-            device=device,
-            dtype=dtype,
-            batch_size=batch_size,
-            layers=layers,
-            query_prompt=query_prompt,
-            document_prompt=document_prompt,
-            resume=resume,
-            cache=cache,
-            streaming=streaming,
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-            engine=engine,
-            ray_address=ray_address,
-        )
+        options = Options.of(**settings | {"checkpoints": ids})
         with reporting(progress) as receiver:
             if dry_run:
                 if job is not None:
