@@ -57,7 +57,7 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 15
+FINETUNE_VERSION = 16
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to twice its length in all.
 _MAX_TIED = 2
 # Divides the lowest learning rate where training diverges at all of them, and multiplies the highest where a checkpoint
@@ -526,17 +526,17 @@ def _summary(work: FineTuning, row: Row, runs: Sequence[TrainingRun], error: str
     chosen = _runs_at(runs, best.learning_rate)
     values, errors = [run.scores[metric] for run in chosen], [run.stderr or 0.0 for run in chosen]
     of_seeds = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    chance = chosen[0].chance
-    if chance is not None:
-        gain_errors = [run.chance.gain_stderr for run in chosen if run.chance is not None]
+    baseline = chosen[0].baseline
+    if baseline is not None:
+        gain_errors = [run.baseline.gain_stderr for run in chosen if run.baseline is not None]
         gain_stderr = math.hypot(np.mean(gain_errors), of_seeds / math.sqrt(len(values)))
-        chance = msgspec.structs.replace(chance, gain_stderr=gain_stderr)
+        baseline = msgspec.structs.replace(baseline, gain_stderr=gain_stderr)
     return msgspec.structs.replace(
         summary,
         value=float(np.mean(values)),
         spread=of_seeds if len(values) > 1 else chosen[0].stderr,
         stderr=math.hypot(np.mean(errors), of_seeds / math.sqrt(len(values))),
-        chance=chance,
+        baseline=baseline,
         validation=float(np.mean([run.validation for run in chosen])),
         scores={name: float(np.mean([run.scores[name] for run in chosen])) for name in chosen[0].scores},
         learning_rate=best.learning_rate,

@@ -27,7 +27,7 @@ from hf_emms.hub import read_file, repo_url, require_push, upload_model, who_am_
 from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.verdict import is_above_chance
+from hf_emms.ranking.verdict import is_above_baseline
 from hf_emms.tasks import get_task, hub_tag
 
 # Folder for the models of finished runs, inside the requested one, where the best is left at the end.
@@ -386,7 +386,7 @@ def model_card(
         code=head.opening(place),
         rows=result.rows,
         compared=len(ranking.fine_tuned),
-        above_chance=is_above_chance(result),
+        above_baseline=is_above_baseline(result),
         recipe={name: value for name, value in recipe.items() if value is not None},
         command=_command(options, ranking, row, result, run),
     )

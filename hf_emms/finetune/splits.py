@@ -56,15 +56,15 @@ class Splits:
         return head_of(self.task).count_rows(self.train)
 
     @cached_property
-    def chance(self) -> dict[str, tuple[str, Measurement]]:
-        """Part ("validation", "test") → what needs no checkpoint there, in words, and how it scores; {} without."""
-        head, chance = head_of(self.task), dict[str, tuple[str, Measurement]]()
+    def baselines(self) -> dict[str, tuple[str, Measurement]]:
+        """Map "validation" and "test" to the name and the score of the baseline; empty if the head has none."""
+        head, baselines = head_of(self.task), dict[str, tuple[str, Measurement]]()
         for name, part in (("validation", self.validation), ("test", self.test)):
-            guess = head.guess(self.train, part)
-            if guess is not None:
+            baseline = head.baseline(self.train, part)
+            if baseline is not None:
                 metric = head.metrics(self.train.references)[0]
-                chance[name] = guess.name, measure_part(metric, guess.predictions, part, name)
-        return chance
+                baselines[name] = baseline.name, measure_part(metric, baseline.predictions, part, name)
+        return baselines
 
     @property
     def parts(self) -> dict[str, LabeledSplit]:

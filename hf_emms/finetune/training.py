@@ -256,7 +256,7 @@ class Training:
         for note in memory.notes:  # of this process, not of the result
             self._progress.noted(f"{job.name}: {note}")
         predictions = network.test_predictions(outputs, splits.test)
-        test, chance = measure_part(metric, predictions, splits.test, "test"), splits.chance
+        test, baselines = measure_part(metric, predictions, splits.test, "test"), splits.baselines
         losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
         run = TrainingRun(
             job.learning_rate,
@@ -271,8 +271,8 @@ class Training:
             loss=network.loss(outputs, splits.test),
             notes=(*network.notes, *notes, *note_on_losses(losses), *watch.notes),
             has_diverged=has_risen(losses),
-            has_learnt=not chance or validation.is_above(chance["validation"][1]),
-            chance=_chance(test, *chance["test"]) if chance else None,
+            has_learnt=not baselines or validation.is_above(baselines["validation"][1]),
+            baseline=_baseline(test, *baselines["test"]) if baselines else None,
             is_untrained=not helped,
             unfinished=watch.unfinished,
         )
@@ -354,8 +354,8 @@ def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: to
     return memory.notes
 
 
-def _chance(test: Measurement, name: str, guess: Measurement) -> BaselineScore:
-    return BaselineScore(name, guess.value, guess.stderr, test.gain_stderr(guess))
+def _baseline(test: Measurement, name: str, baseline: Measurement) -> BaselineScore:
+    return BaselineScore(name, baseline.value, baseline.stderr, test.gain_stderr(baseline))
 
 
 def _fit(trainer: Trainer, network: Network, folder: Path, watch: _Watch) -> None:

@@ -3,9 +3,9 @@
 `head.Head` says what a head has. Files here import PyTorch where they use it, so that a task can name its head.
 """
 
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.caption import CaptionHead
 from hf_emms.heads.embedding import SearchHead, SimilarityHead
-from hf_emms.heads.guess import ConstantBaseline
 from hf_emms.heads.head import Head
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.reranking import RerankingHead

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, best_guess, for_all_rows
+from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
@@ -40,11 +40,11 @@ class CaptionHead(FeatureHead):
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return BLEU_4, CIDER
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a text of the training rows for all rows."""
-        rows = train.references[:: -(-len(train) // MAX_GUESSES)]
+        rows = train.references[:: -(-len(train) // MAX_BASELINES)]
         rules = [for_all_rows(texts[0][0]) for texts in rows]
-        return best_guess("the same text for all rows", self.metrics(train.references)[0], rules, train, split)
+        return best_baseline("the same text for all rows", self.metrics(train.references)[0], rules, train, split)
 
     def count_rows(self, split: LabeledSplit) -> int:
         """Return how many texts a split has, each of which is learnt."""

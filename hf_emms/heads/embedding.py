@@ -19,7 +19,7 @@ from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import ConstantBaseline
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
@@ -197,7 +197,7 @@ class SimilarityHead(EmbeddingHead):
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def network(self, loaded: Any) -> EmbeddingNetwork:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import ConstantBaseline
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
@@ -150,7 +150,7 @@ class Head(ABC):
         """Return whether a network predicts before it is trained, and is kept as it was where that is better."""
         return self.is_measured_first and not network.has_new_head
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline | None:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline | None:
         """Return predictions for a split that need no checkpoint, by a rule that training rows choose.
 
         None where the head has none: a fine-tuning is then measured, but never confirmed.

@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import ConstantBaseline
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
@@ -42,7 +42,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
     def count_inputs(self, split: LabeledSplit) -> int:
         return len(split) * min(CANDIDATES, len(collection_of(split).documents))
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return where the documents are that BM25 finds, before they are ordered anew."""
         candidates, relevant = candidates_of(split), relevant_of(split)
         order = np.tile(-np.arange(candidates.shape[1]), (len(candidates), 1))

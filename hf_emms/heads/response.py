@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.formatting import pluralize
-from hf_emms.heads.guess import ConstantBaseline
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
@@ -53,7 +53,7 @@ class ResponseHead(Head):
         are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
         return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return what responses cost where each byte, and their end, is as likely as in training rows."""
         counts = np.ones(_BYTES + 1) + sum(_byte_counts(texts) for texts in train.references)
         bits = -np.log2(counts / counts.sum())

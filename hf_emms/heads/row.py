@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, best_guess, for_all_rows
+from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
@@ -104,15 +104,15 @@ class ClassHead(RowHead):
             return [train.classes(name for names in train.references for name in names)]
         return train.classes(train.references)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a frequent class for all rows; of rows with several, the most frequent ones."""
-        guesses: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_GUESSES)]
+        candidates: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_BASELINES)]
         if have_several(train.references):
             counts = Counter(name for names in train.references for name in names)
-            names = [name for name, _ in counts.most_common(MAX_GUESSES)]
-            guesses = [tuple(names[:count]) for count in range(len(names) + 1)]
+            names = [name for name, _ in counts.most_common(MAX_BASELINES)]
+            candidates = [tuple(names[:count]) for count in range(len(names) + 1)]
         metric = self.metrics(train.references)[0]
-        return best_guess("the same class for all rows", metric, map(for_all_rows, guesses), train, split)
+        return best_baseline("the same class for all rows", metric, map(for_all_rows, candidates), train, split)
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return an output for each class of the references, in the order of their first occurrence."""
@@ -129,7 +129,7 @@ class NumberHead(RowHead):
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import ConstantBaseline, best_guess, for_all_rows
+from hf_emms.heads.baseline import ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import EXACT_MATCH, WORD_F1, Metric
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
@@ -65,10 +65,10 @@ class SpansHead(FeatureHead):
         groups = sample.groups[list(first_row.values())]
         return LabeledSplit.from_sample(sample, references, spans.inputs, np.array(list(answers)), groups)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return no answer, or the whole text."""
         rules = (for_all_rows(""), _whole_texts)
-        return best_guess("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
+        return best_baseline("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
 
     def network(
         self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool

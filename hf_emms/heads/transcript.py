@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.formatting import pluralize
-from hf_emms.heads.guess import ConstantBaseline
+from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import HEAD_RATE, Head, Network
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
@@ -52,7 +52,7 @@ class TranscriptHead(Head):
             return str(error.problem)
         return None
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("an empty transcript", [""] * len(split))
 
     def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:

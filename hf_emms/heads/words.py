@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.guess import MAX_GUESSES, ConstantBaseline, Rule, best_guess
+from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, Rule, best_baseline
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.row import class_config
@@ -60,11 +60,11 @@ class WordsHead(FeatureHead):
         ]
         return LabeledSplit.from_sample(sample, references, spans.inputs, rows, sample.groups[first])
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         """Return a frequent tag for all words."""
         counts = Counter(tag for _, tags in train.references for tag in tags)
-        rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_GUESSES)]
-        return best_guess("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
+        rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_BASELINES)]
+        return best_baseline("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
 
     def questions(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the words of n texts, which white space divides."""

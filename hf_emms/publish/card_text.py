@@ -40,7 +40,7 @@ from hf_emms.ranking.columns import (
     summaries_of_runs,
     title_of,
 )
-from hf_emms.ranking.verdict import is_above_chance
+from hf_emms.ranking.verdict import is_above_baseline
 
 if TYPE_CHECKING:
     import jinja2
@@ -197,8 +197,8 @@ def sentence_of(entry: Entry) -> str:
     if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
         reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
-    if entry.judgement and entry.judgement.outcome == "no better than chance":
-        return f"Fine-tuning taught no checkpoint more than chance for {aim}.{_measured(entry)}"
+    if entry.judgement and entry.judgement.outcome == "no better than the baseline":
+        return f"Fine-tuning taught no checkpoint more than the baseline for {aim}.{_measured(entry)}"
     shared = entry.first or sum(other.rank == 1 for other in entry.top)
     if row is None:
         best = _linked(entry.top[0])
@@ -230,16 +230,16 @@ def _measured(entry: Entry) -> str:
     result = entry.row.fine_tuned if entry.row else None
     if result is None or result.value is None:
         return ""
-    suffix = _chance(result) if is_above_chance(result) is False else ""
+    suffix = _baseline(result) if is_above_baseline(result) is False else ""
     return f" Fine-tuned, it has {markdown_text(measured_in_words(result))} on test rows{suffix}."
 
 
-def _chance(result: FineTuned) -> str:
-    """Return what is said after a fine-tuning's score of chance and its own score, in Markdown; empty if unknown."""
-    if result.chance is None:
+def _baseline(result: FineTuned) -> str:
+    """Return how a fine-tuned score compares with the baseline, in Markdown; empty without a baseline."""
+    if result.baseline is None:
         return ""
-    scored = markdown_text(f"{result.chance.name}: {format_measured(result.metric, result.chance.value)}")
-    return f", {'' if is_above_chance(result) else 'no '}better than chance ({scored})"
+    scored = markdown_text(f"{result.baseline.name}: {format_measured(result.metric, result.baseline.value)}")
+    return f", {'' if is_above_baseline(result) else 'no '}better than the baseline ({scored})"
 
 
 def rendered_template(name: str, **values: Any) -> str:
@@ -273,7 +273,7 @@ def _environment() -> jinja2.Environment:
         count="{:,}".format,
         rank=format_rank,
         measured=lambda result: f"{metric_title(result.metric)} {format_finetuned(result)}",
-        chance=_chance,
+        baseline=_baseline,
         title=_title,
         cell=_cell,
         how_to_read=_how_to_read,

@@ -21,7 +21,7 @@ from hf_emms.ranking.verdict import (
     best_by,
     comparable,
     direct_measure,
-    is_above_chance,
+    is_above_baseline,
     is_told_apart,
     verdict,
 )
@@ -51,7 +51,7 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     outcome = verdict(ranking).outcome
     if outcome is None:
         return None
-    if outcome == "no better than chance":
+    if outcome == "no better than the baseline":
         return _nothing_learnt(results)
     best = results[0]
     pairs = list(zip(rows, results, strict=True))
@@ -70,11 +70,11 @@ def finetuning_summary(ranking: RankingData) -> str | None:
     for others, relation in relations:
         if others:
             sentence += f"; {_names(others)} {'is' if len(others) == 1 else 'are'} {relation}"
-    if best.chance is None and len(rows) > 1 and not doubtful:
-        sentence += "; chance was not measured"
-    if best.chance is not None and not is_above_chance(best):
-        chance = format_measured(best.metric, best.chance.value)
-        sentence += f"; it is no better than chance ({best.chance.name}: {chance})"
+    if best.baseline is None and len(rows) > 1 and not doubtful:
+        sentence += "; no baseline was measured"
+    if best.baseline is not None and not is_above_baseline(best):
+        baseline = format_measured(best.metric, best.baseline.value)
+        sentence += f"; it is no better than the baseline ({best.baseline.name}: {baseline})"
     return sentence + "."
 
 
@@ -85,7 +85,7 @@ def _budget(result: FineTuned) -> str:
 
 
 def _nothing_learnt(results: Sequence[FineTuned]) -> str:
-    """Return the sentence on fine-tunings of which none is above chance."""
+    """Return the sentence on fine-tunings of which none is above the baseline."""
     best = results[0]
     runs = [run for result in results for run in result.runs if run.validation is not None]
     tests: list[float | None] = [run.scores[best.metric] for run in runs]
@@ -96,8 +96,8 @@ def _nothing_learnt(results: Sequence[FineTuned]) -> str:
     sentence += f"validation {_span(best.metric, validations)}, after {_budget(best)}"
     if len(rates) > 1:
         sentence += f" at learning rates from {rates[0]:g} to {rates[-1]:g}"
-    if best.chance is not None:
-        sentence += f"; chance ({best.chance.name}) is {format_measured(best.metric, best.chance.value)}"
+    if best.baseline is not None:
+        sentence += f"; the baseline ({best.baseline.name}) is {format_measured(best.metric, best.baseline.value)}"
     return sentence + "."
 
 

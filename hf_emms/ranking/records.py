@@ -75,8 +75,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         has_diverged: whether the loss rose, or was no number.
-        has_learnt: whether the validation score is above chance by more than its noise; True where chance is unknown.
-        chance: what needs no checkpoint on the test rows; None where that is unknown.
+        has_learnt: whether the validation score is above the baseline by more than its noise; True without a baseline.
+        baseline: what needs no checkpoint on the test rows; None where that is unknown.
         is_untrained: whether training did not help, so that the scores are of the checkpoint as it was.
         unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
     """
@@ -95,7 +95,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     error: str | None = None
     has_diverged: bool = False
     has_learnt: bool = True
-    chance: BaselineScore | None = None
+    baseline: BaselineScore | None = None
     is_untrained: bool = False
     unfinished: str | None = None
 
@@ -115,7 +115,7 @@ class FineTuned(msgspec.Struct, frozen=True):
         rows: part ("train", "validation", "test") → where its rows are from, in words.
         stderr: the standard error of `value`, over groups of test rows and over seeds; where a file does not say,
             `spread` stands for it.
-        chance: what needs no checkpoint on the same rows; None where that is unknown.
+        baseline: what needs no checkpoint on the same rows; None where that is unknown.
         error: why there is no value, in a line.
     """
 
@@ -129,7 +129,7 @@ class FineTuned(msgspec.Struct, frozen=True):
     recipe: dict[str, Any] = {}
     rows: dict[str, str] = {}
     stderr: float | None = None
-    chance: BaselineScore | None = None
+    baseline: BaselineScore | None = None
     error: str | None = None
 
     @property

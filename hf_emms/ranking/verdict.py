@@ -22,21 +22,21 @@ from hf_emms.ranking.records import (
 )
 
 Lead = Literal["no score", "no head", "nothing explained", "alone", "shared", "race", "ahead", "clearly ahead"]
-Outcome = Literal["confirmed", "measured", "no better than chance"]
+Outcome = Literal["confirmed", "measured", "no better than the baseline"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """The checkpoint that a ranking recommends, and how sure its estimate and its fine-tuning are of it.
 
     Attributes:
-        checkpoint: to fine-tune; None where no estimate and no fine-tuning is above chance.
+        checkpoint: to fine-tune; None where no estimate and no fine-tuning is above the baseline.
         lead: of the first rank among the checkpoints that can be fine-tuned: there is "no score" at all, "no head" for
             any of them, "nothing explained" beyond its own noise, a checkpoint that has a score "alone", several that
             have "shared" it, or a checkpoint that a "race" kept while it stopped the others, or that is "ahead" of the
             next, or "clearly ahead" by more than the noise of the folds.
         first: the checkpoints of that first rank, the best score first.
-        outcome: of fine-tuning: "confirmed" where the best is above chance, and told apart from all others that were
-            fine-tuned; "no better than chance" where all are within the noise of a prediction that needs no checkpoint;
+        outcome: of fine-tuning: "confirmed" if the best is above the baseline, and told apart from all others that were
+            fine-tuned; "no better than the baseline" if all are within the noise of a prediction without a checkpoint;
             else "measured". None where none was fine-tuned.
     """
 
@@ -53,7 +53,7 @@ def verdict(ranking: RankingData) -> Verdict:
     measured = ranking.fine_tuned
     outcome = _outcome([row.fine_tuned for row in measured if row.fine_tuned is not None])
     if outcome is not None:
-        chosen = None if outcome == "no better than chance" else measured[0]
+        chosen = None if outcome == "no better than the baseline" else measured[0]
     else:
         chosen = None if lead == "nothing explained" or not first else _chosen(ranking, first)
     return Verdict(None if chosen is None else chosen.checkpoint, lead, names, outcome)
@@ -121,17 +121,17 @@ def _outcome(results: Sequence[FineTuned]) -> Outcome | None:
     """Return what fine-tunings came to, the best by its validation score first."""
     if not results:
         return None
-    if all(is_above_chance(result) is False for result in results):
-        return "no better than chance"
+    if all(is_above_baseline(result) is False for result in results):
+        return "no better than the baseline"
     apart = len(results) > 1 and all(is_told_apart(results[0], other) for other in results[1:])
-    return "confirmed" if apart and is_above_chance(results[0]) else "measured"
+    return "confirmed" if apart and is_above_baseline(results[0]) else "measured"
 
 
-def is_above_chance(result: FineTuned) -> bool | None:
-    """Return whether a score is above chance by more than its noise; None where chance was not measured."""
-    if result.value is None or result.chance is None:
+def is_above_baseline(result: FineTuned) -> bool | None:
+    """Return whether a score is above the baseline by more than its noise; None where no baseline was measured."""
+    if result.value is None or result.baseline is None:
         return None
-    return result.value - result.chance.value > TIE_WIDTH * result.chance.gain_stderr
+    return result.value - result.baseline.value > TIE_WIDTH * result.baseline.gain_stderr
 
 
 def is_told_apart(first: FineTuned, second: FineTuned) -> bool:

@@ -145,7 +145,7 @@ class BoxHead(RowHead):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         return [tuple(box) for box in numbers_of(sample)]
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline(
             "the mean box of the training rows", [tuple(np.mean(train.references, axis=0))] * len(split)
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
-from hf_emms.heads.guess import MAX_GUESSES, best_guess, for_all_rows
+from hf_emms.heads.baseline import MAX_BASELINES, best_baseline, for_all_rows
 from hf_emms.heads.metrics import AGREEING, VQA_ACCURACY
 from hf_emms.heads.row import class_config, weight_table
 from hf_emms.inputs import IMAGE_TEXT, TEXT
@@ -23,10 +23,10 @@ class AnswerHead(RowHead):
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (VQA_ACCURACY,)
 
-    def guess(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        answers = _frequent_answers(train.references, MAX_GUESSES)
+    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
+        answers = _frequent_answers(train.references, MAX_BASELINES)
         metric = self.metrics(train.references)[0]
-        return best_guess("the same answer for all rows", metric, map(for_all_rows, answers), train, split)
+        return best_baseline("the same answer for all rows", metric, map(for_all_rows, answers), train, split)
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
         """Return an output for each frequent answer, whose target is how many annotators gave it."""

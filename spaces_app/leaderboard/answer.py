@@ -77,7 +77,7 @@ def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def recommended(ranking: Ranking) -> Row | None:
-    """Return the row to fine-tune; None where no estimate and no fine-tuning is above chance."""
+    """Return the row to fine-tune; None where no estimate and no fine-tuning is above the baseline."""
     name = verdict(ranking).checkpoint
     return None if name is None else ranking.row(name)
 

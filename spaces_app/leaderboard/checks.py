@@ -161,8 +161,8 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
 
 def _of_fine_tuned(result: FineTuned) -> Iterator[tuple[str, str]]:
     yield from _named("metric", result.metric)
-    chance = None if result.chance is None else result.chance.value
-    shares = {"value": result.value, "validation": result.validation, "chance.value": chance}
+    baseline = None if result.baseline is None else result.baseline.value
+    shares = {"value": result.value, "validation": result.validation, "baseline.value": baseline}
     for where, share in shares.items():
         yield from _in_range_of(where, result.metric, share)
     for metric, share in result.scores.items():

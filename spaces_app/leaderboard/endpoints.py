@@ -99,9 +99,9 @@ class Endpoints:
         Returns:
             answer: in a sentence which checkpoint to fine-tune; advice: whether more rows would tell the first ones
             apart; verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
-            better than chance"); measure: title, unit and direction of the first estimator as people write it, while
-            the rows' scores are stored so that higher is better; dataset, task, split, n, seed, how many rows match,
-            and the rows.
+            better than the baseline"); measure: title, unit and direction of the first estimator as people write it,
+            while the rows' scores are stored so that higher is better; dataset, task, split, n, seed, how many rows
+            match, and the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)

@@ -29,7 +29,7 @@ _OUTCOMES: dict[Outcome | None, str] = {
     None: "not measured",
     "confirmed": "confirmed",
     "measured": "measured, not told apart",
-    "no better than chance": "no better than chance",
+    "no better than the baseline": "no better than the baseline",
 }
 _HEADS = (
     ("checkpoint", "Dataset"),

@@ -85,7 +85,7 @@ def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(rank
         assert 0 < run.loss < 5
         assert result.spread == result.stderr == run.stderr
     assert second.fine_tuned.value > 0.8  # red and blue are learned
-    assert (second.fine_tuned.runs[0].has_learnt, second.fine_tuned.chance.value) == (True, 0.5)
+    assert (second.fine_tuned.runs[0].has_learnt, second.fine_tuned.baseline.value) == (True, 0.5)
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert f"by fine-tuning: {confirmed.best.checkpoint}: accuracy " in finetuning_summary(confirmed)
@@ -218,7 +218,7 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
             if score is not None:
                 errors = {
                     "stderr": 0.2 + job.seed / 10,
-                    "chance": BaselineScore("a guess", 0.5, 0.1, 0.3 + job.seed / 10),
+                    "baseline": BaselineScore("a guess", 0.5, 0.1, 0.3 + job.seed / 10),
                 }
                 run = TrainingRun(job.learning_rate, job.seed, score, {work.metric: score + job.seed}, **errors)
             yield job, run
@@ -227,7 +227,7 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     result = fine_tune(work, train).rows[0].fine_tuned
     assert (result.learning_rate, result.validation, result.value, result.spread) == (0.1, 0.0, 1.0, 1.0)
     # Over test rows on average, and over three seeds.
-    assert (result.stderr, result.chance.gain_stderr) == pytest.approx(
+    assert (result.stderr, result.baseline.gain_stderr) == pytest.approx(
         (math.hypot(0.3, 3**-0.5), math.hypot(0.4, 3**-0.5))
     )
     runs = [(0.2, 0), (0.1, 0), (0.3, 0), (0.1, 1), (0.1, 2)]

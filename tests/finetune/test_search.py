@@ -250,11 +250,11 @@ def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(da
     (row,) = hf_emms.rank(data, str(build(zoo, "mpnet")), task="text-ranking", **settings)
     assert row.fine_tuned.error is None
     assert row.fine_tuned.metric == "nDCG@10"
-    assert row.fine_tuned.chance.name == "the order of BM25"
+    assert row.fine_tuned.baseline.name == "the order of BM25"
     test = load_splits(Options.of(data, task="text-ranking")).test
     queries = [test.inputs.queries[query] for query in test.input_of_row]
     search = word_search(queries, test.inputs.documents, judgements_of(test), test.groups)
-    assert row.fine_tuned.chance.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
+    assert row.fine_tuned.baseline.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
 
 
 def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(data: str, zoo: Path) -> None:

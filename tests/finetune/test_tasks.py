@@ -16,7 +16,7 @@ from hf_emms.heads.metrics import accuracy_at_half, bleu, cider, entities, entit
 from hf_emms.tasks.text_pair_classification import pair_metrics
 from hf_emms.tasks.token_classification import word_metrics
 from tests.finetune.task_rows import KINDS, captioner, kept, loaded
-from tests.finetune.test_chance import tagged, texts
+from tests.finetune.test_baseline import tagged, texts
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_families import TEXT_FAMILIES
 from tests.helpers.tiny_pairs import build_pair

@@ -1,4 +1,4 @@
-"""What a ranking shows: a checkpoint is recommended, and called confirmed, only where the numbers are above chance."""
+"""A checkpoint is recommended, and called confirmed, only if the numbers are above the baseline."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_
     assert verdict(run).checkpoint == "a"
 
 
-def tuned(value: float, stderr: float | None = 0.01, chance: float | None = 0.5, **changes: Any) -> FineTuned:
-    guess = None if chance is None else BaselineScore(SAME_CLASS, chance, 0.02, 0.01)
+def tuned(value: float, stderr: float | None = 0.01, baseline: float | None = 0.5, **changes: Any) -> FineTuned:
+    guess = None if baseline is None else BaselineScore(SAME_CLASS, baseline, 0.02, 0.01)
     run = TrainingRun(1e-4, 0, value, {"accuracy": value})
     fields: dict[str, Any] = {"validation": value, "runs": (run,), "recipe": {"epochs": 5}, "spread": stderr}
-    return FineTuned("accuracy", value, stderr=stderr, chance=guess, **(fields | changes))
+    return FineTuned("accuracy", value, stderr=stderr, baseline=guess, **(fields | changes))
 
 
 def confirmed(*results: FineTuned) -> Ranking:
@@ -142,7 +142,7 @@ ALONE, BOTH = "Measured by fine-tuning: org/a: accuracy 90.0", by("a 90.0", "b 8
 NOT_APART = "; org/{} not told apart from it."
 BEST, NEAR = f"Confirmed {BOTH}; the estimate's first is the best.", f"Measured {BOTH}{NOT_APART.format('b is')}"
 BETTER = "; org/b is better on the test rows, which choose nothing"
-UNLEARNT, CHANCE = "Fine-tuning did not learn this: accuracy ", f"chance ({SAME_CLASS}"
+UNLEARNT, BASELINE = "Fine-tuning did not learn this: accuracy ", f"the baseline ({SAME_CLASS}"
 ELEVEN = [f"{'abcdefghijk'[place]} {35 + 5 * place}.0" for place in range(11)]
 # The results in the estimate's order, and what is said.
 FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
@@ -151,12 +151,12 @@ FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
         tuple(tuned(0.35 + place / 20) for place in range(11)),
         f"Confirmed {by(*ELEVEN[::-1])}; the estimate's first was number 11.",
     ),
-    "one": ((tuned(0.9, chance=None),), f"{ALONE}, after up to 5 epochs."),
+    "one": ((tuned(0.9, baseline=None),), f"{ALONE}, after up to 5 epochs."),
     "untrained": ((UNTRAINED,), f"{ALONE}, as it was: fine-tuning did not help."),
     "one epoch": ((tuned(0.9, recipe={"epochs": 1}),), f"{ALONE}, after up to 1 epoch."),
     "no recipe": ((tuned(0.9, recipe={}),), f"{ALONE}, after fine-tuning."),
     "near": (
-        tuple(tuned(value, chance=None) for value in (0.9, 0.89, 0.88)),
+        tuple(tuned(value, baseline=None) for value in (0.9, 0.89, 0.88)),
         f"Measured {by('a 90.0', 'b 89.0', 'c 88.0')}{NOT_APART.format('b and org/c are')}",
     ),
     "the third": (
@@ -165,13 +165,13 @@ FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
     ),
     # Chosen by validation rows, and worse on test rows.
     "worse": ((tuned(0.8, validation=0.95), tuned(0.9)), f"Measured {by('a 80.0', 'b 90.0')}{BETTER}."),
-    "chance": (
+    "baseline": (
         (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
-        f"Measured {by('a 51.0', 'b 60.0')}{BETTER}; it is no better than {CHANCE}: 50.0).",
+        f"Measured {by('a 51.0', 'b 60.0')}{BETTER}; it is no better than {BASELINE}: 50.0).",
     ),
-    "no chance": (
-        (tuned(0.9, chance=None), tuned(0.8, chance=None)),
-        f"Measured {BOTH}; the estimate's first is the best; chance was not measured.",
+    "no baseline": (
+        (tuned(0.9, baseline=None), tuned(0.8, baseline=None)),
+        f"Measured {BOTH}; the estimate's first is the best; no baseline was measured.",
     ),
     # A file without errors of its own is read with the spread.
     "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), BEST),
@@ -180,20 +180,20 @@ FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
     "equal": ((tuned(0.9, 0.0),) * 2, f"Measured {by('a 90.0', 'b 90.0')}{NOT_APART.format('b is')}"),
     "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), NEAR),
     "nothing right": (
-        (tuned(0.02, 0, chance=0),),  # not more than twice the standard error of the gain
-        f"{UNLEARNT}2.0 of every run, validation 2.0, after up to 5 epochs; {CHANCE}) is 0.0.",
+        (tuned(0.02, 0, baseline=0),),  # not more than twice the standard error of the gain
+        f"{UNLEARNT}2.0 of every run, validation 2.0, after up to 5 epochs; {BASELINE}) is 0.0.",
     ),
 }
 
 
 @pytest.mark.parametrize("case", FINE_TUNED)
-def test_confirmed_is_what_is_above_chance_and_told_apart(case: str) -> None:
+def test_confirmed_is_what_is_above_baseline_and_told_apart(case: str) -> None:
     results, sentence = FINE_TUNED[case]
     ranking = confirmed(*results)
     assert recommendation(ranking) == sentence
     assert ranking.best is not None
     learnt = ranking.best.checkpoint, sentence.partition(" ")[0].lower()
-    expected = (None, "no better than chance") if sentence.startswith(UNLEARNT) else learnt
+    expected = (None, "no better than the baseline") if sentence.startswith(UNLEARNT) else learnt
     assert (verdict(ranking).checkpoint, verdict(ranking).outcome) == expected
 
 
@@ -209,11 +209,11 @@ def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
     failed = TrainingRun(1e-2, 0, error="memory ran out")
     assert finetuning_summary(confirmed(tuned(0.51, validation=0.5, runs=(*runs, failed)))) == (
         "Fine-tuning did not learn this: accuracy 50.0 to 51.0 of every run, validation 50.0, after up to 5 epochs at "
-        f"learning rates from 0.0001 to 0.001; chance ({SAME_CLASS}) is 50.0."
+        f"learning rates from 0.0001 to 0.001; the baseline ({SAME_CLASS}) is 50.0."
     )
     assert finetuning_summary(confirmed(tuned(0.5, runs=(), recipe={"steps": 1000, "budget": "quick"}))) == (
         "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
-        f"budget); chance ({SAME_CLASS}) is 50.0."
+        f"budget); the baseline ({SAME_CLASS}) is 50.0."
     )
 
 

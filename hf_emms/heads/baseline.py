@@ -11,7 +11,7 @@ from hf_emms.heads.metrics import Metric
 from hf_emms.heads.split import LabeledSplit
 
 # The most predictions that are compared, and about the most training rows that they are compared on.
-MAX_GUESSES, _MAX_ROWS = 10, 500
+MAX_BASELINES, _MAX_ROWS = 10, 500
 
 
 class ConstantBaseline(NamedTuple):
@@ -29,7 +29,7 @@ def for_all_rows(prediction: Any) -> Rule:
     return lambda split: [prediction] * len(split)
 
 
-def best_guess(
+def best_baseline(
     name: str, metric: Metric, rules: Iterable[Rule], train: LabeledSplit, split: LabeledSplit
 ) -> ConstantBaseline:
     """Return the predictions for a split by the rule that scores best on training rows, the first of equal ones."""

@@ -1,4 +1,4 @@
-"""Fine-tuning has to beat what needs no checkpoint: heads guess, and who learns nothing is trained once more."""
+"""Fine-tuning has to beat what needs no checkpoint: each head has one, and who learns nothing is trained once more."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
 
 
 @pytest.mark.parametrize(
-    ("task", "train", "test", "guess"),
+    ("task", "train", "test", "expected"),
     [
         ("text-classification", split("a", "b", "b"), split("a", "c"), ["b", "b"]),
         # The F1 of a rare class is best where all are of it.
@@ -90,24 +90,24 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
         ("automatic-speech-recognition", split(texts("hello")), split(texts("a"), texts("b")), ["", ""]),
     ],
 )
-def test_a_head_guesses_what_is_best_for_all_training_rows(
-    task: str, train: LabeledSplit, test: LabeledSplit, guess: list[Any]
+def test_the_baseline_is_the_best_constant_for_training_rows(
+    task: str, train: LabeledSplit, test: LabeledSplit, expected: list[Any]
 ) -> None:
     head = get_task(task).head
     assert head is not None
-    guessed = head.guess(train, test)
-    assert guessed is not None
+    baseline = head.baseline(train, test)
+    assert baseline is not None
     if task == "referring-expression":
-        assert guessed.predictions == [pytest.approx(box) for box in guess]
+        assert baseline.predictions == [pytest.approx(box) for box in expected]
     else:
-        assert list(guessed.predictions) == guess
+        assert list(baseline.predictions) == expected
 
 
-def test_responses_are_guessed_by_the_frequencies_of_bytes() -> None:
+def test_the_baseline_of_responses_is_the_frequencies_of_bytes() -> None:
     head = get_task("text-generation").head
     assert head is not None
     train, test = split(texts("ab" * 500), texts("ab" * 500)), (split(texts("abba" * 99)), split(texts("xyz" * 99)))
-    likely, unlikely = (byte_likelihood(head.guess(train, part).predictions, part.references) for part in test)
+    likely, unlikely = (byte_likelihood(head.baseline(train, part).predictions, part.references) for part in test)
     # Of 2,000 letters and 2 ends, and each of 256 bytes and the end once more.
     assert likely == pytest.approx(1001 / 2259 * (3 / 2259) ** (1 / 396))
     assert unlikely < 0.01
@@ -115,13 +115,13 @@ def test_responses_are_guessed_by_the_frequencies_of_bytes() -> None:
 
 def test_the_gain_over_other_predictions_has_the_error_of_its_differences() -> None:
     right, groups = ["a"] * 50 + ["b"] * 50, np.arange(100, dtype=np.uint64)
-    guess = measure(ACCURACY, ["a"] * 100, right, groups)
+    baseline = measure(ACCURACY, ["a"] * 100, right, groups)
     better = measure(ACCURACY, ["a"] * 50 + ["b"] * 10 + ["a"] * 40, right, groups)
-    assert better.gain_stderr(guess) == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.01)
-    assert better.stderr > better.gain_stderr(guess)
-    assert better.is_above(guess)
-    assert not guess.is_above(better)
-    assert not guess.is_above(guess)
+    assert better.gain_stderr(baseline) == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.01)
+    assert better.stderr > better.gain_stderr(baseline)
+    assert better.is_above(baseline)
+    assert not baseline.is_above(better)
+    assert not baseline.is_above(baseline)
 
 
 def images(zoo: Path, data: datasets.Dataset, folder: Path) -> Ranking:
@@ -138,16 +138,16 @@ def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_first(zoo:
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, 8e-3]
     assert f"{row.checkpoint}: it learns nothing at these rates: 0.008 is tried too" in notes.lines
     assert not any(run.has_learnt for run in row.fine_tuned.runs)
-    assert verdict(confirmed).outcome == "no better than chance"
+    assert verdict(confirmed).outcome == "no better than the baseline"
     answer = recommendation(confirmed)
     assert answer.startswith("Fine-tuning did not learn this: accuracy ")
-    assert "at learning rates from 0.0005 to 0.008; chance (the same class for all rows) is 50.0." in answer
+    assert "at learning rates from 0.0005 to 0.008; the baseline (the same class for all rows) is 50.0." in answer
     section = card(confirmed, row.checkpoint)
-    assert "Fine-tuning taught no checkpoint more than chance for " in section
-    assert section.count("no better than chance (the same class for all rows: 50.0)") == 2
+    assert "Fine-tuning taught no checkpoint more than the baseline for " in section
+    assert section.count("no better than the baseline (the same class for all rows: 50.0)") == 2
     saved = (tmp_path / "model" / "README.md").read_text()
-    assert "It is no better than chance" in saved
-    assert "| chance: the same class for all rows | 0.5000 ± " in saved
+    assert "It is no better than the baseline" in saved
+    assert "| baseline: the same class for all rows | 0.5000 ± " in saved
     assert "best of" not in saved
     own_rates = hf_emms.confirm(rows, top=1, **{**FAST, "epochs": 1})
     assert [run.learning_rate for run in own_rates.rows[0].fine_tuned.runs] == [0.01]
