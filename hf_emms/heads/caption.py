@@ -16,7 +16,7 @@ from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
 from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.kind import BatchReader, TrainingReader
+from hf_emms.inputs.modality import BatchReader, TrainingReader
 from hf_emms.inputs.text import load_training_texts
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hf_emms.heads.metrics import Metric
 from hf_emms.heads.saved import ABOUT, HEAD_WEIGHTS, write_description
 from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.kind import BatchReader, TrainingReader
+from hf_emms.inputs.modality import BatchReader, TrainingReader
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

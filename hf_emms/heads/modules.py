@@ -16,7 +16,7 @@ from hf_emms.features.device import Inputs
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import load_model, load_options
 from hf_emms.heads.saved import HEAD_WEIGHTS
-from hf_emms.inputs.kind import BatchReader, Modality
+from hf_emms.inputs.modality import BatchReader, Modality
 
 # Rows whose features give the mean and deviation that layers of ours remove.
 _FIRST_ROWS, _FIRST_BATCH = 512, 32

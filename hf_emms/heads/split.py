@@ -12,7 +12,7 @@ from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
-    from hf_emms.inputs.kind import BatchReader
+    from hf_emms.inputs.modality import BatchReader
 
 # Losses leave out what has this label: padding, tokens that begin no word, classes that no training row has.
 IGNORED = -100

@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.bounds import check_processor_config
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
-from hf_emms.inputs.kind import BatchReader, TrainingReader, UnusableError
+from hf_emms.inputs.modality import BatchReader, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch

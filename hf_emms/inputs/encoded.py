@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from hf_emms.inputs.kind import Modality, UnusableError
+from hf_emms.inputs.modality import Modality, UnusableError
 
 _AHEAD = 2  # batches decoded ahead: enough to hide a slow batch
 

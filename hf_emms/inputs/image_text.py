@@ -22,7 +22,7 @@ from hf_emms.inputs.image import (
     load_image_reader,
     load_training_images,
 )
-from hf_emms.inputs.kind import BatchReader, Modality, Pairs, TrainingReader
+from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,

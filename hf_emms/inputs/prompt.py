@@ -15,8 +15,8 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.trial import check_template
-from hf_emms.inputs.kind import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.languages import set_languages
+from hf_emms.inputs.modality import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.text import (
     TEXT,
     TextFeatures,

@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
-from hf_emms.inputs.kind import BatchReader, Pairs, TrainingReader
+from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader
 from hf_emms.inputs.text import TEXT, TokenizedKind, example_texts, load_training_texts, text_reader
 from hf_emms.inputs.text_pair import TextPairReader, text_pair_reader
 from hf_emms.options import LAST

@@ -15,7 +15,7 @@ from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.features.trial import check_tokenizer
-from hf_emms.inputs.kind import BatchReader, Modality, TrainingReader, UnusableError
+from hf_emms.inputs.modality import BatchReader, Modality, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.kind import Pairs, Spans
+from hf_emms.inputs.modality import Pairs, Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.kind import Spans
+from hf_emms.inputs.modality import Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, special_tokens, text_reader
 from hf_emms.inputs.text_pair import cut_windows
 

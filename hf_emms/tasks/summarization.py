@@ -3,7 +3,7 @@
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import ROUGE_L
 from hf_emms.inputs import PROMPT
-from hf_emms.inputs.kind import Instruction
+from hf_emms.inputs.modality import Instruction
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task, join_sentences
 
 SUMMARIZATION = Task(

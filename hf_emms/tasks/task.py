@@ -16,7 +16,7 @@ import numpy as np
 from hf_emms.errors import Text
 from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, Modality
-from hf_emms.inputs.kind import Instruction
+from hf_emms.inputs.modality import Instruction
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks.text_pairs import spelling
 

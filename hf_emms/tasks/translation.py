@@ -6,8 +6,8 @@ from hf_emms.errors import setting_ref, setting_refs
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import TRANSLATION_BLEU
 from hf_emms.inputs import PROMPT
-from hf_emms.inputs.kind import Instruction
 from hf_emms.inputs.languages import LANGUAGES, language_code, language_name, short_code
+from hf_emms.inputs.modality import Instruction
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 _OTHERS = [code for code in LANGUAGES if code != "en"]
