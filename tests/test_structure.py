@@ -164,7 +164,7 @@ def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
     # A table or a comparison by the id of a task; a comparison with the name of a kind.
     by_task = re.compile(rf'"({ids})": |[=!]= "({ids})"|"({ids})" [=!]=|in \("({ids})"')
     by_kind = re.compile(
-        rf'\bmodality\b|(kind|input)[\w.]* [=!]= "({kinds})"|"({kinds})" (in|not in) |startswith\("({kinds})"\)'
+        rf'(modality|kind|input)[\w.]* [=!]= "({kinds})"|"({kinds})" (in|not in) |startswith\("({kinds})"\)'
     )
     assert lines_with(by_task, outside=("tasks", "inputs")) == []
     assert lines_with(by_kind, outside=("tasks", "inputs")) == []
