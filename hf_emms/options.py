@@ -309,7 +309,7 @@ class ScoringOptions(OptionsPart):
     folds: int = setting(5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True)
     results: str | None = setting(
         None,
-        'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
+        "Results dataset or folder of rankings: adds the column mean_rank_elsewhere, a control.",
         "Scoring",
         metavar="REPO|DIR",
         recorded=True,

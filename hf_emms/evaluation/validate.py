@@ -17,7 +17,7 @@ from hf_emms.ranking.columns import single_line, title_of
 SCHEMA_VERSION = 1
 
 PARAMETERS = "parameters"
-ELSEWHERE = "elsewhere"
+ELSEWHERE = "mean_rank_elsewhere"
 BLIND = "dataset-blind"
 RANDOM = "random"
 
@@ -27,8 +27,8 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
     Attributes:
         control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
-            datasets ("elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all ("random": what a
-            coin gets).
+            datasets ("mean_rank_elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all
+            ("random": what a coin gets).
         n: checkpoints compared; targets, in a mean.
         values: measure → value; None where it is not defined, e.g. without any order.
         intervals: measure → the ends of its interval.
@@ -198,8 +198,10 @@ def _target(
         name: {row.checkpoint: row.scores[name].value for row in rows if name in row.scores} for name in named
     }
     columns[PARAMETERS] = {row.checkpoint: float(row.parameters) for row in rows if row.parameters}
-    if ranking.has_elsewhere:
-        columns[ELSEWHERE] = {row.checkpoint: -row.elsewhere for row in rows if row.elsewhere is not None}
+    if ranking.has_mean_rank_elsewhere:
+        columns[ELSEWHERE] = {
+            row.checkpoint: -row.mean_rank_elsewhere for row in rows if row.mean_rank_elsewhere is not None
+        }
     if len(truth.scores) > 1 and dataset is not None:
         means = blind[dataset]
         columns[BLIND] = {checkpoint: means[pairs[checkpoint]] for checkpoint in raw if pairs[checkpoint] in means}

@@ -105,8 +105,8 @@ def block_of(about: CardKind, entry: Entry) -> Block:
     """Return the block of an entry."""
     columns = _columns(about, entry)
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
-    if entry.ranking.has_elsewhere:
-        controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
+    if entry.ranking.has_mean_rank_elsewhere:
+        controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
     text = rendered_template(
         f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
     )

@@ -205,7 +205,9 @@ class KnownRankings:
         notes = (f"{left_out}, the first: {problems[0]}",) if problems else ()
         return cls(repo, tuple(rankings.values()), notes)
 
-    def elsewhere(self, task_id: str, dataset_id: str, config: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
+    def mean_ranks_elsewhere(
+        self, task_id: str, dataset_id: str, config: str | None
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
         """Return the `mean_ranks` of checkpoints on a task's other datasets, and notes that name their source."""
         others = [
             ranking
@@ -216,7 +218,7 @@ class KnownRankings:
             return {}, (*self.notes, f"{self.repo.id} has no ranking of another dataset for {task_id}")
         datasets = {(ranking.dataset_id, ranking.config) for ranking in others}
         where = f"{pluralize(len(datasets), 'other dataset')} in {self.repo.id}"
-        note = f"elsewhere: mean rank on {where}, in per cent of the checkpoints there; low is good"
+        note = f"mean rank elsewhere: on {where}, in per cent of the checkpoints there; low is good"
         return mean_ranks(others), (*self.notes, note)
 
 

@@ -335,11 +335,12 @@ IDENTITY: tuple[TableColumn, ...] = (
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("minutes", _SCORES_SHOWN, _minutes, _format_tenths, float, applies=_shows_minutes, importance=1),
     TableColumn(
-        "elsewhere",
+        "mean_rank_elsewhere",
         (*_SCORES, "page"),
+        title="mean rank elsewhere",
         format=format_percent,
         type=float,
-        applies=lambda ranking, table: ranking.has_elsewhere,
+        applies=lambda ranking, table: ranking.has_mean_rank_elsewhere,
     ),
     TableColumn("score", ("page",), _score, format_number, float),
     TableColumn(

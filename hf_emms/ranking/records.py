@@ -163,8 +163,8 @@ class Row(msgspec.Struct, frozen=True):
         layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
         downloads, library, license: of the checkpoint on the Hub, where the writer of the file knew them.
         fine_tuned: the scores after fine-tuning; None where it was not fine-tuned.
-        elsewhere: its mean rank on other datasets, as a share of the checkpoints there: .05 is among the best tenth;
-            None where no ranking of another dataset that was read has it. A control: it orders nothing.
+        mean_rank_elsewhere: a control that orders nothing: the mean rank on other datasets, as a share of the
+            checkpoints there (.05 is among the best tenth); None if no ranking of another dataset has the checkpoint.
         documents_per_second: how fast it embedded documents that are searched; None for other tasks.
         longest_input: the most tokens that it reads of them.
     """
@@ -192,7 +192,7 @@ class Row(msgspec.Struct, frozen=True):
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
-    elsewhere: Share | None = None
+    mean_rank_elsewhere: Share | None = None
     documents_per_second: float | None = None
     longest_input: Count | None = None
 
@@ -308,8 +308,8 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         return [row for _, row in sorted(scored, key=lambda pair: -pair[0])]
 
     @property
-    def has_elsewhere(self) -> bool:
-        return any(row.elsewhere is not None for row in self.rows)
+    def has_mean_rank_elsewhere(self) -> bool:
+        return any(row.mean_rank_elsewhere is not None for row in self.rows)
 
     def row(self, checkpoint: str) -> Row:
         """Return the row of a checkpoint, by its name, or by the last part of it if no other checkpoint shares that.

@@ -164,14 +164,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RankingPlan:
-    """The resolved plan of a ranking; for `elsewhere` see `KnownRankings.elsewhere`."""
+    """The resolved plan of a ranking; for `mean_ranks_elsewhere` see `KnownRankings`."""
 
     session: Session
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
-    elsewhere: Mapping[str, float] = field(default_factory=dict)
+    mean_ranks_elsewhere: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def options(self) -> Options:
@@ -238,7 +238,7 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     candidates = _candidates(names, session, sample, encoders, resolver)
     if session.rankings is None:
         return RankingPlan(session, sample, encoders, candidates, tuple(notes))
-    ranks, from_where = session.rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
+    ranks, from_where = session.rankings.mean_ranks_elsewhere(sample.task.id, sample.repo.id, sample.config)
     return RankingPlan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 

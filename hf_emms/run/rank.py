@@ -156,7 +156,7 @@ def rank(
         seed: of the sample and the folds.
         folds: number of folds of the held-out estimators.
         results: a results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings; the mean ranks of the checkpoints
-            on its other datasets of the same task become `Row.elsewhere`, a control that orders nothing.
+            on its other datasets of the same task become `Row.mean_rank_elsewhere`, a control that orders nothing.
         confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
             from here to `push_to_hub`.
         method: what is trained.
@@ -334,7 +334,8 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
     options, sample = plan.options, plan.sample
     facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
     described = [
-        _described(row, facts.get(row.checkpoint), plan.elsewhere.get(checkpoint_key(row))) for row in finished
+        _described(row, facts.get(row.checkpoint), plan.mean_ranks_elsewhere.get(checkpoint_key(row)))
+        for row in finished
     ]
     rows = ranked(described, options.estimators[0])
     return Ranking(
@@ -372,9 +373,9 @@ def _reason(estimator: str, rows: Sequence[Row]) -> str:
     return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
 
 
-def _described(row: Row, facts: HubFacts | None, elsewhere: float | None) -> Row:
+def _described(row: Row, facts: HubFacts | None, mean_rank_elsewhere: float | None) -> Row:
     """Return the row with the Hub's facts about the checkpoint, and its mean rank on other datasets."""
-    row = msgspec.structs.replace(row, elsewhere=elsewhere)
+    row = msgspec.structs.replace(row, mean_rank_elsewhere=mean_rank_elsewhere)
     if facts is None:
         return row
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)

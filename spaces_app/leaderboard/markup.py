@@ -22,7 +22,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCI
 # Alphabets with letters that look as Latin ones do.
 _ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
 _SMALLEST_FIRST = (
-    *("rank", "checkpoint", "elsewhere", "parameters", "memory", "seconds"),
+    *("rank", "checkpoint", "mean_rank_elsewhere", "parameters", "memory", "seconds"),
     *("library", "license", "architecture", "revision"),
 )
 

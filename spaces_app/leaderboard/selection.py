@@ -44,7 +44,7 @@ _FIRST = (
     "memory",
     "speed",
     "other",
-    "elsewhere",
+    "mean_rank_elsewhere",
     "downloads",
     "library",
     "seconds",

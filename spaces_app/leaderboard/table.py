@@ -41,7 +41,7 @@ _BANDS = (
 _HINTS = {
     "score": "minus the held-out loss, which orders the rows; higher is better within this table",
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
-    "elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
+    "mean_rank_elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
     "rank": "1 + the number of checkpoints in better bands",
     "seconds": "wall time of features and scoring when the row was computed",
     "memory": "computed, not measured: of the weights in 32-bit numbers, without activations",

@@ -120,11 +120,11 @@ def test_several_targets_have_means_and_a_blind_control(cli: Cli, tmp_path: Path
 def test_ranks_on_other_datasets_are_a_control(cli: Cli, tmp_path: Path) -> None:
     def known(row: Row) -> Row:  # the reverse of the truth; of one checkpoint nothing is known
         place = NAMES.index(row.checkpoint[-1])
-        return msgspec.structs.replace(row, elsewhere=None if place == 3 else (7 - 2 * place) / 8)
+        return msgspec.structs.replace(row, mean_rank_elsewhere=None if place == 3 else (7 - 2 * place) / 8)
 
     made = ranking()
     file = saved(tmp_path / "known.json", msgspec.structs.replace(made, rows=tuple(map(known, made.rows))))
-    line = lines_of(validated(cli, file, table(tmp_path, GOOD)))["beans", "elsewhere"]
+    line = lines_of(validated(cli, file, table(tmp_path, GOOD)))["beans", "mean_rank_elsewhere"]
     assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 

@@ -38,11 +38,11 @@ def test_only_other_datasets_of_the_task_count() -> None:
         gather_batches("z", "a", "b", task="text-classification"),
     )
     known = KnownRankings(Repo(ID, "dataset", "a" * 40), rankings)
-    ranks, (note,) = known.elsewhere("image-classification", "org/x", None)
+    ranks, (note,) = known.mean_ranks_elsewhere("image-classification", "org/x", None)
     assert ranks == {"b": 0.25, "a": 0.75}
-    assert f"mean rank on 1 other dataset in {ID}" in note
-    assert known.elsewhere("image-classification", "org/x", "large")[0] == {"a": 0.5, "b": 0.5}
-    assert known.elsewhere("text-classification", "org/z", None)[0] == {}
+    assert f"on 1 other dataset in {ID}" in note
+    assert known.mean_ranks_elsewhere("image-classification", "org/x", "large")[0] == {"a": 0.5, "b": 0.5}
+    assert known.mean_ranks_elsewhere("text-classification", "org/z", None)[0] == {}
 
 
 def test_it_is_no_setting_that_scores_depend_on() -> None:
@@ -86,7 +86,7 @@ def ranked_with(cli: CommandLine, *arguments: str | Path) -> Done:
 
 
 def shares(done: Done) -> dict[str, float | None]:
-    return {row["checkpoint"]: row["elsewhere"] for row in json.loads(done.out)["rows"]}
+    return {row["checkpoint"]: row["mean_rank_elsewhere"] for row in json.loads(done.out)["rows"]}
 
 
 def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finished_without_it(
@@ -105,7 +105,7 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
         "lab/new": None,
     }
     assert found["settings"]["results"] == f"{ID}@{hub.store.repo(ID, 'dataset').refs['refs/heads/main']}"
-    assert f"elsewhere: mean rank on 2 other datasets in {ID}" in done.err
+    assert f"mean rank elsewhere: on 2 other datasets in {ID}" in done.err
     assert f"1 file of {ID} left out, the first: damaged: this is not a ranking" in done.err
     table = ranked_with(cli, *WANTED, ID, "--format", "table").out.splitlines()
     assert table[0].split()[-5:] == ["elsewhere", "params", "license", "width", "seconds"]
@@ -113,7 +113,7 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
     assert "elsewhere" not in ranked_with(cli, *WANTED[:-1], "--format", "table").out
     of_model, of_dataset = card(Ranking.load(file), "lab/a"), card(Ranking.load(file))
     for section in (of_model, of_dataset):
-        assert "elsewhere (mean rank on other datasets" in section
+        assert "mean rank elsewhere (on other datasets" in section
         assert " elsewhere |" in section
         assert " 46% |" in section
     assert " 54% |" in of_dataset

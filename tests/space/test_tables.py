@@ -82,7 +82,7 @@ def test_a_ranking_is_sorted_by_each_of_its_estimators_those_of_missing_packages
 @pytest.mark.parametrize(
     ("title", "view", "known", "cell"),
     [
-        ("Elsewhere", {"columns": ("elsewhere",)}, {"elsewhere": 0.125}, ">12%<"),
+        ("Mean rank elsewhere", {"columns": ("mean_rank_elsewhere",)}, {"mean_rank_elsewhere": 0.125}, ">12%<"),
         ("Samples", {}, {"n": 250}, ">250<"),
         ("Inputs/s", {}, {"seconds": Seconds(3.0, 0.1)}, ">343<"),
     ],
