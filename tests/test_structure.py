@@ -37,12 +37,10 @@ FOLDERS = (
     "hub",
     "cache",
     "registry",
-    "formatting",
     "options",
-    "files",
     "errors",
 )
-MAX_LOOSE_MODULES = 5
+MAX_LOOSE_MODULES = 3
 MAX_SEEING_OPTIONS = 12
 LAZY = (
     *("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn"),

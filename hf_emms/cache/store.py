@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from hf_emms.cache.files import UNFINISHED, atomic_file, check_kind, folder_below, set_mode
 from hf_emms.cache.key import Key, digest_of
 from hf_emms.errors import EmmsError
-from hf_emms.files import UNFINISHED, atomic_file, check_kind, folder_below, set_mode
 
 if TYPE_CHECKING:
     import numpy as np

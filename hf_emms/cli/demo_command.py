@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_commands import RELATIVE
-from hf_emms.errors import EmmsError, install_command
-from hf_emms.files import write_atomic
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, install_command, pluralize
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking

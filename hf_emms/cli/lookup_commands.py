@@ -10,8 +10,15 @@ import click
 import cloup
 
 from hf_emms.cli.output import format_option, out, quiet_option
-from hf_emms.errors import EmmsError
-from hf_emms.formatting import format_bytes, format_count, format_duration, parse_bytes, parse_duration, pluralize
+from hf_emms.errors import (
+    EmmsError,
+    format_bytes,
+    format_count,
+    format_duration,
+    parse_bytes,
+    parse_duration,
+    pluralize,
+)
 
 if TYPE_CHECKING:
     from hf_emms.cache import Cache, CacheEntry

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cache.files import decoded
 from hf_emms.errors import EmmsError, HintStyle, Use, setting_ref
-from hf_emms.files import decoded
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cache.files import check_writable, write_atomic
 from hf_emms.errors import EmmsError, printable, redacted
-from hf_emms.files import check_writable, write_atomic
 from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import format_option, out, ranking_files_option, results_folder_option, stdout_for_data_only
-from hf_emms.errors import EmmsError
-from hf_emms.files import write_atomic
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.metric import install as installation
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
 )
 from hf_emms.cli.rank_commands import print_spec
-from hf_emms.errors import EmmsError
-from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.errors import EmmsError, format_bytes, pluralize
 
 if TYPE_CHECKING:
     from hf_emms.options import Options

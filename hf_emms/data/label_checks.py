@@ -18,8 +18,7 @@ from hf_emms.data.cell_texts import (
 )
 from hf_emms.data.column_types import ColumnContents
 from hf_emms.data.suggestions import FIRST, labelled, possible_labels, unclear_label, values_in_texts
-from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
-from hf_emms.formatting import first_few, pluralize
+from hf_emms.errors import EmmsError, Text, first_few, joined, pluralize, setting_ref, setting_refs
 from hf_emms.heads.split import IGNORED
 from hf_emms.tasks import TASKS, Task, use_column
 

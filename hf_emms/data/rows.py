@@ -8,8 +8,7 @@ from typing import Any
 
 from hf_emms.data.cell_texts import split_classes
 from hf_emms.data.columns import RowSchema
-from hf_emms.errors import EmmsError, joined, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
 from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column

@@ -16,8 +16,7 @@ from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.rows import NO_CLASS, DrawnRows
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions

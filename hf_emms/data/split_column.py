@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from hf_emms.data.files.folder_names import SPLIT_WORDS
 from hf_emms.data.files.open_split import OpenSplit, choose_split
-from hf_emms.errors import setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import pluralize, setting_ref
 
 _NAMES = ("split", "splits", "set", "subset", "partition", "usage", "data_split", "dataset_split", "fold", "phase")
 # Columns that may say it in another way: numbers of folds, a mark of the rows for training.

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from hf_emms.data.cell_texts import are_addresses, detect_value_kind
 from hf_emms.data.column_types import FLAGS, ColumnContents
 from hf_emms.data.files.local import PANDAS_INDEX
-from hf_emms.errors import EmmsError, Text, joined, setting_ref, setting_refs
-from hf_emms.formatting import first_few
+from hf_emms.errors import EmmsError, Text, first_few, joined, setting_ref, setting_refs
 from hf_emms.inputs import MODALITIES, TEXT
 from hf_emms.tasks import TASKS, use_column
 from hf_emms.tasks.text_pairs import spelling

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from hf_emms.errors import MISSING, pluralize
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
-from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
 from hf_emms.ranking.columns import format_finetuned, single_line
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_emms.cache.files import atomic_file
 from hf_emms.errors import EmmsError, install_command, setting_ref
 from hf_emms.evaluation.validate import TargetResult, Validation
-from hf_emms.files import atomic_file
 from hf_emms.ranking.columns import single_line, title_of
 from hf_emms.ranking.plot import SUFFIXES
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hf_emms.cache.files import decoded
 from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.files import decoded
 from hf_emms.hub import leaderboard
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line

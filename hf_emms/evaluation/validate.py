@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import MISSING, EmmsError, first_few, pluralize, setting_ref
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
-from hf_emms.formatting import MISSING, first_few, pluralize
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line, title_of
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.hub import (
     IGNORED_FILES,
     NoMatchingFileError,

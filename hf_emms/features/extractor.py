@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, ReadCounts
-from hf_emms.formatting import pluralize
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:

@@ -21,12 +21,11 @@ from typing import Any
 import torch
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
-from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.registry import by_reference
 
 # The name that the layers of `FeatureSpec.behind` have in a loaded model.

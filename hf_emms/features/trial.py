@@ -18,9 +18,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, format_bytes
 from hf_emms.features.trial_child import OUT_OF_MEMORY
-from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 
 # A trial takes some ten milliseconds, and that of a chat template a second, to import transformers.

@@ -21,7 +21,7 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import EmmsError, install_command, one_line, setting_ref
+from hf_emms.errors import EmmsError, format_duration, install_command, one_line, parse_duration, pluralize, setting_ref
 from hf_emms.features.architectures import STATIC
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_words, training_bytes
@@ -46,7 +46,6 @@ from hf_emms.finetune.saving import (
     test_rows,
 )
 from hf_emms.finetune.splits import Splits, load_splits
-from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import FeatureOptions, Options, RunOptions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit

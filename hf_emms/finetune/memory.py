@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_emms.errors import EmmsError, Text, setting_ref
+from hf_emms.errors import EmmsError, Text, format_bytes, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, transformers_config
 from hf_emms.features.main_memory import free_main_memory
-from hf_emms.formatting import format_bytes
 from hf_emms.heads.response import CHECKPOINTED_PARAMETERS, rows_at_a_time
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from hf_emms.errors import EmmsError, install_command, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, format_bytes, install_command, pluralize, setting_ref, setting_refs
 from hf_emms.finetune.memory import (
     activation_bytes,
     bytes_of_number,
@@ -19,7 +19,6 @@ from hf_emms.finetune.memory import (
     stored_parameters,
     training_bytes,
 )
-from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.heads import Head
 from hf_emms.options import TrainingOptions
 from hf_emms.tasks import TASKS, Task

@@ -10,12 +10,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.features.device import choose_device, gather_batches
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.finetune.recipe import head_of
-from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.judged_search import collection_of, judgements_of
 from hf_emms.heads.relevance_model import load_reranker

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, install_command, setting_ref
+from hf_emms.errors import EmmsError, install_command, pluralize, setting_ref
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
 from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import TrainingJob, short_recipe
-from hf_emms.formatting import pluralize
 from hf_emms.heads.language_model import load_language_model, response_batch, response_losses
 from hf_emms.heads.response import ResponseNetwork, rows_at_a_time
 from hf_emms.inputs.prompt import PromptReader, Response

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
+from hf_emms.cache.files import check_kind, folder_below, locked, set_mode
 from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.files import check_kind, folder_below, locked, set_mode
 
 _SEAL = "digest.json"
 _STATE = "trainer_state.json"

@@ -17,8 +17,8 @@ import msgspec
 import yaml
 
 from hf_emms.cache import cache_key, default_root, digest_of
+from hf_emms.cache.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.errors import EmmsError, redacted, setting_ref
-from hf_emms.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.finetune.recipe import head_of, trained_task
 from hf_emms.finetune.resume_states import MODEL_SEAL, ModelSeal, file_digest, storage_error
 from hf_emms.heads import LabeledSplit

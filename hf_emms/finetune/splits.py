@@ -12,10 +12,9 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.finetune.jackknife import Measurement, measure
 from hf_emms.finetune.recipe import head_of
-from hf_emms.formatting import pluralize
 from hf_emms.heads import LabeledSplit, Metric
 from hf_emms.options import SampleOptions
 from hf_emms.scoring.arrays import assign_folds

@@ -31,10 +31,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
+from hf_emms.cache.files import UNFINISHED
+from hf_emms.errors import EmmsError, checkpoint_errors, format_bytes, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
-from hf_emms.files import UNFINISHED
 from hf_emms.finetune.jackknife import Measurement
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.network import apply_method, load_network, save_network
@@ -51,7 +51,6 @@ from hf_emms.finetune.resume_states import (
 )
 from hf_emms.finetune.splits import Splits, measure_part
 from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
-from hf_emms.formatting import format_bytes
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import LabeledRows, collate

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.errors import pluralize
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.formatting import pluralize
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hf_emms.formatting import pluralize
+from hf_emms.errors import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.features.device import Inputs

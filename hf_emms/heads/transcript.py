@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.formatting import pluralize
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import HEAD_RATE, Head, Network
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, Text, joined, setting_ref
-from hf_emms.formatting import parse_duration
+from hf_emms.errors import EmmsError, Text, joined, parse_duration, setting_ref
 from hf_emms.hub.account import Account, require_push, who_am_i
 from hf_emms.hub.client import TRIES, endpoint, repo_url, request, translate_hub_errors
 

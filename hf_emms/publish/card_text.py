@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, install_command, redacted, setting_ref
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.errors import MISSING, EmmsError, format_count, install_command, redacted, setting_ref
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
 from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit

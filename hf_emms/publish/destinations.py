@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from hf_emms import hub
+from hf_emms.cache.files import check_writable, locked, write_atomic
 from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.files import check_writable, locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.files import LOCK

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields

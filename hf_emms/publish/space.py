@@ -14,8 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from hf_emms import __version__, hub
+from hf_emms.cache.files import write_atomic
 from hf_emms.errors import EmmsError, install_command, setting_ref
-from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
 from hf_emms.publish.results import rankings_below
 from hf_emms.ranking import Ranking, is_commit
@@ -25,11 +25,13 @@ from hf_emms.tasks import list_tasks
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. None imports anything else of it.
 _SHIPPED = (
-    "files.py",
     "errors.py",
-    "formatting.py",
     "options.py",
     "registry.py",
+    "cache/__init__.py",
+    "cache/files.py",
+    "cache/key.py",
+    "cache/store.py",
     "scoring/__init__.py",
     "scoring/estimators.py",
     "scoring/generative.py",

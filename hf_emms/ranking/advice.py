@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_emms.errors import setting_ref
-from hf_emms.formatting import format_count, pluralize
+from hf_emms.errors import format_count, pluralize, setting_ref
 from hf_emms.ranking.columns import (
     ScoreFormatter,
     format_measured,

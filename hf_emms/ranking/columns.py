@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hf_emms.errors import EmmsError, printable
-from hf_emms.formatting import MISSING, format_bytes, format_count
+from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, printable
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from hf_emms.cache.files import atomic_file, locked
 from hf_emms.errors import EmmsError
-from hf_emms.files import atomic_file, locked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import with_changes

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError, install_command
-from hf_emms.files import atomic_file
-from hf_emms.formatting import format_count
+from hf_emms.cache.files import atomic_file
+from hf_emms.errors import EmmsError, format_count, install_command
 from hf_emms.ranking.columns import ScoreFormatter, single_line
 from hf_emms.ranking.records import RankingData, Row
 

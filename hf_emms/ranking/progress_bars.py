@@ -21,8 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hf_emms.errors import check_type, printable
-from hf_emms.formatting import format_duration
+from hf_emms.errors import check_type, format_duration, printable
 from hf_emms.ranking import EMMS, Row, explained
 from hf_emms.ranking.columns import EXPLAINED, quantity_of, title_of
 from hf_emms.ranking.progress import LOADING, Silent, noted_while

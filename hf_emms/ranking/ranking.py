@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, overload
 
 import msgspec
 
-from hf_emms.errors import EmmsError, check_type
-from hf_emms.files import write_atomic
-from hf_emms.formatting import pluralize
+from hf_emms.cache.files import write_atomic
+from hf_emms.errors import EmmsError, check_type, pluralize
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 

@@ -11,9 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, check_type, setting_ref
-from hf_emms.files import atomic_file
-from hf_emms.formatting import pluralize
+from hf_emms.cache.files import atomic_file
+from hf_emms.errors import EmmsError, check_type, pluralize, setting_ref
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache, Key, cache_key
-from hf_emms.errors import EmmsError, Text, checkpoint_errors, setting_ref
+from hf_emms.errors import EmmsError, Text, checkpoint_errors, pluralize, setting_ref
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import device_in_keys, plan_extraction
-from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.inputs import TEXT
 from hf_emms.options import RunOptions

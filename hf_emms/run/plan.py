@@ -14,11 +14,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_cache
-from hf_emms.errors import EmmsError, install_command, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, install_command, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob, check_short_run
-from hf_emms.formatting import pluralize
 from hf_emms.heads.response import longest_tokens
 from hf_emms.hub import Repo, resolve
 from hf_emms.inputs.prompt import MAX_TOKENS

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hf_emms.cache import default_root
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
@@ -24,7 +24,6 @@ from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
 from hf_emms.finetune.saving import keeper_for
 from hf_emms.finetune.splits import load_splits
-from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.inputs import TEXT, Modality, Pairs, Spans
 from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, 
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import keeper_for, push_best
-from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.formatting import parse_duration
+from hf_emms.errors import EmmsError, parse_duration, setting_ref
 from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import SupportsIndex
 
-from hf_emms.errors import EmmsError, check_type
+from hf_emms.errors import EmmsError, check_type, format_bytes, parse_bytes, parse_count, pluralize
 from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.feature_spec import known_to_transformers, model_type_of
-from hf_emms.formatting import format_bytes, parse_bytes, parse_count, pluralize
 from hf_emms.hub import (
     HubModel,
     RepoNotFoundError,

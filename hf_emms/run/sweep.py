@@ -15,10 +15,9 @@ import msgspec
 import numpy as np
 import yaml
 
-from hf_emms.errors import EmmsError, one_line, setting_ref
+from hf_emms.cache.files import decoded
+from hf_emms.errors import EmmsError, one_line, pluralize, setting_ref
 from hf_emms.features.extractor import ExtractorPool
-from hf_emms.files import decoded
-from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_emms.errors import EmmsError, Text, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, Text, pluralize, setting_ref
 from hf_emms.heads import Metric, WordsHead
 from hf_emms.heads.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64

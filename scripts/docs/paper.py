@@ -18,10 +18,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import MISSING, EmmsError
 from hf_emms.evaluation import dataset_blind, read_truth, weighted_tau
 from hf_emms.evaluation.measures import FEWEST
-from hf_emms.formatting import MISSING
 from hf_emms.ranking.text import aligned
 
 RESULTS = Path(__file__).with_name("finetune_results.json")

@@ -262,7 +262,7 @@ def _difference(expected: dict[str, Any], result: dict[str, Any]) -> str:
 def _publish(ranking: Path, folder: Path) -> None:
     """The leaderboard's pages and the cards of a ranking, as files: what the commands that publish would upload."""
     from hf_emms import Ranking, card
-    from hf_emms.files import write_atomic
+    from hf_emms.cache.files import write_atomic
     from hf_emms.publish.space import static_files
 
     confirmed = Ranking.load(ranking)

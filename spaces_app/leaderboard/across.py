@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hf_emms.formatting import MISSING, pluralize
+from hf_emms.errors import MISSING, pluralize
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup

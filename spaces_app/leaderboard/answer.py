@@ -6,7 +6,7 @@ import shlex
 
 import msgspec
 
-from hf_emms.formatting import format_count
+from hf_emms.errors import format_count
 from hf_emms.ranking import Ranking, Row, is_commit, ranked
 from hf_emms.ranking.advice import (
     advice,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from hf_emms.formatting import MISSING, format_count, pluralize
+from hf_emms.errors import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import (
     ScoreFormatter,

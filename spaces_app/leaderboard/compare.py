@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.errors import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
 from hf_emms.ranking.columns import ScoreFormatter, format_rank
 from leaderboard import markup

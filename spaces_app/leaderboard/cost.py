@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hf_emms.formatting import format_count, pluralize
+from hf_emms.errors import format_count, pluralize
 from hf_emms.ranking import Explained, Ranking
 from hf_emms.ranking.columns import ScoreFormatter
 from leaderboard import markup

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from hf_emms.formatting import MISSING, pluralize
+from hf_emms.errors import MISSING, pluralize
 from hf_emms.ranking.verdict import Lead, Outcome, Verdict, verdict
 from leaderboard import markup
 from leaderboard.checks import known_tasks

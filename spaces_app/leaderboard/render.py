@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_emms.formatting import pluralize
+from hf_emms.errors import pluralize
 from leaderboard import across, answer, api_page, checkpoint, compare, cost, home, markup, shortlist, table
 from leaderboard.lines import places
 from leaderboard.markup import escape

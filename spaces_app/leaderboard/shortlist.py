@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hf_emms.formatting import MISSING, format_count, pluralize
+from hf_emms.errors import MISSING, format_count, pluralize
 from hf_emms.ranking import Row
 from hf_emms.ranking.columns import format_rank
 from leaderboard import markup

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_emms.files import write_atomic
+from hf_emms.cache.files import write_atomic
 from leaderboard import page, render
 from leaderboard.facts import HubFacts
 from leaderboard.lines import places

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize
 from hf_emms.ranking import Ranking, Row, Seconds, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks

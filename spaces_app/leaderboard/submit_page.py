@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_emms.formatting import pluralize
+from hf_emms.errors import pluralize
 from hf_emms.ranking.merge import path_of
 from leaderboard import submit
 from leaderboard.checks import Checked

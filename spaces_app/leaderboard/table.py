@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
-from hf_emms.formatting import MISSING, format_bytes, format_count, pluralize
+from hf_emms.errors import MISSING, format_bytes, format_count, pluralize
 from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ScoreFormatter, TableColumn, format_rank, metric_title, title_of
 from hf_emms.ranking.estimators import ESTIMATORS

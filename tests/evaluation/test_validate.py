@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from hf_emms.errors import MISSING
 from hf_emms.evaluation.validate import format_regret
-from hf_emms.formatting import MISSING
 from hf_emms.ranking import Ranking, Row, ranked
 from tests.helpers.cards import told
 from tests.helpers.cli import Cli, Result, cli

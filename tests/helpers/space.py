@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hf_emms.files import write_atomic
+from hf_emms.cache.files import write_atomic
 from hf_emms.ranking import Ranking, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests import ROOT

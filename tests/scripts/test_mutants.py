@@ -100,7 +100,7 @@ def test_a_change_is_tested_by_the_tests_that_run_its_line_and_their_files(recor
 
 
 def test_a_line_of_a_file_can_be_asked_about() -> None:
-    (path, number), *_ = mutants.places_of("hf_emms/formatting.py")
+    (path, number), *_ = mutants.places_of("hf_emms/cache/files.py")
     line = list(mutants.changes(ast.parse((mutants.ROOT / path).read_text())))[number].line
-    assert (path, number) in mutants.places_of(f"hf_emms/formatting.py:{line}")
-    assert len(mutants.places_of(f"hf_emms/formatting.py:{line}")) < len(mutants.places_of("hf_emms/formatting.py"))
+    assert (path, number) in mutants.places_of(f"hf_emms/cache/files.py:{line}")
+    assert len(mutants.places_of(f"hf_emms/cache/files.py:{line}")) < len(mutants.places_of("hf_emms/cache/files.py"))

@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.errors import EmmsError
-from hf_emms.formatting import first_few, pluralize
+from hf_emms.errors import EmmsError, first_few, pluralize
 from hf_emms.tasks import TASKS
 
 FORMATS = {

@@ -15,8 +15,7 @@ import numpy as np
 
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, too_many
-from hf_emms.errors import EmmsError, joined, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
 from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task, use_column

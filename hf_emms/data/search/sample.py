@@ -8,8 +8,7 @@ import numpy as np
 
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search.draw import DrawnSearch, SearchData, draw_search
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.formatting import pluralize
+from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
 

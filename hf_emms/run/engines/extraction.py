@@ -12,11 +12,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Key, cache_key
-from hf_emms.errors import EmmsError, one_line, setting_ref
+from hf_emms.errors import EmmsError, format_bytes, one_line, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, LayerError, device_in_keys
-from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
 from hf_emms.options import LAST, RunOptions, ScoringOptions

@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from hf_emms.cache import Cache
+from hf_emms.cache.files import write_atomic
 from hf_emms.errors import (
     EmmsError,
     HintStyle,
     checkpoint_errors,
     current_hint_style,
+    format_bytes,
     hint_style,
     one_line,
     setting_ref,
 )
 from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.files import write_atomic
 from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
 from hf_emms.finetune.memory import BYTES_OF_WEIGHT, BYTES_PER_PARAMETER
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import StorageError, unfinished_folder
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
-from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.presets import demo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.files import atomic_file, write_atomic
+from hf_emms.cache.files import atomic_file, write_atomic
 
 
 def test_content_is_written_and_replaces_what_was_there(tmp_path: Path) -> None:
