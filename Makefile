@@ -36,7 +36,7 @@ quality-full: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.quality truth --again
 	$(MAKE) quality
 
-# Command lines and files that are not as they should be; 1,000 mutated checkpoints; 300 bad days with kills and faults.
+# 500 mutated files, 1,000 mutated checkpoints, and 300 bad days with kills and faults.
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.hostile --quiet
 

@@ -25,7 +25,6 @@ from types import ModuleType
 BENCHES = {
     "peer": "features and rankings against transformer-ranker",
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
-    "whole": "a whole ranking against bare loops of the same checkpoints, imports included",
     "forecast": "forecast seconds against those that rankings and fine-tunings take",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "race": "a race for the best checkpoints against a full run",
@@ -36,7 +35,6 @@ BENCHES = {
 OF_THE_PAGE = {
     "peer": "minilm mpnet --rows 2000 --rounds 2",
     "embedding": "--rounds 2",
-    "whole": "--rounds 3",
     "forecast": "",
     "scoring": "--rounds 2",
     "race": "--rounds 1 --rows 2000",

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.hostile.children import exit_code_of, import_all, in_child
-from scripts.hostile.files import ENCODER
+from scripts.hostile.mutations import ENCODER
 
 _TOLERANCE = 1e-9
 _SHARES = (0.3, 0.6, 1.0)

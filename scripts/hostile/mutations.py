@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.hostile.files import ENCODER
-
-# A good checkpoint, and the dataset that its mutations are ranked for.
+ENCODER = "emms-demo/encoder-minilm-static"
+# A good checkpoint, and the dataset for which its mutations are ranked.
 BASES = {"emms-demo/bert-random": "demo_glosses", "emms-demo/vit-random": "demo_fashion"}
 _TOGETHER = 20
 # Configurations may ask for any amount of memory: more than this is refused by the system, as on a full machine.
@@ -98,9 +97,9 @@ def _mutated(base: str, folder: Path, seed: int) -> str:
     if name == _WEIGHTS:
         return f"{name}: {_mutate_header(folder / name, rng)}"
     if rng.random() < 0.15:
-        return f"{name}: {_mutate_bytes(folder / name, rng)}"
+        return f"{name}: {mutate_bytes(folder / name, rng)}"
     content = json.loads((folder / name).read_text())
-    what = _mutate_value(content, rng)
+    what = mutate_value(content, rng)
     (folder / name).write_text(json.dumps(content))
     return f"{name}: {what}"
 
@@ -126,7 +125,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(inner)
 
 
-def _mutate_value(content: Any, rng: random.Random) -> str:
+def mutate_value(content: Any, rng: random.Random) -> str:
     """Replaces, removes, wraps or repeats a value inside a container."""
     container, key = rng.choice([*_places(content)])
     how = rng.choice(["replace"] * 6 + ["remove", "wrap", "swap"])
@@ -142,7 +141,7 @@ def _mutate_value(content: Any, rng: random.Random) -> str:
     return f"{key!r} is {str(new)[:60]!r}"
 
 
-def _mutate_bytes(path: Path, rng: random.Random) -> str:
+def mutate_bytes(path: Path, rng: random.Random) -> str:
     """Cuts a file, or changes some of its bytes."""
     content = bytearray(path.read_bytes())
     if rng.random() < 0.5:
@@ -171,7 +170,7 @@ def _mutate_header(path: Path, rng: random.Random) -> str:
         path.write_bytes(struct.pack("<Q", len(changed)) + changed + data)
         return "a byte of the header"
     tensors = json.loads(header)
-    what = _mutate_value(tensors, rng)
+    what = mutate_value(tensors, rng)
     changed = bytearray(json.dumps(tensors).encode())
     path.write_bytes(struct.pack("<Q", len(changed)) + changed + data)
     return f"header: {what}"

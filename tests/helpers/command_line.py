@@ -26,8 +26,6 @@ for line in sys.stdin:
     asked = json.loads(line)
     os.environ.clear()
     os.environ.update(inherited | asked["environment"])
-    if "coverage" in sys.modules:  # the lines of a command are those of the test that asks for it
-        sys.modules["coverage"].Coverage.current().switch_context(os.environ.get("PYTEST_CURRENT_TEST", ""))
     out, err, code = io.StringIO(), io.StringIO(), 0
     sys.argv = ["hf-emms", *asked["arguments"]]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

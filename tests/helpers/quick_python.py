@@ -146,8 +146,6 @@ def _run(words: list[str], environment: dict[str, str], folder: str, streams: li
     """What a fresh interpreter does with these words, in this process."""
     os.environ.clear()
     os.environ.update(environment)
-    if "coverage" in sys.modules:  # the lines of a program are those of the test that starts it
-        sys.modules["coverage"].Coverage.current().switch_context(environment.get("PYTEST_CURRENT_TEST", ""))
     os.chdir(folder)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
