@@ -18,7 +18,7 @@ from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring import estimators as scoring
 from hf_emms.scoring.arrays import as_numpy, f_labels
-from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.estimators import Estimator, EstimatorList
 from hf_emms.scoring.labels import LabelTable, are_classes
 from hf_emms.scoring.moments import Moments
 
@@ -198,7 +198,9 @@ def _score(
         raise EmmsError("labels is missing", "pass features and labels, or moments")
     else:
         labels = _f_labels(labels, names_of("encoders", encoders))
-    (result,) = scoring.score(features, labels, estimators=[estimator], groups=groups, folds=folds, seed=seed)
+    (result,) = scoring.score(
+        features, labels, estimators=EstimatorList([estimator]), groups=groups, folds=folds, seed=seed
+    )
     return result
 
 

@@ -32,14 +32,15 @@ from hf_emms.options import (
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
-from hf_emms.ranking.estimators import get_estimator
+from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.registry import installed_versions, versions
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
-from hf_emms.run.engines.extraction import needs_label_embeddings, needs_search, trains, weight_bytes
+from hf_emms.run.engines.extraction import weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
+from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ class Session:
         session = replace(self, options=replace(self.options, estimators=names))
         vars(session).update(source=self.source, sample=self.sample)
         return session
+
+    @cached_property
+    def estimators(self) -> EstimatorList:
+        """The estimators that the options name."""
+        return get_estimators(self.options.estimators)
 
     @property
     def preset(self) -> DatasetPreset | None:
@@ -122,16 +128,18 @@ def _engine_for(options: Options) -> Engine:
     if options.engine != "ray" and options.ray_address is not None:
         problem = setting_ref("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
         raise EmmsError(problem, setting_ref("engine", "ray"))
-    for name in options.estimators:
-        if get_estimator(name).folds and options.folds < 2:
+    estimators = get_estimators(options.estimators)
+    for estimator in estimators:
+        if estimator.folds and options.folds < 2:
             raise EmmsError(
-                f"{name} holds rows out, which takes two folds or more, not {options.folds}", setting_ref("folds", 5)
+                f"{estimator.name} holds rows out, which takes two folds or more, not {options.folds}",
+                setting_ref("folds", 5),
             )
     if options.race is not None:
         if options.engine != "local":
             problem = setting_ref("race") + " runs in this process, not on " + setting_ref("engine", options.engine)
             raise EmmsError(problem, "leave one of them out")
-        return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
+        return RaceEngine(options.race, estimators[0], options.layers)
     if options.engine != "ray":
         return LocalEngine()
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
@@ -179,7 +187,7 @@ class RankingPlan:
     @cached_property
     def baselines(self) -> tuple[Row, ...]:
         """The rows without a checkpoint that stand beside the ranked ones."""
-        if not needs_search(self.options.scoring):
+        if not self.session.estimators.need_search:
             return ()
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
@@ -212,9 +220,9 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     at_once = _surely_embeds_texts(options, preset)
     encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
     sample = session.sample
-    session = session.with_estimators(_estimators_for(sample.task, options.scoring))
+    session = session.with_estimators(_estimators_for(sample.task, options.scoring).names)
     options = session.options
-    embeds = needs_label_embeddings(options.scoring)
+    embeds = session.estimators.need_label_embeddings
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
@@ -263,43 +271,42 @@ def _check_prompts(task: Task, options: FeatureOptions) -> None:
             )
 
 
-def _estimators_for(task: Task, options: ScoringOptions) -> tuple[str, ...]:
+def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
     """Return the estimators of the options, or the defaults of the task.
 
     Raises:
         EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer.
     """
     estimators = _named_or_default(task, options)
-    names = [name for name in estimators if get_estimator(name).needs_model or get_estimator(name).needs_search]
-    unfit = next((name for name in names if name not in task.estimators), None)
+    special = [estimator for estimator in estimators if estimator.needs_model or estimator.needs_search]
+    unfit = next((estimator for estimator in special if estimator.name not in task.estimators), None)
     if unfit is not None:
-        scored = get_estimator(unfit)
-        searched = "rerankers" if scored.reranks else "searches of a corpus"
-        what = searched if scored.needs_search else "labels that checkpoints write"
-        fitting = ", ".join(other.id for other in TASKS.values() if unfit in other.estimators)
+        searched = "rerankers" if unfit.reranks else "searches of a corpus"
+        what = searched if unfit.needs_search else "labels that checkpoints write"
+        fitting = ", ".join(other.id for other in TASKS.values() if unfit.name in other.estimators)
         raise EmmsError(
-            f"{unfit} is for {what}, and not for {task.id}",
+            f"{unfit.name} is for {what}, and not for {task.id}",
             "name other " + setting_ref("estimators") + f"; tasks that it is for: {fitting}",
         )
-    if names and options.race is not None:
-        needed = "the whole corpus" if get_estimator(names[0]).needs_search else "the checkpoints themselves"
+    if special and options.race is not None:
+        needed = "the whole corpus" if special[0].needs_search else "the checkpoints themselves"
         raise EmmsError(
-            setting_ref("race") + f" stops checkpoints by their features, and {names[0]} needs {needed}",
+            setting_ref("race") + f" stops checkpoints by their features, and {special[0].name} needs {needed}",
             "leave " + setting_ref("race") + " out, or race by EMMS: " + setting_ref("estimators", "emms_knn"),
         )
     return estimators
 
 
-def _named_or_default(task: Task, options: ScoringOptions) -> tuple[str, ...]:
+def _named_or_default(task: Task, options: ScoringOptions) -> EstimatorList:
     if not task.estimators or options.estimators != DEFAULT_ESTIMATORS:
-        return options.estimators
-    first, *others = task.estimators
-    return (first, *(name for name in others if options.race is None or not get_estimator(name).needs_model))
+        return get_estimators(options.estimators)
+    first, *others = get_estimators(task.estimators)
+    return EstimatorList([first, *(other for other in others if options.race is None or not other.needs_model)])
 
 
 def row_key(extraction: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
-    packages = ("accelerate", "peft") if trains(options.scoring) else ()
+    packages = ("accelerate", "peft") if get_estimators(options.estimators).need_training else ()
     return cache_key(
         "rows",
         extraction.repo.id,
@@ -323,8 +330,10 @@ def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool
     if name is None:
         return False
     task = get_task(name)
-    scoring = replace(options.scoring, estimators=_named_or_default(task, options.scoring))
-    return needs_label_embeddings(scoring) and (options.label_form or task.label_form) != "numbers"
+    return (
+        _named_or_default(task, options.scoring).need_label_embeddings
+        and (options.label_form or task.label_form) != "numbers"
+    )
 
 
 def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:
@@ -385,7 +394,7 @@ def _candidates(
 def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
     """Return the failed row of a checkpoint whose short run does not fit into memory, without downloading weights."""
     plan = candidate.extraction
-    if plan is None or not trains(session.options.scoring):
+    if plan is None or not session.estimators.need_training:
         return None
     try:
         of_weights = weight_bytes(plan.weights_repo)

@@ -30,10 +30,8 @@ from hf_emms.options import DEFAULT_ENCODERS, Options, RunOptions
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
-from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, unused_text
-from hf_emms.run.engines.extraction import needs_features, trains
 from hf_emms.run.plan import Candidate, RankingPlan, longest_row, plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
@@ -153,13 +151,13 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
-    estimators = [get_estimator(name) for name in plan.options.estimators]
+    estimators = plan.session.estimators
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
-    rows = forwards + (plan.sample.n_read if needs_features(plan.options.scoring) else 0)
+    rows = forwards + (plan.sample.n_read if estimators.need_features else 0)
     if any(estimator.reranks for estimator in estimators):
         queries = len(np.unique(plan.sample.input_of_row))
         rows += count_pairs(queries, plan.sample.n_read - queries)
-    longest = longest_row(plan.sample) if trains(plan.options.scoring) else None
+    longest = longest_row(plan.sample) if estimators.need_training else None
     for extraction in plan.to_run.values():
         cost = cost_of(extraction.weights_repo, plan.options.running, [(rows, speed)])
         if cost.seconds is not None:

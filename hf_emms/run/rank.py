@@ -19,7 +19,6 @@ from hf_emms.finetune.saving import keeper_for, push_best
 from hf_emms.hub import HubFacts
 from hf_emms.options import DEFAULT_CORPUS_SIZE, DEFAULT_MAX_SAMPLES, Options, settings_of
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.progress_bars import reporting
@@ -27,12 +26,12 @@ from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import trains
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import RankingPlan, plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
+from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.generative import TRAINING_ROWS
 from hf_emms.scoring.labels import LabelTable
 
@@ -243,7 +242,7 @@ def rank_with(
         check_head(planned.sample.task, options.training)  # before any checkpoint runs
     keeper = keeper_for(planned.options, planned.sample.repo.revision)
     progress.expect(len(planned.candidates), "checkpoints")
-    if trains(planned.options.scoring) and planned.to_run:
+    if planned.session.estimators.need_training and planned.to_run:
         progress.noted(f"short runs and features: {costs_in_words(*plan_costs(planned))}")
     ranking = run(planned)
     on_ranking(ranking)
@@ -355,7 +354,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
-        reason=_reason(options.estimators[0], rows),
+        reason=_reason(plan.session.estimators[0], rows),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),
@@ -364,10 +363,12 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
     )
 
 
-def _reason(estimator: str, rows: Sequence[Row]) -> str:
+def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:
     """Return why an estimator orders the rows, with the rows that it trained on where these were few."""
-    reason = get_estimator(estimator).reason
-    trained = [row.scores[estimator].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None]
+    reason = estimator.reason
+    trained = [
+        row.scores[estimator.name].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None
+    ]
     fewest = min(trained, default=TRAINING_ROWS)
     return f"{reason} Here it trained on {fewest}." if reason and fewest < TRAINING_ROWS else reason
 

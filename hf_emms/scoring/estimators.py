@@ -6,7 +6,7 @@ The leaderboard Space is published with this module, for the titles: it imports 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
@@ -170,8 +170,61 @@ class Estimator:
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
 
 
+class EstimatorList(tuple[Estimator, ...]):
+    """The estimators of a ranking, the first of which orders it, and what they need together."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(estimator.name for estimator in self)
+
+    @property
+    def need_folds(self) -> bool:
+        """Whether an estimator has a score per fold."""
+        return any(estimator.folds for estimator in self)
+
+    @property
+    def need_rows(self) -> bool:
+        """Whether an estimator needs the features of all rows."""
+        return any(estimator.needs_rows for estimator in self)
+
+    @property
+    def need_sample(self) -> bool:
+        """Whether an estimator needs a sample of the rows."""
+        return any(estimator.samples_rows for estimator in self)
+
+    @property
+    def need_model(self) -> bool:
+        """Whether an estimator runs the checkpoint itself."""
+        return any(estimator.needs_model for estimator in self)
+
+    @property
+    def need_search(self) -> bool:
+        """Whether an estimator scores a search of queries in a corpus."""
+        return any(estimator.needs_search for estimator in self)
+
+    @property
+    def need_features(self) -> bool:
+        """Whether features are computed: all estimators but rerankers use or report them."""
+        return not all(estimator.reranks for estimator in self)
+
+    @property
+    def need_label_embeddings(self) -> bool:
+        """Whether an estimator compares features with label embeddings."""
+        return not all(estimator.needs_model or estimator.needs_search for estimator in self)
+
+    @property
+    def need_training(self) -> bool:
+        """Whether an estimator fine-tunes the checkpoint."""
+        return any(estimator.trains for estimator in self)
+
+    @property
+    def are_emms(self) -> bool:
+        """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
+        return all(estimator.name in EMMS_METHODS for estimator in self)
+
+
 def score(
-    features: Any, labels: Any = None, *, estimators: Sequence[Estimator], groups: Any = None, folds: int, seed: int
+    features: Any, labels: Any = None, *, estimators: EstimatorList, groups: Any = None, folds: int, seed: int
 ) -> tuple[Score, ...]:
     """Return the score of features (N, D1), or of `Moments`, by each estimator.
 
@@ -182,24 +235,22 @@ def score(
     from hf_emms.scoring import arrays
     from hf_emms.scoring.moments import Moments
 
-    held_out = any(estimator.folds for estimator in estimators)
-    sampled = any(estimator.samples_rows for estimator in estimators)
     if isinstance(features, Moments):
-        inputs = ScoringInputs(features, keep_fits=sampled)
+        inputs = ScoringInputs(features, keep_fits=estimators.need_sample)
         return tuple(estimator.score(inputs) for estimator in estimators)
-    arrays.check_folds(folds, seed, fewest=2 if held_out else 1)
+    arrays.check_folds(folds, seed, fewest=2 if estimators.need_folds else 1)
     x = arrays.as_matrix(features, "features")
     table = arrays.as_labels(labels, len(x))
-    if table.dense and are_emms(estimators):
+    if table.dense and estimators.are_emms:
         table = table.distinct()
     ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours nothing asks for groups
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
-    elif held_out or sampled or any(estimator.needs_rows for estimator in estimators):
+    elif estimators.need_folds or estimators.need_sample or estimators.need_rows:
         ids = arrays.groups_by_content([x])
-    moments = Moments.like(table, x.shape[1], folds=folds if held_out else 1, seed=seed)
+    moments = Moments.like(table, x.shape[1], folds=folds if estimators.need_folds else 1, seed=seed)
     moments.update_checked(x, table, ids)
-    inputs = ScoringInputs(moments, x, table, ids, keep_fits=sampled)
+    inputs = ScoringInputs(moments, x, table, ids, keep_fits=estimators.need_sample)
     return tuple(estimator.score(inputs) for estimator in estimators)
 
 
@@ -209,11 +260,6 @@ def get_method(name: str) -> Estimator:
     if name not in EMMS_METHODS:
         raise EmmsError(f"unknown method {name!r}", f"choose from {', '.join(EMMS_METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == name)
-
-
-def are_emms(estimators: Iterable[Estimator]) -> bool:
-    """Return whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
-    return all(estimator.name in EMMS_METHODS for estimator in estimators)
 
 
 def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:

@@ -241,7 +241,7 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     scores: dict[str, list[float]] = {}
     for id in checkpoints:
         plan = planned_extraction(resolve(id, "model"), options, sample.task)
-        features = extract(plan, engine_input, labels).features["spread"]
+        features = extract(plan, engine_input).features["spread"]
         features = features[sample.input_of_row]
         for name in ON_OTHER_LABELS:
             value = hf_emms.score(features, random, estimator=name, groups=sample.groups).value
@@ -259,7 +259,7 @@ def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchSco
     parts = (options.features, options.scoring, options.running, cache, Silent())
     for id in checkpoints:
         plan = planned_extraction(resolve(id, "model"), options, sample.task)
-        (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts), labels).features.values()
+        (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts)).features.values()
         yield retrieval_of(features, full_shard(sample), options.scoring, plan.similarity)
 
 

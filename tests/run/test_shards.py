@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import replace
 from functools import reduce
 
@@ -15,13 +14,11 @@ from hf_emms.options import ScoringOptions
 from hf_emms.run.engines.extraction import (
     Extraction,
     full_shard,
-    memory_note,
     moments_of,
     shard_of,
-    streamed_moments,
 )
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.moments import Moments, needed_bytes
+from hf_emms.scoring.moments import Moments
 from tests.helpers.rows import texts
 from tests.helpers.samples import load_sample
 
@@ -68,26 +65,6 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     assert emms(merged).score == pytest.approx(emms(alone).score, rel=1e-6)
     np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
-
-
-def test_batches_in_any_order_give_the_moments_of_a_part(
-    target: Sample, labels: LabelTable, features: np.ndarray
-) -> None:
-    part = shard_of(target, slice(20, 60))
-    order = np.random.default_rng(4).permutation(40)
-    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
-    layers = {"first": slice(0, 2), "last": slice(2, WIDTH)}
-    streamed = streamed_moments(batches, layers, part, labels, SETTINGS)["last"]
-    kept = moments_of(features[20:60, 2:], part, labels, SETTINGS)
-    assert (streamed.n, streamed.sample_rows) == (kept.n, 0) == (len(part.rows), 0)
-    assert emms(streamed).score == pytest.approx(emms(kept).score, rel=1e-6)
-
-
-def test_scoring_that_takes_a_gigabyte_is_noted(labels: LabelTable) -> None:
-    rows, options = 10**6, SETTINGS
-    width = bisect_left(range(10**5), 10**9, key=lambda d1: needed_bytes(rows, d1, labels.basis().size, options.folds))
-    assert memory_note(rows, width - 1, labels, options) is None
-    assert memory_note(rows, width, labels, options) == f"scoring {width:,} features takes about 1.0 GB of memory"
 
 
 def test_the_seconds_of_parts_add_up() -> None:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hf_emms.options import ScoringOptions
+from hf_emms.ranking.estimators import get_estimators
 from hf_emms.run.engines.extraction import memory_note
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import needed_bytes
@@ -48,6 +48,6 @@ def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
     sums, neighbours = 8 * 5 * 4 * (4 + 2) + 4 * 12 * 4**2, 4 * (5 * 4 * 2 + 10 * (4 + 2))
     assert [needed_bytes(10, 4, 2, 5, keep_fits=keep) for keep in (False, True)] == [sums, sums + neighbours]
-    assert memory_note(20_000, 512, labels, ScoringOptions(estimators=("emms",))) is None
-    told = memory_note(20_000, 8192, labels, ScoringOptions(estimators=("emms",)))
+    assert memory_note(20_000, 512, labels, 5, get_estimators(["emms"])) is None
+    told = memory_note(20_000, 8192, labels, 5, get_estimators(["emms"]))
     assert told == "scoring 8,192 features takes about 5.9 GB of memory"

@@ -16,10 +16,10 @@ from datasets import Features, List, Value
 try:
     from hf_emms.errors import EmmsError, pluralize
     from hf_emms.options import DEFAULT_ESTIMATORS
-    from hf_emms.ranking.estimators import get_estimator
+    from hf_emms.ranking.estimators import get_estimators
     from hf_emms.run.from_arrays import names_of, table_for
     from hf_emms.scoring import EmmsResult, arrays
-    from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
+    from hf_emms.scoring.estimators import EstimatorList, ScoringInputs, get_method
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.sums import SAMPLE_ROWS
@@ -250,13 +250,12 @@ class Emms(evaluate.Metric):
                 "pass hundreds of rows of the dataset that you want to fine-tune on",
             )
         estimators = _estimators(options)
-        needs_rows = any(estimator.needs_rows for estimator in estimators)
-        samples_rows = any(estimator.samples_rows for estimator in estimators)
+        needs_rows, samples_rows = estimators.need_rows, estimators.need_sample
         groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
         if table is None and (needs_rows or samples_rows):
             table = LabelTable.of_rows(list(map(np.concatenate, zip(*(_blocks(y) for _, y in batches()), strict=True))))
-            table = table.distinct() if are_emms(estimators) else table
-        folds = options["folds"] if any(estimator.folds for estimator in estimators) else 1
+            table = table.distinct() if estimators.are_emms else table
+        folds = options["folds"] if estimators.need_folds else 1
         sample_rows = SAMPLE_ROWS * (samples_rows and not needs_rows)
         moments, start = None, 0
         for x, y in batches():
@@ -293,14 +292,14 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _estimators(options: dict[str, Any]) -> tuple[Estimator, ...]:
-    return get_method(options["method"]), *map(get_estimator, options["estimators"])
+def _estimators(options: dict[str, Any]) -> EstimatorList:
+    return EstimatorList([get_method(options["method"]), *get_estimators(options["estimators"])])
 
 
-def _groups(batches: Batches, estimators: tuple[Estimator, ...], groups: Any, n: int) -> np.ndarray:
+def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) -> np.ndarray:
     if groups is not None:
         return arrays.group_ids(groups, n)
-    if any(estimator.folds or estimator.needs_rows or estimator.samples_rows for estimator in estimators):
+    if estimators.need_folds or estimators.need_rows or estimators.need_sample:
         return arrays.groups_by_content(x for x, _ in batches())
     return np.zeros(n, dtype=np.uint64)
 

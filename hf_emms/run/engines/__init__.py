@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hf_emms.cache import Cache
@@ -12,7 +13,9 @@ from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.ranking import Row
+from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress
+from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -40,6 +43,11 @@ class EngineInput:
     running: RunOptions
     cache: Cache
     progress: Progress
+
+    @cached_property
+    def estimators(self) -> EstimatorList:
+        """The estimators that `scoring` names."""
+        return get_estimators(self.scoring.estimators)
 
 
 class Engine(Protocol):

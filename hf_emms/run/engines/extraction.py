@@ -1,9 +1,9 @@
-"""The features of a checkpoint, by layer, from the cache or from running it; and the moments of their rows."""
+"""Compute the features of a checkpoint by layer, or read them from the cache, and sum them up as moments."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, LayerError, device_in_keys
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
-from hf_emms.options import LAST, RunOptions, ScoringOptions
-from hf_emms.ranking.estimators import get_estimator
+from hf_emms.options import RunOptions, ScoringOptions
 from hf_emms.run.engines import EngineInput
+from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
+from hf_emms.scoring.moments import Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -82,11 +82,10 @@ def shard_of(sample: Sample, inputs: slice) -> InputSlice:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The features of a checkpoint for m inputs, or their moments, by layer.
+    """The features of a checkpoint for m inputs, by layer.
 
     Attributes:
-        features: layer → float32 (m, D1); empty if only moments are needed.
-        moments: layer → moments of the rows of these inputs; empty if there are features.
+        features: layer → float32 (m, D1).
         refused: layer → why the checkpoint lacks it, in a line.
         seconds: wall time, loading included.
         loading: wall time until the checkpoint was loaded and warm.
@@ -95,14 +94,13 @@ class Extraction:
 
     info: dict[str, FeatureInfo]
     features: dict[str, np.ndarray] = field(default_factory=dict)
-    moments: dict[str, Moments] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     loading: float = 0.0
     cached: bool = False
 
     def merge(self, other: Extraction) -> Extraction:
-        """Return the information and seconds of two shards of inputs together, without features and moments."""
+        """Return the information and seconds of two shards of inputs together, without features."""
         return Extraction(
             {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
             refused=self.refused | other.refused,
@@ -114,15 +112,13 @@ class Extraction:
 def extract(
     plan: FeatureSpec,
     engine_input: EngineInput,
-    labels: LabelTable,
     on_inputs: Callable[[int], None] = lambda count: None,
     pool: ExtractorPool | None = None,
 ) -> Extraction:
-    """Return the features or moments of a sample's inputs. The checkpoint is loaded only if the cache lacks some.
+    """Return the features of a sample's inputs. The checkpoint is loaded only if the cache lacks some.
 
-    Where no estimator needs features, and the cache does not keep them, moments are accumulated batch by batch, and no
-    array of all features exists. `on_inputs` is called with the number of inputs after each batch. The pool holds only
-    this checkpoint, which stays loaded there.
+    `on_inputs` is called with the number of inputs after each batch. The pool holds only this checkpoint, which stays
+    loaded there.
     """
     started = time.perf_counter()
     store, layers = FeatureCache(plan, engine_input), engine_input.features.read_layers
@@ -132,7 +128,7 @@ def extract(
         on_inputs(len(engine_input.sample.inputs))
         return replace(cached, seconds=time.perf_counter() - started)
     try:
-        computed = _run(plan, engine_input, labels, missing, on_inputs, pool)
+        computed = _run(plan, engine_input, missing, on_inputs, pool)
     except LayerError as error:
         if not cached.info:
             raise
@@ -144,7 +140,6 @@ def extract(
     return Extraction(
         {layer: info[layer] for layer in layers if layer in info},
         cached.features | computed.features,
-        computed.moments,
         computed.refused,
         time.perf_counter() - started,
         computed.loading,
@@ -155,32 +150,24 @@ def extract(
 def _run(
     plan: FeatureSpec,
     engine_input: EngineInput,
-    labels: LabelTable,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
     pool: ExtractorPool | None,
 ) -> Extraction:
-    """Return features or moments of all layers from one run of the checkpoint."""
-    sample, scoring, running = engine_input.sample, engine_input.scoring, engine_input.running
+    """Return the features of all layers from one run of the checkpoint."""
+    sample, running = engine_input.sample, engine_input.running
     shard = full_shard(sample)
     spans = isinstance(sample.inputs, Spans)
     loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
     load_it = partial(load, plan, engine_input, layers)
-    features, moments = {}, {}
     clock = _Clock(on_inputs)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         clock.loaded()
         extractor.reset_counts()
-        if needs_rows(scoring) or needs_search(scoring) or engine_input.cache.enabled:
-            side_by_side = read_features(extractor, shard, running, clock.advanced)
-            features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
-        else:
-            batches = _batches(extractor, shard, running, clock.advanced)
-            moments = streamed_moments(batches, extractor.layer_slices, shard, labels, scoring)
+        side_by_side = read_features(extractor, shard, running, clock.advanced)
     return Extraction(
         {layer: extractor.info(layer) for layer in extractor.layer_slices},
-        features,
-        moments,
+        {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()},
         {layer: one_line(error) for layer, error in extractor.refused.items()},
         loading=clock.loading,
     )
@@ -231,17 +218,10 @@ def read_features(
 ) -> np.ndarray:
     """Return the features of a shard's inputs in their order, float32 (m, width of the extractor)."""
     features = np.empty((len(shard.inputs), extractor.width), np.float32)
-    for positions, batch in _batches(extractor, shard, options, on_inputs):
+    for positions, batch in extractor.batches(shard.inputs, batch_size=options.batch_size):
         features[positions] = batch
-    return features
-
-
-def _batches(
-    extractor: Extractor, shard: InputSlice, options: RunOptions, on_inputs: Callable[[int], None]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for positions, features in extractor.batches(shard.inputs, batch_size=options.batch_size):
-        yield positions, features
         on_inputs(len(positions))
+    return features
 
 
 class FeatureCache:
@@ -308,42 +288,6 @@ def weight_bytes(repo: Repo) -> int:
 # ---- moments ---------------------------------------------------------------------------------------------------
 
 
-def needs_rows(options: ScoringOptions) -> bool:
-    """Return whether an estimator needs features of all rows, not moments alone."""
-    return any(get_estimator(name).needs_rows for name in options.estimators)
-
-
-def needs_search(options: ScoringOptions) -> bool:
-    """Return whether an estimator scores a search of queries in a corpus."""
-    return any(get_estimator(name).needs_search for name in options.estimators)
-
-
-def needs_model(options: ScoringOptions) -> bool:
-    """Return whether an estimator needs the checkpoint itself, not its features alone."""
-    return any(get_estimator(name).needs_model for name in options.estimators)
-
-
-def needs_features(options: ScoringOptions) -> bool:
-    """Return whether an estimator scores features, or stands beside what is said of them."""
-    return not all(get_estimator(name).reranks for name in options.estimators)
-
-
-def needs_label_embeddings(options: ScoringOptions) -> bool:
-    """Return whether an estimator reads label embeddings, and not the labels or a corpus as they are."""
-    estimators = map(get_estimator, options.estimators)
-    return not all(estimator.needs_model or estimator.needs_search for estimator in estimators)
-
-
-def trains(options: ScoringOptions) -> bool:
-    """Return whether an estimator trains the checkpoint."""
-    return any(get_estimator(name).trains for name in options.estimators)
-
-
-def samples_rows(options: ScoringOptions) -> bool:
-    """Return whether an estimator needs a sample of the rows."""
-    return any(get_estimator(name).samples_rows for name in options.estimators)
-
-
 def moments_of(features: np.ndarray, shard: InputSlice, labels: LabelTable, options: ScoringOptions) -> Moments:
     """Return the moments of a shard's rows; its inputs have these features, float32 (m, D1), which must be finite."""
     _check_finite(features)
@@ -352,37 +296,6 @@ def moments_of(features: np.ndarray, shard: InputSlice, labels: LabelTable, opti
         chunk = slice(start, start + CHUNK_ROWS)
         moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
     return moments
-
-
-def streamed_moments(
-    batches: Iterable[tuple[np.ndarray, np.ndarray]],
-    columns: Mapping[str, slice],
-    shard: InputSlice,
-    labels: LabelTable,
-    options: ScoringOptions,
-) -> dict[str, Moments]:
-    """Return the moments of each layer straight from batches: no array of all features exists; with a sample of rows.
-
-    Batches have every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1), of
-    which each layer has its columns. The labels are those of all rows of the sample.
-    """
-    settings = {"folds": options.folds, "seed": options.seed, "sample_rows": SAMPLE_ROWS * samples_rows(options)}
-    moments = {layer: Moments.like(labels, its.stop - its.start, **settings) for layer, its in columns.items()}
-    rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
-    for positions, features in batches:
-        _check_finite(features)
-        rows = [rows_of(position) for position in positions]
-        places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
-        chosen = np.concatenate(rows)
-        taken, groups = labels.take(shard.rows[chosen]), shard.groups[chosen]
-        for layer, its in columns.items():
-            moments[layer].update(features[places, its], taken, groups)
-    return moments
-
-
-def no_features(labels: LabelTable) -> Extraction:
-    """Return the extraction for estimators that need no features: a layer without rows, and no information."""
-    return Extraction({}, moments={LAST: Moments.like(labels, 1)})
 
 
 def _check_finite(features: np.ndarray) -> None:
@@ -394,17 +307,7 @@ def _check_finite(features: np.ndarray) -> None:
         )
 
 
-def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:
-    order = np.argsort(input_of_row, kind="stable")
-    ends = np.cumsum(np.bincount(input_of_row, minlength=inputs))
-
-    def rows_of(position: int) -> np.ndarray:
-        return order[ends[position - 1] if position else 0 : ends[position]]
-
-    return rows_of
-
-
-def memory_note(rows: int, width: int, labels: LabelTable, options: ScoringOptions) -> str | None:
+def memory_note(rows: int, width: int, labels: LabelTable, folds: int, estimators: EstimatorList) -> str | None:
     """Return a note for the user if scoring takes a lot of memory, else None."""
-    needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=samples_rows(options))
+    needed = needed_bytes(rows, width, labels.basis().size, folds, keep_fits=estimators.need_sample)
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

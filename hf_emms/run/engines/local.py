@@ -21,12 +21,10 @@ from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.extraction import (
     LOADED_FACTOR,
+    Extraction,
     extract,
     full_shard,
     memory_note,
-    needs_features,
-    needs_model,
-    no_features,
     prefetch_weights,
     weight_bytes,
 )
@@ -102,29 +100,28 @@ def _row(
     pool: ExtractorPool,
 ) -> Row:
     scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
+    estimators = engine_input.estimators
     shard = full_shard(sample)
     prefetch.wait_for(plan.repo)
     model = None
-    if needs_model(scoring):
+    if estimators.need_model:
         from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 
         model = CheckpointScorers(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
-    if needs_features(scoring):
-        extraction = extract(plan, engine_input, labels, partial(progress.advanced, name), pool)
+    extraction = Extraction({})
+    if estimators.need_features:
+        extraction = extract(plan, engine_input, partial(progress.advanced, name), pool)
         for info in extraction.info.values():
-            if note := memory_note(len(sample), info.width, labels, scoring):
+            if note := memory_note(len(sample), info.width, labels, scoring.folds, estimators):
                 progress.noted(f"{name}: {note}")
-    else:
-        extraction = no_features(labels)
     if model is not None:
         pool.close()  # the checkpoint is loaded again, with its head
-    features, moments = extraction.features, extraction.moments
     scores = score_layers(
-        extraction.info or moments,
+        extraction.info or (LAST,),
         lambda layer: scoring_inputs(
-            features.get(layer), moments.get(layer), shard, labels, scoring, model, plan.similarity
+            extraction.features.get(layer), shard, labels, scoring, estimators, model=model, similarity=plan.similarity
         ),
-        scoring.estimators,
+        estimators,
     )
     if model is not None and not extraction.info:
         extraction = replace(extraction, info={LAST: model.reranker_info()})

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -28,15 +28,13 @@ from hf_emms.run.engines.extraction import (
     load,
     memory_note,
     moments_of,
-    needs_rows,
     read_features,
-    samples_rows,
     shard_of,
 )
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
 from hf_emms.run.engines.rows import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.scoring import Score
-from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.estimators import Estimator, EstimatorList
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -176,7 +174,8 @@ class _Race:
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
         parts = [features]
         if not first:
-            if note := memory_note(len(sample), features.shape[1], self.labels, self.engine_input.scoring):
+            scoring, estimators = self.engine_input.scoring, self.engine_input.estimators
+            if note := memory_note(len(sample), features.shape[1], self.labels, scoring.folds, estimators):
                 progress.noted(f"{candidate.name}: {note}")
             if size < len(sample.inputs):  # a projection needs two scores: the first round has a score half way
                 parts = np.split(features, [size // 2])
@@ -199,29 +198,34 @@ class _Race:
         candidate.scoring_seconds += time.perf_counter() - started
 
     def _score(self, candidate: RaceCandidate) -> None:
-        first, *_ = estimators = self.engine_input.scoring.estimators
+        estimators = self.engine_input.estimators
+        first = estimators[0].name
         if candidate.inputs == len(self.engine_input.sample.inputs):
             # All estimators at once: they share expensive steps.
             candidate.final = self._scores(candidate, estimators)
             candidate.history.append((candidate.rows, candidate.final[0][first]))
             return
         try:
-            scores, _ = self._scores(candidate, (first,))
+            scores, _ = self._scores(candidate, EstimatorList(estimators[:1]))
         except EmmsError:
             return  # the rows so far may have a single label
         candidate.history.append((candidate.rows, scores[first]))
 
-    def _scores(self, candidate: RaceCandidate, estimators: tuple[str, ...]) -> EstimatorScores:
-        options = replace(self.engine_input.scoring, estimators=estimators)
+    def _scores(self, candidate: RaceCandidate, estimators: EstimatorList) -> EstimatorScores:
         shard = shard_of(self.engine_input.sample, slice(candidate.inputs))
-        rows_used = needs_rows(options) or samples_rows(options)
-        features = np.concatenate(candidate.features) if rows_used else None
-        inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
+        inputs = scoring_inputs(
+            np.concatenate(candidate.features),
+            shard,
+            self.labels,
+            self.engine_input.scoring,
+            estimators,
+            moments=candidate.moments,
+        )
         return score_estimators(inputs, estimators)
 
     def _row(self, candidate: RaceCandidate) -> Row:
         started = time.perf_counter()
-        scores, notes = candidate.final or self._scores(candidate, self.engine_input.scoring.estimators)
+        scores, notes = candidate.final or self._scores(candidate, self.engine_input.estimators)
         seconds = candidate.scoring_seconds + time.perf_counter() - started
         (layer,) = self.engine_input.features.read_layers
         assert candidate.extraction is not None

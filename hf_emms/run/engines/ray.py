@@ -43,7 +43,7 @@ from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Silent
 from hf_emms.registry import installed_versions, versions
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import LOADED_FACTOR, trains, weight_bytes
+from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.scoring.labels import LabelTable
 
@@ -300,7 +300,11 @@ class RayEngine:
                 for place, (name, _) in plans[repo].items():
                     inputs[place].progress.started(name, len(inputs[place].sample.inputs))
                 cache = inputs[places[0]].cache
-                factor = _TRAINED_FACTOR if any(trains(inputs[place].scoring) for place in places) else LOADED_FACTOR
+                factor = (
+                    _TRAINED_FACTOR
+                    if any(inputs[place].estimators.need_training for place in places)
+                    else LOADED_FACTOR
+                )
                 needs = _scoring_resources(repo, cluster, factor, gpu=any(gpu[place] for place in places))
                 return _task(run_checkpoint, needs)(
                     dict(plans[repo]), cache.root, *(samples[place] for place in places)

@@ -1,9 +1,9 @@
-"""A checkpoint's features or moments become scores, and its row."""
+"""Turn the features of a checkpoint into scores, and these into its row."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,11 +14,10 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
-from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import Extraction, InputSlice, moments_of, needs_rows, needs_search, samples_rows
+from hf_emms.run.engines.extraction import Extraction, InputSlice, moments_of
 from hf_emms.scoring import Score
-from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
+from hf_emms.scoring.estimators import NO_VARIATION, EstimatorList, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import SearchScores, Similarity
@@ -89,7 +88,7 @@ def scored_row(
 
 
 def score_layers(
-    layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], estimators: Sequence[str]
+    layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], estimators: EstimatorList
 ) -> LayerScores:
     """Return the scores of every layer by every estimator; only a layer at a time is in memory.
 
@@ -112,25 +111,26 @@ def score_layers(
 
 def scoring_inputs(
     features: np.ndarray | None,
-    moments: Moments | None,
     shard: InputSlice,
     labels: LabelTable,
     options: ScoringOptions,
+    estimators: EstimatorList,
+    *,
+    moments: Moments | None = None,
     model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
     """Return the inputs of estimators for a shard's rows; labels and model are those of all rows of the sample.
 
-    Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
+    Features are float32 (m, D1), or None if no estimator needs them. Their moments are computed if None.
     """
-    sampled = samples_rows(options)
     if features is None:
-        assert moments is not None
-        return ScoringInputs(moments, keep_fits=sampled, model=model)
+        return ScoringInputs(Moments.like(labels, 1), model=model)
     if moments is None:
         moments = moments_of(features, shard, labels, options)
-    rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
-    search = retrieval_of(features, shard, options, similarity) if needs_search(options) else None
+    sampled = estimators.need_sample
+    rows = features[shard.input_of_row] if sampled or estimators.need_rows else None
+    search = retrieval_of(features, shard, options, similarity) if estimators.need_search else None
     return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, sampled, model, search)
 
 
@@ -151,17 +151,17 @@ def retrieval_of(
     )
 
 
-def score_estimators(inputs: ScoringInputs, estimators: Sequence[str]) -> EstimatorScores:
+def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> EstimatorScores:
     """Return the estimators' scores, and notes; a failure of any but the first becomes a note."""
     scores: dict[str, Score] = {}
     notes: list[str] = []
-    for name in estimators:
+    for estimator in estimators:
         try:
-            scores[name] = plain_score(get_estimator(name).score(inputs))
+            scores[estimator.name] = plain_score(estimator.score(inputs))
         except EmmsError as error:
             if not scores:
                 raise
-            notes.append(f"no {name} score: {one_line(error)}")
+            notes.append(f"no {estimator.name} score: {one_line(error)}")
     if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
         notes.append(NO_VARIATION)
     return scores, tuple(notes)
