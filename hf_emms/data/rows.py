@@ -168,6 +168,8 @@ class DrawnRows:
         set_aside: further inputs, for another use.
         notes: how a stream was read.
         reasons: places of the first inputs that were left out, and why.
+        first: the cells of the first row of the sample.
+        class_counts: class → number of rows of the split that have it.
     """
 
     schema: RowSchema
@@ -182,6 +184,8 @@ class DrawnRows:
     skipped: int = 0
     set_aside: int = 0
     reasons: list[str] = field(default_factory=list)
+    first: Mapping[str, Any] | None = None
+    class_counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.contents = tuple({} for _ in self.schema.task.inputs)
@@ -236,6 +240,7 @@ class DrawnRows:
             return
         for held, hash, content in zip(self.contents, hashes, contents, strict=True):
             held[hash] = content
+        self.first = self.first or row
         drawn = self.inputs.setdefault(input, DrawnInput(hashes, group))
         drawn.labels += placed
         if drawn.row is not None and not self.one_row_per_label and not task.categorical:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -15,16 +16,17 @@ from hf_emms.cache import Cache, Key, cache_key
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.labels import Labels, SoftLabels
-from hf_emms.data.rows import NO_CLASS, DrawnRows
+from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
 from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
+from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
 from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
 
 # Part of the key of every stored sample: raise it when the same options would draw another sample.
-SAMPLE_VERSION = 13
+SAMPLE_VERSION = 14
 
 _FEW = 5
 # Enough rows and classes where the dataset says that labels are classes.
@@ -37,7 +39,7 @@ _REFERENCES = {
     "mean": "the mean of every {label} of each",
 }
 # Fields of a stored sample that are neither arrays nor plain values.
-_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
+_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels", "reading")
 _SOFT = "soft:"
 
 
@@ -58,6 +60,7 @@ class Sample:
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
         label_order: those that are classes of the dataset in its own order; empty where it has none.
+        reading: how the dataset was read, for users.
         codes: int64, shape (N,): the number of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
@@ -97,6 +100,7 @@ class Sample:
     no_class: str | None = None
     splits: tuple[str, ...] = ()
     label_order: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -212,7 +216,58 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
         splits=split.splits,
         label_order=labels.order,
+        reading=_reading(split, drawn, labels, skipped),
     )
+
+
+def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int) -> Reading:
+    schema, task = drawn.schema, drawn.schema.task
+    columns = []
+    for role, column in schema.columns.items():
+        example = _example(value_of(drawn.first, column)) if drawn.first is not None else ""
+        each = ColumnReading(role, column, example)
+        if role == task.label.name:
+            each = msgspec.structs.replace(each, **_label_content(drawn, labels))
+        columns.append(each)
+    return Reading(
+        dataset=split.name,
+        split=split.split,
+        splits=split.splits,
+        examples=split.total,
+        task=task.id,
+        columns=tuple(columns),
+        unused=schema.unused,
+        skipped=skipped,
+        reasons=tuple(drawn.reasons),
+    )
+
+
+def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
+    """Return the classes of a label with their counts, or the range of its values."""
+    counts = drawn.class_counts
+    if drawn.schema.task.counts_items:
+        counts = {labels.texts[code]: int(times) for code, times in enumerate(np.bincount(labels.codes))}
+    if counts:
+        return {"n_classes": len(counts), "classes": class_counts(counts)}
+    if labels.values is not None and labels.values.shape[1] == 1:
+        return {"low": float(labels.values.min()), "high": float(labels.values.max())}
+    return {}
+
+
+def _example(cell: Any) -> str:
+    """Return a cell in a few words: a text in quotes, the name of a file."""
+    if isinstance(cell, str):
+        return shortened(cell)
+    if isinstance(cell, bytes):
+        return f"{len(cell):,} bytes"
+    if isinstance(cell, Mapping) and "bytes" in cell:
+        return PurePath(cell["path"]).name if cell.get("path") else _example(cell["bytes"])
+    if isinstance(cell, Mapping):
+        return _example(" ".join(str(value) for value in cell.values()))
+    if isinstance(cell, list):
+        texts = [_example(each).strip('"') for each in cell[:_FEW]]
+        return shortened(", ".join(texts))
+    return "" if cell is None else str(cell)
 
 
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
@@ -366,7 +421,7 @@ def store_sample(
     values = {field.name: getattr(sample, field.name) for field in fields(Sample) if field.name not in _RECORDS}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in values.items() if name not in arrays}
-    facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision]}
+    facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision], "reading": sample.reading}
     inputs = sample.inputs
     if isinstance(inputs, Spans):
         arrays["bounds"], inputs = inputs.bounds, inputs.inputs
@@ -404,6 +459,7 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     facts = msgspec.json.decode(stored["facts"].tobytes())
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
+    reading = msgspec.convert(facts.pop("reading"), Reading | None)
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
     values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []
@@ -423,5 +479,6 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
         task=task,
         inputs=inputs,
         soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
+        reading=reading,
         **values,
     )

@@ -50,12 +50,14 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     if split.streaming:
         rows, notes = _start_of_stream(rows, split, schema, options)
     keys, row_of, n_empty = scan_inputs(rows, schema, options.seed)
+    counts: dict[str, int] = {}
     if schema.task.categorical:
-        order, unlabelled = _order_by_class(rows, split, schema, options, keys, n_empty)
+        order, unlabelled, counts = _order_by_class(rows, split, schema, options, keys, n_empty)
     else:
         # Inputs of the same key are equal, and stay together.
         order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
     drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled), notes)
+    drawn.class_counts = counts
     if not split.streaming:
         drawn.reasons += [f"{_place(split, int(row))}: no label" for row in unlabelled[:FEW_SKIPPED]]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
@@ -128,9 +130,9 @@ def _place(split: OpenSplit, number: int) -> str:
 
 def _order_by_class(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions, keys: np.ndarray, n_empty: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order of the rows that have a class, and the rows without a class."""
-    classes = _classes(rows, schema)
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Return the order of the rows that have a class, the rows without a class, and how many rows have each class."""
+    classes, counts = _classes(rows, schema)
     unlabelled = np.flatnonzero(classes < 0)
     n_unlabelled = n_empty + len(unlabelled)
     if too_many(n_unlabelled, len(classes)):
@@ -146,7 +148,7 @@ def _order_by_class(
         )
     labelled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order
-    return labelled[ordered(keys[labelled], classes[labelled])], unlabelled
+    return labelled[ordered(keys[labelled], classes[labelled])], unlabelled, counts
 
 
 def _are_normalized(rows: Any, schema: RowSchema) -> bool:
@@ -168,8 +170,11 @@ def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
     return rank, size
 
 
-def _classes(rows: Any, schema: RowSchema) -> np.ndarray:
-    """Return the class that each row is drawn by, int64 (N,): its rarest class; −1 without a class."""
+def _classes(rows: Any, schema: RowSchema) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the class that each row is drawn by, int64 (N,), and the number of rows per class.
+
+    A row is drawn by its rarest class; −1 stands for a row without a class.
+    """
     columns = list(dict.fromkeys(map(column_of, schema.label_columns)))
     names_of_rows = [
         _classes_or_none(schema, row) for row in rows.select_columns(columns).with_format("arrow")[:].to_pylist()
@@ -177,7 +182,7 @@ def _classes(rows: Any, schema: RowSchema) -> np.ndarray:
     times = Counter(name for names in names_of_rows for name in names)
     code_of = {name: code for code, name in enumerate(sorted(times))}
     rarest = (min(names, key=lambda name: (times[name], name)) if names else None for names in names_of_rows)
-    return np.array([-1 if name is None else code_of[name] for name in rarest], dtype=np.int64)
+    return np.array([-1 if name is None else code_of[name] for name in rarest], dtype=np.int64), dict(times)
 
 
 def _classes_or_none(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:

@@ -43,6 +43,7 @@ _SHIPPED = (
     "ranking/files.py",
     "ranking/merge.py",
     "ranking/ranking.py",
+    "ranking/reading.py",
     "ranking/records.py",
     "ranking/text.py",
     "ranking/verdict.py",

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
+from hf_emms.ranking.reading import Reading
 from hf_emms.scoring import Score
 
 SCHEMA_VERSION = 2
@@ -252,6 +253,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         created: UTC time in ISO 8601.
         notes: inferences and omissions, in words.
         rows: ranked rows, failed ones last.
+        reading: how the dataset was read.
         baselines: rows without a checkpoint, and without a rank, such as that of BM25. Tables show them among the rows;
             nothing else counts them.
     """
@@ -264,6 +266,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     split: str
     columns: dict[str, str]
     unused_columns: tuple[str, ...] = ()
+    reading: Reading | None = None
     task: str
     n: Count
     n_inputs: Count

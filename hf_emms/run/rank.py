@@ -344,6 +344,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         split=sample.split,
         columns=dict(sample.columns),
         unused_columns=sample.unused_columns,
+        reading=sample.reading,
         task=sample.task.id,
         n=len(sample.codes),
         n_inputs=sample.n_read,

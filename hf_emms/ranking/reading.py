@@ -1,0 +1,132 @@
+"""The record of how a dataset was read, which users see before any checkpoint runs."""
+
+from __future__ import annotations
+
+import html
+
+import msgspec
+
+from hf_emms.errors import pluralize, setting_ref
+
+# Classes are "not balanced" if the most frequent one has more than this many times the examples of the rarest.
+_BALANCED = 3
+_MAX_EXAMPLE = 60
+_MOST_FREQUENT, _RAREST = 4, 2
+_MAX_UNUSED = 12
+
+
+class ColumnReading(msgspec.Struct, frozen=True):
+    """A column of the dataset in a role of the task.
+
+    Attributes:
+        role: the task's name for the column, such as "label".
+        column: the dataset's column; commas separate several columns.
+        example: the content of the first example, shortened.
+        n_classes: number of classes; None for a column without classes.
+        classes: class → number of examples, for the most frequent and the rarest classes in this order.
+        low, high: the range of a column of values; None for other columns.
+    """
+
+    role: str
+    column: str
+    example: str = ""
+    n_classes: int | None = None
+    classes: dict[str, int] = {}
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def content(self) -> str:
+        """The classes with their counts, the range of values, or an example."""
+        if self.n_classes is not None:
+            return self._classes_text()
+        if self.low is not None and self.high is not None:
+            return f"{self.low:.6g} to {self.high:.6g}"
+        return self.example
+
+    def _classes_text(self) -> str:
+        shown = [f"{name} ({count:,})" for name, count in self.classes.items()]
+        assert self.n_classes is not None
+        if self.n_classes > len(shown):
+            shown.insert(_MOST_FREQUENT, "…")
+        counts = list(self.classes.values())
+        is_balanced = not counts or counts[0] <= _BALANCED * counts[-1]
+        number = pluralize(self.n_classes, "class", "classes")
+        return f"{number}: {', '.join(shown)}{'' if is_balanced else '; not balanced'}"
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a dataset was read: the task, a column for each role, and everything that was left out.
+
+    Attributes:
+        dataset: the dataset as the user named it.
+        split: the split that was read; `splits` are all splits.
+        examples: number of examples in the split; None if a stream does not have the number.
+        columns: inputs first, then the label.
+        facts: how examples became the rows of the sample, one fact per line.
+        unused: columns that were not read.
+        unused_inputs: those of them that look like a part of the input.
+        skipped: number of examples that were skipped; `reasons` are the first ones.
+    """
+
+    dataset: str
+    split: str
+    task: str
+    columns: tuple[ColumnReading, ...]
+    splits: tuple[str, ...] = ()
+    examples: int | None = None
+    facts: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    unused_inputs: tuple[str, ...] = ()
+    skipped: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the preview: one line per role, each with the setting that changes it."""
+        others = [name for name in self.splits if name != self.split]
+        count = "a stream" if self.examples is None else pluralize(self.examples, "example")
+        head = f'{self.dataset}, split "{self.split}": {count}'
+        head += f" (other splits: {', '.join(others)})" if others else ""
+        rows = [("task", "", self.task, str(setting_ref("task")))]
+        rows += [
+            (each.role, each.column, each.content, str(setting_ref(f"{each.role}_column"))) for each in self.columns
+        ]
+        width, name_width = (max(len(row[place]) for row in rows) for place in (0, 1))
+        texts = [f"  {role:<{width}}  {name:<{name_width}}  {text}" for role, name, text, _ in rows]
+        texts[0] = f"  {rows[0][0]:<{width}}  {self.task}"
+        text_width = max(map(len, texts))
+        lines = [f"{text:<{text_width}}  change with {flag}" for text, (*_, flag) in zip(texts, rows, strict=True)]
+        return [head, *lines, *(f"  {fact}" for fact in self.facts), *self._left_out()]
+
+    def _left_out(self) -> list[str]:
+        lines = []
+        if self.unused:
+            more = f" and {len(self.unused) - _MAX_UNUSED} more" if len(self.unused) > _MAX_UNUSED else ""
+            lines.append(f"  unused: {', '.join(self.unused[:_MAX_UNUSED])}{more}")
+        if self.unused_inputs:
+            lines.append(f"  look like a part of the input, and are unused: {', '.join(self.unused_inputs)}")
+        if self.skipped:
+            more = "; …" if self.skipped > len(self.reasons) else ""
+            reasons = f" ({'; '.join(self.reasons)}{more})" if self.reasons else ""
+            lines.append(f"  skipped {pluralize(self.skipped, 'example')}{reasons}")
+        return lines
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def shortened(text: str) -> str:
+    """Return a text in quotes on one line, cut to the width of a preview."""
+    line = " ".join(text.split())
+    return f'"{line[: _MAX_EXAMPLE - 1]}…"' if len(line) > _MAX_EXAMPLE else f'"{line}"'
+
+
+def class_counts(counts: dict[str, int]) -> dict[str, int]:
+    """Return the most frequent and the rarest classes with their counts, in descending order."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) > _MOST_FREQUENT + _RAREST:
+        ordered = ordered[:_MOST_FREQUENT] + ordered[-_RAREST:]
+    return dict(ordered)
