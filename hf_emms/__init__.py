@@ -6,7 +6,7 @@ The public names are imported on first use, so that ``import hf_emms`` stays ins
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.metric.install import install_on_import
+from hf_emms.publish.metric import install_on_import
 
 __version__ = "0.1.0"
 

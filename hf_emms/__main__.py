@@ -1,62 +1,6 @@
 """``python -m hf_emms`` is the command ``hf-emms``."""
 
-import os
-import signal
-import sys
-from typing import Any
-
-from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions, system_error
-
-
-def main() -> None:
-    """Import and run the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early.
-
-    The second Ctrl-C ends the process at once.
-    """
-    sys.unraisablehook = _without_interrupts
-    try:
-        signal.signal(signal.SIGTERM, _stop)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background
-            signal.signal(signal.SIGINT, _stop)
-        from hf_emms.cli import main
-
-        main()
-    except (KeyboardInterrupt, Exception) as stop:
-        if interruptions or isinstance(stop, KeyboardInterrupt):
-            print(STOPPED, file=sys.stderr)
-            sys.exit(exit_code(stop))
-        if not isinstance(stop, (OSError, MemoryError)):
-            raise
-        print(system_error(stop), file=sys.stderr)
-        sys.exit(1)
-    finally:
-        # Everything is said; an exception in what the interpreter still does would be printed as ignored.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is _stop:
-                signal.signal(number, _leave)
-
-
-def _stop(number: int, frame: Any) -> None:
-    if interruptions:
-        os.write(2, f"{STOPPED}\n".encode())
-        _leave(number, frame)
-    interruptions.append(_interrupt(number))
-    raise interruptions[0]
-
-
-def _without_interrupts(ignored: Any) -> None:
-    """Print an exception that Python ignores, in a destructor for example; a Ctrl-C there is in `interruptions`."""
-    if not isinstance(ignored.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(ignored)
-
-
-def _leave(number: int, frame: Any) -> None:
-    os._exit(exit_code(_interrupt(number)))
-
-
-def _interrupt(number: int) -> KeyboardInterrupt:
-    return KeyboardInterrupt(TERMINATED) if number == signal.SIGTERM else KeyboardInterrupt()
-
+from hf_emms.cli import main
 
 if __name__ == "__main__":
     main()

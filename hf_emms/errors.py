@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, SupportsIndex
 
-import msgspec
-
 # The source from which pip installs hf-emms, and a note on it: on a package index it is "hf-emms", without a note.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
 
@@ -146,7 +144,8 @@ def _parts(text: str | Text) -> tuple[Part, ...]:
     return (text,) if isinstance(text, str) else text.parts
 
 
-class Note(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Note:
     """A fact about a dataset, a checkpoint or a ranking that a user might act on.
 
     Attributes:

@@ -138,7 +138,7 @@ from leaderboard.selection import View
 from leaderboard.store import Store
 
 import hf_emms
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking.text import to_csv

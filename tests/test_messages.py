@@ -14,7 +14,7 @@ import hf_emms
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import PLAIN, EmmsError, Text, Use, hint_style, one_line, setting_ref, setting_refs
 from hf_emms.evaluation import read_truth, validate
-from hf_emms.metric.install import publish_metric
+from hf_emms.publish.metric import publish_metric
 from hf_emms.publish.space import publish
 from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings

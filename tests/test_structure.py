@@ -206,7 +206,7 @@ def test_the_first_answer_imports_no_heavy_library(words):
 import sys
 sys.argv = ['hf-emms', *{words or []!r}]
 try:
-    {"import hf_emms" if words is None else "from hf_emms.cli import main; main()"}
+    {"import hf_emms" if words is None else "from hf_emms.cli.app import main; main()"}
 except SystemExit:
     pass
 print([name for name in {LAZY!r} if name in sys.modules], file=sys.stderr)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 # Says on its last line of stderr whether torch was needed.
 PROGRAM = """
 import sys
-from hf_emms.cli import main
+from hf_emms.cli.app import main
 try:
     main()
 finally:

@@ -13,7 +13,7 @@ import cloup
 from hf_emms.cache.files import write_atomic
 from hf_emms.cli.output import format_option, out, ranking_files_option, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError, pluralize
-from hf_emms.metric import install as installation
+from hf_emms.publish import metric as installation
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -75,7 +75,7 @@ _hardware_option = cloup.option(
 )
 def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
-    from hf_emms.metric.install import publish_metric
+    from hf_emms.publish.metric import publish_metric
 
     out.data(publish_metric(repo_id, hardware=hardware, private=private, package=package))
     out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')

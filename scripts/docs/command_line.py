@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 HEAD = """# The command line

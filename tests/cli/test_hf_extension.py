@@ -52,4 +52,4 @@ def test_the_repository_is_installed_as_a_python_package() -> None:
     assert not (ROOT / "hf-emms").exists()
     assert not (ROOT / "manifest.json").exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["scripts"]["hf-emms"] == "hf_emms.__main__:main"
+    assert project["scripts"]["hf-emms"] == "hf_emms.cli:main"

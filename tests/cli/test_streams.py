@@ -27,7 +27,7 @@ RANK = (
 # Prints a line as soon as the program is about to import the command line.
 STOPPABLE = """
 import signal, sys
-import hf_emms.__main__ as program
+import hf_emms.cli as program
 install, sys.argv[0] = signal.signal, "hf-emms"
 program.signal.signal = lambda *words: (install(*words), print("up", flush=True))
 program.main()
@@ -124,7 +124,7 @@ def test_a_command_that_is_stopped_says_so_from_its_first_moment_on(
 
 INTERRUPTED = """
 import atexit, os, signal, sys
-import hf_emms.__main__ as program, hf_emms.cli as cli
+import hf_emms.cli as program, hf_emms.cli.app as cli
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
@@ -177,13 +177,13 @@ def test_what_the_system_refuses_is_said_in_a_line(emms_cache: Path, place: str)
     # Files cannot be opened any more from the command's start on, or while it is imported.
     code = """
 import resource, sys
-import hf_emms.__main__ as program
+import hf_emms.cli as program
 def limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 if sys.argv.pop(1) == "import":
     limit()
 else:
-    import hf_emms.cli as cli
+    import hf_emms.cli.app as cli
     main = cli.app.main
     cli.app.main = lambda **given: (limit(), main(**given))
 program.main()

@@ -9,7 +9,7 @@ import shlex
 import click
 import pytest
 
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from scripts.bench.__main__ import BENCHES
 from scripts.docs import command_line
 from scripts.docs.__main__ import NAMES

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL.Image import Image
 
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.presets import demo
 from hf_emms.ranking import FineTuned, Ranking
 from tests import ROOT

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.errors import install_command
 from hf_emms.features.architectures import STATIC
 from hf_emms.finetune.fine_tune import (

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from hf_emms import EmmsError, Ranking
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.evaluation import truth_from_rankings, validate
 from hf_emms.finetune.saving import evaluation_results
 from hf_emms.finetune.saving import test_rows as rows_of_test

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hf_emms.cli import main
+from hf_emms.cli.app import main
 from tests.helpers.quick_python import python
 from tests.helpers.tiny_checkpoints import build
 

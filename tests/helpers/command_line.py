@@ -15,7 +15,7 @@ from tests.helpers.waiting import PATIENCE
 
 _LOOP = """
 import contextlib, io, json, os, sys, time, traceback
-from hf_emms.cli import main
+from hf_emms.cli.app import main
 
 longest_pause, sleep = float(sys.argv[1]), time.sleep
 time.sleep = lambda seconds: sleep(min(seconds, longest_pause))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import PYTHON, EmmsError, Text, Use
 

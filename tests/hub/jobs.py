@@ -62,7 +62,7 @@ class Job:
                 if value == volume["mountPath"]:
                     environment[name] = str(self.folder.parents[1] / "buckets" / volume["source"])
         self.process = subprocess.Popen(
-            [*python(), "-c", "from hf_emms.cli import main; main()", *arguments],
+            [*python(), "-c", "from hf_emms.cli.app import main; main()", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.metric import install
+from hf_emms.publish import metric as install
 from tests.helpers.command_line import CommandLine
 from tests.helpers.metric import IMPORT_EVALUATE
 from tests.helpers.quick_python import python

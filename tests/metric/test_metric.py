@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 
 import hf_emms
-from hf_emms.metric import install
+from hf_emms.publish import metric as install
 from hf_emms.run.from_arrays import table_for
 from tests.helpers import golden
 from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from hf_emms.metric.install import source_folder
+from hf_emms.publish.metric import source_folder
 from scripts.docs.screenshots import PAGES
 from tests.helpers.browser import served
 

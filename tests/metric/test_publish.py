@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import yaml
 
-from hf_emms.metric.install import source_folder
 from hf_emms.publish import wheel
+from hf_emms.publish.metric import source_folder
 from tests.helpers.environments import fresh_environment, run
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.metric import IMPORT_EVALUATE

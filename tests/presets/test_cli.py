@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from hf_emms.cli import app
+from hf_emms.cli.app import app
 from hf_emms.errors import EmmsError
 from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, demo, encoder_sets
 

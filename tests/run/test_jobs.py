@@ -287,7 +287,7 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
         interrupted.wait(PATIENCE if set(hub.jobs) - before else 0)
 
     hub.fail("POST /api/datasets/ada/*/commit/*", "call", times=None, call=wait)
-    program = [*python(), "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
+    program = [*python(), "-c", "from hf_emms.cli.app import main; main()", *WORDS, *JOB, "-c", POOR]
     with subprocess.Popen(
         program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
     ) as process:

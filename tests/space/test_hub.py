@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_emms.metric.install import source_folder
+from hf_emms.publish.metric import source_folder
 from hf_emms.publish.space import _SHIPPED, files, write_files
 from hf_emms.ranking import Ranking
 from tests.helpers.browser import served

@@ -33,7 +33,7 @@ _UNWANTED = ".uninstalled"
 
 def source_folder() -> Path:
     """Return the folder of the metric as it is published, which ``evaluate.load`` takes."""
-    return Path(__file__).parent / "emms"
+    return Path(__file__).parents[1] / "metric" / "emms"
 
 
 def modules_cache() -> Path:

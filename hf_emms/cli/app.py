@@ -1,0 +1,105 @@
+"""The commands, and how their errors are reported."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import traceback
+
+import click
+import cloup
+
+from hf_emms import __version__
+from hf_emms.cli.card_command import card
+from hf_emms.cli.demo_command import demo
+from hf_emms.cli.evaluation_commands import compare, validate
+from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
+from hf_emms.cli.option_flags import FLAGS
+from hf_emms.cli.output import out
+from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
+from hf_emms.cli.rank_commands import confirm, rank
+from hf_emms.cli.score_command import score
+from hf_emms.cli.search_command import search
+from hf_emms.cli.sweep_command import sweep
+from hf_emms.errors import STOPPED, EmmsError, exit_code, hint_style, interruptions, redacted, system_error
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+@cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="hf-emms")
+@cloup.option("--debug", is_flag=True, envvar="HF_EMMS_DEBUG", help="Show the traceback of errors.")
+def app(debug: bool) -> None:
+    """Which pretrained checkpoint should you fine-tune for your dataset?
+
+    Start with hf-emms demo; then hf-emms rank --dataset ./FOLDER, or a dataset of the Hub.
+    """
+    out.reset(debug=debug)
+    if debug:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_RedactingFormatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        logging.getLogger("hf_emms").setLevel(logging.DEBUG)
+
+
+publish.add_command(publish_results)
+app.section("Rank", demo, search, rank, sweep, confirm, score)
+app.section("Check", compare, validate)
+app.section("Publish", card, publish, pull, leaderboard, metric)
+app.section("Look up", jobs, presets, datasets, checkpoints, encoders, cache)
+
+
+def main() -> None:
+    """Run the command line and exit with 0, 1 (an error), 2 (usage), 130 (interrupted) or 143 (terminated)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    _prepare_libraries()
+    with hint_style(FLAGS):
+        try:
+            result = app.main(prog_name="hf-emms", standalone_mode=False)
+            code = result if isinstance(result, int) else 0
+        except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
+            code = _report(error)
+        if out.problem is not None:
+            code = code or _report(out.problem)
+    sys.exit(code)
+
+
+def _report(error: Exception) -> int:
+    """Print an error and return the exit code."""
+    if isinstance(error, click.Abort) or interruptions:
+        out.error(STOPPED)
+        return exit_code(error.__cause__)
+    if isinstance(error, click.ClickException):
+        usage = io.StringIO()
+        error.show(usage)
+        out.error(usage.getvalue().removesuffix("\n"))
+        return error.exit_code
+    if isinstance(error, (OSError, MemoryError)) and not out.debug:
+        out.error(system_error(error))
+        return 1
+    is_expected = isinstance(error, EmmsError)
+    if out.debug or not is_expected:
+        out.error("".join(traceback.format_exception(error)))
+    out.error(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
+    return 1
+
+
+def _prepare_libraries() -> None:
+    """Set environment variables that libraries read when they are imported, unless the user has set them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")
+    # Readers of a ranking cannot act on its warning about a repository without metadata.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A core is left for decoding images: a thread too many makes small products several times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
