@@ -77,8 +77,12 @@ SNIPPETS = {
     "pandas": """
         table = ranking.to_pandas()
         assert list(table.checkpoint) == [GOOD, POOR] and table.emms_knn.is_monotonic_decreasing
+        assert list(table.explained) == [row.explained for row in ranking]
     """,
-    "print": 'assert str(ranking).splitlines()[0].split()[:2] == ["rank", "checkpoint"] and GOOD in repr(ranking)',
+    "print": """
+        assert str(ranking).splitlines()[0].split()[:2] == ["rank", "checkpoint"]
+        assert len(repr(ranking)) < 200 and len(repr(ranking[0])) < 200
+    """,
     "a notebook": 'assert ranking._repr_html_().startswith("<table>") and GOOD in ranking._repr_html_()',
     "save and load": """
         for name in ("ranking.json", "ranking.parquet"):
@@ -155,6 +159,10 @@ SNIPPETS = {
         planned = hf_emms.rank(frame, [POOR, "none/such", path], dry_run=True, **quick)
         assert [row[0] for row in planned.records()[1]] == [POOR, "none/such", str(path)]
         assert [problem.what for problem in planned.problems] == ["checkpoint none/such"]
+        assert len(repr(planned)) < 200 and "<table>" in planned._repr_html_()
+        if not torch.cuda.is_available():
+            with pytest.raises(hf_emms.EmmsError, match="cuda"):
+                hf_emms.rank(frame, POOR, dry_run=True, device="cuda", **quick)
         assert "to download" in str(planned) and "1 problem that this run will meet" in str(planned)
     """,
     "a dry run of a model in memory": """

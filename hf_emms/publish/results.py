@@ -45,7 +45,7 @@ def parquet_rows(ranking: Ranking, path: str) -> bytes:
 
 
 def _row_columns() -> list[TableColumn]:
-    scores = [column for column in score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS) if column.name != "emms_knn_r2"]
+    scores = score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS)
     first, last = ([column for column in columns if "results" in column.tables] for columns in (IDENTITY, COLUMNS))
     return [*first, *scores, *last]
 

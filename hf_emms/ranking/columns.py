@@ -459,17 +459,12 @@ def score_columns(
         if name in with_stderr:
             columns.append(TableColumn(f"{name}_stderr", ("file",), _of_score(name, "stderr"), type=float))
         if name in EMMS:
-            columns.append(
-                TableColumn(
-                    f"{name}_r2",
-                    read=_r2_of(name),
-                    title=explained_title(name, estimators),
-                    applies=_applies(name, fixed, explains=True),
-                    **details,
-                )
-            )
-        if name in EMMS and name in with_stderr:
-            columns.append(TableColumn(f"{name}_r2_stderr", ("file",), _r2_stderr_of(name), type=float))
+            title = explained_title(name, estimators)
+            r2 = title if title in (EXPLAINED, RIDGE) else f"{name}_r2"
+            applies = _applies(name, fixed, explains=True)
+            columns.append(TableColumn(r2, read=_r2_of(name), title=title, applies=applies, **details))
+            if name in with_stderr:
+                columns.append(TableColumn(f"{r2}_stderr", ("file",), _r2_stderr_of(name), type=float))
     return columns
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
@@ -55,13 +56,19 @@ class StderrProgress:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=quiet or not self.is_watched,
+            disable=quiet or not self._draws_bars,
         )
         self._stage = self._bars.add_task("", total=None, visible=False, rate=False)
         self._expected = 0
         self._done = 0
         self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, float]] = {}
+
+    @property
+    def _draws_bars(self) -> bool:
+        """Whether there are bars: on a terminal, and in a notebook if ipywidgets is installed."""
+        console = self._console
+        return find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
 
     @property
     def is_watched(self) -> bool:
@@ -120,7 +127,7 @@ class StderrProgress:
     def working(self, what: str, seconds: float) -> None:
         """Print a line, or where bars are drawn show it among them as long as it is true."""
         bar = self._bar_of(what)
-        if not self.is_watched:
+        if not self._draws_bars:
             done = f"{bar.completed:,.0f} of {bar.total:,.0f}, " if bar is not None and bar.completed else ""
             self.noted(f"{what}: {done}{format_duration(seconds)} so far")
         elif bar is None or bar.finished or not bar.visible:

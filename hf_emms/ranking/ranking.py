@@ -60,7 +60,8 @@ class Ranking(RankingData, frozen=True):
         return text.to_text(self).rstrip("\n")
 
     def __repr__(self) -> str:
-        return f"Ranking of {len(self.rows)} for {self.dataset}, {self.split}, {self.n:,} rows\n{self}"
+        best = self.best.checkpoint if self.best else None
+        return f"Ranking(dataset={self.dataset!r}, split={self.split!r}, n={self.n}, rows={len(self)}, best={best!r})"
 
     def _repr_html_(self) -> str:
         return text.to_html(self)

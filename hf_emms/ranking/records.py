@@ -200,6 +200,10 @@ class Row(msgspec.Struct, frozen=True):
     def __hash__(self) -> int:
         return hash((self.checkpoint, self.revision, self.rank))
 
+    def __repr__(self) -> str:
+        outcome = f"score={self.score!r}" if self.error is None else f"error={self.error!r}"
+        return f"Row(checkpoint={self.checkpoint!r}, rank={self.rank}, {outcome})"
+
     @property
     def score(self) -> float | None:
         """The score by the estimator that orders the rows; None for a failed row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from hf_emms.ranking.columns import ALWAYS_SHOWN, ScoreFormatter, columns_of, flat_records, single_line
@@ -45,21 +45,22 @@ def to_markdown(ranking: RankingData) -> str:
 
 def to_html(ranking: RankingData) -> str:
     """Return the rounded table in HTML, failed rows and `remarks` below it."""
-    header, rows = table_cells(ranking)
-    lines = ["<table>", f"<thead>{_html_row('th', header)}</thead>", "<tbody>"]
-    lines += [_html_row("td", row) for row in rows]
-    lines += ["</tbody>", "</table>"]
+    lines = [html_table(*table_cells(ranking), left=("checkpoint",))]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
     lines += [f"<p>{html.escape(remark)}</p>" for remark in remarks(ranking)]
     return "\n".join(lines)
 
 
-def _html_row(tag: str, row: Sequence[str]) -> str:
-    sides = ["left" if place == 1 else "right" for place in range(len(row))]
-    cells = (
-        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for side, cell in zip(sides, row, strict=True)
-    )
-    return f"<tr>{''.join(cells)}</tr>"
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str]) -> str:
+    """Return a table in HTML; columns are aligned to the right except those named in `left`."""
+    sides = ["left" if title in left else "right" for title in header]
+
+    def line(tag: str, row: Sequence[str]) -> str:
+        cells = zip(sides, row, strict=True)
+        return "".join(f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for side, cell in cells)
+
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{line('th', header)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def to_text(ranking: RankingData) -> str:

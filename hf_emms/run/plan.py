@@ -141,6 +141,7 @@ def _engine_for(options: Options) -> Engine:
             raise EmmsError(problem, "leave one of them out")
         return RaceEngine(options.race, estimators[0], options.layers)
     if options.engine != "ray":
+        _check_device(options.device)
         return LocalEngine()
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
         # Ray reads this when it is imported: its processes then listen on the loopback device only.
@@ -150,6 +151,14 @@ def _engine_for(options: Options) -> Engine:
     from hf_emms.run.engines.ray import RayEngine
 
     return RayEngine(options.ray_address)
+
+
+def _check_device(name: str) -> None:
+    """Raise an `EmmsError` if this machine lacks a device; torch is imported only if the user chose one."""
+    if name not in ("auto", "cpu"):
+        from hf_emms.features.device import choose_device
+
+        choose_device(name)
 
 
 @dataclass(frozen=True)

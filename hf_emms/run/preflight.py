@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.ranking.text import aligned, unused_text
+from hf_emms.ranking.text import aligned, html_table, unused_text
 from hf_emms.run.plan import Candidate, RankingPlan, longest_row, plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
@@ -252,9 +253,24 @@ class Preflight:
     fine_tuning: str | None = None
 
     def __str__(self) -> str:
-        header, rows = self.records()
-        cells = [[single_line(value) for value in row] for row in rows]
+        header, cells = self._cells()
         return "\n".join([*self.lines(), *aligned(header, cells, left=header[:3]), *self.fine_tuning_and_problems()])
+
+    def __repr__(self) -> str:
+        sample, checkpoints = self.plan.sample, len(self.plan.candidates)
+        return f"Preflight(dataset={sample.dataset!r}, checkpoints={checkpoints}, problems={len(self.problems)})"
+
+    def _repr_html_(self) -> str:
+        header, cells = self._cells()
+        above, below = (
+            "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
+            for lines in (self.lines(), self.fine_tuning_and_problems())
+        )
+        return above + html_table(header, cells, left=header[:3]) + "\n" + below
+
+    def _cells(self) -> tuple[tuple[str, ...], list[list[str]]]:
+        header, rows = self.records()
+        return header, [[single_line(value) for value in row] for row in rows]
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the same with models in memory by their names in place of their folders."""

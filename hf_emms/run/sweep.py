@@ -25,6 +25,7 @@ from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import format_rank
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.progress_bars import reporting
+from hf_emms.ranking.text import html_table
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import RankingPlan, find_model, plan
@@ -76,6 +77,12 @@ class Sweep:
             for checkpoint in sorted(checkpoints, key=order)
         ]
         return ("checkpoint", *rows), lines
+
+    def __repr__(self) -> str:
+        return f"Sweep(rankings={list(self.rankings)}, failed={list(self.failed)})"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self.table(), left=("checkpoint",))
 
 
 def _rank_text(row: Row | None) -> str:

@@ -223,7 +223,9 @@ def test_separated_values_are_whole_and_unrounded(render: object, separator: str
     header, *lines = csv.reader(io.StringIO(render(ranking)), delimiter=separator)  # type: ignore[operator]
     cells = [["" if value is None else str(value) for value in record.values()] for record in ranking.records()]
     assert (header, lines) == ([*ranking.records()[0]], cells)
-    columns = "rank tied checkpoint revision n emms emms_stderr emms_r2 emms_r2_stderr logme knn knn_stderr parameters"
+    columns = (
+        "rank tied checkpoint revision n emms emms_stderr explained explained_stderr logme knn knn_stderr parameters"
+    )
     assert header == f"{columns} width architecture pooling seconds_features seconds_scoring cached error".split()
 
 
