@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
@@ -14,7 +14,6 @@ from hf_emms.options import DEFAULT_ESTIMATORS, SETTINGS, to_flags
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row, emms_score, is_commit
 from hf_emms.ranking.columns import runs_models
-from hf_emms.ranking.files import problems
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
 from hf_emms.tasks import TASKS, Task
@@ -81,26 +80,27 @@ def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str
     return unpinned or id
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Entry:
     """The part of a ranking that a card shows.
 
     Attributes:
         ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
         ranked: how many checkpoints have a rank.
+        first: how many checkpoints share the first rank.
+        judgement: what the whole ranking shows.
         checkpoint: None in a dataset's card.
         command: makes the numbers again; None for a dataset that nobody else has.
         leaderboard: the Space that shows the whole ranking.
-        judgement: what the whole ranking shows; None in sections of earlier versions.
-        first: how many checkpoints share the first rank; None in sections of earlier versions.
     """
 
     ranking: Ranking
     ranked: int
-    checkpoint: str | None = None
-    command: str | None = None
-    leaderboard: str | None = None
-    judgement: Verdict | None = None
-    first: int | None = None
+    first: int
+    judgement: Verdict
+    checkpoint: str | None
+    command: str | None
+    leaderboard: str | None
 
     @property
     def key(self) -> str:
@@ -152,26 +152,6 @@ def dataset_entry(ranking: Ranking, *, leaderboard: str | None) -> Entry:
     if not scored:
         raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
     return _entry(ranking, scored, scored, None, leaderboard)
-
-
-def entries_of(plain: Sequence[Any], about: str) -> tuple[Entry, ...]:
-    """Return the entries that a data comment of layout 1 or 2 holds whole; `about` is "model" or "dataset".
-
-    Raises:
-        msgspec.ValidationError: they are damaged.
-    """
-    entries = msgspec.convert(plain, tuple[Entry, ...])
-    for entry in entries:
-        _check(entry, about)
-    return entries
-
-
-def _check(entry: Entry, about: str) -> None:
-    if about == "model" and all(row.checkpoint != entry.checkpoint for row in entry.ranking.rows):
-        raise msgspec.ValidationError("an entry without the card's checkpoint")
-    problem = next(problems(entry.ranking), None)
-    if problem is not None:
-        raise msgspec.ValidationError(problem)
 
 
 def _scored(ranking: Ranking) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Entries → Markdown, through the templates: a block of the section for each, which an update keeps or replaces whole.
+"""Entries → Markdown, through the templates: a block of the section per entry, which an update replaces as a whole.
 
 Text from the Hub is escaped for each place in a README: it can format nothing, link nowhere and mention nobody.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,8 +17,8 @@ import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import MISSING, EmmsError, format_count, install_command, redacted, setting_ref
-from hf_emms.publish import readme
-from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, entries_of
+from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry
+from hf_emms.publish.readme import END, START, section_text
 from hf_emms.ranking import EMMS, Explained, FineTuned, Ranking, Row, check_ranking, is_commit
 from hf_emms.ranking.advice import baselines_in_words
 from hf_emms.ranking.columns import (
@@ -46,12 +44,9 @@ if TYPE_CHECKING:
 
 CardKind = Literal["model", "dataset"]
 
-# Of the section: 1 and 2 had all that it shows in the data comment, and a single table.
-LAYOUT_VERSION = 3
-ENTRY = "<!-- hf-emms:entry {} -->"
+_ENTRY = "<!-- hf-emms:entry {} -->"
 _ENTRY_MARKER = re.compile(r"^<!-- hf-emms:entry ([0-9a-f]{16}) -->[ \t]*$", re.MULTILINE)
 _HEADINGS: dict[CardKind, str] = {"model": "## Transferability", "dataset": "## Checkpoints to start from"}
-_MAX_DATA = 1000
 
 # A word joiner: invisible, and what keeps "@name" from being a mention and "www." from being a link.
 _JOINER = "&#8288;"
@@ -80,111 +75,35 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
             f"leaderboard is {leaderboard!r:.80}; it must be a Space", setting_ref("leaderboard", "ORG/NAME")
         )
     if checkpoint is None:
-        return card_section("dataset", [block_of("dataset", dataset_entry(ranking, leaderboard=leaderboard))])
+        entry = dataset_entry(ranking, leaderboard=leaderboard)
+        return card_section("dataset", {entry.key: block_of("dataset", entry)})
     entry = checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)
-    return card_section("model", [block_of("model", entry)])
+    return card_section("model", {entry.key: block_of("model", entry)})
 
 
-@dataclass(frozen=True)
-class Block:
-    """The Markdown of an entry.
-
-    Attributes:
-        key: of the entry.
-        text: from behind its marker to the next.
-        leaderboard: the Space (ORG/NAME) that it links to.
-    """
-
-    key: str
-    text: str
-    leaderboard: str | None = None
-
-
-def block_of(about: CardKind, entry: Entry) -> Block:
-    """Return the block of an entry."""
+def block_of(about: CardKind, entry: Entry) -> str:
+    """Return the Markdown of an entry, without its marker."""
     columns = _columns(about, entry)
     controls = [title_of(name) for name in entry.estimators[1:] if name not in EMMS]
     if entry.ranking.has_mean_rank_elsewhere:
         controls.append("mean rank elsewhere (on other datasets, in per cent of the checkpoints there; low is good)")
-    text = rendered_template(
+    return rendered_template(
         f"{about}_card_entry.md.jinja", entry=entry, columns=columns, controls=controls, sentence=sentence_of(entry)
-    )
-    return Block(entry.key, text.strip("\n"), entry.leaderboard)
+    ).strip("\n")
 
 
-def card_section(about: CardKind, blocks: Sequence[Block]) -> str:
-    """Return the section of a card, from marker to marker; its data, in at most 1,000 characters, come last."""
-    parts = [_HEADINGS[about], *(f"{ENTRY.format(block.key)}\n{block.text}" for block in blocks)]
-    plain = [{"key": block.key} | ({"leaderboard": block.leaderboard} if block.leaderboard else {}) for block in blocks]
-    data = _comment(about, plain)
-    for entry in plain:
-        if len(data) > _MAX_DATA:
-            entry.pop("leaderboard", None)
-            data = _comment(about, plain)
-    body = "\n\n".join([*parts, redacted(data)])
-    return f"{readme.START}\n{body}\n{readme.END}\n"
+def card_section(about: CardKind, blocks: Mapping[str, str]) -> str:
+    """Return the section of a card, from marker to marker, with the blocks by the keys of their entries."""
+    parts = [_HEADINGS[about], *(f"{_ENTRY.format(key)}\n{text}" for key, text in blocks.items())]
+    body = "\n\n".join(parts)
+    # The empty line ends an HTML block, such as </div>, that is above the section.
+    return f"{START}\n\n{body}\n{END}\n"
 
 
-def _comment(about: CardKind, plain: Sequence[Mapping[str, str]]) -> str:
-    return readme.data_comment({"version": LAYOUT_VERSION, "about": about, "entries": plain})
-
-
-class _Head(msgspec.Struct):
-    version: int
-    about: str
-    entries: list[Any]
-
-
-def blocks_in(content: bytes, about: CardKind) -> list[Block]:
-    """Return the blocks of a README's section; none without a section. Sections of earlier layouts are drawn anew.
-
-    Raises:
-        EmmsError: written by a newer version, for another kind of card, or damaged.
-    """
-    data = readme.section_data(content)
-    if data is None:
-        return []
-    again = "remove the section between the markers; it is written anew then"
-    try:
-        head = msgspec.convert(data, _Head)
-        if head.version > LAYOUT_VERSION:
-            raise EmmsError(
-                f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
-                f"{LAYOUT_VERSION})",
-                "install a newer hf-emms",
-            )
-        if head.about != about:
-            raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
-        if head.version < LAYOUT_VERSION:
-            return [block_of(about, entry) for entry in entries_of(head.entries, about)]
-        leaderboards = {entry["key"]: entry.get("leaderboard") for entry in head.entries}
-        texts = _texts_in(content)
-        if list(texts) != list(leaderboards):
-            raise msgspec.ValidationError("its entries are not those that its data name")
-        return [Block(key, text, leaderboards[key]) for key, text in texts.items()]
-    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
-        raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
-
-
-def _texts_in(content: bytes) -> dict[str, str]:
-    """Return key → text of the blocks of a README's section."""
-    text = content.decode().replace("\r\n", "\n")
-    start, end = text.index(readme.START), text.index(readme.END)
-    _, *pieces = _ENTRY_MARKER.split(text[start : text.rindex(readme.DATA_START, start, end)])
-    keys, blocks = pieces[::2], pieces[1::2]
-    if len(set(keys)) < len(keys):
-        raise msgspec.ValidationError("an entry stands twice")
-    return {key: block.strip("\n") for key, block in zip(keys, blocks, strict=True)}
-
-
-def with_block(blocks: Sequence[Block], about: CardKind, entry: Entry) -> list[Block]:
-    """Return the blocks with that of an entry, which replaces its predecessor or follows the others."""
-    before = next((block for block in blocks if block.key == entry.key), None)
-    if before is None:
-        return [*blocks, block_of(about, entry)]
-    # A leaderboard that was named stays until another is named.
-    entry = msgspec.structs.replace(entry, leaderboard=entry.leaderboard or before.leaderboard)
-    return [block_of(about, entry) if block is before else block for block in blocks]
+def blocks_in(content: bytes) -> dict[str, str]:
+    """Return the blocks of a README's section by the keys of their entries."""
+    _, *pieces = _ENTRY_MARKER.split(section_text(content))
+    return {key: text.strip("\n") for key, text in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
 def sentence_of(entry: Entry) -> str:
@@ -192,22 +111,21 @@ def sentence_of(entry: Entry) -> str:
     ranking, row = entry.ranking, entry.row
     aim = f"{_repo_link(ranking.dataset_id, 'dataset', on_hub=is_commit(ranking.dataset_revision))}"
     aim += f" ({markdown_text(ranking.task)})"
-    lead = entry.judgement.lead if entry.judgement else None
+    lead = entry.judgement.lead
     if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
         reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
-    if entry.judgement and entry.judgement.outcome == "no better than the baseline":
+    if entry.judgement.outcome == "no better than the baseline":
         return f"Fine-tuning taught no checkpoint more than the baseline for {aim}.{_measured(entry)}"
-    shared = entry.first or sum(other.rank == 1 for other in entry.top)
     if row is None:
         best = _linked(entry.top[0])
-        if shared > 1:
-            return f"Of {entry.ranked} checkpoints {best} is one of {shared} that share the first rank for {aim}."
+        if entry.first > 1:
+            return f"Of {entry.ranked} checkpoints {best} is one of {entry.first} that share the first rank for {aim}."
         return f"Of {entry.ranked} checkpoints {best} is the best to fine-tune for {aim}{_ahead(entry)}."
     if row.rank == 1 and row.tied:
         return (
-            f"Of {entry.ranked} checkpoints one of the {shared} best to fine-tune for {aim}, which are not told apart."
-            + _measured(entry)
+            f"Of {entry.ranked} checkpoints one of the {entry.first} best to fine-tune for {aim}, "
+            f"which are not told apart.{_measured(entry)}"
         )
     if row.rank == 1:
         return f"Of {entry.ranked} checkpoints the best to fine-tune for {aim}{_ahead(entry)}.{_measured(entry)}"
@@ -216,7 +134,7 @@ def sentence_of(entry: Entry) -> str:
 
 
 def _ahead(entry: Entry) -> str:
-    lead = entry.judgement.lead if entry.judgement else ""
+    lead = entry.judgement.lead
     return f", {lead} of the second" if lead in ("ahead", "clearly ahead") else ""
 
 
@@ -365,6 +283,8 @@ def _chart(entry: Entry) -> str:
 
     The axis runs from the lowest to the highest value shown. The card's checkpoint is marked.
     """
+    from rich.cells import cell_len, set_cell_size
+
     rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
     shown = ScoreFormatter(entry.ranking, estimator)
     scores = [shown.number(row.scores[estimator]) for row in rows]
@@ -372,14 +292,13 @@ def _chart(entry: Entry) -> str:
     low, high = min(ends), max(ends)
     names = [_shortened(single_line(row.checkpoint)) for row in rows]
     ranks = [format_rank(row) for row in rows]
-    name_width, rank_width = max(map(_display_width, names)), max(map(len, ranks))
+    name_width, rank_width = max(map(cell_len, names)), max(map(len, ranks))
     left, right = shown.format(low), shown.format(high)
     margin = " " * (rank_width + 2 + name_width + 2)
     lines = [margin + left + shown.title.center(_AXIS_WIDTH - len(left) - len(right)) + right]
     for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
         mark = " ◀" if row.checkpoint == entry.checkpoint else ""
-        padded = name + " " * (name_width - _display_width(name))
-        lines.append(f"{rank:>{rank_width}}  {padded}  {_chart_line(score, low, high)}{mark}")
+        lines.append(f"{rank:>{rank_width}}  {set_cell_size(name, name_width)}  {_chart_line(score, low, high)}{mark}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -398,10 +317,3 @@ def _chart_line(score: Explained, low: float, high: float) -> str:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH // 2 - 1]}…{name[-_NAME_WIDTH // 2 :]}"
-
-
-def _display_width(name: str) -> int:
-    """Return the width of a name in a monospaced font."""
-    if name.isascii():
-        return len(name)
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)

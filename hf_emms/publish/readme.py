@@ -1,17 +1,13 @@
-"""One section and single fields of somebody's README: replaced, every other byte left as it is.
+"""Replace one section, or single fields of the metadata, in a README; every other byte stays as it is.
 
-Bytes in, bytes out. The section is located by its markers. A comment of it holds data as JSON, by which a later version
-knows what to update.
+Bytes in, bytes out. Markers enclose the section.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from hf_emms.errors import EmmsError
 
@@ -24,11 +20,6 @@ _METADATA = re.compile(r"\ufeff?(---[ \t]*(?:\r\n?|\n).*?^---[ \t\r]*$)?", re.MU
 _BOM = b"\xef\xbb\xbf"
 _MARKER = re.compile(rb"<!--[ \t]*hf-emms:(start|end)")
 _FRONT_MATTER = re.compile(r"(\ufeff?---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.MULTILINE | re.DOTALL)
-DATA_START = "<!-- hf-emms:data "
-_DATA = re.compile(rb"^<!-- hf-emms:data (.*) -->[ \t]*\r?$", re.MULTILINE)
-
-# Inside a JSON string these would end the comment, open a tag or call somebody by name.
-_JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "@": "\\u0040"}
 
 
 def section_span(readme: bytes) -> tuple[int, int] | None:
@@ -108,31 +99,11 @@ def _open_block(readme: bytes) -> int:
     return len(text[: lines[last.map[0]]].encode())
 
 
-def data_comment(value: Any) -> str:
-    """Return the comment, a single line, that keeps plain data inside a section."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    for char, escape in _JSON_ESCAPES.items():
-        text = text.replace(char, escape)
-    return f"{DATA_START}{text} -->"
-
-
-def section_data(readme: bytes) -> Any:
-    """Return the data that `data_comment` wrote into the section; None where there is no section."""
+def section_text(readme: bytes) -> str:
+    """Return the text between the markers of a README, with Unix line breaks; empty without a section."""
     span = section_span(readme)
-    if span is None:
-        return None
-    inside = readme[span[0] : span[1]]
-    comments = _DATA.findall(inside)
-    try:
-        if len(comments) != 1:
-            raise ValueError(f"{len(comments)} data comments")
-        return msgspec.json.decode(comments[0])
-    except (ValueError, msgspec.DecodeError) as error:
-        first, last = (_line_number(readme, place) for place in span)
-        raise EmmsError(
-            f"the section of hf_emms in lines {first} to {last} of the README has lost its data: {error}",
-            "remove these lines; the section is written anew then",
-        ) from error
+    text = "" if span is None else readme[span[0] : span[1]].decode().replace("\r\n", "\n")
+    return text.removeprefix(START).removesuffix(END)
 
 
 def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:

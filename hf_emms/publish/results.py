@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,9 +15,9 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError, pluralize, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
-from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
-from hf_emms.ranking import Ranking, Row, check_ranking, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, metric_title, score_columns
+from hf_emms.publish.readme import END, START, put_section, section_text, with_fields
+from hf_emms.ranking import Ranking, Row, check_ranking
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
 from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 from hf_emms.tasks import hub_tag
 
@@ -29,8 +30,13 @@ _README = "README.md"
 _TITLE_LENGTH = 120
 _TRIES_AMONG_MANY = 40
 _ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
-# Of the card's data.
-LAYOUT_VERSION = 2
+_TABLE_HEAD = """\
+## Rankings
+
+| dataset | task | rows | checkpoints | best | fine-tuned | ranked |
+| :--- | :--- | ---: | ---: | :--- | :--- | :--- |"""
+# A line of the table, with the path of its ranking in the last column's link.
+_TABLE_LINE = re.compile(rf"^\|.*/{JSON_FOLDER}/([^|]+)\.json\) \|[ \t]*$", re.MULTILINE)
 
 
 def parquet_rows(ranking: Ranking, path: str) -> bytes:
@@ -234,78 +240,20 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> d
             published[path] = changed[path] = whole
     files = {f"{JSON_FOLDER}/{path}.json": whole.to_json().encode() for path, whole in changed.items()}
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
-    readme = read(_README)
-    if files or readme is None:
-        lines = [_listed(whole, path) for path, whole in published.items() if whole is not None]
-        files[_README] = _updated_card(readme, repo_id, lines)
+    card = read(_README)
+    if files or card is None:
+        files[_README] = _updated_card(
+            card, repo_id, {path: whole for path, whole in published.items() if whole is not None}
+        )
     return files
 
 
-class ListedRanking(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the table."""
-
-    path: str
-    task: str
-    dataset: str
-    split: str
-    n: int
-    checkpoints: int
-    created: str
-    config: str | None = None
-    best: str | None = None
-    fine_tuned: str | None = None
-    dataset_on_hub: bool = False
-    best_on_hub: bool = False
-
-
-def _listed(ranking: Ranking, path: str) -> ListedRanking:
-    best = ranking.best
-    measured = best.fine_tuned if best else None
-    return ListedRanking(
-        path=path,
-        task=ranking.task,
-        dataset=ranking.dataset_id,
-        split=ranking.split,
-        n=ranking.n,
-        checkpoints=sum(row.rank is not None for row in ranking.rows),
-        created=ranking.created,
-        config=ranking.config,
-        best=best.checkpoint if best else None,
-        fine_tuned=f"{metric_title(measured.metric)} {format_finetuned(measured)}" if measured else None,
-        dataset_on_hub=is_commit(ranking.dataset_revision),
-        best_on_hub=best is not None and is_commit(best.revision),
-    )
-
-
-def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRanking]) -> bytes:
-    """Return the card with some rankings added to its table, or brought up to date in it."""
-    lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b"")), *new)}
-    lines = [lines_by_path[path] for path in sorted(lines_by_path)]
-    data = data_comment({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
-    table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
-    section = f"{START}\n{data}\n\n{table}\n{END}\n"
-    card = put_section(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
-    return with_fields(card, {"task_categories": sorted({hub_tag(line.task) for line in lines})})
-
-
-class _PackedListing(msgspec.Struct):
-    version: int
-    rankings: list[Any]
-
-
-def _listing(data: Any) -> tuple[ListedRanking, ...]:
-    """Return the lines of a card's data."""
-    if data is None:
-        return ()
-    try:
-        packed = msgspec.convert(data, _PackedListing)
-        if packed.version > LAYOUT_VERSION:
-            raise EmmsError(
-                f"the results' card was written by a newer hf_emms (layout {packed.version})",
-                "install a newer hf-emms",
-            )
-        return msgspec.convert(packed.rankings, tuple[ListedRanking, ...])
-    except msgspec.ValidationError as error:
-        raise EmmsError(
-            f"the data in the results' card is damaged: {error}", "remove the lines between its markers"
-        ) from error
+def _updated_card(card: bytes | None, repo_id: str, rankings: Mapping[str, Ranking]) -> bytes:
+    """Return the card with a line per ranking in its table; the lines of other rankings stay."""
+    url = f"{hub.repo_url(repo_id, 'dataset')}/blob/main/{JSON_FOLDER}"
+    listed = {match[1]: match[0] for match in _TABLE_LINE.finditer(section_text(card or b""))}
+    for path, ranking in rankings.items():
+        listed[path] = rendered_template("results_table_line.md.jinja", ranking=ranking, file=f"{url}/{path}.json")
+    section = "\n".join([START, "", _TABLE_HEAD, *(listed[path].strip() for path in sorted(listed)), END])
+    card = put_section(card or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
+    return with_fields(card, {"task_categories": sorted({hub_tag(path.partition("/")[0]) for path in listed})})

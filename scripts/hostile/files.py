@@ -104,7 +104,7 @@ def _wrong(words: Sequence[str]) -> str | None:
 
 def _run_command(words: Sequence[str]) -> tuple[int, str, str]:
     """Run ``hf-emms WORDS`` in this process, which has imported everything: exit code, stdout, stderr."""
-    from hf_emms.cli import main
+    from hf_emms.cli.app import main
 
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["hf-emms", *words]

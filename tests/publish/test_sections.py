@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from itertools import product
 
 import msgspec
 import pytest
@@ -21,8 +20,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
-from hf_emms.publish.card_text import Block, card, card_section
-from hf_emms.publish.readme import section_data, section_span
+from hf_emms.publish.card_text import card
+from hf_emms.publish.readme import section_span
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
@@ -50,7 +49,7 @@ def other(**changes: object) -> Ranking:
 
 def blocks(readme: bytes) -> list[str]:
     """The text of each entry."""
-    return re.split(r"<!-- hf-emms:(?:entry [0-9a-f]{16}|data .*) -->", readme.decode())[1:-1]
+    return re.split(r"<!-- hf-emms:(?:entry [0-9a-f]{16}|end) -->", readme.decode())[1:-1]
 
 
 def html(markdown: str) -> str:
@@ -142,36 +141,8 @@ def test_each_ranking_has_its_own_block_which_a_newer_one_replaces() -> None:
     done = update_model_card(edited, [(newer, "org/best")], "org/best")
     beans, food = blocks(done)
     assert "| 77 |" in beans
-    assert "/spaces/org/board" in beans  # that was named once
     assert food == blocks(edited)[1]
     assert done.startswith(b"# Mine\n")
-
-
-def test_the_data_come_last_and_are_short() -> None:
-    many = [(other(dataset_id=f"org/food-{number}"), "org/best") for number in range(30)]
-    readme = update_model_card(None, many[:15], "org/best", leaderboard="org/board").decode()
-    whole = update_model_card(readme.encode(), many[15:], "org/best", leaderboard="org/board").decode()
-    for text, count in ((readme, 15), (whole, 30)):
-        data, end = text.splitlines()[-2:]
-        assert end == "<!-- hf-emms:end -->"
-        assert data.startswith("<!-- hf-emms:data ")
-        assert len(blocks(text.encode())) == count
-    for length, is_named in ((1000, True), (1001, False)):
-        section = card_section("model", [Block("0" * 16, "", "x" * (length - 107))])
-        assert ("leaderboard" in section, len(section.splitlines()[-2]) == length) == (is_named, is_named)
-
-
-@pytest.mark.parametrize("about", ["model", "dataset"])
-def test_a_section_whose_data_held_everything_is_drawn_anew(about: str) -> None:
-    before = (GOLDEN / f"{about}_card_section_of_layout_2.md").read_bytes()
-    if about == "model":
-        done = update_model_card(before, [(other(), "org/best")], "org/best")
-    else:
-        done = update_dataset_card(before, [example(split="test")], "AI-Lab-Makerere/beans")
-    first, _ = blocks(done)
-    assert "Of 3 checkpoints" in first
-    assert "spaces/org/board" in first
-    assert "0.500 ± 0.003" in first.replace("\u00a0", " ")
 
 
 def test_a_sentence_says_what_the_checkpoint_is_good_for() -> None:
@@ -207,45 +178,6 @@ def test_a_repository_without_a_readme_gets_a_valid_one() -> None:
         _, front_matter, body = readme.decode().split("---\n", 2)
         assert yaml.safe_load(front_matter) == fields
         assert body.startswith("\n# be")
-
-
-def test_the_section_of_another_kind_of_card_or_of_a_newer_version_is_not_overwritten() -> None:
-    newer = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":3', b'{"version":9')
-    for section, said in (
-        (update_dataset_card(None, [example()], "AI-Lab-Makerere/beans"), "was written for a dataset card"),
-        (newer, r"newer hf_emms.*\n  → install a newer hf-emms"),
-    ):
-        with pytest.raises(EmmsError, match=said):
-            update_model_card(section, [(example(), "org/best")], "org/best")
-
-
-DAMAGE = {
-    "another type": ('"n":1034', '"n":"many"'),
-    "no number": ('"r2":0.5', '"r2":NaN'),
-    "a number without end": ('"value":-0.31', '"value":1e999'),
-    "no score": ('"scores":{', '"scores":{},"was":{'),
-    "no rows": ('"rows":[', '"rows":[],"was":['),
-    "no checkpoint": ('"checkpoint":"org/best","command"', '"checkpoint":"org/none","command"'),
-    "no list of weights": ('"weights":[', '"weights":7,"was":['),
-    "not an object": ('{"version":2', '[{"version":2'),
-}
-DAMAGE_OF_BLOCKS = {
-    "no data": ('{"version":3', "{oops"),
-    "an entry twice": ("<!-- hf-emms:entry b7103a2d68395e61 -->", "\n<!-- hf-emms:entry b7103a2d68395e61 -->" * 2),
-    "an entry without a marker": ("<!-- hf-emms:entry ", "<!-- was:entry "),
-    "a marker without an entry": ('"entries":[', '"entries":[],"was":['),
-    "an entry without a key": ('"key"', '"was"'),
-    "entries of another type": ('"entries":[', '"entries":7,"was":['),
-}
-
-
-@pytest.mark.parametrize(("damage", "is_old"), [*product(DAMAGE, [True]), *product(DAMAGE_OF_BLOCKS, [False])])
-def test_damaged_data_are_refused(damage: str, is_old: bool) -> None:
-    golden = (GOLDEN / "model_card_section_of_layout_2.md").read_text(encoding="utf-8")
-    whole, (old, new) = (golden, DAMAGE[damage]) if is_old else (card(example(), "org/best"), DAMAGE_OF_BLOCKS[damage])
-    assert old in whole
-    with pytest.raises(EmmsError, match=r"damaged|lost its data"):
-        update_model_card(whole.replace(old, new).encode(), [(example(), "org/best")], "org/best")
 
 
 def test_the_command_can_be_typed() -> None:
@@ -323,9 +255,9 @@ def hostile(evil: str) -> Ranking:
 def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
     ranking = hostile(evil)
     for section in (card(ranking, evil), card(ranking)):
-        assert section.count("<!--") == 4
+        assert section.count("<!--") == 3
         assert section_span(section.encode()) is not None
-        assert len(section_data(section.encode())["entries"]) == 1
+        assert len(card_text.blocks_in(section.encode())) == 1
         assert "49" not in re.sub(r"\b[0-9a-f]{16}\b", "", section)
         page = html(section)
         for tag in ("script", "img", "h1", "b", "strong", "em", "s"):

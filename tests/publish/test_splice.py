@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hf_emms.errors import EmmsError
-from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, section_span, with_fields
+from hf_emms.publish.readme import END, START, put_section, section_span, section_text, with_fields
 
 BOM = b"\xef\xbb\xbf"
 SECTION = f"{START}\nfirst text\n\n| a |\n{END}\n"
@@ -42,11 +41,6 @@ PIECES = [
 ]
 texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=12).map("".join)
 METADATA = re.compile(r"\A\ufeff?(---[ \t]*\r?\n.*?^---[ \t\r]*$)?", re.MULTILINE | re.DOTALL)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
-)
 
 
 def has_no_section(readme: bytes) -> bool:
@@ -90,7 +84,7 @@ def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: byte
 @example(b"---\nnote: |\n  ```\n---\n# Title\n")
 @example(b"<div>\n</div>")
 def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> None:
-    section = f"{START}\n{data_comment({})}\n\n## Ours\n\n<details>\n\n</details>\n\n{END}\n"
+    section = f"{START}\n\n## Ours\n\n<details>\n\n</details>\n\n{END}\n"
     done = put_section(readme, section)
     blocks = MarkdownIt("commonmark").parse(METADATA.sub("", done.decode(), count=1))
     ours = next(place for place, block in enumerate(blocks) if block.content == "Ours")
@@ -120,18 +114,7 @@ def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes,
     assert done[:new_begin] == readme[:begin] == before + ending
     assert done[new_end:] == readme[end:]
     assert unix(done[new_begin:new_end]) == SECTION.strip("\n")
-
-
-@given(readmes, values)
-def test_data_comes_back_as_it_was_and_can_neither_end_its_comment_nor_call_anybody(
-    readme: bytes, value: object
-) -> None:
-    comment = data_comment({"value": value})
-    section = f"{START}\n{comment}\n\ntext\n{END}\n"
-    assert section_data(put_section(readme, section)) == {"value": value}
-    inside = comment.removeprefix("<!-- hf-emms:data ").removesuffix("-->")
-    assert not re.search(r"--|[<>&@\n\r]", inside)
-    assert json.loads(inside) == {"value": value}
+    assert section_text(done) == "\nfirst text\n\n| a |\n"
 
 
 BROKEN = {
@@ -152,17 +135,6 @@ def test_broken_markers_are_refused_with_their_lines(broken: str) -> None:
     with pytest.raises(EmmsError, match=place) as refused:
         put_section(readme.encode(), SECTION)
     assert refused.value.hint
-
-
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [("", "0 data"), ("<!-- hf-emms:data {oops -->\n", "JSON is malformed"), (f"{data_comment({})}\n" * 2, "2 data")],
-)
-def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str, problem: str) -> None:
-    readme = f"# Title\n{START}\n{data}text\n{END}\n".encode()
-    last = 4 + data.count("\n")
-    with pytest.raises(EmmsError, match=f"in lines 2 to {last} of the README has lost its data: {problem}"):
-        section_data(readme)
 
 
 def test_what_is_not_utf8_is_refused_with_its_place() -> None:
