@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hf_emms.scoring.reranking import Reranker
     from hf_emms.scoring.retrieval import SearchScores
     from hf_emms.scoring.standardise import Standardised
-    from hf_emms.scoring.sums import Examples
 
     class CheckpointModel(GenerativeModel, Reranker, Protocol):
         """A checkpoint that estimators run themselves."""
@@ -78,19 +77,6 @@ class ScoringInputs:
         return self.features, self.labels, self.groups
 
     @property
-    def sample(self) -> Examples:
-        """A sample of the rows, or the rows that the moments have kept; an `EmmsError` where there are neither."""
-        if self.features is not None:
-            return self.moments.sample_of(*self.rows)
-        kept = self.moments.sample()
-        if kept is None:
-            raise EmmsError(
-                "neighbours need rows, but only moments were passed",
-                "pass features and labels, or make the moments with sample_rows=8192",
-            )
-        return kept
-
-    @property
     def checkpoint(self) -> CheckpointModel:
         """The checkpoint itself; an `EmmsError` where there are features alone."""
         if self.model is None:
@@ -117,7 +103,7 @@ class Estimator:
         summary: a line for help and cards.
         function: returns the score.
         needs_rows: whether it needs the rows, not only their moments.
-        samples_rows: whether it needs a sample of the rows, which moments can keep.
+        samples_rows: whether it needs a sample of the rows.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
         needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
         needs_search: whether it scores a search of queries in a corpus, and not features of rows. A search that the
@@ -294,7 +280,9 @@ def _emms_knn(inputs: ScoringInputs) -> Score:
 
     statistics = inputs.statistics
     fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
-    return _emms(inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample))
+    return _emms(
+        inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.moments.sample_of(*inputs.rows))
+    )
 
 
 def _in_sample(name: str) -> Callable[[ScoringInputs], Score]:

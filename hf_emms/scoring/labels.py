@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from itertools import combinations_with_replacement, groupby
-from typing import ClassVar, TypeAlias
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, cross, inverse_deviation, row_blocks, symmetric
+from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, as_slice, cross, inverse_deviation, symmetric
 
-# With more F-labels, a matrix product of all columns in float64 has all pairs; with fewer, no column is copied.
-_FEW_F_LABELS = 8
 # Columns of each F-label that are compared first where equal rows are looked for.
 _HEAD = 8
 
@@ -125,46 +123,14 @@ class LabelTable:
         return TextBasis(self.tables) if by_text else ColumnBasis(self.widths)
 
 
-@dataclass(frozen=True)
-class ColumnPairs:
-    """Where the columns of F-label j and of a run of F-labels k >= j of equal width are.
-
-    Attributes:
-        j: the first F-label of each pair.
-        ks: the second F-labels, a run.
-        places: the pairs' numbers in the order (0, 0), (0, 1), …, (1, 1), ….
-        common: how many columns both F-labels of a pair have.
-        left: the common columns of F-label j in [Z_1 | … | Z_K].
-        columns: all columns of the second F-labels there.
-        width: columns of each second F-label.
-    """
+class Pair(NamedTuple):
+    """F-labels j <= k, their common columns in [Z_1 | … | Z_K], and how many columns they have in common."""
 
     j: int
-    ks: slice
-    places: slice
-    common: int
+    k: int
     left: slice
-    columns: slice
-    width: int
-
-    def right(self, columns: np.ndarray) -> np.ndarray:
-        """Return the common columns of the second F-labels, (…, ΣD2_k) → (…, ks, common), nothing copied."""
-        shape = (*columns.shape[:-1], self.ks.stop - self.ks.start, self.width)
-        return columns[..., self.columns].reshape(shape)[..., : self.common]
-
-
-@lru_cache(maxsize=8)
-def _pairs(widths: tuple[int, ...]) -> tuple[ColumnPairs, ...]:
-    starts = np.cumsum((0, *widths)).tolist()
-    pairs, place = [], 0
-    for j, first_width in enumerate(widths):
-        k = j
-        for width, run in groupby(widths[j:]):
-            count, common = len(list(run)), min(first_width, width)
-            left, columns = slice(starts[j], starts[j] + common), slice(starts[k], starts[k + count])
-            pairs.append(ColumnPairs(j, slice(k, k + count), slice(place, place + count), common, left, columns, width))
-            k, place = k + count, place + count
-    return tuple(pairs)
+    right: slice
+    common: slice
 
 
 class _Basis:
@@ -172,10 +138,11 @@ class _Basis:
 
     Attributes:
         widths: the K widths D2_k.
-        tables: float64 (U, D2_k), the F-labels of the texts; empty where y holds the F-labels themselves.
+        tables: float64 (U, D2_k), the F-labels of the texts; empty if y contains the F-labels themselves.
         scale: (q,), which standardises y.
-        pairs: F-labels j <= k whose products of columns are summed up beside the sums of y.
-        n_pairs: how many pairs these are.
+        columns: K slices of [Z_1 | … | Z_K].
+        pairs: the pairs of F-labels in the order (0, 0), (0, 1), …, (1, 1), …. Their products of columns are summed up
+            beside y, unless sums per text give them.
     """
 
     by_text: ClassVar[bool]
@@ -184,8 +151,14 @@ class _Basis:
         self.widths = tuple(int(width) for width in widths)
         self.tables = tables
         self.scale = scale
-        self.pairs = () if self.by_text else _pairs(self.widths)
-        self.n_pairs = sum(pairs.ks.stop - pairs.ks.start for pairs in self.pairs)
+        ends = np.cumsum(self.widths).tolist()
+        self.columns = [slice(end - width, end) for end, width in zip(ends, self.widths, strict=True)]
+        self.pairs = [] if self.by_text else [self._pair(j, k) for j in range(self.k) for k in range(j, self.k)]
+
+    def _pair(self, j: int, k: int) -> Pair:
+        common = min(self.widths[j], self.widths[k])
+        left, right = (slice(self.columns[i].start, self.columns[i].start + common) for i in (j, k))
+        return Pair(j, k, left, right, slice(common))
 
     @property
     def k(self) -> int:
@@ -205,22 +178,14 @@ class _Basis:
         """(ΣD2_k,): factors that give narrow F-labels the total variance of the widest."""
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
-    def matches(self, other: _Basis) -> bool:
-        same = (self.by_text, self.widths) == (other.by_text, other.widths)
-        return same and all(map(np.array_equal, self.tables, other.tables))
-
-    def split(self, columns: np.ndarray) -> list[np.ndarray]:
-        """Return columns (…, ΣD2_k) as K arrays (…, D2_k)."""
-        return np.split(columns, np.cumsum(self.widths)[:-1], axis=-1)
-
     def _scale(
         self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
         """Return level / standard deviation of each column, (ΣD2_k,); 0 for constant columns."""
         scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
         rows = "1 row" if n == 1 else f"{int(n):,} rows"
-        for k, block in enumerate(self.split(scale)):
-            if not block.any():
+        for k, columns in enumerate(self.columns):
+            if not scale[columns].any():
                 raise EmmsError(
                     f"label_embeddings[{k}] does not vary over {rows}: nothing to explain",
                     "pass labels with at least two distinct values; very small ones vanish when they are squared",
@@ -236,13 +201,27 @@ class ColumnBasis(_Basis):
     def __init__(self, widths: Sequence[int], scale: np.ndarray | None = None) -> None:
         super().__init__(widths, (), np.ones(sum(widths)) if scale is None else scale)
 
-    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        """Return arrays with the label side of rows (columns, or codes), and the place of each row there."""
+    @property
+    def y_width(self) -> int:
+        """The columns that `read` returns."""
+        return self.size
+
+    def check(self, labels: LabelTable) -> None:
+        """Raise an `EmmsError` unless labels have the widths or the tables of this basis."""
         if labels.widths != self.widths:
-            raise EmmsError(
-                f"label_embeddings have widths {labels.widths} but these moments were made for {self.widths}"
-            )
-        return labels.tables, labels.codes[order]
+            raise EmmsError(f"label_embeddings has widths {labels.widths}, but these moments need {self.widths}")
+
+    def joined(self, several: Sequence[LabelTable]) -> LabelTable:
+        """Return the labels of several batches as a contiguous copy."""
+        rows = [[table[as_slice(labels.codes)] for table in labels.tables] for labels in several]
+        return LabelTable.of_rows([np.concatenate(blocks) for blocks in zip(*rows, strict=True)])
+
+    def read(self, labels: LabelTable, chosen: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write the label columns, or the codes, of the chosen rows into `out`, (b, y_width), and return it."""
+        rows = as_slice(labels.codes[chosen])
+        for table, columns in zip(labels.tables, self.columns, strict=True):
+            out[:, columns] = table[rows]
+        return out
 
     def origin(self, rows: np.ndarray) -> np.ndarray:
         """Return the point (q,) about which y is summed up, from some rows of the label side."""
@@ -261,9 +240,8 @@ class ColumnBasis(_Basis):
         """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
-        for pairs in self.pairs:
-            products = np.einsum("nd,nkd->kd", centred[:, pairs.left], pairs.right(centred))
-            yy[pairs.places, : pairs.common] += products
+        for total, pair in zip(yy, self.pairs, strict=True):
+            total[pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
         """Add XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
@@ -275,20 +253,16 @@ class ColumnBasis(_Basis):
         It is computed from n rows' sums y (q,) and products yy (pairs, D2) about the origin (q,); columns that vary by
         no more than rounding in `dtype` count as constant.
         """
-        diagonal = [pairs for pairs in self.pairs if pairs.ks.start == pairs.j]
-        squares = np.concatenate([yy[pairs.places.start, : pairs.common] for pairs in diagonal])
-        return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
+        squares = [total[pair.common] for total, pair in zip(yy, self.pairs, strict=True) if pair.j == pair.k]
+        return ColumnBasis(self.widths, self._scale(n, y, np.concatenate(squares), origin, dtype))
 
-    def combine(
-        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
-    ) -> np.ndarray:
+    def combine(self, weights: csr_array, labels: LabelTable, dtype: np.dtype) -> np.ndarray:
         """Return weighted sums (r, q) of the rows' standardised y, not centred, by weights (r, N); sparse for texts."""
-        out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
-        columns = places[weights.indices]
-        for block in blocks:
-            start, stop = stop, stop + block.shape[1]
-            chosen = csr_array((weights.data, columns, weights.indptr), (len(out), len(block)))
-            np.multiply(chosen @ block, scale[start:stop], out=out[:, start:stop], casting="same_kind")
+        out, scale = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype)
+        places = labels.codes[weights.indices]
+        for table, columns in zip(labels.tables, self.columns, strict=True):
+            chosen = csr_array((weights.data, places, weights.indptr), (len(out), len(table)))
+            np.multiply(chosen @ table, scale[columns], out=out[:, columns], casting="same_kind")
         return out
 
     def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
@@ -305,42 +279,29 @@ class ColumnBasis(_Basis):
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Return Σ_rd left_j[r, d]·right_k[r, d], float64 (K, K), of (r, q) standardised y or results of `combine`."""
-        if self.k > _FEW_F_LABELS:
-            blocks = [rows for rows, _ in row_blocks((len(left), self.k * self.d2))]
-            return sum((self._inner_of_many(left[rows], right[rows]) for rows in blocks), np.zeros((self.k, self.k)))
         out = np.empty((self.k, self.k))
-        for pairs in self.pairs:
-            products = np.vecdot(left[:, None, pairs.left], pairs.right(right))
-            out[pairs.j, pairs.ks] = products.sum(axis=0, dtype=np.float64)
-            if left is not right and pairs.ks.stop > pairs.j + 1:
-                products = np.vecdot(pairs.right(left), right[:, None, pairs.left])
-                out[pairs.ks, pairs.j] = products.sum(axis=0, dtype=np.float64)
+        for pair in self.pairs:
+            out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
+            if left is not right:
+                out[pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left]).sum(dtype=np.float64)
         return symmetric(out) if left is right else out
-
-    def _inner_of_many(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        sides = np.zeros((2, len(left), self.d2, self.k))
-        for side, matrix in zip(sides, (left, right), strict=True):
-            for k, block in enumerate(self.split(matrix)):
-                side[:, : self.widths[k], k] = block
-        return cross(*sides.reshape(2, -1, self.k))
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Return Σ_d left_j[r, d]·right_k[r, d], (r, K, K), of standardised y, (r, q) each."""
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
-        for pairs in self.pairs:
-            out[:, pairs.j, pairs.ks] = np.vecdot(left[:, None, pairs.left], pairs.right(right))
-            out[:, pairs.ks, pairs.j] = np.vecdot(pairs.right(left), right[:, None, pairs.left])
+        for pair in self.pairs:
+            out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
+            out[:, pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left])
         return out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Return Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, (K, K), from sums over n rows."""
         out = np.empty((self.k, self.k))
-        for pairs in self.pairs:
-            left, right = mean[pairs.left], pairs.right(mean)
-            centred = yy[pairs.places, : pairs.common] - y[pairs.left] * right
-            centred += n * left * right - left * pairs.right(y)
-            products = np.vecdot(centred, self.scale[pairs.left] * pairs.right(self.scale))
-            out[pairs.j, pairs.ks] = out[pairs.ks, pairs.j] = products
+        for total, pair in zip(yy, self.pairs, strict=True):
+            left, right = mean[pair.left], mean[pair.right]
+            centred = total[pair.common] - y[pair.left] * right + n * left * right - left * y[pair.right]
+            product = centred @ (self.scale[pair.left] * self.scale[pair.right])
+            out[pair.j, pair.k] = out[pair.k, pair.j] = product
         return out
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
@@ -348,8 +309,7 @@ class ColumnBasis(_Basis):
         if self.d2 <= limit:
             return self, np.arange(self.size), np.arange(self.d2)
         common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
-        starts = np.cumsum((0, *self.widths))
-        chosen = [start + common[common < width] for start, width in zip(starts, self.widths, strict=False)]
+        chosen = [columns.start + common[common < columns.stop - columns.start] for columns in self.columns]
         columns = np.concatenate(chosen)
         return ColumnBasis([len(block) for block in chosen], self.scale[columns]), columns, common
 
@@ -377,10 +337,20 @@ class TextBasis(_Basis):
         """Return Σ_uv matrix[u, v]·<z_j[u], z_k[v]>, (K, K), of a matrix (U, U)."""
         return np.einsum("uv,jkuv->jk", matrix, self._grams)
 
-    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+    @property
+    def y_width(self) -> int:
+        return 1
+
+    def check(self, labels: LabelTable) -> None:
         if labels.dense or (labels.n_texts, labels.widths) != (self.size, self.widths):
             raise EmmsError("these moments were made for a LabelTable; pass labels with the same tables")
-        return (labels.codes[:, None],), order
+
+    def joined(self, several: Sequence[LabelTable]) -> LabelTable:
+        return replace(several[0], codes=np.concatenate([labels.codes for labels in several]))
+
+    def read(self, labels: LabelTable, chosen: np.ndarray, out: np.ndarray) -> np.ndarray:
+        out[:, 0] = labels.codes[chosen]
+        return out
 
     def origin(self, rows: np.ndarray) -> np.ndarray:
         return np.zeros(self.size)
@@ -405,14 +375,12 @@ class TextBasis(_Basis):
         means = [share @ table for table in self.tables]
         centred = [table - mean for table, mean in zip(self.tables, means, strict=True)]
         squares = np.concatenate([n * (share @ table**2) for table in centred])
+        ends = np.cumsum(self.widths)[:-1]
         scale = self._scale(n, np.zeros_like(squares), squares, np.concatenate(means), dtype)
-        return TextBasis([table * block for table, block in zip(centred, self.split(scale), strict=True)])
+        return TextBasis([table * block for table, block in zip(centred, np.split(scale, ends), strict=True)])
 
-    def combine(
-        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
-    ) -> csr_array:
-        codes = blocks[0][places[weights.indices], 0]
-        return csr_array((weights.data, codes, weights.indptr), (weights.shape[0], self.size))
+    def combine(self, weights: csr_array, labels: LabelTable, dtype: np.dtype) -> csr_array:
+        return csr_array((weights.data, labels.codes[weights.indices], weights.indptr), (weights.shape[0], self.size))
 
     def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
         return (y.T @ x).T

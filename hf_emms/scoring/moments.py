@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
-from hf_emms.scoring.linalg import symmetric
-from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, ExampleSample, LazyRows, Sums, smallest_keys
+from hf_emms.scoring.linalg import as_slice, symmetric
+from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, Sums, smallest_keys
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
 WORKING_COPIES = 12
@@ -29,7 +30,6 @@ class Moments:
         folds: number of folds F; a row's fold is a hash of its group.
         seed: seed of that hash.
         tables: K arrays (U, D2_k): labels then arrive as a `LabelTable` and are kept as U sums, never as N x D2.
-        sample_rows: rows that are kept beside the sums, chosen by a hash of their features, for method "emms_knn".
 
     Raises:
         EmmsError: a size below 1, or tables whose widths differ from `widths`.
@@ -52,20 +52,16 @@ class Moments:
         folds: int = 5,
         seed: int = 0,
         tables: Sequence[np.ndarray] = (),
-        sample_rows: int = 0,
     ) -> None:
         check_folds(folds, seed)
         if not isinstance(widths, Sequence | np.ndarray) or not isinstance(tables, Sequence):
             raise EmmsError(
                 f"widths={widths!r:.80}, tables={tables!r:.80}: both are lists", "widths=[D2], tables=[table]"
             )
-        if not all(isinstance(size, int | np.integer) for size in (d1, *widths, sample_rows)):
-            sizes = f"d1={d1!r}, widths={list(widths)!r}, sample_rows={sample_rows!r}"
-            raise EmmsError(f"{sizes}: every size must be a whole number")
+        if not all(isinstance(size, int | np.integer) for size in (d1, *widths)):
+            raise EmmsError(f"d1={d1!r}, widths={list(widths)!r}: every size must be a whole number")
         if min(d1, len(widths), *widths) < 1:
             raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
-        if sample_rows < 0:
-            raise EmmsError(f"sample_rows={sample_rows}; it must be 0 or more", f"sample_rows={SAMPLE_ROWS}")
         self.basis: LabelBasis = (
             TextBasis(LabelTable(np.zeros(0, np.int64), tuple(tables)).tables) if tables else ColumnBasis(widths)
         )
@@ -79,31 +75,20 @@ class Moments:
         self.n = 0
         self._sums: Sums | None = None
         self._buffer: list[Examples] = []
-        self._sample = ExampleSample(int(sample_rows))
 
     @classmethod
-    def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
+    def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0) -> Moments:
         """Return empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
         check_type("labels", labels, LabelTable)
         basis = labels.basis()
-        return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables, sample_rows=sample_rows)
-
-    @property
-    def sample_rows(self) -> int:
-        return self._sample.size
-
-    def sample(self) -> Examples | None:
-        """Return the sample of the rows so far, of at most `sample_rows`; None where none are kept."""
-        buffered = self._joined()
-        sample = self._sample if buffered is None or not self.sample_rows else self._sample.add(buffered)
-        return sample.rows
+        return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables)
 
     def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Examples:
-        """Return at most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
+        """Return at most `SAMPLE_ROWS` of these rows, chosen by a hash of their features, with the same folds."""
         chosen = smallest_keys(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        # As a copy: the labels may be strided, and many more than those chosen.
-        y = LazyRows((LazyRows(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
-        return Examples(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
+        # A contiguous copy of the labels: they may be strided, and many more than those chosen.
+        folds = assign_folds(groups[chosen], self.folds, self.seed)
+        return Examples(x[as_slice(chosen)], self.basis.joined([labels.take(chosen)]), folds)
 
     def _empty(self, d1: int) -> Moments:
         return Moments(d1, self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
@@ -134,16 +119,15 @@ class Moments:
 
     def update_checked(self, x: np.ndarray, labels: LabelTable, ids: np.ndarray) -> None:
         """Add a batch of rows that `as_matrix`, `as_labels` and `group_ids` have checked."""
+        self.basis.check(labels)
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
-        order = np.argsort(folds, kind="stable")
-        y = LazyRows(*self.basis.blocks(labels, order))
         self.n += len(x)
         if len(x) > self.capacity:
-            self._accumulate(Examples(np.ascontiguousarray(x), order, y, folds[order]))
+            self._accumulate(Examples(np.ascontiguousarray(x), labels, folds))
             return
         # Copies: the caller may read the next batch into the same buffers.
-        self._buffer.append(Examples.of(x[order], y.joined(), folds[order]))
+        self._buffer.append(Examples(np.array(x, order="C"), self.basis.joined([labels]), folds))
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush(more=True)
 
@@ -155,11 +139,12 @@ class Moments:
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
-        for name in ("d1", "widths", "folds", "seed", "sample_rows"):
+        for name in ("d1", "widths", "folds", "seed"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
-        if not self.basis.matches(other.basis):
+        by_text = self.basis.by_text == other.basis.by_text
+        if not by_text or not all(map(np.array_equal, self.basis.tables, other.basis.tables)):
             raise EmmsError("cannot merge moments made for different label tables")
         merged = self.copy()
         merged.dtype = np.result_type(self.dtype, other.dtype)
@@ -167,7 +152,6 @@ class Moments:
         if other._sums is not None:
             merged._sums = merged._sums or merged._empty_sums()
             merged._sums.add_sums(other._sums, self.basis)
-        merged._sample = merged._sample.merge(other._sample)
         merged._buffer += other._buffer
         if sum(map(len, merged._buffer)) > merged.capacity:
             merged._flush()
@@ -178,23 +162,21 @@ class Moments:
         twin.dtype, twin.n = self.dtype, self.n
         twin._buffer = list(self._buffer)
         twin._sums = self._sums and self._sums.copy()
-        twin._sample = self._sample
         return twin
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the content of these moments as arrays by name, in format 1, for `from_arrays`."""
-        names = ("d1", "widths", "folds", "seed", "n", "sample_rows")
+        names = ("d1", "widths", "folds", "seed", "n")
         arrays = {name: np.asarray(getattr(self, name)) for name in names}
         arrays["zero"] = np.zeros(0, self.dtype)
         arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
         if self._sums is not None:
             arrays |= {f"sum_{name}": array for name, array in vars(self._sums).items()}
             arrays["sum_xx"] = np.stack([symmetric(product) for product in self._sums.xx])
-        arrays["sample_keys"] = self._sample.keys
-        for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
-            if rows is not None:
-                x = rows.features(np.arange(len(rows)))
-                arrays |= {f"{kind}_x": x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
+        rows = self._joined()
+        if rows is not None:
+            y = [rows.labels.codes[:, None]] if self.basis.by_text else rows.labels.tables
+            arrays |= {"rows_x": rows.x, "rows_y": np.hstack(y), "rows_folds": rows.folds}
         return arrays
 
     @classmethod
@@ -202,19 +184,20 @@ class Moments:
         """Return the moments whose content `to_arrays` gave."""
         check_type("arrays", arrays, Mapping)
         tables = [array for name, array in arrays.items() if name.startswith("table_")]
-        sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed", "sample_rows")}
+        sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed")}
         moments = cls(widths=arrays["widths"].tolist(), tables=tables, **sizes)
         moments.n, moments.dtype = int(arrays["n"]), arrays["zero"].dtype
         if "sum_n" in arrays:
             sums = {name: array for name, array in arrays.items() if name.startswith("sum_")}
             moments._sums = Sums(**{name.removeprefix("sum_"): array for name, array in sums.items()})
-        rows = {
-            kind: Examples.of(arrays[f"{kind}_x"], arrays[f"{kind}_y"], arrays[f"{kind}_folds"])
-            for kind in ("rows", "sample")
-            if f"{kind}_x" in arrays
-        }
-        moments._buffer = [rows["rows"]] if "rows" in rows else []
-        moments._sample = ExampleSample(moments.sample_rows, rows.get("sample"), arrays["sample_keys"])
+        if "rows_x" in arrays:
+            y = arrays["rows_y"]
+            labels = (
+                LabelTable(y[:, 0], tuple(tables))
+                if tables
+                else LabelTable.of_rows([y[:, columns] for columns in moments.basis.columns])
+            )
+            moments._buffer = [Examples(arrays["rows_x"], labels, arrays["rows_folds"])]
         return moments
 
     def sums(self) -> Sums:
@@ -229,12 +212,13 @@ class Moments:
         """Return the moments of the same `rows`, labels and folds with other features, shape (n, D)."""
         twin = self._empty(x.shape[1])
         twin.n, twin.dtype = self.n, self.dtype
-        twin._buffer = [Examples(x, rows.places, rows.y, rows.folds)]
+        twin._buffer = [replace(rows, x=x)]
         return twin
 
     def _joined(self) -> Examples | None:
         if len(self._buffer) > 1:
-            self._buffer = [Examples.joined(self._buffer)]
+            x, folds = (np.concatenate([getattr(rows, name) for rows in self._buffer]) for name in ("x", "folds"))
+            self._buffer = [Examples(x, self.basis.joined([rows.labels for rows in self._buffer]), folds)]
         return self._buffer[0] if self._buffer else None
 
     def _flush(self, *, more: bool = False) -> None:
@@ -247,8 +231,6 @@ class Moments:
         if self._sums is None:
             self._sums = self._empty_sums()
         self._sums.add_rows(rows, self.basis, more=more)
-        if self.sample_rows:
-            self._sample = self._sample.add(rows)
 
     def _empty_sums(self) -> Sums:
         return Sums.empty(self.folds, self.d1, self.basis)

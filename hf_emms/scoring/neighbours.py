@@ -202,8 +202,7 @@ def _products(
         places = np.repeat(np.arange(len(part)), neighbours.shape[1])
         others = csr_array((shares[part].ravel(), (places, neighbours[part].ravel())), selves.shape)
         labels, gaps = (
-            basis.combine(weights.astype(dtype), rows.y.blocks, rows.y.places, dtype)
-            for weights in (selves, selves - others)
+            basis.combine(weights.astype(dtype), rows.labels, dtype) for weights in (selves, selves - others)
         )
         near += basis.inner(gaps, gaps)
         both += basis.inner(labels, gaps)

@@ -14,7 +14,7 @@ from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.labels import LabelBasis
-from hf_emms.scoring.linalg import column_squares, inverse_deviation, least_squarable, row_blocks
+from hf_emms.scoring.linalg import as_slice, column_squares, inverse_deviation, least_squarable, row_blocks
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Examples, Sums
 
@@ -139,7 +139,7 @@ class Standardised:
 
     def features(self, rows: Examples, chosen: np.ndarray) -> np.ndarray:
         """Return the standardised features of some rows: (b, D)."""
-        x = rows.features(chosen)
+        x = rows.x[as_slice(chosen)]
         out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)
         out *= self.x_scale.astype(x.dtype)
         return out

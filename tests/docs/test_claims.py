@@ -67,7 +67,7 @@ FAMILIES = {family for modality in MODALITIES for family in families(modality)}
         ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbours.NEIGHBOURS]),
         ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
         ("README.md", r"Python 3\.(\d+) or newer", [int(OLDEST_PYTHON)]),
-        ("docs/metric.md", r"as in `hf-emms rank`, keeps ([\d,]+) rows beside the sums", [sums.SAMPLE_ROWS]),
+        ("docs/metric.md", r"looks for neighbours among ([\d,]+) of them", [sums.SAMPLE_ROWS]),
         ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
     ],
 )

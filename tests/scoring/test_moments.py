@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_emms import EmmsError, LabelTable, Moments, emms, load_moments, save_moments
-from hf_emms.scoring.estimators import EMMS_METHODS as METHODS
 from hf_emms.scoring.linalg import as_slice
 from hf_emms.scoring.sums import smallest_keys
 
+METHODS = ("emms", "emms_exact", "emms_one_pass", "emms_alternating")
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -56,11 +56,10 @@ def test_sums_that_grow_are_kept_in_float64():
 )
 def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, random, method):
     x, labels = problem(coded=coded)
-    expected = emms(moments_of(x, labels, np.arange(len(x)), sample_rows=90), method=method)
+    expected = emms(moments_of(x, labels, np.arange(len(x))), method=method)
     order = random.sample(range(len(x)), len(x))
     parts = [
-        moments_of(x, labels, rows, flush=random.random() < 0.5, sample_rows=90)
-        for rows in np.split(np.array(order), sorted(cuts))
+        moments_of(x, labels, rows, flush=random.random() < 0.5) for rows in np.split(np.array(order), sorted(cuts))
     ]
     largest = max(parts, key=lambda moments: moments.n)
     before = emms(largest).score
@@ -94,16 +93,13 @@ def test_row_numbers_are_a_slice_where_they_are_consecutive():
 @pytest.mark.parametrize("flush", [False, True])
 def test_saved_moments_go_on_where_they_stopped(tmp_path, coded, flush):
     x, labels = problem(coded=coded)
-    options = {"folds": 4, "seed": 7, "sample_rows": 90}
+    options = {"folds": 4, "seed": 7}
     first = moments_of(x, labels, range(100), flush=flush, **options)
     save_moments(first, tmp_path / "a.npz")
     loaded = load_moments(tmp_path / "a.npz")
     loaded.update(x[100:], part(labels, slice(100, 240)), groups=np.arange(100, 240))
-    for method in ("emms", "emms_knn"):
-        result, expected = (
-            emms(moments, method=method) for moments in (loaded, moments_of(x, labels, range(240), **options))
-        )
-        assert (result.score, result.n) == (pytest.approx(expected.score, abs=1e-10), 240)
+    expected = emms(moments_of(x, labels, range(240), **options))
+    assert (emms(loaded).score, emms(loaded).n) == (pytest.approx(expected.score, abs=1e-10), 240)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -131,7 +127,6 @@ def test_what_was_made_otherwise_does_not_merge():
     for other, says in (
         (moments_of(x, labels, range(9), folds=4), "folds"),
         (moments_of(x, labels, range(9), seed=1), "seed"),
-        (moments_of(x, labels, range(9), sample_rows=10), "merge moments with sample_rows=0 and sample_rows=10"),
         (moments_of(x, moved, range(9)), "label tables"),
         (None, "cannot merge moments with a NoneType"),
     ):
@@ -158,8 +153,7 @@ def test_batches_of_another_width_are_refused():
         ({"widths": [2, 0]}, "at least 1"),
         ({"widths": 2}, "widths=2, tables=.*: both are lists"),
         ({"tables": 2}, "tables=2: both are lists"),
-        *[({name: 2.5}, "every size must be a whole number") for name in ("d1", "sample_rows")],
-        ({"sample_rows": -1}, "sample_rows=-1"),
+        ({"d1": 2.5}, "every size must be a whole number"),
         ({"tables": [np.eye(3)]}, r"tables have widths \(3,\) but widths=\(2,\)"),
     ],
 )
@@ -167,7 +161,7 @@ def test_sizes_that_cannot_be_are_refused_and_five_folds_are_made_by_default(siz
     with pytest.raises(EmmsError, match=says):
         Moments(**{"d1": 4, "widths": [2], **sizes})
     for moments in (Moments(1, np.array([1, 2])), Moments.like(LabelTable.of_rows([np.eye(2)]), 1)):
-        assert (moments.d1, moments.folds, moments.seed, moments.sample_rows) == (1, 5, 0, 0)
+        assert (moments.d1, moments.folds, moments.seed) == (1, 5, 0)
 
 
 @pytest.mark.parametrize("coded", [False, True])

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.scoring import Score
+from hf_emms.scoring import Score, moments
 from hf_emms.scoring.arrays import assign_folds, content_keys, group_ids, groups_by_content
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.neighbours import nearest
@@ -39,9 +39,9 @@ def problem(
 
 def scored(name: str, x: np.ndarray, labels: LabelTable, groups: object = None, folds: int = 5) -> Score:
     keys = groups_by_content([x]) if groups is None else group_ids(groups, len(x))
-    moments = Moments.like(labels, x.shape[1], folds=folds)
-    moments.update(x, labels, keys)
-    return ESTIMATORS[name].score(ScoringInputs(moments, x, labels, keys))
+    sums = Moments.like(labels, x.shape[1], folds=folds)
+    sums.update(x, labels, keys)
+    return ESTIMATORS[name].score(ScoringInputs(sums, x, labels, keys))
 
 
 def slow_score(
@@ -82,13 +82,12 @@ def slow_score(
     [(200, 12, None, 200), (200, 260, None, 200), (250, 160, 40, 250), (200, 12, None, 60), (200, 12, None, 24)],
 )
 def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(
-    rows: int, width: int, rank: int | None, sample_rows: int, texts: int | None
+    monkeypatch: pytest.MonkeyPatch, rows: int, width: int, rank: int | None, sample_rows: int, texts: int | None
 ) -> None:
+    monkeypatch.setattr(moments, "SAMPLE_ROWS", sample_rows)
     x, labels = problem(rows, width, texts=texts, rank=rank)
-    moments = Moments.like(labels, width, sample_rows=sample_rows)
-    moments.update(x, labels, range(rows))
     sample = np.argsort(content_keys(x))[:sample_rows]
-    score = hf_emms.emms(moments, method="emms_knn")
+    score = hf_emms.emms(x, labels, groups=range(rows))
     share, ridge, weights = (score.details[name] for name in ("neighbours", "ridge", "weights"))
     assert score.value == pytest.approx(slow_score(x, labels, ridge, share, weights, sample), rel=1e-6)
     assert score.value >= scored("emms", x, labels, groups=range(rows)).value
@@ -120,24 +119,13 @@ def test_among_many_rows_neighbours_are_the_nearest_of_some_in_any_order() -> No
     assert np.array_equal(order[again], found[order])
 
 
-@pytest.mark.parametrize("texts", [None, 6])
-def test_many_rows_in_batches_give_the_score_of_all_at_once(texts: int | None) -> None:
-    x, labels = problem(9_000, 5, texts=texts)
-    streamed = Moments.like(labels, 5, sample_rows=8_192)
-    for rows in np.array_split(np.arange(len(x)), 7):
-        streamed.update(x[rows], labels.take(rows), rows)
-    score, whole = hf_emms.emms(streamed, method="emms_knn"), scored("emms_knn", x, labels, range(len(x)))
-    assert (score.value, score.details["neighbours"]) == pytest.approx((whole.value, whole.details["neighbours"]))
-
-
-def test_moments_that_keep_no_rows_are_refused() -> None:
+def test_neighbours_need_rows() -> None:
     x, labels = problem(60, 4)
-    moments = Moments.like(labels, 4)
-    moments.update(x, labels)
+    sums = Moments.like(labels, 4)
+    sums.update(x, labels)
     for name in ("emms_knn", "knn"):
-        with pytest.raises(EmmsError, match="neighbours need rows") as caught:
-            ESTIMATORS[name].score(ScoringInputs(moments))
-        assert str(caught.value.hint).endswith("sample_rows=8192" if name == "emms_knn" else "labels and groups")
+        with pytest.raises(EmmsError, match="need rows"):
+            ESTIMATORS[name].score(ScoringInputs(sums))
 
 
 def test_no_score_is_better_than_perfect() -> None:

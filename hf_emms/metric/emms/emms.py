@@ -19,10 +19,9 @@ try:
     from hf_emms.ranking.estimators import get_estimators
     from hf_emms.run.from_arrays import names_of, table_for
     from hf_emms.scoring import EmmsResult, arrays
-    from hf_emms.scoring.estimators import EstimatorList, ScoringInputs, get_method
+    from hf_emms.scoring.estimators import EstimatorList, get_method, score
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
-    from hf_emms.scoring.sums import SAMPLE_ROWS
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("hf_emms"):
         raise
@@ -242,7 +241,7 @@ class Emms(evaluate.Metric):
         self.cache_file_name = self.filelock = self.file_paths = self.filelocks = self.selected_feature_format = None
 
     def _compute(self, batches: Batches, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the scores of rows read batch by batch; estimators with neighbours hold all labels, or all rows."""
+        """Return the scores of rows; only estimators that look for neighbours read all of them into memory."""
         n = sum(len(x) for x, _ in batches())
         if n < 2:
             raise EmmsError(
@@ -250,24 +249,23 @@ class Emms(evaluate.Metric):
                 "pass hundreds of rows of the dataset that you want to fine-tune on",
             )
         estimators = _estimators(options)
-        needs_rows, samples_rows = estimators.need_rows, estimators.need_sample
         groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
-        if table is None and (needs_rows or samples_rows):
-            table = LabelTable.of_rows(list(map(np.concatenate, zip(*(_blocks(y) for _, y in batches()), strict=True))))
-            table = table.distinct() if estimators.are_emms else table
-        folds = options["folds"] if estimators.need_folds else 1
-        sample_rows = SAMPLE_ROWS * (samples_rows and not needs_rows)
-        moments, start = None, 0
-        for x, y in batches():
-            rows = slice(start, start := start + len(x))
-            labels = LabelTable.of_rows(_blocks(y)) if table is None else table.take(rows)
-            if moments is None:
-                moments = Moments.like(labels, x.shape[1], folds=folds, seed=options["seed"], sample_rows=sample_rows)
-            moments.update_checked(x, labels, groups[rows])
-        assert moments is not None
-        features = np.concatenate([x for x, _ in batches()]) if needs_rows else None
-        inputs = ScoringInputs(moments, features, table, groups, keep_fits=samples_rows)
-        result, *others = (estimator.score(inputs) for estimator in estimators)
+        seed, folds = options["seed"], options["folds"]
+        if estimators.need_rows or estimators.need_sample:
+            x = np.concatenate([x for x, _ in batches()])
+            blocks = zip(*(_blocks(y) for _, y in batches()), strict=True) if table is None else ()
+            labels = table or list(map(np.concatenate, blocks))
+            scores = score(x, labels, estimators=estimators, groups=groups, folds=folds, seed=seed)
+        else:
+            moments, start = None, 0
+            for x, y in batches():
+                rows = slice(start, start := start + len(x))
+                labels = LabelTable.of_rows(_blocks(y)) if table is None else table.take(rows)
+                if moments is None:
+                    moments = Moments.like(labels, x.shape[1], folds=folds if estimators.need_folds else 1, seed=seed)
+                moments.update_checked(x, labels, groups[rows])
+            scores = score(moments, estimators=estimators, folds=folds, seed=seed)
+        result, *others = scores
         assert isinstance(result, EmmsResult)
         fields = result.to_dict()
         return {
