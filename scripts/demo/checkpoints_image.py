@@ -1,4 +1,4 @@
-"""Train the demo's image checkpoints: distilled, pretrained for long or short, on the wrong domain, random."""
+"""Train the demo's image checkpoints (distilled, pretrained for long or short, random) and a micro captioner."""
 
 from __future__ import annotations
 
@@ -8,96 +8,76 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    ConvNextConfig,
-    ConvNextModel,
-    MobileNetV2Config,
-    MobileNetV2Model,
-    PreTrainedModel,
-    RegNetConfig,
-    RegNetModel,
-    ResNetConfig,
-    ResNetModel,
-    SwinConfig,
-    SwinModel,
-    ViTConfig,
-    ViTModel,
-)
+from transformers import AutoConfig, PreTrainedModel, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 
-from scripts.demo import pictures, sources
-from scripts.demo.training import NO_DROPOUT, Checkpoint, train
+from scripts.demo import pictures, sources, texts
+from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, gpt2, new_model, train, transformer
 
 FASHION_ROWS = 12_000
+CAPTIONED_SCENES = 2_400
+BOS, EOS, PAD = 2, 3, 0  # of the captioner
+_STAGES = {"embedding_size": 16, "hidden_sizes": [16, 32, 64, 96], "depths": [1, 1, 1, 1]}
+_SWIN = {"embed_dim": 24, "depths": [1, 1, 2], "num_heads": [2, 4, 8], "window_size": 4, "mlp_ratio": 2.0}
 
 
 def _resnet(width: int = 96) -> PreTrainedModel:
-    sizes = [16, 32, 64, width]
-    return ResNetModel(ResNetConfig(embedding_size=16, hidden_sizes=sizes, depths=[1, 1, 1, 1], layer_type="basic"))
-
-
-def _regnet() -> PreTrainedModel:
-    return RegNetModel(
-        RegNetConfig(embedding_size=16, hidden_sizes=[16, 32, 64, 96], depths=[1, 1, 1, 1], groups_width=16)
-    )
+    return new_model("resnet", {**_STAGES, "hidden_sizes": [16, 32, 64, width], "layer_type": "basic"})
 
 
 def _swin() -> PreTrainedModel:
-    return SwinModel(
-        SwinConfig(
-            image_size=64,
-            patch_size=4,
-            embed_dim=24,
-            depths=[1, 1, 2],
-            num_heads=[2, 4, 8],
-            window_size=4,
-            mlp_ratio=2.0,
-            drop_path_rate=0.0,
-        )
-    )
+    return new_model("swin", {**_SWIN, "image_size": pictures.SIDE, "patch_size": 4, "drop_path_rate": 0.0})
 
 
 def _convnext() -> PreTrainedModel:
-    return ConvNextModel(ConvNextConfig(patch_size=4, hidden_sizes=[24, 48, 96], depths=[1, 1, 1], num_stages=3))
+    return new_model("convnext", {"patch_size": 4, "hidden_sizes": [24, 48, 96], "depths": [1, 1, 1], "num_stages": 3})
 
 
-def _vit(width: int = 64, layers: int = 4) -> PreTrainedModel:
-    return ViTModel(
-        ViTConfig(
-            image_size=64,
-            patch_size=8,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            intermediate_size=2 * width,
-            **NO_DROPOUT,
-        ),
-        add_pooling_layer=False,
-    )
+def vit(width: int, layers: int, **more: Any) -> PreTrainedModel:
+    """Return a ViT that reads patches of 8 × 8 pixels."""
+    side = {"image_size": pictures.SIDE, "patch_size": 8}
+    return new_model("vit", transformer(width, layers, **side, **NO_DROPOUT), **more)
 
 
 def _mobilenet() -> PreTrainedModel:
-    model = MobileNetV2Model(
-        MobileNetV2Config(image_size=64, depth_multiplier=0.25, min_depth=8, depth_divisible_by=8, output_stride=16)
-    )
+    sizes = {"image_size": pictures.SIDE, "depth_multiplier": 0.25, "min_depth": 8, "depth_divisible_by": 8}
+    model = new_model("mobilenet_v2", {**sizes, "output_stride": 16})
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.1  # with transformers' 0.997 only the last batch would count
     return model
 
 
-def pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
-    """The checkpoint's feature of each picture, float32 (B, D1): its pooler's output, or the class token."""
+def _captioner() -> PreTrainedModel:
+    side = {"image_size": pictures.SIDE, "patch_size": 8}
+    encoder = AutoConfig.for_model("vit", **transformer(32, 2, **side, **NO_DROPOUT))
+    tokens = {"vocab_size": texts.VOCABULARY, "bos_token_id": BOS, "eos_token_id": EOS}
+    decoder = AutoConfig.for_model("gpt2", **gpt2(32, 1, n_positions=64, **tokens))
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = BOS, EOS, PAD
+    return VisionEncoderDecoderModel(config)
+
+
+def _pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the feature of each picture, float32 (B, D1): the pooler's output, or the class token."""
     output = model(pixel_values=pixels)
     if getattr(output, "pooler_output", None) is not None:
         return output.pooler_output.flatten(1)
     return output.last_hidden_state[:, 0]
 
 
-def fit(model: PreTrainedModel, steps: int, seed: int, goal: str, rate: float = 3e-3) -> float:
-    """Train a model towards a goal; returns the seconds."""
+def fit(model: PreTrainedModel, steps: int, seed: int, examples: Callable[[], Any], rate: float = 3e-3) -> float:
+    """Train a model to predict the targets of pictures; return the seconds.
+
+    Args:
+        model: an image model.
+        steps: optimiser steps.
+        seed: of the batches.
+        examples: returns images uint8 (N, 64, 64, 3), and targets: float32 (N, D) or class ids int64 (N,).
+        rate: peak learning rate.
+    """
     with torch.no_grad():
-        width = pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
-    images, targets = _goal(goal)
+        width = _pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
+    images, targets = map(torch.from_numpy, examples())
     regression = targets.ndim == 2
     head = torch.nn.Linear(width, targets.shape[1] if regression else int(targets.max()) + 1)
     loss = torch.nn.MSELoss() if regression else torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -105,26 +85,9 @@ def fit(model: PreTrainedModel, steps: int, seed: int, goal: str, rate: float = 
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         batch = _augment(pictures.to_input(images[rows]), augment)
-        return loss(head(pooled(model, batch)), targets[rows])
+        return loss(head(_pooled(model, batch)), targets[rows])
 
     return train([model, head], loss_of, len(images), steps=steps, rate=rate, seed=seed)
-
-
-def _goal(goal: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images uint8 (N, 64, 64, 3) and what to predict: float32 (N, D) or class ids int64 (N,)."""
-    if goal == "lite0":
-        images, targets = pictures.distillation_set()
-    elif goal == "drawings":
-        singles = pictures.singles()
-        images, targets = singles.images, singles.labels
-    else:
-        small, targets = sources.fashion_mnist("train")
-        large = torch.nn.functional.interpolate(
-            torch.from_numpy(small[:FASHION_ROWS])[:, None].float(), (64, 64), mode="bilinear"
-        )
-        images = np.repeat(large.round().byte().permute(0, 2, 3, 1).numpy(), 3, axis=3)
-        targets = targets[:FASHION_ROWS]
-    return torch.from_numpy(images), torch.from_numpy(targets)
 
 
 def _augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -135,38 +98,78 @@ def _augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return batch.roll((dy, dx), (2, 3))
 
 
-_HOW = {
-    "lite0": "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
-    "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
-    "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
-    "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
-}
-_DATA = {
-    "lite0": ("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"),
-    "drawings": ("Noto Emoji", "Open Clipart"),
-    "fashion": ("zalando-datasets/fashion_mnist",),
-}
+def _garments() -> tuple[np.ndarray, np.ndarray]:
+    small, targets = sources.fashion_mnist("train")
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(small[:FASHION_ROWS])[:, None].float(), (64, 64), mode="bilinear"
+    )
+    images = np.repeat(large.round().byte().permute(0, 2, 3, 1).numpy(), 3, axis=3)
+    return images, targets[:FASHION_ROWS]
 
 
-def _checkpoint(
-    name: str, seed: int, build: Callable[[], PreTrainedModel], goal: str = "", steps: int = 0, rate: float = 3e-3
-) -> Checkpoint:
-    trained: dict[str, Any] = {}
-    if goal:
-        learn = partial(fit, goal=goal, rate=rate)
-        trained = {"how": _HOW[goal], "fit": learn, "steps": steps, "data": _DATA[goal]}
-    return Checkpoint(name, seed, build, pictures.save_processor, "image-feature-extraction", **trained)
+def _fit_captioner(model: PreTrainedModel, steps: int, seed: int) -> float:
+    """Train on scenes of Noto emoji, a drawing style that the demo's dataset does not have."""
+    images, captions = pictures.noto_scenes(CAPTIONED_SCENES, seed)
+    pixels = torch.from_numpy(np.stack([pictures.shrink(image) for image in images]))
+    tokens, mask = texts.encode(captions)
+    labels = tokens.masked_fill(mask == 0, -100)[:, 1:]  # the model itself puts [CLS] in front
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(mask[rows].sum(1).max()) - 1
+        return model(pixel_values=pictures.to_input(pixels[rows]), labels=labels[rows, :longest]).loss
+
+    return train([model], loss_of, CAPTIONED_SCENES, steps=steps, rate=2e-3, seed=seed)
+
+
+def _distilled(rate: float = 3e-3) -> Goal:
+    how = (
+        "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
+        "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0)."
+    )
+    learn = partial(fit, examples=pictures.distillation_set, rate=rate)
+    return Goal(how, learn, ("Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"))
+
+
+def _drawings(rate: float = 3e-3) -> Goal:
+    how = "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures."
+    return Goal(how, partial(fit, examples=pictures.singles, rate=rate), ("Noto Emoji", "Open Clipart"))
+
+
+FASHION = Goal(
+    f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
+    partial(fit, examples=_garments),
+    ("zalando-datasets/fashion_mnist",),
+)
+CAPTIONS = Goal(
+    f"Trained on {CAPTIONED_SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
+    _fit_captioner,
+    ("Noto Emoji",),
+)
+
+
+def _checkpoint(name: str, seed: int, build: Any, goal: Goal = RANDOM, steps: int = 0) -> Checkpoint:
+    return Checkpoint(name, seed, build, pictures.save_processor, "image-feature-extraction", goal, steps)
 
 
 CHECKPOINTS = (
-    _checkpoint("resnet-distilled", 0, lambda: _resnet(112), "lite0", 2_000),
-    _checkpoint("swin-distilled", 1, _swin, "lite0", 1_000),
-    _checkpoint("resnet-drawings", 2, _resnet, "drawings", 1_600),
-    _checkpoint("resnet-fashion", 3, _resnet, "fashion", 700),
-    _checkpoint("resnet-drawings-short", 4, _resnet, "drawings", 60),
-    _checkpoint("convnext-distilled-short", 5, _convnext, "lite0", 250, 2e-3),
-    _checkpoint("vit-drawings", 6, _vit, "drawings", 600, 1e-3),
-    _checkpoint("mobilenet-drawings-short", 7, _mobilenet, "drawings", 250, 5e-4),
-    _checkpoint("regnet-random", 8, _regnet),
-    _checkpoint("vit-random", 9, lambda: _vit(48, 2)),
+    _checkpoint("resnet-distilled", 0, lambda: _resnet(112), _distilled(), 2_000),
+    _checkpoint("swin-distilled", 1, _swin, _distilled(), 1_000),
+    _checkpoint("resnet-drawings", 2, _resnet, _drawings(), 1_600),
+    _checkpoint("resnet-fashion", 3, _resnet, FASHION, 700),
+    _checkpoint("resnet-drawings-short", 4, _resnet, _drawings(), 60),
+    _checkpoint("convnext-distilled-short", 5, _convnext, _distilled(2e-3), 250),
+    _checkpoint("vit-drawings", 6, lambda: vit(64, 4, add_pooling_layer=False), _drawings(1e-3), 600),
+    _checkpoint("mobilenet-drawings-short", 7, _mobilenet, _drawings(5e-4), 250),
+    _checkpoint("regnet-random", 8, lambda: new_model("regnet", {**_STAGES, "groups_width": 16})),
+    _checkpoint("vit-random", 9, lambda: vit(48, 2, add_pooling_layer=False)),
+    Checkpoint(
+        "vit-gpt2-captions",
+        200,
+        _captioner,
+        lambda folder: (pictures.save_processor(folder), texts.save_tokenizer(folder)),
+        "image-to-text",
+        CAPTIONS,
+        400,
+        "en",
+    ),
 )

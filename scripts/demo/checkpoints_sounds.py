@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    ASTModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-)
+from transformers import ASTFeatureExtractor, ASTModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from scripts.demo import sounds
-from scripts.demo.training import Checkpoint, train
+from scripts.demo.training import RANDOM, Checkpoint, Goal, new_model, train, transformer
 
 # None is a word of the demo's dataset, a digit, or said by one of the dataset's voices.
 WORDS = (
@@ -41,13 +33,6 @@ _LOUDNESS = 2.0  # how far the logarithm of a clip's power is moved in training
 _NOISE_FLOOR = (-14.0, -5.0)  # logarithm of the power of a band
 
 
-_HOW = {
-    "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
-    "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
-    "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
-}
-
-
 def checkpoint(
     name: str, seed: int, family: str, source: str = "", steps: int = 0, width: int = 64, layers: int = 3
 ) -> Checkpoint:
@@ -57,17 +42,24 @@ def checkpoint(
         name: folder name.
         seed: of its weights and its training.
         family: "ast" or "wav2vec2".
-        source: what it learns to tell apart: "words", "voices" or "sounds"; none for random weights.
+        source: what it learns to distinguish: "words", "voices" or "sounds"; nothing for random weights.
         steps: optimiser steps of 64 clips.
         width: of its states.
         layers: of its transformer.
     """
     build = partial({"ast": _ast, "wav2vec2": _wav2vec2}[family], width, layers)
-    trained: dict[str, Any] = {}
-    if source:
-        data = ("synthetic sounds" if source == "sounds" else "words spoken by espeak-ng",)
-        trained = {"how": _HOW[source], "fit": partial(_train, source=source), "steps": steps, "data": data}
-    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, "feature-extraction", **trained)
+    goal = _goal(source) if source else RANDOM
+    return Checkpoint(name, seed, build, _extractor(family).save_pretrained, "feature-extraction", goal, steps)
+
+
+def _goal(source: str) -> Goal:
+    how = {
+        "words": f"Trained to recognise {len(WORDS)} words that {len(VOICES)} voices of espeak-ng say.",
+        "voices": f"Trained to recognise {len(VOICES)} voices of espeak-ng.",
+        "sounds": f"Trained to tell {len(sounds.KINDS)} kinds of synthetic tones, sweeps, noises and pulses apart.",
+    }
+    data = "synthetic sounds" if source == "sounds" else "words spoken by espeak-ng"
+    return Goal(how[source], partial(_train, source=source), (data,))
 
 
 def _extractor(family: str) -> ASTFeatureExtractor | Wav2Vec2FeatureExtractor:
@@ -76,40 +68,28 @@ def _extractor(family: str) -> ASTFeatureExtractor | Wav2Vec2FeatureExtractor:
     return Wav2Vec2FeatureExtractor(return_attention_mask=True, sampling_rate=sounds.RATE)
 
 
-def _ast(width: int, layers: int) -> ASTModel:
-    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
-    config = ASTConfig(
-        **shape,
-        num_attention_heads=4,
-        patch_size=PATCH,
-        frequency_stride=PATCH,
-        time_stride=PATCH,
-        max_length=FRAMES,
-        num_mel_bins=BANDS,
+def _ast(width: int, layers: int) -> PreTrainedModel:
+    strides = {"patch_size": PATCH, "frequency_stride": PATCH, "time_stride": PATCH}
+    return new_model(
+        "audio-spectrogram-transformer",
+        transformer(width, layers, **strides, max_length=FRAMES, num_mel_bins=BANDS),
     )
-    return ASTModel(config)
 
 
-def _wav2vec2(width: int, layers: int) -> Wav2Vec2Model:
-    config = Wav2Vec2Config(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        intermediate_size=2 * width,
-        num_attention_heads=4,
+def _wav2vec2(width: int, layers: int) -> PreTrainedModel:
+    settings = transformer(
+        width,
+        layers,
         conv_dim=(24, 32, 48, 48),
         conv_kernel=(10, 8, 8, 4),
         conv_stride=(5, 8, 4, 2),
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=4,
         feat_extract_norm="layer",
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        feat_proj_dropout=0.0,
-        activation_dropout=0.0,
-        layerdrop=0.0,
         apply_spec_augment=False,
     )
-    return Wav2Vec2Model(config)
+    dropouts = ("hidden_dropout", "attention_dropout", "feat_proj_dropout", "activation_dropout", "layerdrop")
+    return new_model("wav2vec2", {**settings, **dict.fromkeys(dropouts, 0.0)})
 
 
 @cache
@@ -124,7 +104,7 @@ def _clips(source: str) -> tuple[list[np.ndarray], np.ndarray]:
     return clips, np.array(classes)
 
 
-def _train(model: ASTModel | Wav2Vec2Model, steps: int, seed: int, source: str) -> float:
+def _train(model: PreTrainedModel, steps: int, seed: int, source: str) -> float:
     clips, classes = _clips(source)
     labels = torch.from_numpy(classes)
     head = torch.nn.Linear(model.config.hidden_size, int(labels.max()) + 1)
@@ -139,7 +119,7 @@ def _train(model: ASTModel | Wav2Vec2Model, steps: int, seed: int, source: str) 
 Features = Callable[[torch.Tensor], torch.Tensor]
 
 
-def _ast_features(model: ASTModel, clips: list[np.ndarray], seed: int) -> Features:
+def _ast_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
     """The pooled states of rows, of spectrograms whose loudness and noise differ each time."""
     extractor = _extractor("ast")
     extractor.do_normalize = False
@@ -158,7 +138,7 @@ def _ast_features(model: ASTModel, clips: list[np.ndarray], seed: int) -> Featur
     return features
 
 
-def _wav2vec2_features(model: Wav2Vec2Model, clips: list[np.ndarray], seed: int) -> Features:
+def _wav2vec2_features(model: PreTrainedModel, clips: list[np.ndarray], seed: int) -> Features:
     """The mean states of rows, of samples with noise that differs each time."""
     draw = torch.Generator().manual_seed(seed)
     inputs = _extractor("wav2vec2")(clips, sampling_rate=sounds.RATE, padding=True, return_tensors="pt")

@@ -1,70 +1,75 @@
-"""Train the demo's text checkpoints: distilled from MiniLM for long or short, masked-LM, random."""
+"""Train the demo's text checkpoints (distilled from MiniLM, masked-LM, random) and its three label encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from transformers import (
-    AlbertConfig,
-    AlbertModel,
-    BertConfig,
-    BertForMaskedLM,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    ElectraConfig,
-    ElectraModel,
-    PreTrainedModel,
-)
+from transformers import BertForMaskedLM, PreTrainedModel
 
 from scripts.demo import texts
-from scripts.demo.training import NO_DROPOUT, Checkpoint, train
+from scripts.demo.scenes import compose
+from scripts.demo.training import NO_DROPOUT, RANDOM, Checkpoint, Goal, gpt2, new_model, train, transformer
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4
-
+TEMPERATURE = 0.07
+PAIRS, CAPTIONS = 60_000, 10_000
+WIDTH = 64  # of the label encoders
 
 _COMMON = {"vocab_size": texts.VOCABULARY, "max_position_embeddings": 64, "pad_token_id": 0}
 
 
-def bert(width: int, layers: int) -> PreTrainedModel:
-    """A BERT without pooler."""
-    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
-    config = BertConfig(**_COMMON, **NO_DROPOUT, **shape, num_attention_heads=4)
-    return BertModel(config, add_pooling_layer=False)
+def _bert(width: int, layers: int) -> PreTrainedModel:
+    settings = transformer(width, layers, **_COMMON, **NO_DROPOUT)
+    return new_model("bert", settings, add_pooling_layer=False)
 
 
-def albert(width: int = 96, layers: int = 3) -> PreTrainedModel:
-    """An ALBERT: one block used `layers` times, 32-wide embeddings."""
-    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 3 * width}
-    config = AlbertConfig(**_COMMON, **NO_DROPOUT, **shape, embedding_size=32, num_attention_heads=4)
-    return AlbertModel(config, add_pooling_layer=False)
+def _albert(width: int, layers: int) -> PreTrainedModel:
+    """Return an ALBERT: one block, used `layers` times, and embeddings 32 wide."""
+    settings = transformer(width, layers, **_COMMON, **NO_DROPOUT, embedding_size=32)
+    return new_model("albert", settings | {"intermediate_size": 3 * width}, add_pooling_layer=False)
 
 
 def _electra() -> PreTrainedModel:
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "embedding_size": 40}
-    return ElectraModel(ElectraConfig(**_COMMON, **NO_DROPOUT, **shape, num_attention_heads=4))
+    return new_model("electra", transformer(64, 2, **_COMMON, **NO_DROPOUT, embedding_size=40))
 
 
 def _distilbert() -> PreTrainedModel:
     shape = {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}
-    return DistilBertModel(DistilBertConfig(**_COMMON, **shape, dropout=0.0, attention_dropout=0.0))
+    return new_model("distilbert", {**_COMMON, **shape, "dropout": 0.0, "attention_dropout": 0.0})
 
 
-def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
-    """Train mean-pooled outputs to hold MiniLM's embeddings (up to a linear map).
+def _static() -> PreTrainedModel:
+    """Return a table of token vectors: a BERT without layers."""
+    shape = {"hidden_size": WIDTH, "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 1}
+    model = new_model("bert", {**_COMMON, **shape, "hidden_dropout_prob": 0.0}, add_pooling_layer=False)
+    with torch.no_grad():
+        model.embeddings.position_embeddings.weight.zero_()
+    # a table that knew positions would not be static
+    model.embeddings.position_embeddings.weight.requires_grad_(False)
+    return model
 
-    Returns:
-        Seconds of training.
-    """
+
+def _gpt2() -> PreTrainedModel:
+    tokens = {"vocab_size": texts.VOCABULARY, "bos_token_id": 2, "eos_token_id": 3}
+    return new_model("gpt2", gpt2(WIDTH, 1, n_positions=64, **tokens))
+
+
+def _pooled(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return texts.mean_pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
+
+
+def _distil(model: PreTrainedModel, steps: int, seed: int) -> float:
+    """Train mean-pooled outputs to hold MiniLM's embeddings, up to a linear map."""
     tokens, mask = texts.encode(texts.teacher_texts())
     target = torch.from_numpy(texts.minilm())
     head = torch.nn.Linear(model.config.hidden_size, target.shape[1])
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        ids, attended = texts.batch(tokens, mask, rows)
-        guess = head(texts.mean_pool(model(input_ids=ids, attention_mask=attended).last_hidden_state, attended))
+        guess = head(_pooled(model, *texts.batch(tokens, mask, rows)))
         guess, wanted = torch.nn.functional.normalize(guess), target[rows]
         # besides the angle, which other text of the batch is near
         agree = (guess @ guess.T - wanted @ wanted.T).square().mean()
@@ -89,27 +94,104 @@ def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
     return train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)
 
 
-_HOW = {
-    "minilm": "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
-    "masked": "Pretrained as a masked language model on WordNet glosses.",
-}
+def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
+    """Train the mean over tokens to be MiniLM's embedding, in coordinates of its principal components.
+
+    No linear map is in between: texts that are far apart for the teacher must be far apart in the label embeddings,
+    because a score explains their variance.
+    """
+    tokens, mask = texts.encode(texts.teacher_texts(), framed=False)
+    embeddings = texts.minilm() - texts.minilm().mean(0)
+    _, _, axes = np.linalg.svd(embeddings, full_matrices=False)
+    components = embeddings @ axes[:WIDTH].T
+    target = torch.from_numpy(components / components.std())
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        guess = _pooled(model, *texts.batch(tokens, mask, rows))
+        angles = [torch.nn.functional.normalize(side) for side in (guess, target[rows])]
+        agree = (angles[0] @ angles[0].T - angles[1] @ angles[1].T).square().mean()
+        return (guess - target[rows]).square().mean() + 10 * agree
+
+    return train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
 
 
-def _checkpoint(
-    name: str, seed: int, build: Callable[[], PreTrainedModel], goal: str = "", steps: int = 0
-) -> Checkpoint:
-    trained = {"how": _HOW[goal], "fit": distil if goal == "minilm" else _masked, "steps": steps} if goal else {}
-    data = ("WordNet 3.0 glosses",) if goal else ()
-    return Checkpoint(
-        name, seed, build, texts.save_tokenizer, "feature-extraction", data=data, language="en", **trained
+def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
+    left, right = (texts.encode(side, framed=False) for side in _pairs(seed))
+
+    def embed(side: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(_pooled(model, *texts.batch(*side, rows)))
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        logits = embed(left, rows) @ embed(right, rows).T / TEMPERATURE
+        match = torch.arange(len(rows))
+        cross = torch.nn.functional.cross_entropy
+        return (cross(logits, match) + cross(logits.T, match)) / 2
+
+    return train([model], loss_of, len(left[0]), steps=steps, rate=3e-3, seed=seed)
+
+
+def _pairs(seed: int) -> tuple[list[str], list[str]]:
+    """Return texts that belong together: words of a noun synset, and its gloss or its hypernym's words."""
+    nouns = {synset.key: synset for synset in texts.training_synsets() if synset.key[0] == "n"}
+    rng = np.random.default_rng(seed)
+    left, right = [], []
+    for synset in nouns.values():
+        words = ", ".join(synset.words[:2])
+        left.append(words)
+        right.append(synset.gloss)
+        parents = [nouns[key] for key in synset.hypernyms if key in nouns]
+        if parents:
+            left.append(words)
+            right.append(", ".join(parents[0].words[:2]))
+    chosen = rng.choice(len(left), PAIRS, replace=False)
+    scenes = compose(texts.common_nouns(), CAPTIONS, seed)
+    nouns_of = [", ".join(dict.fromkeys(thing.one for thing in scene.things)) for scene in scenes]
+    return (
+        [*(left[i] for i in chosen), *(scene.caption for scene in scenes)],
+        [*(right[i] for i in chosen), *nouns_of],
     )
 
 
+_GLOSSES = ("WordNet 3.0 glosses",)
+_FROM_MINILM = (
+    "Distilled from the leading principal components of the sentence embeddings that all-MiniLM-L6-v2 (Apache-2.0) "
+    "gives to WordNet glosses, words and made-up captions."
+)
+DISTILLED = Goal(
+    "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
+    _distil,
+    _GLOSSES,
+)
+MASKED_LM = Goal("Pretrained as a masked language model on WordNet glosses.", _masked, _GLOSSES)
+STATIC = Goal(
+    f"Token vectors, averaged: a BERT with no layers. {_FROM_MINILM}",
+    _copy_minilm,
+    ("WordNet 3.0",),
+)
+COPIED = Goal(f"{_FROM_MINILM} Pool by the mean over tokens.", _copy_minilm, ("WordNet 3.0",))
+CONTRASTED = Goal(
+    "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
+    "hypernym's words, and a made-up caption near the nouns in it. Pool by the mean over tokens.",
+    _contrast,
+    ("WordNet 3.0",),
+)
+
+
+def _checkpoint(name: str, seed: int, build: Any, goal: Goal = RANDOM, steps: int = 0) -> Checkpoint:
+    is_encoder = name.startswith("encoder")
+    save = partial(texts.save_tokenizer, framed=not is_encoder)
+    kind = "encoders" if is_encoder else "checkpoints"
+    return Checkpoint(name, seed, build, save, "feature-extraction", goal, steps, "en", kind)
+
+
 CHECKPOINTS = (
-    _checkpoint("bert-distilled", 0, lambda: bert(64, 2), "minilm", 2_000),
-    _checkpoint("albert-distilled", 1, albert, "minilm", 900),
-    _checkpoint("electra-distilled", 2, _electra, "minilm", 500),
-    _checkpoint("distilbert-distilled-short", 3, _distilbert, "minilm", 120),
-    _checkpoint("bert-masked-short", 4, lambda: bert(40, 2), "masked", 300),
-    _checkpoint("bert-random", 5, lambda: bert(32, 1)),
+    _checkpoint("bert-distilled", 0, lambda: _bert(64, 2), DISTILLED, 2_000),
+    _checkpoint("albert-distilled", 1, lambda: _albert(96, 3), DISTILLED, 900),
+    _checkpoint("electra-distilled", 2, _electra, DISTILLED, 500),
+    _checkpoint("distilbert-distilled-short", 3, _distilbert, DISTILLED, 120),
+    _checkpoint("bert-masked-short", 4, lambda: _bert(40, 2), MASKED_LM, 300),
+    _checkpoint("bert-random", 5, lambda: _bert(32, 1)),
+    _checkpoint("encoder-minilm-static", 101, _static, STATIC, 4_000),
+    _checkpoint("encoder-minilm-albert", 102, lambda: _albert(WIDTH, 2), COPIED, 1_200),
+    _checkpoint("encoder-wordnet-gpt2", 103, _gpt2, CONTRASTED, 2_000),
 )

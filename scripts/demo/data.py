@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
 from scripts.demo import sources
 from scripts.demo.scenes import Thing, compose, draw, read_things
-from scripts.demo.tables import PALETTE, png, write_dataset
+from scripts.demo.tables import PALETTE, WORDNET_TERMS, png, write_dataset
 
 SEED = 20
 SCENES = 640
@@ -66,11 +66,10 @@ def captions() -> None:
     scenes = compose(shown, SCENES, SEED, theme_of=lambda thing: _theme(by_name[thing.emoji_name]), weights=LAYOUTS)
     pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in shown}
     images = [png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
-    features = Features({"image": ImageFeature(), "caption": Value("string")})
-    rows = {"image": images, "caption": [scene.caption for scene in scenes]}
     write_dataset(
         "emoji-captions",
-        Dataset.from_dict(rows, features=features),
+        {"image": ImageFeature(), "caption": Value("string")},
+        [(image, scene.caption) for image, scene in zip(images, scenes, strict=True)],
         title="Emoji captions",
         license="mit",
         task="image-to-text",
@@ -97,11 +96,10 @@ def fashion() -> None:
         [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in range(len(FASHION_CLASSES))]
     )
     chosen = rng.permutation(chosen)
-    features = Features({"image": ImageFeature(), "label": ClassLabel(names=list(FASHION_CLASSES))})
-    rows = {"image": [png(Image.fromarray(images[i])) for i in chosen], "label": labels[chosen].tolist()}
     write_dataset(
         "fashion-mnist",
-        Dataset.from_dict(rows, features=features),
+        {"image": ImageFeature(), "label": ClassLabel(names=list(FASHION_CLASSES))},
+        [(png(Image.fromarray(images[i])), int(labels[i])) for i in chosen],
         title="FashionMNIST, 1,000 rows",
         license="mit",
         task="image-classification",
@@ -115,22 +113,17 @@ def fashion() -> None:
 def glosses() -> None:
     """WordNet noun definitions of ten lexicographer files."""
     classes = list(GLOSS_CLASSES.values())
-    rows: dict[str, list] = {"text": [], "label": []}
-    for synset in target_synsets():
-        rows["text"].append(synset.gloss)
-        rows["label"].append(classes.index(GLOSS_CLASSES[synset.lexicographer]))
-    features = Features({"text": Value("string"), "label": ClassLabel(names=classes)})
+    rows = [(synset.gloss, classes.index(GLOSS_CLASSES[synset.lexicographer])) for synset in target_synsets()]
     write_dataset(
         "wordnet-glosses",
-        Dataset.from_dict(rows, features=features),
+        {"text": Value("string"), "label": ClassLabel(names=classes)},
+        rows,
         title="WordNet glosses",
-        license="other",
         task="text-classification",
         text=(
-            f"{len(rows['text']):,} noun definitions from WordNet 3.0 (Princeton University), "
+            f"{len(rows):,} noun definitions from WordNet 3.0 (Princeton University), "
             f"{GLOSSES_PER_CLASS} of each of ten lexicographer files: {', '.join(classes)}. Examples are cut off and "
-            "definitions with unsuitable words left out. WordNet 3.0 Copyright 2006 by Princeton University; its "
-            "licence stands in hf_emms' NOTICE."
+            f"definitions with unsuitable words left out. {WORDNET_TERMS}"
         ),
     )
 

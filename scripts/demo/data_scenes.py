@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
+from datasets import List, Value
 from PIL import Image
 
 from scripts.demo import expressions, questions, scenes, sources
@@ -22,6 +22,7 @@ EASY_PICTURES = 110
 
 _QUESTIONS = {"image": ImageFeature(), "question": Value("string"), "answer": Value("string")}
 _BOXES = {"image": ImageFeature(), "answer": List(Value("string")), "bbox": List(Value("float32"))}
+_SHARED: dict[str, Any] = {"license": "mit", "pictures_repeat": True}
 _FLUENT = (
     "Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm package "
     "`@lobehub/fluent-emoji-flat`)"
@@ -44,10 +45,11 @@ def easy_vqa() -> None:
         with Image.open(sources.easy_vqa_picture("test", int(number))) as opened:
             cell = png(opened.convert("RGB"), PALETTE)
         rows += [(cell, *pair) for pair in dict.fromkeys(whats + chosen)]
-    _write(
+    write_dataset(
         "easy-vqa",
         _QUESTIONS,
         rows,
+        **_SHARED,
         title=f"Easy-VQA, {len(rows)} rows",
         task="visual-question-answering",
         origin="extended|other-easy-vqa",
@@ -69,10 +71,11 @@ def emoji_vqa() -> None:
     for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, SEED)):
         cell = png(scenes.draw(asked.scene, picture_of, SEED + i), PALETTE)
         rows += [(cell, *pair) for pair in asked.questions]
-    _write(
+    write_dataset(
         "emoji-vqa",
         _QUESTIONS,
         rows,
+        **_SHARED,
         title="Emoji questions",
         task="visual-question-answering",
         origin="original",
@@ -95,10 +98,11 @@ def emoji_boxes() -> None:
         cell = png(picture, PALETTE)
         referred = itertools.islice(zip(scene.expressions, boxes, strict=True), 3)
         rows += [(cell, list(phrases), list(box)) for phrases, box in referred]
-    _write(
+    write_dataset(
         "emoji-boxes",
         _BOXES,
         rows,
+        **_SHARED,
         title="Emoji referring expressions",
         task="zero-shot-object-detection",
         origin="original",
@@ -110,13 +114,6 @@ def emoji_boxes() -> None:
             "The rows of a picture stand together."
         ),
     )
-
-
-def _write(name: str, columns: dict[str, Any], rows: Sequence[tuple[Any, ...]], **card: str) -> None:
-    """Writes rows, those of a picture together; `card` are further arguments of `write_dataset`."""
-    values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
-    table = Dataset.from_dict(values, features=Features(columns))
-    write_dataset(name, table, license="mit", pictures_repeat=True, **card)
 
 
 def _fluent() -> Callable[[scenes.Thing], Image.Image]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasets import Audio, ClassLabel, Dataset
+from datasets import Audio, ClassLabel, Value
 
 from scripts.demo import sounds
 from scripts.demo.tables import write_dataset
@@ -18,15 +18,10 @@ VOICES = sounds.voices(
 def spoken_words() -> None:
     """Ten words in sixteen voices."""
     pairs = [(word, voice) for voice in VOICES for word in WORDS]
-    rows = {
-        "audio": [sounds.flac(sounds.spoken(word, voice)) for word, voice in pairs],
-        "label": [WORDS.index(word) for word, _ in pairs],
-        "voice": [voice.name for _, voice in pairs],
-    }
-    table = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=list(WORDS)))
     write_dataset(
         "spoken-words",
-        table.cast_column("audio", Audio()),
+        {"audio": Audio(), "label": ClassLabel(names=list(WORDS)), "voice": Value("string")},
+        [(sounds.flac(sounds.spoken(word, voice)), WORDS.index(word), voice.name) for word, voice in pairs],
         title="Spoken words",
         license="apache-2.0",
         task="audio-classification",

@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from datasets import Dataset, Features, List, Value
+from datasets import List, Value
 
 from scripts.demo import data, sources, texts
-from scripts.demo.tables import write_dataset
+from scripts.demo.tables import WORDNET_TERMS, write_dataset
 
 SEED = 24
 FILES = (5, 20, 13, 6)  # lexicographer files: animal, plant, food, artifact
@@ -23,8 +23,7 @@ _TEMPLATES = ("What kind of thing is {article} {noun}?", "What is {article} {nou
 _DETAILS = re.compile(
     r"\b(that|which|who|having|with|without|used|whose|where|when|for|by|in|from|on|to|containing)\b|;"
 )
-
-
+_ANSWERS = {"text": List(Value("string")), "answer_start": List(Value("int32"))}
 _UNWANTED_NOUNS = {"kaffir cat"}
 
 
@@ -67,18 +66,12 @@ def spans() -> None:
         strange = [definition for definition in chosen if definition.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
         rows += [_row(of_kind[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
     rows.sort(key=lambda row: _hash(row["context"]))
-    features = Features(
-        {
-            **{name: Value("string") for name in ("id", "title", "context", "question")},
-            "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
-        }
-    )
     unanswerable = sum(not row["answers"]["text"] for row in rows)
     write_dataset(
         "wordnet-spans",
-        Dataset.from_list(rows, features=features),
+        {**dict.fromkeys(("id", "title", "context", "question"), Value("string")), "answers": _ANSWERS},
+        [tuple(row.values()) for row in rows],
         title="WordNet hypernym spans",
-        license="other",
         task="question-answering",
         origin="extended|other-wordnet",
         text=(
@@ -86,8 +79,7 @@ def spans() -> None:
             "its definition in WordNet 3.0 (Princeton University); the answer is the word for its hypernym there. "
             f"{unanswerable} rows ask for a noun that the context does not define and have empty lists, as in SQuAD "
             "2.0. Nouns are of the lexicographer files animal, plant, food and artifact; definitions with unsuitable "
-            "words are left out. WordNet 3.0 Copyright 2006 by Princeton University; its licence stands in hf_emms' "
-            "NOTICE."
+            f"words are left out. {WORDNET_TERMS}"
         ),
     )
 

@@ -1,20 +1,23 @@
-"""Make the demo's datasets of pairs, of tagged words and of prompts, from the definitions of its other datasets."""
+"""Make the demo's datasets of pairs, tagged words, prompts and searches, from the definitions of WordNet."""
 
 from __future__ import annotations
 
 import re
+import shutil
 
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import ClassLabel, Dataset, List, Value
 
 from scripts.demo import data, data_spans, sources
-from scripts.demo.tables import write_dataset
+from scripts.demo.tables import WORDNET_LICENSE, WORDNET_TERMS, write_dataset, write_dataset_card
 
 PAIRS = 600
 PROMPTS = 200
+DOCUMENTS = 600  # few enough for models of this size to find some
 _LONGEST = 100  # characters of a definition that answers a prompt: a demo should take seconds
 TAGS = ("O", "B-defined", "I-defined", "B-kind", "I-kind")
+_LONG = re.compile(r"\w{4,}")
 _WORD = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")
-_TERMS = "WordNet 3.0 Copyright 2006 by Princeton University; its licence stands in hf_emms' NOTICE."
+_ORIGIN = "extended|other-wordnet"
 
 
 def pairs() -> None:
@@ -29,40 +32,34 @@ def pairs() -> None:
         name, turn = names[number % len(names)], number // len(names)
         same = turn % 2 == 0
         other = name if same else names[(number + 1 + turn // 2 % (len(names) - 1)) % len(names)]
-        rows.append({"text1": by_class[name][turn], "text2": by_class[other][-1 - turn], "label": int(same)})
-    features = Features(
-        {"text1": Value("string"), "text2": Value("string"), "label": ClassLabel(names=["different", "same"])}
-    )
+        rows.append((by_class[name][turn], by_class[other][-1 - turn], int(same)))
     write_dataset(
         "wordnet-pairs",
-        Dataset.from_list(rows, features=features),
+        {"text1": Value("string"), "text2": Value("string"), "label": ClassLabel(names=["different", "same"])},
+        rows,
         title="WordNet pairs",
-        license="other",
         task="text-classification",
-        origin="extended|other-wordnet",
+        origin=_ORIGIN,
         text=(
             f"{PAIRS} pairs of definitions from WordNet 3.0 (Princeton University), and whether both define things "
-            f"of the same kind, of ten. {_TERMS}"
+            f"of the same kind, of ten. {WORDNET_TERMS}"
         ),
     )
 
 
 def words() -> None:
     """Definitions whose words are tagged: the noun that is defined, and the kind of thing that it names."""
-    rows = [tagged(row) for row in _rows("wordnet-spans") if row["answers"]["text"]]
-    features = Features(
-        {"id": Value("string"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=list(TAGS)))}
-    )
+    rows = [_tagged(row) for row in _rows("wordnet-spans") if row["answers"]["text"]]
     write_dataset(
         "wordnet-words",
-        Dataset.from_list(rows, features=features),
+        {"id": Value("string"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=list(TAGS)))},
+        rows,
         title="WordNet words",
-        license="other",
         task="token-classification",
-        origin="extended|other-wordnet",
+        origin=_ORIGIN,
         text=(
             f"{len(rows)} definitions from WordNet 3.0 (Princeton University), whose words are tagged as those of the "
-            f"noun that is defined and of its hypernym, in the columns of CoNLL-2003. {_TERMS}"
+            f"noun that is defined and of its hypernym, in the columns of CoNLL-2003. {WORDNET_TERMS}"
         ),
     )
 
@@ -75,26 +72,75 @@ def definitions() -> None:
         if len(synset.gloss) <= _LONGEST and data_spans.is_askable(synset.words[0])
     }
     nouns = list(by_noun)[:PROMPTS]
-    rows = {
-        "prompt": [f'Define the word "{noun}".' for noun in nouns],
-        "completion": [by_noun[noun] for noun in nouns],
-    }
     write_dataset(
         "wordnet-definitions",
-        Dataset.from_dict(rows, features=Features({name: Value("string") for name in rows})),
+        {"prompt": Value("string"), "completion": Value("string")},
+        [(f'Define the word "{noun}".', by_noun[noun]) for noun in nouns],
         title="WordNet definitions",
-        license="other",
         task="text-generation",
-        origin="extended|other-wordnet",
+        origin=_ORIGIN,
         text=(
             f"{PROMPTS} prompts for the definition of a noun, and the definition in WordNet 3.0 (Princeton University) "
-            f"as the response. {_TERMS}"
+            f"as the response. {WORDNET_TERMS}"
         ),
     )
 
 
-def tagged(row: dict) -> dict:
-    """The words of a definition with their tags."""
+def search() -> None:
+    """Write definitions of nouns, each of which has to find its words in a corpus, in the configurations of mteb.
+
+    No checkpoint of the demo has seen the definitions.
+    """
+    synsets = data.target_synsets()
+    asked = [synset for synset in synsets if _is_hard(synset)]
+    corpus = sorted(list(dict.fromkeys(map(_joined_words, (*asked, *synsets))))[:DOCUMENTS])
+    number_of = {words: number for number, words in enumerate(corpus)}
+    tables = {
+        "corpus": [{"_id": f"d{number}", "text": words} for number, words in enumerate(corpus)],
+        "queries": [{"_id": f"q{number}", "text": synset.gloss} for number, synset in enumerate(asked)],
+        "default": [
+            {"query-id": f"q{number}", "corpus-id": f"d{number_of[_joined_words(synset)]}", "score": 1}
+            for number, synset in enumerate(asked)
+        ],
+    }
+    folder = sources.DEMO / "datasets" / "wordnet-search"
+    shutil.rmtree(folder, ignore_errors=True)
+    files = {}
+    for name, rows in tables.items():
+        files[name] = folder / name / f"{_split(name)}-00000-of-00001.parquet"
+        files[name].parent.mkdir(parents=True)
+        Dataset.from_list(rows).to_parquet(files[name])
+    configs = [
+        {"config_name": name, "data_files": [{"split": _split(name), "path": f"{name}/{_split(name)}-*"}]}
+        for name in tables
+    ]
+    text = (
+        f"{len(asked)} definitions of nouns from WordNet 3.0 (Princeton University), each of which has to find the "
+        f"words that it defines among those of {len(corpus):,} synsets: a reverse dictionary. No long word is in both. "
+        f"In the configurations corpus, queries and default, as mteb writes them. {WORDNET_TERMS}"
+    )
+    table, license = Dataset.from_list(tables["default"]), {"license": "other", **WORDNET_LICENSE}
+    write_dataset_card(
+        folder, "WordNet search", license, "text-retrieval", text, configs, table, files["default"], _ORIGIN
+    )
+
+
+def _split(name: str) -> str:
+    return "test" if name == "default" else name
+
+
+def _joined_words(synset: sources.Synset) -> str:
+    return ", ".join(synset.words)
+
+
+def _is_hard(synset: sources.Synset) -> bool:
+    """Return whether a synset has several words, and shares no long one with its definition."""
+    defined, defining = (set(_LONG.findall(text.lower())) for text in (_joined_words(synset), synset.gloss))
+    return len(synset.words) > 1 and not defined & defining
+
+
+def _tagged(row: dict) -> tuple[str, list[str], list[str]]:
+    """Return the id of a definition, its words, and their tags."""
     noun = row["context"].index(":")
     start = row["answers"]["answer_start"][0]
     spans = {"defined": (0, noun), "kind": (start, start + len(row["answers"]["text"][0]))}
@@ -104,7 +150,7 @@ def tagged(row: dict) -> dict:
         name = next((name for name, (left, right) in spans.items() if left <= match.start() < right), "O")
         tags.append("O" if name == "O" else f"{'I' if name == before else 'B'}-{name}")
         before = name
-    return {"id": row["id"], "tokens": [match[0] for match in matches], "ner_tags": tags}
+    return row["id"], [match[0] for match in matches], tags
 
 
 def _rows(name: str) -> Dataset:

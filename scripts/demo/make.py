@@ -13,21 +13,16 @@ from collections.abc import Callable
 import torch
 
 from scripts.demo import (
-    captioner,
-    checkpoints_boxes,
     checkpoints_image,
     checkpoints_language,
+    checkpoints_pairs,
     checkpoints_sounds,
     checkpoints_text,
-    checkpoints_towers,
-    checkpoints_vqa,
     data,
     data_scenes,
-    data_search,
     data_sounds,
     data_spans,
     data_words,
-    encoders,
     sources,
 )
 
@@ -35,8 +30,7 @@ from scripts.demo import (
 def jobs() -> dict[str, Callable[[], None]]:
     """What can be made, by name, in the order in which everything is made."""
     checkpoints = [
-        *(*checkpoints_text.CHECKPOINTS, *encoders.ENCODERS, *checkpoints_image.CHECKPOINTS, captioner.CAPTIONER),
-        *(*checkpoints_towers.CHECKPOINTS, *checkpoints_vqa.CHECKPOINTS, *checkpoints_boxes.CHECKPOINTS),
+        *(*checkpoints_text.CHECKPOINTS, *checkpoints_image.CHECKPOINTS, *checkpoints_pairs.CHECKPOINTS),
         *(*checkpoints_sounds.CHECKPOINTS, *checkpoints_language.CHECKPOINTS),
     ]
     return {
@@ -51,7 +45,7 @@ def jobs() -> dict[str, Callable[[], None]]:
         "wordnet-words": data_words.words,
         "spoken-words": data_sounds.spoken_words,
         "wordnet-definitions": data_words.definitions,
-        data_search.NAME: data_search.search,
+        "wordnet-search": data_words.search,
         **{checkpoint.name: checkpoint.make for checkpoint in checkpoints},
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,26 +23,20 @@ COMPONENTS = 96  # principal components of the teacher's features that a student
 SEED = 21
 
 
-@dataclass(frozen=True)
-class Singles:
-    """Single pictures on coloured grounds: uint8 (N, 64, 64, 3), class ids int64 (N,), class names."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-
-
 @cache
 def _sources() -> tuple[list[sources.Emoji], list[Image.Image], list[str], list[Image.Image]]:
     return *sources.noto_pictures(), *sources.clipart_pictures()
 
 
 @cache
-def singles(copies: int = 2) -> Singles:
-    """Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
+def singles(copies: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
 
     Args:
         copies: how often each picture appears, each time on another ground and scale.
+
+    Returns:
+        Pictures on coloured grounds, uint8 (N, 64, 64, 3); class ids int64 (N,).
     """
     items, noto, folders, clipart = _sources()
     names = (*sources.NOTO_GROUPS, *sources.CLIPART_FOLDERS)
@@ -54,7 +47,7 @@ def singles(copies: int = 2) -> Singles:
         for picture, name in zip(noto + clipart, classes, strict=True):
             images.append(shrink(_on_ground(picture, rng)))
             labels.append(names.index(name))
-    return Singles(np.stack(images), np.array(labels), names)
+    return np.stack(images), np.array(labels)
 
 
 def noto_scenes(count: int, seed: int) -> tuple[list[Image.Image], list[str]]:

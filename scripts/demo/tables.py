@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from datasets import Dataset
+from datasets import Audio, Dataset, Features, Value
 from PIL import Image
 
 from scripts.demo import sources
 
+WORDNET_TERMS = "WordNet 3.0 Copyright 2006 by Princeton University; its licence stands in hf_emms' NOTICE."
+WORDNET_LICENSE = {
+    "license_name": "wordnet",
+    "license_link": "https://wordnet.princeton.edu/license-and-commercial-use",
+}
 PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
+
+_AUDIO = {"bytes": Value("binary"), "path": Value("string")}
 
 
 def png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
@@ -34,10 +41,11 @@ def png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
 
 def write_dataset(
     name: str,
-    table: Dataset,
+    columns: Mapping[str, Any],
+    rows: Sequence[Sequence[Any]],
     *,
     title: str,
-    license: str,
+    license: str = "other",
     task: str,
     text: str,
     origin: str | None = None,
@@ -47,43 +55,63 @@ def write_dataset(
 
     Args:
         name: of the folder.
-        table: the rows of its only split, "test".
+        columns: name → feature.
+        rows: of its only split, "test".
         title: for people.
         license: a Hub license id; "other" means WordNet's.
         task: the Hub's task category.
-        text: what it holds, from which source under which terms.
-        origin: what the Hub's `source_datasets` should say.
-        pictures_repeat: whether several rows hold the same picture.
+        text: what it contains, from which source under which terms.
+        origin: the Hub's `source_datasets`.
+        pictures_repeat: whether several rows contain the same picture.
     """
+    values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    # An Audio feature would decode every clip, which needs torchcodec: a cast does not.
+    stored = {column: _AUDIO if isinstance(kind, Audio) else kind for column, kind in columns.items()}
+    table = Dataset.from_dict(values, features=Features(stored))
+    for column, kind in columns.items():
+        table = table.cast_column(column, kind) if isinstance(kind, Audio) else table
     folder = sources.DEMO / "datasets" / name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     parquet = folder / "data" / "test-00000-of-00001.parquet"
     if pictures_repeat:
         # datasets writes every picture of every row in full; a dictionary holds each once
-        rows = table.data.table.replace_schema_metadata(table.features.arrow_schema.metadata)
-        pq.write_table(rows, parquet, use_dictionary=True)
+        content = table.data.table.replace_schema_metadata(table.features.arrow_schema.metadata)
+        pq.write_table(content, parquet, use_dictionary=True)
     else:
         table.to_parquet(parquet)
+    configs = [{"config_name": "default", "data_files": [{"split": "test", "path": "data/test-*"}]}]
+    write_dataset_card(folder, title, {"license": license}, task, text, configs, table, parquet, origin)
+
+
+def write_dataset_card(
+    folder: Path,
+    title: str,
+    license: Mapping[str, str],
+    task: str,
+    text: str,
+    configs: Sequence[Mapping[str, Any]],
+    table: Dataset,
+    parquet: Path,
+    origin: str | None,
+) -> None:
+    """Write the README of a dataset whose main table is in a parquet file."""
     head = {
-        "license": license,
+        **license,
         "language": ["en"],
         "pretty_name": title,
         "size_categories": ["1K<n<10K" if len(table) >= 1_000 else "n<1K"],
         "task_categories": [task],
         "tags": ["hf-emms-demo"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "test", "path": "data/test-*"}]}],
+        "configs": list(configs),
         "dataset_info": {
             "features": table.features._to_yaml_list(),
             "splits": [{"name": "test", "num_bytes": parquet.stat().st_size, "num_examples": len(table)}],
         },
+        **({"source_datasets": [origin]} if origin else {}),
+        **(WORDNET_LICENSE if license["license"] == "other" else {}),
     }
-    if origin is not None:
-        head["source_datasets"] = [origin]
-    if license == "other":
-        head |= {"license_name": "wordnet", "license_link": "https://wordnet.princeton.edu/license-and-commercial-use"}
-    body = f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark."
-    write_card(folder, head, body)
+    write_card(folder, head, f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark.")
 
 
 def write_card(folder: Path, head: Mapping[str, Any], body: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from scripts.demo import sources
 from scripts.demo.tables import write_card
@@ -17,9 +17,24 @@ from scripts.demo.tables import write_card
 BATCH = 64
 WEIGHT_DECAY = 0.02
 WARM_UP = 0.1  # share of the steps
-RANDOM = "Random weights, as a control: never trained."
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-GPT2_WITHOUT_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+def new_model(family: str, settings: dict[str, Any], auto: Any = AutoModel, **more: Any) -> PreTrainedModel:
+    """Return a model of transformers with random weights and these settings of its configuration."""
+    return auto.from_config(AutoConfig.for_model(family, **settings), **more)
+
+
+def transformer(width: int, layers: int, **more: Any) -> dict[str, Any]:
+    """Return the shape of a small transformer, for its configuration."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
+    return {**shape, "num_attention_heads": 4, **more}
+
+
+def gpt2(width: int, layers: int, **more: Any) -> dict[str, Any]:
+    """Return the shape of a small GPT-2 without dropout, for its configuration."""
+    without_dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return {"n_embd": width, "n_layer": layers, "n_head": 4, "n_inner": 2 * width, **without_dropout, **more}
 
 
 def train(
@@ -36,7 +51,7 @@ def train(
     Args:
         modules: what is trained; left in evaluation mode.
         loss_of: loss of a batch, given row indices int64 (BATCH,).
-        rows: how many rows there are to draw from.
+        rows: number of rows to draw from.
         steps: optimiser steps.
         rate: peak learning rate.
         seed: of the batches.
@@ -65,17 +80,27 @@ def train(
     return time.perf_counter() - start
 
 
-def store(model: torch.nn.Module, folder: Path) -> None:
-    """Save a transformers model as fp16 safetensors into an emptied folder, which is made if it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    model.half().save_pretrained(folder)
+@dataclass(frozen=True)
+class Goal:
+    """What a checkpoint is trained for.
+
+    Attributes:
+        how: one or two sentences for the card.
+        fit: trains a model for a number of steps with a seed and returns the seconds.
+        data: names of the training data.
+    """
+
+    how: str
+    fit: Callable[[Any, int, int], float]
+    data: tuple[str, ...]
+
+
+RANDOM = Goal("Random weights, as a control: never trained.", lambda model, steps, seed: 0.0, ())
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How a demo checkpoint comes about, and what its card says.
+    """How to make a demo checkpoint.
 
     Attributes:
         name: repository name below emms-demo/.
@@ -83,12 +108,10 @@ class Checkpoint:
         build: makes the untrained model.
         readers: writes tokenizer and processor into a folder.
         pipeline: the Hub's pipeline tag.
-        how: one or two sentences on how the weights came about.
-        fit: trains a model for so many steps with a seed and returns the seconds; None for random weights.
+        goal: of its training.
         steps: optimiser steps of 64 examples.
-        data: what it was trained on.
         language: of its texts, for text models.
-        kind: the demo's folder that it lies in.
+        kind: the folder below the demo's.
     """
 
     name: str
@@ -96,10 +119,8 @@ class Checkpoint:
     build: Callable[[], PreTrainedModel]
     readers: Callable[[Path], object]
     pipeline: str
-    how: str = RANDOM
-    fit: Callable[[Any, int, int], float] | None = None
+    goal: Goal = RANDOM
     steps: int = 0
-    data: tuple[str, ...] = ()
     language: str | None = None
     kind: str = "checkpoints"
 
@@ -107,10 +128,13 @@ class Checkpoint:
         """Train the checkpoint and write its folder, by default that of the demo."""
         torch.manual_seed(self.seed)
         model = self.build()
-        seconds = self.fit(model, self.steps, self.seed) if self.fit else 0.0
+        seconds = self.goal.fit(model, self.steps, self.seed)
         folder = folder or sources.DEMO / self.kind / self.name
         architecture, parameters = model.config.model_type, sum(p.numel() for p in model.parameters())
-        store(model, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        model.half().save_pretrained(folder)
         self.readers(folder)
         head = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": self.pipeline}
         head |= {"tags": ["hf-emms-demo", architecture]} | ({"language": [self.language]} if self.language else {})
@@ -119,14 +143,14 @@ class Checkpoint:
 
 A demo checkpoint of hf_emms, made to be ranked in seconds. Not for use.
 
-{self.how}
+{self.goal.how}
 
 | | |
 |---|---|
 | architecture | {architecture} |
 | parameters | {parameters:,} |
 | training | {trained} |
-| data | {", ".join(self.data) or "none"} |
+| data | {", ".join(self.goal.data) or "none"} |
 | weights | fp16 safetensors |
 
 Made by `scripts/demo/make.py`; sources and licences stand in hf_emms' NOTICE.
