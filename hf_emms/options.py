@@ -2,7 +2,7 @@
 
 They come in five parts: what is read, which features are made, how they are scored, how is trained, where it runs.
 `Options` is the sum of them. A field is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` says
-where it appears. Flags and their help, plans of sweeps, command lines of jobs and cards, cache keys and the settings
+where it appears. Flags and their help, sweep files, command lines of jobs and cards, cache keys and the settings
 that a ranking records are made from it.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import datasets
 
 Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
-SweepUse = Literal["flag", "plan", "whole", "never"]
+SweepUse = Literal["flag", "dataset", "whole", "never"]
 ConfirmUse = Literal["flag", "kept", "never"]
 References = Literal["mean", "first", "all", "majority", "one-per-image"]
 Sampling = Literal["balanced", "proportional"]
@@ -70,7 +70,7 @@ class Setting:
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings
     compared: bool = True  # recorded scores can only be compared where it is the same
-    # "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "whole": a flag that no dataset changes.
+    # In a sweep: a "flag" for all datasets, which a dataset may override; only for a "dataset"; a flag for the "whole".
     sweep: SweepUse = "flag"
     confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
     job: bool = True  # a command that does the same on another machine has it
@@ -135,17 +135,17 @@ class SampleOptions(OptionsPart):
         "Data",
         metavar="NAME",
         everyday=True,
-        sweep="plan",
+        sweep="dataset",
         in_key=False,
     )
     _: KW_ONLY
     task: str | None = setting(None, "The Hub's task id [default: inferred].", "Data", metavar="ID", everyday=True)
-    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="plan", in_key=False)
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="dataset", in_key=False)
     split: str | None = setting(
-        None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan", in_key=False
+        None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="dataset", in_key=False
     )
     columns: Mapping[str, str] = setting(
-        {}, "Any column of a task, as ROLE=COLUMN.", "Data", flag_name="--column", metavar="ROLE=NAME", sweep="plan"
+        {}, "Any column of a task, as ROLE=COLUMN.", "Data", flag_name="--column", metavar="ROLE=NAME", sweep="dataset"
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -168,7 +168,7 @@ class SampleOptions(OptionsPart):
         confirm="kept",
     )
     sampling: Sampling | None = setting(
-        None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="plan"
+        None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="dataset"
     )
     references: References = setting(
         "mean",
@@ -176,10 +176,15 @@ class SampleOptions(OptionsPart):
         "Labels",
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
-        sweep="plan",
+        sweep="dataset",
     )
     prompt: str | None = setting(
-        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", metavar="TEXT", recorded=True, sweep="plan"
+        None,
+        "Template of label texts, e.g. 'a photo of a {}'.",
+        "Labels",
+        metavar="TEXT",
+        recorded=True,
+        sweep="dataset",
     )
     label_form: LabelForm | None = setting(
         None,
@@ -187,7 +192,7 @@ class SampleOptions(OptionsPart):
         "Labels",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
-        sweep="plan",
+        sweep="dataset",
     )
     box_format: str | None = setting(
         None,
@@ -196,7 +201,7 @@ class SampleOptions(OptionsPart):
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
         confirm="kept",
-        sweep="plan",
+        sweep="dataset",
     )
     group_column: str | None = setting(
         None,
@@ -205,7 +210,7 @@ class SampleOptions(OptionsPart):
         metavar="NAME",
         recorded=True,
         confirm="kept",
-        sweep="plan",
+        sweep="dataset",
     )
     streaming: bool = setting(
         False,
@@ -314,7 +319,7 @@ class ScoringOptions(OptionsPart):
         metavar="REPO|DIR",
         recorded=True,
         compared=False,
-        sweep="plan",
+        sweep="dataset",
         in_key=False,
     )
 

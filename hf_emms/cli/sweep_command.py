@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 @cloup.command(short_help="Rank checkpoints on many datasets.")
-@cloup.argument("plan", required=False, metavar="[PLAN.yaml]", help="Datasets, and settings of each and of all.")
+@cloup.argument("file", required=False, metavar="[FILE.yaml]", help="Datasets, and settings of each and of all.")
 @cloup.option_group(
     "Sweep",
     cloup.option(
         "--datasets",
         metavar="NAME,NAME",
-        help='Datasets without further settings, in place of a plan; "A,B" in quotes is a single dataset.',
+        help='Datasets without further settings, in place of a file; "A,B" in quotes is a single dataset.',
     ),
     checkpoints_file_option,
     results_folder_option("Where rankings go, and are read from."),
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 )
 @cloup.option_group("Settings of all datasets", *sweep_flags())
 def sweep(
-    plan: str | None,
+    file: str | None,
     datasets: str | None,
     folder: Path,
     results_repo: str | None,
@@ -63,10 +63,10 @@ def sweep(
     """
     from hf_emms.run.sweep import sweep_options
 
-    if (plan is None) == (datasets is None):
-        raise click.UsageError("Name either a plan or --datasets: hf-emms sweep plan.yaml")
+    if (file is None) == (datasets is None):
+        raise click.UsageError("Name either a file or --datasets: hf-emms sweep FILE.yaml")
     job = job_settings(parameters, results_repo)
-    names = plan or [name for line in csv.reader([datasets or ""], skipinitialspace=True) for name in line if name]
+    names = file or [name for line in csv.reader([datasets or ""], skipinitialspace=True) for name in line if name]
     options_of = sweep_options(names, typed_settings(parameters))
     if dry_run:
         _print_dry_run(options_of, folder, results_repo, job)

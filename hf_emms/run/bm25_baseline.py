@@ -13,7 +13,7 @@ from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
 from hf_emms.ranking import Row, Seconds
 from hf_emms.registry import versions
-from hf_emms.run.engines.extraction import full_shard
+from hf_emms.run.engines.extraction import whole_sample
 from hf_emms.run.engines.rows import plain_score
 from hf_emms.scoring.bm25 import SCORES, word_search
 
@@ -36,9 +36,9 @@ def bm25_row(sample: Sample, options: ScoringOptions, cache: Cache) -> Row | Non
 
 
 def _scored(sample: Sample, names: list[str]) -> Row:
-    started, shard = time.perf_counter(), full_shard(sample)
+    started, part = time.perf_counter(), whole_sample(sample)
     texts = cast(SearchCollection, sample.inputs)
-    search = word_search(texts.queries, texts.documents, texts.judgements, shard.groups_of_inputs(len(texts.queries)))
+    search = word_search(texts.queries, texts.documents, texts.judgements, part.groups_of_inputs(len(texts.queries)))
     scores = {name: plain_score(SCORES[name](search)) for name in names}
     return Row(
         NAME,

@@ -169,13 +169,13 @@ class Candidate:
         id: as the user named it; a repository that was renamed has its present name.
         repo: None if it could not be resolved.
         row: its finished row, if the cache has it, or its failed row if it cannot be run.
-        extraction: how its features are made; None if it cannot be run.
+        spec: how its features are made; None if it cannot be run.
     """
 
     id: str
     repo: Repo | None
     row: Row | None
-    extraction: FeatureSpec | None = None
+    spec: FeatureSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ class RankingPlan:
 
     @property
     def to_run(self) -> dict[str, FeatureSpec]:
-        """Name → plan of the features, for the checkpoints that have no row yet."""
+        """Name → how its features are made, for the checkpoints that have no row yet."""
         waiting = (candidate for candidate in self.candidates if candidate.row is None)
-        return {candidate.id: candidate.extraction for candidate in waiting if candidate.extraction}
+        return {candidate.id: candidate.spec for candidate in waiting if candidate.spec}
 
 
 ModelResolver = Callable[[str], Repo]
@@ -215,7 +215,7 @@ def find_model(id: str) -> Repo:
     return resolve(id, "model")
 
 
-def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> RankingPlan:
+def make_plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> RankingPlan:
     """Return the plan of a ranking: the sample, and every checkpoint and encoder, resolved in several threads.
 
     Raises:
@@ -313,19 +313,19 @@ def _named_or_default(task: Task, options: ScoringOptions) -> EstimatorList:
     return EstimatorList([first, *(other for other in others if options.race is None or not other.needs_model)])
 
 
-def row_key(extraction: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
+def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> Key:
     """Return the cache key of a finished row."""
     packages = ("accelerate", "peft") if get_estimators(options.estimators).need_training else ()
     return cache_key(
         "rows",
-        extraction.repo.id,
-        extraction.repo.revision,
+        spec.repo.id,
+        spec.repo.revision,
         options.features,
         options.scoring,
         options.running,
-        versions=versions() | extraction.versions | installed_versions(*packages),
+        versions=versions() | spec.versions | installed_versions(*packages),
         code=ROW_VERSION,
-        extractor=extraction.fingerprint,
+        extractor=spec.fingerprint,
         sample=sample.fingerprint,
         task=sample.task.id,
         encoders=[[encoder.id, encoder.revision] for encoder in encoders],
@@ -390,11 +390,11 @@ def _candidates(
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
     candidates: dict[Repo | str, Candidate] = {}
     for candidate in resolved:
-        if candidate.extraction is not None and session.options.resume:
-            key = row_key(candidate.extraction, session.options, sample, encoders)
+        if candidate.spec is not None and session.options.resume:
+            key = row_key(candidate.spec, session.options, sample, encoders)
             made_of = partial(_finished_row, candidate.id, session.options.estimators, n_embeddings)
             candidate = replace(candidate, row=session.cache.get_json(key, made_of))
-        if candidate.extraction is not None and candidate.row is None and session.options.engine == "local":
+        if candidate.spec is not None and candidate.row is None and session.options.engine == "local":
             candidate = replace(candidate, row=_too_large(candidate, session, sample))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
     return tuple(candidates.values())
@@ -402,15 +402,15 @@ def _candidates(
 
 def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
     """Return the failed row of a checkpoint whose short run does not fit into memory, without downloading weights."""
-    plan = candidate.extraction
-    if plan is None or not session.estimators.need_training:
+    spec = candidate.spec
+    if spec is None or not session.estimators.need_training:
         return None
     try:
-        of_weights = weight_bytes(plan.weights_repo)
+        of_weights = weight_bytes(spec.weights_repo)
     except EmmsError:
         return None  # which is said when it is loaded
-    check = partial(check_short_run, plan, of_weights, longest_row(sample), session.options.device)
-    failed = or_failed_row(candidate.id, plan.repo.revision, check)
+    check = partial(check_short_run, spec, of_weights, longest_row(sample), session.options.device)
+    failed = or_failed_row(candidate.id, spec.repo.revision, check)
     return failed if isinstance(failed, Row) else None
 
 
@@ -427,13 +427,13 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
     if repo.folder is None:
         _, *revision = id.partition("@")
         name = printable(redacted("".join((repo.id, *revision))))
-    extraction = or_failed_row(name, repo.revision, lambda: planned_extraction(repo, options, task))
-    if isinstance(extraction, Row):
-        return Candidate(name, repo, extraction)
-    return Candidate(name, repo, None, extraction)
+    spec = or_failed_row(name, repo.revision, lambda: spec_for(repo, options, task))
+    if isinstance(spec, Row):
+        return Candidate(name, repo, spec)
+    return Candidate(name, repo, None, spec)
 
 
-def planned_extraction(repo: Repo, options: Options, task: Task) -> FeatureSpec:
+def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
     """Return how the features of a checkpoint are made for a task."""
     return plan_extraction(
         repo,

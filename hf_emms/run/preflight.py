@@ -33,7 +33,7 @@ from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.ranking.text import aligned, html_table, unused_text
-from hf_emms.run.plan import Candidate, RankingPlan, longest_row, plan, reading_note
+from hf_emms.run.plan import Candidate, RankingPlan, longest_row, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
 
@@ -159,14 +159,14 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
         queries = len(np.unique(plan.sample.input_of_row))
         rows += count_pairs(queries, plan.sample.n_read - queries)
     longest = longest_row(plan.sample) if estimators.need_training else None
-    for extraction in plan.to_run.values():
-        cost = cost_of(extraction.weights_repo, plan.options.running, [(rows, speed)])
+    for spec in plan.to_run.values():
+        cost = cost_of(spec.weights_repo, plan.options.running, [(rows, speed)])
         if cost.seconds is not None:
             cost = replace(cost, seconds=cost.seconds + forwards * _ROW_SECONDS)
         if longest is not None and cost.problem is None:
-            _, memory = short_run_memory(extraction, cost.weights, longest, plan.options.device)
+            _, memory = short_run_memory(spec, cost.weights, longest, plan.options.device)
             cost = replace(cost, memory=memory)
-        costs[extraction.repo] = cost
+        costs[spec.repo] = cost
     return costs, speed
 
 
@@ -336,49 +336,49 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     Raises:
         EmmsError: no plan can be made.
     """
-    planned = plan(options, progress)
-    costs, rate = plan_costs(planned)
+    plan = make_plan(options, progress)
+    costs, rate = plan_costs(plan)
     problems = list[Problem]()
     fine_tuning = list[str]()
     if options.confirm is not None:
-        problems += _check_fine_tuning(planned)
+        problems += _check_fine_tuning(plan)
         if not problems:
             problems += _problem_if_raises(
-                "fine-tuning", lambda: fine_tuning.append(_fine_tuning_at_most(planned, costs, rate))
+                "fine-tuning", lambda: fine_tuning.append(_fine_tuning_at_most(plan, costs, rate))
             )
-    problems += [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
+    problems += [*_check_repos(plan, costs), *_check_machine(plan, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
-    if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
+    if all(f"checkpoint {candidate.id}" in bad for candidate in plan.candidates):
         problems.append(Problem("checkpoints", "none can be ranked", str(setting_ref("checkpoints", "ORG/NAME"))))
-    return Preflight(planned, costs, rate, tuple(problems), *fine_tuning)
+    return Preflight(plan, costs, rate, tuple(problems), *fine_tuning)
 
 
-def _check_fine_tuning(planned: RankingPlan) -> Iterator[Problem]:
+def _check_fine_tuning(plan: RankingPlan) -> Iterator[Problem]:
     def check() -> None:
-        check_settings(planned.options)
-        keeper_for(planned.options, planned.sample.repo.revision)
+        check_settings(plan.options)
+        keeper_for(plan.options, plan.sample.repo.revision)
 
     yield from _problem_if_raises("fine-tuning", check)
-    yield from _problem_if_raises("fine-tuning", partial(check_head, planned.sample.task, planned.options.training))
+    yield from _problem_if_raises("fine-tuning", partial(check_head, plan.sample.task, plan.options.training))
 
 
-def _fine_tuning_at_most(planned: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
+def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
     """Return in words what confirming will take if the largest checkpoints are the best."""
     from hf_emms.features.device import choose_device
 
-    options, session, task = planned.options, planned.session, planned.sample.task
+    options, session, task = plan.options, plan.session, plan.sample.task
     with noted_while(session.progress, reading_note(options.sample)):
         splits = load_splits(options.sample, session.cache, session.source, max_rows=max_rows(options.training))
     step = step_shape(splits, options.batch_size)
     sized = list[tuple[int, FeatureSpec]]()
-    for candidate in planned.candidates:
-        extraction, row = candidate.extraction, candidate.row
-        if extraction is not None and (row is None or row.error is None):
-            weights = costs[extraction.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
-            sized.append((weights or 0, extraction))
+    for candidate in plan.candidates:
+        spec, row = candidate.spec, candidate.row
+        if spec is not None and (row is None or row.error is None):
+            weights = costs[spec.repo].weights // _BYTES_PER_PARAMETER if row is None else row.parameters
+            sized.append((weights or 0, spec))
     shortlist = []
-    for parameters, extraction in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
-        kept = None if step is None else activation_bytes(extraction, parameters, *step, options.device)
+    for parameters, spec in sorted(sized, key=itemgetter(0), reverse=True)[: options.confirm]:
+        kept = None if step is None else activation_bytes(spec, parameters, *step, options.device)
         method, _ = choose_method(options.training, parameters, choose_device(options.device), kept)
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
@@ -387,26 +387,26 @@ def _fine_tuning_at_most(planned: RankingPlan, costs: Mapping[Repo, Cost], rate:
     return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"
 
 
-def _check_repos(planned: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
-    for encoder in planned.encoders:
+def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
+    for encoder in plan.encoders:
         what = f"label encoder {encoder.id}"
         if problem := costs[encoder].problem:
             yield Problem(what, problem)
         else:
-            trust = planned.options.trust_remote_code
+            trust = plan.options.trust_remote_code
             yield from _problem_if_raises(
                 what, partial(plan_extraction, encoder, TEXT, "label embedding", trust_remote_code=trust)
             )
-    for candidate in planned.candidates:
+    for candidate in plan.candidates:
         error = candidate.row.error if candidate.row is not None else None
-        if candidate.extraction is not None and candidate.row is None:
-            error = costs[candidate.extraction.repo].problem
+        if candidate.spec is not None and candidate.row is None:
+            error = costs[candidate.spec.repo].problem
         if error is not None:
             yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
 
 
-def _check_machine(planned: RankingPlan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
-    encoders = sum(costs[encoder].bytes for encoder in planned.encoders)
+def _check_machine(plan: RankingPlan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
+    encoders = sum(costs[encoder].bytes for encoder in plan.encoders)
     total = sum(cost.bytes for cost in costs.values())
     if total > machine.disk:
         yield Problem(
@@ -417,7 +417,7 @@ def _check_machine(planned: RankingPlan, costs: Mapping[Repo, Cost], machine: Ma
         )
     for repo, cost in costs.items():
         if cost.weights > machine.memory:
-            kind = "label encoder" if repo in planned.encoders else "checkpoint"
+            kind = "label encoder" if repo in plan.encoders else "checkpoint"
             yield Problem(
                 f"{kind} {repo.id}",
                 f"its weights are {format_bytes(cost.weights)}, more than the {format_bytes(machine.memory)} of memory",

@@ -28,7 +28,7 @@ from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
-from hf_emms.run.plan import RankingPlan, plan, row_key
+from hf_emms.run.plan import RankingPlan, make_plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.estimators import Estimator
@@ -237,18 +237,18 @@ def rank_with(
         return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)[-1]
     if options.confirm is not None:
         check_settings(options)
-    planned = plan(options, progress)
+    plan = make_plan(options, progress)
     if options.confirm is not None:
-        check_head(planned.sample.task, options.training)  # before any checkpoint runs
-    keeper = keeper_for(planned.options, planned.sample.repo.revision)
-    progress.expect(len(planned.candidates), "checkpoints")
-    if planned.session.estimators.need_training and planned.to_run:
-        progress.noted(f"short runs and features: {costs_in_words(*plan_costs(planned))}")
-    ranking = run(planned)
+        check_head(plan.sample.task, options.training)  # before any checkpoint runs
+    keeper = keeper_for(plan.options, plan.sample.repo.revision)
+    progress.expect(len(plan.candidates), "checkpoints")
+    if plan.session.estimators.need_training and plan.to_run:
+        progress.noted(f"short runs and features: {costs_in_words(*plan_costs(plan))}")
+    ranking = execute_plan(plan)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:
         try:
-            ranking = confirmed(ranking, planned.session, keeper)
+            ranking = confirmed(ranking, plan.session, keeper)
         except EmmsError as error:
             failure = NotConfirmedError("ranked, but not fine-tuned: " + error.problem, error.remedy)
             failure.ranking = ranking
@@ -256,7 +256,7 @@ def rank_with(
     return ranking
 
 
-def run(plan: RankingPlan) -> Ranking:
+def execute_plan(plan: RankingPlan) -> Ranking:
     """Run the checkpoints of a plan, and return the ranking. Each row is on disk before the next checkpoint starts."""
     labels = functools.cache(lambda: label_table(plan))
     rows = []
@@ -295,8 +295,8 @@ def store_row(row: Row, plan: RankingPlan) -> None:
     """Cache the row of a checkpoint that was scored on all rows of the sample."""
     if row.error is not None or row.n is not None:
         return
-    extraction, cache = plan.to_run[row.checkpoint], plan.session.cache
-    cache.put_json(row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
+    spec, cache = plan.to_run[row.checkpoint], plan.session.cache
+    cache.put_json(row_key(spec, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
 
 
 def path_in_results(plan: RankingPlan) -> str:

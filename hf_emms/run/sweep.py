@@ -28,7 +28,7 @@ from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import html_table
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
-from hf_emms.run.plan import RankingPlan, find_model, plan
+from hf_emms.run.plan import RankingPlan, find_model, make_plan
 from hf_emms.run.preflight import Cost, Rate, cost_of, rate, text_bytes
 from hf_emms.run.rank import engine_input, path_in_results, ranking_of, store_row
 from hf_emms.run.ranking_job import JobSettings
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
-_PLAN_SUFFIXES = (".yaml", ".yml", ".json")
+_FILE_SUFFIXES = (".yaml", ".yml", ".json")
 # The loader of libyaml, where PyYAML has it, is fast and refuses deep nesting.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -110,7 +110,7 @@ def sweep(
     dataset has a new revision.
 
     Args:
-        datasets: names, or dictionaries of a ``dataset`` and its settings; or a plan, a YAML file with ``datasets`` and
+        datasets: names, or dictionaries of a ``dataset`` and its settings; or a YAML file with ``datasets`` and
             settings for all of them.
         checkpoints: as for `rank`; by default each dataset's or task's list.
         output: a folder for the rankings, a JSON file each.
@@ -152,17 +152,17 @@ def destination(output: str | PathLike[str], results_repo: str | None, progress:
 def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[str, Options]:
     """Return the options of each dataset by its name in the sweep, which has its config and split where these are set.
 
-    A text that begins with "{" is a plan itself. The settings win over those of a plan for all datasets, but not over
-    those of a dataset.
+    A text that begins with "{" is the content of a sweep file. The settings win over those of a file for all datasets,
+    but not over those of a dataset.
     """
     if isinstance(datasets, str | os.PathLike):
-        of_plan = _read_plan(os.fspath(datasets))
-        entries, settings = of_plan.pop("datasets"), {**of_plan, **settings}
+        of_file = _read_sweep_file(os.fspath(datasets))
+        entries, settings = of_file.pop("datasets"), {**of_file, **settings}
     elif isinstance(datasets, Iterable):
         entries = list(datasets)
     else:
         raise EmmsError(
-            f"datasets is {datasets!r}; it must be names or a plan", setting_ref("datasets", ["NAME", "NAME"])
+            f"datasets is {datasets!r}; it must be names or a sweep file", setting_ref("datasets", ["NAME", "NAME"])
         )
     options_of: dict[str, Options] = {}
     for entry in entries:
@@ -177,13 +177,13 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
         options_of[name] = options
     if not options_of:
         raise EmmsError(
-            "the sweep has no dataset", setting_ref("datasets", ["NAME", "NAME"]) + ", or a plan with a list `datasets`"
+            "the sweep has no dataset", setting_ref("datasets", ["NAME", "NAME"]) + ", or a file with a list `datasets`"
         )
     return options_of
 
 
 def _none_for_zero(name: str, value: Any) -> Any:
-    """Return a value of a plan with None in place of 0, which there and on the command line means all rows."""
+    """Return a value of a sweep file with None in place of 0, which there and on the command line means all rows."""
     return None if SETTINGS[name].zero_is_none and value == 0 and value is not False else value
 
 
@@ -194,18 +194,18 @@ def _columns_gathered(settings: Mapping[str, Any]) -> dict[str, Any]:
     return others | {"columns": with_role_columns(others.get("columns"), by_role)} if by_role else others
 
 
-def _read_plan(source: str) -> dict[str, Any]:
-    example = "a plan has a list `datasets`, and settings as in hf_emms.rank: see docs/sweep.md"
-    is_plan = source.lstrip().startswith("{")
-    if not is_plan and Path(source).suffix not in _PLAN_SUFFIXES:
-        raise EmmsError(f"the plan {source} is no .yaml or .json file", example)
+def _read_sweep_file(source: str) -> dict[str, Any]:
+    hint = "write a list `datasets`, and settings as in hf_emms.rank: see docs/sweep.md"
+    is_content = source.lstrip().startswith("{")
+    if not is_content and Path(source).suffix not in _FILE_SUFFIXES:
+        raise EmmsError(f"the sweep file {source} does not end in .yaml or .json", hint)
     try:
-        content = yaml.load(source if is_plan else decoded(Path(source).read_bytes()), _YAML_LOADER)
+        content = yaml.load(source if is_content else decoded(Path(source).read_bytes()), _YAML_LOADER)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise EmmsError(f"the plan {source[:80]} cannot be read: {reason}", example) from error
+        raise EmmsError(f"the sweep file {source[:80]} cannot be read: {reason}", hint) from error
     if not isinstance(content, dict) or not isinstance(content.get("datasets"), list):
-        raise EmmsError(f"the plan {source[:80]} has no list `datasets`", example)
+        raise EmmsError(f"the sweep file {source[:80]} has no list `datasets`", hint)
     return content
 
 
@@ -230,7 +230,7 @@ def _check_names(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
 
 
 def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpec:
-    """Return the job that does the whole sweep, its plan among the words of its command."""
+    """Return the job that does the whole sweep, with its datasets among the words of its command."""
     for options in options_of.values():
         ranking_job.rank_argv(options)
     entries = [
@@ -324,8 +324,8 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
     for name, options in options_of.items():
         progress.noted(f"reading {name}")
         try:
-            planned = plan(options, _DatasetProgress(progress, name), resolver)
-            ranking = results.ranking_at(path_in_results(planned)) if options.resume else None
+            plan = make_plan(options, _DatasetProgress(progress, name), resolver)
+            ranking = results.ranking_at(path_in_results(plan)) if options.resume else None
         except EmmsError as error:
             if len(options_of) == 1:
                 raise
@@ -335,12 +335,12 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
         revisions = {row.checkpoint: row.revision for row in ranking.rows if row.error is None} if ranking else {}
         new = [
             candidate
-            for candidate in planned.candidates
+            for candidate in plan.candidates
             if candidate.repo is None or revisions.get(candidate.id) != candidate.repo.revision
         ]
-        plans[name] = replace(planned, candidates=tuple(new))
-        checkpoints[name] = tuple(candidate.id for candidate in planned.candidates)
-        done += len(planned.candidates) - len(new)
+        plans[name] = replace(plan, candidates=tuple(new))
+        checkpoints[name] = tuple(candidate.id for candidate in plan.candidates)
+        done += len(plan.candidates) - len(new)
         done += sum(each.row is not None and each.row.error is None for each in new)
         if ranking is not None:
             stored[name] = ranking
@@ -350,16 +350,16 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
     return SweepPlan(plans, checkpoints, stored, failed, done)
 
 
-def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
+def sweep_costs(plan: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     """Return the cost of each checkpoint and encoder over all datasets, and the number of cells of each checkpoint."""
     inputs: dict[Repo, list[tuple[int, Rate]]] = {}
     options_by_repo: dict[Repo, RunOptions] = {}
-    for of_dataset in planned.plans.values():
+    for of_dataset in plan.plans.values():
         sample, to_run = of_dataset.sample, of_dataset.to_run
         speed = rate(of_dataset.options.device, sample.task.input, sample.repo.id, text_bytes(sample))
-        for extraction in to_run.values():
-            inputs.setdefault(extraction.repo, []).append((sample.n_read, speed))
-            options_by_repo[extraction.repo] = of_dataset.options.running
+        for spec in to_run.values():
+            inputs.setdefault(spec.repo, []).append((sample.n_read, speed))
+            options_by_repo[spec.repo] = of_dataset.options.running
         if to_run:
             options_by_repo |= dict.fromkeys(of_dataset.encoders, of_dataset.options.running)
     costs = {repo: cost_of(repo, options, inputs.get(repo)) for repo, options in options_by_repo.items()}
@@ -369,11 +369,11 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
 # ---- the run ---------------------------------------------------------------------------------------------------
 
 
-def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> Sweep:
+def run_sweep(sweep_plan: SweepPlan, results: Destination, progress: Progress) -> Sweep:
     """Run the cells of a plan and return the results; every finished row is stored before the next cell starts."""
-    rankings, failed = dict(planned.stored), dict(planned.failed)
-    plans = {name: each for name, each in planned.plans.items() if each.candidates}
-    progress.expect(planned.cells, "cells")
+    rankings, failed = dict(sweep_plan.stored), dict(sweep_plan.failed)
+    plans = {name: each for name, each in sweep_plan.plans.items() if each.candidates}
+    progress.expect(sweep_plan.cells, "cells")
     labels = _label_tables(plans, failed, progress)
 
     def add(name: str, row: Row) -> None:
@@ -395,7 +395,9 @@ def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> S
                     add(running[place], row)
     finally:
         results.flush()
-    asked_for = {name: _only(rankings[name], planned.checkpoints[name]) for name in planned.plans if name in rankings}
+    asked_for = {
+        name: _only(rankings[name], sweep_plan.checkpoints[name]) for name in sweep_plan.plans if name in rankings
+    }
     return Sweep(asked_for, failed)
 
 
@@ -427,12 +429,12 @@ def _label_tables(
     }
 
 
-def summary(result: Sweep, planned: SweepPlan) -> str:
+def summary(result: Sweep, sweep_plan: SweepPlan) -> str:
     """Return the outcome of a sweep in a sentence."""
     bad = sum(row.error is not None for ranking in result.rankings.values() for row in ranking.rows)
     parts = [
-        f"{pluralize(planned.cells, 'cell')} run",
-        f"{planned.done} there already",
+        f"{pluralize(sweep_plan.cells, 'cell')} run",
+        f"{sweep_plan.done} there already",
         *([f"{bad} failed"] if bad else []),
         *([f"{pluralize(len(result.failed), 'dataset')} not usable"] if result.failed else []),
     ]

@@ -14,9 +14,6 @@ from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasi
 from hf_emms.scoring.linalg import as_slice, symmetric
 from hf_emms.scoring.sums import SAMPLE_ROWS, Examples, Sums, smallest_keys
 
-# Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
-WORKING_COPIES = 12
-
 
 class Moments:
     """Per-fold sums over (features, F-labels) of rows: a commutative monoid.
@@ -234,14 +231,3 @@ class Moments:
 
     def _empty_sums(self) -> Sums:
         return Sums.empty(self.folds, self.d1, self.basis)
-
-
-def needed_bytes(rows: int, d1: int, label_size: int, folds: int, *, keep_fits: bool = False) -> int:
-    """Return about how many bytes held-out scoring takes beside N = `rows` float32 features of width D1.
-
-    These are float64 sums of every fold, with labels of size q (`LabelBasis.size`), and working copies, as wide as
-    there are rows where these are fewer than features; with `keep_fits` each fold's regression and a sample of rows.
-    """
-    width = min(rows, d1)
-    neighbours = 4 * (folds * width * label_size + min(rows, SAMPLE_ROWS) * (d1 + label_size)) if keep_fits else 0
-    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2 + neighbours

@@ -23,9 +23,9 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import extract, full_shard
+from hf_emms.run.engines.extraction import extract, whole_sample
 from hf_emms.run.engines.rows import retrieval_of
-from hf_emms.run.plan import planned_extraction
+from hf_emms.run.plan import spec_for
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.retrieval import SearchScores
 from scripts.demo import sources
@@ -240,7 +240,7 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Silent())
     scores: dict[str, list[float]] = {}
     for id in checkpoints:
-        plan = planned_extraction(resolve(id, "model"), options, sample.task)
+        plan = spec_for(resolve(id, "model"), options, sample.task)
         features = extract(plan, engine_input).features["spread"]
         features = features[sample.input_of_row]
         for name in ON_OTHER_LABELS:
@@ -258,9 +258,9 @@ def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchSco
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # which no search sees
     parts = (options.features, options.scoring, options.running, cache, Silent())
     for id in checkpoints:
-        plan = planned_extraction(resolve(id, "model"), options, sample.task)
+        plan = spec_for(resolve(id, "model"), options, sample.task)
         (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts)).features.values()
-        yield retrieval_of(features, full_shard(sample), options.scoring, plan.similarity)
+        yield retrieval_of(features, whole_sample(sample), options.scoring, plan.similarity)
 
 
 def _labels(sample: Sample, embedded: Collection[np.ndarray]) -> LabelTable:

@@ -74,8 +74,8 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time_and_the_next_arrives
         import json, time
         from hf_emms.ranking.progress import Silent
         from hf_emms.hub import listing
-        from hf_emms.run.rank import run
-        from hf_emms.run.plan import plan
+        from hf_emms.run.rank import execute_plan
+        from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
 
         class Slow(Silent):
@@ -87,10 +87,10 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time_and_the_next_arrives
 
         ids = tuple(f"org/model-{number}" for number in range(4))
         slow = Slow()
-        planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
+        planned = make_plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), slow)
         repos = [candidate.repo for candidate in planned.candidates if candidate.repo]
-        errors = [row.checkpoint for row in run(planned).rows if row.error]
+        errors = [row.checkpoint for row in execute_plan(planned).rows if row.error]
         print(json.dumps([[candidate.id for candidate in planned.candidates], slow.seen, errors]))
         """
     ids, seen, errors = run_client(hub, code, tmp_path)

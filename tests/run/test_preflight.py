@@ -24,7 +24,7 @@ from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines.extraction import _Clock
-from hf_emms.run.plan import Candidate, plan
+from hf_emms.run.plan import Candidate, make_plan
 from hf_emms.run.preflight import (
     Cost,
     Machine,
@@ -224,7 +224,9 @@ def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Pa
 
 @pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
 def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
-    sample = plan(Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()).sample
+    sample = make_plan(
+        Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()
+    ).sample
     kind, length = sample.task.input, text_bytes(sample)
     assert (length is None) == (dataset == "demo_fashion")
     if dataset == "demo_glosses":
@@ -245,7 +247,7 @@ def test_checkpoints_cost_what_their_inputs_take_and_short_runs_and_pairs_beside
     dataset: str, checkpoint: str, estimators: tuple[str, ...], inputs: int, emms_cache: Path
 ) -> None:
     options = Options(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
-    planned = plan(options, Silent())
+    planned = make_plan(options, Silent())
     session = replace(planned.session, options=replace(options, estimators=estimators))
     costs, speed = plan_costs(replace(planned, session=session))
     (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})

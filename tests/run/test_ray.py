@@ -131,7 +131,7 @@ class TestOnACluster:
         killed: list[int] = []
 
         def kill() -> None:
-            killed.append(eventually(lambda: next(descendants("ray::run_checkpoint"), None)))
+            killed.append(eventually(lambda: next(descendants("ray::run_on_node"), None)))
             os.kill(killed[0], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
@@ -247,7 +247,7 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     errors = tmp_path / "stderr"
     with errors.open("w") as stderr, subprocess.Popen(program, env=environment, stderr=stderr) as process:
-        eventually(lambda: list(descendants("ray::run_checkpoint")) or process.poll() is not None)
+        eventually(lambda: list(descendants("ray::run_on_node")) or process.poll() is not None)
         assert process.poll() is None, errors.read_text()
         assert marked(mark)
         process.send_signal(signal.SIGINT)

@@ -13,9 +13,9 @@ from hf_emms.data import Sample
 from hf_emms.options import ScoringOptions
 from hf_emms.run.engines.extraction import (
     Extraction,
-    full_shard,
     moments_of,
-    shard_of,
+    slice_of,
+    whole_sample,
 )
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -54,14 +54,14 @@ def features() -> np.ndarray:
 def test_moments_of_parts_merge_into_those_of_the_whole(
     target: Sample, labels: LabelTable, features: np.ndarray, size: int
 ) -> None:
-    parts = [shard_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
+    parts = [slice_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
     assert sorted(np.concatenate([part.rows for part in parts])) == list(range(ROWS))
     pieces = [
         moments_of(features[start : start + size], part, labels, SETTINGS)
         for start, part in zip(range(0, INPUTS, size), parts, strict=True)
     ]
     merged = reduce(Moments.merge, pieces)
-    alone = moments_of(features, full_shard(target), labels, SETTINGS)
+    alone = moments_of(features, whole_sample(target), labels, SETTINGS)
     assert emms(merged).score == pytest.approx(emms(alone).score, rel=1e-6)
     np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Key, cache_key
-from hf_emms.errors import EmmsError, format_bytes, one_line, pluralize, setting_ref
+from hf_emms.errors import EmmsError, one_line, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, LayerError, device_in_keys
@@ -20,9 +20,8 @@ from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
 from hf_emms.options import RunOptions, ScoringOptions
 from hf_emms.run.engines import EngineInput
-from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.moments import Moments, needed_bytes
+from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 # Rows that are added to the moments at once: enough for fast products, few enough to need little memory.
 CHUNK_ROWS = 2048
-
-# Scoring that needs more memory than this gives a note.
-NOTED_BYTES = 10**9
 
 # Weights in half precision double when they are loaded, and linear layers on a CPU have a packed copy.
 LOADED_FACTOR = 2
@@ -45,7 +41,7 @@ LOADED_FACTOR = 2
 class InputSlice:
     """Some inputs of a sample with all rows that use them.
 
-    A row's fold depends on its group alone, so shards never change folds.
+    A row's fold depends on its group alone, so slices never change folds.
 
     Attributes:
         inputs: the m inputs, as `Modality.collect` makes them.
@@ -66,11 +62,11 @@ class InputSlice:
         return groups
 
 
-def full_shard(sample: Sample) -> InputSlice:
+def whole_sample(sample: Sample) -> InputSlice:
     return InputSlice(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
 
 
-def shard_of(sample: Sample, inputs: slice) -> InputSlice:
+def slice_of(sample: Sample, inputs: slice) -> InputSlice:
     """Return consecutive inputs of a sample; in the order of a hash, so that the first m are a random sample."""
     start, stop, _ = inputs.indices(len(sample.inputs))
     rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
@@ -100,7 +96,7 @@ class Extraction:
     cached: bool = False
 
     def merge(self, other: Extraction) -> Extraction:
-        """Return the information and seconds of two shards of inputs together, without features."""
+        """Return the information and seconds of two slices together, without features."""
         return Extraction(
             {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
             refused=self.refused | other.refused,
@@ -110,7 +106,7 @@ class Extraction:
 
 
 def extract(
-    plan: FeatureSpec,
+    spec: FeatureSpec,
     engine_input: EngineInput,
     on_inputs: Callable[[int], None] = lambda count: None,
     pool: ExtractorPool | None = None,
@@ -121,19 +117,19 @@ def extract(
     loaded there.
     """
     started = time.perf_counter()
-    store, layers = FeatureCache(plan, engine_input), engine_input.features.read_layers
+    store, layers = FeatureCache(spec, engine_input), engine_input.features.read_layers
     cached = store.load()
     missing = tuple(layer for layer in layers if layer not in cached.info)
     if not missing:
         on_inputs(len(engine_input.sample.inputs))
         return replace(cached, seconds=time.perf_counter() - started)
     try:
-        computed = _run(plan, engine_input, missing, on_inputs, pool)
+        computed = _run(spec, engine_input, missing, on_inputs, pool)
     except LayerError as error:
         if not cached.info:
             raise
         computed = Extraction({}, refused=dict.fromkeys(missing, one_line(error)))
-    plan.check_unchanged()  # cached under its revision is only what was made of that
+    spec.check_unchanged()  # cached under its revision is only what was made of that
     for layer, features in computed.features.items():
         store.save(layer, features, computed.info[layer])
     info = cached.info | computed.info
@@ -148,7 +144,7 @@ def extract(
 
 
 def _run(
-    plan: FeatureSpec,
+    spec: FeatureSpec,
     engine_input: EngineInput,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
@@ -156,15 +152,15 @@ def _run(
 ) -> Extraction:
     """Return the features of all layers from one run of the checkpoint."""
     sample, running = engine_input.sample, engine_input.running
-    shard = full_shard(sample)
+    part = whole_sample(sample)
     spans = isinstance(sample.inputs, Spans)
-    loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
-    load_it = partial(load, plan, engine_input, layers)
+    loaded_for = (spec.fingerprint, sample.task.input.name, spans, layers, running.allow_pickle, running.device)
+    load_it = partial(load, spec, engine_input, layers)
     clock = _Clock(on_inputs)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         clock.loaded()
         extractor.reset_counts()
-        side_by_side = read_features(extractor, shard, running, clock.advanced)
+        side_by_side = read_features(extractor, part, running, clock.advanced)
     return Extraction(
         {layer: extractor.info(layer) for layer in extractor.layer_slices},
         {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()},
@@ -198,27 +194,27 @@ class _Clock:
         return max(self._loaded, total - (total - until_first) * inputs / (inputs - first))
 
 
-def load(plan: FeatureSpec, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
+def load(spec: FeatureSpec, engine_input: EngineInput, layers: tuple[str, ...] | None = None) -> Extractor:
     """Return the loaded checkpoint, which gives features of a sample's inputs at these layers, by default at all."""
     sample, running = engine_input.sample, engine_input.running
     extractor = sample.task.input.load_extractor(
-        plan,
+        spec,
         device=running.device,
         allow_pickle=running.allow_pickle,
         layers=layers or engine_input.features.read_layers,
         spans=isinstance(sample.inputs, Spans),
         cache=engine_input.cache,
     )
-    plan.check_unchanged()
+    spec.check_unchanged()
     return extractor
 
 
 def read_features(
-    extractor: Extractor, shard: InputSlice, options: RunOptions, on_inputs: Callable[[int], None]
+    extractor: Extractor, part: InputSlice, options: RunOptions, on_inputs: Callable[[int], None]
 ) -> np.ndarray:
-    """Return the features of a shard's inputs in their order, float32 (m, width of the extractor)."""
-    features = np.empty((len(shard.inputs), extractor.width), np.float32)
-    for positions, batch in extractor.batches(shard.inputs, batch_size=options.batch_size):
+    """Return the features of a part's inputs in their order, float32 (m, width of the extractor)."""
+    features = np.empty((len(part.inputs), extractor.width), np.float32)
+    for positions, batch in extractor.batches(part.inputs, batch_size=options.batch_size):
         features[positions] = batch
         on_inputs(len(positions))
     return features
@@ -227,10 +223,10 @@ def read_features(
 class FeatureCache:
     """The entries of a cache with a checkpoint's features of a sample."""
 
-    def __init__(self, plan: FeatureSpec, engine_input: EngineInput) -> None:
+    def __init__(self, spec: FeatureSpec, engine_input: EngineInput) -> None:
         self._cache, self._inputs = engine_input.cache, len(engine_input.sample.inputs)
         self._keys = {
-            layer: features_key(plan, engine_input.sample, layer, engine_input.running)
+            layer: features_key(spec, engine_input.sample, layer, engine_input.running)
             for layer in engine_input.features.read_layers
         }
 
@@ -258,21 +254,21 @@ class FeatureCache:
         return all(map(self._cache.holds, self._keys.values()))
 
 
-def prefetch_weights(plan: FeatureSpec, engine_input: EngineInput) -> None:
+def prefetch_weights(spec: FeatureSpec, engine_input: EngineInput) -> None:
     """Download the weights that `extract` will load; none if the cache has all features."""
-    if not FeatureCache(plan, engine_input).is_complete():
-        fetch_weights(plan.weights_repo, engine_input.cache, subfolder=plan.subfolder)
+    if not FeatureCache(spec, engine_input).is_complete():
+        fetch_weights(spec.weights_repo, engine_input.cache, subfolder=spec.subfolder)
 
 
-def features_key(plan: FeatureSpec, sample: Sample, layer: str, options: RunOptions) -> Key:
+def features_key(spec: FeatureSpec, sample: Sample, layer: str, options: RunOptions) -> Key:
     """Return the cache key of a checkpoint's features at a layer."""
     return cache_key(
         "features",
-        plan.repo.id,
-        plan.repo.revision,
+        spec.repo.id,
+        spec.repo.revision,
         options,
-        versions=plan.versions,
-        extractor=plan.fingerprint,
+        versions=spec.versions,
+        extractor=spec.fingerprint,
         inputs=sample.inputs_fingerprint,
         task=sample.task.id,
         layer=layer,
@@ -288,13 +284,13 @@ def weight_bytes(repo: Repo) -> int:
 # ---- moments ---------------------------------------------------------------------------------------------------
 
 
-def moments_of(features: np.ndarray, shard: InputSlice, labels: LabelTable, options: ScoringOptions) -> Moments:
-    """Return the moments of a shard's rows; its inputs have these features, float32 (m, D1), which must be finite."""
+def moments_of(features: np.ndarray, part: InputSlice, labels: LabelTable, options: ScoringOptions) -> Moments:
+    """Return the moments of a part's rows; its inputs have these features, float32 (m, D1), which must be finite."""
     _check_finite(features)
     moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
-    for start in range(0, len(shard.rows), CHUNK_ROWS):
+    for start in range(0, len(part.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
-        moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
+        moments.update(features[part.input_of_row[chunk]], labels.take(part.rows[chunk]), part.groups[chunk])
     return moments
 
 
@@ -305,9 +301,3 @@ def _check_finite(features: np.ndarray) -> None:
             f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
             setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
         )
-
-
-def memory_note(rows: int, width: int, labels: LabelTable, folds: int, estimators: EstimatorList) -> str | None:
-    """Return a note for the user if scoring takes a lot of memory, else None."""
-    needed = needed_bytes(rows, width, labels.basis().size, folds, keep_fits=estimators.need_sample)
-    return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

@@ -15,20 +15,11 @@ from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
-from hf_emms.options import LAST
 from hf_emms.ranking import Row
 from hf_emms.ranking.progress import noted_while
 from hf_emms.run.engines import EngineInput, or_failed_row
-from hf_emms.run.engines.extraction import (
-    LOADED_FACTOR,
-    Extraction,
-    extract,
-    full_shard,
-    memory_note,
-    prefetch_weights,
-    weight_bytes,
-)
-from hf_emms.run.engines.rows import score_layers, scored_row, scoring_inputs
+from hf_emms.run.engines.extraction import LOADED_FACTOR, prefetch_weights, weight_bytes
+from hf_emms.run.engines.rows import run_checkpoint
 from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow download delays none, and an interrupted run leaves
@@ -54,27 +45,27 @@ def _run_block(
     block: Sequence[Repo], inputs: Sequence[EngineInput], labels: Sequence[LabelTable], prefetch: Prefetch
 ) -> Generator[tuple[int, Row], None, None]:
     last_use = {
-        plan.repo: place for place, engine_input in enumerate(inputs) for plan in engine_input.checkpoints.values()
+        spec.repo: place for place, engine_input in enumerate(inputs) for spec in engine_input.checkpoints.values()
     }
     with ExitStack() as stack:
         pools = {repo: stack.enter_context(closing(ExtractorPool())) for repo in block}
         for place, engine_input in enumerate(inputs):
-            plans = {name: plan for name, plan in engine_input.checkpoints.items() if plan.repo in pools}
-            of_block = with_shared_pixels(replace(engine_input, checkpoints=plans))
-            for name, plan in plans.items():
+            specs = {name: spec for name, spec in engine_input.checkpoints.items() if spec.repo in pools}
+            of_block = with_shared_pixels(replace(engine_input, checkpoints=specs))
+            for name, spec in specs.items():
                 of_block.progress.started(name, len(of_block.sample.inputs))
-                run = partial(_row, name, plan, of_block, labels[place], prefetch, pools[plan.repo])
+                run = partial(_row, name, spec, of_block, labels[place], prefetch, pools[spec.repo])
                 with noted_while(of_block.progress, name):
-                    row = or_failed_row(name, plan.repo.revision, run)
-                if last_use[plan.repo] == place:
-                    pools[plan.repo].close()
+                    row = or_failed_row(name, spec.repo.revision, run)
+                if last_use[spec.repo] == place:
+                    pools[spec.repo].close()
                 of_block.progress.finished(row)
                 yield place, row
 
 
 def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
     """Yield the checkpoints in blocks that stay loaded together; those of a single sample are closed after use."""
-    repos = list(dict.fromkeys(plan.repo for engine_input in inputs for plan in engine_input.checkpoints.values()))
+    repos = list(dict.fromkeys(spec.repo for engine_input in inputs for spec in engine_input.checkpoints.values()))
     if len(inputs) < 2:
         yield repos
         return
@@ -93,41 +84,14 @@ def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
 
 def _row(
     name: str,
-    plan: FeatureSpec,
+    spec: FeatureSpec,
     engine_input: EngineInput,
     labels: LabelTable,
     prefetch: Prefetch,
     pool: ExtractorPool,
 ) -> Row:
-    scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
-    estimators = engine_input.estimators
-    shard = full_shard(sample)
-    prefetch.wait_for(plan.repo)
-    model = None
-    if estimators.need_model:
-        from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
-
-        model = CheckpointScorers(plan, sample, engine_input.running, scoring.seed, engine_input.cache)
-    extraction = Extraction({})
-    if estimators.need_features:
-        extraction = extract(plan, engine_input, partial(progress.advanced, name), pool)
-        for info in extraction.info.values():
-            if note := memory_note(len(sample), info.width, labels, scoring.folds, estimators):
-                progress.noted(f"{name}: {note}")
-    if model is not None:
-        pool.close()  # the checkpoint is loaded again, with its head
-    scores = score_layers(
-        extraction.info or (LAST,),
-        lambda layer: scoring_inputs(
-            extraction.features.get(layer), shard, labels, scoring, estimators, model=model, similarity=plan.similarity
-        ),
-        estimators,
-    )
-    if model is not None and not extraction.info:
-        extraction = replace(extraction, info={LAST: model.reranker_info()})
-        progress.advanced(name, len(sample.inputs))
-    plan.check_unchanged()
-    return scored_row(name, plan, extraction, scores, engine_input, notes=model.notes if model else ())
+    prefetch.wait_for(spec.repo)
+    return run_checkpoint(name, spec, engine_input, labels, pool)
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
@@ -188,12 +152,12 @@ def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
     """Return a `Prefetch` of the weights that an engine's checkpoints will load, in their order."""
     uses: dict[Repo, list[tuple[FeatureSpec, EngineInput]]] = {}
     for engine_input in inputs:
-        for plan in engine_input.checkpoints.values():
-            uses.setdefault(plan.repo, []).append((plan, engine_input))
+        for spec in engine_input.checkpoints.values():
+            uses.setdefault(spec.repo, []).append((spec, engine_input))
 
     def download(repo: Repo) -> None:
         with checkpoint_errors():  # the thread would end at a panic of safetensors, and `wait_for` would not
-            for plan, engine_input in uses[repo]:
-                prefetch_weights(plan, engine_input)
+            for spec, engine_input in uses[repo]:
+                prefetch_weights(spec, engine_input)
 
     return Prefetch(uses, download, lambda id: inputs[0].progress.noted(f"waiting for the download of {id}"))

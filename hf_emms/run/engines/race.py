@@ -26,13 +26,12 @@ from hf_emms.run.engines.extraction import (
     Extraction,
     FeatureCache,
     load,
-    memory_note,
     moments_of,
     read_features,
-    shard_of,
+    slice_of,
 )
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
-from hf_emms.run.engines.rows import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
+from hf_emms.run.engines.rows import EstimatorScores, checkpoint_row, score_estimators, scoring_inputs
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, EstimatorList
 from hf_emms.scoring.labels import LabelTable
@@ -76,7 +75,7 @@ class RaceEngine:
         sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // sample.n_read))
         with prefetch_checkpoints([engine_input]) as prefetch, closing(ExtractorPool()) as pool:
             race = _Race(engine_input, engine_input.labels(), prefetch, pool)
-            running = [RaceCandidate(name, plan) for name, plan in engine_input.checkpoints.items()]
+            running = [RaceCandidate(name, spec) for name, spec in engine_input.checkpoints.items()]
             while running:
                 # Once only the best are left none can be eliminated: they see all the remaining inputs at once.
                 size = next(sizes) if len(running) > self._top else inputs
@@ -112,7 +111,7 @@ class RaceCandidate:
     """
 
     name: str
-    plan: FeatureSpec
+    spec: FeatureSpec
     inputs: int = 0
     rows: int = 0
     features: list[np.ndarray] = field(default_factory=list)
@@ -135,7 +134,7 @@ class _Race:
         inputs = len(self.engine_input.sample.inputs)
         self.engine_input.progress.started(candidate.name, size - candidate.inputs)
         with noted_while(self.engine_input.progress, candidate.name):
-            failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, size))
+            failed = or_failed_row(candidate.name, candidate.spec.repo.revision, partial(self._run, candidate, size))
         if failed is not None:
             self.engine_input.progress.finished(failed)
             return failed
@@ -143,17 +142,17 @@ class _Race:
 
     def finish(self, candidate: RaceCandidate) -> Row:
         with noted_while(self.engine_input.progress, candidate.name):
-            row = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._row, candidate))
+            row = or_failed_row(candidate.name, candidate.spec.repo.revision, partial(self._row, candidate))
         self.engine_input.progress.finished(row)
         return row
 
     def _run(self, candidate: RaceCandidate, size: int) -> None:
         """Score a candidate on `size` inputs in all; it is loaded only if neither cache nor pool has its features."""
         sample, progress = self.engine_input.sample, self.engine_input.progress
-        self.prefetch.wait_for(candidate.plan.repo)
+        self.prefetch.wait_for(candidate.spec.repo)
         started = time.perf_counter()
         (layer,) = self.engine_input.features.read_layers
-        store = FeatureCache(candidate.plan, self.engine_input)
+        store = FeatureCache(candidate.spec, self.engine_input)
         candidate.extraction = earlier = store.load() if candidate.extraction is None else candidate.extraction
         first = candidate.inputs
         report = partial(progress.advanced, candidate.name)
@@ -161,39 +160,32 @@ class _Race:
             report(size - first)
             features = earlier.features[layer][first:size]
         else:
-            shard = shard_of(sample, slice(first, size))
-            with self.pool.use(
-                candidate.name,
-                partial(load, candidate.plan, self.engine_input),
-            ) as extractor:
+            part = slice_of(sample, slice(first, size))
+            with self.pool.use(candidate.name, partial(load, candidate.spec, self.engine_input)) as extractor:
                 loading = time.perf_counter() - started
                 extractor.reset_counts()
-                features = read_features(extractor, shard, self.engine_input.running, report)
+                features = read_features(extractor, part, self.engine_input.running, report)
                 info = {layer: extractor.info(layer)}
             extraction = Extraction(info, seconds=time.perf_counter() - started, loading=loading)
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
         parts = [features]
-        if not first:
-            scoring, estimators = self.engine_input.scoring, self.engine_input.estimators
-            if note := memory_note(len(sample), features.shape[1], self.labels, scoring.folds, estimators):
-                progress.noted(f"{candidate.name}: {note}")
-            if size < len(sample.inputs):  # a projection needs two scores: the first round has a score half way
-                parts = np.split(features, [size // 2])
-        for part in parts:
-            self._add(candidate, part)
+        if not first and size < len(sample.inputs):  # a projection needs two scores: one is half way
+            parts = np.split(features, [size // 2])
+        for piece in parts:
+            self._add(candidate, piece)
         if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
-            candidate.plan.check_unchanged()
+            candidate.spec.check_unchanged()
             store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
 
     def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
         """Add the features (m, D1) of the next inputs, and score the candidate on all rows so far."""
         started = time.perf_counter()
-        shard = shard_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
-        moments = moments_of(features, shard, self.labels, self.engine_input.scoring)
+        part = slice_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
+        moments = moments_of(features, part, self.labels, self.engine_input.scoring)
         candidate.moments = moments if candidate.moments is None else candidate.moments.merge(moments)
         candidate.features.append(features)
         candidate.inputs += len(features)
-        candidate.rows += len(shard.rows)
+        candidate.rows += len(part.rows)
         self._score(candidate)
         candidate.scoring_seconds += time.perf_counter() - started
 
@@ -212,10 +204,10 @@ class _Race:
         candidate.history.append((candidate.rows, scores[first]))
 
     def _scores(self, candidate: RaceCandidate, estimators: EstimatorList) -> EstimatorScores:
-        shard = shard_of(self.engine_input.sample, slice(candidate.inputs))
+        part = slice_of(self.engine_input.sample, slice(candidate.inputs))
         inputs = scoring_inputs(
             np.concatenate(candidate.features),
-            shard,
+            part,
             self.labels,
             self.engine_input.scoring,
             estimators,
@@ -225,14 +217,18 @@ class _Race:
 
     def _row(self, candidate: RaceCandidate) -> Row:
         started = time.perf_counter()
-        scores, notes = candidate.final or self._scores(candidate, self.engine_input.estimators)
-        seconds = candidate.scoring_seconds + time.perf_counter() - started
         (layer,) = self.engine_input.features.read_layers
         assert candidate.extraction is not None
-        candidate.plan.check_unchanged()
-        n = candidate.rows if candidate.rows < len(self.engine_input.sample) else None
-        layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
-        return scored_row(candidate.name, candidate.plan, candidate.extraction, layer_scores, self.engine_input, n)
+        candidate.spec.check_unchanged()
+        return checkpoint_row(
+            candidate.name,
+            candidate.spec,
+            self.engine_input,
+            candidate.extraction,
+            {layer: candidate.final or self._scores(candidate, self.engine_input.estimators)},
+            candidate.scoring_seconds + time.perf_counter() - started,
+            n=candidate.rows if candidate.rows < len(self.engine_input.sample) else None,
+        )
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:

@@ -283,11 +283,11 @@ class RayEngine:
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
         """Yield the rows of checkpoints, see `Engine.rows`; features are cached on the node of a task."""
-        plans: dict[Repo, dict[int, tuple[str, FeatureSpec]]] = {}
+        specs: dict[Repo, dict[int, tuple[str, FeatureSpec]]] = {}
         for place, engine_input in enumerate(inputs):
-            for name, plan in engine_input.checkpoints.items():
-                plans.setdefault(plan.repo, {})[place] = name, plan
-        if not plans:
+            for name, spec in engine_input.checkpoints.items():
+                specs.setdefault(spec.repo, {})[place] = name, spec
+        if not specs:
             return
         with connected(self._address) as cluster:
             gpu = [_on_gpu(engine_input.running.device, cluster) for engine_input in inputs]
@@ -296,8 +296,8 @@ class RayEngine:
             ]
 
             def submit(repo: Repo) -> Any:
-                places = list(plans[repo])
-                for place, (name, _) in plans[repo].items():
+                places = list(specs[repo])
+                for place, (name, _) in specs[repo].items():
                     inputs[place].progress.started(name, len(inputs[place].sample.inputs))
                 cache = inputs[places[0]].cache
                 factor = (
@@ -306,15 +306,13 @@ class RayEngine:
                     else LOADED_FACTOR
                 )
                 needs = _scoring_resources(repo, cluster, factor, gpu=any(gpu[place] for place in places))
-                return _task(run_checkpoint, needs)(
-                    dict(plans[repo]), cache.root, *(samples[place] for place in places)
-                )
+                return _task(run_on_node, needs)(dict(specs[repo]), cache.root, *(samples[place] for place in places))
 
             limit = 1 + (cluster.gpus if any(gpu) else cluster.cpus)
-            with closing(_results([(repo, partial(submit, repo)) for repo in plans], limit)) as results:
+            with closing(_results([(repo, partial(submit, repo)) for repo in specs], limit)) as results:
                 for repo, outcome in results:
-                    for place, row in _rows_of(outcome, repo, plans[repo]):
-                        del plans[repo][place]
+                    for place, row in _rows_of(outcome, repo, specs[repo]):
+                        del specs[repo][place]
                         if row.error is None:
                             inputs[place].progress.advanced(row.checkpoint, len(inputs[place].sample.inputs))
                         inputs[place].progress.finished(row)
@@ -347,20 +345,20 @@ def _scoring_resources(repo: Repo, cluster: Cluster, factor: int, *, gpu: bool) 
     return {"num_cpus": 1, "num_gpus": float(gpu), "memory": memory}
 
 
-def run_checkpoint(
-    plans: dict[int, tuple[str, FeatureSpec]],
+def run_on_node(
+    specs: dict[int, tuple[str, FeatureSpec]],
     root: Path | None,
     *samples: tuple[Sample, LabelTable, FeatureOptions, ScoringOptions, RunOptions],
 ) -> Iterator[tuple[int, Row]]:
     """Yield, in a task, the rows of a checkpoint on several samples, each with the sample's place.
 
-    `plans` are by place: the checkpoint's name in the ranking and the plan of its features; `samples` are in their
+    `specs` are by place: the checkpoint's name in the ranking and its `FeatureSpec`; `samples` are in their
     order. `root` is that of the cache on this node.
     """
     with checkpoint_errors():
         inputs = [
             EngineInput(
-                {name: _plan_here(plan)},
+                {name: _spec_here(spec)},
                 sample,
                 partial(_same, labels),
                 features,
@@ -369,16 +367,16 @@ def run_checkpoint(
                 Cache(root),
                 Silent(),
             )
-            for (name, plan), (sample, labels, features, scoring, running) in zip(plans.values(), samples, strict=True)
+            for (name, spec), (sample, labels, features, scoring, running) in zip(specs.values(), samples, strict=True)
         ]
-        places = list(plans)
+        places = list(specs)
         for place, row in LocalEngine().rows(inputs):
             yield places[place], row
 
 
-def _plan_here(plan: FeatureSpec) -> FeatureSpec:
-    repo = _here(plan.repo)
-    return replace(plan, repo=repo, folder=fetch_descriptions(repo, code=plan.code))
+def _spec_here(spec: FeatureSpec) -> FeatureSpec:
+    repo = _here(spec.repo)
+    return replace(spec, repo=repo, folder=fetch_descriptions(repo, code=spec.code))
 
 
 def _same(labels: LabelTable) -> LabelTable:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, Note, one_line
+from hf_emms.features.extractor import ExtractorPool
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs import SearchCollection
-from hf_emms.options import ScoringOptions
+from hf_emms.options import LAST, ScoringOptions
 from hf_emms.ranking import Row, Seconds, plain
 from hf_emms.run.engines import EngineInput
-from hf_emms.run.engines.extraction import Extraction, InputSlice, moments_of
+from hf_emms.run.engines.extraction import Extraction, InputSlice, extract, moments_of, whole_sample
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, EstimatorList, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
@@ -26,60 +28,106 @@ if TYPE_CHECKING:
     from hf_emms.scoring.estimators import CheckpointModel
 
 # Estimator → score, and notes.
-EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
+EstimatorScores = tuple[dict[str, Score], tuple[Note, ...]]
 
 
-@dataclass(frozen=True)
-class LayerScores:
-    """The scores of a checkpoint and notes, by layer; why a layer has none; and the wall time of the estimators."""
-
-    scores: dict[str, dict[str, Score]]
-    notes: dict[str, tuple[str, ...]]
-    failed: dict[str, str]
-    seconds: float
-
-
-def scored_row(
-    name: str,
-    plan: FeatureSpec,
-    extraction: Extraction,
-    scores: LayerScores,
-    engine_input: EngineInput,
-    n: int | None = None,
-    notes: Iterable[str] = (),
+def run_checkpoint(
+    name: str, spec: FeatureSpec, engine_input: EngineInput, labels: LabelTable, pool: ExtractorPool
 ) -> Row:
-    """Return the row of a checkpoint, without a rank, with more notes; `n` rows were scored, if not all.
+    """Return the row of a checkpoint, without a rank, from one run on all inputs. It stays loaded in the pool.
 
-    The first estimator chooses the layer, which the row names only if layers were asked for.
+    Raises:
+        EmmsError: the checkpoint cannot be loaded or run, or no layer has a score by the first estimator.
+    """
+    scoring, sample, progress = engine_input.scoring, engine_input.sample, engine_input.progress
+    estimators = engine_input.estimators
+    model = None
+    if estimators.need_model:
+        from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
+
+        model = CheckpointScorers(spec, sample, engine_input.running, scoring.seed, engine_input.cache)
+    extraction = Extraction({})
+    if estimators.need_features:
+        extraction = extract(spec, engine_input, partial(progress.advanced, name), pool)
+    if model is not None:
+        pool.close()  # the checkpoint is loaded again, with its head
+    part, started = whole_sample(sample), time.perf_counter()
+    scores, failed = dict[str, EstimatorScores](), dict[str, str]()
+    for layer in extraction.info or (LAST,):
+        features = extraction.features.get(layer)
+        try:
+            # Only a layer's products are in memory at a time.
+            inputs = scoring_inputs(
+                features, part, labels, scoring, estimators, model=model, similarity=spec.similarity
+            )
+            scores[layer] = score_estimators(inputs, estimators)
+        except EmmsError as error:
+            failed[layer] = one_line(error)
+    if not scores:
+        raise EmmsError(next(iter(failed.values())))
+    seconds = time.perf_counter() - started
+    if model is not None and not extraction.info:
+        extraction = replace(extraction, info={LAST: model.reranker_info()})
+        progress.advanced(name, len(sample.inputs))
+    spec.check_unchanged()
+    extraction = replace(extraction, refused=extraction.refused | failed)
+    return checkpoint_row(name, spec, engine_input, extraction, scores, seconds, notes=model.notes if model else ())
+
+
+def checkpoint_row(
+    name: str,
+    spec: FeatureSpec,
+    engine_input: EngineInput,
+    extraction: Extraction,
+    scores: Mapping[str, EstimatorScores],
+    seconds: float,
+    *,
+    n: int | None = None,
+    notes: Iterable[Note | str] = (),
+) -> Row:
+    """Return the row of a checkpoint, without a rank.
+
+    Args:
+        name: the checkpoint's name in the ranking.
+        spec: how its features are made.
+        engine_input: what it ran on.
+        extraction: its features; `refused` names the layers without a score.
+        scores: layer → scores and notes. The first estimator chooses the layer of the row.
+        seconds: wall time of the estimators.
+        n: rows that were scored, if not all.
+        notes: more notes.
     """
     head = engine_input.sample.task.head
     first, asked_layers = engine_input.scoring.estimators[0], engine_input.features.layers
-    best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
-    info, failed = extraction.info[best], extraction.refused | scores.failed
+    best = max(scores, key=lambda layer: scores[layer][0][first].value)  # of equal ones the first
+    info, (best_scores, best_notes) = extraction.info[best], scores[best]
     values = {
         layer: {estimator: score.value for estimator, score in of_layer.items()}
-        for layer, of_layer in scores.scores.items()
+        for layer, (of_layer, _) in scores.items()
     }
     return Row(
         name,
-        plan.repo.revision,
+        spec.repo.revision,
         n=n,
-        scores=scores.scores[best],
+        scores=best_scores,
         parameters=info.parameters,
         width=info.width or None,
         documents_per_second=info.counts.documents_per_second,
         longest_input=info.counts.limit or None,
         architecture=info.architecture,
         pooling=info.pooling,
-        seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3), round(extraction.loading, 3)),
+        seconds=Seconds(round(extraction.seconds, 3), round(seconds, 3), round(extraction.loading, 3)),
         cached="features" if extraction.cached else "none",
         notes=(
             *info.notes,
-            *scores.notes[best],
+            *best_notes,
             *notes,
-            *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
+            *(
+                Note("layer-without-score", f"no score at layer {layer}: {reason}")
+                for layer, reason in extraction.refused.items()
+            ),
         ),
-        no_head=None if head is None else head.why_not(plan),
+        no_head=None if head is None else head.why_not(spec),
         unknown_tokens=info.counts.unknown_share,
         cut_texts=info.counts.cut_share,
         layer=best if asked_layers else None,
@@ -87,31 +135,9 @@ def scored_row(
     )
 
 
-def score_layers(
-    layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], estimators: EstimatorList
-) -> LayerScores:
-    """Return the scores of every layer by every estimator; only a layer at a time is in memory.
-
-    Raises:
-        EmmsError: no layer has a score by the first estimator.
-    """
-    started = time.perf_counter()
-    scores: dict[str, dict[str, Score]] = {}
-    notes: dict[str, tuple[str, ...]] = {}
-    failed: dict[str, str] = {}
-    for layer in layers:
-        try:
-            scores[layer], notes[layer] = score_estimators(inputs_of(layer), estimators)
-        except EmmsError as error:
-            failed[layer] = one_line(error)
-    if not scores:
-        raise EmmsError(next(iter(failed.values())))
-    return LayerScores(scores, notes, failed, time.perf_counter() - started)
-
-
 def scoring_inputs(
     features: np.ndarray | None,
-    shard: InputSlice,
+    part: InputSlice,
     labels: LabelTable,
     options: ScoringOptions,
     estimators: EstimatorList,
@@ -120,31 +146,31 @@ def scoring_inputs(
     model: CheckpointModel | None = None,
     similarity: Similarity = "cosine",
 ) -> ScoringInputs:
-    """Return the inputs of estimators for a shard's rows; labels and model are those of all rows of the sample.
+    """Return the inputs of estimators for a part's rows; labels and model are those of all rows of the sample.
 
     Features are float32 (m, D1), or None if no estimator needs them. Their moments are computed if None.
     """
     if features is None:
         return ScoringInputs(Moments.like(labels, 1), model=model)
     if moments is None:
-        moments = moments_of(features, shard, labels, options)
+        moments = moments_of(features, part, labels, options)
     sampled = estimators.need_sample
-    rows = features[shard.input_of_row] if sampled or estimators.need_rows else None
-    search = retrieval_of(features, shard, options, similarity) if estimators.need_search else None
-    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, sampled, model, search)
+    rows = features[part.input_of_row] if sampled or estimators.need_rows else None
+    search = retrieval_of(features, part, options, similarity) if estimators.need_search else None
+    return ScoringInputs(moments, rows, labels.take(part.rows), part.groups, sampled, model, search)
 
 
 def retrieval_of(
-    features: np.ndarray, shard: InputSlice, options: ScoringOptions, similarity: Similarity
+    features: np.ndarray, part: InputSlice, options: ScoringOptions, similarity: Similarity
 ) -> SearchScores:
     """Return the search of a whole `SearchCollection` by features of its queries and documents, float32 (Q + M, D)."""
-    collection = cast(SearchCollection, shard.inputs)
+    collection = cast(SearchCollection, part.inputs)
     queries = len(collection.queries)
     return SearchScores(
         features[:queries],
         features[queries:],
         collection.judgements,
-        shard.groups_of_inputs(queries),
+        part.groups_of_inputs(queries),
         similarity,
         options.folds,
         options.seed,
@@ -154,16 +180,16 @@ def retrieval_of(
 def score_estimators(inputs: ScoringInputs, estimators: EstimatorList) -> EstimatorScores:
     """Return the estimators' scores, and notes; a failure of any but the first becomes a note."""
     scores: dict[str, Score] = {}
-    notes: list[str] = []
+    notes: list[Note] = []
     for estimator in estimators:
         try:
             scores[estimator.name] = plain_score(estimator.score(inputs))
         except EmmsError as error:
             if not scores:
                 raise
-            notes.append(f"no {estimator.name} score: {one_line(error)}")
+            notes.append(Note("estimator-failed", f"no {estimator.name} score: {one_line(error)}"))
     if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
-        notes.append(NO_VARIATION)
+        notes.append(Note("features-without-variation", NO_VARIATION))
     return scores, tuple(notes)
 
 
