@@ -95,7 +95,7 @@ def _references() -> Iterator[tuple[str, Use]]:
     """Location and reference of every `setting_ref` call in the package that spells its setting."""
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "use":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting_ref":
                 setting, *values = node.args
                 if isinstance(setting, ast.Constant):
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", Use(setting.value, (...,) if values else ())

@@ -1,0 +1,98 @@
+"""Every note and error of the package is listed once, in tests/golden/texts.json, so that wording is reviewed there.
+
+After a wanted change: python -m tests.test_texts writes the file again.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from tests import ROOT
+
+GOLDEN = ROOT / "tests" / "golden" / "texts.json"
+
+
+Assigned = dict[str, list[ast.expr]]
+
+
+def template(node: ast.expr | None, assigned: Assigned) -> str:
+    """Return the text that an expression makes, with {expressions} where it depends on values."""
+    if node is None or (isinstance(node, ast.Constant) and node.value is None):
+        return ""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(template(part, {}) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return f"{{{ast.unparse(node.value)}}}"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return template(node.left, assigned) + template(node.right, assigned)
+    if isinstance(node, ast.IfExp):
+        return f"{template(node.body, assigned)} | {template(node.orelse, assigned)}"
+    if isinstance(node, ast.Name) and node.id in assigned:
+        return " | ".join(template(value, {}) for value in assigned[node.id])
+    return f"{{{ast.unparse(node)}}}"
+
+
+def assignments(nodes: Iterable[ast.AST]) -> Assigned:
+    """Return the values that are assigned to each name."""
+    values: Assigned = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            targets = node.targets[0]
+            pairs = (
+                zip(targets.elts, node.value.elts, strict=False)
+                if isinstance(targets, ast.Tuple) and isinstance(node.value, ast.Tuple)
+                else [(targets, node.value)]
+            )
+            for target, value in pairs:
+                if isinstance(target, ast.Name):
+                    values.setdefault(target.id, []).append(value)
+    return values
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """Yield the name of what each call calls, and the templates of its first two arguments."""
+    scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]
+    of_module, seen = assignments(tree.body), set[ast.AST]()
+    for scope in reversed(scopes):  # inner functions first
+        nodes = [node for node in ast.walk(scope) if node not in seen]
+        seen.update(nodes)
+        assigned = of_module | assignments(nodes)
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                yield node.func.id, [template(argument, assigned) for argument in node.args[:2]]
+
+
+def collected() -> dict[str, dict[str, list[str]]]:
+    """Return the texts of notes by code, and of errors by file, as "message → hint"."""
+    notes: dict[str, set[str]] = {}
+    errors: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "hf_emms").rglob("*.py")):
+        for name, texts in calls(ast.parse(path.read_text())):
+            if name == "Note" and len(texts) == 2:
+                notes.setdefault(texts[0], set()).add(texts[1])
+            elif texts and name.endswith(("Error", "Problem")) and not hasattr(builtins, name):
+                errors.setdefault(str(path.relative_to(ROOT / "hf_emms")), set()).add(" → ".join(filter(None, texts)))
+    return {
+        "notes": {code: sorted(notes[code]) for code in sorted(notes)},
+        "errors": {file: sorted(errors[file]) for file in sorted(errors)},
+    }
+
+
+def test_texts_are_those_of_the_golden_file() -> None:
+    assert collected() == json.loads(GOLDEN.read_text())
+
+
+def test_codes_of_notes_are_stable_identifiers() -> None:
+    codes = collected()["notes"]
+    assert codes
+    assert [code for code in codes if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", code)] == []
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(collected(), indent=1, ensure_ascii=False) + "\n")
