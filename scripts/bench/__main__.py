@@ -33,7 +33,7 @@ BENCHES = {
 }
 # With options that keep each of them short; the page ends with what they took.
 OF_THE_PAGE = {
-    "peer": "minilm mpnet --rows 2000 --rounds 2",
+    "peer": "texts --rows 2000 --rounds 2",
     "embedding": "--rounds 2",
     "forecast": "",
     "scoring": "--rounds 2",

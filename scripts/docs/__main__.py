@@ -2,11 +2,10 @@
 
 python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
 python -m scripts.docs command_line [--check]                      docs/command-line.md
-python -m scripts.docs screenshots [NAME …]                        pictures of the leaderboard and of the metric's page
-python -m scripts.docs model_card [--ranking FILE …] [--checkpoint NAME]   docs/images/model-card.png
+python -m scripts.docs screenshots [NAME …]                        pictures of the pages and of a model card
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
 python -m scripts.docs outputs                                     what commands print in README.md and docs/
-python -m scripts.docs paper [FILE …]                              your scores against the paper's fine-tunings
+python -m scripts.docs paper                                       a control on the paper's fine-tuning results
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("architectures", "command_line", "screenshots", "model_card", "notebook", "outputs", "paper")
+NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", "paper")
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
     python -m scripts.docs screenshots [NAME …]
 
-Each page runs as its Space would run it, and is opened in a headless Chromium (CHROMIUM names another one).
+A headless Chromium opens each page as its Space runs it, and the demo's model card as GitHub-flavoured Markdown.
+CHROMIUM names another browser.
 """
 
 from __future__ import annotations
@@ -149,23 +150,58 @@ PAGES = {
 }
 
 
+CARD = ROOT / "docs" / "images" / "model-card.png"
+CARD_CHECKPOINT = "emms-demo/resnet-distilled"  # a candidate for two of the demo's datasets
+CARD_STYLE = """
+body { font: 15px/1.55 "Source Sans Pro", "Noto Sans", "DejaVu Sans", sans-serif; color: #1f2328; margin: 28px 36px; }
+h1, h2, h3 { line-height: 1.25; } h2 { border-bottom: 1px solid #d8dee4; padding-bottom: .25em; }
+table { border-collapse: collapse; margin: 1em 0; } th, td { border: 1px solid #d0d7de; padding: 5px 11px; }
+tr:nth-child(2n) { background: #f6f8fa; } a { color: #0969da; text-decoration: none; }
+code { background: #eff1f3; border-radius: 5px; padding: .15em .35em; font: 85% "DejaVu Sans Mono", monospace; }
+pre { background: #f6f8fa; border-radius: 6px; padding: 14px; overflow: auto; }
+pre code { background: none; padding: 0; }
+summary { cursor: pointer; margin: .6em 0; }
+"""
+
+
+def take_card(results: Path) -> None:
+    """Take a picture of the card that the rankings in a folder make for a checkpoint, with the first details open."""
+    from markdown_it import MarkdownIt
+
+    from hf_emms.publish.cards import model_card
+    from hf_emms.ranking import Ranking
+
+    rankings = [Ranking.load(file) for file in sorted(results.glob("*.json"))]
+    holding = [ranking for ranking in rankings if CARD_CHECKPOINT in ranking]
+    readme = model_card(holding, CARD_CHECKPOINT, checkpoint=CARD_CHECKPOINT).updated(None).decode()
+    text = readme.removeprefix("\ufeff").split("---", 2)[2]
+    file = results / "card.html"
+    body = MarkdownIt("gfm-like").render(text)
+    file.write_text(f"<!doctype html><meta charset=utf-8><style>{CARD_STYLE}</style>{body}", encoding="utf-8")
+    with opened(file.as_uri(), (1000, 600)) as view:
+        view.locator("details").first.evaluate("details => { details.open = true }")
+        view.screenshot(path=CARD, full_page=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PAGES)}; all of them by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PAGES)}, {CARD.stem}; all by default")
+    every = [*PAGES, CARD.stem]
     names = parser.parse_args().names
-    if unknown := set(names) - set(PAGES):
+    if unknown := set(names) - set(every):
         parser.error(f"no page is named {', '.join(sorted(unknown))}")
     with ExitStack() as demo:
         results = ""
-        for name in names or PAGES:
-            page = PAGES[name]
-            page.picture.parent.mkdir(parents=True, exist_ok=True)
-            if page.shows_demo and not results:
+        for name in names or every:
+            page = PAGES.get(name)
+            if (page is None or page.shows_demo) and not results:
                 results = demo.enter_context(demo_rankings())
-            with ExitStack() as stack:
-                settings = {"EMMS_RESULTS": results} if page.shows_demo else {}
-                address = stack.enter_context(served(page.app, **settings))
-                browser = stack.enter_context(opened(f"{address}/?{page.query}", page.size))
+            if page is None:
+                take_card(Path(results))
+                continue
+            page.picture.parent.mkdir(parents=True, exist_ok=True)
+            settings = {"EMMS_RESULTS": results} if page.shows_demo else {}
+            with served(page.app, **settings) as address, opened(f"{address}/?{page.query}", page.size) as browser:
                 page.act(browser)
                 browser.screenshot(path=page.picture)
             print(page.picture.relative_to(ROOT))

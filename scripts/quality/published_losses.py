@@ -123,25 +123,3 @@ def pools(folder: Path) -> dict[str, Any]:
         | {"models": int(rows.sum())}
         for pool, rows in chosen.items()
     }
-
-
-def table(results: Mapping[str, Any]) -> str:
-    """Return the results as Markdown: a table for each pool."""
-    lines = []
-    for pool in POOLS:
-        lines += [
-            f"{results[pool]['models']} models, {pool}: Spearman's correlation, and regret of the pick in nats, on "
-            + ", ".join(SETS.values()),
-            "",
-            "| rule | rows trained on | " + " | ".join(f"fine-tuned on {rows:,} rows" for rows in TARGET_ROWS) + " |",
-            "|---|---" + "|---" * len(TARGET_ROWS) + "|",
-        ]
-        for title in RULES:
-            result = results[pool][title]
-            cells = [
-                "; ".join(" ".join(f"{v:.2f}" for v in result["targets"][str(rows)][m]) for m in ("spearman", "regret"))
-                for rows in TARGET_ROWS
-            ]
-            lines.append(f"| {title} | {result['rows']:,} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines).strip()

@@ -57,16 +57,3 @@ def _errors(values: np.ndarray) -> list[float]:
     rng = np.random.default_rng(0)
     means = ([rng.choice(values, count).mean() for _ in range(_DRAWS)] for count in COUNTS)
     return [round(float(np.std(of_draws)), 1) for of_draws in means]
-
-
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the results as a table in Markdown."""
-    from scripts.quality.report import markdown
-
-    head = ("data", "queries", "documents", "search", "nDCG@10", *(f"{count} queries" for count in COUNTS))
-    rows = [
-        (name, f"{about['queries']:,}", f"{about['documents']:,}", search, *map("{:.1f}".format, values))
-        for name, about in results.items()
-        for search, values in about["searches"].items()
-    ]
-    return markdown(head, rows)

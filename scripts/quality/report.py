@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -121,8 +121,8 @@ def pages() -> Iterator[tuple[Path, str, str]]:
             yield DOCS / pool.page, "agreement", pool_table(pool)
     yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
-    yield DOCS / str(SEARCH.page), "queries", query_counts.table(json.loads(query_counts.RESULTS.read_text()))
-    yield published_losses.PAGE, "replays", published_losses.table(json.loads(published_losses.RESULTS.read_text()))
+    yield DOCS / str(SEARCH.page), "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
+    yield published_losses.PAGE, "replays", replays_table(json.loads(published_losses.RESULTS.read_text()))
 
 
 def write_pages() -> None:
@@ -263,6 +263,36 @@ def _with_failed_last(target: TargetResult, scores: Mapping[str, float | None]) 
     """Scores in the order of the candidates; a checkpoint that it cannot read comes last."""
     last = min(score for score in scores.values() if score is not None) - 1
     return [last if (score := scores[name]) is None else score for name in target.candidates]
+
+
+def query_counts_table(results: Mapping[str, Any]) -> str:
+    """Return how exact nDCG@10 is by the number of queries."""
+    head = ("data", "queries", "documents", "search", "nDCG@10", *(f"{count} queries" for count in query_counts.COUNTS))
+    rows = [
+        (name, f"{about['queries']:,}", f"{about['documents']:,}", search, *map("{:.1f}".format, values))
+        for name, about in results.items()
+        for search, values in about["searches"].items()
+    ]
+    return markdown(head, rows)
+
+
+def replays_table(results: Mapping[str, Any]) -> str:
+    """Return the replays of rules for choosing a language model: a table for each pool of published models."""
+    rows_tuned = published_losses.TARGET_ROWS
+    head = ("rule", "rows trained on", *(f"fine-tuned on {rows:,} rows" for rows in rows_tuned))
+    parts = []
+    for pool in published_losses.POOLS:
+        rows = []
+        for title in published_losses.RULES:
+            result = results[pool][title]
+            measured = [result["targets"][str(rows)] for rows in rows_tuned]
+            cells = [
+                "; ".join(" ".join(f"{v:.2f}" for v in m[name]) for name in ("spearman", "regret")) for m in measured
+            ]
+            rows.append((title, f"{result['rows']:,}", *cells))
+        title = f"{results[pool]['models']} models, {pool}: Spearman's correlation, and regret of the pick in nats, on "
+        parts += [title + ", ".join(published_losses.SETS.values()), markdown(head, rows)]
+    return "\n\n".join(parts)
 
 
 # ---- real checkpoints ------------------------------------------------------------------------------------------------
@@ -510,7 +540,6 @@ def micro_tables() -> Tables:
     yield "Weighted τ by target", _columns(ranked, {target.name: [target.name] for target in targets})
     yield "Sample size", _sizes(targets)
     yield "Label encoders", _labels(targets)
-    yield "Label encoders by task", _labels_by_task(targets, tasks)
     yield "Layers", _layers(targets)
     yield "Confirming a shortlist", _confirming(targets)
     names = dict.fromkeys(name for target in targets for name in target.candidates)
@@ -597,15 +626,6 @@ def _labels(targets: Sequence[TargetResult]) -> str:
     ]
     head = ("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels")
     return markdown(head, rows)
-
-
-def _labels_by_task(targets: Sequence[TargetResult], tasks: Mapping[str, list[str]]) -> str:
-    """Weighted τ of the default estimator."""
-    rows = []
-    for labels, text in LABELS.items():
-        measured = _measures(targets, "emms_knn", labels)
-        rows.append((text, *(f"{_mean(measured, targets=names):.2f}" for names in tasks.values())))
-    return markdown(("weighted τ of EMMS + k-NN", *tasks), rows)
 
 
 def _layers(targets: Sequence[TargetResult]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 
 import numpy as np
 import pytest
@@ -15,8 +13,7 @@ from scipy import stats
 from hf_emms import evaluation
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.measures import resampled
-from tests import ROOT
-from tests.helpers.quick_python import python
+from scripts.docs.paper import taus
 
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
 
@@ -133,27 +130,6 @@ def test_the_blind_ranker_never_sees_the_dataset_that_it_ranks(data):
     assert evaluation.dataset_blind(truths | {"d0": dict(zip("abcd", other, strict=True))})["d0"] == blind["d0"]
 
 
-def paper_figures(*arguments):
-    return subprocess.run(
-        [*python(), "-m", "scripts.docs", "paper", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_control_on_the_papers_results(tmp_path):
-    mine = tmp_path / "mine.csv"
-    results = json.loads((ROOT / "scripts" / "docs" / "finetune_results.json").read_text())
-    cars = results["image_classification_cnn"]["cars"]
-    mine.write_text("dataset,model,score\n" + "".join(f"cars,{name},{value}\n" for name, value in cars.items()))
-    done = paper_figures(mine)
-    assert done.returncode == 0, done.stderr
-    means = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("mean")]
-    assert means == [["0.837", "1.000"], ["0.777"], ["0.557"]]
-    assert "mine (1 of 11)" in done.stdout
-    assert "resnet34" in paper_figures("--names").stdout
-    missing = paper_figures(tmp_path / "none.csv")
-    assert (missing.returncode, missing.stdout) == (1, "")
-    assert "none.csv" in missing.stderr
+def test_the_control_on_the_papers_results():
+    means = [sum(values.values()) / len(values) for values in taus().values()]
+    assert means == pytest.approx([0.837, 0.777, 0.557], abs=5e-4)
