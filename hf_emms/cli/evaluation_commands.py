@@ -177,7 +177,7 @@ def _explained(validation: Validation) -> list[str]:
     resampling = f"{validation.resamples:,} resamples, seed {validation.seed}"
     return [
         *lines,
-        *validation.notes,
+        *map(str, validation.notes),
         f"95 %: bootstrap over {over} ({resampling}); rough where they are few.",
         "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
         "* a control, which does not use the dataset; random is what a coin gets. An estimator has to beat these.",

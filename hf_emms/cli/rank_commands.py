@@ -171,7 +171,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         f"{where}, {ranking.split} split, {ranking.task}: {pluralize(ranking.n, 'row')}, "
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
-        *ranking.notes,
+        *map(str, ranking.notes),
         *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # a table ends with them
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
@@ -283,7 +283,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
             ranking = confirmed(ranking, session)
     if planned is not None:
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
-        out.message("\n".join([*planned.notes, forecast(planned)]))
+        out.message("\n".join([*map(str, planned.notes), forecast(planned)]))
         return
     target = add_ranking(ranking, target, before)
     if ranking.best is None:

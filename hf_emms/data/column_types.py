@@ -244,7 +244,7 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
             name,
             FILE_NAME,
             f"column {name!r} holds names of files, such as {values[0][:100]!r}, which are no texts",
-            f"{remedy_for(values[:1])}; or take the column out",
+            f"{remedy_for(values[:1])} Or leave the column out.",
         )
     type = usual(map(media_type, values))
     if type is None:

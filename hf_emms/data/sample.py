@@ -17,7 +17,7 @@ from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
@@ -88,7 +88,7 @@ class Sample:
     groups: np.ndarray
     skipped: int
     total_rows: int | None
-    notes: tuple[str, ...]
+    notes: tuple[Note | str, ...]
     fingerprint: str
     inputs_fingerprint: str
     soft_labels: SoftLabels | None = None
@@ -461,6 +461,7 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     id, revision = facts.pop("repo")
     reading = msgspec.convert(facts.pop("reading"), Reading | None)
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+    values["notes"] = tuple(msgspec.convert(note, Note | str) for note in values["notes"])
     values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []
     for number, kind in enumerate(_stored_kinds(task)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from hf_emms.data.files.folder_names import SPLIT_WORDS
 from hf_emms.data.files.open_split import OpenSplit, choose_split
+from hf_emms.data.files.split_names import SPLIT_WORDS
 from hf_emms.errors import pluralize, setting_ref
 
 _NAMES = ("split", "splits", "set", "subset", "partition", "usage", "data_split", "dataset_split", "fold", "phase")

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, default_cache
-from hf_emms.errors import EmmsError, install_command, pluralize, printable, redacted, setting_ref
+from hf_emms.errors import EmmsError, Note, install_command, pluralize, printable, redacted, setting_ref
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob, check_short_run
@@ -186,7 +186,7 @@ class RankingPlan:
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note | str, ...]
     mean_ranks_elsewhere: Mapping[str, float] = field(default_factory=dict)
 
     @property

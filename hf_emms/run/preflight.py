@@ -295,7 +295,7 @@ class Preflight:
             f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
             f"{pluralize(len(sample.label_texts), 'label text')}",
             *encoders,
-            *plan.notes,
+            *map(str, plan.notes),
             *filter(None, [unused_text(sample.unused_columns)]),
             f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
             costs_in_words(self.costs, self.rate),

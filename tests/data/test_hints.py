@@ -138,7 +138,6 @@ REFUSED: dict[str, Build] = {
     "scores that are missing": table({"text": TEXTS, "score": [float("nan")] * N}),
     "one text": table({"text": TEXTS}),
     "a table": csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
-    "no names": csv_of("", [f"{text}{'0' * 100}" for text in TEXTS], CLASSES),
     "a class and a score of a pair": table(
         {"sentence_A": TEXTS, "sentence_B": OTHER_TEXTS, "label": BITS, "relatedness_score": VALUES}
     ),
@@ -175,7 +174,6 @@ REFUSED: dict[str, Build] = {
     ),
     "a question, its answer and a score": table({"question": TEXTS, "answer": OTHER_TEXTS, "score": VALUES}),
     "dates that are the only texts": table({"when": DATES, "label": CLASSES}),
-    "no names, numbers": csv_of("", TEXTS, BITS),
 }
 LABELLED = table({"text": TEXTS, "label": CLASSES, "labels": BITS, "amount": VALUES, "other": OTHER_TEXTS})
 # Settings with which data is refused that can be read with others.

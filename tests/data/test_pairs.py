@@ -18,7 +18,7 @@ from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import SampleOptions
-from tests.helpers.rows import answered, error_of, image_rows, pictures, png
+from tests.helpers.rows import answered, image_rows, pictures, png
 from tests.helpers.samples import load_sample, refused
 
 SHORT = "\nGive a very brief answer."
@@ -218,4 +218,3 @@ def test_pictures_of_another_configuration_are_read_by_their_ids() -> None:
     assert joined["n3"]["bytes"] == pictures(5)[3]
     with pytest.raises(UnusableError, match="no image with the id 'n9'"):
         joined["n9"]
-    assert "'image_id'" in error_of(lambda: JoinedImages(split, "image_id", "image")).message

@@ -73,7 +73,14 @@ LABELS: dict[str, list[Any]] = {
 def reading_of(sample: Sample) -> list[Any]:
     """How data is read: the task, columns, those that are not used, rows, classes if the task has them, and notes."""
     classes = [*sample.label_texts] if sample.task.categorical else []
-    return [sample.task.id, dict(sample.columns), [*sample.unused_columns], len(sample), classes, [*sample.notes]]
+    return [
+        sample.task.id,
+        dict(sample.columns),
+        [*sample.unused_columns],
+        len(sample),
+        classes,
+        [*map(str, sample.notes)],
+    ]
 
 
 @pytest.mark.parametrize(

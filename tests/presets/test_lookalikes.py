@@ -44,7 +44,8 @@ _LOAD = """
             return {"error": error.message, "hint": error.hint}
         facts = ("dataset", "config", "split", "columns", "label_texts", "notes")
         found = {fact: getattr(target, fact) for fact in facts}
-        return {**found, "task": target.task.id, "rows": len(target), "inputs": len(target.inputs),
+        found |= {"notes": [*map(str, target.notes)], "task": target.task.id, "rows": len(target)}
+        return {**found, "inputs": len(target.inputs),
                 "groups": len(set(target.groups.tolist())), "id": target.repo.id, "revision": target.repo.revision}
 """
 Report = dict[str, Any]
@@ -160,4 +161,4 @@ def test_another_repository_stands_in_for_one_that_is_gone(changed: dict[str, Re
     loaded = changed[f"loaded('{name}')"]
     assert (loaded["dataset"], loaded["id"]) == (name, FALLBACKS[name][0].id)
     assert loaded["rows"] >= 30
-    assert f"{dataset_presets()[name].id} is not on the Hub any more" in loaded["notes"][0] + loaded["notes"][1]
+    assert f"{dataset_presets()[name].id} is no longer on the Hub" in loaded["notes"][0] + loaded["notes"][1]

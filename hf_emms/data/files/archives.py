@@ -1,4 +1,4 @@
-"""Archives of a table or of folders, unpacked into the cache of ``datasets``."""
+"""Unpack archives of a table or of folders into the cache of ``datasets``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hf_emms.data.files.local import format_of, media_suffixes, walk
+from hf_emms.data.files.local import is_webdataset, reader_of, walk
 from hf_emms.errors import EmmsError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -16,29 +16,23 @@ def archive_in(path: Path) -> Path | None:
     """Return the archive that a path is, or that is all the data of a folder; None for other paths.
 
     Raises:
-        EmmsError: a folder holds nothing but several archives.
+        EmmsError: a folder contains several archives that are not shards in the WebDataset format.
     """
-    if path.is_file():
-        return path if _is_archive(path) else None
-    files = [file for file in walk(path) if file.is_file()]
-    archives = [file for file in files if _is_archive(file)]
-    if not archives or any(format_of(file) or file.suffix.lower() in media_suffixes() for file in files):
+    files = [path] if path.is_file() else walk(path)
+    archives = [file for file in files if file.name.lower().endswith(ARCHIVES)]
+    if not archives or any(map(reader_of, files)) or is_webdataset(archives[0]):
         return None
     if len(archives) > 1:
         names = ", ".join(file.name for file in archives[:3])
-        raise EmmsError(f"{path.name!r} holds {len(archives)} archives: {names}", "unpack them into that folder")
+        raise EmmsError(f"{path.name!r} contains {len(archives)} archives: {names}.", "Unpack them into that folder.")
     return archives[0]
 
 
-def _is_archive(file: Path) -> bool:
-    return file.name.lower().endswith(ARCHIVES)
-
-
 def unpacked(archive: Path, revision: str) -> Path:
-    """Return the folder or the only file in an archive, which is unpacked once for each `revision` of its content.
+    """Return the folder or the only file in an archive, which is unpacked once per `revision` of its content.
 
     Raises:
-        EmmsError: it is no archive, holds nothing, or is closed by a password.
+        EmmsError: the archive is broken, empty, or requires a password.
     """
     from datasets import config
 
@@ -46,28 +40,24 @@ def unpacked(archive: Path, revision: str) -> Path:
     if not place.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            (Path(folder) / "content").mkdir()
-            _unpack(archive, Path(folder) / "content")
+            content = Path(folder) / "content"
+            safely = {} if archive.suffix.lower() == ".zip" else {"filter": "data"}
             try:
-                (Path(folder) / "content").replace(place)
-            except OSError:  # another process was faster
-                if not place.is_dir():
-                    raise
+                shutil.unpack_archive(archive, content, **safely)  # type: ignore[arg-type]
+            except (shutil.ReadError, RuntimeError, ValueError, EOFError) as error:  # RuntimeError: a password
+                raise EmmsError(
+                    f"{archive.name} cannot be unpacked: {error}", "Unpack it, and name the folder."
+                ) from error
+            content.mkdir(exist_ok=True)
+            if not place.is_dir():  # another process may have been faster
+                content.replace(place)
     entries = _entries(place)
     while len(entries) == 1 and entries[0].is_dir():
         entries = _entries(place := entries[0])
     if not entries:
-        raise EmmsError(f"{archive.name} holds no file", "name a folder, a file or another archive")
+        raise EmmsError(f"{archive.name} contains no file.", "Choose a folder, a file or another archive.")
     return entries[0] if len(entries) == 1 else place
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [entry for entry in walk(folder) if entry.parent == folder and not entry.name.startswith("__")]
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    safely = {} if archive.suffix.lower() == ".zip" else {"filter": "data"}
-    try:
-        shutil.unpack_archive(archive, folder, **safely)  # type: ignore[arg-type]
-    except (shutil.ReadError, RuntimeError, ValueError, EOFError) as error:  # RuntimeError: a password
-        raise EmmsError(f"{archive.name} cannot be unpacked: {error}", "unpack it, and name the folder") from error
+    return [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]

@@ -1,315 +1,253 @@
-"""Checks of a folder or file of data on this machine before ``datasets`` reads it, which leaves things out silently."""
+"""Choose the reader of a local folder or file, and the files of each split."""
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-import shlex
-import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.errors import EmmsError, first_few, pluralize
-from hf_emms.tasks import TASKS
+from hf_emms.data.files.lines import check_lengths, csv_rows, pandas_arguments
+from hf_emms.data.files.split_names import split_of
+from hf_emms.data.files.tables import columns_of_words, conll_arguments, read_tables, texts_by_class
+from hf_emms.errors import EmmsError, Note, first_few
+from hf_emms.inputs import MODALITIES
 
-FORMATS = {
+# Media that the folder readers of ``datasets`` skip.
+_NOT_IN_FOLDERS = (".avif", ".oga", ".aif")
+# Suffix → the builder of ``datasets`` that reads such files, "sheets" for spreadsheets.
+READERS = {
     **{".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow", ".feather": "arrow"},
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), "conll"),
+    **dict.fromkeys((".xlsx", ".xlsm"), "sheets"),
+    **{
+        suffix: f"{modality.column_types[0]}folder"
+        for modality in MODALITIES.values()
+        for suffix in modality.suffixes
+        if suffix not in _NOT_IN_FOLDERS
+    },
 }
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-# Suffixes of files that are not read → what to do with them.
-REMEDIES = {
-    **dict.fromkeys(
-        (".heic", ".heif", ".avif", ".svg", ".dng", ".cr2", ".dcm", ".nii"), "save pictures as PNG or JPEG"
-    ),
-    **dict.fromkeys((".xls", ".ods", ".xlsx", ".sav", ".dta"), "save tables as .xlsx or .csv"),
-    **dict.fromkeys((".m4a", ".aac", ".wma"), "save sounds as WAV, FLAC or MP3"),
-    **dict.fromkeys(
-        (".npy", ".npz", ".pt", ".h5", ".mat", ".pkl"),
-        "save pictures as PNG and sounds as WAV, or pass arrays in memory: {'image': [array, …], 'label': […]}",
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                ".pdf",
-                ".doc",
-                ".docx",
-                ".odt",
-                ".rtf",
-                ".tex",
-                ".epub",
-                ".ppt",
-                ".pptx",
-                ".txt",
-                ".md",
-                ".eml",
-                ".html",
-            ),
-            *(".htm", ".xml", ".json", ".csv", ".tsv", ".parquet", ".zip", ".gz", ".tar"),
-        ),
-        "write the texts of the files into a column",
-    ),
+_MEDIA = ("imagefolder", "audiofolder")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+# Files that describe a dataset.
+_NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json")
+_SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
+_REMEDIES = {
+    "Save images as PNG or JPEG.": ".heic .heif .avif .svg .dng .cr2 .dcm .nii",
+    "Save sounds as WAV, FLAC or MP3.": ".m4a .aac .wma .oga .aif",
+    "Save tables as .xlsx, .csv or .parquet.": ".xls .ods .sav .dta .pkl .pickle .xml",
+    "Save images as PNG and sounds as WAV, or pass arrays in memory.": ".npy .npz .pt .h5 .hdf5 .mat",
+    "Write the texts of the files into a column of a table.": ".pdf .doc .docx .odt .rtf .tex .epub .html .htm",
 }
-_SEPARATORS = ";\t|"
-# What pandas names a column that it makes of cells before the first name, or of the index of a saved table.
+_READABLE = (
+    "Put images, sounds or .txt files in one folder per class, describe media in a metadata.csv with file_name and "
+    "label, or write a table: .parquet, .csv, .tsv, .json, .jsonl, .xlsx or .conll."
+)
+_FIRST_ROWS = 20
+# The name that pandas gives to the index of a saved table.
 PANDAS_INDEX = "__index_level_"
-QUOTES = 'put texts that hold the separator between double quotes, in every line: "one, two",label'
-_PATTERN = "*?["
-# Folders that are no classes.
-_EXPECTED = ("__pycache__", "__MACOSX")
-_MAX_NAMED = 3
-# Lines of a table by which its media are recognised.
-_FIRST_LINES = 20
-# Characters of a table by which its quotation marks are recognised.
-_START = 1 << 16
 
 
-def format_of(path: Path) -> str | None:
-    """Return the format of a file by its name, with or without a suffix of compression; None if it is not read."""
-    suffixes = path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]
-    return FORMATS.get(suffixes[0].lower()) if suffixes else None
+@dataclass(frozen=True)
+class LocalFiles:
+    """The files of a local dataset.
+
+    Attributes:
+        reader: the name of a builder of ``datasets``.
+        splits: split → its files.
+        tables: split → its rows, if our own readers have read them.
+        media_folder: the folder with the media that a table refers to by their file names.
+    """
+
+    reader: str = ""
+    splits: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    media_folder: Path | None = None
+    notes: tuple[Note, ...] = ()
+
+    def builder(self, split: str, revision: str) -> Any:
+        """Return the builder of ``datasets`` for a split, whose files have this revision."""
+        import datasets
+        from datasets.data_files import DataFilesList
+
+        files = self.splits[split]
+        arguments = pandas_arguments(files) if self.reader == "csv" else {}
+        if self.reader == "conll":
+            arguments = conll_arguments(files[0])
+        # The revision is part of the key under which ``datasets`` caches the rows.
+        paths = DataFilesList([str(file.absolute()) for file in files], [(revision,)])
+        return datasets.load_dataset_builder(self.reader, data_files={split: paths}, **arguments)
 
 
-def check_readable(path: Path) -> None:
-    """Refuse paths with files that ``datasets`` cannot read or see: no permission, odd names, patterns as names."""
-    if path.is_dir() and (odd := set(str(path.resolve())) & set(_PATTERN)):
-        raise EmmsError(
-            f"the path {str(path)!r} holds {' and '.join(map(repr, sorted(odd)))}, which the library datasets reads as "
-            "a pattern of names",
-            "rename that folder: classes inside it may be named so, the path to it may not",
-        )
-    for entry in [path, *walk(path)]:
-        name = str(entry if entry == path else entry.relative_to(path))
-        where = "" if entry == path else f" in {str(path)!r}"
-        if "\n" in name or "::" in name or any("\ud800" <= character <= "\udfff" for character in name):
-            raise EmmsError(
-                f"the name {name!r}{where} holds a line break, '::' or bytes that are no UTF-8: it would not be read",
-                "rename it",
-            )
-        try:
-            mode = entry.stat().st_mode
-            if stat.S_ISDIR(mode):
-                next(entry.iterdir(), None)
-            elif stat.S_ISREG(mode):  # opening another kind, such as a pipe, may wait for ever
-                entry.open("rb").close()
-        except OSError as error:
-            raise EmmsError(
-                f"{name!r}{where} cannot be read: {error.strerror}",
-                f"chmod -R u+rX {shlex.quote(str(path))}, or take it out of the folder",
-            ) from error
+def find_local(path: Path) -> LocalFiles:
+    """Choose the reader of a folder or file, and the files of each split.
+
+    Media win over tables if they are in class folders, unless a table refers to them by their names.
+
+    Raises:
+        EmmsError: the folder contains nothing that can be read.
+    """
+    files = [path] if path.is_file() else [file for file in walk(path) if file.name not in _NO_DATA]
+    base = path.parent if path.is_file() else path
+    by_reader = defaultdict[str, list[Path]](list)
+    for file in files:
+        if (reader := reader_of(file)) is not None:
+            by_reader[reader].append(file)
+    if not by_reader and (tars := [file for file in files if is_webdataset(file)]):
+        return LocalFiles("webdataset", _splits(tars, base))
+    media_reader = max(_MEDIA, key=lambda reader: len(by_reader[reader]))
+    media, tables = by_reader[media_reader], {name: by_reader[name] for name in by_reader if name not in _MEDIA}
+    metadata = [file for file in files if file.name in _METADATA]
+    has_classes = len({file.parent.name for file in media if split_of(file.parent.name) is None}) > 1
+    if media and metadata:
+        local = LocalFiles(media_reader, _splits([*media, *metadata], base, by_folder=True))
+    elif media and (describing := _tables_of_media(tables.get("csv", ()), base, has_classes=has_classes)):
+        local = LocalFiles("csv", _splits(describing, base), media_folder=base)
+    elif has_classes or not any(tables.values()):
+        local = LocalFiles(media_reader, _splits(media, base, by_folder=True)) if media else _texts(path, files)
+    else:
+        reader = max(tables, key=lambda name: (len(tables[name]), name == "parquet"))
+        local = _table(reader, tables[reader], base)
+    splits = {"train": files} if path.is_file() else local.splits
+    return replace(local, splits=splits, notes=_notes(local, files) if path.is_dir() else ())
 
 
-def remedy_for(names: Iterable[str]) -> str | None:
-    """Return what to do with files that are not read, by the suffix that is most frequent among their names."""
-    suffixes = Counter(PurePosixPath(name.lower()).suffix for name in names)
-    return next((REMEDIES[suffix] for suffix, _ in suffixes.most_common() if suffix in REMEDIES), None)
+def _table(reader: str, files: Sequence[Path], base: Path) -> LocalFiles:
+    for file in files:
+        if not file.stat().st_size:
+            raise EmmsError(f"{file.name} is empty (0 bytes).", "Write its rows, or remove the file.")
+        if reader in ("csv", "json"):
+            check_lengths(file)
+    splits = _splits(files, base)
+    tables = read_tables(reader, splits)
+    return LocalFiles(reader, splits if tables is None else dict.fromkeys(tables, files), tables or {})
 
 
-def unread_files(folder: Path) -> tuple[str, str | None]:
-    """Return in words which files a folder holds that are not read, and what to do with them."""
-    names = [file.name for file in walk(folder) if file.is_file() and file.suffix]
-    if not names:
-        return "", None
-    (suffix, times), *_ = Counter(PurePosixPath(name.lower()).suffix for name in names).most_common()
-    return f", but {pluralize(times, f'{suffix} file')}", remedy_for(names)
+def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
+    texts = [file for file in files if file.suffix.lower() == ".txt"]
+    base = path if path.is_dir() else path.parent
+    if texts and all(columns_of_words(file) for file in texts):
+        return LocalFiles("conll", _splits(texts, base))
+    tables = texts_by_class(_splits(texts, base, by_folder=True)) if path.is_dir() else {}
+    if not tables:
+        content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
+        raise EmmsError(f"{str(path)!r}{content} cannot be read.", remedy_for(file.name for file in files) or _READABLE)
+    return LocalFiles("text", dict.fromkeys(tables, texts), tables)
+
+
+def _tables_of_media(tables: Sequence[Path], base: Path, *, has_classes: bool) -> list[Path]:
+    """Return the CSV files of a folder with a column of its media, by file name or, without class folders, by path."""
+    names = files_by_name(base)
+    describing: dict[Path, list[str]] = {}
+    for table in tables:
+        header, *rows = [*islice(csv_rows(table), _FIRST_ROWS)] or [[]]
+        columns = [*zip(*rows, strict=False)]
+        if table.parent == base and any(
+            all(cell in names or (not has_classes and (base / cell).is_file()) for cell in column) for column in columns
+        ):
+            describing[table] = header
+    first = next((table for table in describing if split_of(table.stem) == "train"), next(iter(describing), None))
+    return [table for table in describing if first is not None and describing[table] == describing[first]]
+
+
+def is_webdataset(archive: Path) -> bool:
+    """Return whether a tar is in the WebDataset format: files with the same name are fields of an example."""
+    if archive.suffix.lower() != ".tar":
+        return False
+    try:
+        with tarfile.open(archive) as tar:
+            names = [member.name for member in islice(tar, _FIRST_ROWS) if member.isfile()]
+    except tarfile.TarError:
+        return False
+    keys = [(path.parent, path.name.partition(".")[0]) for path in map(PurePosixPath, names)]
+    return len(set(keys)) < len(keys)
+
+
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """Return the media below a folder by file name, with and without suffix, without names that occur twice."""
+    files = [file for file in walk(folder) if reader_of(file) in _MEDIA]
+    times = Counter(name for file in files for name in (file.name, file.stem))
+    return {name: file for file in files for name in (file.name, file.stem) if times[name] == 1}
+
+
+def _splits(files: Sequence[Path], base: Path, *, by_folder: bool = False) -> dict[str, list[Path]]:
+    """Return the files of each split, which the names of folders, and of tables, tell; "train" if they do not.
+
+    A class may be named "train": one split is a split only if all media are in its folder.
+    """
+    splits = defaultdict[str | None, list[Path]](list)
+    for file in files:
+        *folders, name = file.relative_to(base).parts
+        stem = name.partition(".")[0]
+        names = folders if by_folder else [*folders, stem]
+        split = next(filter(None, map(split_of, names)), None)
+        if split is None and folders[-1:] == ["data"] and (shard := _SHARD.fullmatch(stem)):
+            split = shard[1]
+        splits[split].append(file)
+    named = {split: of_split for split, of_split in splits.items() if split is not None}
+    is_split = len(named) > 1 or (named and (None not in splits or not by_folder))
+    return named if is_split else {"train": list(files)}
+
+
+def reader_of(path: Path) -> str | None:
+    """Return the reader of a file by its name, with or without a suffix of compression; None if it is not read."""
+    suffixes = path.suffixes[-2:] if path.suffix.lower() in _COMPRESSED else path.suffixes[-1:]
+    return READERS.get(suffixes[0].lower()) if suffixes else None
 
 
 def card_names_files(folder: Path) -> bool:
-    """Return whether the card of a folder says which files are read."""
+    """Return whether the card of a folder tells ``datasets`` how to read it."""
     readme = folder / "README.md"
-    return readme.is_file() and "data_files" in readme.read_text("utf-8", "replace")
+    return (
+        readme.is_file()
+        and re.search("^(configs|dataset_info):", readme.read_text("utf-8", "replace"), re.M) is not None
+    )
 
 
-def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
-    """Return notes on the unread files of a folder: of another format than most, or in folders that count as hidden."""
-    if card_names_files(folder):
-        return []
-    suffixes = {*FORMATS, *media_suffixes(), *REMEDIES}
-    read = {os.path.realpath(file) for file in used}
-    notes: list[str] = []
-    unused: list[Path] = []
-    for entry in walk(folder):
-        if entry.is_dir():
-            if entry.name.startswith("__") and entry.name not in _EXPECTED:
-                notes.append(f"the folder {entry.name!r} is left out, because its name starts with two underscores")
-            elif next(entry.iterdir(), None) is None:
-                notes.append(f"the folder {entry.name!r} is empty")
-        elif (
-            (entry.suffix.lower() in suffixes or format_of(entry))
-            and entry.name != "README.md"
-            and not any(part.startswith("__") for part in entry.relative_to(folder).parts[:-1])
-        ):
-            unused += [entry] if os.path.realpath(entry) not in read else []
-    if read and unused:
-        kinds = "/".join(sorted({Path(file).suffix or "other" for file in read}))
-        names = first_few([str(file.relative_to(folder)) for file in unused], _MAX_NAMED)
-        notes.append(f"files of the folder that are not read: {names}; only its {kinds} files of one layout are")
-    return notes
+def describe(files: Sequence[Path]) -> str:
+    """Count files by suffix, the most frequent first, and name the first ones."""
+    suffixes = Counter(file.suffix.lower() or "other" for file in files).most_common(4)
+    names = first_few([file.name for file in files], 3)
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes) + f" ({names})"
 
 
-def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
-    """Return a note on how many images or sounds are left out because their metadata file does not name them."""
-    from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
-
-    media = sum(Path(file).suffix.lower() in media_suffixes() for file in files)
-    metadata = [Path(file).name for file in files if Path(file).name in FolderBasedBuilder.METADATA_FILENAMES]
-    if not metadata or media <= rows:
-        return []
-    return [f"files that are not in {metadata[0]} are left out: {media - rows:,} of {media:,}"]
+def remedy_for(names: Iterable[str]) -> str | None:
+    """Return what to do with files that cannot be read, by their most frequent suffix."""
+    suffixes = Counter(Path(name.lower()).suffix for name in names)
+    remedies = (
+        remedy for suffix, _ in suffixes.most_common() for remedy, of in _REMEDIES.items() if suffix in of.split()
+    )
+    return next(remedies, None)
 
 
-def separator_of(file: str, expected: str) -> str:
-    """Return the separator of a file's columns: the expected if the first line holds it, else ; or | or a tab."""
-    line = _first_line(file)
-    if expected in line:
-        return expected
-    return max(_SEPARATORS, key=line.count) if any(separator in line for separator in _SEPARATORS) else expected
+def _notes(local: LocalFiles, files: Sequence[Path]) -> tuple[Note, ...]:
+    used = {file for of_split in local.splits.values() for file in of_split}
+    if local.media_folder is not None:
+        used.update(file for file in files if reader_of(file) in _MEDIA)
+    unused = [file for file in files if file not in used and (reader_of(file) or remedy_for([file.name]))]
+    return (Note("files-not-read", f"Not read: {describe(unused)}."),) if unused else ()
 
 
-def csv_settings(files: Sequence[str], expected: str) -> dict[str, Any]:
-    """Return the settings of the CSV reader: the separator, quotation marks, and the texts of missing values.
-
-    NA, None and null are texts in columns of texts, and missing in those of numbers.
+def walk(folder: Path) -> list[Path]:
+    """Return the files below a folder in order, without hidden ones.
 
     Raises:
-        EmmsError: a file has no line of names, or more cells in its first row than names.
+        OSError: a folder cannot be listed.
     """
-    import pandas as pd  # type: ignore[import-untyped]
-    from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-untyped]
 
-    file = files[0]
-    try:
-        separator = separator_of(file, expected)
-        head = pd.read_csv(file, sep=separator, nrows=10_000)
-        quoting: dict[str, Any] = {}
-        if separator == "\t" and _has_lines_in_cells(head):  # a quotation mark that is a character of a text
-            quoting = {"quoting": csv.QUOTE_NONE}
-            head = pd.read_csv(file, sep=separator, nrows=10_000, quoting=csv.QUOTE_NONE)
-        if _escapes_quotes(file):
-            quoting |= {"escapechar": "\\"}
-            head = pd.read_csv(file, sep=separator, nrows=10_000, **quoting)
-        starts = [head, *(pd.read_csv(other, sep=separator, nrows=1) for other in files[1:])]
-    except (OSError, ValueError):
-        return {}  # the reader reports why
-    for name, start in zip(files, starts, strict=True):
-        if not isinstance(start.index, pd.RangeIndex):
-            _check_first_line(name, separator)
-    _check_header(Path(file), head)
-    numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
-    missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
-    return missing | quoting | ({"sep": separator} if separator != expected else {})
+    def fail(error: OSError) -> None:
+        raise error
 
-
-def _escapes_quotes(file: str) -> bool:
-    """Return whether quotation marks inside quoted texts stand behind backslashes, and are never doubled."""
-    import fsspec
-
-    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace") as stream:
-        start = stream.read(_START)
-    return re.search(r'"[^"\n]*[^"\n\\,;\t]?\\"[^",;\t\n]', start) is not None and '""' not in start
-
-
-def _has_lines_in_cells(table: Any) -> bool:
-    """Return whether a cell of a table whose separator is a tab holds tabs and line breaks: it is several rows."""
-    cells = (cell for name in table for cell in table[name] if isinstance(cell, str))
-    return any("\n" in cell and "\t" in cell for cell in cells)
-
-
-def more_cells(name: str, line: str = "", hint: str = QUOTES) -> EmmsError:
-    """Return the error of a CSV file whose rows have more cells than names: pandas makes the first cell an index."""
-    problem = f"{name} has rows of more cells than names, so that half of a text would be read"
-    return EmmsError(problem + (f": {line}" if line else ""), hint)
-
-
-def _check_first_line(file: str, separator: str) -> None:
-    lines = list(_first_lines(file, separator))
-    for number, cells in lines[1:]:
-        if (n_names := len(lines[0][1])) < len(cells):
-            line = f"line {number}, {separator.join(cells)[:80]!r}, has {len(cells)} cells and {n_names} names"
-            hint = QUOTES if any(cells[n_names:]) else f"take {separator!r} from the end of each line"
-            raise more_cells(Path(file).name, line, hint)
-    raise more_cells(Path(file).name)
-
-
-def _first_lines(file: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the first lines of a table that are not empty, as cells with the number of the line."""
-    import fsspec
-
-    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
-        lines = csv.reader(stream, delimiter=separator)
-        yield from ((lines.line_num, cells) for cells in islice(lines, _FIRST_LINES) if cells)
-
-
-def _check_header(file: Path, head: Any) -> None:
-    usual = {name for task in TASKS.built_in.values() for column in task.columns.values() for name in column.candidates}
-    names = [str(name) for name in head]
-    if any(name.lower() in usual for name in names):
-        return
-    values = [name for name in names if (head[name].astype(str) == name).any()]
-    # A line of names may occur again inside a file that was joined from several.
-    if values and not (head.astype(str) == names).all(axis=1).any():
-        line = " ".join(",".join(names).split())[:100]
-        raise EmmsError(
-            f"{file.name} has no line of names: its first line, {line!r}, would be read as the names of columns, "
-            f"but {values[0]!r} is also a value of that column",
-            "add a first line such as text,label",
-        )
-
-
-def _first_line(file: str) -> str:
-    import fsspec
-
-    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace") as stream:
-        return str(stream.readline())
-
-
-def first_columns(table: Path) -> list[list[str]]:
-    """Return the first cells of each column of a table, without its name."""
-    separator = separator_of(str(table), "\t" if ".tsv" in table.suffixes else ",")
-    rows = [cells for _, cells in _first_lines(str(table), separator)]
-    return [[*cells] for cells in zip(*rows[1:], strict=False)]
-
-
-def broken_file(folder: Path) -> str | None:
-    """Return in words which file of a folder is probably broken; None if none seems to be."""
-    readme = folder / "README.md"
-    if readme.is_file() and (problem := _readme_problem(readme)):
-        return f"the block between --- and --- in its README.md: {problem}"
-    files = (entry for entry in [folder, *walk(folder)] if format_of(entry) and entry.is_file())
-    return next((f"{file.name} is empty (0 bytes)" for file in files if not file.stat().st_size), None)
-
-
-def _readme_problem(readme: Path) -> str | None:
-    """Return the error that ``datasets`` would raise for the metadata of a dataset's card, or None."""
-    from datasets.info import DatasetInfosDict
-    from datasets.utils.metadata import MetadataConfigs
-    from huggingface_hub import DatasetCard
-
-    try:
-        data = DatasetCard.load(readme).data
-        MetadataConfigs.from_dataset_card_data(data)
-        DatasetInfosDict.from_dataset_card_data(data)
-    except Exception as error:  # noqa: BLE001  # a file that others wrote: whatever the reader stumbles over
-        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return None
-
-
-def media_suffixes() -> set[str]:
-    """Return the suffixes of the media that ``datasets`` reads as a row each: images, sounds."""
-    from datasets.packaged_modules import _EXTENSION_TO_MODULE
-
-    return {suffix for suffix, (module, _) in _EXTENSION_TO_MODULE.items() if module.endswith("folder")}
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield everything below a folder in order, but hidden files; a folder that cannot be listed appears as a path."""
-    for top, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in (*folders, *sorted(files)):
-            if not name.startswith("."):
-                yield Path(top, name)
+    files = []
+    for top, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        paths = (Path(top, name) for name in sorted(names) if not name.startswith("."))
+        files += [path for path in paths if path.is_file()]
+    return files

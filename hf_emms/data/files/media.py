@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hf_emms.data.files.local import REMEDIES, first_columns, format_of, walk
+from hf_emms.data.files.local import files_by_name, remedy_for
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import MODALITIES, UnusableError
@@ -44,7 +44,7 @@ def media_type(value: str) -> str | None:
 
 def is_document(value: str) -> bool:
     """Return whether a text is the name of a file that no kind of input reads, as "docs/13.pdf"."""
-    is_name = "://" not in value and " " not in value.strip() and PurePosixPath(value.lower()).suffix in REMEDIES
+    is_name = "://" not in value and " " not in value.strip() and remedy_for([value]) is not None
     return is_name and media_type(value) is None
 
 
@@ -179,25 +179,6 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
             f"column {column!r} holds paths, and there is no file {str(files.tried(value)[0])!r}",
             "paths count from the folder of the file that holds them, or are absolute",
         )
-
-
-def table_of_media(folder: Path) -> Path | None:
-    """Return the table that describes the media in the folders beside it, as Kaggle's train.csv does, or None."""
-    tables = sorted(path for path in folder.iterdir() if format_of(path) == "csv")
-    if not tables or any(path.name.startswith(("metadata.", "README.md")) for path in folder.iterdir()):
-        return None
-    names = set(files_by_name(folder))
-    describing = [table for table in tables if any(column and set(column) <= names for column in first_columns(table))]
-    for_training = [table for table in describing if table.name.lower().startswith("train")]
-    tables = for_training or describing
-    return tables[0] if len(tables) == 1 else None
-
-
-def files_by_name(folder: Path) -> dict[str, Path]:
-    """Return the media below a folder by name, with and without suffix; names that occur twice are left out."""
-    paths = [path for path in walk(folder) if (type := media_type(path.name)) is not None and is_readable(type)]
-    times = Counter(name for path in paths for name in (path.name, path.stem))
-    return {name: path for path in paths for name in (path.name, path.stem) if times[name] == 1}
 
 
 def _downloaded_root(repo: Repo) -> Path | None:

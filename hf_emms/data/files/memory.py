@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_emms.data.files.folder_names import SPLIT_WORDS
+from hf_emms.data.files.split_names import SPLIT_WORDS
 from hf_emms.errors import EmmsError, setting_ref
 
 _FORMS = (

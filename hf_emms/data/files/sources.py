@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.files.local import check_readable
 from hf_emms.data.files.open_split import (
     ConfigurationError,
     DatasetFiles,
@@ -18,10 +17,11 @@ from hf_emms.data.files.open_split import (
     configuration_names,
     find_files,
     open_memory,
+    translate_errors,
 )
 from hf_emms.data.split_column import with_split_column
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
+from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
 from hf_emms.options import SampleOptions
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 from hf_emms.presets.demo import DEMO_PREFIX
@@ -47,7 +47,7 @@ class DatasetSource:
     config: str | None = None
     pinned: bool = False
     preset: DatasetPreset | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     data: Any = None
 
     def split(self, options: SampleOptions) -> str | None:
@@ -66,12 +66,13 @@ class DatasetSource:
         opened = with_split_column(self._files.open(split, streaming=streaming), split, _used(options))
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
-            notes.append(f"streamed, because the preset says that {self.preset.id} is large")
+            notes.append(Note("streamed-preset", f"Streamed, because {self.preset.id} is large."))
         join = self.preset.join if self.preset and self.config == self.preset.config else {}
         joined = {}
         if join:
-            images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split, streaming=False)
-            joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
+            with translate_errors(self._name_on_hub, opened.repo, join["config"]):
+                images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split, streaming=False)
+                joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
         return replace(opened, name=self.name, joined=joined, notes=tuple(notes))
 
     def _is_large(self, options: SampleOptions) -> bool:
@@ -104,7 +105,8 @@ class DatasetSource:
             except EmmsError:
                 raise unreadable from None
             config = config or _only_config(self.name, copy)
-            note = f"{self.repo.id} has no files to read; the Hub's copy is read instead: {_CONVERTED}"
+            text = f"{self.repo.id} has no readable files. Reading the Hub's copy instead: {_CONVERTED}."
+            note = Note("converted-copy", text)
             return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
 
     @cached_property
@@ -139,7 +141,10 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         except RepoNotFoundError:
             missing.append(str(candidate.id))
             continue
-        notes = tuple(f"{id} is not on the Hub any more; {candidate.id} is used instead" for id in missing)
+        notes = tuple(
+            Note("fallback-repository", f"{id} is no longer on the Hub. Using {candidate.id} instead.")
+            for id in missing
+        )
         pinned = candidate.revision is not None
         return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
     raise RepoNotFoundError(
@@ -165,33 +170,23 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
     return names[0] if names else None
 
 
-def _check_local(dataset: str) -> None:
-    before, at, revision = dataset.rpartition("@")
-    try:
-        path = Path(dataset).expanduser()
-        if on_this_machine(dataset) and path.exists():
-            check_readable(path)
-        elif at and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
-            raise EmmsError(
-                f"{before!r} is on this machine and has no revisions: @{revision}",
-                "leave it out: " + setting_ref("dataset", before),
-            )
-    except (OSError, RuntimeError) as error:  # a RuntimeError: ~NAME has no home folder
-        reason = getattr(error, "strerror", None) or error
-        raise EmmsError(
-            f"{dataset[:120]!r} cannot be read: {reason}", setting_ref("dataset", "ORG/NAME", "./FOLDER")
-        ) from error
-
-
 def _resolved(dataset: str) -> Repo:
-    _check_local(dataset)
+    before, at, _ = dataset.rpartition("@")
     try:
+        if at and not Path(dataset).exists() and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
+            raise EmmsError(f"{before!r} is on this machine and has no revisions.", setting_ref("dataset", before))
         return resolve(dataset, "dataset")
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~NAME has no home folder
+        reason = getattr(error, "strerror", None) or error
+        place = getattr(error, "filename", None) or dataset[:120]
+        raise EmmsError(
+            f"{str(place)!r} cannot be read: {reason}.", setting_ref("dataset", "ORG/NAME", "./FOLDER")
+        ) from error
     except EmmsError as error:
         # A single word was probably meant as a preset: the Hub's ids have an owner.
         if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
             raise
         close = difflib.get_close_matches(dataset.lower(), dataset_presets())
-        presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
-        hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
-        raise EmmsError(f"no preset is named {dataset!r}; {error.message}", hint) from error
+        presets = f"Did you mean {' or '.join(close)}?" if close else f"Presets: {', '.join(usable_datasets())}."
+        hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME."
+        raise EmmsError(f"No preset is named {dataset!r}; {error.message}", hint) from error

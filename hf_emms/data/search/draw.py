@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, too_many
-from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
 from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task, use_column
@@ -60,7 +60,7 @@ class SearchData(Protocol):
     def unused(self) -> tuple[str, ...]: ...
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[Note | str, ...]: ...
 
     def judgements(self) -> Iterator[tuple[int, int, float]]:
         """Yield the keys of a query and of a document, and the grade of its relevance."""

@@ -12,7 +12,7 @@ from hf_emms.data.columns import RowSchema
 from hf_emms.data.files.open_split import OpenSplit, translate_errors
 from hf_emms.data.rows import FEW_SKIPPED, value_of
 from hf_emms.data.search.draw import text_key
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.inputs import TEXT, UnusableError
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Task
@@ -52,7 +52,7 @@ class InlineQrels:
         return self.schema.unused
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note | str, ...]:
         streamed = f"streamed: the first {self.n_rows:,} rows of a shuffled stream, not the whole split"
         return (*self.opened.notes, *self.schema.notes, *([streamed] if self.opened.streaming else []))
 

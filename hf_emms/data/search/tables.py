@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,9 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from hf_emms.data.files.local import format_of, separator_of
+from hf_emms.data.files.lines import csv_rows, json_lines
+from hf_emms.data.files.local import reader_of
 from hf_emms.data.files.open_split import (
     ConfigurationError,
     OpenSplit,
@@ -24,7 +22,7 @@ from hf_emms.data.files.open_split import (
 from hf_emms.data.files.sources import DatasetSource
 from hf_emms.data.rows import FEW_SKIPPED
 from hf_emms.data.search.draw import text_key
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.hub import RepoNotFoundError, resolve
 from hf_emms.inputs import UnusableError
 from hf_emms.options import SampleOptions
@@ -62,7 +60,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     rows: Callable[[], Iterator[Mapping[str, Any]]]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note | str, ...] = ()
 
     def column(self, candidates: Sequence[str], content: str) -> str:
         """Return the first column of these names in any case; an `EmmsError` if there is none."""
@@ -98,7 +96,7 @@ class SearchTables:
     unused: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note | str, ...]:
         tables = f"queries are read from {self.query_table.name}, documents from {self.corpus.name}, judgements from "
         notes = (*self.query_table.notes, *self.corpus.notes, *self.judged.notes)
         return (*self.opened.notes, f"{tables}{self.judged.name}", *notes)
@@ -320,7 +318,7 @@ def _repository_of_judgements(source: DatasetSource) -> DatasetSource:
         repo = resolve(f"{source.repo.id}-qrels", "dataset")
     except RepoNotFoundError as error:
         raise _no_judgements(source) from error
-    note = f"judgements are those of {repo.id} at {repo.revision[:7]}"
+    note = Note("judgments-repository", f"Judgments from {repo.id} at {repo.revision[:7]}.")
     return DatasetSource(source.name, repo, notes=(*source.notes, note))
 
 
@@ -336,7 +334,7 @@ def _no_judgements(source: DatasetSource) -> EmmsError:
 
 def _table_files(folder: Path) -> dict[str, Path]:
     """Return the files of a corpus and of queries by these names; empty unless both are there."""
-    files = {path.name.partition(".")[0].lower(): path for path in sorted(folder.glob("*")) if format_of(path)}
+    files = {path.name.partition(".")[0].lower(): path for path in sorted(folder.glob("*")) if reader_of(path)}
     queries = next((files[name] for name in _QUERIES if name in files), None)
     return {_CORPUS: files[_CORPUS], _QUERIES[0]: queries} if _CORPUS in files and queries is not None else {}
 
@@ -346,7 +344,7 @@ def _in_folder(source: DatasetSource, options: SampleOptions, files: Mapping[str
     folder = source.repo.folder
     assert folder is not None
     inside = sorted((folder / "qrels").glob("*")) or sorted(folder.glob("qrels*"))
-    by_split = {path.name.partition(".")[0]: path for path in inside if format_of(path)}
+    by_split = {path.name.partition(".")[0]: path for path in inside if reader_of(path)}
     if not by_split:
         raise _no_judgements(source)
     splits = tuple(by_split)
@@ -357,61 +355,35 @@ def _in_folder(source: DatasetSource, options: SampleOptions, files: Mapping[str
 
 
 def _file_table(source: DatasetSource, folder: Path, path: Path) -> Table:
-    name, format = str(path.relative_to(folder)), format_of(path)
-    if format == "csv":
-        return _separated(name, path)
-    if format == "json" and ".jsonl" in path.suffixes:
-        first = islice(_lines_of_json(name, path), _FIRST_LINES)
+    name, reader = str(path.relative_to(folder)), reader_of(path)
+    if reader == "csv":
+        return _csv_table(name, path)
+    if reader == "json" and ".jsonl" in path.suffixes:
+        first = islice(json_lines(path), _FIRST_LINES)
         columns = tuple(dict.fromkeys(column for row in first for column in row))
         if not columns:
-            raise EmmsError(f"{name} is empty", "it needs a line of JSON for each row")
-        return Table(name, columns, partial(_lines_of_json, name, path))
+            raise EmmsError(f"{name} is empty.", "It requires one JSON object per row.")
+        return Table(name, columns, partial(json_lines, path))
     opened = find_files(str(path), replace(source.repo, folder=path), None).open(None, streaming=False)
     return _table(name, [opened])
 
 
-def _open(path: Path, mode: str, **settings: Any) -> Any:
-    import fsspec
-
-    return fsspec.open(str(path), mode, compression="infer", **settings)
-
-
-def _lines_of_json(name: str, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file with an object of JSON a line, each by itself."""
-    with _open(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            line = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if not line:
-                continue
-            try:
-                row = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise EmmsError(f"line {number:,} of {name} is no JSON: {error}", "repair that line") from None
-            if not isinstance(row, dict):
-                raise EmmsError(f"line {number:,} of {name} is no object of JSON", 'write {"_id": …, "text": …}')
-            yield row
-
-
-def _separated(name: str, path: Path) -> Table:
-    """Return the table of a file of values separated by tabs, commas or spaces, with or without a line of names."""
-    separator = separator_of(str(path), "\t" if ".tsv" in path.suffixes else ",")
+def _csv_table(name: str, path: Path) -> Table:
+    """Return the table of a file separated by tabs, commas or spaces, with or without a line of names."""
 
     def cells() -> Iterator[list[str]]:
-        with _open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as lines:
-            # A quote in an id of BEIR's is a character of it.
-            for row in csv.reader(lines, delimiter=separator, quotechar=None if separator == "\t" else '"'):
-                row = row[0].split() if len(row) == 1 else row
-                if row:
-                    yield row
+        return (row[0].split() if len(row) == 1 else row for row in csv_rows(path))
 
     first = next(cells(), None)
     if first is None:
-        raise EmmsError(f"{name} is empty", "it needs a row for each judgement: query-id, corpus-id, score")
+        raise EmmsError(f"{name} is empty.", "It requires a row per judgment: query-id, corpus-id, score")
     names = tuple(cell.strip() for cell in first)
     if {*map(str.lower, names)} & {*_IDS, *_QUERY_IDS}:
         return Table(name, names, lambda: (dict(zip(names, row, strict=False)) for row in islice(cells(), 1, None)))
     usual = next((usual for usual in _HEADERS if len(usual) == len(names)), None)
     if usual is None:
-        raise EmmsError(f"{name} has no line of names, and {len(names)} columns", "add one: query-id, corpus-id, score")
-    note = f"{name} has no line of names: its columns are read as {', '.join(usual)}"
+        raise EmmsError(
+            f"{name} has {len(names)} columns, but no line of names.", "Add one: query-id, corpus-id, score"
+        )
+    note = f"{name} has no line of names. Reading its columns as {', '.join(usual)}."
     return Table(name, usual, lambda: (dict(zip(usual, row, strict=False)) for row in cells()), (note,))

@@ -1,0 +1,173 @@
+"""Read CSV rows and JSON lines, of plain or compressed files; a line may have at most 64 MB."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hf_emms.errors import EmmsError
+
+MAX_LINE = 64 << 20
+# A JSON file that is one list or object is read as a whole.
+MAX_DOCUMENT = 1 << 30
+_FIRST_LINES = 20
+_SEPARATORS = ";\t|"
+# Texts that mean an empty cell in a column of numbers. In a column of texts only an empty text does.
+_MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "null", "NULL", "None", "<NA>", "#N/A", "#NA"]
+QUOTES = 'Quote texts that contain the separator, in every line: "one, two",label'
+
+
+class CsvFormat(NamedTuple):
+    separator: str
+    quoting: int  # csv.QUOTE_MINIMAL or csv.QUOTE_NONE
+    encoding: str
+
+
+def csv_format(path: Path) -> CsvFormat:
+    """Detect the format of a CSV file from its first lines: the separator may be a comma, a tab, ";" or "|"."""
+    with opened(path, "rb") as stream:
+        start = stream.read(2)
+    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = [line.rstrip("\r\n") for line in islice(_text_lines(path, encoding), _FIRST_LINES)]
+    header = lines[0] if lines else ""
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    if separator not in header:
+        other = max(_SEPARATORS, key=header.count)
+        separator = other if other in header else separator
+    cells = (cell for line in lines for cell in line.split(separator))
+    # In a file of tabs, a quotation mark often is a character of a text.
+    quoted = separator != "\t" or all(cell.startswith('"') == cell.endswith('"') for cell in cells)
+    return CsvFormat(separator, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, encoding)
+
+
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of each line of a CSV file that is not empty, the line of names included.
+
+    Raises:
+        EmmsError: a line is too long.
+    """
+    format = csv_format(path)
+    csv.field_size_limit(MAX_LINE)
+    lines = _text_lines(path, format.encoding)
+    reader = csv.reader(lines, delimiter=format.separator, quoting=format.quoting)  # type: ignore[arg-type]
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise EmmsError(f"Line {reader.line_num:,} of {path.name} cannot be read: {error}.", QUOTES) from error
+        if cells is None:
+            return
+        if cells:
+            yield cells
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a plain or compressed file.
+
+    Raises:
+        EmmsError: a line is too long.
+    """
+    return _limited(path, "rb")
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file with one JSON object per line.
+
+    Raises:
+        EmmsError: a line is too long, or contains something else.
+    """
+    for number, line in enumerate(lines_of(path), start=1):
+        line = line.removeprefix(b"\xef\xbb\xbf").strip()
+        if not line:
+            continue
+        try:
+            yield msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EmmsError(
+                f"Line {number:,} of {path.name} is not a JSON object: {error}.", 'Write lines like {"text": "…"}.'
+            ) from None
+
+
+def pandas_arguments(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the arguments of ``pandas.read_csv`` for CSV files of one format.
+
+    "NA", "None" and "null" are texts in columns of texts, and empty cells in columns of numbers.
+
+    Raises:
+        EmmsError: a file has more cells per line than column names.
+    """
+    import pandas as pd  # type: ignore[import-untyped]
+
+    format = csv_format(files[0])
+    arguments: dict[str, Any] = {"sep": format.separator, "quoting": format.quoting}
+    if format.encoding == "utf-16":
+        arguments["encoding"] = format.encoding
+    for file in files:
+        _check_width(file)
+    try:
+        head = pd.read_csv(files[0], nrows=10_000, **arguments)
+    except (OSError, ValueError):
+        return arguments  # the reader of ``datasets`` reports the problem
+    numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
+    return arguments | {"keep_default_na": False, "na_values": dict.fromkeys(numeric, _MISSING)}
+
+
+def _check_width(file: Path) -> None:
+    header, *rows = [*islice(csv_rows(file), _FIRST_LINES)] or [[]]
+    for number, cells in enumerate(rows, start=2):
+        if len(cells) > len(header):
+            # pandas would use the first cells as an index.
+            raise EmmsError(
+                f"Row {number} of {file.name} has {len(cells)} cells, but there are {len(header)} column names.",
+                QUOTES if any(cells[len(header) :]) else "Remove the separator from the end of each line.",
+            )
+
+
+def check_lengths(path: Path) -> None:
+    """Refuse a file of CSV or JSON with a line that is too long to read.
+
+    Raises:
+        EmmsError: a line has more than 64 MB, or a JSON document more than 1 GB.
+    """
+    if path.stat().st_size <= MAX_LINE and path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
+        return
+    size = 0
+    with opened(path, "rb") as stream:
+        is_document = False
+        while chunk := stream.read(MAX_LINE):
+            is_document = is_document or (not size and ".json" in path.suffixes and chunk.lstrip()[:1] == b"[")
+            size += len(chunk)
+            if is_document and size > MAX_DOCUMENT:
+                raise EmmsError(f"{path.name} is a JSON document of more than 1 GB.", "Write one JSON object per line.")
+            if not is_document and len(chunk) == MAX_LINE and b"\n" not in chunk:
+                raise _too_long(path)
+
+
+def _too_long(path: Path) -> EmmsError:
+    return EmmsError(
+        f"{path.name} has a line of more than {MAX_LINE >> 20} MB.", "Write one row per line, or split the line."
+    )
+
+
+def opened(path: Path, mode: str, **settings: Any) -> Any:
+    """Open a plain or compressed file."""
+    import fsspec
+
+    return fsspec.open(str(path), mode, compression="infer", **settings)
+
+
+def _limited(path: Path, mode: str, **settings: Any) -> Iterator[Any]:
+    with opened(path, mode, **settings) as stream:
+        while line := stream.readline(MAX_LINE):
+            if len(line) == MAX_LINE and line[-1:] not in ("\n", b"\n"):
+                raise _too_long(path)
+            yield line
+
+
+def _text_lines(path: Path, encoding: str) -> Iterator[str]:
+    return _limited(path, "rt", encoding=encoding, errors="replace", newline="")
