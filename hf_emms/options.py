@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, parse_duration, setting_ref, setting_refs
 
 if TYPE_CHECKING:
     import datasets
@@ -40,6 +40,8 @@ DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
 DEFAULT_ENCODERS = "base"
+# The largest seed that NumPy accepts, plus 1, and the most seeds per checkpoint in fine-tuning.
+_MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # Folder of rankings that are pulled from a results dataset, or that a sweep makes.
 DEFAULT_RESULTS = "emms-results"
 
@@ -379,6 +381,33 @@ class TrainingOptions(OptionsPart):
             raise EmmsError(
                 setting_ref(changed[0]) + " is for fine-tuning, which was not asked for", setting_ref("confirm", ...)
             )
+        if self.confirm is not None:
+            self._check_fine_tuning()
+
+    def _check_fine_tuning(self) -> None:
+        """Refuse settings that contradict each other, seeds that NumPy does not accept, and invalid rates and times."""
+        seeds = self.seeds or 1
+        if self.epochs and self.steps:
+            hint = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
+            raise EmmsError("both epochs and steps are given", hint)
+        if seeds > _MAX_SEEDS:
+            hint = setting_ref("seeds", 3) + f", {_MAX_SEEDS} at most"
+            raise EmmsError(f"{seeds:,} runs of each checkpoint are too many", hint)
+        if not 0 <= self.seed <= _MAX_SEED - seeds:
+            refs = setting_refs(setting_ref("seed", self.seed), setting_ref("seeds", seeds))
+            raise EmmsError(f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: " + refs, setting_ref("seed", 0))
+        for rate in self.learning_rates:
+            if not _is_rate(rate):
+                hint = setting_ref("learning_rates", "1e-4")
+                raise EmmsError(f"the learning rate {rate!r} is not a number between 0 and 1", hint)
+        if self.time_limit:
+            parse_duration(self.time_limit)
+        if self.keep_adapter and self.method != "lora":
+            hint = setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out"
+            raise EmmsError("no adapter is trained that could be kept", hint)
+        if self.keep_adapter and not (self.save_model or self.push_to_hub):
+            problem = setting_ref("keep_adapter") + " is for a model that is saved"
+            raise EmmsError(problem, setting_ref("save_model", ...))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -651,6 +680,13 @@ def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:
     if setting.empty:
         return lambda value: isinstance(value, str), "a text"
     return _is_name, "a text that is not empty"
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 def _is_name(value: Any) -> bool:

@@ -6,6 +6,7 @@ import codecs
 import errno
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -98,6 +99,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give the block an empty folder of the same name in a hidden folder, and move it to `path` when the block ends.
+
+    It replaces a folder at `path`. Its files get the mode of other new files.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    hidden = path.with_name(f"{UNFINISHED}{os.getpid()}-{secrets.token_hex()}")
+    unfinished = hidden / path.name
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for file in filter(Path.is_file, unfinished.rglob("*")):
+            set_mode(file, unfinished.stat().st_mode & 0o666)
+            with file.open("rb+") as stream:
+                os.fsync(stream.fileno())
+        shutil.rmtree(path, ignore_errors=True)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_wo
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
-    check_recipe,
     choose_method,
     head_of,
     max_rows,
@@ -37,12 +36,11 @@ from hf_emms.finetune.recipe import (
 )
 from hf_emms.finetune.resume_states import locked_run, unfinished_folder
 from hf_emms.finetune.saving import (
-    ModelKeeper,
-    check_place,
+    ModelFolder,
     check_push,
     evaluation_results,
-    keeper_for,
     model_card,
+    model_folder_for,
     test_rows,
 )
 from hf_emms.finetune.splits import Splits, load_splits
@@ -96,7 +94,7 @@ class FineTuning:
     cache: Cache
     progress: Progress
     deadline: float | None
-    keeper: ModelKeeper | None
+    model_folder: ModelFolder | None
 
     @property
     def metric(self) -> str:
@@ -135,9 +133,9 @@ class FineTuning:
             return None
         return self.cache.get_json(self.key(job), partial(msgspec.convert, type=TrainingRun))
 
-    def model_folder(self, job: TrainingJob) -> Path | None:
-        """Return the folder for the model of a run; None where it is not kept."""
-        return self.keeper.path(self.digest(job)) if self.keeper is not None else None
+    def models_of(self, job: TrainingJob) -> Path | None:
+        """Return the folder for the models of a run; None if they are not kept."""
+        return self.model_folder.models_of(self.digest(job)) if self.model_folder is not None else None
 
 
 def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
@@ -187,13 +185,9 @@ TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[Trainin
 
 
 def check_settings(options: Options) -> None:
-    """Refuse a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
-    check_recipe(options.training)
-    if options.save_model or options.push_to_hub:
-        check_place(options.training)
-        check_push(options.push_to_hub)
-    if options.time_limit:
-        parse_duration(options.time_limit)
+    """Refuse a repository that may not be written and a missing package before a long ranking."""
+    model_folder_for(options)
+    check_push(options.push_to_hub)
     extra = "lora" if options.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:
@@ -208,11 +202,11 @@ def prepare(
     progress: Progress,
     *,
     seconds_per_parameter: float,
-    keeper: ModelKeeper | None = None,
+    model_folder: ModelFolder | None = None,
 ) -> FineTuning:
     """Return a shortlist of `options.confirm` checkpoints with the rows to train on; nothing is trained yet.
 
-    `keeper` is that of the options where it was made before, see `keeper_for`.
+    `model_folder` is that of the options, if it was made before, see `model_folder_for`.
     """
     from hf_emms.features.device import choose_device
 
@@ -220,7 +214,7 @@ def prepare(
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options.sample, cache, source, max_rows=max_rows(options.training))
     splits = replace(splits, task=trained_task(splits.task, options.method))
-    keeper = keeper or keeper_for(options, splits.revision)
+    model_folder = model_folder or model_folder_for(options, splits.revision)
     if splits.revision != ranking.dataset_revision:
         if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
             ranking.dataset,
@@ -258,7 +252,7 @@ def prepare(
         cache,
         progress,
         None if seconds is None else time.time() + seconds,
-        keeper,
+        model_folder,
     )
 
 
@@ -379,8 +373,8 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
             "the first error is the one to look at",
         )
-    if work.keeper is not None:
-        _keep_best(work, work.keeper, ranking, train_all)
+    if work.model_folder is not None:
+        _keep_best(work, work.model_folder, ranking, train_all)
     return ranking
 
 
@@ -441,16 +435,16 @@ def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: Trai
     """Return the results of runs, from the cache or trained; each is stored before the next starts."""
     results = {job: stored for job in jobs if (stored := work.stored(job)) is not None}
     for job, stored in results.items():
-        if work.keeper is not None:
-            work.keeper.finished(work.digest(job), stored)
+        if work.model_folder is not None:
+            work.model_folder.finished(work.digest(job), stored)
         work.progress.noted(f"{job.name}: {_in_words(work, stored)} (from the cache)")
     with closing(train_all(work, [job for job in jobs if job not in results])) as finished:
         for job, result in finished:
             # A run that the time limit ended is no result of the recipe.
             if result.validation is not None and result.unfinished is None:
                 work.cache.put_json(work.key(job), msgspec.to_builtins(result))
-            if work.keeper is not None:
-                work.keeper.finished(work.digest(job), result)
+            if work.model_folder is not None:
+                work.model_folder.finished(work.digest(job), result)
             for line in (_in_words(work, result), *result.notes):
                 work.progress.noted(f"{job.name}: {line}")
             results[job] = result
@@ -479,7 +473,7 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                                 work.options.running,
                                 folder,
                                 keep_adapter=work.options.keep_adapter,
-                                save_to=work.model_folder(job),
+                                models=work.models_of(job),
                                 deadline=work.deadline,
                                 progress=work.progress,
                             )
@@ -546,31 +540,30 @@ def _runs_at(runs: Iterable[TrainingRun], learning_rate: float | None) -> list[T
     return [run for run in runs if run.learning_rate == learning_rate and run.validation is not None]
 
 
-def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_all: TrainAll) -> None:
+def _keep_best(work: FineTuning, folder: ModelFolder, ranking: Ranking, train_all: TrainAll) -> None:
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
     job = TrainingJob(row.checkpoint, work.plan(row), row.parameters, work.recipe(row), best.learning_rate, best.seed)
-    if not keeper.has(work.digest(job), best):
+    digest = work.digest(job)
+    if folder.model(digest, best) is None:
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
         anew = replace(work, deadline=None, options=replace(work.options, resume=False))
         for _, best in train_all(anew, [job]):
             if best.validation is None:
                 raise EmmsError(f"{job.name}: {best.error}", "run the same command again: what is finished is kept")
-            # What is reported from now on is what is saved, where the same training gives another result.
+            # What is reported from now on is what is saved, if the same training gives another result.
             work.cache.put_json(work.key(job), msgspec.to_builtins(best))
             work.progress.noted(f"{job.name}: {_in_words(work, best)}")
-            keeper.keep(work.digest(job))
     trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
-    head_of_ours = keeper.has_head_of_ours(work.digest(job))
-    adapter_class = keeper.adapter_class(work.digest(job))
-    card = model_card(
-        trained_on, row, best, work.splits.test, work.options, head_of_ours=head_of_ours, adapter_class=adapter_class
-    )
-    results = evaluation_results(trained_on, row, best, work.splits.test, work.progress.noted)
-    rows = test_rows(trained_on, work.splits.test, work.options.group_column)
-    keeper.finish(work.digest(job), {"README.md": card, **rows, **results})
-    work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")
+    test, model = work.splits.test, folder.model(digest, best) or folder.folder
+    files = {
+        "README.md": model_card(trained_on, row, best, test, work.options, model),
+        **test_rows(trained_on, test, work.options.group_column),
+        **evaluation_results(trained_on, row, best, test, work.progress.noted),
+    }
+    folder.finish(digest, best, files)
+    work.progress.noted(f"{row.checkpoint}, fine-tuned: {folder.folder}")
 
 
 def _in_words(work: FineTuning, run: TrainingRun) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from hf_emms.errors import EmmsError, format_bytes, install_command, pluralize, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, format_bytes, install_command, pluralize, setting_ref
 from hf_emms.finetune.memory import (
     activation_bytes,
     bytes_of_number,
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from hf_emms.features.feature_spec import FeatureSpec
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
-# The largest seed that NumPy takes, plus 1, and the most seeds of a checkpoint.
-_MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # Evaluations without a better score that end a run of a number of steps; a run in epochs ends after half of its epochs.
 PATIENCE = 5
 # The most parameters of a checkpoint that a short run trains in full; larger ones get an adapter.
@@ -117,7 +114,9 @@ def recipe_for(
 ) -> Recipe:
     """Return the recipe of a confirmation: the settings of the options, else defaults by head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
-    rates = _rates(options.learning_rates) or default_rates(parameters, method, embeddings=head.trains_embeddings)
+    rates = tuple(dict.fromkeys(map(float, options.learning_rates))) or default_rates(
+        parameters, method, embeddings=head.trains_embeddings
+    )
     return Recipe(
         method,
         None if options.steps else epochs,
@@ -199,35 +198,6 @@ def max_rows(options: TrainingOptions) -> int | None:
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
-def check_recipe(options: TrainingOptions) -> None:
-    """Refuse settings that contradict each other, seeds that NumPy does not take, and rates that are no numbers."""
-    if options.epochs and options.steps:
-        raise EmmsError(
-            "both epochs and steps are given", "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
-        )
-    seeds = options.seeds or 1
-    if not 0 <= options.seed <= _MAX_SEED - seeds:
-        raise EmmsError(
-            f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: "
-            + setting_refs(setting_ref("seed", options.seed), setting_ref("seeds", seeds)),
-            setting_ref("seed", 0),
-        )
-    if seeds > _MAX_SEEDS:
-        raise EmmsError(
-            f"{seeds:,} runs of each checkpoint are too many", setting_ref("seeds", 3) + f", {_MAX_SEEDS} at most"
-        )
-    _rates(options.learning_rates)
-    if options.keep_adapter and options.method != "lora":
-        raise EmmsError(
-            "no adapter is trained that could be kept",
-            setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out",
-        )
-    if options.keep_adapter and not (options.save_model or options.push_to_hub):
-        raise EmmsError(
-            setting_ref("keep_adapter") + " says how a model is saved, and none is", setting_ref("save_model", ...)
-        )
-
-
 def check_head(task: Task, options: TrainingOptions) -> None:
     """Refuse a task without a head or whose package is missing, another head's method, and to keep an adapter alone."""
     if options.method not in (None, *_METHODS, *head_of(task).methods):
@@ -261,18 +231,3 @@ def head_of(task: Task) -> Head:
             setting_ref("confirm") + f" is for {names}",
         )
     return task.head
-
-
-def _rates(texts: Sequence[Any]) -> tuple[float, ...]:
-    rates = []
-    for text in texts:
-        try:
-            rate = float(text)
-        except ValueError:
-            rate = 0.0
-        if not 0 < rate < 1:
-            raise EmmsError(
-                f"the learning rate {text!r} is no number between 0 and 1", setting_ref("learning_rates", "1e-4")
-            )
-        rates.append(rate)
-    return tuple(dict.fromkeys(rates))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -20,11 +18,11 @@ from hf_emms.cache import cache_key, default_root, digest_of
 from hf_emms.cache.files import UNFINISHED, check_writable, write_atomic
 from hf_emms.errors import EmmsError, redacted, setting_ref
 from hf_emms.finetune.recipe import head_of, trained_task
-from hf_emms.finetune.resume_states import MODEL_SEAL, ModelSeal, file_digest, storage_error
+from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.hub import read_file, repo_url, require_push, upload_model, who_am_i
-from hf_emms.options import Options, RunOptions, ScoringOptions, TrainingOptions
+from hf_emms.options import Options, TrainingOptions
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.verdict import is_above_baseline
@@ -45,145 +43,108 @@ _PIPELINES = {
 }
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 _TEST_ROWS = "test_rows.json"
-Seal = TypeVar("Seal", bound=ModelSeal)
 
 
-class _Saved(ModelSeal, frozen=True):
-    """What was saved in a folder: the model of a `run` for a `request`, and all names, the card's among them."""
+class _Saved(msgspec.Struct, frozen=True):
+    """The record of a model that was saved in a folder.
+
+    Attributes:
+        request: digest of the settings of the call that saved it.
+        model: name of the run, with its steps; None while the files are moved into the folder.
+        names: of the model's files and folders.
+    """
 
     request: str
-    run: str
+    model: str | None
     names: tuple[str, ...]
 
 
-class ModelKeeper:
-    """Keeps the model of the best run so far in a folder, which holds nothing else, or what the same request saved.
+class ModelFolder:
+    """A folder for the best model; the models of finished runs are in `.unfinished` inside it until the best is known.
+
+    An empty request stands for any.
 
     Raises:
-        EmmsError: the folder holds other files, or other ones than were saved; it is no folder or cannot be written.
+        EmmsError: the folder contains files that the same request did not save, or cannot be written.
     """
 
     def __init__(self, folder: Path, request: str) -> None:
-        self.folder = folder
-        self._runs, self._request = folder / _UNFINISHED, request
-        self._scores: dict[str, float] = {}
-        saved = self._saved
-        _check_folder(folder, saved)
-        for file, digest in saved.digests.items() if saved is not None else ():
-            if os.path.lexists(folder / file) and not _holds(folder / file, digest):
-                raise EmmsError(
-                    f"{folder / file} was changed after it was saved", setting_ref("save_model", "NEW_FOLDER")
-                )
+        self.folder, self._request = folder, request
+        self._best: tuple[str, float] | None = None
+        self._check()
 
-    def path(self, name: str) -> Path:
-        """Return the folder for the model of a run."""
-        return self._runs / f"{name}-{self._request}"
+    def models_of(self, name: str) -> Path:
+        """Return the folder for the models of a run, each of which is a folder that is named by its steps."""
+        return self.folder / _UNFINISHED / self._request / name
 
-    def has_head_of_ours(self, name: str) -> bool:
-        """Return whether the model of a run has a head that transformers does not know."""
-        seal = self._seal(name)
-        return seal is not None and HEAD_WEIGHTS in seal.digests
-
-    def adapter_class(self, name: str) -> str | None:
-        """Return the class of PEFT that opens the model of a run; None where that is no adapter."""
-        seal = self._seal(name)
-        if seal is None or _ADAPTER_CONFIG not in seal.digests:
-            return None
-        return _ADAPTER_CLASSES[json.loads(self._place(name, seal, _ADAPTER_CONFIG).read_text())["task_type"]]
+    def model(self, name: str, run: TrainingRun) -> Path | None:
+        """Return the folder with the model of a run; None if it was not kept."""
+        unfinished, saved = self.models_of(name) / str(run.steps), self._saved
+        if unfinished.is_dir():
+            return unfinished
+        return self.folder if saved is not None and saved.model == f"{name}/{run.steps}" else None
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keep the model of a run if it has the best validation score of this call, and delete the others."""
-        if run.validation is None or not self.has(name, run):
+        """Keep the model of a run if its validation score is the best of this call, else delete it."""
+        if run.validation is None or self.model(name, run) is None:
             return
-        self._scores[name] = run.validation
-        self.keep(max(self._scores, key=lambda other: (self._scores[other], other != name)))
+        worse: str | None = name
+        if self._best is None or run.validation > self._best[1]:
+            worse = None if self._best is None else self._best[0]
+            self._best = name, run.validation
+        if worse is not None:
+            shutil.rmtree(self.models_of(worse), ignore_errors=True)
 
-    def keep(self, name: str) -> None:
-        """Delete the models of all other runs of this call than a run, ties included."""
-        for other in self._scores.keys() - {name}:
-            shutil.rmtree(self.path(other), ignore_errors=True)
-            del self._scores[other]
-
-    def has(self, name: str, run: TrainingRun) -> bool:
-        """Return whether the model with the result of a run is kept, or in its place already: whole and unchanged."""
-        seal = self._seal(name)
-        if seal is None or (seal.steps, seal.unfinished) != (run.steps, run.unfinished):
-            return False
-        return all(_holds(self._place(name, seal, file), digest) for file, digest in seal.digests.items())
-
-    def finish(self, name: str, files: Mapping[str, str]) -> None:
-        """Move the model of a run into the folder, with other files, path → content; another model there is deleted.
+    def finish(self, name: str, run: TrainingRun, files: Mapping[str, str]) -> None:
+        """Move the model of a run into the folder, with other files, path → content, and delete all other models.
 
         Raises:
-            EmmsError: the folder cannot be written, or the model is not kept.
+            EmmsError: the folder cannot be written, or the model was not kept.
         """
-        seal, saved, model = self._seal(name), self._saved, self.path(name)
-        if seal is None:
+        model = self.model(name, run)
+        if model is None:
             raise EmmsError(f"the best model was not saved in {self.folder}", "run the same command again")
         try:
-            if model.is_dir():
+            if model != self.folder:
                 for file, content in files.items():
                     write_atomic(model / file, content)
-                names = {PurePath(file).parts[0] for file in (*seal.digests, *files)}
-                if saved is not None and not self._is_saved(name, seal):
-                    _delete(path for path in self.folder.iterdir() if path.name in saved.names)
-                elif saved is not None:  # an earlier call was stopped below
-                    names |= {*saved.names}
-                # From here on an interrupted call is finished by the next one.
-                saved = _Saved(
-                    request=self._request,
-                    run=name,
-                    names=tuple(sorted(names)),
-                    steps=seal.steps,
-                    unfinished=seal.unfinished,
-                    digests=seal.digests,
-                )
-                write_atomic(self.folder / _SAVED, msgspec.json.encode(saved))
-                for path in sorted(path for path in model.iterdir() if path.name in names):
-                    place = self.folder / path.name
-                    if place.is_dir():
-                        shutil.rmtree(place)
-                    path.rename(place)
-            shutil.rmtree(self._runs, ignore_errors=True)
-            _delete(self.folder.glob(f"{UNFINISHED}*"))  # of calls that were killed
+                names, former = {path.name for path in model.iterdir()}, self._saved
+                moved = names if former is None else {*names, *former.names}
+                # If the process is killed from here on, the model is trained again.
+                self._record(None, moved)
+                moving = self.folder / _UNFINISHED / "moving"
+                _delete([moving, *(self.folder / entry for entry in moved)])
+                for path in model.rename(moving).iterdir():
+                    path.rename(self.folder / path.name)
+                self._record(f"{name}/{run.steps}", names)
+            _delete([self.folder / _UNFINISHED, *self.folder.glob(f"{UNFINISHED}*")])
         except OSError as error:
             raise storage_error(self.folder, error) from error
 
     @property
     def _saved(self) -> _Saved | None:
-        """What the folder holds of the same request."""
-        saved = _read(self.folder / _SAVED, _Saved)
-        return saved if saved is not None and saved.request == self._request else None
+        """The record in the folder, if it is of the same request."""
+        try:
+            saved = msgspec.json.decode((self.folder / _SAVED).read_bytes(), type=_Saved)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return saved if self._request in ("", saved.request) else None
 
-    def _seal(self, name: str) -> ModelSeal | None:
-        """Return what is held of the model of a run; None if nothing is."""
-        saved = self._saved
-        in_place = saved if saved is not None and saved.run == name else None
-        return _read(self.path(name) / MODEL_SEAL, ModelSeal) or in_place
+    def _record(self, model: str | None, names: Iterable[str]) -> None:
+        write_atomic(self.folder / _SAVED, msgspec.json.encode(_Saved(self._request, model, tuple(sorted(names)))))
 
-    def _is_saved(self, name: str, seal: ModelSeal) -> bool:
-        """Return whether a model is what the folder holds, or will hold when all of its files are moved."""
-        saved = self._saved
-        return saved is not None and saved.run == name and saved.digests == seal.digests
-
-    def _place(self, name: str, seal: ModelSeal, file: str) -> Path:
-        """Return where a file of a model is."""
-        place = self.path(name) / file
-        return self.folder / file if not place.is_file() and self._is_saved(name, seal) else place
-
-
-def _read(path: Path, type: type[Seal]) -> Seal | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type)
-    except (OSError, ValueError, msgspec.MsgspecError):
-        return None
-
-
-def _holds(path: Path, digest: str) -> bool:
-    try:
-        return path.is_file() and file_digest(path) == digest
-    except (OSError, ValueError):
-        return False
+    def _check(self) -> None:
+        folder, saved, other_place = self.folder, self._saved, setting_ref("save_model", "NEW_FOLDER")
+        try:
+            check_writable(folder)
+        except NotADirectoryError:
+            raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
+        except OSError as error:
+            raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
+        ours = {_UNFINISHED, _SAVED, *(saved.names if saved is not None else ())}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in ours and not path.name.startswith(UNFINISHED):
+                raise EmmsError(f"the folder {folder} is not empty: it contains {path.name}", other_place)
 
 
 def _delete(paths: Iterable[Path]) -> None:
@@ -191,64 +152,31 @@ def _delete(paths: Iterable[Path]) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
-def _check_folder(folder: Path, saved: _Saved | None) -> None:
-    """Refuse a folder that cannot be written, or holds other files than were saved in it."""
-    other_place = setting_ref("save_model", "NEW_FOLDER")
-    try:
-        check_writable(folder)
-    except NotADirectoryError:
-        raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
-    except OSError as error:
-        raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
-    ours = {_UNFINISHED, _SAVED, *(saved.names if saved is not None else ())}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in ours and not path.name.startswith(UNFINISHED):
-            raise EmmsError(f"the folder {folder} is not empty: it holds {path.name}", other_place)
+def model_folder_for(options: Options, revision: str | None = None) -> ModelFolder | None:
+    """Return the folder of the best model: the named one, or one in the cache until it is uploaded; else None.
 
-
-def check_place(options: TrainingOptions) -> None:
-    """Refuse a place for the best model, before its request is known, where it could never be saved.
+    The options, which are resolved, and the dataset's `revision` identify the request whose model it keeps. Before
+    these are known, the folder is only checked.
 
     Raises:
-        EmmsError: the folder holds files that no call has saved, is none or cannot be written.
-    """
-    folder = _folder(options)
-    if folder is not None:
-        with _uploads_first(options, folder):
-            _check_folder(folder, _read(folder / _SAVED, _Saved))
-
-
-def keeper_for(options: Options, revision: str) -> ModelKeeper | None:
-    """Return the keeper of the best model, in the named folder, or in the cache until it is uploaded; else None.
-
-    The request whose model it keeps is told apart by all options, which are resolved, and the dataset's `revision`.
-
-    Raises:
-        EmmsError: the folder holds other files, is none or cannot be written.
+        EmmsError: the folder contains other files, or cannot be written.
     """
     folder = _folder(options.training)
     if folder is None:
         return None
     # The rankings of other datasets are at another revision after each of them.
     request = {name: str(value) for name, value in options.changed().items() if name != "results"}
-    digest = digest_of(cache_key("fine-tuned", str(folder), revision, request=request))
-    with _uploads_first(options.training, folder):
-        return ModelKeeper(folder, digest)
-
-
-@contextmanager
-def _uploads_first(options: TrainingOptions, folder: Path) -> Iterator[None]:
-    """Have the refusal of a folder in the cache say how the model that it holds is uploaded."""
+    key = cache_key("fine-tuned", str(folder), revision, request=request)
     try:
-        yield
+        return ModelFolder(folder, "" if revision is None else digest_of(key))
     except EmmsError as error:
         if options.save_model is not None or not folder.is_dir():
             raise
         command = _upload_command(options.push_to_hub, folder)
-        raise EmmsError(f"{folder} holds a model that was not uploaded yet", f"{command}; then remove it") from error
+        raise EmmsError(f"{folder} contains a model that was not uploaded yet", f"{command}; then remove it") from error
 
 
 def _folder(options: TrainingOptions) -> Path | None:
@@ -267,7 +195,7 @@ def check_push(id: str | None) -> None:
 
 
 def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
-    """Upload the model that was kept, where the options ask for it; it stays on this machine where that fails."""
+    """Upload the model that was kept, if the options ask for it; if that fails, it stays on this machine."""
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
@@ -278,7 +206,7 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
         command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
     if options.save_model is None:
-        # The record goes last: a call that is killed here can be made again.
+        # The record goes last, so that a killed call can be made again.
         _delete(path for path in folder.iterdir() if path.name != _SAVED)
         shutil.rmtree(folder)
     on_note(f"uploaded: {url}")
@@ -357,16 +285,14 @@ def model_card(
     run: TrainingRun,
     test: LabeledSplit,
     options: Options,
-    *,
-    head_of_ours: bool,
-    adapter_class: str | None,
+    model: Path,
 ) -> str:
-    """Return README.md of a fine-tuned model, with its origin, its scores as model-index and its recipe.
-
-    It has an `head_of_ours` where transformers has no class for it, and a class of PEFT where it is an adapter alone.
-    """
+    """Return README.md of the fine-tuned `model` in a folder: its origin, its scores as model-index, its recipe."""
     result = row.fine_tuned
     assert result is not None
+    head_of_ours, adapter_class = (model / HEAD_WEIGHTS).is_file(), None
+    if (model / _ADAPTER_CONFIG).is_file():
+        adapter_class = _ADAPTER_CLASSES[json.loads((model / _ADAPTER_CONFIG).read_text())["task_type"]]
     place = str(options.push_to_hub or options.save_model)
     head = head_of(trained_task(get_task(ranking.task), options.method))
     library = "hf-emms" if head_of_ours else "peft" if adapter_class else head.library
@@ -445,31 +371,21 @@ def _metadata(
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
     checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
-    training = TrainingOptions(
-        seed=options.seed,
+    again = replace(
+        options,
+        dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
+        checkpoints=(checkpoint,),
+        race=None,
         confirm=1,
         method=result.recipe["method"],
-        budget=options.budget,
         epochs=result.recipe.get("epochs"),
-        steps=options.steps,
         learning_rates=(f"{run.learning_rate:g}",),
-        seeds=options.seeds,
-        confirm_samples=options.confirm_samples,
         time_limit=options.time_limit if run.unfinished else None,
-        save_model=options.save_model,
         keep_adapter=options.keep_adapter and options.save_model is not None,
-    )
-    again = Options.of_parts(
-        replace(options.sample, dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset),
-        replace(options.features, checkpoints=(checkpoint,)),
-        ScoringOptions(seed=options.seed, estimators=options.estimators, folds=options.folds, results=options.results),
-        training,
-        RunOptions(
-            device=options.device,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
-            allow_pickle=options.allow_pickle,
-            trust_remote_code=options.trust_remote_code,
-        ),
+        push_to_hub=None,
+        engine="local",
+        ray_address=None,
+        resume=True,
+        cache=True,
     )
     return shlex.join(["hf-emms", "rank", *again.to_argv()])

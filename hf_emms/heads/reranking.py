@@ -50,7 +50,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
         return ConstantBaseline("the order of BM25", search_results(relevant, places, len(split)))
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
-        return {"num_labels": 1}
+        return {"num_labels": 1, "problem_type": "regression"}
 
     def network(
         self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool

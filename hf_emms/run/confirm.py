@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
 from hf_emms.finetune.recipe import check_head
-from hf_emms.finetune.saving import ModelKeeper, push_best
+from hf_emms.finetune.saving import ModelFolder, push_best
 from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, settings_of
 from hf_emms.presets import dataset_preset
@@ -139,7 +139,7 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
     return session
 
 
-def prepared(ranking: Ranking, session: Session, keeper: ModelKeeper | None = None) -> FineTuning:
+def prepared(ranking: Ranking, session: Session, model_folder: ModelFolder | None = None) -> FineTuning:
     """Return the fine-tuning that `confirmed` would do."""
     options = session.options
     seconds = rate(options.device, get_task(ranking.task).input).seconds_per_parameter
@@ -152,7 +152,7 @@ def prepared(ranking: Ranking, session: Session, keeper: ModelKeeper | None = No
             session.cache,
             session.progress,
             seconds_per_parameter=seconds,
-            keeper=keeper,
+            model_folder=model_folder,
         )
 
 
@@ -170,6 +170,6 @@ class NotConfirmedError(EmmsError):
     ranking: Ranking
 
 
-def confirmed(ranking: Ranking, session: Session, keeper: ModelKeeper | None = None) -> Ranking:
+def confirmed(ranking: Ranking, session: Session, model_folder: ModelFolder | None = None) -> Ranking:
     """Return a ranking with its shortlist, of `TrainingOptions.confirm` checkpoints, fine-tuned."""
-    return fine_tune(prepared(ranking, session, keeper), session.train_all)
+    return fine_tune(prepared(ranking, session, model_folder), session.train_all)

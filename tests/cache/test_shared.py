@@ -14,10 +14,11 @@ from typing import Any
 import filelock  # noqa: F401 (other users may not be allowed to import it)
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from hf_emms.cache import Cache
-from hf_emms.finetune.resume_states import StorageError, locked_run, newest_state, remove_state, seal, unfinished_folder
+from hf_emms.cache.files import atomic_folder
+from hf_emms.finetune.resume_states import StorageError, locked_run, unfinished_folder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
 
@@ -132,20 +133,19 @@ def test_a_team_reads_replaces_and_prunes_what_each_has_stored(root: Path) -> No
 
 def test_a_team_takes_the_locks_and_continues_the_runs_of_each_other(root: Path) -> None:
     def begin() -> None:
-        with locked_run(root, "run", None, lambda: None), unfinished_folder(root, "run") as folder:
-            state = folder / "checkpoint-1"
-            state.mkdir()
-            (state / "trainer_state.json").write_text("{}")
+        with (
+            locked_run(root, "run", None, lambda: None),
+            unfinished_folder(root, "run") as folder,
+            atomic_folder(folder / "checkpoint-1") as state,
+        ):
             save_file({"x": np.arange(3)}, state / "model.safetensors")
-            seal(state)
 
     def go_on() -> str:
         with locked_run(root, "run", time.time(), lambda: None), unfinished_folder(root, "run") as folder:
-            state = newest_state(folder)
-            assert state is not None
-            remove_state(state[0])
+            (state,) = folder.iterdir()
+            assert load_file(state / "model.safetensors")["x"].tolist() == [0, 1, 2]
             shutil.rmtree(folder)
-            return state[0].name
+            return state.name
 
     as_user(ALICE, begin)
     assert as_user(BOB, go_on) == "checkpoint-1"
@@ -163,4 +163,4 @@ def test_a_lock_that_another_user_does_not_share_is_an_error_in_words(root: Path
     assert as_user(ALICE, lock, umask=0o022)[0] == "locked"
     message, hint = as_user(BOB, lock)
     assert message == f"{root / 'locks' / 'run.lock'} cannot be written: Permission denied"
-    assert str(hint).startswith("name another folder")
+    assert str(hint).startswith("choose another folder")

@@ -389,8 +389,7 @@ def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
     assert "kB of memory and activations; train 39 rows" in planned.stderr
     for more, problem in ((["--seeds", "1000000000"], "are too many"), (["--seed", "4294967296"], "seeds from 0 to")):
         refused = CliRunner().invoke(app, [*words, *more])
-        assert refused.exit_code == 1
-        assert problem in refused.stderr
+        assert problem in str(refused.exception)
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it
     assert Ranking.load(file).best.fine_tuned is not None
     other = cli.run(*words, "--seeds", "2", token=token)
     assert other.code == 1
-    assert "holds a model that was not uploaded yet" in other.err
+    assert "contains a model that was not uploaded yet" in other.err
     again = cli.run(*words, token=token)
     assert again.code == 0, again
     assert "uploaded: " in again.err

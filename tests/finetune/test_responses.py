@@ -259,7 +259,7 @@ def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Pat
     kept: dict[str, Any] = {"confirm": 1, "keep_adapter": True}
     with pytest.raises(EmmsError, match="no adapter is trained"):
         hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
-    with pytest.raises(EmmsError, match="none is"):
+    with pytest.raises(EmmsError, match="is for a model that is saved"):
         hf_emms.rank(rows(), checkpoints, method="lora", **kept)
     with pytest.raises(EmmsError, match="adapters are kept of checkpoints that write responses"):
         hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)

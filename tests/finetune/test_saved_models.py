@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import hf_emms
-from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import FineTuning, fine_tune
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import TrainingJob
@@ -25,7 +24,7 @@ from hf_emms.ranking.progress import Silent
 from hf_emms.run.confirm import options_for, prepared, start_session
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.make import FAST, Notes, colours, pairs, rank_pairs, ranking, save, texts
+from tests.finetune.make import FAST, colours, pairs, rank_pairs, ranking, save, texts
 from tests.helpers.tiny_checkpoints import build
 
 SETTINGS: dict[str, Any] = {"encoders": "demo", "device": "cpu", "confirm": 1, "epochs": 1, "learning_rates": ["1e-2"]}
@@ -50,7 +49,7 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
         """Trains as in this process, until a deadline that passes in the first step, and may be killed then."""
         for job in jobs:
             with unfinished_folder(work.cache.root, work.digest(job)) as folder:
-                places = {"save_to": work.model_folder(job), "deadline": 0.0}
+                places = {"models": work.models_of(job), "deadline": 0.0}
                 training = Training(job, work.splits, folder, torch.device("cpu"), **places)
                 yield job, training.run(lambda job=job: load_network(job.plan, work.splits))
         if is_killed:
@@ -74,22 +73,6 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
     card = (folder / "README.md").read_text()
     assert [text in card for text in ("ended by the time limit", "--time-limit")] == [False, False]
     assert card.endswith("\n")
-
-
-def test_a_model_that_was_changed_is_refused_and_one_that_was_deleted_is_trained_again(
-    ranked: Ranking, tmp_path: Path
-) -> None:
-    folder, notes = tmp_path / "best", Notes()
-    settings = {**FAST, "device": "cpu", "save_model": str(folder)}
-    hf_emms.confirm(ranked, top=1, **settings)
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[:-1] + b"!")
-    with pytest.raises(EmmsError, match=r"model\.safetensors was changed after it was saved"):
-        hf_emms.confirm(ranked, top=1, progress=notes, **settings)
-    assert not notes.planned
-    (folder / "model.safetensors").unlink()
-    hf_emms.confirm(ranked, top=1, **settings)
-    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 def with_labels(feature: Any, label_of: Callable[[int], Any], count: int = 60) -> datasets.Dataset:

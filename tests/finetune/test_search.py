@@ -215,15 +215,15 @@ def test_a_reranker_does_not_order_the_document_that_a_query_is(zoo: Path) -> No
 @pytest.mark.parametrize("family", ["mpnet", "bert"])  # without token types, and with some that its tokenizer hides
 def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_path: Path) -> None:
     reranked = load_splits(Options.of(searches(60), task="text-ranking"))
-    options, kept = Options("data"), tmp_path / "kept"
+    options = Options("data")
     plan = plan_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
-    run = run_job(job, reranked, options.running, tmp_path / "run", save_to=kept)
+    run = run_job(job, reranked, options.running, tmp_path / "run", models=tmp_path / "models")
     assert run.error is None
     assert run.validation == max(run.curve)
     assert (run.is_untrained, len(run.curve)) == (False, 2)  # a new head gives random orders: nothing is measured first
-    model = CrossEncoder(str(kept), device="cpu")
+    model = CrossEncoder(str(tmp_path / "models" / str(run.steps)), device="cpu")
     test, values = reranked.test, []
     for query, judged in zip(test.input_of_row.tolist(), test.references, strict=True):
         text, documents = test.inputs.queries[query], test.inputs.documents

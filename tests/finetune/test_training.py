@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import signal
 import time
@@ -22,25 +23,22 @@ from hf_emms.finetune.network import repaired
 from hf_emms.finetune.recipe import (
     Recipe,
     TrainingJob,
-    check_recipe,
     default_rates,
     head_of,
     max_rows,
     recipe_for,
     short_recipe,
 )
-from hf_emms.finetune.resume_states import StorageError, newest_state, seal_model
-from hf_emms.finetune.saving import ModelKeeper
+from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.splits import Splits
-from hf_emms.finetune.training import DivergedError, NetworkTrainer, Training, remembered_interrupts
+from hf_emms.finetune.trainer import DivergedError, NetworkTrainer
+from hf_emms.finetune.training import Training, remembered_interrupts
 from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
-from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.heads.split import LabeledRows
 from hf_emms.options import Options
-from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import Notes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
@@ -228,52 +226,48 @@ def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: 
 
 
 def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
-    """Also after damage to what it has left: that is a fresh start, never another result."""
     whole = training(tmp_path / "whole", recipe=SHORT).run(lambda: network(Line()))
-
-    def ended(name: str) -> Path:
-        run = training(tmp_path / name, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
-        assert run.steps == 1
-        assert "ended by the time limit after 1 of 20 steps" in run.notes
-        assert run.validation is not None
-        (tmp_path / name / "run" / "first" / "checkpoint-10").mkdir()  # the next state, as a kill leaves it
-        return tmp_path / name
-
     at_end = training(tmp_path / "end", recipe=Recipe("full", None, 1, (0.05,), (0,), 16), deadline=0.0)
     assert at_end.run(lambda: network(Line())).unfinished is None
-
-    def again(folder: Path) -> tuple[Any, ...]:
-        run = training(folder, recipe=SHORT).run(lambda: network(Line()))
-        return run.scores, run.validation, run.curve, run.steps, run.unfinished
-
-    expected = whole.scores, whole.validation, whole.curve, 20, None
-    assert again(ended("resumed")) == expected
-    assert again(tmp_path / "resumed") == expected  # killed before its result was stored
-    damaged = ended("damaged")
-    for place, name in enumerate(("rng_state.pth", "scheduler.pt", "optimizer.pt", "trainer_state.json")):
-        (file,) = (damaged / "run").rglob(f"checkpoint-*/{name}")
-        file.write_bytes(bytes(file.stat().st_size) if place % 2 else b"half a file")
-        assert newest_state(file.parent.parent) is None
-    assert again(damaged) == expected
+    ended = training(tmp_path, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
+    assert (ended.steps, ended.validation is None, ended.unfinished) == (1, False, "after 1 of 20 steps")
+    half = tmp_path / "run" / "first" / ".writing-1" / "checkpoint-10"
+    half.mkdir(parents=True)  # the next state, as a kill leaves it
+    (half / "trainer_state.json").write_text("{")
+    for _ in range(2):  # and once more because it was killed before its result was stored
+        run = training(tmp_path, recipe=SHORT).run(lambda: network(Line()))
+        assert (run.scores, run.validation, run.curve, run.steps) == (whole.scores, whole.validation, whole.curve, 20)
+        assert run.unfinished is None
 
 
-@pytest.mark.parametrize("damage", ["removed", "changed"])
-def test_states_that_another_machine_removes_or_changes_cost_no_score(tmp_path: Path, damage: str) -> None:
-    class Interferes(Line):
-        """At every evaluation: what was the best until then is gone."""
+@pytest.mark.parametrize("step", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
+@pytest.mark.parametrize("lost", ["nothing", "the best state"])
+def test_a_run_that_is_stopped_while_it_writes_a_state_goes_on_from_the_former_to_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, lost: str
+) -> None:
+    def run() -> tuple[Any, ...]:
+        result = training(tmp_path / "stopped").run(lambda: network(Line(weight=-1.0)))
+        return result.scores, result.validation, result.curve, result.steps
 
-        def eval(self) -> Interferes:
-            for file in tmp_path.glob("shared/run/*/checkpoint-*/model.safetensors"):
-                shutil.rmtree(file.parent) if damage == "removed" else file.write_bytes(file.read_bytes()[::-1])
-            return super().eval()
+    whole = training(tmp_path / "whole").run(lambda: network(Line(weight=-1.0)))
+    assert whole.validation == max(whole.curve) > whole.curve[-1]  # an earlier state is the best
+    write = getattr(NetworkTrainer, step)
 
-    def run(name: str, model: type[Line]) -> tuple[Any, ...]:
-        result = training(tmp_path / name).run(lambda: network(model(weight=-1.0)))
-        return result.scores, result.validation, result.curve
+    def stop(trainer: NetworkTrainer, *arguments: Any, **named: Any) -> None:
+        if trainer.state.global_step == 30:
+            raise KeyboardInterrupt
+        write(trainer, *arguments, **named)
 
-    alone = run("alone", Line)
-    assert alone[1] == max(alone[2]) > alone[2][-1]  # an earlier state is the best
-    assert run("shared", Interferes) == alone
+    with monkeypatch.context() as patched:
+        patched.setattr(NetworkTrainer, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    states = sorted((tmp_path / "stopped" / "run" / "first").iterdir())
+    assert states[-1].name == "checkpoint-20"
+    if lost == "the best state":  # as another machine may remove it that does not see the lock
+        best = json.loads((states[-1] / "trainer_state.json").read_text())["best_model_checkpoint"]
+        shutil.rmtree(best)
+    assert run() == (whole.scores, whole.validation, whole.curve, whole.steps)
 
 
 def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: Path) -> None:
@@ -324,92 +318,6 @@ def test_a_state_that_cannot_be_written_fails_for_the_disk(
         training(tmp_path).run(lambda: network(Fails()))
     assert type(raised.value) is expected
     assert fails_in == "train" or str(tmp_path / "run") in raised.value.message
-
-
-def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
-    class Interrupted(Sides):
-        def save(self, folder: Path, task: str) -> None:
-            folder.mkdir(parents=True)
-            (folder / "model.safetensors").write_text("half of the weights")
-            raise KeyboardInterrupt
-
-    keeper, run = ModelKeeper(tmp_path / "best", "request"), TrainingRun(0.05, 0, validation=0.9)
-    with pytest.raises(KeyboardInterrupt):
-        training(tmp_path, recipe=SHORT, save_to=keeper.path("run")).run(lambda: Interrupted(Line()))
-    keeper.finished("run", run)  # its result, which another call had stored
-    assert not keeper.has("run", run)
-
-
-def write_model(folder: Path, weights: str, **others: str) -> None:
-    folder.mkdir(parents=True)
-    for name, content in {"model.safetensors": weights, **others}.items():
-        (folder / name).write_text(content)
-    seal_model(folder, 0, None)
-
-
-def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> None:
-    """Also where the earlier run validated better, and whichever of both is stored first."""
-    folder = tmp_path / "best"
-    earlier = ModelKeeper(folder, "earlier")
-    for name in ("old", "older"):
-        write_model(earlier.path(name), f"{name} weights")
-        earlier.finished(name, TrainingRun(0.05, 0, validation=0.99))  # and then it was killed
-    keeper = ModelKeeper(folder, "new")
-    for name, validation in (("worse", 0.4), ("new", 0.5), ("as good", 0.5), ("worst", 0.3)):
-        write_model(keeper.path(name), f"{name} weights")
-        keeper.finished(name, TrainingRun(0.05, 0, validation=validation))
-    keeper.finished("lost", TrainingRun(0.05, 0, validation=0.9))  # its model could not be written
-    assert [name for name in ("worse", "new", "as good", "worst") if keeper.path(name).exists()] == ["new"]
-    keeper.finish("new", {"README.md": "a card"})
-    assert (folder / "model.safetensors").read_text() == "new weights"
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
-
-
-def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_the_former(tmp_path: Path) -> None:
-    folder, run = tmp_path / "best", TrainingRun(0.05, 0, validation=0.5)
-    keeper = ModelKeeper(folder, "request")
-    write_model(
-        keeper.path("old"), "old weights", **{"adapter_config.json": '{"task_type": "CAUSAL_LM"}', HEAD_WEIGHTS: ""}
-    )
-    assert keeper.adapter_class("old") == "AutoPeftModelForCausalLM"
-    write_model(keeper.path("part"), "weights", **{"config.json": "{}"})
-    assert keeper.has("part", run)
-    (keeper.path("part") / "config.json").write_text("{")  # it has arrived in part
-    assert not keeper.has("part", run)
-    keeper.finish("old", {"README.md": "a card", ".eval_results/data.yaml": "results"})
-    keeper = ModelKeeper(folder, "request")
-    keeper.finished("old", run)  # it is in its place, and not in a folder of its run
-    assert not keeper.has("old", TrainingRun(0.05, 0, validation=0.5, steps=1))
-    write_model(keeper.path("new"), "new weights")
-    keeper.finished("new", TrainingRun(0.05, 0, validation=0.6))
-    assert [keeper.has(name, run) for name in ("new", "old")] == [True, True]
-    assert [keeper.has_head_of_ours(name) for name in ("new", "old", "none")] == [False, True, False]
-    assert keeper.adapter_class("new") is None
-    keeper.finish("new", {"README.md": "another card"})
-    (folder / ".writing-1").touch()  # of a process that was killed
-    keeper = ModelKeeper(folder, "request")
-    assert [keeper.has(name, run) for name in ("new", "old")] == [True, False]
-    keeper.finish("new", {"README.md": "another card"})
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "README.md", ".hf-emms.json"}
-    for results in ("first", "second"):  # as a call that was stopped in its last step and is made again
-        write_model(keeper.path("new"), "new weights", **{"config.json": "{}"})
-        if (folder / "config.json").exists():
-            (keeper.path("new") / "config.json").unlink()  # it was moved already, and the weights were not
-            (folder / "model.safetensors").unlink()
-        assert keeper.has("new", run)
-        keeper.finish("new", {".eval_results/data.yaml": results})
-        assert (folder / ".eval_results" / "data.yaml").read_text() == results
-    names = {"model.safetensors", "config.json", ".eval_results", ".hf-emms.json"}  # and no card of the former
-    assert {path.name for path in folder.iterdir()} == names
-    with pytest.raises(EmmsError, match="is not empty"):
-        ModelKeeper(folder, "another request")
-    with pytest.raises(EmmsError, match="the best model was not saved in"):
-        keeper.finish("unknown", {})
-    (folder / ".hf-emms.json").unlink()
-    (folder / ".hf-emms.json").mkdir()
-    write_model(keeper.path("new"), "new weights")
-    with pytest.raises(StorageError, match=f"{folder} cannot be written"):
-        keeper.finish("new", {})
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
@@ -470,10 +378,10 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     limits = ({}, {"budget": "quick"}, {"budget": "quick", "confirm_samples": 20})
     assert [max_rows(Options("d", confirm=1, **limit)) for limit in limits] == [None, 1000, 20]
     for limit in ({"seeds": 1000}, {"seed": 2**32 - 1}, {"seed": 2**32 - 3, "seeds": 3}):
-        check_recipe(Options("d", confirm=1, **limit))
+        Options("d", confirm=1, **limit)
     for beyond in ({"seed": 2**32}, {"seed": 2**32 - 2, "seeds": 3}):
         with pytest.raises(EmmsError, match="fine-tuning takes seeds from 0 to 4,294,967,295"):
-            check_recipe(Options("d", confirm=1, **beyond))
+            Options("d", confirm=1, **beyond)
 
 
 def test_scores_are_what_their_definitions_say() -> None:

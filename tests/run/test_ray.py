@@ -192,8 +192,8 @@ def test_a_cluster_that_is_too_late_is_started_again_in_settings_of_its_own(monk
 
 def test_the_files_of_a_model_take_the_place_of_others(tmp_path: Path) -> None:
     for folder, files in ((tmp_path, {"a/b": b"1"}), (tmp_path, {"c/d": b"2"}), (tmp_path, {}), (None, {"e": b"3"})):
-        engine._write(folder and folder / "model", files)
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == ["model/c/d"]
+        engine._write(folder and folder / "models", "7", files)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == ["models/7/c/d"]
 
 
 def test_a_task_that_fails_says_what_its_checkpoint_says_or_how_often_its_worker_died(tmp_path: Path) -> None:

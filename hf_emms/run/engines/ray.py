@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from hf_emms.cache import Cache
-from hf_emms.cache.files import write_atomic
+from hf_emms.cache.files import atomic_folder
 from hf_emms.errors import (
     EmmsError,
     HintStyle,
@@ -427,7 +427,7 @@ def _train_on_cluster(
                 work.cache.root,
                 work.digest(job),
                 work.deadline,
-                keep=work.keeper is not None,
+                keep=work.model_folder is not None,
                 keep_adapter=work.options.keep_adapter,
             )
 
@@ -439,7 +439,7 @@ def _train_on_cluster(
                     result = TrainingRun(job.learning_rate, job.seed, error=one_line(outcome))
                 else:
                     result, files = outcome
-                    _write(work.model_folder(job), files)
+                    _write(work.models_of(job), str(result.steps), files)
                 work.progress.advanced(job.name, job.recipe.total_steps(work.splits.training_rows))
                 yield job, result
 
@@ -470,22 +470,21 @@ def train_checkpoint(
     torch.set_num_threads(int(ray.get_runtime_context().get_assigned_resources()["CPU"]))
     job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options, job.plan))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary, "model")
+        models = Path(temporary, "models") if keep else None
         try:
-            save_to = model if keep else None
-            result = run_job(
-                job, splits, options, folder, keep_adapter=keep_adapter, save_to=save_to, deadline=deadline
-            )
+            result = run_job(job, splits, options, folder, keep_adapter=keep_adapter, models=models, deadline=deadline)
         except UnsavedModelError as error:
             result = error.run
+        model = Path(temporary, "models", str(result.steps))
         paths = [path for path in model.rglob("*") if path.is_file()]
         if result.unfinished is None:
             shutil.rmtree(folder, ignore_errors=True)
         yield result, {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
 
 
-def _write(folder: Path | None, files: ModelFiles) -> None:
-    if folder is not None and files:
-        shutil.rmtree(folder, ignore_errors=True)
-        for path, content in files.items():
-            write_atomic(folder / path, content)
+def _write(models: Path | None, name: str, files: ModelFiles) -> None:
+    if models is not None and files:
+        with atomic_folder(models / name) as folder:
+            for path, content in files.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content)

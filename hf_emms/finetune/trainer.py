@@ -1,0 +1,295 @@
+"""A `Trainer` for a network and a recipe, with its callbacks."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from hf_emms.cache.files import atomic_folder
+from hf_emms.errors import format_bytes, interruptions
+from hf_emms.finetune.memory import held_bytes
+from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.resume_states import storage_error
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.head import Network
+from hf_emms.heads.split import LabeledRows, collate
+from hf_emms.ranking.progress import Progress
+
+# Losses that a run logs.
+_LOGS = 50
+_EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
+# Raised when a state or a model is written to a full or read-only disk.
+UNWRITABLE = (OSError, RuntimeError, SafetensorError)
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the outputs of a training are not finite."""
+
+
+class NetworkTrainer(Trainer):
+    """`Trainer` of a network for a recipe.
+
+    A step of `batch_size` rows, by default the recipe's, is split into equal parts: at least `parts`, and as many as
+    memory requires. `arguments` are further `TrainingArguments`: those of `evaluation_arguments`, or none of these.
+    """
+
+    compute_metrics: Any
+
+    def __init__(
+        self,
+        network: Network,
+        rows: LabeledRows,
+        job: TrainingJob,
+        device: torch.device,
+        folder: Path,
+        *,
+        batch_size: int | None = None,
+        parts: int = 1,
+        arguments: dict[str, Any],
+        callbacks: list[TrainerCallback],
+        **others: Any,
+    ) -> None:
+        recipe = job.recipe
+        total, batch_size = recipe.total_steps(len(rows)), batch_size or recipe.batch_size
+        most = rows.max_batch or batch_size
+        divisors = (count for count in range(parts, batch_size) if batch_size % count == 0)
+        parts = next((count for count in divisors if batch_size // count <= most), batch_size)
+        # Models of transformers would sum the losses of the parts of a step.
+        network.model.accepts_loss_kwargs = getattr(network.model, "accepts_loss_kwargs", False)
+        settings = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=total,
+            per_device_train_batch_size=batch_size // parts,
+            per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size // parts,
+            gradient_accumulation_steps=parts,
+            learning_rate=job.learning_rate,
+            warmup_steps=math.ceil(recipe.warmup * total),
+            lr_scheduler_type="linear",
+            seed=job.seed,
+            logging_nan_inf_filter=False,
+            bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type == "cuda",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            report_to="none",
+            **arguments,
+        )
+        if device.type == "cuda":
+            settings._n_gpu = 1  # one of several GPUs, not a copy of the model on each
+        super().__init__(
+            network.model,
+            settings,
+            collate,
+            train_dataset=rows,
+            optimizers=(_optimizer(network, recipe.weight_decay, job.learning_rate), None),
+            callbacks=[*callbacks, _Interrupts()],
+            **others,
+        )
+        self._network = network
+        self.remove_callback(PrinterCallback)
+
+    def fit(self) -> None:
+        """Train, starting from the last state in the folder if there is one, and load the best state."""
+        last = self._last_state()
+        if last is None:
+            shutil.rmtree(self.args.output_dir, ignore_errors=True)
+            self.train()
+            return
+        folder, state = last
+        stopping = state.stateful_callbacks[EarlyStoppingCallback.__name__]
+        evaluations_without_gain = stopping["attributes"]["early_stopping_patience_counter"]
+        if state.global_step < self.args.max_steps and evaluations_without_gain < self._patience:
+            self.train(resume_from_checkpoint=folder)
+        else:  # training ended, but its result was not stored
+            self.state = state
+            self._load_best_model()
+
+    def _last_state(self) -> tuple[str, TrainerState] | None:
+        """Return the last state in the folder, unless the best state before it is missing."""
+        folder = get_last_checkpoint(self.args.output_dir)
+        if folder is None:
+            return None
+        state = TrainerState.load_from_json(str(Path(folder, TRAINER_STATE_NAME)))
+        is_whole = state.best_model_checkpoint is None or Path(state.best_model_checkpoint).is_dir()
+        return (folder, state) if is_whole else None
+
+    @property
+    def _patience(self) -> int:
+        (stopping,) = (each for each in self.callback_handler.callbacks if isinstance(each, EarlyStoppingCallback))
+        return stopping.early_stopping_patience
+
+    def outputs(self, split: LabeledSplit) -> Any:
+        """Return the outputs for the rows of a split.
+
+        Raises:
+            DivergedError: an output is not finite.
+        """
+        compute_metrics, self.compute_metrics = self.compute_metrics, None
+        outputs = self.predict(self._network.rows(split, False)).predictions
+        self.compute_metrics = compute_metrics
+        for array in outputs if isinstance(outputs, tuple) else (outputs,):
+            if not np.isfinite(array).all():
+                raise DivergedError("outputs are no numbers")
+        return outputs
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[None, Any, torch.Tensor]:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = self._network.predict(model, inputs)
+        # `Trainer` computes metrics only if there are labels.
+        return None, outputs, torch.zeros(len(next(iter(inputs.values()))))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write all weights under the names that `load_state_dict` expects, unlike `save_pretrained`."""
+        assert output_dir is not None
+        tensors, addresses = dict[str, torch.Tensor](), set[int]()
+        for name, tensor in self.model.state_dict().items():  # several names may share one tensor
+            address = tensor.untyped_storage().data_ptr()
+            tensors[name] = tensor.clone() if address in addresses else tensor.contiguous()
+            addresses.add(address)
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file(tensors, Path(output_dir, SAFE_WEIGHTS_NAME))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a state under a temporary name and rename it when it is complete; keep the best and the last state."""
+        folder, state = self.args.output_dir, self.state
+        place = Path(folder, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        try:
+            with atomic_folder(place) as unfinished:
+                self.args.output_dir = str(unfinished.parent)
+                super()._save_checkpoint(model, trial)
+                if state.best_global_step is not None:
+                    best = place.with_name(f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}")
+                    state.best_model_checkpoint = str(best)
+                    state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+        except UNWRITABLE as error:
+            raise storage_error(place, error) from error
+        finally:
+            self.args.output_dir = folder
+        rotate_checkpoints(folder, 1, state.best_model_checkpoint)
+
+
+def evaluation_arguments(total: int, epoch: int, metric: str) -> dict[str, Any]:
+    """Return the `TrainingArguments` that evaluate, log and save about once per epoch, and load the best state.
+
+    Args:
+        total: steps of the run.
+        epoch: steps of an epoch.
+        metric: name of the score that chooses the best state.
+    """
+    every = total // max(1, round(total / epoch))
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": metric,
+        "greater_is_better": True,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": max(1, total // _LOGS),
+        "logging_first_step": True,
+    }
+
+
+def _optimizer(network: Network, weight_decay: float, learning_rate: float) -> torch.optim.Optimizer:
+    """Return AdamW with one kernel per step. The new weights of a head learn at their own, higher rate."""
+    parts: list[list[Any]] = [[], []]
+    for name, parameter in network.model.named_parameters():
+        if parameter.requires_grad:
+            parts[name in network.head].append(parameter)
+    rates = learning_rate, max(learning_rate, network.head_rate)
+    groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+# ---- callbacks -------------------------------------------------------------------------------------------------------
+
+
+class PeakMemory(TrainerCallback):
+    """Measure the peak memory: after forward passes, which keep activations, and before steps, with gradients."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._held = device, 0
+
+    @property
+    def notes(self) -> list[str]:
+        memory = "the GPU's memory" if self._device.type == "cuda" else "memory"
+        return [f"in training the process held at most {format_bytes(self._held)} of {memory}"] if self._held else []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        self._hook = model.register_forward_hook(self._measure)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._measure()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._hook.remove()
+
+    def _measure(self, *forward: Any) -> None:
+        self._held = max(self._held, held_bytes(self._device))
+
+
+class Watch(TrainerCallback):
+    """Report the steps of a training, end it at its deadline, and stop it if its loss is not finite.
+
+    Attributes:
+        step: the last step that was reported.
+        unfinished: how far the training came before its deadline ended it, else None.
+    """
+
+    def __init__(self, progress: Progress, name: str, deadline: float | None) -> None:
+        self._progress, self._name, self._deadline = progress, name, deadline
+        self.step = 0
+        self.unfinished: str | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._progress.advanced(self._name, state.global_step - self.step)
+        self.step = state.global_step
+        if self._deadline is not None and time.time() > self._deadline and state.global_step < state.max_steps:
+            self.unfinished = f"after {state.global_step:,} of {state.max_steps:,} steps"
+            # Without another evaluation, so that a resumed training equals one that was not interrupted.
+            control.should_training_stop = control.should_save = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise DivergedError(f"the loss was no number after {state.global_step:,} steps")
+
+
+class _Interrupts(TrainerCallback):
+    """End a training that was interrupted, in case Python has dropped the exception."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._check()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if interruptions:
+            raise interruptions[0]

@@ -1,0 +1,118 @@
+"""The folder of the best model contains one whole model, whatever stopped the calls before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.finetune.resume_states import StorageError
+from hf_emms.finetune.saving import ModelFolder
+from hf_emms.ranking import TrainingRun
+from tests.finetune.test_training import SHORT, Line, Sides, training
+
+RECORD = ".hf-emms.json"
+
+
+def run_of(validation: float, steps: int = 7) -> TrainingRun:
+    return TrainingRun(0.05, 0, validation=validation, steps=steps)
+
+
+def write_model(folder: ModelFolder, name: str, *others: str, steps: int = 7) -> None:
+    place = folder.models_of(name) / str(steps)
+    place.mkdir(parents=True)
+    for file in ("model.safetensors", *others):
+        (place / file).write_text(name)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
+    class Interrupted(Sides):
+        def save(self, folder: Path, task: str) -> None:
+            (folder / "model.safetensors").write_text("half of the weights")
+            raise KeyboardInterrupt
+
+    folder = ModelFolder(tmp_path / "best", "request")
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, recipe=SHORT, models=folder.models_of("run")).run(lambda: Interrupted(Line()))
+    assert folder.model("run", run_of(0.9, steps=20)) is None
+    assert list(folder.models_of("run").iterdir()) == []
+
+
+def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> None:
+    """Also if the earlier run validated better, and whichever of both is stored first."""
+    place = tmp_path / "best"
+    earlier = ModelFolder(place, "earlier")
+    write_model(earlier, "old")
+    earlier.finished("old", run_of(0.99))  # and then it was killed
+    folder = ModelFolder(place, "new")
+    runs = {"worse": 0.4, "new": 0.5, "as good": 0.5, "worst": 0.3}
+    for name, validation in runs.items():
+        write_model(folder, name)
+        folder.finished(name, run_of(validation))
+    folder.finished("lost", run_of(0.9))  # its model could not be written
+    assert [name for name in runs if folder.models_of(name).exists()] == ["new"]
+    assert folder.model("new", run_of(0.5, steps=8)) is None  # a run that the time limit ended
+    folder.finish("new", run_of(0.5), {"README.md": "a card"})
+    assert (place / "model.safetensors").read_text() == "new"
+    assert names(place) == {"model.safetensors", "README.md", RECORD}
+
+
+def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_the_former(tmp_path: Path) -> None:
+    place, run = tmp_path / "best", run_of(0.5)
+    folder = ModelFolder(place, "request")
+    write_model(folder, "old", "adapter_config.json")
+    folder.finish("old", run, {"README.md": "a card", ".eval_results/data.yaml": "results"})
+    folder = ModelFolder(place, "request")
+    folder.finished("old", run)  # it is in its place
+    assert folder.model("old", run) == place
+    write_model(folder, "new")
+    folder.finished("new", run_of(0.6))
+    assert folder.model("old", run) == place
+    for _ in range(2):  # the second call finds the model in its place
+        folder.finish("new", run, {"README.md": "another card"})
+        (place / ".writing-1").touch()  # of a process that was killed
+    ModelFolder(place, "request").finish("new", run, {})
+    assert [ModelFolder(place, "request").model(name, run) for name in ("new", "old")] == [place, None]
+    assert names(place) == {"model.safetensors", "README.md", RECORD}
+    with pytest.raises(EmmsError, match="is not empty"):
+        ModelFolder(place, "another request")
+    with pytest.raises(EmmsError, match="the best model was not saved in"):
+        folder.finish("unknown", run, {})
+    (place / "notes.txt").touch()
+    with pytest.raises(EmmsError, match=r"is not empty: it contains notes\.txt"):
+        ModelFolder(place, "request")
+
+
+def test_a_call_that_is_stopped_while_it_moves_files_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, run = tmp_path / "best", run_of(0.5)
+    write_model(ModelFolder(place, "request"), "old", "old.txt")
+    ModelFolder(place, "request").finish("old", run, {})
+    write_model(ModelFolder(place, "request"), "new", "config.json")
+    rename = Path.rename
+
+    def stop(path: Path, target: Path) -> Path:
+        if path.name == "model.safetensors":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", stop)
+        with pytest.raises(KeyboardInterrupt):
+            ModelFolder(place, "request").finish("new", run, {})
+    folder = ModelFolder(place, "request")
+    assert [folder.model(name, run) for name in ("new", "old")] == [None, None]
+    write_model(folder, "new", "config.json")
+    folder.finish("new", run, {})
+    assert names(place) == {"model.safetensors", "config.json", RECORD}
+    (place / RECORD).unlink()
+    (place / RECORD).mkdir()
+    write_model(folder, "new")
+    with pytest.raises(StorageError, match=f"{place} cannot be written"):
+        folder.finish("new", run, {})
