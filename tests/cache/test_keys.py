@@ -133,7 +133,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "confirm_samples": (40, {"finetunings"}),
     "time_limit": ("2h", set()),
     "save_model": ("best", set()),
-    "keep_adapter": (True, set()),
     "push_to_hub": ("org/best", set()),
     # Where it runs.
     "device": ("cuda", MADE_ON_A_DEVICE),
@@ -148,14 +147,16 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset", "references", "label_form", "box_format"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(SETTINGS) - {"dataset", "references", "label_form", "box_format", "keep_adapter"})
+)
 def test_a_setting_moves_the_keys_of_what_it_changes(moved: Callable[..., set[str]], name: str) -> None:
     value, kinds = CHANGES[name]
     assert moved(**{name: value}) == kinds
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt"]
+    "name", ["dataset", "references", "label_form", "box_format", "query_prompt", "document_prompt", "keep_adapter"]
 )
 def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_changes(
     base: Callable[..., Options], name: str
@@ -177,6 +178,7 @@ def test_a_setting_that_is_not_for_classes_of_texts_moves_the_keys_of_what_it_ch
             image_rows(pictures(60), expression=things, bbox=places),
             {"checkpoints": ("emms-demo/owlvit-random",)},
         ),
+        "keep_adapter": (True, set(), texts(60, ["a", "b"]), {"method": "lora", "save_model": "best"}),
         **dict.fromkeys(("query_prompt", "document_prompt"), (*prompt, {"task": "text-retrieval"})),
     }[name]
     settings = {"dataset": data, "config": None, "split": None, "max_samples": None, **settings}
