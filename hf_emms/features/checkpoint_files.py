@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, pluralize
 from hf_emms.hub import (
     IGNORED_FILES,
@@ -19,7 +17,6 @@ from hf_emms.hub import (
     RepoFile,
     download_command,
     fetch,
-    fetch_again,
     listing,
     replacement_hint,
 )
@@ -69,7 +66,6 @@ _LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
 _READ_BY_TRANSFORMERS = ("*config.json", "*token*.json", "vocab.json")
 _UNREADABLE = (ValueError, OSError, RecursionError)
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class Weights:
 
 
 def read_json(repo: Repo, path: Path) -> Any:
-    """Return the content of a JSON file of a repository, which is downloaded again once where it cannot be read.
+    """Return the content of a JSON file of a repository.
 
     Raises:
         EmmsError: it is missing or not JSON.
@@ -97,15 +93,7 @@ def read_json(repo: Repo, path: Path) -> Any:
     except FileNotFoundError:
         raise EmmsError(f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
     except _UNREADABLE as error:
-        reason = error
-    try:
-        fetch_again(repo, path)
-        return _parsed(path)
-    except _UNREADABLE as error:
-        reason = error
-    except EmmsError as error:
-        _LOG.debug("%s of %s cannot be downloaded again: %s", path.name, repo.id, error)
-    raise EmmsError(f"{path.name} of {repo.id} cannot be read: {reason}", replacement_hint(repo, path))
+        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", replacement_hint(repo, path)) from error
 
 
 def unreadable_json(repo: Repo, folder: Path) -> EmmsError | None:
@@ -165,18 +153,18 @@ def weight_files(paths: Collection[str]) -> list[str]:
     return []
 
 
-def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "") -> Weights:
+def fetch_weights(repo: Repo, *, subfolder: str = "") -> Weights:
     """Download a checkpoint's weights where they are missing, check that they are whole, and return their folder.
 
-    They are safetensors, or without these pickles. The cache records which weights were checked.
+    They are safetensors, or without these pickles.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
     """
-    folder = _fetch_format(repo, subfolder, _SAFETENSORS, cache)
+    folder = _fetch_format(repo, subfolder, _SAFETENSORS)
     if folder is not None:
         return Weights(folder)
-    folder = _fetch_format(repo, subfolder, _PICKLED, cache)
+    folder = _fetch_format(repo, subfolder, _PICKLED)
     if folder is None:
         raise _without_weights(repo, listing(repo))
     return Weights(folder, True, "pickled weights (pytorch_model.bin), read by torch's loader that runs no code")
@@ -202,16 +190,16 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
         )
 
 
-def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], cache: Cache) -> Path | None:
+def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Path | None:
     """Download and check the weights of a format, and return their folder; None where there are none."""
     single, index, _ = names
     prefix = f"{subfolder}/" if subfolder else ""
-    folder = fetch(repo, [prefix + single, prefix + index], cache) / subfolder
+    folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
     if (folder / single).is_file():
         files = [single]
     elif (folder / index).is_file():
         files = _shard_names(repo, folder / index)
-        fetch(repo, [prefix + name for name in files], cache)
+        fetch(repo, [prefix + name for name in files])
     else:
         return None
     missing = [name for name in files if not (folder / name).is_file()]

@@ -213,7 +213,7 @@ def _load_behind(plan: FeatureSpec, name: str, subfolder: str, cache: Cache) -> 
         return _UnitLength()
     settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
     try:
-        tensors = read_tensors(fetch_weights(plan.weights_repo, cache, subfolder=subfolder).single)
+        tensors = read_tensors(fetch_weights(plan.weights_repo, subfolder=subfolder).single)
         if name == "LayerNorm":
             with torch.device("meta"):  # sizes in a configuration take no memory before weights have them
                 layer: torch.nn.Module = torch.nn.LayerNorm(len(tensors["norm.weight"]))

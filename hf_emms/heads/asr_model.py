@@ -116,7 +116,7 @@ def load_asr_model(plan: FeatureSpec, cache: Cache = NO_CACHE) -> AsrModel:
     name = asr_class(plan)
     reader = load_sound_reader(plan)
     tokenizer = load_tokenizer(plan)
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     try:
         model, report = getattr(transformers, name).from_pretrained(
             weights.folder,

@@ -30,7 +30,7 @@ def load_language_model(plan: FeatureSpec, cache: Cache = NO_CACHE) -> Any:
     import transformers
 
     loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     try:
         check_size(plan, weights)
         model, report = loader.from_pretrained(

@@ -40,7 +40,7 @@ def load_reranker(plan: FeatureSpec, device: torch.device, cache: Cache = NO_CAC
         raise _no_output(plan, "transformers has no classifier of texts for its family")
     if plan.base is not None:
         raise _no_output(plan, "it is an adapter, whose classifier is not read: model.merge_and_unload() joins both")
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     try:
         check_size(plan, weights)
         model, report = from_pretrained(plan, loader, weights, getattr(torch, plan.dtype))

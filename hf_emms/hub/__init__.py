@@ -37,7 +37,6 @@ from hf_emms.hub.repos import (
     content_revision,
     download_command,
     fetch,
-    fetch_again,
     listing,
     looks_like_path,
     on_this_machine,

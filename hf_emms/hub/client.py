@@ -1,43 +1,41 @@
-"""Requests to the Hub: its address, time-outs, retries, and errors in words."""
+"""Requests to the Hub: its address, time-outs, retries, and errors as `EmmsError`."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from traceback import walk_tb
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_emms.errors import EmmsError, Text, one_line
-from hf_emms.hub.compat import client_factory
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
 Kind = Literal["model", "dataset", "space"]
 Hints = Mapping[int | None, str | Text]
-"""HTTP status → hint, in place of the usual hint; None: for any other status."""
+"""HTTP status → hint that replaces the usual one; None stands for any other status."""
 T = TypeVar("T")
 
 RETRY_HINT = "run the same command again later: what is finished is not done twice"
-RETRY_LATER_HINT = f"{RETRY_HINT}; HF_EMMS_DEADLINE=SECONDS waits longer"
+_RETRY_LATER_HINT = f"{RETRY_HINT}; HF_EMMS_DEADLINE=SECONDS waits longer"
+_LOGIN = "hf auth login"
 
 _PUBLIC = "https://huggingface.co"
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
-# The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within five minutes.
+# The Hub limits requests per five minutes, so a client that has to wait is admitted again within five minutes.
 _DEADLINE_SECONDS = 420.0
-_TIMEOUTS = {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}
+_CONNECT_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-# Statuses after which the same request may succeed; and those of a signed address that is no longer valid.
+# After these statuses the same request may succeed. After the others, a signed address may have expired.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _EXPIRED = (400, 401, 403, 404, 410)
-# For what another request may mend: an expired address, an incomplete file, an answer that is no JSON, a lost commit.
+# Attempts if a new request may help: an expired address, an incomplete file, a lost commit.
 TRIES = 3
 _MAX_REASON = 200
-# What code raises that reads an answer of another form than the API's.
+# What huggingface_hub raises for an answer that is not the API's, such as the login page of a proxy.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
@@ -46,15 +44,11 @@ class RepoNotFoundError(EmmsError):
 
 
 class ConflictError(EmmsError):
-    """Somebody else has committed since the commit that ours builds on."""
-
-
-class TooSlowError(EmmsError):
-    """The Hub takes longer, or asks to wait longer, than the deadline allows."""
+    """Somebody else committed since the parent of our commit."""
 
 
 def deadline() -> float:
-    """Return after how many seconds without an answer the Hub counts as down: HF_EMMS_DEADLINE, or 420."""
+    """Return for how many seconds failing requests are repeated: HF_EMMS_DEADLINE, or 420."""
     text = os.environ.get("HF_EMMS_DEADLINE", "")
     try:
         return float(text) if text else _DEADLINE_SECONDS
@@ -63,14 +57,14 @@ def deadline() -> float:
 
 
 def endpoint() -> str:
-    """Return the address of the Hub: HF_ENDPOINT as it is now, which huggingface_hub reads only when it is imported."""
+    """Return the address of the Hub: HF_ENDPOINT as it is now; huggingface_hub reads it on import only."""
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 def endpoint_environment() -> dict[str, str]:
-    """Return the environment variable of a program that is to use the same Hub; none for huggingface.co."""
+    """Return the environment variable that makes another program use the same Hub; none for huggingface.co."""
     return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 
 
@@ -80,7 +74,7 @@ def repo_url(id: str, kind: Kind) -> str:
 
 
 def request(
-    call: Callable[[HfApi], T],
+    call: Callable[[Api], T],
     id: str,
     kind: Kind | None = None,
     revision: str | None = None,
@@ -90,23 +84,33 @@ def request(
 ) -> T:
     """Return the result of a call of huggingface_hub, which is repeated after failures that may pass.
 
-    The call must have no effect, or the same effect each time. Errors are about the repository `id`, or what it says in
-    words where `kind` is None. Without `tries`, the deadline ends the repetition.
+    The call must have no effect, or the same effect each time. Errors name the repository `id`, or the words in `id`
+    if `kind` is None. Without `tries`, the deadline ends the repetition.
 
     Raises:
         EmmsError: refused, unreachable, no answer within the deadline, or not the answer of a Hub.
     """
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
+    target = _Target(id, kind, revision)
     with translate_hub_errors(id, kind, revision, hints):
-        api = HfApi(endpoint=endpoint())
-        return retried(lambda: call(api), tries)
+        api = Api(endpoint=endpoint())
+        try:
+            return retried(lambda: call(api), tries)
+        except _MALFORMED as error:
+            known = isinstance(error, (EmmsError, *_client_errors())) or _in_words(error, target, hints or {})
+            if known:
+                raise
+            raise EmmsError(
+                f"what {endpoint()} answers for {target} is not the answer of a Hub ({one_line(error)[:_MAX_REASON]})",
+                "check HF_ENDPOINT, and whether a proxy asks for a login",
+            ) from error
 
 
 def retried(call: Callable[[], T], tries: int | None = None) -> T:
     """Return the result of a call, repeated after failures that may pass, with the pauses that the Hub asks for."""
     attempt, pause, failing_since = 0, _FIRST_PAUSE, 0.0
-    retryable: tuple[type[Exception], ...] = (*_client_errors(), json.JSONDecodeError, OSError)
+    retryable: tuple[type[Exception], ...] = (*_client_errors(), OSError)
     while True:
         attempt += 1
         try:
@@ -125,8 +129,14 @@ def translate_hub_errors(
     id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
 ) -> Iterator[None]:
     """Raise errors of huggingface_hub inside the block as an EmmsError; arguments as of `request`."""
-    _limit_requests()
-    _WAITING.users.append(id)
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import httpx
+
+    from hf_emms.hub.api import READ_SECONDS
+
+    # By default, huggingface_hub waits for an answer without end.
+    limit = deadline()
+    get_session().timeout = httpx.Timeout(min(READ_SECONDS, limit), connect=min(_CONNECT_SECONDS, limit))
     try:
         yield
     except Exception as error:
@@ -134,79 +144,21 @@ def translate_hub_errors(
         if in_words is None:
             raise
         raise in_words from error
-    finally:
-        _WAITING.users.remove(id)
-        if not _WAITING.users:
-            _WAITING.end()
 
 
-@dataclass
-class _Waiting:
-    """The time for which the Hub has answered no request of this process, whichever thread makes them."""
+def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
+    """Return the pause before the next try; None if another try cannot help."""
+    from huggingface_hub.utils import httpx
 
-    users: list[str] = field(default_factory=list)  # what we ask for now; requests of others are not limited
-    since: float | None = None  # when the first request without a good answer began
-    last_answer: str = ""
-
-    def begin(self) -> None:
-        self.since = self.since or time.monotonic()
-
-    def check(self) -> None:
-        if self.since is not None and time.monotonic() > self.since + deadline():
-            last = f" (the last answer: {self.last_answer})" if self.last_answer else ""
-            raise TooSlowError(f"nothing arrived for {deadline():g} s{last}")
-
-    def end(self) -> None:
-        self.since, self.last_answer = None, ""
-
-
-_WAITING = _Waiting()
-
-
-@dataclass(frozen=True)
-class _LimitedClients:
-    """A factory of HTTP clients that keep to the limits of time."""
-
-    make_client: Callable[[], Any]
-
-    def __call__(self) -> Any:
-        client = self.make_client()
-        hooks = client.event_hooks
-        client.event_hooks = {
-            "request": [*hooks["request"], _limit_request],
-            "response": [*hooks["response"], _check_answer],
-        }
-        return client
-
-
-def _limit_requests() -> None:
-    from huggingface_hub import set_client_factory
-
-    factory = client_factory()
-    if not isinstance(factory, _LimitedClients):
-        set_client_factory(_LimitedClients(factory))
-
-
-def _limit_request(request: Any) -> None:
-    """Set the time-outs of a request: many methods of huggingface_hub ask for none."""
-    most, asked = deadline(), request.extensions.get("timeout", {})
-    request.extensions["timeout"] = {name: min(asked.get(name) or seconds, most) for name, seconds in _TIMEOUTS.items()}
-    if _WAITING.users:
-        if request.method != "PUT":  # an upload is no waiting
-            _WAITING.check()
-        _WAITING.begin()
-
-
-def _check_answer(response: Any) -> None:
-    """Raise where the Hub asks for a longer pause than the deadline: huggingface_hub would sleep for it."""
-    status = response.status_code
-    if status not in _TRANSIENT:
-        _WAITING.end()
-        return
-    seconds = _seconds_asked_for(response)
-    if seconds > deadline() and _WAITING.users:
-        raise TooSlowError(f"the Hub asks to wait {seconds:,.0f} s ({status}), longer than {deadline():g} s")
-    _WAITING.last_answer = f"{status} {response.reason_phrase}"
+    response = _response_behind(error)
+    if response is not None and not _is_expired(response):
+        return max(pause, _seconds_asked_for(response)) if response.status_code in _TRANSIENT else None
+    if response is not None or _is_incomplete(error):
+        return pause if attempt < TRIES else None
+    broken = [cause for cause in _chain(error) if isinstance(cause, httpx.HTTPError)]
+    # Without a connection, huggingface_hub has already looked into its cache.
+    unconnected = any(isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)) for cause in broken)
+    return pause if broken and not unconnected else None
 
 
 def _seconds_asked_for(response: Any) -> float:
@@ -217,22 +169,6 @@ def _seconds_asked_for(response: Any) -> float:
         return float(limits.reset_in_seconds)
     seconds = response.headers.get("Retry-After", "")
     return float(seconds) if seconds.isdecimal() else 0.0
-
-
-def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
-    """Return the pause before the next try; None where another try is of no use."""
-    from huggingface_hub.utils import httpx
-
-    response = _response_behind(error)
-    if response is not None and not _is_expired(response):
-        return max(pause, _seconds_asked_for(response)) if response.status_code in _TRANSIENT else None
-    is_broken_json = isinstance(error, json.JSONDecodeError) and _is_about_an_answer(error)
-    if response is not None or _is_incomplete(error) or is_broken_json:
-        return pause if attempt < TRIES else None
-    broken = [cause for cause in _chain(error) if isinstance(cause, httpx.HTTPError)]
-    # Without any connection the client has fallen back on its cache, which has nothing either.
-    unconnected = any(isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)) for cause in broken)
-    return pause if broken and not unconnected else None
 
 
 @dataclass(frozen=True)
@@ -253,12 +189,9 @@ class _Target:
 
 
 def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
-    """Return the EmmsError for an error; None where it is not about a request."""
+    """Return the EmmsError for an error; None if it is not about a request."""
     from huggingface_hub import errors
 
-    slow = next((cause for cause in _chain(error) if isinstance(cause, TooSlowError)), None)
-    if slow is not None:
-        return EmmsError(f"{target}: {slow.message}", RETRY_LATER_HINT)
     if isinstance(error, EmmsError):
         return None
     if _is_incomplete(error):
@@ -267,31 +200,25 @@ def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | No
     if isinstance(error, errors.HFValidationError):
         return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)
-    if cause is not None:
-        response = _response_behind(cause)
-        return _unreachable(cause, target, hints) if response is None else _refused(cause, response, target, hints)
-    if isinstance(error, _MALFORMED) and _is_about_an_answer(error):
-        return EmmsError(
-            f"what {endpoint()} answers for {target} is not the answer of a Hub ({one_line(error)[:_MAX_REASON]})",
-            "check HF_ENDPOINT, and whether a proxy asks for a login",
-        )
-    return None
+    if cause is None:
+        return None
+    response = _response_behind(cause)
+    return _unreachable(cause, target, hints) if response is None else _refused(cause, response, target, hints)
 
 
 def _refused(error: BaseException, response: Any, target: _Target, hints: Hints) -> EmmsError:
     from huggingface_hub import errors
 
-    login = "hf auth login"
     if target.kind and isinstance(error, errors.GatedRepoError):
         return EmmsError(
             f"{target} is gated: its owner asks who uses it",
-            f"accept its terms at {target.repo_url}, then log in: {login}",
+            f"accept its terms at {target.repo_url}, then log in: {_LOGIN}",
         )
     if target.kind and isinstance(error, errors.RevisionNotFoundError):
         hint = f"branches and tags are listed at {target.repo_url}/tree/main; a pull request is refs/pr/N"
         return EmmsError(f"{target.kind} {target.id!r} has no revision {target.revision!r}", hint)
     if target.kind and isinstance(error, errors.RepositoryNotFoundError):
-        hint = f"check the name at {target.repo_url}; for a private one log in: {login}"
+        hint = f"check the name at {target.repo_url}; for a private one log in: {_LOGIN}"
         return RepoNotFoundError(f"there is no {target.kind} {target.id!r} on the Hub, or it is private", hint)
     status = response.status_code
     messages = (getattr(cause, "server_message", None) for cause in _chain(error))
@@ -299,17 +226,19 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
     detail = f"{status}: {message}" if message else str(status)
     asked = hints.get(status, hints.get(None, ""))
     if status == 401 and "Invalid credentials" in message:
-        return EmmsError("the Hub does not accept your token", f"{login}, or check HF_TOKEN")
+        return EmmsError("the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
     if status == 412:
         return ConflictError(f"{target} was changed by somebody else each time we wrote to it", RETRY_HINT)
     if status == 429:
-        return EmmsError(f"the Hub asks for a pause before it serves {target} ({detail})", asked or RETRY_HINT)
+        wait = _seconds_asked_for(response)
+        pause = f"a pause of {wait:,.0f} s" if wait else "a pause"
+        return EmmsError(f"the Hub asks for {pause} before it serves {target} ({detail})", asked or _RETRY_LATER_HINT)
     if status in _TRANSIENT:
-        return EmmsError(f"the Hub could not serve {target} ({detail})", asked or RETRY_HINT)
+        return EmmsError(f"the Hub could not serve {target} ({detail})", asked or _RETRY_LATER_HINT)
     if status // 100 == 5:
         problem = f"{endpoint()} does not do what {target} needs ({detail})"
         return EmmsError(problem, asked or "another Hub may: check HF_ENDPOINT")
-    or_login = f"; log in: {login}" if status in (401, 403) else ""
+    or_login = f"; log in: {_LOGIN}" if status in (401, 403) else ""
     return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.repo_url}{or_login}")
 
 
@@ -322,7 +251,7 @@ def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsErr
         hint = "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER"
         return EmmsError(f"{uncached}, and HF_HUB_OFFLINE is set", hint)
     if any(isinstance(cause, (httpx.ReadTimeout, httpx.WriteTimeout)) for cause in _chain(error)):
-        return EmmsError(f"{target}: nothing arrived in time", hints.get(None, RETRY_LATER_HINT))
+        return EmmsError(f"{target}: nothing arrived in time", hints.get(None, _RETRY_LATER_HINT))
     if isinstance(error, httpx.HTTPError):
         proxy = f"check the network and proxy; then {RETRY_HINT}"
         broke = f"the connection broke while asking the Hub for {target}: {error}"
@@ -347,7 +276,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and those that it was raised from."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -365,12 +294,5 @@ def _is_expired(response: Any) -> bool:
 
 
 def _is_incomplete(error: BaseException) -> bool:
-    """Return whether a file has arrived whose size differs from the size that the Hub has named."""
+    """Return whether the size of a file that arrived is not the size that the Hub named."""
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
-
-
-def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether huggingface_hub or `hf_emms.hub` raised an error, not code that they call."""
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    readers = [name for name in modules if name.startswith(("hf_emms.", "huggingface_hub")) and name != __name__]
-    return bool(readers) and readers[-1].startswith(("hf_emms.hub.", "huggingface_hub"))

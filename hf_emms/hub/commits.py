@@ -15,7 +15,7 @@ from hf_emms.hub.account import Account
 from hf_emms.hub.client import TRIES, ConflictError, Kind, repo_url, request
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
 FileReader = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
@@ -38,7 +38,7 @@ class Outcome:
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
     """Return the content of a file on main; None where the repository has none."""
 
-    def read(api: HfApi) -> bytes | None:
+    def read(api: Api) -> bytes | None:
         repository = _Repository(api, id, kind)
         return repository.read(path, repository.head("main"))
 
@@ -60,7 +60,7 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
     Weights and evaluation results of a model that was there before are deleted; other files stay.
     """
 
-    def upload(api: HfApi) -> str:
+    def upload(api: Api) -> str:
         api.create_repo(id, private=True, exist_ok=True)
         commit = api.upload_folder(repo_id=id, folder_path=folder, commit_message=title, delete_patterns=_MODEL_FILES)
         return str(commit.commit_url)
@@ -109,7 +109,7 @@ def _until_committed(
 ) -> Outcome:
     """Commit, reading main again at each attempt: a commit whose answer was lost is not made twice."""
 
-    def attempt(api: HfApi) -> Outcome:
+    def attempt(api: Api) -> Outcome:
         repository = _Repository(api, id, kind)
         head = repository.head("main")
         files = repository.changed(change, head)
@@ -131,7 +131,7 @@ def _until_committed(
 class _Repository:
     """A repository while it is changed."""
 
-    api: HfApi
+    api: Api
     id: str
     kind: Kind
 

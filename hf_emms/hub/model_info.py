@@ -14,7 +14,7 @@ from hf_emms.hub.client import request
 from hf_emms.hub.repos import license_of
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
 SORTS: tuple[str, ...] = get_args(Sort)
@@ -82,7 +82,7 @@ def find_models(
     models: Iterator[Any] | None = None
     expand: Any = [*_EXPANDED, *([_SORT_FIELDS[sort]] if sort in _SORT_FIELDS else [])]
 
-    def next_model(api: HfApi) -> HubModel | None:
+    def next_model(api: Api) -> HubModel | None:
         nonlocal models
         if models is None:
             filters: Any = {"author": author, "search": text, "filter": list(tags) or None, "sort": sort}
@@ -90,7 +90,7 @@ def find_models(
             models = heapq.merge(*lists, key=sort_key, reverse=True)
         model = next(models, None)
         if model is not None and (model.sha is None or model.siblings is None):  # some servers list ids alone
-            model = api.model_info(model.id)
+            model = api.repo_info(model.id)
         return None if model is None else _hub_model(model)
 
     # A generator that has failed cannot go on; the client itself asks for a page again.
@@ -101,7 +101,7 @@ def find_models(
 def describe_model(id: str) -> HubModel:
     """Return a checkpoint as `find_models` lists it."""
     expand: Any = [*_EXPANDED]
-    return _hub_model(request(lambda api: api.model_info(id, expand=expand), id, "model"))
+    return _hub_model(request(lambda api: api.repo_info(id, expand=expand), id, "model"))
 
 
 def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:

@@ -10,22 +10,18 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from hf_emms.cache import Cache, cache_key, default_root
-from hf_emms.errors import EmmsError, interruptions
-from hf_emms.hub.client import Kind, repo_url, request
-from hf_emms.hub.compat import resolve_with_info
+from hf_emms.errors import EmmsError
+from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
 # Set by whoever downloads in a thread: once the event is set, a download ends at its next piece.
 CANCELLED: ContextVar[threading.Event | None] = ContextVar("CANCELLED", default=None)
@@ -42,9 +38,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".arrow", ".feather", ".zip")
 _LICENSE = "license:"
 _MAX_SHOWN = 120
-# The names of files in the local cache: git's id of a small file, the SHA-256 of a large one.
-_DIGEST = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-_verified: set[tuple[str, str, int, int]] = set()  # repository, path, size and time of change of files, by this process
 _LOG = logging.getLogger(__name__)
 
 
@@ -74,7 +67,6 @@ class RepoFile:
 
     bytes: int
     cached: bool  # whether it is on this machine
-    digest: str = ""  # the Hub's SHA-256 of a large file, git's id of a small one; "" offline and in folders
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -152,8 +144,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     for entry in entries:
         if isinstance(entry, HubFile):
             cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-            digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
-            files[entry.path] = RepoFile(entry.size, isinstance(cached, str), digest)
+            files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
     return files
 
 
@@ -161,35 +152,39 @@ class NoMatchingFileError(EmmsError):
     """A repository of the Hub has no file of the names that were asked for."""
 
 
-def fetch(repo: Repo, allow_patterns: Sequence[str], cache: Cache | None = None) -> Path:
+def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     """Return the folder with the files that match shell patterns, after downloading those that are not cached.
 
-    Each is compared once with the digest that the Hub names, and downloaded again once where it differs. The `cache`,
-    by default that in `default_root`, records which were compared.
+    Compares new files with the Hub's checksums. If one differs, downloads it again once.
 
     Raises:
         NoMatchingFileError: the repository has no such file.
-        EmmsError: a file that differs from the Hub's again.
+        EmmsError: a file is damaged after the second download, too.
     """
     if repo.folder is not None:
         return repo.folder
-    path = request(lambda api: _download(api, repo, allow_patterns, force=False), repo.id, repo.kind, repo.revision)
-    folder = Path(path)
+    started = time.time()
+    folder = _download(repo, allow_patterns)
     if not folder.is_dir():
         raise NoMatchingFileError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
             f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
-    _verify(repo, folder, allow_patterns, Cache(default_root(), _LOG.debug) if cache is None else cache)
+    wanted = _matching([file.relative_to(folder).as_posix() for file in _visible_files(folder)], allow_patterns)
+    # File systems may store the time of a change in whole seconds.
+    if any((folder / path).stat().st_mtime > started - 1 for path in wanted):
+        damaged = _damaged_files(repo, allow_patterns)
+        if damaged:
+            _LOG.info("%s: downloading damaged files again: %s", repo.id, ", ".join(damaged))
+            _remove(folder, damaged)
+            _download(repo, [glob.escape(path) for path in damaged])
+            damaged = _damaged_files(repo, damaged)
+            _remove(folder, damaged)
+        if damaged:
+            raise EmmsError(
+                f"{damaged[0]} of {repo.id} is damaged: its checksum is not the Hub's, in two downloads", RETRY_HINT
+            )
     return folder
-
-
-def fetch_again(repo: Repo, path: Path) -> None:
-    """Replace a file of the local cache by the Hub's; a file of a folder stays, as all do offline."""
-    if repo.folder is None and repo.revision in path.parts:
-        inside = _path_in(repo, path)
-        _download_again(repo, path.parents[inside.count("/")], [inside])
-        fetch(repo, [glob.escape(inside)])
 
 
 def replacement_hint(repo: Repo, path: Path) -> str:
@@ -211,86 +206,27 @@ def _path_in(repo: Repo, path: Path) -> str:
     return "/".join(parts[parts.index(repo.revision) + 1 :]) if repo.revision in parts else path.name
 
 
-def _verify(repo: Repo, folder: Path, allow_patterns: Sequence[str], cache: Cache) -> None:
-    """Compare downloaded files with the Hub's digests until they change; those that differ are downloaded again once.
+def _damaged_files(repo: Repo, patterns: Sequence[str]) -> list[str]:
+    """Return the files that match shell patterns and whose checksums differ from the Hub's."""
+    checked = request(
+        lambda api: api.verify_repo_checksums(repo.id, repo_type=repo.kind, revision=repo.revision),
+        repo.id,
+        repo.kind,
+        repo.revision,
+    )
+    return _matching([mismatch["path"] for mismatch in checked.mismatches], patterns)
 
-    Raises:
-        EmmsError: a file that differs again, or differs offline.
-    """
+
+def _matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
-    visible = [file.relative_to(folder).as_posix() for file in _visible_files(folder)]
-    paths = filter_repo_objects(visible, allow_patterns=list(allow_patterns), ignore_patterns=list(IGNORED_FILES))
-    states = {path: _state_of(folder / path) for path in paths}
-    new = [path for path, state in states.items() if (f"{repo.id}@{repo.revision}", path, *state) not in _verified]
-    if not new:
-        return
-    key = cache_key("checked", repo.id, repo.revision)
-    made_of = functools.partial(msgspec.convert, type=dict[str, tuple[int, int]])
-    recorded = cache.get_json(key, made_of) or {}
-    unchecked = [path for path in new if recorded.get(path) != states[path]]
-    expected = _hub_digests(repo, folder, unchecked)
-    damaged = [path for path, digest in expected.items() if _digest_like(digest, folder / path) != digest]
-    if damaged:
-        _LOG.info("%s: downloading again, since they differ from the Hub's: %s", repo.id, ", ".join(damaged))
-        try:
-            _download_again(repo, folder, damaged)
-        except EmmsError:  # what is wrong with a file says more, unless it is gone
-            if not all((folder / path).is_file() for path in damaged):
-                raise
-    for path in damaged:
-        states[path] = _state_of(folder / path)
-        digest = _digest_like(expected[path], folder / path)
-        if digest != expected[path]:
-            raise EmmsError(
-                f"{path} of {repo.id} is damaged: its {'SHA-256' if len(digest) == 64 else 'git id'} begins with "
-                f"{digest[:12]}, that of the Hub's file with {expected[path][:12]}",
-                replacement_hint(repo, folder / path),
-            )
-    checked = {path: states[path] for path in new if path in expected or path not in unchecked}
-    _verified.update((f"{repo.id}@{repo.revision}", path, *state) for path, state in checked.items())
-    if expected:
-        # Read again: another thread may have recorded other files meanwhile.
-        cache.put_json(key, {**(cache.get_json(key, made_of) or {}), **checked})
+    return list(filter_repo_objects(paths, allow_patterns=list(patterns), ignore_patterns=list(IGNORED_FILES)))
 
 
-def _download_again(repo: Repo, folder: Path, paths: Sequence[str]) -> None:
-    """Replace downloaded files by the Hub's; offline they stay."""
-    from huggingface_hub import constants
-
+def _remove(folder: Path, paths: Sequence[str]) -> None:
     for path in paths:
-        # A file in place of a link, which some systems lack, would not be replaced.
-        if not (folder / path).is_symlink() and not constants.HF_HUB_OFFLINE:
-            (folder / path).unlink(missing_ok=True)
-    patterns = [glob.escape(path) for path in paths]
-    request(lambda api: _download(api, repo, patterns, force=True), repo.id, repo.kind, repo.revision)
-
-
-def _state_of(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _hub_digests(repo: Repo, folder: Path, paths: Sequence[str]) -> dict[str, str]:
-    """Return the Hub's digests of files by path: the names that the local cache links to, else those of the listing."""
-    # The link of a snapshot alone: behind it may be another, to a file that repositories share.
-    links = {path: (folder / path).readlink().name for path in paths if (folder / path).is_symlink()}
-    digests = {path: name for path, name in links.items() if _DIGEST.fullmatch(name)}
-    unnamed = [path for path in paths if path not in digests]
-    files: dict[str, RepoFile] = {}
-    if unnamed:
-        with suppress(EmmsError):  # a Hub that cannot be reached now; they are compared later
-            files = listing(repo)
-    return digests | {path: files[path].digest for path in unnamed if path in files and files[path].digest}
-
-
-def _digest_like(digest: str, path: Path) -> str:
-    """Return a file's SHA-256, or git's id of it, whichever a digest is by its length."""
-    with path.resolve().open("rb") as file:
-        if len(digest) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        header = b"blob %d\0" % os.fstat(file.fileno()).st_size
-        return hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()
+        (folder / path).resolve().unlink()
+        (folder / path).unlink(missing_ok=True)  # a link
 
 
 def on_this_machine(id: str) -> bool:
@@ -351,44 +287,55 @@ def check_unchanged(repo: Repo) -> None:
 def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
     from huggingface_hub import constants
 
-    memory, key = Cache(default_root(), _LOG.debug), cache_key("names", name, repo_type=kind)
-    offline = constants.HF_HUB_OFFLINE
-    sha, info = request(lambda api: resolve_with_info(api, name, kind, revision, offline=offline), name, kind, revision)
+    def resolved(api: Api) -> tuple[str, Any]:
+        offline = constants.HF_HUB_OFFLINE
+        sha = api.resolve_revision(name, repo_type=kind, revision=revision, local_files_only=offline).resolved
+        return sha, api.info
+
+    sha, info = request(resolved, name, kind, revision)
     if info is None:
-        present_name = memory.get_json(key, functools.partial(msgspec.convert, type=str))
-        return Repo(present_name or name, kind, sha)
-    if info.id != name:
-        memory.put_json(key, info.id)
+        return Repo(_cached_name(name, kind, sha), kind, sha)
     facts = HubFacts(info.downloads, getattr(info, "library_name", None), license_of(info.tags))
     return Repo(info.id, kind, sha, facts=facts)
 
 
-def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str], *, force: bool) -> str:
+def _cached_name(name: str, kind: Kind, sha: str) -> str:
+    """Return the name under which a commit is cached: the present name of a repository that was renamed."""
+    from huggingface_hub import constants
+
+    cached = [folder.parts[-3] for folder in Path(constants.HF_HUB_CACHE).glob(f"{kind}s--*/snapshots/{sha}")]
+    names = [folder.removeprefix(f"{kind}s--").replace("--", "/") for folder in cached]
+    return name if name in names or not names else names[0]
+
+
+def _download(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     from huggingface_hub.utils import tqdm
 
     cancelled = CANCELLED.get()
 
     class Bar(tqdm):
+        """Hides downloads in the background, whose bar would overwrite other output, and ends them if cancelled."""
+
         def __init__(self, *args: Any, **options: Any) -> None:
-            # A download in the background must not draw over what the foreground prints.
             hidden = cancelled is not None or options.get("disable")
             super().__init__(*args, **{**options, "disable": hidden})
 
         def update(self, *amount: float | None) -> bool | None:
-            # The threads of huggingface_hub would go on to the end of their files.
-            if interruptions or (cancelled is not None and cancelled.is_set()):
+            if cancelled is not None and cancelled.is_set():
                 raise InterruptedError("the download is no longer needed")
             return super().update(*amount)
 
-    return api.snapshot_download(
-        repo.id,
-        repo_type=repo.kind,
-        revision=repo.revision,
-        allow_patterns=list(allow_patterns),
-        ignore_patterns=list(IGNORED_FILES),
-        force_download=force,
-        tqdm_class=Bar,
-    )
+    def download(api: Api) -> str:
+        return api.snapshot_download(
+            repo.id,
+            repo_type=repo.kind,
+            revision=repo.revision,
+            allow_patterns=list(allow_patterns),
+            ignore_patterns=list(IGNORED_FILES),
+            tqdm_class=Bar,
+        )
+
+    return Path(request(download, repo.id, repo.kind, repo.revision))
 
 
 def _local(id: str, kind: Kind) -> Repo | None:

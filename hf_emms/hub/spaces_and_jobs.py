@@ -14,7 +14,7 @@ from hf_emms.hub.account import Account, require_push, who_am_i
 from hf_emms.hub.client import TRIES, endpoint, repo_url, request, translate_hub_errors
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from hf_emms.hub.api import Api
 
 _POLL_SECONDS = 3.0
 # What a free account may run: https://huggingface.co/docs/hub/spaces-overview
@@ -69,7 +69,7 @@ def publish_space(
     if hardware is None and sdk != "static" and id.partition("/")[0] == account.name and not account.is_pro:
         new_hardware = ZERO_GPU  # for the Hub's default, users pay a plan
 
-    def publish(api: HfApi) -> str:
+    def publish(api: Api) -> str:
         chosen: Any = new_hardware if is_new else None
         api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=chosen, private=private, exist_ok=True)
         if hardware is not None and not is_new:
@@ -100,7 +100,7 @@ def publish_space(
 
 def sdk_of(id: str) -> str:
     """Return the SDK of a Space: "gradio", "static" or "docker"."""
-    return request(lambda api: str(api.space_info(id).sdk), id, "space")
+    return request(lambda api: str(api.repo_info(id, repo_type="space").sdk), id, "space")
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
@@ -124,7 +124,7 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
         time.sleep(_POLL_SECONDS)
 
 
-def _delete_empty(api: HfApi, id: str) -> None:
+def _delete_empty(api: Api, id: str) -> None:
     """Delete a Space without an app: the failure may have been the answer to a commit that was made."""
     if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
         api.delete_repo(id, repo_type="space")

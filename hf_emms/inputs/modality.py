@@ -195,7 +195,7 @@ class Modality:
         from hf_emms.features.load import is_tested, load_model, loading
 
         torch_device = choose_device(device)
-        weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder)
+        weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
         with loading():
             processors = self.load_processors(plan, torch_device)
             loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)

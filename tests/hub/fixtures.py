@@ -28,6 +28,7 @@ def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
         "HF_HOME": str(home / "hf"),
         "HF_EMMS_CACHE": str(home / "emms"),
         "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",

@@ -73,8 +73,10 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tm
     hub.store.move(hub.store.repo("org/old-name"), "org/new-name")
     seen = """
         repo = resolve("org/tiny@refs/pr/1", "model")
-        fetch(repo, ["config.json"])
-        print(json.dumps([repo.revision, resolve("org/old-name", "model").id]))
+        renamed = resolve("org/old-name", "model")
+        for each in (repo, renamed):
+            fetch(each, ["config.json"])
+        print(json.dumps([repo.revision, renamed.id]))
         """
     assert run(seen, hub, tmp_path) == [sha, "org/new-name"]
     asked = hub.count()
