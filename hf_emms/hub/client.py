@@ -98,8 +98,7 @@ def request(
         try:
             return retried(lambda: call(api), tries)
         except _MALFORMED as error:
-            known = isinstance(error, (EmmsError, *_client_errors())) or _in_words(error, target, hints or {})
-            if known:
+            if isinstance(error, EmmsError) or _in_words(error, target, hints or {}):
                 raise
             raise EmmsError(
                 f"what {endpoint()} answers for {target} is not the answer of a Hub ({one_line(error)[:_MAX_REASON]})",
