@@ -170,9 +170,9 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
             f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
-    wanted = _matching([file.relative_to(folder).as_posix() for file in _visible_files(folder)], allow_patterns)
+    matching = _matching([file.relative_to(folder).as_posix() for file in _visible_files(folder)], allow_patterns)
     # File systems may store the time of a change in whole seconds.
-    if any((folder / path).stat().st_mtime > started - 1 for path in wanted):
+    if any((folder / path).stat().st_mtime > started - 1 for path in matching):
         damaged = _damaged_files(repo, allow_patterns)
         if damaged:
             _LOG.info("%s: downloading damaged files again: %s", repo.id, ", ".join(damaged))
