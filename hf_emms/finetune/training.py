@@ -40,7 +40,7 @@ from hf_emms.heads.head import Network
 from hf_emms.heads.split import LabeledRows
 from hf_emms.options import RunOptions
 from hf_emms.ranking import BaselineScore, TrainingRun
-from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.ranking.progress import Progress
 
 # PyTorch has one state of random numbers for all threads: one of them trains at a time.
 _TRAINING = threading.RLock()
@@ -159,7 +159,7 @@ class Training:
         keep_adapter: bool = False,
     ) -> None:
         self._job, self._splits, self._folder, self._device = job, splits, folder, device
-        self._models, self._deadline, self._progress = models, deadline, progress or Silent()
+        self._models, self._deadline, self._progress = models, deadline, progress or Progress()
         self._keep_adapter = keep_adapter
         self._metrics = head_of(splits.task).metrics(splits.train.references)
 

@@ -3,7 +3,6 @@
 from hf_emms.ranking.ranking import Ranking
 from hf_emms.ranking.records import (
     EMMS,
-    SCHEMA_VERSION,
     TIE_WIDTH,
     BaselineScore,
     Encoder,
@@ -23,7 +22,6 @@ from hf_emms.ranking.records import (
 
 __all__ = [
     "EMMS",
-    "SCHEMA_VERSION",
     "TIE_WIDTH",
     "BaselineScore",
     "Encoder",

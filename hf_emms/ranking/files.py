@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.ranking import text as views
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.merge import with_changes
-from hf_emms.ranking.records import SCHEMA_VERSION, RankingData, Row
+from hf_emms.ranking.records import RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
 
@@ -44,12 +44,6 @@ WRITERS: Mapping[str, Callable[[RankingData], str]] = {
 def from_json(text: str | bytes, kind: type[R]) -> R:
     """Return the ranking of a JSON text, see `Ranking.from_json`."""
     try:
-        version = msgspec.json.decode(text, type=_Versioned).schema_version
-        if version != SCHEMA_VERSION:
-            raise EmmsError(
-                f"the ranking has schema version {version}; this version of hf-emms reads {SCHEMA_VERSION}",
-                "install a newer hf-emms" if version > SCHEMA_VERSION else _WRITES_JSON,
-            )
         ranking = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
         raise EmmsError(f"this is not a ranking: {error}", _WRITES_JSON) from error
@@ -157,7 +151,3 @@ def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
             yield name, "details.r2 should be a number or null"
         elif not (isinstance(weights, list) and all(isinstance(weight, float | int) for weight in weights)):
             yield name, "details.weights should be a list of numbers"
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int

@@ -22,11 +22,6 @@ R = TypeVar("R", bound=RankingData)
 # The folder of a results dataset that has a JSON file for each ranking.
 JSON_FOLDER = "rankings"
 
-# The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
-_SAMPLE = ("max_samples", "sampling", "references", "seed")
-_LABELS = ("prompt", "label_form", "box_format")
-_SCORES = ("folds", "dtype", "layers")
-
 _SLUG_LENGTH = 60
 
 
@@ -59,20 +54,10 @@ def results_path(
     settings: Mapping[str, Any],
 ) -> str:
     """Return the path of `path_of`, for a dataset's id, revision, config and split, and sizes: rows, inputs, labels."""
-    compared = {name: value for name, value in settings.items() if name not in SETTINGS or SETTINGS[name].compared}
-    sample, labels, (folds, dtype, layers) = (
-        [compared.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
-    )
-    others = {name: value for name, value in compared.items() if value}
-    content = {
-        "task": task,
-        "dataset": dataset,
-        "columns": columns,
-        "sizes": sizes,
-        "sample": sample,
-        "labels": [*labels, *encoders],
-        "scores": [folds, estimators, dtype, *([layers] if layers else [])],
-    } | ({"settings": others} if others else {})
+    compared = {
+        name: value for name, value in settings.items() if value and (name not in SETTINGS or SETTINGS[name].compared)
+    }
+    content = [task, dataset, columns, sizes, list(encoders), estimators, compared]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     id, _, config, split = dataset
     seed = _slug(str(settings.get("seed")))

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
 
 from hf_emms.ranking.records import Row
 
@@ -17,9 +16,11 @@ LOADING = "loading libraries"
 _stages = threading.local()
 
 
-@runtime_checkable
-class Progress(Protocol):
-    """A receiver of events, for every checkpoint in this order; several checkpoints may be running at once."""
+class Progress:
+    """A receiver of events, which ignores them: override what you need.
+
+    Each checkpoint sends its events in this order. Several checkpoints may run at once.
+    """
 
     def expect(self, count: int, what: str) -> None:
         """Receive how many checkpoints, or cells of a sweep, are going to be run or taken from the cache."""
@@ -38,28 +39,6 @@ class Progress(Protocol):
 
     def working(self, what: str, seconds: float) -> None:
         """Receive every few seconds, from another thread, what is going on and for how long."""
-
-
-class Silent:
-    """A `Progress` that reports nothing."""
-
-    def expect(self, count: int, what: str) -> None:
-        pass
-
-    def started(self, checkpoint: str, inputs: int) -> None:
-        pass
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        pass
-
-    def finished(self, row: Row) -> None:
-        pass
-
-    def noted(self, message: str) -> None:
-        pass
-
-    def working(self, what: str, seconds: float) -> None:
-        pass
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from rich.text import Text
 from hf_emms.errors import check_type, format_duration, printable
 from hf_emms.ranking import EMMS, Row, explained
 from hf_emms.ranking.columns import EXPLAINED, quantity_of, title_of
-from hf_emms.ranking.progress import LOADING, Silent, noted_while
+from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
@@ -43,7 +43,7 @@ class _Count(MofNCompleteColumn):
         return Text() if task.total is None else super().render(task)
 
 
-class StderrProgress:
+class StderrProgress(EventReceiver):
     """A `Progress` on stderr; silent when `quiet`. It is a context manager, so that bars never outlive an error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -163,7 +163,7 @@ def reporting(progress: EventReceiver | bool | None) -> Iterator[EventReceiver]:
         with bars:
             yield bars
     else:
-        yield Silent()
+        yield EventReceiver()
 
 
 def _leading_number(row: Row) -> str:

@@ -18,8 +18,6 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.ranking.reading import Reading
 from hf_emms.scoring import Score
 
-SCHEMA_VERSION = 2
-
 # Estimators that report an R² and weights of the F-labels, the better first.
 EMMS = ("emms_knn", "emms")
 
@@ -262,7 +260,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
             nothing else counts them.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     dataset: str
     dataset_id: str
     dataset_revision: str

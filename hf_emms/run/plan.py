@@ -76,17 +76,6 @@ class Session:
             options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
         return cls(options, progress, cache, engine, rankings)
 
-    def with_estimators(self, names: tuple[str, ...]) -> Self:
-        """Return the same session, its dataset found and read, with other estimators."""
-        session = replace(self, options=replace(self.options, estimators=names))
-        vars(session).update(source=self.source, sample=self.sample)
-        return session
-
-    @cached_property
-    def estimators(self) -> EstimatorList:
-        """The estimators that the options name."""
-        return get_estimators(self.options.estimators)
-
     @property
     def preset(self) -> DatasetPreset | None:
         """The preset that the dataset is named by."""
@@ -180,23 +169,34 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RankingPlan:
-    """The resolved plan of a ranking; for `mean_ranks_elsewhere` see `KnownRankings`."""
+    """The resolved plan of a ranking.
+
+    Attributes:
+        session: what the ranking shares with the fine-tuning of its best checkpoints.
+        options: those of the session, with the estimators of the task if the user named none.
+        sample: the rows that checkpoints are ranked on.
+        encoders: the label encoders.
+        candidates: the checkpoints, in the order in which the user named them.
+        notes: what the user may want to change.
+        mean_ranks_elsewhere: see `KnownRankings`.
+    """
 
     session: Session
+    options: Options
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[Note | str, ...]
     mean_ranks_elsewhere: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def options(self) -> Options:
-        return self.session.options
+    @cached_property
+    def estimators(self) -> EstimatorList:
+        return get_estimators(self.options.estimators)
 
     @cached_property
     def baselines(self) -> tuple[Row, ...]:
         """The rows without a checkpoint that stand beside the ranked ones."""
-        if not self.session.estimators.need_search:
+        if not self.estimators.need_search:
             return ()
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
@@ -229,33 +229,31 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
     at_once = _surely_embeds_texts(options, preset)
     encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
     sample = session.sample
-    session = session.with_estimators(_estimators_for(sample.task, options.scoring).names)
-    options = session.options
-    embeds = session.estimators.need_label_embeddings
+    estimators = _estimators_for(sample.task, options.scoring)
+    options = replace(options, estimators=estimators.names)
+    embeds = estimators.need_label_embeddings
     if sample.form == "numbers":
         encoders = ()
     elif embeds and not encoders:
         encoders = _resolve_encoders(options.features, preset, resolver)
     ids, missing = checkpoint_names(options.features, preset, sample.task.id)
-    notes = [*sample.notes, *missing]
+    notes: list[Note | str] = [*sample.notes, *missing]
     if options.encoders and not embeds:
-        notes.append(
-            f"no label embeddings are made, since none enter {', '.join(options.estimators)}: "
-            f"{setting_ref('encoders')} "
-            "changes nothing"
-        )
+        unused = f"{setting_ref('encoders')} has no effect: {', '.join(options.estimators)} use no label embeddings"
+        notes.append(Note("encoders-unused", unused))
     elif options.encoders and not encoders:
-        notes.append(
-            f"labels are numbers, which no encoder embeds: {setting_ref('label_form', 'both')} adds their words"
+        unused = (
+            f"{setting_ref('encoders')} has no effect: labels are numbers; {setting_ref('label_form', 'both')} adds "
         )
+        notes.append(Note("encoders-unused", unused + "their texts"))
     names = tuple(dict.fromkeys(ids))
     if repeated := len(ids) - len(names):
-        notes.append(f"named twice and ranked once: {pluralize(repeated, 'checkpoint')}")
-    candidates = _candidates(names, session, sample, encoders, resolver)
+        notes.append(Note("checkpoints-repeated", f"{pluralize(repeated, 'checkpoint')} named twice are ranked once"))
+    candidates = _candidates(names, session, options, sample, encoders, resolver)
     if session.rankings is None:
-        return RankingPlan(session, sample, encoders, candidates, tuple(notes))
+        return RankingPlan(session, options, sample, encoders, candidates, tuple(notes))
     ranks, from_where = session.rankings.mean_ranks_elsewhere(sample.task.id, sample.repo.id, sample.config)
-    return RankingPlan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
+    return RankingPlan(session, options, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 
 def _check_groups(sample: Sample, options: Options) -> None:
@@ -380,38 +378,40 @@ def _resolve_encoders(
 
 
 def _candidates(
-    ids: Sequence[str], session: Session, sample: Sample, encoders: tuple[Repo, ...], resolver: ModelResolver
+    ids: Sequence[str],
+    session: Session,
+    options: Options,
+    sample: Sample,
+    encoders: tuple[Repo, ...],
+    resolver: ModelResolver,
 ) -> tuple[Candidate, ...]:
     """Return the checkpoints, resolved several at a time: the Hub takes long to answer, and folders are read whole."""
-    resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
+    resolve_it = partial(_resolved, options=options, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = list(pool.imap(resolve_it, ids))
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
+    trains = get_estimators(options.estimators).need_training
+    longest = longest_row(sample) if trains else 0
     candidates: dict[Repo | str, Candidate] = {}
     for candidate in resolved:
-        if candidate.spec is not None and session.options.resume:
-            key = row_key(candidate.spec, session.options, sample, encoders)
-            made_of = partial(_finished_row, candidate.id, session.options.estimators, n_embeddings)
+        if candidate.spec is not None and options.resume:
+            key = row_key(candidate.spec, options, sample, encoders)
+            made_of = partial(_finished_row, candidate.id, options.estimators, n_embeddings)
             candidate = replace(candidate, row=session.cache.get_json(key, made_of))
-        if candidate.spec is not None and candidate.row is None and session.options.engine == "local":
-            candidate = replace(candidate, row=_too_large(candidate, session, sample))
+        if candidate.spec is not None and candidate.row is None and trains and options.engine == "local":
+            candidate = replace(candidate, row=_too_large(candidate.id, candidate.spec, longest, options.device))
         candidates.setdefault(candidate.repo or candidate.id, candidate)
     return tuple(candidates.values())
 
 
-def _too_large(candidate: Candidate, session: Session, sample: Sample) -> Row | None:
+def _too_large(id: str, spec: FeatureSpec, longest: int, device: str) -> Row | None:
     """Return the failed row of a checkpoint whose short run does not fit into memory, without downloading weights."""
-    spec = candidate.spec
-    if spec is None or not session.estimators.need_training:
-        return None
     try:
         of_weights = weight_bytes(spec.weights_repo)
     except EmmsError:
-        return None  # which is said when it is loaded
-    check = partial(check_short_run, spec, of_weights, longest_row(sample), session.options.device)
-    failed = or_failed_row(candidate.id, spec.repo.revision, check)
-    return failed if isinstance(failed, Row) else None
+        return None  # loading will say it
+    return or_failed_row(id, spec.repo.revision, partial(check_short_run, spec, of_weights, longest, device))
 
 
 def longest_row(sample: Sample) -> int:

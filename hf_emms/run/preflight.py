@@ -152,7 +152,7 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
     """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
-    estimators = plan.session.estimators
+    estimators = plan.estimators
     forwards = sum(estimator.forwards for estimator in estimators if not estimator.reranks)
     rows = forwards + (plan.sample.n_read if estimators.need_features else 0)
     if any(estimator.reranks for estimator in estimators):

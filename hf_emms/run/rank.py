@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, 
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import check_head
 from hf_emms.finetune.saving import model_folder_for, push_best
@@ -215,7 +215,10 @@ def rank(
             except NotConfirmedError as error:
                 warnings.warn(str(error), stacklevel=2)
                 ranking = error.ranking
-                return renamed(msgspec.structs.replace(ranking, notes=(*ranking.notes, error.message)), names)
+                return renamed(
+                    msgspec.structs.replace(ranking, notes=(*ranking.notes, Note("not-fine-tuned", error.message))),
+                    names,
+                )
             if job is None and ranking.best is not None:
                 push_best(options.training, receiver.noted)
             return renamed(ranking, names)
@@ -242,7 +245,7 @@ def rank_with(
         check_head(plan.sample.task, options.training)  # before any checkpoint runs
     model_folder = model_folder_for(plan.options, plan.sample.repo.revision)
     progress.expect(len(plan.candidates), "checkpoints")
-    if plan.session.estimators.need_training and plan.to_run:
+    if plan.estimators.need_training and plan.to_run:
         progress.noted(f"short runs and features: {costs_in_words(*plan_costs(plan))}")
     ranking = execute_plan(plan)
     on_ranking(ranking)
@@ -277,18 +280,9 @@ def execute_plan(plan: RankingPlan) -> Ranking:
 
 
 def engine_input(plan: RankingPlan, labels: Callable[[], LabelTable]) -> EngineInput:
-    session = plan.session
-    options = session.options
-    return EngineInput(
-        plan.to_run,
-        plan.sample,
-        labels,
-        options.features,
-        options.scoring,
-        options.running,
-        session.cache,
-        session.progress,
-    )
+    options, session = plan.options, plan.session
+    parts = options.features, options.scoring, options.running
+    return EngineInput(plan.to_run, plan.sample, labels, *parts, session.cache, session.progress)
 
 
 def store_row(row: Row, plan: RankingPlan) -> None:
@@ -355,7 +349,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
         settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
-        reason=_reason(plan.session.estimators[0], rows),
+        reason=_reason(plan.estimators[0], rows),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*plan.notes, *_race_notes(options.race, rows)),
@@ -382,15 +376,13 @@ def _described(row: Row, facts: HubFacts | None, mean_rank_elsewhere: float | No
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.license)
 
 
-def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
+def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[Note]:
     eliminated = [row.n for row in rows if row.n is not None]
     if top is None or not eliminated:
         return []
     sizes = " to ".join(f"{size:,}" for size in sorted({min(eliminated), max(eliminated)}))
-    return [
-        f"race for the best {top}: stopped early were {len(eliminated)} of {pluralize(len(rows), 'checkpoint')}, "
-        f"after {sizes} rows"
-    ]
+    stopped = f"{len(eliminated)} of {pluralize(len(rows), 'checkpoint')}"
+    return [Note("race", f"the race for the best {top} stopped {stopped} early, after {sizes} rows")]
 
 
 def _encoders(plan: RankingPlan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:

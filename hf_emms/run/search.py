@@ -97,13 +97,13 @@ def search(
     if benchmark is not None and results is not None:
         raise EmmsError("both benchmark and results name the checkpoints", "leave one of them out")
     named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
-    several = (tags,) if isinstance(tags, str) else tags
-    return ModelSearch(
+    tags = (tags,) if isinstance(tags, str) else tags
+    return _Search(
         get_task(task),
         pipeline_tag=pipeline_tag,
         author=author,
         text=text,
-        tags=(*several, *(f"{prefix}{value}" for prefix, value in named if value)),
+        tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
         source=_source(get_task(task).id, benchmark, results),
         max_parameters=parse_count(max_params) if isinstance(max_params, str) else max_params,
         max_memory=parse_bytes(max_memory) if isinstance(max_memory, str) else max_memory,
@@ -126,24 +126,8 @@ def _source(task_id: str, benchmark: str | None, results: str | None) -> list[st
 
 
 @dataclass(frozen=True)
-class ModelSearch:
-    """A search for checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
-
-    Attributes:
-        task: to rank them for.
-        pipeline_tag: their task on the Hub; `Task.pipeline_tags` by default.
-        author, text: a user or organisation, and a part of the id.
-        tags: tags that all of them have: libraries, languages, licenses, "base_model:…".
-        source: ids to take in this order, in place of what the Hub lists for the task; the other filters hold for them
-            as well, `sort` does not.
-        max_parameters: the most parameters.
-        max_memory: bytes that a forward pass may take: the weights in the precision of their files, and a fifth more.
-        min_downloads: the fewest downloads in the last 30 days.
-        sort, limit: the order, and how many.
-        fold: whether only the first of the checkpoints of a base model, and of copies of the same weights, is taken.
-        diverse: whether the first checkpoint of each architecture goes before all second ones.
-        on_dropped: called with the id of each checkpoint that is left out, and the reason.
-    """
+class _Search:
+    """The arguments of `search`, parsed; `source` are ids to take in this order, instead of the Hub's list."""
 
     task: Task
     pipeline_tag: str | None
@@ -161,7 +145,7 @@ class ModelSearch:
     on_dropped: Callable[[str, str], None]
 
     def models(self) -> list[HubModel]:
-        """Yield checkpoints with their architecture and, where a header names it, their size."""
+        """Return checkpoints with their architecture, and their size if a header names it."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:

@@ -23,7 +23,7 @@ from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, RunOptions, unkn
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.columns import format_rank
-from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.progress_bars import reporting
 from hf_emms.ranking.text import html_table
 from hf_emms.run import ranking_job
@@ -293,7 +293,7 @@ class SweepPlan:
         return sum(len(plan.to_run) for plan in self.plans.values())
 
 
-class _DatasetProgress(Silent):
+class _DatasetProgress(Progress):
     """The progress of the cells of a dataset, which are named after checkpoint and dataset."""
 
     def __init__(self, progress: Progress, dataset: str) -> None:

@@ -22,7 +22,7 @@ import transformers
 import hf_emms
 from hf_emms.hub import content_revision
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from scripts.bench.timing import spread
 from scripts.demo import sources
 
@@ -31,7 +31,7 @@ LAYERS = (1, 2, 3, 4, 5, 6)
 TOP = 3
 
 
-class Counted(Silent):
+class Counted(Progress):
     """Counts inputs that went through checkpoints."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import extract, whole_sample
 from hf_emms.run.engines.rows import retrieval_of
@@ -237,7 +237,7 @@ def _scores_of_rows(pool: Pool, target: Target, checkpoints: list[str]) -> dict[
     shape = (len(sample.label_texts), RANDOM_WIDTH)
     random = _labels(sample, [np.random.default_rng(0).normal(size=shape).astype(np.float32)])
     parts, cache = (options.features, options.scoring, running), Cache(default_root())
-    engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Silent())
+    engine_input = EngineInput({}, sample, lambda: labels, *parts, cache, Progress())
     scores: dict[str, list[float]] = {}
     for id in checkpoints:
         plan = spec_for(resolve(id, "model"), options, sample.task)
@@ -256,7 +256,7 @@ def searches(options: Options, checkpoints: Iterable[str]) -> Iterator[SearchSco
     """Yield the search of a sample's corpus by the embeddings of each checkpoint."""
     sample, cache = load_sample(options.sample), Cache(default_root())
     labels = _labels(sample, [np.zeros((len(sample.label_texts), 1), np.float32)])  # which no search sees
-    parts = (options.features, options.scoring, options.running, cache, Silent())
+    parts = (options.features, options.scoring, options.running, cache, Progress())
     for id in checkpoints:
         plan = spec_for(resolve(id, "model"), options, sample.task)
         (features,) = extract(plan, EngineInput({}, sample, lambda: labels, *parts)).features.values()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hf_emms.options import Options
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from tests.helpers.rows import CSV, class_folders, error_of, texts, write
 from tests.helpers.samples import load_sample, refused
@@ -48,7 +48,7 @@ def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, 
 
 
 def test_fewer_rows_than_folds_are_refused() -> None:
-    few = error_of(lambda: make_plan(Options(texts(4, ["a", "b"]), cache=False), Silent()))
+    few = error_of(lambda: make_plan(Options(texts(4, ["a", "b"]), cache=False), Progress()))
     assert "4 rows cannot fill 5 folds" in few.message
     assert "folds=4" in str(few.hint)
 

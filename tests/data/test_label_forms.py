@@ -12,7 +12,7 @@ import hf_emms
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.label_embeddings import embed_texts, label_table
 from hf_emms.run.plan import make_plan
 from tests.helpers.rows import answered
@@ -42,7 +42,7 @@ def test_labels_that_are_numbers_need_no_encoder() -> None:
 
 def test_encoders_that_are_not_used_are_told() -> None:
     for encoders in ((ENCODER,), ()):
-        notes = make_plan(Options(rated(), (CHECKPOINT,), encoders=encoders, cache=False), Silent()).notes
+        notes = make_plan(Options(rated(), (CHECKPOINT,), encoders=encoders, cache=False), Progress()).notes
         assert any("no encoder embeds" in note for note in notes) == bool(encoders)
 
 
@@ -57,7 +57,7 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
     request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
-    labels = label_table(make_plan(request, Silent()))
+    labels = label_table(make_plan(request, Progress()))
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")
     assert target.label_texts == texts

@@ -12,6 +12,7 @@ import hf_emms
 from hf_emms.presets import dataset_presets
 from hf_emms.publish.card_text import card
 from hf_emms.ranking import Ranking
+from tests.helpers.notes import codes
 from tests.helpers.samples import load_sample
 
 BEST = {
@@ -72,5 +73,5 @@ def test_scores_of_the_checkpoint_itself_take_no_label_encoder(emms_cache: Path)
     ranking = hf_emms.rank("demo_definitions", ["emms-demo/llama-glosses-short"], **options)
     assert ranking.best is not None
     assert ranking.encoders == ()
-    assert "no label embeddings are made, since none enter zero_shot: encoders changes nothing" in ranking.notes
+    assert "encoders-unused" in codes(ranking.notes)
     assert "label encoder" not in card(ranking, ranking.best.checkpoint)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
@@ -22,7 +22,7 @@ from tests.helpers.rankings import example
 FAST: dict[str, Any] = {"epochs": 4, "learning_rates": ("0.01",), "batch_size": 8}
 
 
-class Notes(Silent):
+class Notes(Progress):
     """A `Progress` that keeps what it is told."""
 
     def __init__(self) -> None:

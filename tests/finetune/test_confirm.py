@@ -41,7 +41,7 @@ from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun, ranked
 from hf_emms.ranking.advice import finetuning_summary
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.text import to_text
 from hf_emms.run import confirm as confirmation
 from hf_emms.run.confirm import options_for, prepared, start_session
@@ -202,10 +202,10 @@ def job_of(work: FineTuning) -> TrainingJob:
     return TrainingJob(row.checkpoint, work.plan(row), row.parameters, recipe, recipe.learning_rates[0], 0)
 
 
-def planned(rows: Ranking, dataset: Any = None, progress: Silent | None = None, **settings: Any) -> FineTuning:
+def planned(rows: Ranking, dataset: Any = None, progress: Progress | None = None, **settings: Any) -> FineTuning:
     """What is due for the best checkpoint."""
     options = options_for(rows, dataset, confirm=1, **settings)
-    return prepared(rows, start_session(rows, options, progress or Silent()))
+    return prepared(rows, start_session(rows, options, progress or Progress()))
 
 
 def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking) -> None:
@@ -372,7 +372,7 @@ def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_sur
     with pytest.warns(UserWarning, match="ranked, but not fine-tuned: .*locks.* cannot be written"):
         ranking = hf_emms.rank(folder, checkpoint, **settings)
     assert ranking.best.checkpoint == checkpoint
-    assert ranking.notes[-1].startswith("ranked, but not fine-tuned")
+    assert ranking.notes[-1].code == "not-fine-tuned"
     words = ["rank", "--dataset", folder, "-c", checkpoint, "--encoder", "demo", "--estimator", "emms", "-o", str(file)]
     done = CliRunner().invoke(app, [*words, "--confirm", "1", "--steps", "2", "--learning-rate", "0.01"])
     assert done.exit_code == 1
@@ -396,7 +396,7 @@ def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
 def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str) -> None:
     heard = threading.Event()
 
-    class Listening(Silent):
+    class Listening(Progress):
         def working(self, what: str, seconds: float) -> None:
             if what.startswith("reading"):
                 heard.set()

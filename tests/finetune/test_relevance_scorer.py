@@ -23,7 +23,7 @@ from hf_emms.inputs import RERANKED_SEARCH, Pairs
 from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from hf_emms.run.preflight import plan_costs
 from hf_emms.scoring.bm25 import first_documents
@@ -176,7 +176,7 @@ def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path) -> None:
         details = scored.scores["reranked_ndcg"].details
         assert (details["rows"], details["row_limit"]) == (MAX_QUERIES, MAX_QUERIES)
     options = Options.of(data, checkpoints=str(folder), cache=False, **SETTINGS)
-    forecast = make_plan(options, Silent())
+    forecast = make_plan(options, Progress())
     costs, speed = plan_costs(forecast)
     cost = costs[forecast.to_run[str(folder)].repo]
     assert cost.seconds == pytest.approx(30 * MAX_QUERIES * speed.seconds(cost.weights / 4))

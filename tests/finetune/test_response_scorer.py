@@ -28,7 +28,7 @@ from hf_emms.finetune.response_scorer import ResponseScorer
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options, RunOptions
 from hf_emms.publish.card_text import card
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from tests.finetune.make import Notes, poisoned
 from tests.helpers.samples import load_sample
@@ -229,14 +229,14 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path) -> None:
 
 def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path) -> None:
     options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
-    assert make_plan(options, Silent()).options.estimators[:2] == ("short_run", "zero_shot")
-    assert make_plan(replace(options, engine="ray"), Silent()).options.estimators[0] == "short_run"
-    assert make_plan(replace(options, estimators=("emms",)), Silent()).options.estimators == ("emms",)
+    assert make_plan(options, Progress()).options.estimators[:2] == ("short_run", "zero_shot")
+    assert make_plan(replace(options, engine="ray"), Progress()).options.estimators[0] == "short_run"
+    assert make_plan(replace(options, estimators=("emms",)), Progress()).options.estimators == ("emms",)
     for race in (replace(options, race=1), replace(options, estimators=("emms", "short_run"), race=1)):
         with pytest.raises(EmmsError, match="race stops checkpoints by their features, and short_run needs") as refused:
-            make_plan(race, Silent())
+            make_plan(race, Progress())
         assert 'estimators="emms_knn"' in str(refused.value.hint)
-    assert make_plan(replace(options, estimators=("emms_knn",), race=1), Silent()).options.estimators == ("emms_knn",)
+    assert make_plan(replace(options, estimators=("emms_knn",), race=1), Progress()).options.estimators == ("emms_knn",)
 
 
 def test_classes_are_not_written(zoo: Path) -> None:
@@ -250,10 +250,10 @@ def test_a_short_run_that_does_not_fit_into_memory_is_a_failed_row_at_once(zoo: 
     config = json.loads((wide / "config.json").read_text())
     (wide / "config.json").write_text(json.dumps(config | {"n_embd": 10**9}))
     options = Options(rows(), checkpoints=(str(wide), str(writer(zoo, "gpt2"))), encoders=("demo",), device="cpu")
-    too_large, fits = make_plan(options, Silent()).candidates
+    too_large, fits = make_plan(options, Progress()).candidates
     assert fits.row is None
     assert too_large.row is not None
     assert "short run would take about" in str(too_large.row.error)
     assert "weights, gradients, optimizer and activations" in str(too_large.row.error)
     features_alone = replace(options, estimators=("emms",))
-    assert all(candidate.row is None for candidate in make_plan(features_alone, Silent()).candidates)
+    assert all(candidate.row is None for candidate in make_plan(features_alone, Progress()).candidates)

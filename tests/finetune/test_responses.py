@@ -30,7 +30,7 @@ from hf_emms.heads.response import CHECKPOINTED_PARAMETERS, longest_tokens, rows
 from hf_emms.heads.split import LabeledSplit
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.confirm import options_for, prepared, start_session
 from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
@@ -93,9 +93,9 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
 def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Path, tmp_path: Path) -> None:
     data, checkpoint = save(rows(80), tmp_path / "data"), str(writer(zoo, "gpt2"))
     options = Options.of(data, checkpoints=[checkpoint], estimators="emms", encoders="demo", confirm=1)
-    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Silent()).fine_tuning or "")
+    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Progress()).fine_tuning or "")
     ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
-    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Silent()))
+    work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Progress()))
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
     assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
     work.activations[checkpoint] = 10**16

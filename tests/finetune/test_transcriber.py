@@ -27,7 +27,7 @@ from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_error
 from hf_emms.heads.split import LabeledRows
 from hf_emms.inputs import AUDIO
 from hf_emms.options import Options
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
@@ -94,7 +94,7 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> N
     with pytest.raises(EmmsError, match=r"no checkpoint of the ranking can be fine-tuned: .* without a head"):
         choose([rows_by_name[folders[2].name]], 1)
     raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
-    assert make_plan(raced, Silent()).options.estimators == ("emms_knn", "emms")
+    assert make_plan(raced, Progress()).options.estimators == ("emms_knn", "emms")
 
 
 def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

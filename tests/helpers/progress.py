@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from hf_emms.ranking import Row
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 
 
-class Heard(Silent):
+class Heard(Progress):
     """What a run has told.
 
     Attributes:

@@ -94,7 +94,7 @@ def fill(folder: Path) -> None:
     rows = [scored(f"org/long-{number:03}", -number / 1000, 1000 + number) for number in range(1, 151)]
     for name in ("long", "long2"):
         write(folder, name, of_rows(name, *rows, task="object-detection"))
-    (folder / "broken.json").write_text('{"schema_version": 2, "rows": [')
+    (folder / "broken.json").write_text('{"schema_version": 1, "rows": [')
 
 
 @pytest.fixture(scope="session")

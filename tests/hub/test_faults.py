@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         checkpoint["README.md"] = b"---\npipeline_tag: image-classification\nlibrary_name: transformers\n---\n"
         hub.store.put_files("bob/vit", checkpoint)
         yield Site(hub, cli, home)
-        # Silent connections are still open: nothing that waits for one keeps the process from ending.
+        # Progress connections are still open: nothing that waits for one keeps the process from ending.
         cli.close()
 
 

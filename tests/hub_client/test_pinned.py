@@ -29,16 +29,16 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     token = hub.token(user="ada", orgs=["org", "fancyzhx"])
     code = f"""
         from huggingface_hub import HfApi
-        from hf_emms.ranking.progress import Silent
+        from hf_emms.ranking.progress import Progress
         from hf_emms.run.confirm import options_for, prepared, start_session
         from hf_emms.run.rank import execute_plan
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
-        planned = make_plan(Options("org/moving-data", ("org/text",), **fixed), Silent())
-        pictures = make_plan(Options("demo_captions", ("org/moving",), **fixed), Silent())
-        still = execute_plan(make_plan(Options("demo_captions", ("{GOOD}",), **fixed), Silent()))
-        news = execute_plan(make_plan(Options("ag_news", ("emms-demo/bert-random",), **fixed), Silent()))
+        planned = make_plan(Options("org/moving-data", ("org/text",), **fixed), Progress())
+        pictures = make_plan(Options("demo_captions", ("org/moving",), **fixed), Progress())
+        still = execute_plan(make_plan(Options("demo_captions", ("{GOOD}",), **fixed), Progress()))
+        news = execute_plan(make_plan(Options("ag_news", ("emms-demo/bert-random",), **fixed), Progress()))
         api = HfApi(token="{token}")
         api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")
@@ -46,7 +46,7 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
         api.delete_file("train.parquet", "org/moving-data", repo_type="dataset")
         api.delete_file("train.parquet", "fancyzhx/ag_news", repo_type="dataset")
         texts, moved = execute_plan(planned), execute_plan(pictures)
-        tuned = prepared(news, start_session(news, options_for(news, confirm=1), Silent()))
+        tuned = prepared(news, start_session(news, options_for(news, confirm=1), Progress()))
         print(json.dumps({{
             "errors": [texts.rows[0].error, moved.rows[0].error],
             "same": moved.rows[0].scores["emms"].value == still.rows[0].scores["emms"].value,

@@ -22,7 +22,7 @@ from hf_emms.presets import (
     expand_encoders,
     usable_datasets,
 )
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from hf_emms.tasks import TASKS, get_task
 from hf_emms.tasks.token_classification import is_bio
@@ -77,7 +77,11 @@ FOLDER = 'then dataset="./FOLDER", task="image-to-text": '
         (lambda: load_sample("zzzz"), "No preset is named 'zzzz'", usable_datasets()),
         (lambda: load_sample("flickrstyle10k_humor"), "_humor' is not on the Hub", [FOLDER, "metadata.jsonl"]),
         # Before anything is looked for.
-        (lambda: make_plan(Options("daquar", encoders=("org/not-there",)), Silent()), "'daquar' is not on the Hub", []),
+        (
+            lambda: make_plan(Options("daquar", encoders=("org/not-there",)), Progress()),
+            "'daquar' is not on the Hub",
+            [],
+        ),
         (
             DatasetPreset("nyu", "depth-estimation", "org/nyu").check_usable,
             "'nyu' is for depth-estimation, a task that is not supported yet",
@@ -118,7 +122,7 @@ def test_sets_stand_for_their_encoders_and_checkpoints() -> None:
     papers, language_models = {"paper-cnn": 10, "paper-vit": 12, "paper-captioning": 3}, {"llm-2b": 3, "llm-8b": 6}
     assert sizes == {**papers, "dinov3": 4, "llm-0.5b": 7, **language_models}
     options = Options("demo_fashion", checkpoints=("paper-cnn", "org/name"), max_samples=60, cache=False)
-    planned = make_plan(options, Silent())
+    planned = make_plan(options, Progress())
     ids = [candidate.id for candidate in planned.candidates]
     assert ids == [*candidate_sets()["paper-cnn"].checkpoints, "org/name"]
     assert "microsoft/resnet-34" in ids
@@ -141,5 +145,5 @@ def test_the_demo_presets_name_what_ships() -> None:
 
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
     request = Options("demo_vqa", task="image-classification", columns={"label": "answer"}, max_samples=60)
-    found = make_plan(dataclasses.replace(request, encoders=("demo",), cache=False), Silent())
+    found = make_plan(dataclasses.replace(request, encoders=("demo",), cache=False), Progress())
     assert [one.id for one in found.candidates] == list(default_checkpoints("image-classification"))

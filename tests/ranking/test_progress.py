@@ -8,14 +8,14 @@ import threading
 import msgspec
 import pytest
 
-from hf_emms.ranking.progress import LOADING, Silent, noted_while
+from hf_emms.ranking.progress import LOADING, Progress, noted_while
 from hf_emms.ranking.progress_bars import StderrProgress, reporting
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.waiting import eventually
 
 
-class Listening(Silent):
+class Listening(Progress):
     """A `Progress` that keeps what is going on."""
 
     def __init__(self) -> None:

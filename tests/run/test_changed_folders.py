@@ -16,7 +16,7 @@ from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from tests.finetune.make import FAST, colours, ranking, save
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.helpers.tiny_checkpoints import build
@@ -26,7 +26,7 @@ GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
 CHANGED = "have changed since this run started"
 
 
-class Meanwhile(Silent):
+class Meanwhile(Progress):
     """Does something once, when it first hears of an event."""
 
     def __init__(self, event: str, act: Callable[[], Any]) -> None:

@@ -24,6 +24,7 @@ from hf_emms.run.engines import or_failed_row
 from hf_emms.run.label_embeddings import _check_embeddings
 from tests.features.test_weights import Harmful
 from tests.finetune.test_response_scorer import rows as prompts
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 
@@ -124,7 +125,7 @@ def test_weights_that_are_zero_are_noted_and_those_that_are_not_finite_are_refus
             "demo_captions", [*folders.values(), GOOD], max_samples=60, encoders=ENCODER, cache=cache
         )
         rows = {row.checkpoint: row for row in ranking.rows}
-        assert "features-without-variation" in [note.code for note in rows[folders["zero"]].notes]
+        assert "features-without-variation" in codes(rows[folders["zero"]].notes)
         assert 'NaN or infinite features for 60 of 60 inputs → dtype="float32"' in (rows[folders["nan"]].error or "")
         assert rows[GOOD].notes == ()
 

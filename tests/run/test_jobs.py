@@ -24,7 +24,7 @@ from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
 from hf_emms.publish.destinations import PublishedRanking
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run import ranking_job, sweep
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.cache.test_keys import CHANGES
@@ -196,12 +196,12 @@ def test_the_end_of_a_log_that_was_cut_off_is_read_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(ranking_job.hub, "read_file", lambda *place: stored.get(place))
     stored: dict[tuple[str, ...], str] = {}
     with pytest.raises(EmmsError, match=r"its log names no ranking\n.*read it: hub/job"):
-        ranking_job._follow(job, Silent())
+        ranking_job._follow(job, Progress())
     lines += ["done", msgspec.json.encode(record).decode()]
     with pytest.raises(EmmsError, match=r"ada/emms-results has no a\.json, where the job put the ranking"):
-        ranking_job._follow(job, Silent())
+        ranking_job._follow(job, Progress())
     stored[RESULTS, "dataset", "a.json"] = example().to_json()
-    assert ranking_job._follow(job, Silent()) == [example()]
+    assert ranking_job._follow(job, Progress()) == [example()]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.merge import path_of
 from tests.helpers.cli import Cli, cli
+from tests.helpers.notes import codes
 from tests.helpers.rankings import emms_score, example
 
 __all__ = ["cli"]
@@ -70,7 +71,7 @@ def test_a_layer_that_a_checkpoint_does_not_have_is_a_note(emms_cache: Path) -> 
     hf_emms.rank("demo_captions", CNN, layers="last", **SMALL)  # "last" is in the cache: only "mean" is left to be run
     row = only_row(hf_emms.rank("demo_captions", CNN, layers=["mean", "last"], **SMALL))
     assert (row.layer, {*row.layers}) == ("last", {"last"})
-    assert "layer-without-score" in [getattr(note, "code", None) for note in row.notes]
+    assert "layer-without-score" in codes(row.notes)
     (row,) = hf_emms.rank("demo_captions", CNN, layers=["mean"], **SMALL).rows
     assert 'cannot be averaged → layers="last", or a number' in (row.error or "")
 

@@ -72,13 +72,13 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time_and_the_next_arrives
     hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
     code = """
         import json, time
-        from hf_emms.ranking.progress import Silent
+        from hf_emms.ranking.progress import Progress
         from hf_emms.hub import listing
         from hf_emms.run.rank import execute_plan
         from hf_emms.run.plan import make_plan
         from hf_emms.options import Options
 
-        class Slow(Silent):
+        class Slow(Progress):
             seen = [False]
             def advanced(self, checkpoint, inputs):
                 until = time.monotonic() + 240

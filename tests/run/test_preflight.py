@@ -22,7 +22,7 @@ from hf_emms.options import Options
 from hf_emms.presets import demo, encoder_presets
 from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.ranking.estimators import get_estimator
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.engines.extraction import _Clock
 from hf_emms.run.plan import Candidate, make_plan
 from hf_emms.run.preflight import (
@@ -102,7 +102,7 @@ def test_a_dry_run_lists_the_problems_of_a_run_and_fails_where_it_could_not_star
 
 def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     options = Options("demo_fashion", checkpoints=(GOOD,), encoders=("demo",), max_samples=60, cache=False)
-    found = preflight(options, Silent(), Machine(disk=10**12, memory=500_000, folder=tmp_path))
+    found = preflight(options, Progress(), Machine(disk=10**12, memory=500_000, folder=tmp_path))
     *encoders, good = found.costs
     weights, cached = found.costs[good].weights, sum(cost.cached for cost in found.costs.values())
     assert str(found).splitlines() == [
@@ -123,11 +123,10 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     ]
     assert found.costs[good].seconds == pytest.approx(60 * found.rate.seconds(weights / 4))
     assert found.records()[1][0][3:] == (3, 0, found.costs[good].cached, 0.1)
-    assert not preflight(options, Silent(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
-    tiny = preflight(options, Silent(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
+    assert not preflight(options, Progress(), Machine(disk=0, memory=weights, folder=tmp_path)).problems
+    tiny = preflight(options, Progress(), Machine(disk=10**12, memory=300_000, folder=tmp_path))
     base = Repo(*encoder_presets()["base"], "model", "1" * 40)
-    by_default = replace(found.plan.session, options=replace(options, encoders=()))
-    planned = replace(found.plan, session=by_default, encoders=(base,))
+    planned = replace(found.plan, options=replace(options, encoders=()), encoders=(base,))
     lines = replace(found, plan=planned, costs={base: Cost(bytes=5)}).lines()
     assert lines[2] == f"label encoder {base.id} at {'1' * 40}, of the default set 'base': 5 B to download"
     assert ([problem.fatal for problem in found.problems], tiny.problems[0].fatal) == ([False, True], True)
@@ -176,7 +175,7 @@ def test_fine_tuning_takes_at_most_what_it_takes_for_the_largest(emms_cache: Pat
     small = "emms-demo/regnet-random"
     options = Options("demo_fashion", encoders=("demo",), max_samples=60, confirm=1, device="cpu")
     both, large, little = (
-        preflight(replace(options, checkpoints=names), Silent()).fine_tuning
+        preflight(replace(options, checkpoints=names), Progress()).fine_tuning
         for names in ((small, GOOD), (GOOD,), (small,))
     )
     assert both == large != little
@@ -225,7 +224,7 @@ def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Pa
 @pytest.mark.parametrize("dataset", ["demo_glosses", "demo_words", "demo_pairs", "demo_definitions", "demo_fashion"])
 def test_the_rule_goes_by_the_length_of_texts(dataset: str, emms_cache: Path) -> None:
     sample = make_plan(
-        Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Silent()
+        Options(dataset, encoders=("demo",), checkpoints=("none/such",), max_samples=60), Progress()
     ).sample
     kind, length = sample.task.input, text_bytes(sample)
     assert (length is None) == (dataset == "demo_fashion")
@@ -247,9 +246,8 @@ def test_checkpoints_cost_what_their_inputs_take_and_short_runs_and_pairs_beside
     dataset: str, checkpoint: str, estimators: tuple[str, ...], inputs: int, emms_cache: Path
 ) -> None:
     options = Options(dataset, encoders=("demo",), checkpoints=(checkpoint,), max_samples=60, device="cpu")
-    planned = make_plan(options, Silent())
-    session = replace(planned.session, options=replace(options, estimators=estimators))
-    costs, speed = plan_costs(replace(planned, session=session))
+    planned = make_plan(options, Progress())
+    costs, speed = plan_costs(replace(planned, options=replace(options, estimators=estimators)))
     (cost,) = (costs[repo] for repo in costs.keys() - {*planned.encoders})
     forwards = get_estimator(estimators[0]).forwards
     expected = (inputs + forwards) * speed.seconds(cost.weights / 4) + 0.005 * forwards

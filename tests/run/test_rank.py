@@ -18,10 +18,11 @@ from hf_emms.features import feature_spec
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.confirm import options_for
 from hf_emms.run.plan import Session, _check_groups, make_plan
 from tests.helpers.counting import counted_calls
+from tests.helpers.notes import codes
 from tests.helpers.progress import Heard
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
@@ -50,7 +51,7 @@ def test_one_bad_checkpoint_never_ends_a_run_and_one_named_twice_is_ranked_once(
     assert (good.rank, failed.rank) == (1, None)
     assert "./nowhere" in (failed.error or "")
     assert "\n" not in (failed.error or "")
-    assert "named twice and ranked once: 1 checkpoint" in ranking.notes
+    assert "checkpoints-repeated" in codes(ranking.notes)
 
 
 def test_the_head_says_what_was_measured_and_nothing_is_written_without_a_cache(tiny: Path, emms_cache: Path) -> None:
@@ -106,7 +107,7 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
 def test_an_estimator_that_does_not_fit_is_a_note_unless_it_comes_first(tiny: Path, emms_cache: Path) -> None:
     (row,) = ranked(tiny, [GOOD], estimators=["emms", "hscore"]).rows
     assert set(row.scores) == {"emms"}
-    assert [note.code for note in row.notes] == ["estimator-failed"]
+    assert codes(row.notes) == ["estimator-failed"]
     (row,) = ranked(tiny, [GOOD], estimators=["hscore", "emms"]).rows
     assert row.error is not None
     assert "H-score needs classes" in row.error
@@ -117,7 +118,7 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
     options = {"task": "text-regression", "encoders": "./nowhere", "estimators": "emms", "cache": False}
     ranking = hf_emms.rank(rows, "emms-demo/bert-random", **options)
     assert ([each.id for each in ranking.encoders], ranking.settings["label_form"]) == (["label (numbers)"], "numbers")
-    assert 'labels are numbers, which no encoder embeds: label_form="both" adds their words' in ranking.notes
+    assert "encoders-unused" in codes(ranking.notes)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ class Grouped(list[str]):
 
 def test_folds_need_as_many_groups_of_rows() -> None:
     _check_groups(Grouped("aabc"), Options("org/data", folds=3))  # type: ignore[arg-type]
-    assert Session.start(Options("org/data", folds=2), Silent()).options.folds == 2  # two are enough
+    assert Session.start(Options("org/data", folds=2), Progress()).options.folds == 2  # two are enough
     for groups, column, rows, fewer in (
         ("ab", None, "2 rows", ", or folds=2"),
         ("aab", "who", "3 rows of 2 values in 'who'", ", or folds=2"),
@@ -176,7 +177,7 @@ def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
 
     monkeypatch.setattr("hf_emms.run.plan.resolve", broken)
     request = Options("demo_captions", (GOOD, POOR), max_samples=150, encoders=(str(tiny / "bert"),))
-    good, poor = make_plan(request, Silent()).candidates
+    good, poor = make_plan(request, Progress()).candidates
     assert (good.row, poor.repo) == (None, None)
     assert poor.row == Row(POOR, error="RuntimeError: 401 for Bearer hf_…")  # no token gets into it
 
@@ -205,7 +206,7 @@ def test_a_dataset_is_confirmed_on_at_the_revision_that_was_ranked(
 def test_a_dataset_is_found_once_for_a_ranking_and_its_confirmation() -> None:
     options = Options("demo_glosses", ("emms-demo/bert-random",), max_samples=40, encoders=("demo",), cache=False)
     with counted_calls(open_dataset, lambda frame: 1) as asked:
-        assert make_plan(options, Silent()).session.source.repo.id == "emms-demo/wordnet-glosses"
+        assert make_plan(options, Progress()).session.source.repo.id == "emms-demo/wordnet-glosses"
     assert asked == [1]
 
 

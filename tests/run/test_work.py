@@ -20,7 +20,7 @@ from hf_emms import emms
 from hf_emms.features import feature_spec
 from hf_emms.inputs import image
 from hf_emms.options import Options
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from hf_emms.run.rank import execute_plan
 from hf_emms.scoring.cross_validation import _cholesky
@@ -97,7 +97,9 @@ def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
     decoded: list[int] = []
     as_rgb = image.as_rgb
     names = CHECKPOINTS[:2] if processors == 1 else (*CHECKPOINTS, str(build(tmp_path, "vit")))
-    planned = make_plan(Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",), race=race), Silent())
+    planned = make_plan(
+        Options("demo_captions", names, encoders=(ENCODER,), estimators=("emms",), race=race), Progress()
+    )
     monkeypatch.setattr(image, "as_rgb", lambda picture: decoded.append(1) or as_rgb(picture))
     inputs = planned.sample.inputs
     rows = execute_plan(planned).rows

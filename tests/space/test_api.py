@@ -75,7 +75,7 @@ def test_a_file_is_checked(client):
     good = client.predict(ranking_json=example().to_json(), api_name="/validate_ranking")
     bad = client.predict(ranking_json="{}", api_name="/validate_ranking")
     assert (good["valid"], bad["valid"]) == (True, False)
-    assert "missing required field `schema_version`" in bad["problem"]
+    assert "missing required field `dataset`" in bad["problem"]
 
 
 def test_an_agent_asks_over_mcp(space):

@@ -167,7 +167,7 @@ def test_submitting_tells_good_from_bad(pages):
         answer = pages.post("/?tab=submit", **fields)
         return unescape(re.sub("<[^>]+>", "", answer.text[answer.text.index('id="emms-result"') :]))
 
-    bad = post(data={"pasted": '{"schema_version": 2, "dataset": 3}'})
+    bad = post(data={"pasted": '{"schema_version": 1, "dataset": 3}'})
     assert "This is not a ranking: Expected `str`, got `int` - at `$.dataset`" in bad
     good = post(files={"file": ("ranking.json", example().to_json())})
     assert "This is a ranking of 4 checkpoints for beans, image-classification; of the published" in good

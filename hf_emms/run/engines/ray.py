@@ -40,7 +40,7 @@ from hf_emms.hub import Repo
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, TrainingRun
-from hf_emms.ranking.progress import Silent
+from hf_emms.ranking.progress import Progress
 from hf_emms.registry import installed_versions, versions
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
@@ -365,7 +365,7 @@ def run_on_node(
                 scoring,
                 replace(running, engine="local"),  # features are cached under the device of this node
                 Cache(root),
-                Silent(),
+                Progress(),
             )
             for (name, spec), (sample, labels, features, scoring, running) in zip(specs.values(), samples, strict=True)
         ]
