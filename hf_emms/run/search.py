@@ -98,7 +98,7 @@ def search(
         raise EmmsError("both benchmark and results name the checkpoints", "leave one of them out")
     named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
     tags = (tags,) if isinstance(tags, str) else tags
-    return _Search(
+    return _ModelSearch(
         get_task(task),
         pipeline_tag=pipeline_tag,
         author=author,
@@ -126,7 +126,7 @@ def _source(task_id: str, benchmark: str | None, results: str | None) -> list[st
 
 
 @dataclass(frozen=True)
-class _Search:
+class _ModelSearch:
     """The arguments of `search`, parsed; `source` are ids to take in this order, instead of the Hub's list."""
 
     task: Task
