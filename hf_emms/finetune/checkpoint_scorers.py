@@ -1,21 +1,36 @@
-"""Measure what a checkpoint itself gives for a sample, for the estimators that need more than its features."""
+"""Measure what a checkpoint itself predicts for a sample, for estimators that need more than its features."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.features.device import choose_device, gather_batches, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
-from hf_emms.finetune.relevance_scorer import RelevanceScorer
+from hf_emms.features.load import loading, quiet_transformers
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.response_scorer import ResponseScorer
-from hf_emms.finetune.transcriber import Transcriber
+from hf_emms.heads import LabeledSplit
+from hf_emms.heads.asr_model import load_asr_model
+from hf_emms.heads.judged_search import collection_of, judgements_of
+from hf_emms.heads.metrics import load_jiwer, word_errors
+from hf_emms.heads.relevance_model import load_reranker
+from hf_emms.heads.reranking import candidate_pairs, candidates_of
 from hf_emms.options import RunOptions
+from hf_emms.scoring.reranking import drawn_queries, reranked_places
 from hf_emms.scoring.retrieval import SearchScores
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
+
+T = TypeVar("T")
 
 
 class CheckpointScorers:
@@ -23,13 +38,14 @@ class CheckpointScorers:
 
     def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
         self.groups = sample.groups
+        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
         self._responses = ResponseScorer(plan, sample, options, seed, cache)
-        self._transcriber = Transcriber(plan, sample, options.device, cache)
-        self._relevance = RelevanceScorer(plan, sample, options, cache)
+        self._results: dict[bytes, object] = {}
+        self._notes: list[Note] = []
 
     @property
-    def notes(self) -> list[str]:
-        return [*self._responses.notes, *self._relevance.notes]
+    def notes(self) -> list[Note]:
+        return [*self._responses.notes, *self._notes]
 
     @property
     def cut_responses(self) -> float:
@@ -39,11 +55,90 @@ class CheckpointScorers:
         return self._responses.bits(rows, trained_on)
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
-        return self._transcriber.word_errors(rows)
+        """Return the wrong words of n rows, and the words of their first transcripts, float64 (n, 2).
+
+        Raises:
+            EmmsError: the checkpoint cannot be loaded, or does not transcribe.
+        """
+        return self._once(rows.tobytes(), partial(self._word_errors, rows))
 
     def reranked(self) -> SearchScores:
-        return self._relevance.reranked()
+        """Return the search of some queries, see `scoring.reranking.Reranker`.
+
+        Raises:
+            EmmsError: the checkpoint cannot be loaded, has no trained output for relevance, or no finite one.
+        """
+        return self._once(b"", self._search)[0]
 
     def reranker_info(self) -> FeatureInfo:
-        """Return the report about a checkpoint that orders documents, without features; raises as `reranked` does."""
-        return self._relevance.info()
+        """Return the report about a reranker and the pairs that it read; raises as `reranked` does."""
+        return self._once(b"", self._search)[1]
+
+    def _once(self, key: bytes, measure: Callable[[], T]) -> T:
+        """Return the result of a measurement, which is made once, or raise its error again."""
+        if key not in self._results:
+            try:
+                self._results[key] = measure()
+            except EmmsError as error:
+                self._results[key] = error
+        result = self._results[key]
+        if isinstance(result, EmmsError):
+            raise result
+        return result  # type: ignore[return-value]
+
+    # ---- transcripts -------------------------------------------------------------------------------------------------
+
+    def _word_errors(self, rows: np.ndarray) -> np.ndarray:
+        sample = self._sample
+        references = [sample.texts_of(int(label))[0] for label in sample.codes[rows].tolist()]
+        load_jiwer()  # raises before the checkpoint runs
+        try:
+            with quiet_transformers():
+                with loading():
+                    asr = load_asr_model(self._plan, self._cache)
+                asr.model.to(choose_device(self._options.device))
+                texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise EmmsError(
+                f"memory ran out while {self._plan.repo.id} transcribed", setting_ref("device", "cpu")
+            ) from error
+        counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
+        return np.array(counts, np.float64)
+
+    # ---- rerankers ---------------------------------------------------------------------------------------------------
+
+    def _search(self) -> tuple[SearchScores, FeatureInfo]:
+        split = head_of(self._sample.task).label(self._sample, several=False)
+        split = split.take(drawn_queries(split.groups))
+        candidates, documents = candidates_of(split), len(collection_of(split).documents)
+        scores, info = self._relevance(split, candidates)
+        scores, judgements = scores.reshape(candidates.shape), judgements_of(split)
+        search = SearchScores.placed(
+            judgements, split.groups, documents, partial(reranked_places, candidates, scores, judgements)
+        )
+        share = np.isfinite(search.places).mean()
+        self._notes.append(
+            Note(
+                "reranked-candidates",
+                f"it orders the first {pluralize(candidates.shape[1], 'document')} by BM25 of each of "
+                f"{pluralize(len(split), 'query', 'queries')}: {share:.0%} of the relevant documents are among them",
+            )
+        )
+        return search, info
+
+    def _relevance(self, split: LabeledSplit, candidates: np.ndarray) -> tuple[np.ndarray, FeatureInfo]:
+        """Return the output for each query with each of its candidates, float32 (n · c,), and the report."""
+        pairs = candidate_pairs(split, candidates)
+        with quiet_transformers():
+            with loading():
+                reranker = load_reranker(self._plan, choose_device(self._options.device), self._cache)
+            with closing(reranker):
+                scores = gather_batches(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))[:, 0]
+        if not np.isfinite(scores).all():
+            raise EmmsError(
+                f"{self._plan.repo.id}: its output for a pair is no number",
+                setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+            )
+        return scores, msgspec.structs.replace(reranker.info(), width=0)

@@ -21,7 +21,16 @@ import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import EmmsError, format_duration, install_command, one_line, parse_duration, pluralize, setting_ref
+from hf_emms.errors import (
+    EmmsError,
+    Note,
+    format_duration,
+    install_command,
+    one_line,
+    parse_duration,
+    pluralize,
+    setting_ref,
+)
 from hf_emms.features.architectures import STATIC
 from hf_emms.features.feature_spec import FeatureSpec, device_in_keys, plan_extraction
 from hf_emms.finetune.memory import activation_bytes, check_memory, memory_in_words, training_bytes
@@ -90,7 +99,7 @@ class FineTuning:
     splits: Splits
     options: Options
     seconds_per_parameter: float
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     cache: Cache
     progress: Progress
     deadline: float | None
@@ -225,7 +234,8 @@ def prepare(
                 f"{splits.revision} is here",
                 "rank it again",
             )
-        notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
+        text = f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}"
+        notes.append(Note("other-revision", text))
     methods, plans, activations = dict[str, str](), dict[str, FeatureSpec](), dict[str, int]()
     step = step_shape(splits, options.batch_size)
     for row in shortlist:
@@ -238,7 +248,7 @@ def prepare(
                 activations[row.checkpoint] = activation_bytes(plan, row.parameters, *step, options.device)
         device, kept = choose_device(options.device), activations.get(row.checkpoint)
         methods[row.checkpoint], why = choose_method(options.training, row.parameters, device, kept)
-        notes += [f"{row.checkpoint}: {why}"] if why else []
+        notes += [Note("method", f"{row.checkpoint}: {why}")] if why else []
     return FineTuning(
         ranking,
         shortlist,
@@ -263,11 +273,15 @@ def step_shape(splits: Splits, batch_size: int | None) -> tuple[int, int] | None
     return None if longest is None else (batch_size or head.batch_size, longest)
 
 
-def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
+def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[Note]]:
     """Return the first rows that can be fine-tuned and those that share the last rank, with notes on the others."""
     every = [row for row in rows if row.error is None]
     scored = [row for row in every if row.no_head is None]
-    notes = [f"{row.checkpoint} is not fine-tuned: {row.no_head}" for row in every[:top] if row.no_head is not None]
+    notes = [
+        Note("not-fine-tuned", f"{row.checkpoint} is not fine-tuned: {row.no_head}")
+        for row in every[:top]
+        if row.no_head is not None
+    ]
     if every and not scored:
         raise EmmsError(f"no checkpoint of the ranking can be fine-tuned: {every[0].no_head}", "rank others")
     if not scored:
@@ -277,11 +291,11 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
     chosen = tied[: _MAX_TIED * top]
     if len(chosen) == len(tied):
         return tuple(chosen), notes
-    return tuple(chosen), [
-        *notes,
+    text = (
         f"{pluralize(len(tied), 'checkpoint')} share the ranks of the best {top}; the first {len(chosen)} by score are "
-        f"fine-tuned, {setting_ref('confirm', len(tied))} takes all",
-    ]
+        f"fine-tuned, {setting_ref('confirm', len(tied))} takes all"
+    )
+    return tuple(chosen), [*notes, Note("shared-ranks", text)]
 
 
 @dataclass(frozen=True)
@@ -360,7 +374,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
         EmmsError: no checkpoint could be fine-tuned.
     """
     for note in (*work.notes, forecast(work)):
-        work.progress.noted(note)
+        work.progress.noted(str(note))
     with noted_while(work.progress, "fine-tuning"):
         results = _train_shortlist(work, train_all)
     rows = tuple(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.features.adapters import place_adapter, save_adapter
 from hf_emms.features.device import keep_freed_memory
 from hf_emms.features.feature_spec import FeatureSpec
@@ -57,7 +57,7 @@ def save_network(network: Network, folder: Path, task: str, adapter_of: FeatureS
     network.save(folder, task)
 
 
-def repaired(model: nn.Module) -> list[str]:
+def repaired(model: nn.Module) -> list[Note]:
     """Change defaults of other frameworks that ruin a training, and return the changes in words.
 
     Batch norm's momentum above 0.5 is TensorFlow's: the last batch alone would set the statistics of evaluation.
@@ -77,11 +77,13 @@ def repaired(model: nn.Module) -> list[str]:
             parameter.requires_grad_(True)
     notes = []
     if momenta:
-        notes.append(f"batch norm's momentum was {_listed(momenta)}, another framework's convention: {_MOMENTUM}")
+        text = f"batch norm's momentum was {_listed(momenta)}, another framework's convention: set to {_MOMENTUM}"
+        notes.append(Note("batch-norm-momentum", text))
     if rates:
-        notes.append(f"dropout was {_listed(rates)}, a share to keep: {_listed({1 - rate for rate in rates})}")
+        text = f"dropout was {_listed(rates)}, a share to keep: set to {_listed({1 - rate for rate in rates})}"
+        notes.append(Note("dropout-rate", text))
     if frozen:
-        notes.append(f"{frozen} frozen tensors are trained")
+        notes.append(Note("frozen-weights", f"{frozen} frozen tensors are trained"))
     return notes
 
 

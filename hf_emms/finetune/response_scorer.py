@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, install_command, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.features.load import loading, quiet_transformers
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # The most responses whose losses are computed together.
 _BATCH = 32
-_NO_END = "no token ends its responses: it is measured on fewer tokens than others, and its bits per byte are too few"
+_NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, its bits per byte are too low")
 
 
 class ResponseScorer:
@@ -39,15 +39,16 @@ class ResponseScorer:
         self._reader: PromptReader | None = None
         self._is_trained = False
         self._results: dict[tuple[bytes, bytes], np.ndarray] = {}
-        self._notes: list[str] = []
+        self._notes: list[Note] = []
         self._cut: dict[bytes, tuple[int, int]] = {}
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         cut = sum(cut for cut, _ in self._cut.values())
         if not cut or self._reader is None:
             return self._notes
-        return [f"{pluralize(cut, 'response')} cut at {self._reader.response_limit}", *self._notes]
+        limit = self._reader.response_limit
+        return [Note("responses-truncated", f"{pluralize(cut, 'response')} truncated to {limit}"), *self._notes]
 
     @property
     def cut_responses(self) -> float:
@@ -162,9 +163,8 @@ class ResponseScorer:
         memory = train_once(network, network.labeled(responses), job, model.device)
         steps = recipe.total_steps(len(rows))
         weights = "an adapter (LoRA)" if recipe.method == "lora" else "all weights"
-        self._notes.append(
-            f"short run: {len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
-        )
+        run = f"{len(rows)} rows, {steps} steps of {weights}, learning rate {job.learning_rate:g}"
+        self._notes.append(Note("short-run", f"short run: {run}"))
         self._notes += memory
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.finetune.jackknife import Measurement, measure
 from hf_emms.finetune.recipe import head_of
 from hf_emms.heads import LabeledSplit, Metric
@@ -46,7 +46,7 @@ class Splits:
     validation: LabeledSplit
     test: LabeledSplit
     revision: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     fingerprint: str
 
     @property
@@ -126,7 +126,7 @@ def load_splits(
     # Its other splits are read as this is.
     reading = replace(reading, task=sample.task.id, columns=sample.columns)
     head, several = head_of(sample.task), sample.has_several_texts
-    train, notes = head.label(sample, several=several), list[str]()
+    train, notes = head.label(sample, several=several), list[Note]()
     evaluated: dict[str, LabeledSplit] = {}
     for name, split in _evaluation_splits(sample).items():
         reading = replace(reading, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
@@ -135,13 +135,11 @@ def load_splits(
             shared = np.isin(train.groups, evaluated[name].groups).mean()
             if options.group_column is not None and shared > _MAX_SHARED:
                 del evaluated[name]
-                notes.append(
-                    f"split {split} is not used for {name}: {train.split} has the same {options.group_column}s"
-                )
+                notes.append(_unused(split, name, f"{train.split} has the same {options.group_column}s"))
         except EmmsError as error:
             if error.__cause__ is not None:  # the network or a file failed: other rows would be another test
                 raise EmmsError(f"the split {split} cannot be read: " + error.problem, error.remedy) from error
-            notes.append(f"split {split} is not used for {name}: {error.message}")
+            notes.append(_unused(split, name, error.message))
     if "validation" in evaluated and "test" not in evaluated:
         # Its rows were held out by the dataset's authors: they are the better test.
         evaluated["test"] = evaluated.pop("validation")
@@ -158,6 +156,10 @@ def load_splits(
     return Splits(sample.task, **parts, revision=sample.repo.revision, notes=tuple(notes), fingerprint=fingerprint)
 
 
+def _unused(split: str, purpose: str, reason: str) -> Note:
+    return Note("split-not-used", f"split {split} is not used for {purpose}: {reason}")
+
+
 def _evaluation_splits(sample: Sample) -> dict[str, str]:
     """Return purpose → the name of the dataset's split for it, other than the split that is ranked on."""
     splits = {}
@@ -168,7 +170,7 @@ def _evaluation_splits(sample: Sample) -> dict[str, str]:
     return splits
 
 
-def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[str]:
+def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[Note]:
     """Drop validation rows whose group is in the test split, too, and with a note the split if most rows are."""
     if len(evaluated) < 2:
         return []
@@ -176,7 +178,7 @@ def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> lis
     is_shared = np.isin(validation.groups, test.groups)
     if is_shared.mean() > _MAX_SHARED:
         del evaluated["validation"]
-        return [f"split {validation.split} is not used for validation: split {test.split} has the same rows"]
+        return [_unused(validation.split, "validation", f"split {test.split} has the same rows")]
     if is_shared.any():
         evaluated["validation"] = validation.take(np.flatnonzero(~is_shared))
     return []

@@ -25,7 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import format_bytes, interruptions
+from hf_emms.errors import Note, format_bytes, interruptions
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
@@ -235,9 +235,10 @@ class PeakMemory(TrainerCallback):
         self._device, self._held = device, 0
 
     @property
-    def notes(self) -> list[str]:
-        memory = "the GPU's memory" if self._device.type == "cuda" else "memory"
-        return [f"in training the process held at most {format_bytes(self._held)} of {memory}"] if self._held else []
+    def notes(self) -> list[Note]:
+        memory = "GPU memory" if self._device.type == "cuda" else "memory"
+        text = f"training used at most {format_bytes(self._held)} of {memory}"
+        return [Note("training-memory", text)] if self._held else []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **others: Any) -> None:
         if self._device.type == "cuda":

@@ -19,7 +19,7 @@ import torch
 from transformers import EarlyStoppingCallback, set_seed
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
+from hf_emms.errors import EmmsError, Note, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.jackknife import Measurement
@@ -176,19 +176,19 @@ class Training:
         try:
             return self._train(load, first, batch_size, parts, ())
         except DivergedError as error:
-            batch_size, note = max(1, batch_size // 2), f"{error}; trained again with half the batch"
+            batch_size, text = max(1, batch_size // 2), f"{error}; trained again with half the batch"
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            parts, note = 2, "memory ran out; trained again with two half batches a step"
+            parts, text = 2, "memory ran out; trained again with two half batches per step"
         # Outside the except block: the traceback would keep the failed run's tensors alive.
         shutil.rmtree(first, ignore_errors=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self._train(load, second, batch_size, parts, (note,))
+        return self._train(load, second, batch_size, parts, (Note("trained-again", text),))
 
     def _train(
-        self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[str, ...]
+        self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[Note, ...]
     ) -> TrainingRun:
         started, job, splits, metric, helped = time.perf_counter(), self._job, self._splits, self._metrics[0], True
         try:
@@ -221,7 +221,7 @@ class Training:
         predictions = network.test_predictions(outputs, splits.test)
         test, baselines = measure_part(metric, predictions, splits.test, "test"), splits.baselines
         losses = [entry["loss"] for entry in log if "loss" in entry]
-        ended = [f"ended by the time limit {watch.unfinished}"] if watch.unfinished else []
+        ended = [Note("time-limit", f"ended by the time limit {watch.unfinished}")] if watch.unfinished else []
         run = TrainingRun(
             job.learning_rate,
             job.seed,
@@ -287,7 +287,7 @@ class Training:
         )
 
 
-def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: torch.device) -> list[str]:
+def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: torch.device) -> list[Note]:
     """Train a network without evaluations or states, and return notes."""
     memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
     with isolated(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hf_emms.errors import Note
 from hf_emms.finetune.jackknife import Measurement
 from hf_emms.heads import Metric
 from hf_emms.ranking.columns import format_measured, metric_title
@@ -17,7 +18,7 @@ _FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
 _PARTS = 5  # of the losses: the first is compared with the last
 
 
-def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple[bool, str]:
+def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple[bool, Note]:
     """Return whether training has raised a score of the same rows, and a note with both scores.
 
     A gain within its standard error counts: without it, few validation rows would hide what training has taught.
@@ -26,15 +27,18 @@ def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple
     written = [format_measured(metric.name, value) for value in (untrained, score)]
     scores = f"validation {metric_title(metric.name)} {written[0]} before, {written[1]} after"
     if score <= untrained:
-        return False, f"fine-tuning did not help: {scores}; the checkpoint is kept as it was"
+        text = f"fine-tuning did not help: {scores}; the original weights were kept"
+        return False, Note("training-did-not-help", text)
     within = "" if score - untrained > after.gain_stderr(before) else ", within a standard error"
-    return True, f"fine-tuning helped: {scores}{within}"
+    return True, Note("training-helped", f"fine-tuning helped: {scores}{within}")
 
 
-def note_on_losses(losses: Sequence[float]) -> list[str]:
-    """Return a note where the losses ended about where they had started, or above."""
+def note_on_losses(losses: Sequence[float]) -> list[Note]:
+    """Return a note if the losses ended about where they had started, or above."""
     first, last = _ends(losses)
-    return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
+    if last <= _FALLEN * first:
+        return []
+    return [Note("loss-did-not-fall", f"the loss did not fall: {first:.3g} at the start, {last:.3g} at the end")]
 
 
 def has_risen(losses: Sequence[float]) -> bool:

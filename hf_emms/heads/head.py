@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.metrics import Metric
@@ -50,7 +50,7 @@ class Network(ABC):
 
     def __init__(self, model: Any, processors: Sequence[Any] = (), notes: Sequence[str] = ()) -> None:
         self.model, self.processors = model, processors
-        self.notes = list(notes)
+        self.notes: list[Note | str] = list(notes)
         self._by_split: dict[tuple[str, int], Any] = {}
 
     @abstractmethod

@@ -71,7 +71,7 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
     torch.manual_seed(0)  # of dropout
     network = loaded(build(zoo, "bert"), splits)
     assert isinstance(network.model, transformers.BertForSequenceClassification)
-    assert any("its pooling head has no weights" in note for note in network.notes)
+    assert any("its pooling head has no weights" in str(note) for note in network.notes)
     layer, seen = network.model.bert.pooler.dense, []
     layer.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
     with torch.no_grad():
@@ -170,4 +170,4 @@ def test_a_note_on_how_rows_are_read_is_made_once_for_all_splits(zoo: Path) -> N
     network = loaded(build(zoo, "bert"), splits)
     for split in splits.parts.values():
         network.rows(split, True)
-    assert [bool(re.fullmatch(r"texts are cut at \d+ tokens", note)) for note in network.notes].count(True) == 1
+    assert [bool(re.fullmatch(r"texts are cut at \d+ tokens", str(note))) for note in network.notes].count(True) == 1

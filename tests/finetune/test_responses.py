@@ -232,7 +232,7 @@ def test_the_request_of_a_task_is_noted_once(name: str, said: str, zoo: Path) ->
     network, splits = loaded(writer(zoo, name), rows(80), "summarization", columns=columns)
     for split in splits.parts.values():
         network.rows(split, True)
-    assert [note for note in network.notes if "each prompt" in note] == [f"each prompt {said}"]
+    assert [note for note in network.notes if "each prompt" in str(note)] == [f"each prompt {said}"]
 
 
 def test_a_large_checkpoint_computes_activations_again(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ def test_responses_that_are_cut_are_counted(zoo: Path) -> None:
     network, splits = loaded(writer(zoo, "gpt2"), data, "text-generation")
     for split in splits.parts.values():
         network.rows(split, True)
-    notes = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens.*", note) for note in network.notes]
+    notes = [re.fullmatch(r"(\d+) of (\d+) responses cut at [\d,]+ tokens.*", str(note)) for note in network.notes]
     counts = [tuple(map(int, match.groups())) for match in notes if match]
     assert [sum(numbers) for numbers in zip(*counts, strict=True)] == [20, 80]
 

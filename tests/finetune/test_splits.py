@@ -88,8 +88,7 @@ def test_splits_of_the_dataset_are_used_and_none_of_their_rows_twice(
     data = {name: colours(place[1] - place[0], place[0]) for name, place in places.items() if place}
     splits = load_splits(Options.of(datasets.DatasetDict(data), split=ranked))
     assert "; ".join(splits.in_words.values()) == words
-    same = "split validation is not used for validation: split test has the same rows"
-    assert splits.notes == ((same,) if validation == test else ())
+    assert [note.code for note in splits.notes] == ["split-not-used"] * (validation == test)
 
 
 def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
@@ -97,7 +96,7 @@ def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> No
     test = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(10)], "label": [None] * 10})
     splits = load_splits(Options.of(datasets.DatasetDict(train=train, test=test)))
     assert (splits.test.split, splits.test.held_out) == ("train", True)
-    assert any("split test is not used for test" in note for note in splits.notes)
+    assert [note.code for note in splits.notes] == ["split-not-used"]
 
 
 def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its_place(tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_a_test_split_of_the_groups_that_are_trained_on_is_not_used() -> None:
         return load_splits(Options.of(data, task="text-classification", group_column="speaker"))
 
     same = splits("abcdefghij")
-    assert same.notes == ("split test is not used for test: train has the same speakers",)
+    assert [note.code for note in same.notes] == ["split-not-used"]
     assert same.test.split == "train"
     half = splits("abcdeklmno")
     assert (half.test.split, len(half.test), len(half.train) + len(half.validation)) == ("test", 10, 20)

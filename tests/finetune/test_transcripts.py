@@ -18,15 +18,16 @@ import hf_emms
 from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
+from hf_emms.finetune import checkpoint_scorers
+from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 from hf_emms.finetune.fine_tune import choose
-from hf_emms.finetune.transcriber import Transcriber
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.asr_model import load_asr_model, max_new_tokens
 from hf_emms.heads.head import HEAD_RATE
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, character_errors, spoken_words, word_errors
 from hf_emms.heads.split import LabeledRows
 from hf_emms.inputs import AUDIO
-from hf_emms.options import Options
+from hf_emms.options import Options, RunOptions
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
 from tests.finetune.make import FAST, ranking, save
@@ -89,8 +90,7 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> N
     shortlist, notes = choose(ranked.rows, 3)
     assert {row.checkpoint for row in shortlist} == {str(folder) for folder in folders[:2]}
     (note,) = notes
-    assert note.startswith(f"{folders[2]} is not fine-tuned: ")
-    assert "a head that transcribes" in note
+    assert note.code == "not-fine-tuned"
     with pytest.raises(EmmsError, match=r"no checkpoint of the ranking can be fine-tuned: .* without a head"):
         choose([rows_by_name[folders[2].name]], 1)
     raced = Options(data, checkpoints=(str(transcribing),), encoders=("demo",), race=1)
@@ -99,9 +99,10 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> N
 
 def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_extraction(repo_of(asr_model(zoo, "wav2vec2-layer-norm")), AUDIO, "asr")
-    monkeypatch.setattr("hf_emms.finetune.transcriber.load_asr_model", Mock(side_effect=torch.OutOfMemoryError()))
+    monkeypatch.setattr(checkpoint_scorers, "load_asr_model", Mock(side_effect=torch.OutOfMemoryError()))
+    sample, options = load_sample(transcripts(24)), RunOptions(device="cpu")
     with pytest.raises(EmmsError, match=f"memory ran out while {plan.repo.id} transcribed"):
-        Transcriber(plan, load_sample(transcripts(24)), "cpu", NO_CACHE).word_errors(np.arange(3))
+        CheckpointScorers(plan, sample, options, 0, NO_CACHE).word_errors(np.arange(3))
 
 
 def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: Path) -> None:
