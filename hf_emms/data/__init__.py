@@ -8,7 +8,7 @@ from hf_emms.data.files.sources import DatasetSource, open_dataset
 from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
 from hf_emms.data.sampling import draw
-from hf_emms.data.search.inline_qrels import InlineQrels
+from hf_emms.data.search.inline_qrels import inline_qrels
 from hf_emms.data.search.sample import search_sample
 from hf_emms.data.search.tables import search_tables
 from hf_emms.options import SampleOptions
@@ -52,6 +52,6 @@ def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bo
     split = source.open(options)
     schema = columns_of(split, source.preset, options)
     if schema.task.input.is_collection:
-        return search_sample(InlineQrels(split, schema, options), options, training=training)
+        return search_sample(inline_qrels(split, schema, options), options, training=training)
     drawn = draw(split, schema, options)
     return assemble(split, drawn, make_labels(drawn, training=training))

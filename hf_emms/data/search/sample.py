@@ -1,4 +1,4 @@
-"""The sample of a search, made of drawn queries, the documents that they search, and judgements."""
+"""Make the sample of a search from drawn queries, the documents that they search, and relevance judgments."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from hf_emms.data.sample import Sample, digest, pinned
 from hf_emms.data.search.draw import DrawnSearch, SearchData, draw_search
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
+from hf_emms.ranking.reading import ColumnReading, Reading, shortened
 
-# With fewer queries, a note says how uncertain nDCG@10 is; the standard error of a single query, in points.
+# With fewer queries, a note warns of the standard error of nDCG@10; that of a single query, in points.
 _FEW_QUERIES, _QUERY_STDERR = 50, 32
 
 
@@ -22,28 +23,27 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
     `training` keeps the documents that were judged not to answer a drawn query.
 
     Raises:
-        EmmsError: see `draw_search`; also where the corpus is a single document, or all queries are equal.
+        EmmsError: see `draw_search`; also if the corpus is a single document, or all queries are equal.
     """
     _check_options(data, options)
     drawn = draw_search(data, options, training=training)
     _check_searchable(drawn)
     query_keys, document_keys = (np.array(list(texts), np.uint64) for texts in (drawn.queries, drawn.documents))
-    judgements = np.column_stack(
+    judgments = np.column_stack(
         [
-            np.searchsorted(query_keys, drawn.judgements["query"]),
-            np.searchsorted(document_keys, drawn.judgements["document"]),
-            drawn.judgements["grade"].astype(np.int64),
+            np.searchsorted(query_keys, drawn.judgments["query"]),
+            np.searchsorted(document_keys, drawn.judgments["document"]),
+            drawn.judgments["grade"].astype(np.int64),
         ]
     ).astype(np.int64)
-    collection = SearchCollection(list(drawn.queries.values()), list(drawn.documents.values()), judgements)
-    relevant = judgements[judgements[:, 2] > 0]
+    collection = SearchCollection(list(drawn.queries.values()), list(drawn.documents.values()), judgments)
+    relevant = judgments[judgments[:, 2] > 0]
     groups = _groups(relevant, query_keys)
-    label_texts = tuple(sorted({collection.documents[document] for document in relevant[:, 1].tolist()}))
-    number_of = {text: number for number, text in enumerate(label_texts)}
-    codes = np.array([number_of[collection.documents[document]] for document in relevant[:, 1].tolist()], np.int64)
+    labels = [collection.documents[document] for document in relevant[:, 1].tolist()]
+    label_texts, codes = np.unique(np.array(labels, object), return_inverse=True)
     content = query_keys.tobytes() + document_keys.tobytes()
     opened = data.opened
-    repo = pinned(opened.repo, content + judgements.tobytes())
+    repo = pinned(opened.repo, content + judgments.tobytes())
     identity = [
         *(repo.revision, opened.config, opened.split, data.task.id, sorted(data.columns.items())),
         *(options.seed, options.max_samples, options.corpus_size, training),
@@ -57,44 +57,41 @@ def search_sample(data: SearchData, options: SampleOptions, *, training: bool) -
         columns=dict(data.columns),
         inputs=collection,
         input_of_row=relevant[:, 0],
-        label_texts=label_texts,
-        codes=codes,
+        label_texts=tuple(label_texts.tolist()),
+        codes=codes.astype(np.int64),
         groups=groups[relevant[:, 0]],
-        skipped=data.skipped,
+        skipped=drawn.skipped,
         total_rows=drawn.total_relevant,
-        notes=(*data.notes, *drawn.notes, *_notes(data, drawn, relevant, len(np.unique(groups)))),
-        fingerprint=digest(content + judgements.tobytes() + json.dumps(identity).encode()),
+        notes=(*data.notes, *_notes(drawn)),
+        fingerprint=digest(content + judgments.tobytes() + json.dumps(identity).encode()),
         inputs_fingerprint=digest(f"{len(query_keys)} ".encode() + content),
         available=len(codes) if len(drawn.queries) == drawn.total_queries else drawn.total_relevant,
         unused_columns=data.unused,
         splits=opened.splits,
+        reading=_reading(data, drawn, collection, len(np.unique(groups))),
     )
 
 
 def _check_options(data: SearchData, options: SampleOptions) -> None:
     if options.group_column is not None:
         raise EmmsError(
-            f"the groups of {data.task.id} are queries that share a relevant document: "
-            + setting_ref("group_column", options.group_column)
-            + " is for other tasks",
-            "leave it out",
+            f"The groups of {data.task.id} are queries that share a relevant document.",
+            "Remove " + setting_ref("group_column", options.group_column) + ".",
         )
     if options.references != "mean":
-        raise EmmsError(
-            f"all relevant documents count: {setting_ref('references', options.references)} is for other tasks",
-            "leave it out",
-        )
+        raise EmmsError("All relevant documents count.", "Remove " + setting_ref("references", options.references))
 
 
 def _check_searchable(drawn: DrawnSearch) -> None:
     if len(drawn.queries) < 2:
         raise EmmsError(
-            "every query is the same" if drawn.queries else "no query has a relevant document",
-            "a ranking needs several queries; name the column of queries: " + setting_ref("query_column", ...),
+            "All queries are equal." if drawn.queries else "No query has a relevant document.",
+            "A ranking requires several queries. Name their column: " + setting_ref("query_column", ...),
         )
     if len(drawn.documents) < 2:
         raise EmmsError(
-            "the corpus has a single document, which every query finds", "a ranking needs several; name their column"
+            "The corpus is a single document.",
+            "A ranking requires several documents. Name their column: " + setting_ref("document_column", ...),
         )
 
 
@@ -113,37 +110,42 @@ def _groups(relevant: np.ndarray, query_keys: np.ndarray) -> np.ndarray:
     return groups[component[:count]]
 
 
-def _notes(data: SearchData, drawn: DrawnSearch, relevant: np.ndarray, n_groups: int) -> list[str]:
-    queries, documents = len(drawn.queries), len(drawn.documents)
-    each = len(relevant) / queries
-    of_all = f" of {drawn.total_queries:,}" if queries < drawn.total_queries else ""
-    notes = [
-        f"{queries:,}{of_all} queries with {each:.3g} relevant {'document' if each == 1 else 'documents'} each; "
-        f"queries that share one are a group: {n_groups:,} groups"
+def _reading(data: SearchData, drawn: DrawnSearch, collection: SearchCollection, n_groups: int) -> Reading:
+    queries, documents = len(collection.queries), len(collection.documents)
+    relevant = int((collection.judgements[:, 2] > 0).sum())
+    facts = [
+        f"{queries:,} of {pluralize(drawn.total_queries, 'query', 'queries')} with {relevant / queries:.3g} relevant "
+        f"documents each, in {pluralize(n_groups, 'group')} that share documents",
+        f"they search {documents:,} of {pluralize(drawn.total_documents, 'document')} "
+        f"({documents / drawn.total_documents:.1%}); scores are lower on a larger corpus",
+        f"{pluralize(len(collection.judgements), 'relevance judgment')}",
     ]
-    if documents < drawn.total_documents:
-        share = documents / drawn.total_documents
-        notes.append(
-            f"they search {documents:,} of {drawn.total_documents:,} documents ({share:.1%}): nDCG over all of them is "
-            f"lower; {setting_ref('corpus_size')} takes more"
-        )
-    else:
-        notes.append(f"they search all {documents:,} documents of the corpus: a larger corpus is harder")
-    themselves = drawn.judgements[drawn.judgements["grade"] < 0]
+    themselves = collection.judgements[collection.judgements[:, 2] < 0]
     if len(themselves):
-        count = len(np.unique(themselves["query"]))
-        notes.append(f"queries that are documents by their ids, which do not search themselves: {count:,}")
-    unsearched = set(themselves[["query", "document"]].tolist())
-    copies = sum((key, key) not in unsearched for key in drawn.queries.keys() & drawn.documents.keys())
-    if copies:
-        notes.append(f"queries that are documents of the corpus, and find themselves first: {copies:,}")
-    if queries < _FEW_QUERIES:
-        points = _QUERY_STDERR / np.sqrt(queries)
-        notes.append(
-            f"{queries} queries give nDCG@10 a standard error of about {points:.0f} points: {_FEW_QUERIES} or more are "
-            "needed"
-        )
-    if data.skipped:
-        more = "; …" if data.skipped > len(data.reasons) else ""
-        notes.append(f"{pluralize(data.skipped, 'row')} left out ({'; '.join(data.reasons)}{more})")
-    return notes
+        facts.append(f"{len(np.unique(themselves[:, 0])):,} queries are documents, and do not search themselves")
+    examples = {data.task.inputs[0].name: collection.queries[0], data.task.label.name: collection.documents[0]}
+    columns = [
+        ColumnReading(role, column, shortened(examples[role]) if role in examples else "")
+        for role, column in data.columns.items()
+    ]
+    return Reading(
+        dataset=data.opened.name,
+        split=data.opened.split,
+        splits=data.opened.splits,
+        examples=drawn.total_relevant,
+        task=data.task.id,
+        columns=tuple(columns),
+        facts=(*data.facts, *facts, *drawn.facts),
+        unused=data.unused,
+        skipped=drawn.skipped,
+        reasons=tuple(drawn.reasons),
+    )
+
+
+def _notes(drawn: DrawnSearch) -> list[Note]:
+    queries = len(drawn.queries)
+    if queries >= _FEW_QUERIES:
+        return []
+    points = _QUERY_STDERR / np.sqrt(queries)
+    text = f"With {queries} queries, nDCG@10 has a standard error of about {points:.0f} points."
+    return [Note("few-queries", f"{text} Use {_FEW_QUERIES} queries or more.")]
