@@ -160,9 +160,7 @@ def recommendation(ranking: RankingData) -> str:
         return _nothing_explained(ranking)
     best, rows = ranking.row(judgement.checkpoint), comparable(ranking)
     if judgement.lead == "shared":
-        answer = (
-            f"{_names([ranking.row(name) for name in judgement.first])} are not told apart: take {_choice(ranking)}"
-        )
+        answer = f"{_names(ranking.rows_of(judgement.first))} are not told apart: take {_choice(ranking)}"
     elif judgement.lead == "alone":
         answer = f"Only {label_with_size(best)} has a score"
     else:
@@ -268,7 +266,7 @@ def advice(ranking: RankingData) -> str | None:
     judgement = verdict(ranking)
     if judgement.lead == "nothing explained":
         return _nothing_explained(ranking)
-    leaders = [ranking.row(name) for name in judgement.first]
+    leaders = ranking.rows_of(judgement.first)
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
     if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -315,6 +315,11 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_mean_rank_elsewhere(self) -> bool:
         return any(row.mean_rank_elsewhere is not None for row in self.rows)
+
+    def rows_of(self, checkpoints: Collection[str]) -> list[Row]:
+        """Return the rows of these checkpoints, in the order of the ranking."""
+        names = set(checkpoints)
+        return [row for row in self.rows if row.checkpoint in names]
 
     def row(self, checkpoint: str) -> Row:
         """Return the row of a checkpoint, by its name, or by the last part of it if no other checkpoint shares that.

@@ -91,7 +91,7 @@ def _sentence(ranking: Ranking, view: View) -> str:
     estimator, judgement = ranking.estimators[0], verdict(ranking)
     shown = ScoreFormatter(ranking, estimator)
     start = f"Fine-tune {_named(row, view)}: {escape(shown.sentence(row.scores[estimator]))}"
-    others = [ranking.row(name) for name in judgement.first if name != row.checkpoint]
+    others = [other for other in ranking.rows_of(judgement.first) if other is not row]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
         return f"{start}, not told apart from {_names(others, view)}{choice}."

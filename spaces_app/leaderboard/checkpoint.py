@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from hf_emms.errors import MISSING, format_count, pluralize
@@ -16,7 +15,6 @@ from hf_emms.ranking.columns import (
     single_line,
     title_of,
 )
-from hf_emms.ranking.merge import JSON_FOLDER
 from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import back
@@ -36,26 +34,21 @@ def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
         snapshot: the data.
         compares: whether there are pages that compare checkpoints, which are linked then.
     """
-    gather_batches = places(snapshot).get(view.checkpoint, [])
-    best_first = sorted(gather_batches, key=_share)
+    best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     if not best_first:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
     rows = [(entry, _place(entry, line, snapshot, compares)) for entry, line in best_first]
     columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("Dataset", *columns))
     body = "".join(
-        f'<tr><th scope="row">{_ranking_link(entry, snapshot)}</th>'
-        f"{''.join(f'<td>{cells[title]}</td>' for title in columns)}</tr>"
-        for entry, cells in rows
+        markup.row(_ranking_link(entry, snapshot), (cells[title] for title in columns), "") for entry, cells in rows
     )
     return (
         f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
         f'<p class="answer">{_strengths(best_first, snapshot)}</p>'
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
         + "".join(_layers(entry, line, snapshot) for entry, line in best_first if line.row.layers)
-        + _card(view.checkpoint, gather_batches, snapshot)
-        + markup.boxed_table("Its rankings", head, body)
+        + markup.boxed_table("Its rankings", markup.header("Dataset", *columns), body)
     )
 
 
@@ -153,33 +146,16 @@ def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> 
     return markup.view_link(to_query(both), text)
 
 
-def _card(name: str, best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
-    """Return the command that prints a checkpoint's model-card section, if both it and the results are on the Hub."""
-    files = [
-        f"{JSON_FOLDER}/{entry.id}.json"
-        for entry, line in best_first
-        if line.row.rank is not None and line.row.n is None and markup.hub_address(name, line.row.revision)
-    ]
-    if not files or not markup.is_id(snapshot.origin):
-        return ""
-    download = ["hf", "download", snapshot.origin, *files, "--repo-type", "dataset", "--local-dir", "emms-results"]
-    card = ["hf-emms", "card", "--repo-id", name.partition("@")[0], "--checkpoint", name]
-    rankings = [f"  --ranking {shlex.quote(f'emms-results/{file}')}" for file in files]
-    return markup.command_box(
-        f"{shlex.join(download)}\n" + " \\\n".join([shlex.join(card), *rankings]),
-        "These rankings as a section of its model card: this prints it, --create-pr proposes it",
-    )
-
-
 def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> str:
     estimators = entry.ranking.estimators
-    head = "".join(f'<th scope="col" class="number">{escape(title_of(name))}</th>' for name in estimators)
+    head = markup.header("Layer") + markup.header(*(escape(title_of(name)) for name in estimators), css="number")
     body = "".join(
-        f'<tr><th scope="row">{escape(layer)}{" (ranked by)" if layer == line.row.layer else ""}</th>'
-        + "".join(f'<td class="number">{format_number(scores.get(name))}</td>' for name in estimators)
-        + "</tr>"
+        markup.row(
+            escape(layer) + (" (ranked by)" if layer == line.row.layer else ""),
+            (format_number(scores.get(name)) for name in estimators),
+            "",
+            "number",
+        )
         for layer, scores in line.row.layers.items()
     )
-    return f"<h3>Layers, {escape(label(entry, snapshot))}</h3>" + markup.boxed_table(
-        "Layers", f'<th scope="col">Layer</th>{head}', body
-    )
+    return f"<h3>Layers, {escape(label(entry, snapshot))}</h3>" + markup.boxed_table("Layers", head, body)

@@ -71,19 +71,14 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     of_name = {line.row.checkpoint: line for line in lines(ranking, snapshot)}
     some = [of_name[row.checkpoint] for row in rows]
     names = ("Checkpoint", *(checkpoint_link(line.row.checkpoint, view) for line in some))
-    head = "".join(f'<th scope="col" class="text">{name}</th>' for name in names)
-    facts = "".join(
-        f'<tr><th scope="row" class="text">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for title, cells in _facts(some, ranking)
-    )
+    facts = "".join(markup.row(title, cells) for title, cells in _facts(some, ranking))
     compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     return (
         f'<p class="small">{back(view)}</p><h2>{escape(ranking.dataset)}, {escape(ranking.task)}</h2>'
-        f"{markup.boxed_table('Checkpoints side by side', head, facts)}"
-        "<h2>Told apart?</h2>"
-        + markup.boxed_table("Pairs", "".join(f'<th scope="col">{title}</th>' for title in _PAIR_HEADS), compared)
-        + f'<p class="small">Differences are of {escape(shown.heading)}. One counts when it is more than '
+        f"{markup.boxed_table('Checkpoints side by side', markup.header(*names, css='text'), facts)}"
+        f"<h2>Told apart?</h2>{markup.boxed_table('Pairs', markup.header(*_PAIR_HEADS), compared)}"
+        f'<p class="small">Differences are of {escape(shown.heading)}. One counts when it is more than '
         f"{TIE_WIDTH:g} standard errors of the paired differences over folds: every checkpoint has the same folds.</p>"
     )
 
@@ -99,11 +94,14 @@ _PAIR_HEADS = ("Better", "Other", "Difference", "Standard errors", "Told apart",
 def _pair(pair: Pair) -> str:
     errors = f"{pair.gain / pair.stderr:.1f}" if pair.stderr else MISSING
     folds = " ".join(f"{value:+.4f}" for value in pair.folds) or MISSING
-    cells = (f"{pair.gain:.4f} ± {pair.stderr:.4f}", errors, "yes" if pair.told_apart else "no", folds)
-    return (
-        f'<tr><th scope="row" class="text">{markup.breakable(pair.first.checkpoint)}</th>'
-        f"<td>{markup.breakable(pair.second.checkpoint)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    cells = (
+        markup.breakable(pair.second.checkpoint),
+        f"{pair.gain:.4f} ± {pair.stderr:.4f}",
+        errors,
+        "yes" if pair.told_apart else "no",
+        folds,
     )
+    return markup.row(markup.breakable(pair.first.checkpoint), cells)
 
 
 def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:

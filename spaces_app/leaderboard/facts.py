@@ -1,4 +1,4 @@
-"""Facts of checkpoints and datasets from the Hub: downloads, library, license, training data, languages."""
+"""Facts of checkpoints from the Hub: downloads, library, license, training data, languages."""
 
 from __future__ import annotations
 
@@ -35,45 +35,32 @@ NOT_KNOWN = Facts()
 class HubFacts:
     """Facts from the Hub, which is asked about each repository at most once a day, and about few at a time."""
 
-    _known: dict[tuple[str, str], tuple[float, Facts]] = field(default_factory=dict)
+    _known: dict[str, tuple[float, Facts]] = field(default_factory=dict)
 
     def of_checkpoints(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
         """Return facts by checkpoint id, of the Hub's checkpoints in the rankings, but of none that is gone."""
-        rows = (row for ranking in rankings for row in ranking.rows)
-        return self._of("model", (row.checkpoint for row in rows if hub_address(row.checkpoint, row.revision)))
-
-    def of_datasets(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
-        """Return facts by dataset id, of the Hub's datasets in the rankings."""
-        return self._of(
-            "dataset",
-            (ranking.dataset_id for ranking in rankings if hub_address(ranking.dataset_id, ranking.dataset_revision)),
-        )
-
-    def _of(self, kind: str, names: Iterable[str]) -> Mapping[str, Facts]:
         from huggingface_hub import HfApi, errors
 
-        ids = dict.fromkeys(name.partition("@")[0] for name in names)
-        cached = {id: self._known[kind, id] for id in ids if (kind, id) in self._known}
+        rows = (row for ranking in rankings for row in ranking.rows)
+        ids = dict.fromkeys(
+            row.checkpoint.partition("@")[0] for row in rows if hub_address(row.checkpoint, row.revision)
+        )
         now = time.monotonic()
-        stale = [id for id in ids if id not in cached or now - cached[id][0] > KEPT_FOR_SECONDS]
+        stale = [id for id in ids if id not in self._known or now - self._known[id][0] > KEPT_FOR_SECONDS]
         api = HfApi(token=False)
         for id in stale[:PER_REFRESH]:
             try:
-                if kind == "model":
-                    info: Any = api.model_info(id, expand=["downloads", "library_name", "tags", "cardData"], timeout=10)
-                else:
-                    info = api.dataset_info(id, expand=["downloads", "tags"], timeout=10)
+                info = api.model_info(id, expand=["downloads", "library_name", "tags", "cardData"], timeout=10)
             except (errors.RepositoryNotFoundError, errors.HFValidationError):
-                self._known[kind, id] = cached[id] = (now, NOT_KNOWN)
+                self._known[id] = (now, NOT_KNOWN)
                 continue
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
                 logger.warning("the Hub was not asked about %d repositories: %s", len(stale), type(error).__name__)
                 break
             licenses, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
-            library = getattr(info, "library_name", None)
-            facts = Facts(info.downloads, library, next(iter(licenses), None), datasets, _languages(info))
-            self._known[kind, id] = cached[id] = (now, facts)
-        return {id: facts for id, (_, facts) in cached.items()}
+            license = next(iter(licenses), None)
+            self._known[id] = (now, Facts(info.downloads, info.library_name, license, datasets, _languages(info)))
+        return {id: self._known[id][1] for id in ids if id in self._known}
 
 
 def _tagged(tags: Iterable[str], prefix: str) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ import html
 import json
 import os
 import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,8 +18,6 @@ from hf_emms.ranking import is_commit
 HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-# Alphabets with letters that look as Latin ones do.
-_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
 _SMALLEST_FIRST = (
     *("rank", "checkpoint", "mean_rank_elsewhere", "parameters", "memory", "seconds"),
     *("library", "license", "architecture", "revision"),
@@ -33,24 +30,12 @@ def escape(value: object) -> str:
     return html.escape(text)
 
 
-def other_letters(name: str) -> str:
-    """Return the letters that could pass for Latin ones, of a name that has Latin ones too."""
-    if name.isascii() or not re.search("[A-Za-z]", name):
-        return ""
-    letters = (char for char in dict.fromkeys(name) if char.isalpha())
-    return "".join(char for char in letters if unicodedata.name(char, "").startswith(_ALIKE))
-
-
 def breakable(name: str) -> str:
-    """Return a name as HTML that is broken into lines after its parts; letters of another alphabet are marked."""
+    """Return a name as HTML that is broken into lines after its parts."""
     owner, slash, rest = name.partition("/")
     if slash:
-        text = f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
-    else:
-        text = re.sub("_(?=.)", "_<wbr>", escape(name))
-    for letter in other_letters(name):
-        text = text.replace(letter, f'<mark title="{unicodedata.name(letter).lower()}">{letter}</mark>')
-    return text
+        return f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
+    return re.sub("_(?=.)", "_<wbr>", escape(name))
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
@@ -96,6 +81,20 @@ def view_link(query: str, content: str, *, label: str = "", css: str = "") -> st
     return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
 
 
+def header(*titles: str, css: str = "") -> str:
+    """Return the header cells of columns; titles are HTML."""
+    classes = f' class="{css}"' if css else ""
+    return "".join(f'<th scope="col"{classes}>{title}</th>' for title in titles)
+
+
+def row(title: str, cells: Iterable[str], css: str = "text", cell_css: str = "") -> str:
+    """Return a row that begins with its title; title and cells are HTML."""
+    classes = f' class="{cell_css}"' if cell_css else ""
+    body = "".join(f"<td{classes}>{cell}</td>" for cell in cells)
+    of_title = f' class="{css}"' if css else ""
+    return f'<tr><th scope="row"{of_title}>{title}</th>{body}</tr>'
+
+
 def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", **data: str) -> str:
     """Return a table that scrolls under its header; `head` and `body` are HTML, `data` JSON for scripts, or empty."""
     data_html = "".join(f' data-{key}="{html.escape(text)}"' for key, text in data.items() if text)
@@ -113,7 +112,8 @@ def sorting_header(name: str, title: str, css: str, order: str, query: Callable[
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
     link = view_link(query(turned(order, name)), f"{escape(title)}{mark}")
     tip = f' title="{escape(hint)}"' if hint else ""
-    return f'<th scope="col" class="{css}" data-column="{name}" data-first="{turned("", name)}"{state}{tip}>{link}</th>'
+    data = f'data-column="{escape(name)}" data-first="{escape(turned("", name))}"'
+    return f'<th scope="col" class="{css}" {data}{state}{tip}>{link}</th>'
 
 
 def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:

@@ -200,7 +200,6 @@
     if (target.id === "emms-copy") {
       copy(target, async () => (await fetch(`export?${main().dataset.query}&kind=tsv`)).text());
     }
-    if (target.id === "emms-full") document.querySelector(".sideways, .plots")?.requestFullscreen();
     if (target.id === "emms-theme") {
       const dark = getComputedStyle(root).colorScheme === "dark" || (!root.dataset.theme && DARK.matches);
       root.dataset.theme = dark ? "light" : "dark";

@@ -115,15 +115,10 @@ def tabs(view: View) -> str:
 
 
 def _tools(shown: Shown) -> str:
-    """Return the buttons for a table or a chart as a whole."""
+    """Return the links and the button that take a table along."""
     view = shown.view
-    if view.tab not in ("rankings", "across", "cost") or view.checkpoint or view.compare or shown.entry is None:
+    if view.tab != "rankings" or view.checkpoint or view.compare or shown.entry is None:
         return ""
-    links = ""
-    if view.tab == "rankings":
-        query = html.escape(shown.query)
-        links = "".join(
-            f'<a href="export?{query}&amp;kind={kind}" download>{text}</a>' for kind, text in _EXPORTS.items()
-        )
-        links += '<button type="button" class="scripted" id="emms-copy">Copy table</button>'
-    return f'<div class="tools">{links}<button type="button" class="scripted" id="emms-full">Full screen</button></div>'
+    query = html.escape(shown.query)
+    links = "".join(f'<a href="export?{query}&amp;kind={kind}" download>{text}</a>' for kind, text in _EXPORTS.items())
+    return f'<div class="tools">{links}<button type="button" class="scripted" id="emms-copy">Copy table</button></div>'

@@ -157,7 +157,7 @@ class _Routes:
             return HTMLResponse(pages.with_form(_user(request), result=result), 413)
         content = file or pasted
         if not proposes:
-            work = (submit_page.checked_in_words, content, pages.store.snapshot, pages.repo_id)
+            work = (submit_page.checked_in_words, content, pages.repo_id)
         else:
             # Other sites must not open pull requests in the name of a user who is signed in here.
             is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"

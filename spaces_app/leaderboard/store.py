@@ -17,7 +17,6 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.files import from_parquet
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
@@ -57,7 +56,6 @@ class Snapshot:
         origin: where the rankings come from, for people.
         wins: task → checkpoint → how often it wins in the rankings of the task; of all tasks for "".
         facts: checkpoint id → from the Hub.
-        dataset_facts: dataset id → from the Hub.
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
         as_of: when they were last read before that, "2026-01-31 12:00 UTC"; empty without a failure.
@@ -71,7 +69,6 @@ class Snapshot:
     origin: str = ""
     wins: Mapping[str, Mapping[str, Wins]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
-    dataset_facts: Mapping[str, Facts] = field(default_factory=dict)
     read: bool = False
     failure: str = ""
     as_of: str = ""
@@ -114,15 +111,14 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[Path, tuple[tuple[int, int], Checked | str | None]] = {}
+        self._known: dict[Path, tuple[tuple[int, int], Checked | str]] = {}
 
     def read(self) -> tuple[dict[str, Entry], tuple[str, ...], tuple[str, ...]]:
         """Return the entries by id, the problems and the remarks."""
-        # A results dataset has its rankings in a separate folder, next to the same rows as Parquet.
         root = self._folder / JSON_FOLDER if (self._folder / JSON_FOLDER).is_dir() else self._folder
         if not root.is_dir():
             return {}, (f"there is no folder {root.name}",), ()
-        files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".parquet") and path.is_file())
+        files = sorted(path for path in root.rglob("*.json") if path.is_file())
         problems = (
             [f"{len(files) - MAX_FILES:,} files beyond the first {MAX_FILES:,}"] if len(files) > MAX_FILES else []
         )
@@ -134,7 +130,7 @@ class Folder:
             file = name.as_posix().encode("utf-8", "replace").decode()
             if isinstance(content, str):
                 problems.append(f"{file}: {content}")
-            elif content is not None:
+            else:
                 entry = Entry(name.with_suffix("").as_posix(), content.ranking)
                 remarks += (f"{file}: {remark}" for remark in content.remarks)
                 if same := merged_entries.get(entry.settings):
@@ -144,7 +140,7 @@ class Folder:
         entries = _ordered({entry.id: entry for entry in merged_entries.values()})
         return entries, tuple(problems), tuple(remarks)
 
-    def _file(self, path: Path) -> tuple[tuple[int, int], Checked | str | None]:
+    def _file(self, path: Path) -> tuple[tuple[int, int], Checked | str]:
         try:
             path.as_posix().encode()  # it becomes part of addresses
             status = path.stat()
@@ -160,25 +156,12 @@ class Folder:
             return (0, 0), f"cannot be read ({error.strerror})"
 
 
-def _read(path: Path) -> Checked | str | None:
-    """Return the ranking of a file, the fault of a broken file, or None for a file of another kind."""
+def _read(path: Path) -> Checked | str:
+    """Return the ranking of a file, or the fault of a broken file."""
     try:
-        if path.suffix == ".json":
-            return checks.read(path.read_bytes())
-        return None if _is_rows_of_a_dataset(path) else checks.checked(from_parquet(path, Ranking))
+        return checks.read(path.read_bytes())
     except EmmsError as error:
         return error.message
-
-
-def _is_rows_of_a_dataset(path: Path) -> bool:
-    """Return whether a Parquet file repeats the rows of a JSON ranking in the same results dataset."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return {"ranking", "checkpoint", "schema_version"} <= set(pq.read_schema(path).names)
-    except (OSError, pa.ArrowInvalid):
-        return False
 
 
 def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -203,7 +186,7 @@ class Store:
         folder: gives the folder to read; for a results dataset, after bringing it up to date. It may raise OSError or
             ValueError (the Hub's errors are among them): the last snapshot stays then.
         origin: where the rankings come from, for people.
-        facts: asks the Hub about checkpoints and datasets; None asks nothing.
+        facts: asks the Hub about checkpoints; None asks nothing.
     """
 
     def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
@@ -233,13 +216,13 @@ class Store:
             self._change(entries=entries, wins=won, problems=problems, remarks=remarks, read=True, failure="", as_of="")
 
     def refresh_facts(self) -> None:
-        """Ask the Hub for facts about the checkpoints and datasets."""
+        """Ask the Hub for facts about the checkpoints."""
         if self._facts is None:
             return
         rankings = [entry.ranking for entry in self.snapshot.entries.values()]
-        facts, dataset_facts = self._facts.of_checkpoints(rankings), self._facts.of_datasets(rankings)
+        facts = self._facts.of_checkpoints(rankings)
         with self._lock:
-            self._change(facts=facts, dataset_facts=dataset_facts)
+            self._change(facts=facts)
 
     def keep_fresh(self, every: float) -> None:
         """Start a thread that refreshes at once, and then every so many seconds."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from hf_emms.errors import EmmsError, pluralize
-from hf_emms.ranking import Ranking, Row, Seconds, is_commit
+from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 from leaderboard import checks
 from leaderboard.checks import Checked
@@ -92,21 +90,6 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     return str(commit.pr_url)
 
 
-def change(ranking: Ranking, published: Ranking | None) -> str:
-    """Return in words how a ranking changes the published ranking of the same settings."""
-    if published is None:
-        return "it is the first with these settings"
-    before = {row.checkpoint: row for row in published.rows}
-    after = {row.checkpoint: row for row in merged(published, ranking).rows}
-    added = sum(name not in before for name in after)
-    replaced = sum(name in before and _result(row) != _result(before[name]) for name, row in after.items())
-    kept = len(before) - replaced
-    return (
-        f"of the published ranking with these settings it keeps {pluralize(kept, 'checkpoint')}, "
-        f"replaces {replaced:,} and adds {added:,}"
-    )
-
-
 def command(repo_id: str) -> str:
     """Return the command that opens the same pull request; it merges with the published ranking."""
     return f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr"
@@ -121,11 +104,6 @@ def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ran
         )
     except EntryNotFoundError:
         return None
-
-
-def _result(row: Row) -> Row:
-    """Return a row without rank, times and other fields that depend on other rows or on the run."""
-    return msgspec.structs.replace(row, rank=None, tied=False, seconds=Seconds(), cached="none", downloads=None)
 
 
 def _remarks(ranking: Ranking) -> tuple[str, ...]:

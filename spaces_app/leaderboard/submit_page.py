@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from hf_emms.errors import pluralize
-from hf_emms.ranking.merge import path_of
 from leaderboard import submit
 from leaderboard.checks import Checked
 from leaderboard.markup import HUB, command_box, escape, is_id
-from leaderboard.store import Snapshot
 from leaderboard.submit import MAX_BYTES, MAX_ROWS, SubmissionError
 
 
@@ -47,15 +45,13 @@ def escape_lines(text: str) -> str:
     return "\n".join(escape(line) for line in text.splitlines())
 
 
-def checked_in_words(content: bytes | str, snapshot: Snapshot, repo_id: str) -> str:
+def checked_in_words(content: bytes | str, repo_id: str) -> str:
     """Return the result of a check as HTML, with the command that opens a pull request."""
     try:
         accepted = submit.checked(content)
     except SubmissionError as error:
         return message(str(error))
-    settings = path_of(accepted.ranking)
-    published = next((entry.ranking for entry in snapshot.entries.values() if entry.settings == settings), None)
-    return _accepted(accepted, submit.change(accepted.ranking, published), repo_id)
+    return _accepted(accepted, repo_id)
 
 
 def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
@@ -79,11 +75,11 @@ def message(text: str, *, good: bool = False, more: str = "") -> str:
     return f'<p class="{css}" role="{role}">{content}</p>{more}'
 
 
-def _accepted(accepted: Checked, change: str, repo_id: str) -> str:
+def _accepted(accepted: Checked, repo_id: str) -> str:
     ranking = accepted.ranking
     text = (
         f"This is a ranking of {pluralize(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
-        f"{escape(ranking.task)}; {change}."
+        f"{escape(ranking.task)}."
     )
     text += "".join(f" Note: {escape(remark)}." for remark in accepted.remarks)
     if not repo_id:

@@ -19,7 +19,6 @@ from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup
 from leaderboard.compare import FEWEST, MOST, checkpoint_link
-from leaderboard.facts import NOT_KNOWN, Facts
 from leaderboard.lines import PAGE_COLUMNS, Line, gather_batches, lines, matching, record, value
 from leaderboard.markup import escape
 from leaderboard.selection import (
@@ -79,7 +78,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
     return (
         '<div class="beside">'
         f'<span class="small" id="emms-count">{_counted(shown, view, ranking)}</span>'
-        + described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
+        + described(ranking)
         + answer.code(view, ranking, snapshot)
         + _switch(view, ranking)
         + f'<details class="small"><summary>How to read this</summary><p>{_how_to_read(ranking)}</p></details></div>'
@@ -140,8 +139,8 @@ def _compared(view: View, ranking: Ranking) -> str:
     return f'<p class="compare" role="status">{first} {most} {clear}</p>'
 
 
-def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
-    """Return the data and settings of a ranking as HTML: a line, and the rest on request; `facts` are the dataset's."""
+def described(ranking: Ranking) -> str:
+    """Return the data and settings of a ranking as HTML: a line, and the rest on request."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if not encoder.numbers]
     numbers = [escape(encoder.numbers) for encoder in ranking.encoders if encoder.numbers]
@@ -153,27 +152,9 @@ def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
         f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
         f"{config}split {escape(ranking.split)} · {labelled}{escape(ranking.created[:10])}</summary>"
         f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
-        f"{ranking.n_inputs:,} inputs · {_license_of(facts)}{labels}</p>"
-        f"<p>settings: {escape(settings_text(ranking))}</p>{_citation(ranking)}</details>"
+        f"{ranking.n_inputs:,} inputs · {labels}</p>"
+        f"<p>settings: {escape(settings_text(ranking))}</p></details>"
     )
-
-
-def _license_of(facts: Facts) -> str:
-    downloads = "" if facts.downloads is None else f"{format_count(facts.downloads)} downloads · "
-    return (f"license {escape(facts.license)} · " if facts.license else "") + downloads
-
-
-def _citation(ranking: Ranking) -> str:
-    """Return a BibTeX entry of a dataset of the Hub, at the revision that was measured."""
-    address = markup.hub_address(ranking.dataset_id, ranking.dataset_revision, "datasets/")
-    if address is None:
-        return ""
-    owner, _, name = ranking.dataset_id.partition("/")
-    text = (
-        f"@misc{{{name},\n  title = {{{name}}},\n  author = {{{owner}}},\n  howpublished = {{Hugging Face Hub}},\n"
-        f"  url = {{{address}/tree/{ranking.dataset_revision}}}\n}}"
-    )
-    return markup.command_box(text, "To cite the dataset; its page may ask for more")
 
 
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:

@@ -124,13 +124,6 @@ def test_the_page_works_without_scripts(show):
     expect(page.get_by_role("button", name="Light or dark")).to_be_hidden()
 
 
-def test_tables_and_charts_fill_the_screen_on_request(visit):
-    for tab, box in (("rankings", ".sideways"), ("cost", ".plots")):
-        page = visit(f"{BEANS}&tab={tab}")
-        page.get_by_role("button", name="Full screen").click()
-        expect(page.locator(f"{box}:fullscreen")).to_be_visible()
-
-
 def test_what_changed_is_announced(visit):
     page = visit("")
     page.get_by_role("searchbox").fill("news")

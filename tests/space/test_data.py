@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,6 @@ from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Store
 
-from hf_emms.publish import results
 from hf_emms.ranking import Encoder, Row
 from hf_emms.scoring import Score
 from tests import ROOT
@@ -43,15 +40,9 @@ def test_standard_errors_are_those_of_the_file_where_folds_do_not_give_them():
     assert shown["emms"].stderr == pytest.approx(0.1 / 3**0.5)
 
 
-def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(tmp_path):
-    example().save(tmp_path / "alone.parquet")
-    (tmp_path / "cut.parquet").write_bytes((tmp_path / "alone.parquet").read_bytes()[:100])
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
-    (tmp_path / "data.parquet").write_bytes(results.parquet_rows(example(), "x"))
-    found = snapshot_of(tmp_path)
-    assert {name: entry.ranking for name, entry in found.entries.items()} == {"alone": recomputed(example())}
-    assert sorted(problem.partition(":")[0] for problem in found.problems) == ["cut.parquet", "other.parquet"]
-    write(tmp_path / "rankings", "beans", example())  # it has its rankings in a folder
+def test_a_results_dataset_has_its_rankings_in_a_folder(tmp_path):
+    write(tmp_path, "other", example())
+    write(tmp_path / "rankings", "beans", example())
     assert [*snapshot_of(tmp_path).entries] == ["beans"]
 
 

@@ -170,7 +170,7 @@ def test_submitting_tells_good_from_bad(pages):
     bad = post(data={"pasted": '{"schema_version": 1, "dataset": 3}'})
     assert "This is not a ranking: Expected `str`, got `int` - at `$.dataset`" in bad
     good = post(files={"file": ("ranking.json", example().to_json())})
-    assert "This is a ranking of 4 checkpoints for beans, image-classification; of the published" in good
+    assert "This is a ranking of 4 checkpoints for beans, image-classification." in good
     assert "hf-emms publish results --repo-id org/emms-results --ranking ranking.json --create-pr" in good
     assert "Open a pull request" not in page(pages, "tab=submit")  # nobody can sign in here
     assert "Sign in first" in post(data={"pasted": example().to_json(), "propose": "yes"})
