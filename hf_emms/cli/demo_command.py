@@ -76,6 +76,7 @@ def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
 
     A dataset whose content needs a package that is not installed is left out.
     """
+    out.message(f"Ranking {len(_DATASETS)} datasets …")
     from hf_emms.presets import dataset_presets
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.rank import rank

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.output import fitted, format_option, out, ranking_files_option, stdout_for_data_only
+from hf_emms.cli.output import format_option, out, ranking_files_option, stdout_for_data_only, table
+from hf_emms.errors import printable
 
 if TYPE_CHECKING:
     from hf_emms.evaluation import Comparison, Validation
@@ -126,7 +127,7 @@ def _print_validation(validation: Validation) -> None:
         out.records([*records[0]], [[*record.values()] for record in records])
         return
     parts = [_table(heading, *validation_cells(lines)) for heading, lines in validation_tables(validation)]
-    out.data("\n\n".join(parts))
+    out.data("\n\n".join(parts), styled=True)
 
 
 def _print_comparison(comparison: Comparison) -> None:
@@ -142,10 +143,10 @@ def _print_comparison(comparison: Comparison) -> None:
         header, rows = move_cells(comparison)
         parts = [_table("", header, rows)] if rows else []
         bullet = "- " if out.format == "md" else ""
-        parts.append("\n".join(bullet + line for line in summary(comparison)))
+        parts.append(printable("\n".join(bullet + line for line in summary(comparison))))
         if comparison.settings:
             parts.append(_table("settings that differ", ["setting", "A", "B"], setting_rows(comparison)))
-        out.data("\n\n".join(parts))
+        out.data("\n\n".join(parts), styled=True)
 
 
 def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -157,8 +158,8 @@ def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
         title = [f"**{escaped(heading)}**", ""]
         lines = markdown_table(header, rows, left=left)
     else:
-        title = [heading]
-        lines = fitted(header, rows, left=left, dispensable=DISPENSABLE)
+        title = [printable(heading)]
+        lines = [table(header, rows, left=left, dispensable=DISPENSABLE)]
     return "\n".join(title + lines if heading else lines)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import itertools
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,8 +28,6 @@ Decorator = Callable[[Any], Any]
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LIST_FORMATS = ("table", "json", "tsv")
-# The fewest characters of a shortened name.
-_MIN_NAME_LENGTH = 12
 
 
 class Output:
@@ -78,7 +77,7 @@ class Output:
         if self.format == "json":
             self.json([dict(zip(header, row, strict=True)) for row in rows])
         elif self.format == "table":
-            self.data("\n".join(fitted(header, texts, left=header, dispensable=[*reversed(header[1:])])))
+            self.data(table(header, texts, left=header, dispensable=[*reversed(header[1:])]), styled=True)
         elif self.format == "md":
             self.data("\n".join(markdown_table(header, texts, left=header)))
         elif self.format == "csv":
@@ -89,7 +88,7 @@ class Output:
     def ranking(self, ranking: Ranking) -> None:
         """Print a ranking; a table on a terminal gets colours and fits its width."""
         if self.format == "table" and sys.stdout.isatty():
-            self.data("\n".join(_coloured_table(ranking)), styled=True)
+            self.data(_terminal_table(ranking), styled=True)
         else:
             self.data(rendered(ranking, self.format))
 
@@ -168,41 +167,46 @@ def rendered(ranking: Ranking, format: str) -> str:
     return redacted(WRITERS["txt" if format == "table" else format](ranking))
 
 
-def fitted(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str], dispensable: Sequence[str]
-) -> list[str]:
-    """Return the lines of a table; a narrow terminal gets fewer columns, then shorter names, but no broken lines."""
-    from hf_emms.ranking.text import aligned
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Sequence[str],
+    dispensable: Sequence[str],
+    styles: Sequence[str] = (),
+) -> str:
+    """Return a table as text; `styles` are those of rich, per row.
 
-    titles, *cells = [[*header], *map(list, rows)]
-    lines = aligned(titles, cells, left=left)
-    max_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    A narrow terminal gets fewer columns, the `dispensable` ones in their order, then shorter names in the columns of
+    `left`. Other columns are aligned to the right.
+    """
+    if not sys.stdout.isatty():
+        from hf_emms.ranking.text import aligned
+
+        return "\n".join(aligned(header, rows, left=left))
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    def made(titles: Sequence[str]) -> Table:
+        grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for title in titles:
+            # A column that may wrap gets shorter first. Its cells do not wrap.
+            grid.add_column(title, justify="left" if title in left else "right", no_wrap=title not in left)
+        for row, style in itertools.zip_longest(rows, styles):
+            cells = (printable(cell) for title, cell in zip(header, row, strict=True) if title in titles)
+            grid.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells), style=style)
+        return grid
+
+    console, titles = Console(file=io.StringIO(), force_terminal=True), list(header)
+    unlimited = console.options.update(max_width=sys.maxsize)
     for title in dispensable:
-        if title in titles and max(map(len, lines)) > max_width:
-            column = titles.index(title)
-            for line in (titles, *cells):
-                del line[column]
-            lines = aligned(titles, cells, left=left)
-    excess = max(map(len, lines)) - max_width
-    if excess <= 0:
-        return lines
-    widths = {
-        column: max(len(line[column]) for line in (titles, *cells))
-        for column, title in enumerate(titles)
-        if title in left
-    }
-    widest = max(widths, key=lambda column: widths[column])
-    for line in cells:
-        line[widest] = shortened(line[widest], max(widths[widest] - excess, _MIN_NAME_LENGTH))
-    return aligned(titles, cells, left=left)
-
-
-def shortened(text: str, length: int) -> str:
-    """Return a text shortened to a length; beginning and end stay, which differ most."""
-    if len(text) <= length:
-        return text
-    end = (length - 1) * 2 // 3
-    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+        if title in titles and console.measure(made(titles), options=unlimited).maximum > console.width:
+            titles.remove(title)
+    with console.capture() as captured:
+        console.print(made(titles))
+    return captured.get().rstrip("\n")
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
@@ -285,20 +289,13 @@ def output_format(path: Path) -> str:
     return formats[suffix]
 
 
-def _coloured_table(ranking: Ranking) -> Iterator[str]:
+def _terminal_table(ranking: Ranking) -> str:
     from hf_emms.ranking import text as views
 
     header, rows = views.table_cells(ranking)
-    lines = fitted(header, rows, left=("checkpoint",), dispensable=views.dispensable_titles(ranking))
-    yield _styled(lines[0], bold=True)
-    yield _styled(lines[1], dim=True)
-    for line, row in zip(lines[2:], ranking.shown_rows, strict=True):
-        first = row is ranking.rows[0]
-        yield _styled(line, fg="red") if row.error is not None else _styled(line, bold=True) if first else line
-    for name, error in views.failures(ranking):
-        yield _styled(f"failed: {name}: {error}", fg="red")
-    yield from map(printable, views.remarks(ranking))
-
-
-def _styled(text: str, **style: Any) -> str:
-    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
+    styles = [
+        "red" if row.error is not None else "bold" if row is ranking.rows[0] else "" for row in ranking.shown_rows
+    ]
+    lines = [table(header, rows, left=("checkpoint",), dispensable=views.dispensable_titles(ranking), styles=styles)]
+    lines += [click.style(printable(f"failed: {name}: {error}"), fg="red") for name, error in views.failures(ranking)]
+    return "\n".join([*lines, *map(printable, views.remarks(ranking))])

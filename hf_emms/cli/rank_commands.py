@@ -76,6 +76,8 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
         check_output(target, filter(None, (parameters["dataset"], parameters["checkpoints_file"])))
     job = job_settings(parameters, results_repo)
     options = options_from(parameters)
+    if job is None:
+        out.message(f"Reading {parameters['dataset']} …")
     if dry_run:
         _print_dry_run(options, job)
         return
@@ -266,14 +268,15 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     The results are added to the ranking's file, and to what others have added meanwhile. Finished runs are kept: the
     same command continues where it was interrupted.
     """
+    target = target or file
+    check_output(target, [dataset] if dataset else [])
+    out.message(f"Reading {file} …")
     from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
-    target = target or file
-    check_output(target, [dataset] if dataset else [])
     ranking = before = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():

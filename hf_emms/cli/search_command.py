@@ -92,6 +92,7 @@ def search(**options: Any) -> None:
     The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
+    out.message("Searching …")
     from hf_emms.run.search import search
 
     dropped = 0
