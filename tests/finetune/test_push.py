@@ -113,6 +113,7 @@ def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     assert results("a part", "--confirm-samples", "20") == []
 
 
+@pytest.mark.slow
 def test_calls_in_python_upload_the_best_model_too(hub: Hub, home: Path, file: Path, token: str) -> None:
     code = f"""
         import hf_emms

@@ -77,6 +77,7 @@ def test_the_example(page):
     page.wait_for_function("before => !document.body.innerText.includes(before)", arg=found["R²"])
 
 
+@pytest.mark.slow
 def test_uploaded_files(page, rows, tmp_path):
     x, _ = rows
     np.savetxt(tmp_path / "features.csv", x, delimiter=",", header="a,b,c,d,e", comments="")

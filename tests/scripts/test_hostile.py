@@ -22,6 +22,7 @@ def run(*words: str) -> None:
     assert "not as expected: 0" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_mutated_checkpoint_is_one_row_and_costs_no_other() -> None:
     run("mutations", "-n", "20", "--seed", "7")
 

@@ -16,14 +16,13 @@ from sklearn.linear_model import LinearRegression
 from hf_emms.options import Options
 from hf_emms.ranking.expected_gap import CALIBRATIONS
 from hf_emms.scoring.retrieval import SearchScores, zero_shot_ndcg
-from scripts.quality import baselines, calibration, experiment, published_losses, query_counts, report, results, targets
+from scripts.quality import baselines, calibration, experiment, query_counts, report, results, targets
 from scripts.quality.pools import MICRO, POOLS, Budget, Candidate, Pool, Target
 from scripts.quality.results import TargetResult, replayed
 from scripts.quality.rows import Split
 from tests import ROOT
 
 PAGE = ROOT / "docs" / "quality.md"
-PUBLISHED = ROOT.parent / "shared" / "data" / "linhaowei1--Fine-tuning-Scaling-Law"
 BLOCKS = {(page.name, mark): tables for page, mark, tables in report.pages()}
 
 
@@ -91,11 +90,6 @@ def test_the_numbers_of_the_package_are_those_of_the_fit():
 def test_no_default_is_chosen_on_held_targets():
     dev, held = ({target.name for target in calibration.targets("quick", half)} for half in ("dev", "held"))
     assert not dev & held
-
-
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published table is not beside the repository")
-def test_the_replays_are_those_of_the_published_table():
-    assert published_losses.pools(PUBLISHED) == json.loads(published_losses.RESULTS.read_text())
 
 
 # ---- what is made of runs --------------------------------------------------------------------------------------------

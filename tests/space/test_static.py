@@ -177,7 +177,8 @@ def test_what_a_ranking_says_is_only_text(show):
         expect(page.get_by_text("This page has no such view")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_to_complain_about(show, scheme):
     page = show(color_scheme=scheme, bypass_csp=True)
     for query in ("", f"{BEANS}&sort=-parameters", "tab=across", "tab=cost", "checkpoint=org%2Fbest"):
