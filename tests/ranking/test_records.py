@@ -21,7 +21,6 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, explained, plain, ranked
 from hf_emms.ranking import text as views
-from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.columns import format_number, format_rank
 from hf_emms.scoring import Score
 from tests.helpers.rankings import changed, emms_score, example, first_row_changed
@@ -262,21 +261,3 @@ def test_large_scores_keep_four_digits() -> None:
     assert format_number(None) == "–"
     assert format_number(-0.00001) == "0.0000"
     assert explained(Score(0.0, 0.1, details={"r2": 1.0})) == (1.0, 0.0)  # no loss is left to err in
-
-
-def test_the_answer_is_one_sentence() -> None:
-    row = {row.checkpoint: row for row in example().rows}
-    assert recommendation(example()) == (
-        "org/best and org/close are not told apart: take the smallest, org/best (309k parameters)."
-    )
-    two = example(rows=ranked([row["org/best"], row["org/worse"], row["org/broken"]], "emms"))
-    assert recommendation(two) == (
-        "Fine-tune org/best (309k parameters): explained 0.500 ± 0.003 of the variance, clearly ahead of org/worse "
-        "(0.145 ± 0.003)."
-    )
-    assert recommendation(example(rows=ranked([row["org/best"]], "emms"))).startswith("Only org/best (309k parameters)")
-    assert recommendation(example(rows=(row["org/broken"],))) == "No checkpoint has a score here."
-    no_folds = [Row(name, scores={"emms": Score(value)}) for name, value in (("a", -0.25), ("b", -0.5))]
-    assert recommendation(example(rows=ranked(no_folds, "emms"))) == "Fine-tune a: EMMS -0.2500, ahead of b (-0.5000)."
-    raced = [row["org/best"], msgspec.structs.replace(row["org/worse"], n=100)]
-    assert "a race stopped org/worse" in recommendation(example(rows=ranked(raced, "emms")))

@@ -1,10 +1,17 @@
-"""A checkpoint is recommended, and called confirmed, only if the numbers are above the baseline."""
+"""A checkpoint is recommended, and called confirmed, only if the numbers are above the baseline.
+
+tests/golden/sentences.json has the verdict and the sentences of each case. After a wanted change:
+python -m tests.ranking.test_verdict writes it again.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from hf_emms.publish.card_text import card
@@ -13,8 +20,11 @@ from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommen
 from hf_emms.ranking.expected_gap import expected_gap
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
-from tests.helpers.rankings import NULL_LOSS, example
+from hf_emms.scoring.generative import ratio
+from tests import ROOT
+from tests.helpers.rankings import NULL_LOSS, emms_score, example
 
+GOLDEN = ROOT / "tests" / "golden" / "sentences.json"
 SAME_CLASS = "the same class for all rows"
 
 
@@ -30,87 +40,9 @@ def of_rows(*rows: Row, **changes: Any) -> Ranking:
     return example(**({"rows": ranked(rows, "emms_knn"), "estimators": ("emms_knn",)} | changes))
 
 
-NOTHING = (
-    "No candidate's features predict these labels: explained 0.0{} ± 0.02 of the variance at best. Do the labels "
-    "belong to their inputs, and are 1,034 rows enough for 3 label texts?"
-)
-
-
-def test_a_lead_is_clear_where_the_best_explains_more_than_its_own_noise() -> None:
-    clear = of_rows(row("a", 0.05, 0.02, 0.001), row("b", 0.01, 0.02))
-    assert verdict(clear) == Verdict("org/a", "clearly ahead", ("org/a",))
-    noise = of_rows(row("a", 0.04, 0.02, 0.001), row("b", 0.01, 0.02))  # twice its error is not more than twice
-    assert verdict(noise) == Verdict(None, "nothing explained", ("org/a",))
-    assert recommendation(noise) == advice(noise) == NOTHING.format(4)
-    assert expected_gap(noise) == []
-    for about in ("org/a", None):
-        assert "None of 2 checkpoints has features that predict the labels" in card(noise, about)
-        assert "has features" not in card(clear, about)
-
-
-def test_of_a_shared_rank_only_what_explains_something_is_taken() -> None:
-    small = row("small", 0.10, 0.06, 0.2, parameters=10)
-    shared = of_rows(row("large", 0.12, 0.02, parameters=1000), small)
-    assert verdict(shared) == Verdict("org/large", "shared", ("org/large", "org/small"))
-    nothing = of_rows(row("large", 0.02, 0.02, parameters=1000), row("small", 0.01, 0.02, 0.2, parameters=10))
-    assert verdict(nothing) == Verdict(None, "nothing explained", ("org/large", "org/small"))
-
-
-def test_tokens_that_are_unknown_and_texts_that_are_cut_are_said_where_nothing_is_explained() -> None:
-    rows = [row("a", 0.0, 0.02, unknown_tokens=0.1, cut_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)]
-    assert recommendation(of_rows(*rows)) == (
-        f"{NOTHING.format(0)} Up to 10% of the tokens are unknown to these tokenizers: rank checkpoints that were "
-        "trained on this language. Up to 10% of the texts are cut: what decides may be in what is not read."
-    )
-    assert recommendation(of_rows(row("a", 0.0, 0.02, unknown_tokens=0.05, cut_texts=0.05))) == NOTHING.format(0)
-    assert "unknown" not in recommendation(of_rows(row("a", 0.5, 0.02, unknown_tokens=0.9, cut_texts=0.9)))
-
-
-def test_a_checkpoint_that_the_task_cannot_fine_tune_is_not_recommended() -> None:
-    ast = row("ast", 0.4, 0.01, no_head="a family without a head that transcribes")
-    named = of_rows(ast, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech")
-    assert verdict(named) == Verdict("org/wav2vec", "clearly ahead", ("org/wav2vec",))
-    assert recommendation(named) == (
-        "Fine-tune org/wav2vec: explained 0.30 ± 0.01 of the variance, clearly ahead of org/hubert "
-        "(0.20 ± 0.01); org/ast cannot be fine-tuned for speech."
-    )
-    assert recommendation(of_rows(ast, task="speech")) == "None of these checkpoints can be fine-tuned for speech."
-    assert verdict(of_rows(ast)) == Verdict(None, "no head")
-    # Without the first, the second cannot be told from the third.
-    near = of_rows(row("ast", 0.5, 0.01, no_head="none"), row("a", 0.45, 0.01, 0.05), row("b", 0.42, 0.01))
-    assert verdict(near) == Verdict("org/a", "shared", ("org/a", "org/b"))
-    lower = of_rows(row("wav2vec", 0.5, 0.01, 0.001), ast)
-    assert "cannot" not in recommendation(lower)
-    equal = of_rows(row("wav2vec", 0.41, 0.01, 0.2), row("hubert", 0.1, 0.01), ast, task="speech")
-    assert recommendation(equal).endswith("; org/ast cannot be fine-tuned for speech.")
-
-
-def test_of_checkpoints_that_are_not_told_apart_a_direct_measure_chooses_and_is_said() -> None:
-    def measured(name: str, explained: float, rate: float, **changes: Any) -> Row:
-        plain = row(name, explained, 0.01, **changes)
-        return msgspec.structs.replace(plain, scores={**plain.scores, "word_error_rate": Score(-rate, 0.01)})
-
-    estimators = ("emms_knn", "word_error_rate")
-    good, small = measured("good", 0.40, 0.12, parameters=1000), measured("small", 0.41, 0.9, shift=0.2, parameters=10)
-    shared = of_rows(good, small, estimators=estimators)
-    assert verdict(shared).checkpoint == "org/good"
-    assert recommendation(shared).startswith(
-        "org/small and org/good are not told apart: take org/good (1k parameters); word error rate 12.0"
-    )
-    assert "take org/good (1k parameters); word error rate 12.0" in str(advice(shared))
-    unmeasured = of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), estimators=estimators)
-    assert "word error rate" not in recommendation(unmeasured)
-    behind = of_rows(measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), estimators=estimators)
-    assert verdict(behind).checkpoint == "org/first"
-    assert (
-        "; word error rate 90.0 ± 1.0% (lower is better); the best word error rate is 12.0 ± 1.0, of org/good."
-        in recommendation(behind)
-    )
-    # Where the first estimator runs the checkpoints itself, nothing more direct stands beside it.
-    tied = (Row("a", scores={"short_run": Score(-1.0), "zero_shot": Score(-3.0)}, parameters=1),)
-    tied += (Row("b", scores={"short_run": Score(-1.0), "zero_shot": Score(-2.0)}, parameters=2),)
-    run = example(rows=ranked(tied, "short_run"), estimators=("short_run", "zero_shot"))
-    assert verdict(run).checkpoint == "a"
+def measured(name: str, explained: float, rate: float, **changes: Any) -> Row:
+    plain = row(name, explained, 0.01, **changes)
+    return msgspec.structs.replace(plain, scores={**plain.scores, "word_error_rate": Score(-rate, 0.01)})
 
 
 def tuned(value: float, stderr: float | None = 0.01, baseline: float | None = 0.5, **changes: Any) -> FineTuned:
@@ -129,109 +61,217 @@ def confirmed(*results: FineTuned) -> Ranking:
     return of_rows(*with_results, *rows[len(results) :])
 
 
-UNTRAINED = tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),))
+def cut_responses(share: float, *names: str) -> Ranking:
+    details = {"r2": 0.3, "cut_responses": share}
+    rows = [Row(f"org/{name}", scores={"short_run": Score(-1.0, 0.1, (-1.1, -0.9), details)}) for name in names]
+    return example(rows=ranked(rows, "short_run"), estimators=("short_run",))
 
 
-def by(*scores: str) -> str:
-    """Two or more scores as they are said, the best first, of "a 90.0"."""
-    best, *others = (f"org/{score.replace(' ', ': ')}" for score in scores)
-    return f"by fine-tuning: {best.replace(' ', ' accuracy ')} ({'; '.join(others)}), after up to 5 epochs"
+def shared(*folds: tuple[float, ...], **changes: Any) -> Ranking:
+    """A ranking by EMMS on 100 rows, of checkpoints with these scores of folds."""
+    rows = [Row(f"org/{name}", scores={"emms": emms_score(*of)}) for name, of in zip("abcde", folds, strict=False)]
+    return example(**({"rows": ranked(rows, "emms"), "n": 100, "estimators": ("emms",)} | changes))
 
 
-ALONE, BOTH = "Measured by fine-tuning: org/a: accuracy 90.0", by("a 90.0", "b 80.0")
-NOT_APART = "; org/{} not told apart from it."
-BEST, NEAR = f"Confirmed {BOTH}; the estimate's first is the best.", f"Measured {BOTH}{NOT_APART.format('b is')}"
-BETTER = "; org/b is better on the test rows, which choose nothing"
-UNLEARNT, BASELINE = "Fine-tuning did not learn this: accuracy ", f"the baseline ({SAME_CLASS}"
-ELEVEN = [f"{'abcdefghijk'[place]} {35 + 5 * place}.0" for place in range(11)]
-# The results in the estimate's order, and what is said.
-FINE_TUNED: dict[str, tuple[tuple[FineTuned, ...], str]] = {
-    "the second": ((tuned(0.8), tuned(0.9)), f"Confirmed {by('b 90.0', 'a 80.0')}; the estimate's first was second."),
-    "the last": (
-        tuple(tuned(0.35 + place / 20) for place in range(11)),
-        f"Confirmed {by(*ELEVEN[::-1])}; the estimate's first was number 11.",
+ESTIMATE_AND_ERRORS = {"estimators": ("emms_knn", "word_error_rate")}
+CLEAR = of_rows(row("a", 0.05, 0.02, 0.001), row("b", 0.01, 0.02))
+# Twice its error is not more than twice.
+NOISE = of_rows(row("a", 0.04, 0.02, 0.001), row("b", 0.01, 0.02))
+AST = row("ast", 0.4, 0.01, no_head="a family without a head that transcribes")
+BM25 = row("BM25", 0.4, 0.01)
+RUNS = tuple(TrainingRun(rate, 0, 0.5, {"accuracy": value}) for rate, value in ((1e-4, 0.5), (1e-3, 0.51)))
+TIED = (
+    Row("a", scores={"short_run": Score(-1.0), "zero_shot": Score(-3.0)}, parameters=1),
+    Row("b", scores={"short_run": Score(-1.0), "zero_shot": Score(-2.0)}, parameters=2),
+)
+FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)
+FIVE = [(value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))]
+# Rows of a question count as one, words of a sentence each for themselves: as they do for max_samples.
+QUESTIONS = {"n": 400, "n_inputs": 100, "label_form": "spans"}
+WORDS = QUESTIONS | {"sampled": "words"}
+# Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
+BITS, SLIGHTLY = np.random.default_rng(0).normal(1, 0.1, (2, 256)) - [[0], [1]]
+RATIOS = [ratio(np.column_stack([bits, np.ones(256)]), np.arange(256)) for bits in (BITS, BITS + SLIGHTLY)]
+
+CASES: dict[str, Ranking] = {
+    # Estimates
+    "clearly ahead": CLEAR,
+    "nothing explained": NOISE,
+    "only one of a shared rank explains something": of_rows(
+        row("large", 0.12, 0.02, parameters=1000), row("small", 0.10, 0.06, 0.2, parameters=10)
     ),
-    "one": ((tuned(0.9, baseline=None),), f"{ALONE}, after up to 5 epochs."),
-    "untrained": ((UNTRAINED,), f"{ALONE}, as it was: fine-tuning did not help."),
-    "one epoch": ((tuned(0.9, recipe={"epochs": 1}),), f"{ALONE}, after up to 1 epoch."),
-    "no recipe": ((tuned(0.9, recipe={}),), f"{ALONE}, after fine-tuning."),
-    "near": (
-        tuple(tuned(value, baseline=None) for value in (0.9, 0.89, 0.88)),
-        f"Measured {by('a 90.0', 'b 89.0', 'c 88.0')}{NOT_APART.format('b and org/c are')}",
+    "none of a shared rank explains something": of_rows(
+        row("large", 0.02, 0.02, parameters=1000), row("small", 0.01, 0.02, 0.2, parameters=10)
     ),
-    "the third": (
-        (tuned(0.8), tuned(0.9), tuned(0.89)),
-        f"Measured {by('b 90.0', 'c 89.0', 'a 80.0')}; the estimate's first was third{NOT_APART.format('c is')}",
+    "unknown tokens and truncated texts": of_rows(
+        row("a", 0.0, 0.02, unknown_tokens=0.1, cut_texts=0.1), row("b", 0.0, 0.02, unknown_tokens=0.01)
     ),
-    # Chosen by validation rows, and worse on test rows.
-    "worse": ((tuned(0.8, validation=0.95), tuned(0.9)), f"Measured {by('a 80.0', 'b 90.0')}{BETTER}."),
-    "baseline": (
-        (tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
-        f"Measured {by('a 51.0', 'b 60.0')}{BETTER}; it is no better than {BASELINE}: 50.0).",
+    "few unknown tokens": of_rows(row("a", 0.0, 0.02, unknown_tokens=0.05, cut_texts=0.05)),
+    "unknown tokens, but explained": of_rows(row("a", 0.5, 0.02, unknown_tokens=0.9, cut_texts=0.9)),
+    "the first has no head": of_rows(AST, row("wav2vec", 0.3, 0.01, 0.001), row("hubert", 0.2, 0.01), task="speech"),
+    "none has a head": of_rows(AST, task="speech"),
+    "without the first, the second ties": of_rows(
+        row("ast", 0.5, 0.01, no_head="none"), row("a", 0.45, 0.01, 0.05), row("b", 0.42, 0.01)
     ),
-    "no baseline": (
-        (tuned(0.9, baseline=None), tuned(0.8, baseline=None)),
-        f"Measured {BOTH}; the estimate's first is the best; no baseline was measured.",
+    "the second has no head": of_rows(row("wav2vec", 0.5, 0.01, 0.001), AST),
+    "one without a head ties with the first": of_rows(
+        row("wav2vec", 0.41, 0.01, 0.2), row("hubert", 0.1, 0.01), AST, task="speech"
     ),
-    # A file without errors of its own is read with the spread.
-    "spread": ((tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)), BEST),
-    "wide": ((tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)), NEAR),
-    "no noise": ((tuned(0.9, 0.0), tuned(0.8, 0.0)), BEST),
-    "equal": ((tuned(0.9, 0.0),) * 2, f"Measured {by('a 90.0', 'b 90.0')}{NOT_APART.format('b is')}"),
-    "no spread": ((tuned(0.9, None), tuned(0.8, None, spread=0.01)), NEAR),
-    "nothing right": (
-        (tuned(0.02, 0, baseline=0),),  # not more than twice the standard error of the gain
-        f"{UNLEARNT}2.0 of every run, validation 2.0, after up to 5 epochs; {BASELINE}) is 0.0.",
+    "a direct measure chooses": of_rows(
+        measured("good", 0.40, 0.12, parameters=1000),
+        measured("small", 0.41, 0.9, shift=0.2, parameters=10),
+        **ESTIMATE_AND_ERRORS,
+    ),
+    "no direct measure": of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), **ESTIMATE_AND_ERRORS),
+    "the direct measure has another best": of_rows(
+        measured("first", 0.5, 0.9), measured("good", 0.4, 0.12, shift=0.001), **ESTIMATE_AND_ERRORS
+    ),
+    # If the first estimator runs the checkpoints itself, nothing more direct stands beside it.
+    "two direct measures": example(rows=ranked(TIED, "short_run"), estimators=("short_run", "zero_shot")),
+    "a baseline is as good": of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(BM25,)),
+    "a baseline, but fine-tuned": of_rows(row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), baselines=(BM25,)),
+    "a baseline, but no score": of_rows(Row("org/a", error="broken"), baselines=(BM25,)),
+    "26 % of the responses are truncated": cut_responses(0.26, "a"),
+    "26 % of the responses of two are truncated": cut_responses(0.26, "a", "b"),
+    "25 % of the responses are truncated": cut_responses(0.25, "a", "b"),
+    # Whether more rows help
+    "four times the rows": shared(FIRST, SECOND),
+    "the split has them": shared(FIRST, SECOND, available=400),
+    "the split has fewer": shared(FIRST, SECOND, available=350),
+    "the split has no more": shared(FIRST, SECOND, available=100),
+    "equal scores": shared(SECOND, SECOND),
+    "five checkpoints": shared(*FIVE),
+    "questions": shared(FIRST, SECOND, **QUESTIONS),
+    "few questions": shared(FIRST, SECOND, **QUESTIONS, available=300),
+    "no more questions": shared(FIRST, SECOND, **QUESTIONS, available=100),
+    "words": shared(FIRST, SECOND, **WORDS, available=1000),
+    "few words": shared(FIRST, SECOND, **WORDS, available=150),
+    "no more words": shared(FIRST, SECOND, **WORDS, available=100),
+    "an estimator with a limit of rows": example(
+        rows=ranked(
+            [Row(name, scores={"zero_shot": score}) for name, score in zip("ab", RATIOS, strict=True)], "zero_shot"
+        ),
+        n=5000,
+        estimators=("zero_shot",),
+    ),
+    # Fine-tuned scores, in the estimate's order
+    "the second is the best": confirmed(tuned(0.8), tuned(0.9)),
+    "the last of eleven is the best": confirmed(*(tuned(0.35 + place / 20) for place in range(11))),
+    "one was fine-tuned": confirmed(tuned(0.9, baseline=None)),
+    "training did not help": confirmed(
+        tuned(0.9, learning_rate=1e-4, runs=(TrainingRun(1e-4, 0, 0.9, is_untrained=True),))
+    ),
+    "one epoch": confirmed(tuned(0.9, recipe={"epochs": 1})),
+    "no recipe": confirmed(tuned(0.9, recipe={})),
+    "all are near": confirmed(*(tuned(value, baseline=None) for value in (0.9, 0.89, 0.88))),
+    "the first is third": confirmed(tuned(0.8), tuned(0.9), tuned(0.89)),
+    "the best on validation rows is worse on test rows": confirmed(tuned(0.8, validation=0.95), tuned(0.9)),
+    "the best is no better than the baseline": confirmed(tuned(0.51, validation=0.7), tuned(0.6, validation=0.6)),
+    "no baseline": confirmed(tuned(0.9, baseline=None), tuned(0.8, baseline=None)),
+    # Without standard errors the spread counts.
+    "spread": confirmed(tuned(0.9, None, spread=0.01), tuned(0.8, None, spread=0.01)),
+    "wide spread": confirmed(tuned(0.9, None, spread=0.1), tuned(0.8, None, spread=0.01)),
+    "no noise": confirmed(tuned(0.9, 0.0), tuned(0.8, 0.0)),
+    "equal fine-tuned scores": confirmed(*(tuned(0.9, 0.0),) * 2),
+    "no spread": confirmed(tuned(0.9, None), tuned(0.8, None, spread=0.01)),
+    # Not more than twice the standard error of the gain.
+    "nothing is right": confirmed(tuned(0.02, 0, baseline=0)),
+    "several rates learned nothing": confirmed(
+        tuned(0.51, validation=0.5, runs=(*RUNS, TrainingRun(1e-2, 0, error="memory ran out")))
+    ),
+    "a quick budget learned nothing": confirmed(tuned(0.5, runs=(), recipe={"steps": 1000, "budget": "quick"})),
+    "a shared rank learned nothing": of_rows(
+        *(measured(name, 0.5, 0.5, shift=shift, fine_tuned=tuned(0.5)) for name, shift in (("a", 0.0), ("b", 0.2))),
+        **ESTIMATE_AND_ERRORS,
     ),
 }
 
 
-@pytest.mark.parametrize("case", FINE_TUNED)
-def test_confirmed_is_what_is_above_baseline_and_told_apart(case: str) -> None:
-    results, sentence = FINE_TUNED[case]
-    ranking = confirmed(*results)
-    assert recommendation(ranking) == sentence
-    assert ranking.best is not None
-    learnt = ranking.best.checkpoint, sentence.partition(" ")[0].lower()
-    expected = (None, "no better than the baseline") if sentence.startswith(UNLEARNT) else learnt
-    assert (verdict(ranking).checkpoint, verdict(ranking).outcome) == expected
+def outcome(ranking: Ranking) -> dict[str, Any]:
+    sentences = {
+        "recommendation": recommendation(ranking),
+        "advice": advice(ranking) and str(advice(ranking)),
+        "caveats": list(map(str, caveats(ranking))),
+    }
+    return {
+        "verdict": json.loads(msgspec.json.encode(verdict(ranking))),
+        **{kind: text for kind, text in sentences.items() if text},
+    }
 
 
-def test_of_a_shared_rank_none_is_taken_where_fine_tuning_taught_nothing() -> None:
-    first, second = (row(name, 0.5, 0.01, shift, fine_tuned=tuned(0.5)) for name, shift in (("a", 0.0), ("b", 0.2)))
-    first.scores["word_error_rate"] = Score(-0.5)
-    shared = of_rows(first, second, estimators=("emms_knn", "word_error_rate"))
-    assert str(advice(shared)).endswith("; else take none; word error rate 50.0% (lower is better)")
+@pytest.mark.parametrize("case", CASES)
+def test_verdict_and_sentences_are_those_of_the_golden_file(case: str) -> None:
+    assert outcome(CASES[case]) == json.loads(GOLDEN.read_text())[case]
 
 
-def test_fine_tuning_that_learnt_nothing_says_what_was_tried() -> None:
-    runs = tuple(TrainingRun(rate, 0, 0.5, {"accuracy": value}) for rate, value in ((1e-4, 0.5), (1e-3, 0.51)))
-    failed = TrainingRun(1e-2, 0, error="memory ran out")
-    assert finetuning_summary(confirmed(tuned(0.51, validation=0.5, runs=(*runs, failed)))) == (
-        "Fine-tuning did not learn this: accuracy 50.0 to 51.0 of every run, validation 50.0, after up to 5 epochs at "
-        f"learning rates from 0.0001 to 0.001; the baseline ({SAME_CLASS}) is 50.0."
+def test_a_lead_is_clear_if_the_best_explains_more_than_its_own_noise() -> None:
+    assert verdict(CLEAR) == Verdict("org/a", "clearly ahead", ("org/a",))
+    assert verdict(NOISE) == Verdict(None, "nothing explained", ("org/a",))
+    assert recommendation(NOISE) == advice(NOISE)
+    assert expected_gap(NOISE) == []
+    for about in ("org/a", None):
+        assert card(NOISE, about) != card(CLEAR, about)
+
+
+def test_only_a_checkpoint_that_explains_something_and_has_a_head_is_taken() -> None:
+    chosen = {
+        "only one of a shared rank explains something": ("org/large", "shared"),
+        "none of a shared rank explains something": (None, "nothing explained"),
+        "the first has no head": ("org/wav2vec", "clearly ahead"),
+        "none has a head": (None, "no head"),
+        "without the first, the second ties": ("org/a", "shared"),
+        "a direct measure chooses": ("org/good", "shared"),
+        "the direct measure has another best": ("org/first", "clearly ahead"),
+        "two direct measures": ("a", "shared"),
+    }
+    assert {case: (verdict(CASES[case]).checkpoint, verdict(CASES[case]).lead) for case in chosen} == chosen
+
+
+def test_confirmed_is_what_is_above_the_baseline_and_better_than_all_others() -> None:
+    outcomes = {
+        "the second is the best": ("org/b", "confirmed"),
+        "one was fine-tuned": ("org/a", "measured"),
+        "all are near": ("org/a", "measured"),
+        "no baseline": ("org/a", "measured"),
+        "the best is no better than the baseline": ("org/a", "measured"),
+        "spread": ("org/a", "confirmed"),
+        "wide spread": ("org/a", "measured"),
+        "no noise": ("org/a", "confirmed"),
+        "nothing is right": (None, "no better than the baseline"),
+    }
+    assert {case: (verdict(CASES[case]).checkpoint, verdict(CASES[case]).outcome) for case in outcomes} == outcomes
+    assert finetuning_summary(CLEAR) is None
+
+
+def test_numbers_of_rows_are_suggested_as_max_samples_counts_them() -> None:
+    suggested = {
+        "four times the rows": 400,
+        "the split has fewer": 350,
+        "few questions": 300,
+        "words": 1600,
+        "few words": 600,
+    }
+    for case, rows in suggested.items():
+        assert f"max_samples={rows}" in str(advice(CASES[case]))
+    for case in ("the split has no more", "equal scores", "no more questions", "no more words"):
+        assert "max_samples" not in str(advice(CASES[case]))
+
+
+def without_advice() -> Iterator[Ranking]:
+    yield shared((0.6, 0.6, 0.6), SECOND)
+    equal = ranked([Row(name, scores={"emms": Score(0.5)}) for name in ("org/a", "org/b")], "emms")
+    assert equal[0].tied
+    yield example(rows=equal)
+    yield example(rows=tuple(msgspec.structs.replace(row, n=50) for row in shared(FIRST, SECOND).rows), race=1)
+    yield example(rows=(Row("org/a", error="broken"),))
+
+
+@pytest.mark.parametrize("ranking", list(without_advice()), ids=["clear", "no folds", "race", "failed"])
+def test_a_clear_winner_and_scores_without_folds_call_for_no_advice(ranking: Ranking) -> None:
+    assert advice(ranking) is None
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(
+        json.dumps({case: outcome(ranking) for case, ranking in CASES.items()}, indent=1, ensure_ascii=False) + "\n"
     )
-    assert finetuning_summary(confirmed(tuned(0.5, runs=(), recipe={"steps": 1000, "budget": "quick"}))) == (
-        "Fine-tuning did not learn this: accuracy 50.0 of every run, validation 50.0, after 1,000 steps (a quick "
-        f"budget); the baseline ({SAME_CLASS}) is 50.0."
-    )
-
-
-def test_a_row_without_a_checkpoint_that_is_as_good_is_said() -> None:
-    baseline = row("BM25", 0.4, 0.01)
-    for none in (row("a", 0.4, 0.01, fine_tuned=tuned(0.9)), Row("org/a", error="broken")):
-        assert caveats(of_rows(none, baselines=(baseline,))) == []
-    assert caveats(of_rows(row("a", 0.4, 0.01), row("b", 0.1, 0.01), baselines=(baseline,))) == [
-        "org/BM25 is within the noise of the first checkpoint, explained 0.40 ± 0.01 of the variance: without "
-        "fine-tuning you need no model."
-    ]
-
-
-@pytest.mark.parametrize(("share", "is_said"), [(0.26, True), (0.25, False)])
-def test_more_than_a_quarter_of_the_responses_cut_is_part_of_the_advice(share: float, is_said: bool) -> None:
-    cut = {"r2": 0.3, "cut_responses": share}
-    rows = [Row(f"org/{name}", scores={"short_run": Score(-1.0, 0.1, (-1.1, -0.9), cut)}) for name in "ab"]
-    alone = example(rows=ranked(rows[:1], "short_run"), estimators=("short_run",))
-    shared = example(rows=ranked(rows, "short_run"), estimators=("short_run",))
-    for sentence in (recommendation(alone), recommendation(shared), advice(shared)):
-        assert ("% of the responses are cut: only their beginnings count" in str(sentence)) == is_said
