@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import MISSING, pluralize
+from hf_emms.errors import MISSING, Note, pluralize
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
@@ -70,7 +70,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     only_second: tuple[str, ...] = ()
     failed_first: tuple[str, ...] = ()
     failed_second: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
 
     def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
@@ -131,21 +131,19 @@ def _encoders(ranking: Ranking) -> list[str]:
     return ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders]
 
 
-def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[str]:
+def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[Note]:
     different = [name for name in _COMPARABLE if getattr(first, name) != getattr(second, name)]
     warnings = []
     if different:
         values = ", ".join(f"{name} {getattr(first, name)} and {getattr(second, name)}" for name in different)
-        warnings.append(f"the rankings answer different questions: {values}")
+        warnings.append(Note("different-questions", f"The rankings answer different questions: {values}."))
     elif first.dataset_revision != second.dataset_revision:
-        warnings.append("the revisions of the dataset differ")
-    for name, ranking in (("first", first), ("second", second)):
-        if stopped := stopped_early(ranking.rows):
-            warnings.append(f"of the {name} ranking, {stopped}")
+        warnings.append(Note("different-revisions", "The revisions of the dataset differ."))
+    warnings += [*stopped_early(first), *stopped_early(second)]
     if len(common) < measures.FEWEST:
-        warnings.append(
-            f"both rankings have scored {pluralize(len(common), 'checkpoint')}; agreement needs {measures.FEWEST}"
-        )
+        count = pluralize(len(common), "checkpoint")
+        text = f"Both rankings have scored {count}; agreement requires {measures.FEWEST}."
+        warnings.append(Note("few-checkpoints", text))
     return warnings
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_emms.cache.files import decoded
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.data.files.lines import csv_rows, json_lines
+from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.hub import leaderboard
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line
@@ -24,9 +22,9 @@ _SCORE = "score"
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 _SHORTEST_SHA = 7
 _LOSSES = frozenset({"loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae"})
-_CAUTION = (
-    "a leaderboard lists checkpoints that were trained on this dataset, often with a recipe of their own; "
-    "your own fine-tuning results are the better truth"
+_CAUTION = Note(
+    "leaderboard-recipes",
+    "A leaderboard lists checkpoints with different training recipes. Your own fine-tuning results are a better truth.",
 )
 
 
@@ -44,7 +42,7 @@ class Truth:
     metric: str
     scores: Mapping[str | None, Mapping[str, float]]
     lower_is_better: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def higher_is_better(self, dataset: str | None) -> dict[str, float]:
         """Return the values of a dataset, negated where small values are good."""
@@ -81,8 +79,8 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     truth = _averaged(path, rows, (checkpoint, dataset, score), lower_is_better)
     if lower_is_better or _LOSSES.isdisjoint(score.lower().replace("-", "_").split("_")):
         return truth
-    note = f"{score!r} was read as higher is better; {setting_ref('lower_is_better', True)} turns it round"
-    return replace(truth, notes=(single_line(note), *truth.notes))
+    text = f"Higher values of {score!r} count as better; {setting_ref('lower_is_better', True)} reverses this."
+    return replace(truth, notes=(Note("higher-is-better", single_line(text)), *truth.notes))
 
 
 def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
@@ -104,7 +102,10 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
         scores[ranking.dataset_id] = {name: 100 * (result.value or 0.0) for name, result in results.items()}
     if len(metrics) > 1 and len(rankings) == 1:
         raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", _OWN_RESULTS)
-    note = "the truth is of checkpoints that a ranking put first: agreement among them is lower than among all"
+    note = Note(
+        "best-checkpoints-only",
+        "The truth covers the checkpoints that a ranking put first. Agreement among them is lower than among all.",
+    )
     return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, notes=(note,))
 
 
@@ -139,38 +140,35 @@ def _averaged(
         )
     notes = []
     if empty:
-        notes.append(f"no number in column {score!r}: {_listed(empty)}")
+        notes.append(Note("no-number", single_line(f"No number in column {score!r}: {_listed(empty)}")))
     if repeated := [name for table in tables.values() for name, values in table.items() if len(values) > 1]:
-        notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
+        notes.append(Note("averaged", single_line(f"Averaged several rows of {_listed(dict.fromkeys(repeated))}.")))
     means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in tables.items()}
-    return Truth(str(path), score, means, lower, tuple(map(single_line, notes)))
+    return Truth(str(path), score, means, lower, tuple(notes))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise EmmsError(
-            f"{path}: the suffix {path.suffix!r} says no format that hf-emms reads",
-            f"the truth is a file that ends in {', '.join(_SUFFIXES)}",
+            f"{path}: files with the suffix {path.suffix!r} are not read.",
+            f"Name a file with one of the suffixes {', '.join(_SUFFIXES)}.",
         )
     try:
-        text = decoded(path.read_bytes())
         if suffix == ".json":
-            data = json.loads(text)
-        elif suffix == ".jsonl":
-            data = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            delimiter = max("\t;,", key=text.partition("\n")[0].count)
-            data = [*csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)]
+            return _json_rows(path, json.loads(path.read_bytes()))
+        if suffix == ".jsonl":
+            return [*json_lines(path)]
+        header, *rows = [[cell.strip() for cell in cells] for cells in csv_rows(path)] or [[]]
+        return [dict(zip(header, row, strict=False)) for row in rows]
+    except EmmsError:
+        raise
     except OSError as error:
         raise EmmsError(
-            f"cannot read {path}: {error.strerror or error}", "name another file of the " + setting_ref("truth")
+            f"Cannot read {path}: {error.strerror or error}", "Name another file of the " + setting_ref("truth")
         ) from error
-    except (ValueError, RecursionError, csv.Error) as error:  # also text that is not UTF-8
-        raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "save it as UTF-8") from error
-    if suffix.startswith(".json"):
-        return _json_rows(path, data)
-    return [{str(name).strip(): value for name, value in row.items() if name is not None} for row in data]
+    except (ValueError, RecursionError) as error:
+        raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "Save it as UTF-8.") from error
 
 
 def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:
@@ -239,11 +237,11 @@ def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def stopped_early(rows: Iterable[Row]) -> str | None:
-    """Return a sentence that names checkpoints stopped by a race before they had seen all rows, or None."""
-    names = [row.checkpoint for row in rows if row.n is not None]
-    many = "scores are of fewer rows, which compare roughly at most"
-    return f"{', '.join(names)} stopped early in a race: their {many}" if names else None
+def stopped_early(ranking: Ranking) -> tuple[Note, ...]:
+    """Return a note on the checkpoints that a race stopped before they had seen all rows."""
+    names = [row.checkpoint for row in ranking.rows if row.n is not None]
+    text = f"{ranking.dataset}: a race stopped {', '.join(names)}. Their scores are of fewer rows."
+    return (Note("stopped-by-race", text),) if names else ()
 
 
 def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
@@ -300,7 +298,8 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
             values_by_id.setdefault(entry.id, []).append(entry.value)
         scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in values_by_id.items()}
         verified = sum(entry.verified for entry in entries)
-        notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
+        text = f"{ranking.dataset_id}: the Hub has verified {verified} of {len(entries)} results."
+        notes.append(Note("verified-results", single_line(text)))
         if repeated := [id for id, values in values_by_id.items() if len(values) > 1]:
-            notes.append(f"several results, averaged: {_listed(repeated)}")
-    return Truth("the Hub's leaderboards", "result", scores, notes=tuple(map(single_line, [*notes, _CAUTION])))
+            notes.append(Note("averaged", single_line(f"Averaged several results of {_listed(repeated)}.")))
+    return Truth("the Hub's leaderboards", "result", scores, notes=(*notes, _CAUTION))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.errors import MISSING, EmmsError, first_few, pluralize, setting_ref
+from hf_emms.errors import MISSING, EmmsError, Note, first_few, pluralize, setting_ref
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.ranking import Ranking
@@ -92,7 +92,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     targets: tuple[TargetResult, ...]
     means: tuple[EstimatorResult, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
@@ -142,7 +142,7 @@ def validate(
         seed=seed,
         targets=targets,
         means=means,
-        notes=(*truth.notes, *_remarks(rankings, targets)),
+        notes=(*truth.notes, *_notes(rankings, targets)),
     )
 
 
@@ -269,19 +269,20 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
     return tuple(means)
 
 
-def _remarks(rankings: Iterable[Ranking], targets: Iterable[TargetResult]) -> list[str]:
-    notes = [f"{ranking.dataset}: {stopped}" for ranking in rankings if (stopped := stopped_early(ranking.rows))]
+def _notes(rankings: Iterable[Ranking], targets: Iterable[TargetResult]) -> list[Note]:
+    notes = [note for ranking in rankings for note in stopped_early(ranking)]
     for target in targets:
-        few = len(target.points)
-        if few <= measures.TOP:
-            notes.append(f"{target.dataset}: with {few} checkpoints every pick is in the top {measures.TOP}")
+        name, count = target.dataset, len(target.points)
+        if count <= measures.TOP:
+            text = f"{name}: with {count} checkpoints every pick is in the top {measures.TOP}."
+            notes.append(Note("few-checkpoints", text))
         for line in target.lines:
-            if line.control and not line.n:
-                continue
-            if line.unscored:
-                notes.append(f"{target.dataset}: {line.name} has no score for {', '.join(line.unscored)}")
+            if line.unscored and (line.n or not line.control):
+                text = f"{name}: {line.name} has no score for {', '.join(line.unscored)}."
+                notes.append(Note("no-score", text))
             if line.values and line.values["weighted_tau"] is None and line.name != RANDOM:
-                notes.append(f"{target.dataset}: {line.name} or the truth has equal values only, so there is no tau")
+                text = f"{name}: all values of {line.name} or of the truth are equal, so there is no tau."
+                notes.append(Note("equal-values", text))
     return notes
 
 
