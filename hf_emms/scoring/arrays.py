@@ -79,16 +79,12 @@ def _check_rows(count: int, rows: int, name: str, what: str) -> None:
 def as_numpy(value: Any) -> np.ndarray:
     """Return anything that numpy takes, or a torch tensor, as an array; bfloat16 and float16 tensors become float32."""
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
-        if value.is_meta:
-            raise EmmsError("a tensor on the device 'meta' has no values", "load the model onto a device: cpu or cuda")
-        if "sparse" in str(value.layout):
-            raise EmmsError(f"a tensor of layout {value.layout} was passed", "make it dense first: tensor.to_dense()")
-        if value.is_quantized:
-            raise EmmsError(f"a quantised tensor of {value.dtype} was passed", "tensor.dequantize()")
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
-    if hasattr(value, "toarray"):  # of scipy
-        raise EmmsError(f"a sparse {type(value).__name__} was passed", "make it dense first: matrix.toarray()")
+        try:
+            value = value.detach().cpu()
+            value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
+        except (TypeError, RuntimeError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise EmmsError(f"the tensor cannot be read: {reason}", "pass a dense tensor on a device") from error
     if np.ma.is_masked(value):
         raise EmmsError(
             f"{int(np.ma.getmaskarray(value).sum())} values of a masked array are masked: there is nothing to score",

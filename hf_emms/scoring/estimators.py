@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, check_type
 from hf_emms.scoring import EmmsResult, Score
@@ -20,15 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hf_emms.scoring.cross_validation import RidgeFit
-    from hf_emms.scoring.generative import GenerativeModel
+    from hf_emms.scoring.generative import CheckpointModel
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
-    from hf_emms.scoring.reranking import Reranker
     from hf_emms.scoring.retrieval import SearchScores
     from hf_emms.scoring.standardise import Standardised
-
-    class CheckpointModel(GenerativeModel, Reranker, Protocol):
-        """A checkpoint that estimators run themselves."""
 
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"

@@ -7,12 +7,15 @@ Losses per token depend on the tokenizer; bits per byte of text can be compared 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
+
+if TYPE_CHECKING:
+    from hf_emms.scoring.retrieval import SearchScores
 
 # Rows of the short training, and the most held-out rows.
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
@@ -22,21 +25,24 @@ CUT_RESPONSES = "cut_responses"
 _FOLDS = 5
 
 
-class GenerativeModel(Protocol):
-    """A checkpoint that can write the labels of N rows, whose groups are uint64 (N,)."""
+class CheckpointModel(Protocol):
+    """A checkpoint that writes the labels of N rows, whose groups are uint64 (N,), or orders documents."""
 
     @property
     def groups(self) -> np.ndarray: ...
 
     @property
     def cut_responses(self) -> float:
-        """The share of the labels read so far that were cut, as they are longer than it reads."""
+        """The share of the labels read so far that were truncated to the checkpoint's maximum length."""
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
         """Return bits and bytes of the labels of n rows, float64 (n, 2), as it is or trained on other rows."""
 
     def word_errors(self, rows: np.ndarray) -> np.ndarray:
         """Return how many words of each of n labels are wrong, and how many it has, float64 (n, 2), untrained."""
+
+    def reranked(self) -> SearchScores:
+        """Return the search of `reranking.drawn_queries` among their candidates; others have an infinite place."""
 
 
 def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,25 +62,25 @@ def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[group_of[order] < border][:TRAINING_ROWS], held_out
 
 
-def zero_shot(model: GenerativeModel) -> Score:
+def zero_shot(model: CheckpointModel) -> Score:
     """Return the bits per byte of the held-out rows without any training."""
     _, held_out = split_rows(model.groups)
     return _of_bits(model, model.bits(held_out), held_out)
 
 
-def short_run(model: GenerativeModel) -> Score:
+def short_run(model: CheckpointModel) -> Score:
     """Return the bits per byte of the held-out rows after the short training."""
     training, held_out = split_rows(model.groups)
     score = _of_bits(model, model.bits(held_out, training), held_out)
     return replace(score, details={**score.details, "training_rows": len(training)})
 
 
-def _of_bits(model: GenerativeModel, bits: np.ndarray, rows: np.ndarray) -> Score:
+def _of_bits(model: CheckpointModel, bits: np.ndarray, rows: np.ndarray) -> Score:
     score = ratio(bits, model.groups[rows])
     return replace(score, details={**score.details, CUT_RESPONSES: round(model.cut_responses, 4)})
 
 
-def word_error_rate(model: GenerativeModel) -> Score:
+def word_error_rate(model: CheckpointModel) -> Score:
     """Return the word error rate of at most `HELD_OUT_ROWS` rows, without any training."""
     rows = np.argsort(model.groups, kind="stable")[:HELD_OUT_ROWS]
     counts = model.word_errors(rows)

@@ -5,8 +5,6 @@ A document that is not among these is not found. Documents with equal scores sha
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from hf_emms.scoring import Score
@@ -16,13 +14,6 @@ from hf_emms.scoring.retrieval import SearchScores, mean_of_queries, ndcg_of_que
 CANDIDATES, MAX_QUERIES = 100, 256
 # Scores that differ by less, relative to the largest of a query, are equal: batches and padding change them as much.
 _EQUAL = 1e-5
-
-
-class Reranker(Protocol):
-    """A checkpoint that orders documents for queries."""
-
-    def reranked(self) -> SearchScores:
-        """Return the search of `drawn_queries` among their candidates, untrained; others have an infinite place."""
 
 
 def drawn_queries(groups: np.ndarray) -> np.ndarray:

@@ -84,21 +84,19 @@ def relevant_places(retrieval: SearchScores) -> np.ndarray:
     Needs memory for a block of scores only, not for all (Q, M).
     """
     relevant, documents = retrieval.relevant, retrieval.documents
-    comparison = _COMPARISONS[retrieval.similarity]
-    centre = documents.mean(axis=0)
-    queries = comparison.prepare_queries(retrieval.queries, centre)
+    similarity, centre = retrieval.similarity, documents.mean(axis=0)
     better, equal = np.zeros(len(relevant)), np.zeros(len(relevant))
-    for rows in _blocks(len(queries), _BLOCK_QUERIES):
+    for rows in _blocks(len(retrieval.queries), _BLOCK_QUERIES):
         pairs = slice(*np.searchsorted(relevant[:, 0], (rows.start, rows.stop)))
-        query_of, document_of = relevant[pairs, 0], relevant[pairs, 1]
-        paired = comparison.paired(queries[query_of], comparison.prepare_documents(documents[document_of], centre))
-        lengths = np.linalg.norm(queries[query_of], axis=1)
-        searching = queries[rows]
+        query_of, document_of = relevant[pairs, 0] - rows.start, relevant[pairs, 1]
+        searching, of_pairs = _prepared(retrieval.queries[rows], documents[document_of], centre, similarity)
+        paired = _paired_scores(searching[query_of], of_pairs, similarity)
+        lengths = np.linalg.norm(searching, axis=1)[query_of]
         for columns in _blocks(len(documents), math.ceil(_BLOCK_SCORES / max(len(query_of), len(searching)))):
-            block = comparison.prepare_documents(documents[columns], centre)
-            all_scores = comparison.crossed(searching, block)
+            _, block = _prepared(retrieval.queries[rows], documents[columns], centre, similarity)
+            all_scores = _scores(searching, block, similarity)
             leave_out(all_scores, retrieval.judgements, rows.start, columns.start)
-            scores = all_scores[query_of - rows.start]
+            scores = all_scores[query_of]
             scores -= paired[:, None]
             tolerance = _EQUAL * lengths * np.linalg.norm(block, axis=1).max()
             ahead = np.count_nonzero(scores > tolerance[:, None], axis=1)
@@ -122,57 +120,34 @@ def leave_out(scores: np.ndarray, judgements: np.ndarray, first_query: int, firs
     scores[rows[inside], columns[inside]] = -np.inf
 
 
-class _Comparison:
-    """Scores of queries (b, D) and documents (m, D) by their inner product; the centre is the documents' mean (D,)."""
+def _prepared(
+    queries: np.ndarray, documents: np.ndarray, centre: np.ndarray, similarity: Similarity
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return queries (b, D) and documents (m, D) whose inner products, or L1 distances, order as the similarity does.
 
-    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return queries
-
-    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return documents
-
-    def crossed(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return the scores of all pairs, (b, m)."""
-        return queries @ documents.T
-
-    def paired(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return the scores of n queries with a document each, (n,)."""
-        return np.einsum("nd,nd->n", queries.astype(np.float64), documents).astype(np.float32)
-
-
-class _Cosine(_Comparison):
-    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return _unit(queries)
-
-    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return _unit(documents)
+    The order of Euclidean distances is that of q·d − |d|²/2, which loses least precision around the documents' centre.
+    """
+    if similarity == "cosine":
+        return _unit(queries), _unit(documents)
+    if similarity == "euclidean":
+        queries, documents = queries - centre, documents - centre
+        halves = np.full(len(queries), -0.5, queries.dtype)
+        squares = np.einsum("md,md->m", documents, documents)
+        return np.column_stack([queries, halves]), np.column_stack([documents, squares])
+    return queries, documents
 
 
-class _Euclidean(_Comparison):
-    """The order of distances is that of q·d - |d|²/2, which loses least precision around the centre."""
-
-    def prepare_queries(self, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        return np.column_stack([queries - centre, np.full(len(queries), -0.5, queries.dtype)])
-
-    def prepare_documents(self, documents: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        centred = documents - centre
-        return np.column_stack([centred, np.einsum("md,md->m", centred, centred)])
+def _scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
+    """Return the scores of all pairs of prepared queries and documents, (b, m)."""
+    return -cdist(queries, documents, "cityblock") if similarity == "manhattan" else queries @ documents.T
 
 
-class _Manhattan(_Comparison):
-    def crossed(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        return -cdist(queries, documents, "cityblock")
-
-    def paired(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        return -np.abs(queries.astype(np.float64) - documents).sum(axis=1)
-
-
-_COMPARISONS: dict[Similarity, _Comparison] = {
-    "cosine": _Cosine(),
-    "dot": _Comparison(),
-    "euclidean": _Euclidean(),
-    "manhattan": _Manhattan(),
-}
+def _paired_scores(queries: np.ndarray, documents: np.ndarray, similarity: Similarity) -> np.ndarray:
+    """Return the scores of n prepared queries with one document each, (n,)."""
+    queries = queries.astype(np.float64)
+    if similarity == "manhattan":
+        return -np.abs(queries - documents).sum(axis=1)
+    return np.einsum("nd,nd->n", queries, documents).astype(np.float32)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.retrieval import SearchScores, Similarity
 
 if TYPE_CHECKING:
-    from hf_emms.scoring.estimators import CheckpointModel
+    from hf_emms.scoring.generative import CheckpointModel
 
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[Note, ...]]
