@@ -13,6 +13,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
+from hf_emms.scoring.ratio import ratio
 
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import SearchScores
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
 # The share of the responses that were cut, among a score's details.
 CUT_RESPONSES = "cut_responses"
-# Parts of the held-out rows whose scores are compared between checkpoints.
-_FOLDS = 5
 
 
 class CheckpointModel(Protocol):
@@ -76,7 +75,7 @@ def short_run(model: CheckpointModel) -> Score:
 
 
 def _of_bits(model: CheckpointModel, bits: np.ndarray, rows: np.ndarray) -> Score:
-    score = ratio(bits, model.groups[rows])
+    score = ratio(bits, model.groups[rows], HELD_OUT_ROWS)
     return replace(score, details={**score.details, CUT_RESPONSES: round(model.cut_responses, 4)})
 
 
@@ -88,24 +87,4 @@ def word_error_rate(model: CheckpointModel) -> Score:
         raise EmmsError(
             "no label of the rows has a word", setting_ref("label_column") + " names the column of the transcripts"
         )
-    return ratio(counts, model.groups[rows])
-
-
-def ratio(counts: np.ndarray, groups: np.ndarray, row_limit: int | None = HELD_OUT_ROWS) -> Score:
-    """Return the sum of the first column by that of the second, (n, 2), with its standard error over groups (n,).
-
-    `row_limit` is how many rows are scored at most.
-    """
-    _, group_of = np.unique(groups, return_inverse=True)
-    sums = np.zeros((group_of.max() + 1, 2))
-    np.add.at(sums, group_of, counts)
-    total, size = sums.sum(0)
-    value = float(total / size)
-    residuals = sums[:, 0] - value * sums[:, 1]
-    n = len(sums)
-    stderr = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / size) if n > 1 else None
-    fold_of = np.arange(n) % _FOLDS
-    limited = row_limit is not None and len(counts) >= row_limit
-    details = {"rows": len(counts)} | ({"row_limit": row_limit} if limited else {})
-    parts = [sums[fold_of == fold].sum(0) for fold in range(min(_FOLDS, n))]
-    return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), details)
+    return ratio(counts, model.groups[rows], HELD_OUT_ROWS)

@@ -19,7 +19,7 @@ from scipy.spatial.distance import cdist
 from hf_emms.errors import EmmsError, setting_ref
 from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import assign_folds
-from hf_emms.scoring.generative import ratio
+from hf_emms.scoring.ratio import ratio
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Place = Callable[[np.ndarray], np.ndarray]

@@ -7,7 +7,8 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
-from hf_emms.scoring.generative import ratio, short_run, split_rows, word_error_rate, zero_shot
+from hf_emms.scoring.generative import short_run, split_rows, word_error_rate, zero_shot
+from hf_emms.scoring.ratio import ratio
 
 
 class Half:
