@@ -63,7 +63,7 @@ class CheckpointScorers:
         return self._once(rows.tobytes(), partial(self._word_errors, rows))
 
     def reranked(self) -> SearchScores:
-        """Return the search of some queries, see `scoring.reranking.Reranker`.
+        """Return the search of some queries, see `scoring.generative.CheckpointModel`.
 
         Raises:
             EmmsError: the checkpoint cannot be loaded, has no trained output for relevance, or no finite one.
