@@ -95,7 +95,7 @@ FIRST_COLUMN = '\n    TableColumn("minutes",'
 # What is added → file, what it holds once and what is put before that; a new file holds nothing.
 EDITS = {
     "an option of a ranking": (
-        ("options.py", "    results: str | None = setting(", OPTION),
+        ("options/__init__.py", "    results: str | None = setting(", OPTION),
         ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
         ("run/rank.py", "        results: a results", "        warmup: rows that are left out.\n"),
         ("run/engines/rows.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hf_emms import EmmsError, Ranking
+from hf_emms.options.registry import entry_or_reference
 from hf_emms.publish.card_text import card
-from hf_emms.registry import entry_or_reference
 from tests import ROOT
 from tests.helpers.command_line import CommandLine
 from tests.helpers.quick_python import python

@@ -7,8 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hf_emms.options import OptionsPart
-
 # What `cache_key` returns, as JSON holds it.
 Key = Mapping[str, Any]
 
@@ -20,7 +18,7 @@ def cache_key(
     kind: str,
     id: str,
     revision: str | None = None,
-    *parts: OptionsPart,
+    *settings: Mapping[str, Any],
     versions: Mapping[str, str] | None = None,
     code: int | None = None,
     **inputs: Any,
@@ -31,14 +29,14 @@ def cache_key(
         kind: the folder of the cache: "samples", "features", "labels", "rows", "finetunings", …
         id: the repository that the result is of; ``hf-emms cache`` lists and removes entries by it.
         revision: its commit, or the digest of a folder.
-        parts: the options that the work takes; their settings that change results enter, see `Setting.in_key`.
+        settings: name → value of the settings that change the result, see `OptionsPart.in_keys`.
         versions: package → version, of the packages whose version changes the result.
         code: a number that is raised when the same inputs give another result.
         inputs: name → what else changes the result: digests of data, and plain values that JSON can hold.
     """
-    key: dict[str, Any] = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
-    settings = {name: value for part in parts for name, value in part.in_keys().items()}
-    return {name: value for name, value in {**key, "settings": settings}.items() if value not in (None, {})}
+    key = {"kind": kind, "id": id, "revision": revision, "versions": versions, "code": code, **inputs}
+    key["settings"] = {name: value for part in settings for name, value in part.items()}
+    return {name: value for name, value in key.items() if value not in (None, {})}
 
 
 def digest_of(key: Key) -> str:

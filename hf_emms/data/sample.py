@@ -21,8 +21,8 @@ from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.hub import Repo
 from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
+from hf_emms.options.registry import installed_versions, plugin_versions
 from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
-from hf_emms.registry import installed_versions, plugin_versions
 from hf_emms.tasks import Task, get_task, use_column
 
 # Part of the key of every stored sample: raise it when the same options would draw another sample.
@@ -400,7 +400,7 @@ def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool 
         "samples",
         source.repo.id,
         source.repo.revision,
-        options,
+        options.in_keys(),
         # The version of another package decides how its task cleans labels.
         versions=installed_versions("datasets") | plugin_versions(),
         code=SAMPLE_VERSION,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from threading import Lock
 
-from hf_emms.registry import Plugin, check_unique, plugins
+from hf_emms.options.registry import Plugin, check_unique, plugins
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unr
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions
-from hf_emms.registry import installed_version, installed_versions
+from hf_emms.options.registry import installed_version, installed_versions
 
 if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from hf_emms.features.device import Inputs
 from hf_emms.features.pooling import pooled_or_tensor
 from hf_emms.features.reductions import masked_mean
-from hf_emms.registry import entry_or_reference
+from hf_emms.options.registry import entry_or_reference
 
 GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer map is averaged
 # Detectors' logits are weighted by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would

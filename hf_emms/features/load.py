@@ -26,7 +26,7 @@ from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
 from hf_emms.features.main_memory import total_main_memory
-from hf_emms.registry import by_reference
+from hf_emms.options.registry import by_reference
 
 # The name that the layers of `FeatureSpec.behind` have in a loaded model.
 BEHIND = "layers_behind_pooling"

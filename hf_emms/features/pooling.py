@@ -26,7 +26,7 @@ from hf_emms.features.reductions import (
     weighted_mean,
 )
 from hf_emms.options import LAST
-from hf_emms.registry import entry_or_reference
+from hf_emms.options.registry import entry_or_reference
 
 Layered = tuple[Tensor, list[Tensor]]
 """The feature (b, D1), and each hidden state pooled, (b, D), in the model's order."""

@@ -55,10 +55,10 @@ from hf_emms.finetune.saving import (
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import FeatureOptions, Options, RunOptions
+from hf_emms.options.registry import installed_versions, versions
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.columns import format_measured, metric_title
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.registry import installed_versions, versions
 from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
@@ -156,7 +156,7 @@ def run_key(job: TrainingJob, splits: Splits, options: RunOptions) -> Key:
         "finetunings",
         job.plan.repo.id,
         job.plan.repo.revision,
-        options,
+        options.in_keys(),
         versions=versions() | job.plan.versions | installed_versions(*packages),
         code=FINETUNE_VERSION,
         rows=splits.fingerprint,

@@ -26,8 +26,8 @@ _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "le
 # The modules of this package that the Space uses. None imports anything else of it.
 _SHIPPED = (
     "errors.py",
-    "options.py",
-    "registry.py",
+    "options/__init__.py",
+    "options/registry.py",
     "cache/__init__.py",
     "cache/files.py",
     "cache/key.py",

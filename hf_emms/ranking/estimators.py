@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hf_emms.errors import EmmsError, check_type
-from hf_emms.registry import Registry
+from hf_emms.options.registry import Registry
 from hf_emms.scoring import estimators as built_in
 from hf_emms.scoring.estimators import Estimator, EstimatorList
 

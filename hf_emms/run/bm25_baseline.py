@@ -11,8 +11,8 @@ from hf_emms.cache import Cache, cache_key
 from hf_emms.data import Sample
 from hf_emms.inputs import SearchCollection
 from hf_emms.options import ScoringOptions
+from hf_emms.options.registry import versions
 from hf_emms.ranking import Row, Seconds
-from hf_emms.registry import versions
 from hf_emms.run.engines.extraction import whole_sample
 from hf_emms.run.engines.rows import plain_score
 from hf_emms.scoring.bm25 import SCORES, word_search

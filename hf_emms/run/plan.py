@@ -29,12 +29,12 @@ from hf_emms.options import (
     SampleOptions,
     ScoringOptions,
 )
+from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimators
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.registry import installed_versions, versions
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import weight_bytes
@@ -318,9 +318,9 @@ def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple
         "rows",
         spec.repo.id,
         spec.repo.revision,
-        options.features,
-        options.scoring,
-        options.running,
+        options.features.in_keys(),
+        options.scoring.in_keys(),
+        options.running.in_keys(),
         versions=versions() | spec.versions | installed_versions(*packages),
         code=ROW_VERSION,
         extractor=spec.fingerprint,

@@ -3,7 +3,7 @@
 import difflib
 
 from hf_emms.errors import EmmsError, Text, setting_ref
-from hf_emms.registry import Registry
+from hf_emms.options.registry import Registry
 from hf_emms.tasks.audio_classification import AUDIO_CLASSIFICATION
 from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION

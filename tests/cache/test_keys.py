@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import pytest
 
-from hf_emms import registry
 from hf_emms.cache import digest_of
 from hf_emms.data import load_sample, open_dataset
 from hf_emms.data import sample as samples
@@ -19,7 +18,7 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.finetune import fine_tune, splits
 from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.hub import resolve
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, registry
 from hf_emms.run import label_embeddings, plan
 from hf_emms.run.engines.extraction import features_key
 from tests.helpers.rows import image_rows, pictures, texts

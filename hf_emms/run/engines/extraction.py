@@ -266,7 +266,7 @@ def features_key(spec: FeatureSpec, sample: Sample, layer: str, options: RunOpti
         "features",
         spec.repo.id,
         spec.repo.revision,
-        options,
+        options.in_keys(),
         versions=spec.versions,
         extractor=spec.fingerprint,
         inputs=sample.inputs_fingerprint,

@@ -38,10 +38,10 @@ from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import UnsavedModelError, run_job
 from hf_emms.hub import Repo
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
+from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Progress
-from hf_emms.registry import installed_versions, versions
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
