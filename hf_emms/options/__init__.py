@@ -499,11 +499,6 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
                 arguments[name] = operator.index(value)
         return cls(_as_text(dataset), **arguments)
 
-    @classmethod
-    def of_parts(cls, *parts: OptionsPart) -> Self:
-        """Return the sum of parts; a part that is left out has its defaults."""
-        return cls(**{name: value for part in parts for name, value in vars(part).items()})
-
     @property
     def sample(self) -> SampleOptions:
         return self._part(SampleOptions)

@@ -15,25 +15,11 @@ from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from hf_emms import __version__
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 
 T = TypeVar("T")
 
 GROUPS = {"hf_emms.tasks": "task", "hf_emms.estimators": "estimator", "hf_emms.architectures": "architecture"}
-# Errors of importing somebody else's module.
-_FAILURES = (
-    ImportError,
-    SyntaxError,
-    NameError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    OSError,
-    RuntimeError,
-)
 # Packages whose version a score depends on.
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 _LOG = logging.getLogger(__name__)
@@ -54,9 +40,10 @@ class Plugin:
     def load(self, kind: type[T]) -> tuple[T, ...]:
         """Import and return the object or list of objects as a tuple; an EmmsError unless all are of `kind`."""
         try:
-            loaded = self.entry.load()
-        except _FAILURES as error:
-            raise self.error(f"cannot be loaded: {_reason(error)}") from error
+            with checkpoint_errors():
+                loaded = self.entry.load()
+        except EmmsError as error:
+            raise self.error(f"cannot be loaded: {error.message}") from error
         objects = tuple(loaded) if isinstance(loaded, (tuple, list)) else (loaded,)
         for item in objects:
             if not isinstance(item, kind):
@@ -187,10 +174,10 @@ class Registry(Mapping[str, T], Generic[T]):
 def by_reference(reference: str) -> Any:
     """Return the object behind "package.module:NAME"."""
     try:
-        return metadata.EntryPoint(reference, reference, "").load()
-    except _FAILURES as error:
-        hint = "repair or update the package that it is in"
-        raise EmmsError(f"{reference} cannot be loaded: {_reason(error)}", hint) from error
+        with checkpoint_errors():
+            return metadata.EntryPoint(reference, reference, "").load()
+    except EmmsError as error:
+        raise EmmsError(f"{reference} cannot be loaded: {error.message}", "repair or update its package") from error
 
 
 def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
@@ -200,7 +187,3 @@ def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
         names = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
         raise EmmsError(f"{name} is of type {type(entry).__name__}, not {names}")
     return entry
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

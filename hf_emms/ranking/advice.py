@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from hf_emms.errors import format_count, pluralize, setting_ref
 from hf_emms.ranking.columns import (
     ScoreFormatter,
+    estimator_named,
     format_measured,
     format_percent,
     measured_in_words,
     metric_title,
-    second_opinion,
 )
 from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
 from hf_emms.ranking.verdict import (
@@ -125,7 +125,7 @@ def caveats(ranking: RankingData) -> list[str]:
                     f"{baseline.checkpoint} {where}, {shown.sentence(baseline.scores[estimator])}: without "
                     "fine-tuning you need no model."
                 )
-    second = second_opinion(estimator)
+    second = estimator_named(estimator).second_opinion
     best = best_by(second, rows)
     if best is not None and best.rank != rows[0].rank:
         shown = ScoreFormatter(ranking, second)

@@ -11,7 +11,7 @@ from hf_emms.errors import MISSING, EmmsError, format_bytes, format_count, print
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
-from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
@@ -27,29 +27,20 @@ _NO_LIMIT = 900_000
 ALWAYS_SHOWN = math.inf
 
 
-def title_of(estimator: str) -> str:
-    """Return the title of an estimator; its name where no installed package has it."""
-    installed = _estimator(estimator)
-    return installed.title if installed else estimator
-
-
-def _estimator(name: str) -> Estimator | None:
+def estimator_named(name: str) -> Estimator:
+    """Return an estimator; without its package, one with the name alone, for rankings of other machines."""
     try:
         return ESTIMATORS[name]
-    except (KeyError, EmmsError):  # its package is not here, or cannot be imported
-        return None
+    except (KeyError, EmmsError):
+        return Estimator(name, "its package is not installed", _not_installed)
 
 
-def second_opinion(estimator: str) -> str:
-    """Return the estimator whose first place is named beside an estimator's; "" where there is none."""
-    installed = _estimator(estimator)
-    return installed.second_opinion if installed else ""
+def _not_installed(inputs: ScoringInputs) -> Score:
+    raise EmmsError("the package of this estimator is not installed")
 
 
-def quantity_of(estimator: str) -> Quantity:
-    """Return what an estimator measures; a plain score where no installed package has it."""
-    installed = _estimator(estimator)
-    return installed.quantity if installed else SCORE
+def title_of(estimator: str) -> str:
+    return estimator_named(estimator).title
 
 
 def single_line(value: Any) -> str:
@@ -100,7 +91,7 @@ class ScoreFormatter:
         shares = [share for score in scores if (share := explained(score))]
         self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
         self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
-        self.quantity = EXPLAINED_VARIANCE if self.explains else quantity_of(estimator)
+        self.quantity = EXPLAINED_VARIANCE if self.explains else estimator_named(estimator).quantity
         # All scores of a ranking have equally many decimals, and no standard error is shown as 0.
         errors = [error for score in scores if (error := self._written(score).stderr)]
         self._decimals = self.quantity.decimals_for(min(errors, default=None))
@@ -246,27 +237,15 @@ def _minutes(ranking: RankingData, row: Row) -> float | None:
     return seconds / 60 if seconds else None
 
 
-def runs_checkpoint(estimator: str) -> bool:
-    """Return whether an estimator runs the checkpoint itself, as a short training does; False where it is unknown."""
-    installed = _estimator(estimator)
-    return installed is not None and installed.needs_model
-
-
-def reranks(estimator: str) -> bool:
-    """Return whether an estimator scores rerankers, which have no features; False where it is unknown."""
-    installed = _estimator(estimator)
-    return installed is not None and installed.reranks
-
-
 def runs_models(ranking: RankingData) -> bool:
     """Return whether an estimator of the ranking ran the checkpoints themselves."""
-    return any(map(runs_checkpoint, ranking.estimators))
+    return any(estimator_named(name).needs_model for name in ranking.estimators)
 
 
 def summaries_of_runs(estimators: Sequence[str]) -> list[str]:
     """Return title and summary of each estimator that runs the checkpoint itself."""
-    installed = filter(None, map(_estimator, estimators))
-    return [f"{estimator.title}: {estimator.summary}" for estimator in installed if estimator.needs_model]
+    named = map(estimator_named, estimators)
+    return [f"{estimator.title}: {estimator.summary}" for estimator in named if estimator.needs_model]
 
 
 def _shows_minutes(ranking: RankingData, table: Table) -> bool:
@@ -279,15 +258,15 @@ def _shows_seconds(ranking: RankingData, table: Table) -> bool:
 
 def _searches(ranking: RankingData, table: Table) -> bool:
     """Return whether checkpoints read documents that are searched."""
-    return any(estimator.needs_search for estimator in filter(None, map(_estimator, ranking.estimators)))
+    return any(estimator_named(name).needs_search for name in ranking.estimators)
 
 
 def _has_width(ranking: RankingData, table: Table) -> bool:
-    return table != "text" or not all(map(reranks, ranking.estimators))
+    return table != "text" or not all(estimator_named(name).reranks for name in ranking.estimators)
 
 
 def _searches_embeddings(ranking: RankingData, table: Table) -> bool:
-    return _searches(ranking, table) and not any(map(reranks, ranking.estimators))
+    return _searches(ranking, table) and not any(estimator_named(name).reranks for name in ranking.estimators)
 
 
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:

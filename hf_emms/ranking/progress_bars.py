@@ -24,7 +24,7 @@ from rich.text import Text
 
 from hf_emms.errors import check_type, format_duration, printable
 from hf_emms.ranking import EMMS, Row, explained
-from hf_emms.ranking.columns import EXPLAINED, quantity_of, title_of
+from hf_emms.ranking.columns import EXPLAINED, estimator_named
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
 
@@ -171,5 +171,6 @@ def _leading_number(row: Row) -> str:
     r2 = explained(score) if name in EMMS else None
     if r2 is not None:
         return f"{EXPLAINED} {r2.value:z.2f}"
-    quantity = quantity_of(name)
-    return f"{title_of(name)} {quantity.value(score.value):z.{quantity.decimals}f}{quantity.in_words}"
+    estimator = estimator_named(name)
+    quantity = estimator.quantity
+    return f"{estimator.title} {quantity.value(score.value):z.{quantity.decimals}f}{quantity.in_words}"

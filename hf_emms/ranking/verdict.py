@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from hf_emms.ranking.columns import runs_checkpoint
+from hf_emms.ranking.columns import estimator_named
 from hf_emms.ranking.records import (
     EMMS,
     TIE_WIDTH,
@@ -104,9 +104,10 @@ def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
 
 def direct_measure(ranking: RankingData) -> str | None:
     """Return the first estimator that ran the checkpoints themselves, where it stands beside another that did not."""
-    if runs_checkpoint(ranking.estimators[0]):
+    first, *others = ranking.estimators
+    if estimator_named(first).needs_model:
         return None
-    return next(filter(runs_checkpoint, ranking.estimators), None)
+    return next((name for name in others if estimator_named(name).needs_model), None)
 
 
 def smallest_of(rows: Sequence[Row]) -> Row:
