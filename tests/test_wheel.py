@@ -77,6 +77,6 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
     (tmp_path / "soundfile.py").write_text("raise ImportError('no soundfile here')")
     without = run_demo(installed, tmp_path, PYTHONPATH=str(tmp_path))
     assert without.returncode == 0, without.stderr
-    assert "demo_sounds is left out: sound is read with soundfile and soxr, which are not installed" in without.stderr
+    assert "reading sound requires soundfile and soxr, which are not installed" in without.stderr
     assert "demo_words" in without.stdout
     assert "ast-words" not in without.stdout

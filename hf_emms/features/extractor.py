@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from hf_emms.options import LAST
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from hf_emms.features.device import Batch, BatchedForward
+    from hf_emms.features.device import Batch, BatchedForward, BatchLimit, Inputs
     from hf_emms.features.layers import JoinedLayers, LayerReader
 
 # Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
@@ -27,22 +29,34 @@ _PROBE_SIZE, _PROBE_WORDS = 8, 512
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
-class FeatureReader(Protocol):
-    """A reader of inputs of a kind that makes features of them; see `Modality.feature_reader`."""
+class FeatureReader(ABC):
+    """Base class of readers that turn the inputs of a modality into features, see `Modality.feature_reader`.
 
-    counts: ReadCounts
+    Args:
+        function: turns the tensors of a batch into features (b, D1).
+        model: the loaded checkpoint.
+        layers: the layers that become features.
+        limit: the size of batches; by default a number of tokens.
+    """
 
-    @property
-    def layers(self) -> LayerReader | JoinedLayers:
-        """The layers that become features."""
+    def __init__(
+        self,
+        function: Callable[[Inputs], Tensor],
+        model: Any,
+        layers: LayerReader | JoinedLayers,
+        limit: BatchLimit | None = None,
+    ) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward
 
-    @property
-    def forwards(self) -> Sequence[BatchedForward]:
-        """All forward passes of the reader."""
+        self.layers, self.counts = layers, ReadCounts()
+        self._forward = BatchedForward(function, model.device, limit or TOKENS, model.dtype)
+        self.forwards: tuple[BatchedForward, ...] = (self._forward,)
 
+    @abstractmethod
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         """Yield positions and features of batches, see `Extractor.batches`."""
 
+    @abstractmethod
     def examples(self, count: int, words: int) -> Sequence[Any]:
         """Return `count` inputs, with texts of `words` words."""
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.features.device import choose_device, gather_batches, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec
@@ -36,10 +35,10 @@ T = TypeVar("T")
 class CheckpointScorers:
     """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement."""
 
-    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
+    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
         self.groups = sample.groups
-        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
-        self._responses = ResponseScorer(plan, sample, options, seed, cache)
+        self._plan, self._sample, self._options = plan, sample, options
+        self._responses = ResponseScorer(plan, sample, options, seed)
         self._results: dict[bytes, object] = {}
         self._notes: list[Note] = []
 
@@ -95,7 +94,7 @@ class CheckpointScorers:
         try:
             with quiet_transformers():
                 with loading():
-                    asr = load_asr_model(self._plan, self._cache)
+                    asr = load_asr_model(self._plan)
                 asr.model.to(choose_device(self._options.device))
                 texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
         except RuntimeError as error:
@@ -133,7 +132,7 @@ class CheckpointScorers:
         pairs = candidate_pairs(split, candidates)
         with quiet_transformers():
             with loading():
-                reranker = load_reranker(self._plan, choose_device(self._options.device), self._cache)
+                reranker = load_reranker(self._plan, choose_device(self._options.device))
             with closing(reranker):
                 scores = gather_batches(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))[:, 0]
         if not np.isfinite(scores).all():

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, Note, install_command, pluralize, setting_ref
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.feature_spec import FeatureSpec
@@ -33,8 +32,8 @@ _NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, 
 class ResponseScorer:
     """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
-    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int, cache: Cache) -> None:
-        self._plan, self._sample, self._options, self._seed, self._cache = plan, sample, options, seed, cache
+    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
+        self._plan, self._sample, self._options, self._seed = plan, sample, options, seed
         self._model: Any = None
         self._reader: PromptReader | None = None
         self._is_trained = False
@@ -93,7 +92,7 @@ class ResponseScorer:
         self._model = None
         device = choose_device(options.device)
         with loading():
-            model = load_language_model(plan, self._cache)
+            model = load_language_model(plan)
             self._reader = self._sample.task.input.response_reader(plan, model)
         self._model, self._is_trained = model.to(device).eval(), False
 

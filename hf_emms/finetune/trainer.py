@@ -31,7 +31,7 @@ from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
-from hf_emms.heads.split import LabeledRows, collate
+from hf_emms.heads.split import BatchedRows, collate
 from hf_emms.ranking.progress import Progress
 
 # Losses that a run logs.
@@ -57,7 +57,7 @@ class NetworkTrainer(Trainer):
     def __init__(
         self,
         network: Network,
-        rows: LabeledRows,
+        rows: BatchedRows,
         job: TrainingJob,
         device: torch.device,
         folder: Path,

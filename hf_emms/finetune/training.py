@@ -37,7 +37,7 @@ from hf_emms.finetune.trainer import (
 )
 from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
 from hf_emms.heads.head import Network
-from hf_emms.heads.split import LabeledRows
+from hf_emms.heads.split import BatchedRows
 from hf_emms.options import RunOptions
 from hf_emms.ranking import BaselineScore, TrainingRun
 from hf_emms.ranking.progress import Progress
@@ -287,7 +287,7 @@ class Training:
         )
 
 
-def train_once(network: Network, rows: LabeledRows, job: TrainingJob, device: torch.device) -> list[Note]:
+def train_once(network: Network, rows: BatchedRows, job: TrainingJob, device: torch.device) -> list[Note]:
     """Train a network without evaluations or states, and return notes."""
     memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
     with isolated(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

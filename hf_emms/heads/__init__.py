@@ -1,6 +1,6 @@
-"""What checkpoints learn to give for a task, one file a head: how it is built, trained, read and opened again.
+"""What checkpoints learn to predict for a task, one file per head.
 
-`head.Head` says what a head has. Files here import PyTorch where they use it, so that a task can name its head.
+`head.Head` is the base class. Files here import PyTorch on use, so that tasks can refer to heads without it.
 """
 
 from hf_emms.heads.baseline import ConstantBaseline

@@ -1,4 +1,4 @@
-"""ASR models: checkpoints with the classes of transformers for CTC and for sequences to sequences."""
+"""Automatic speech recognition: checkpoints with the classes of transformers for CTC, or for encoder-decoders."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from typing import Any
 
 import torch
 
-from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
-from hf_emms.features.adapters import merge_adapter
-from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
+from hf_emms.features.feature_spec import FeatureSpec
+from hf_emms.heads.modules import load_pretrained
 from hf_emms.inputs.audio import SoundReader, decode, load_sound_reader
 from hf_emms.inputs.text import load_tokenizer
 
-_CTC, _SEQUENCES = "AutoModelForCTC", "AutoModelForSpeechSeq2Seq"
-# Clips of equal length that are read together, and how many tokens are written for a clip, by its seconds: speech takes
-# fewer, and a decoder that repeats itself would go on.
-_BATCH, _FIRST_TOKENS, _TOKENS_A_SECOND = 8, 16, 25
-# What a decoder starts with at most: a start, a language, a task, and that times are not written.
+CTC, _SEQ2SEQ = "AutoModelForCTC", "AutoModelForSpeechSeq2Seq"
+# Parts of equal length per batch, and the most tokens of a transcript according to its seconds. Speech has fewer, but a
+# decoder that repeats itself would not stop.
+_BATCH, _FIRST_TOKENS, _TOKENS_PER_SECOND = 8, 16, 25
+# The most start tokens of a decoder: start, language, task, and no timestamps.
 _START_TOKENS = 4
-# What the configurations of families call the most tokens that their decoder writes.
+# Names of the decoder's maximum length in the configurations of families.
 _LIMITS = ("max_target_positions", "max_text_positions", "max_position_embeddings")
-# What only training needs, which checkpoints may lack.
+# A weight for training alone, which checkpoints may lack.
 _TRAINING_ONLY = "masked_spec_embed"
 
 
 @dataclass(frozen=True)
 class AsrModel:
-    """A checkpoint that transcribes, always by the likeliest token."""
+    """A checkpoint that transcribes by greedy decoding."""
 
     model: Any
     tokenizer: Any
@@ -40,9 +38,9 @@ class AsrModel:
 
     @torch.no_grad()
     def transcribe(self, sounds: Sequence[bytes]) -> list[str]:
-        """Return the transcript of each sound; the parts of long sounds are read in turn."""
+        """Return the transcript of each sound. Long sounds are read in parts."""
         self.model.eval()
-        # Parts of several lengths would fill each other up, which not every family ignores.
+        # Parts of different lengths would be padded, which not every family ignores.
         size = _BATCH if self.reader.fixed_length else 1
         texts: list[list[str]] = [[] for _ in sounds]
         batch: list[tuple[int, Any]] = []
@@ -51,13 +49,12 @@ class AsrModel:
                 batch.append((number, part))
                 if len(batch) == size:
                     self._write(batch, texts)
-        self._write(batch, texts)
+        if batch:
+            self._write(batch, texts)
         return [" ".join(filter(None, parts)) for parts in texts]
 
     def _write(self, batch: list[tuple[int, Any]], texts: list[list[str]]) -> None:
-        """Add what is said in the parts of a batch to the texts of their sounds, and empty the batch."""
-        if not batch:
-            return
+        """Add the transcripts of a batch of parts to the texts of their sounds, and clear the batch."""
         numbers, parts = zip(*batch, strict=True)
         batch.clear()
         dtype = self.model.dtype
@@ -65,22 +62,21 @@ class AsrModel:
             name: tensor.to(self.model.device, dtype if tensor.is_floating_point() else None)
             for name, tensor in self.reader.process(parts).items()
         }
-        ids = self._likeliest(inputs, max(map(len, parts)) / self.reader.rate)
-        for number, text in zip(
-            numbers, self.tokenizer.batch_decode(ids, skip_special_tokens=not self.is_ctc), strict=True
-        ):
+        ids = self._decode(inputs, max(map(len, parts)) / self.reader.rate)
+        written = self.tokenizer.batch_decode(ids, skip_special_tokens=not self.is_ctc)
+        for number, text in zip(numbers, written, strict=True):
             texts[number].append(text.strip())
 
-    def _likeliest(self, inputs: Inputs, seconds: float) -> Any:
+    def _decode(self, inputs: Inputs, seconds: float) -> Any:
         if self.is_ctc:
             return self.model(**inputs).logits.argmax(-1)
         settings = {"task": "transcribe"} if getattr(self.model.generation_config, "is_multilingual", False) else {}
-        longest = min(max_new_tokens(self.model), _FIRST_TOKENS + int(_TOKENS_A_SECOND * seconds))
+        longest = min(max_new_tokens(self.model), _FIRST_TOKENS + int(_TOKENS_PER_SECOND * seconds))
         return self.model.generate(**inputs, max_new_tokens=longest, do_sample=False, num_beams=1, **settings)
 
 
 def max_new_tokens(model: Any) -> int:
-    """Return the most tokens that a decoder writes behind those that it starts with."""
+    """Return the maximum length of a transcript, without the decoder's start tokens."""
     return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
 
 
@@ -95,41 +91,24 @@ def asr_class(plan: FeatureSpec) -> str:
     model_type = plan.config["model_type"]
     if plan.architecture.model_types and not plan.code:
         if model_type in modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES:
-            return _CTC
+            return CTC
         if model_type in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
-            return _SEQUENCES
+            return _SEQ2SEQ
     raise EmmsError(f"{plan.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
 
 
-def is_ctc(class_name: str) -> bool:
-    return class_name == _CTC
-
-
-def load_asr_model(plan: FeatureSpec, cache: Cache = NO_CACHE) -> AsrModel:
-    """Return the checkpoint as it transcribes without any training, in the plan's precision, on the CPU.
+def load_asr_model(plan: FeatureSpec) -> AsrModel:
+    """Load a checkpoint that transcribes without fine-tuning, in the plan's precision, on the CPU.
 
     Raises:
-        EmmsError: it cannot be loaded, or lacks a head or a vocabulary.
+        EmmsError: it cannot be loaded, or has no head or vocabulary.
     """
     import transformers
 
     name = asr_class(plan)
-    reader = load_sound_reader(plan)
-    tokenizer = load_tokenizer(plan)
-    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
-    try:
-        model, report = getattr(transformers, name).from_pretrained(
-            weights.folder,
-            dtype=getattr(torch, plan.dtype),
-            use_safetensors=not weights.pickled,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except LOAD_FAILURES as error:
-        raise load_error(plan, "weights", error) from error
-    missing = sorted(name for name in report["missing_keys"] if not name.endswith(_TRAINING_ONLY))
+    reader, tokenizer = load_sound_reader(plan), load_tokenizer(plan)
+    model, missing, mismatched = load_pretrained(plan, getattr(transformers, name), getattr(torch, plan.dtype))
+    missing = {name for name in missing | mismatched if not name.endswith(_TRAINING_ONLY)}
     if missing:
-        raise EmmsError(f"{plan.repo.id} has no head that transcribes: it has no weights for {missing[0]}")
-    if plan.base is not None:
-        merge_adapter(plan.repo, model)
-    return AsrModel(model, tokenizer, reader, is_ctc(name))
+        raise EmmsError(f"{plan.repo.id} has no head that transcribes: it has no weights for {min(missing)}")
+    return AsrModel(model, tokenizer, reader, name == CTC)

@@ -1,4 +1,4 @@
-"""Texts about inputs: from the classes of transformers that write them, or a recurrent decoder on a feature."""
+"""Texts about inputs: from classes of transformers that write them, or from a recurrent decoder on a feature."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
 from hf_emms.heads.head import DEEP_HEAD_RATE, FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import BLEU_4, CIDER, Metric, tokenize_caption
-from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality
-from hf_emms.inputs.modality import BatchReader, TrainingReader
+from hf_emms.inputs.modality import BatchReader
 from hf_emms.inputs.text import load_training_texts
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Inputs
 
-# Words of a text that a decoder of ours writes, and tokens that a model writes.
+# The maximum lengths of a text: in words of the recurrent decoder, and in tokens of a model.
 _MAX_WORDS, _MAX_TOKENS = 24, 40
 _HIDDEN_WIDTH = 128
 _PAD, _START, _END, _UNKNOWN = range(4)
 
 
 class CaptionHead(FeatureHead):
-    """A head that writes a text about each input, which may have several right ones."""
+    """A head that writes a text about each input, which may have several correct texts."""
 
     auto_class = "AutoModelForImageTextToText"
     epochs = 10
@@ -41,37 +41,40 @@ class CaptionHead(FeatureHead):
         return BLEU_4, CIDER
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Return a text of the training rows for all rows."""
+        """Predict a text of the training rows for all rows."""
         rows = train.references[:: -(-len(train) // MAX_BASELINES)]
         rules = [for_all_rows(texts[0][0]) for texts in rows]
         return best_baseline("the same text for all rows", self.metrics(train.references)[0], rules, train, split)
 
     def count_rows(self, split: LabeledSplit) -> int:
-        """Return how many texts a split has, each of which is learnt."""
+        """Return the number of texts of a split, because each of them is learned."""
         return sum(len(texts) for texts in split.references)
 
     def network(
-        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return (_ModelNetwork if has_head else _DecoderNetwork)(plan, kind, model, references)
+        return (_ModelNetwork if has_head else _DecoderNetwork)(plan, modality, model, references)
 
 
 class _CaptionNetwork(FeatureNetwork):
-    """A network that writes a text about each row, and is trained on each text of a row."""
+    """The base class of networks that write a text about each row, and learn each text of a row."""
 
-    _reader: TrainingReader
+    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        self._reader = modality.training_reader(plan, model)
+        super().__init__(plan, model, self._reader.processors)
+        self.notes += self._reader.notes
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         if not labelled:
-            return LabeledRows(self.read(self._reader, split.inputs, split.input_of_row), {}, len(split))
+            return BatchedRows(self.read(self._reader, split.inputs, split.input_of_row), {}, len(split))
         split = _text_per_row(split)
         inputs = self.read(self._reader, split.inputs, split.input_of_row)
         labels = self.labels([texts[0][0] for texts in split.references])
-        return LabeledRows(lambda rows: {**inputs(rows), **labels(rows)}, {}, len(split))
+        return BatchedRows(lambda rows: {**inputs(rows), **labels(rows)}, {}, len(split))
 
     @abstractmethod
     def labels(self, texts: Sequence[str]) -> BatchReader:
-        """Return the reader of the texts of a batch, as the model learns them."""
+        """Return a reader that tokenizes the texts of a batch for training."""
 
 
 def _text_per_row(split: LabeledSplit) -> LabeledSplit:
@@ -87,19 +90,18 @@ def _text_per_row(split: LabeledSplit) -> LabeledSplit:
 class _ModelNetwork(_CaptionNetwork):
     """A class of transformers that writes."""
 
-    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any]) -> None:
-        super().__init__(plan, model)
-        self._reader = kind.training_reader(plan, model)
-        self.notes += self._reader.notes
+    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(plan, modality, model, references)
         part = getattr(model, "decoder", None) or getattr(model, "text_decoder", model)
         self._texts = load_training_texts(plan, model, part)
         self._tokenizer = self._texts.tokenizer
-        self.processors = (*self._reader.processors, self._tokenizer)
+        self.processors = (*self.processors, self._tokenizer)
         self._reads_text = "input_ids" in signature(model.forward).parameters
 
     def labels(self, texts: Sequence[str]) -> BatchReader:
         ends = [] if self._tokenizer.eos_token_id is None else [self._tokenizer.eos_token_id]
         encoded, _ = self._texts.tokenize(texts)
+        # Truncated captions keep the end token.
         ids = [[*(row[:-1] if row[-1:] == ends else row)[: _MAX_TOKENS - 1], *ends] for row in encoded]
 
         def read(rows: np.ndarray) -> Inputs:
@@ -121,15 +123,12 @@ class _ModelNetwork(_CaptionNetwork):
 
 
 class _DecoderNetwork(_CaptionNetwork):
-    """A recurrent decoder of words whose first state is the feature, which is also joined to every word."""
+    """A recurrent decoder of words. Its first state is the feature, which is also an input with every word."""
 
     head_rate = DEEP_HEAD_RATE
 
-    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any]) -> None:
-        super().__init__(plan, model)
-        self._reader = kind.training_reader(plan, model)
-        self.notes += self._reader.notes
-        self.processors = self._reader.processors
+    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(plan, modality, model, references)
         vocabulary = sorted({word for texts in references for text, _ in texts for word in tokenize_caption(text)})
         self._words = ["<pad>", "<start>", "<end>", "<unknown>", *vocabulary]
         self.references = [[[word, 1.0]] for word in vocabulary]
@@ -163,30 +162,30 @@ class _DecoderNetwork(_CaptionNetwork):
     def forward(self, layers: Any, features: Tensor, batch: Inputs, labels: Inputs) -> dict[str, Tensor]:
         from torch.nn.functional import cross_entropy
 
-        seen = layers["state"](features)
+        state = layers["state"](features)
         if not labels:
-            return {"logits": _write(layers, seen)}
+            return {"logits": _write(layers, state)}
         words = labels["labels"]
-        hidden, _ = _decode(layers, words[:, :-1], seen, seen[None])
+        hidden, _ = _decode(layers, words[:, :-1], state, state[None])
         outputs = layers["out"](hidden).flatten(0, 1)
         return {"loss": cross_entropy(outputs, words[:, 1:].flatten(), ignore_index=_PAD)}
 
 
-def _decode(layers: Any, words: Tensor, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def _decode(layers: Any, words: Tensor, feature: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     import torch
 
-    repeated = seen[:, None].expand(-1, words.shape[1], -1)
+    repeated = feature[:, None].expand(-1, words.shape[1], -1)
     decoded: tuple[Tensor, Tensor] = layers["decoder"](torch.cat([layers["embed"](words), repeated], 2), state)
     return decoded
 
 
-def _write(layers: Any, seen: Tensor) -> Tensor:
-    """Return the likeliest word after each, int64 (b, `_MAX_WORDS`)."""
+def _write(layers: Any, feature: Tensor) -> Tensor:
+    """Decode greedily, int64 (b, `_MAX_WORDS`)."""
     import torch
 
-    state, word, written = seen[None], seen.new_full((len(seen), 1), _START, dtype=torch.int64), []
+    state, word, written = feature[None], feature.new_full((len(feature), 1), _START, dtype=torch.int64), []
     for _ in range(_MAX_WORDS):
-        hidden, state = _decode(layers, word, seen, state)
+        hidden, state = _decode(layers, word, feature, state)
         word = layers["out"](hidden).argmax(2)
         written.append(word)
     return torch.cat(written, 1)

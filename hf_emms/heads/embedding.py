@@ -1,6 +1,6 @@
-"""Heads of embedding models: the checkpoint's own embeddings of texts are trained, without new layers.
+"""Heads of embedding models, which train the checkpoint's own text embeddings, without new layers.
 
-What is saved is a folder of sentence-transformers.
+The saved model is a sentence-transformers folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.checkpoint_files import SAFETENSORS_NAME, fetch_weights
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SPEARMAN, Metric, SearchResult
-from hf_emms.heads.row import numbers_of
+from hf_emms.heads.row import NumberAnswers
 from hf_emms.heads.saved import ABOUT, MODULES, SETTINGS, copy_modules
-from hf_emms.heads.split import LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality, Pairs
 from hf_emms.inputs.text import Prompt, load_training_texts
 from hf_emms.options import LAST
@@ -37,33 +36,35 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.features.load import LoadedModel
 
-# What sentence-transformers calls the weights of a layer behind the pooling, where these are not ours.
+# Prefixes of weights in sentence-transformers' layers after the pooling, which our layers do not have.
 _PREFIXES = {"LayerNorm": "norm."}
-# The factor of similarities in the losses, as sentence-transformers has it.
+# The factor of similarities in the losses of sentence-transformers.
 _SCALE = 20.0
-# The most hard negatives of a query in a batch, and the marks of documents: no negatives of a query, and to be found.
+# The most hard negatives per query in a batch, and the marks of documents: ignored for a query, and correct for it.
 _MAX_NEGATIVES = 5
-_NO_NEGATIVE, _POSITIVE = 1, 2
-# Poolings of checkpoints that sentence-transformers does not describe, which are its mean.
+_IGNORED_NEGATIVE, _POSITIVE = 1, 2
+# Poolings that equal the mean of sentence-transformers, for checkpoints without its description.
 _MEANS = ("masked_mean", "encoder_masked_mean", "text_fallback")
 
 
 class EmbeddingHead(Head):
-    """A head that gives the checkpoint's own embeddings of texts, from whose similarities predictions follow."""
+    """The base class of heads that predict from similarities of the checkpoint's own text embeddings."""
 
     trains_embeddings = is_measured_first = True
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
-    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> EmbeddingNetwork:
+    def build(
+        self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
+    ) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
         weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
         return self.network(load_model(plan, weights, allow_pickle=allow_pickle))
 
     def open(
-        self, plan: FeatureSpec, kind: Modality, references: Sequence[Any], weights: dict[str, Tensor]
+        self, plan: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> EmbeddingNetwork:
-        return self.build(plan, kind, LabeledSplit.of_inputs((), ()), allow_pickle=False)
+        return self.build(plan, modality, LabeledSplit.of_inputs((), ()), allow_pickle=False)
 
     @abstractmethod
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
@@ -81,7 +82,7 @@ class EmbeddingNetwork(Network):
         is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
         if loaded.pooling in TOWER_POOLINGS or not (is_mean or (plan.folder / MODULES).is_file()):
             raise EmmsError(
-                f"sentence-transformers has no pooling like that of {plan.repo.id}, a tower for texts",
+                f"sentence-transformers has no pooling like that of {plan.repo.id}, a text tower",
                 "fine-tune a checkpoint for texts alone",
             )
         self.plan, self._reader = plan, load_training_texts(plan, base)
@@ -101,11 +102,11 @@ class EmbeddingNetwork(Network):
 
     @abstractmethod
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
-        """Return the distinct texts of a split, M in all parts, and the prompt that those of each part start with."""
+        """Return parts of the M distinct texts of a split, each with the prompt for its texts."""
 
     def read(self, split: LabeledSplit) -> Callable[[np.ndarray], Inputs]:
-        """Return what makes batches of texts by their numbers, which count through all parts of `texts`."""
-        tokens, prompt_tokens, _ = self.once("tokens", split, self._tokenize)
+        """Return the reader of batches of texts. It takes their numbers, which count through all parts of `texts`."""
+        tokens, prompt_tokens, _ = self.cached_for_split("tokens", split, self._tokenize)
 
         def batch(numbers: np.ndarray) -> Inputs:
             import torch
@@ -117,33 +118,31 @@ class EmbeddingNetwork(Network):
 
         return batch
 
-    def text_rows(self, split: LabeledSplit) -> LabeledRows:
-        """Return a row for each of the M texts of a split, the longest first."""
-        read, (_, _, order) = self.read(split), self.once("tokens", split, self._tokenize)
-        return LabeledRows(lambda rows: read(order[rows]), {}, len(order))
+    def text_rows(self, split: LabeledSplit) -> BatchedRows:
+        """Return a row for each of the M texts of a split, the longest texts first."""
+        read, (_, _, order) = self.read(split), self.cached_for_split("tokens", split, self._tokenize)
+        return BatchedRows(lambda rows: read(order[rows]), {}, len(order))
 
     def embeddings(self, outputs: Any, split: LabeledSplit) -> np.ndarray:
-        """Return the embeddings of the M texts of a split, float32 (M, D), from the outputs of `text_rows`."""
-        _, _, order = self.once("tokens", split, self._tokenize)
+        """Reorder the outputs of `text_rows` to the order of `texts`, float32 (M, D)."""
+        _, _, order = self.cached_for_split("tokens", split, self._tokenize)
         embeddings = np.empty(outputs.shape, np.float32)
         embeddings[order] = outputs
         return embeddings
 
     def _tokenize(self, split: LabeledSplit) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
-        """Return each text's tokens, how many of its first are not pooled, int64 (M,), and the texts by length."""
+        """Return each text's tokens, the number of tokens that pooling skips, int64 (M,), and the texts by length."""
         tokens, prompt_tokens = list[list[int]](), list[int]()
         for texts, start in self.texts(split):
             prompt = Prompt.of(self.plan, self._reader.tokenizer, start)
-            ids, cut = self._reader.tokenize([prompt.text + text for text in texts])
-            note = f"texts are cut at {self._reader.max_length:,} tokens"
-            if cut and note not in self.notes:
-                self.notes.append(note)
+            ids, truncated = self._reader.tokenize([prompt.text + text for text in texts])
+            self.notes += [note for note in self._reader.truncation_notes(truncated) if note not in self.notes]
             tokens += ids
             prompt_tokens += [prompt.tokens] * len(ids)
         return tokens, np.array(prompt_tokens), np.argsort([-len(ids) for ids in tokens], kind="stable")
 
     def save(self, folder: Path, task: str) -> None:
-        """Write a folder of sentence-transformers, which describes the model as that of the checkpoint does, if any."""
+        """Write a sentence-transformers folder, with the checkpoint's own module descriptions if it has them."""
         from safetensors.torch import save_file
 
         from hf_emms.features.load import BEHIND
@@ -170,7 +169,7 @@ class EmbeddingNetwork(Network):
             modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.plan.normalise else [])]
         else:
             transformer = Transformer(str(folder))
-            transformer.model = self.model.base  # without random weights of a pooling head, which only its class has
+            transformer.model = self.model.base  # without the random pooling head that its own class would add
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
         model = SentenceTransformer(
             modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self.plan.similarity)
@@ -181,10 +180,10 @@ class EmbeddingNetwork(Network):
 # ---- similarity ------------------------------------------------------------------------------------------------------
 
 
-class SimilarityHead(EmbeddingHead):
-    """A head whose prediction for two texts is the cosine of their embeddings.
+class SimilarityHead(NumberAnswers, EmbeddingHead):
+    """A head that predicts the cosine of two texts' embeddings.
 
-    As trained by a cross-encoder instead, which reads both texts together, it is another head of `methods`.
+    Its method "cross-encoder" trains another head instead, which reads both texts together.
     """
 
     def __init__(self, cross_encoder: Head) -> None:
@@ -192,13 +191,6 @@ class SimilarityHead(EmbeddingHead):
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return (SPEARMAN,)
-
-    def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
-        """Return the number of each of the U labels."""
-        return [row[0] for row in numbers_of(sample)]
-
-    def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
 
     def network(self, loaded: Any) -> EmbeddingNetwork:
         return _SimilarityNetwork(loaded)
@@ -211,31 +203,31 @@ class SimilarityHead(EmbeddingHead):
 
 
 class _SimilarityNetwork(EmbeddingNetwork):
-    """A network that is trained by CoSENT: pairs that are more alike get the higher cosine."""
+    """A network trained with CoSENT: more similar pairs get a higher cosine."""
 
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
-        return ((self.once("texts", split, _distinct_texts)[0], self.plan.prompt),)
+        return ((self.cached_for_split("texts", split, _distinct_texts)[0], self.plan.prompt),)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         import torch
 
         if not labelled:
             return self.text_rows(split)
-        read, (_, places) = self.read(split), self.once("texts", split, _distinct_texts)
+        read, (_, numbers) = self.read(split), self.cached_for_split("texts", split, _distinct_texts)
         labels = {"labels": torch.tensor(split.references, dtype=torch.float32)}
-        return LabeledRows(lambda rows: read(places[rows].T.ravel()), labels, len(split))
+        return BatchedRows(lambda rows: read(numbers[rows].T.ravel()), labels, len(split))
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
-        # Its model is not asked for embeddings that are there already.
+        # It needs no model, because the embeddings are already computed.
         return CoSENTLoss(None, _SCALE).compute_loss_from_embeddings([*embeddings.chunk(2)], labels)  # type: ignore[arg-type]
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[float]:
-        _, places = self.once("texts", split, _distinct_texts)
+        _, numbers = self.cached_for_split("texts", split, _distinct_texts)
         vectors = self.embeddings(outputs, split)
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        cosines: list[float] = (unit[places[:, 0]] * unit[places[:, 1]]).sum(1).tolist()
+        cosines: list[float] = (unit[numbers[:, 0]] * unit[numbers[:, 1]]).sum(1).tolist()
         return cosines
 
     def save(self, folder: Path, task: str) -> None:
@@ -244,7 +236,7 @@ class _SimilarityNetwork(EmbeddingNetwork):
 
 
 def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:
-    """Return the distinct texts of a split's pairs, and the places of the first and second of each, int64 (n, 2)."""
+    """Return the distinct texts of a split's pairs, and the numbers of both texts of each pair, int64 (n, 2)."""
     pairs = split.inputs
     assert isinstance(pairs, Pairs)
     parts = pairs.parts[split.input_of_row]
@@ -258,7 +250,7 @@ def _distinct_texts(split: LabeledSplit) -> tuple[list[str], np.ndarray]:
 
 
 class SearchHead(JudgedSearch, EmbeddingHead):
-    """A head that finds documents of a corpus by the similarity of their embeddings with a query's."""
+    """A head that finds documents of a corpus by the similarity of their embeddings to a query's."""
 
     epochs, batch_size, inputs_per_row = 3, 64, 2
 
@@ -276,11 +268,11 @@ class SearchHead(JudgedSearch, EmbeddingHead):
 
 
 class _SearchNetwork(EmbeddingNetwork):
-    """A network that is trained by the ranking loss of sentence-transformers with the negatives of a batch.
+    """A network trained with the ranking loss of sentence-transformers, with negatives from the batch.
 
-    A query's document is to be more similar than all others of the batch: those of its other queries, and the hard
-    negatives of all. A document is in a batch once, and is no negative for a query that it is relevant to, or that does
-    not search it.
+    A query's document should be more similar than all others of the batch: documents of other queries, and the hard
+    negatives of all. Each document is in a batch once. It is not a negative for a query that it is relevant to, or that
+    does not search it.
     """
 
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
@@ -288,42 +280,44 @@ class _SearchNetwork(EmbeddingNetwork):
         queries = [collection.queries[query] for query in split.input_of_row.tolist()]
         return (queries, self.plan.query_prompt), (collection.documents, self.plan.document_prompt)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         import torch
 
         if not labelled:
             return self.text_rows(split)
         read, count = self.read(split), len(split)
         pairs = relevant_of(split)[:, :2]
-        unlike_negatives = [{place for place, grade in places if grade != 0} for places in split.references]
-        negatives = [[place for place, grade in places if grade == 0][:_MAX_NEGATIVES] for places in split.references]
+        ignored_negatives = [{document for document, grade in judged if grade != 0} for judged in split.references]
+        negatives = [
+            [document for document, grade in judged if grade == 0][:_MAX_NEGATIVES] for judged in split.references
+        ]
 
         def batch(numbers: np.ndarray) -> Inputs:
             queries, positives = pairs[numbers].T
             hard = chain.from_iterable(negatives[query] for query in queries)
             documents, columns = np.unique([*positives, *hard], return_inverse=True)
-            unlike = [unlike_negatives[query] for query in queries.tolist()]
-            marks = np.array([[document in places for document in documents.tolist()] for places in unlike], np.int64)
+            ignored = [ignored_negatives[query] for query in queries.tolist()]
+            marks = np.array([[document in row for document in documents.tolist()] for row in ignored], np.int64)
             marks[np.arange(len(queries)), columns[: len(queries)]] = _POSITIVE
             return {**read(np.concatenate([queries, count + documents])), "labels": torch.from_numpy(marks)}
 
-        return LabeledRows(batch, {}, len(pairs))
+        return BatchedRows(batch, {}, len(pairs))
 
     def batch_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of b queries from their embeddings, which documents follow, and marks (b, documents)."""
+        """Return the mean loss of b queries from their embeddings, followed by documents, and marks (b, documents)."""
         from sentence_transformers import SimilarityFunction
         from torch.nn.functional import cross_entropy
 
         queries, documents = embeddings[: len(labels)], embeddings[len(labels) :]
         similarity = SimilarityFunction.to_similarity_fn(self.plan.similarity)
         scores = similarity(queries, documents) * (_SCALE if self.plan.similarity == "cosine" else 1.0)
-        return cross_entropy(scores.masked_fill(labels == _NO_NEGATIVE, float("-inf")), labels.argmax(1))
+        return cross_entropy(scores.masked_fill(labels == _IGNORED_NEGATIVE, float("-inf")), labels.argmax(1))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)
         queries, documents = embeddings[: len(split)], embeddings[len(split) :]
-        retrieval = SearchScores(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
-        return search_results(retrieval.relevant, retrieval.places, len(split))
+        search = SearchScores(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
+        return search_results(search.relevant, search.places, len(split))
 
     def save(self, folder: Path, task: str) -> None:
         super().save(folder, task)

@@ -1,4 +1,4 @@
-"""A search as heads learn it: a row is a query, and its reference the judged documents, each with its grade."""
+"""Searches with relevance judgments: a row is a query, and its reference the judged documents with their grades."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hf_emms.heads.split import LabeledSample, LabeledSplit
 from hf_emms.inputs import SearchCollection
 from hf_emms.scoring.retrieval import ndcg_of_queries, recalls, reciprocal_ranks
 
-# Documents that are searched after each epoch; the test searches all of them.
+# Documents that are searched after each epoch. The test searches all of them.
 _VALIDATION_DOCUMENTS = 2_000
 
 
 class JudgedSearch(Head):
-    """The base of heads that find the documents of queries."""
+    """The base class of heads that find the documents of queries."""
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return SEARCH_METRICS
@@ -36,49 +36,49 @@ class JudgedSearch(Head):
         return replace(split, whole=len(sample.codes) == sample.total_rows)
 
     def shortened(self, validation: LabeledSplit) -> LabeledSplit:
-        """Return the queries with their judged documents and others up to 2,000, the first of the corpus."""
+        """Keep the judged documents of the queries, and other documents up to 2,000 from the start of the corpus."""
         collection = collection_of(validation)
         judged = {document for judgements in validation.references for document, grade in judgements if grade >= 0}
         others = (document for document in range(len(collection.documents)) if document not in judged)
         kept = sorted([*judged, *islice(others, max(0, _VALIDATION_DOCUMENTS - len(judged)))])
-        place_of = {document: place for place, document in enumerate(kept)}
+        new_number = {document: number for number, document in enumerate(kept)}
         documents = [collection.documents[document] for document in kept]
-        judgements = [row for row in collection.judgements.tolist() if row[1] in place_of]
-        numbered = np.array([(query, place_of[document], grade) for query, document, grade in judgements])
+        judgements = [row for row in collection.judgements.tolist() if row[1] in new_number]
+        renumbered = np.array([(query, new_number[document], grade) for query, document, grade in judgements])
         references = [
-            tuple((place_of[document], grade) for document, grade in reference if document in place_of)
+            tuple((new_number[document], grade) for document, grade in reference if document in new_number)
             for reference in validation.references
         ]
-        smaller = SearchCollection(collection.queries, documents, numbered)
+        smaller = SearchCollection(collection.queries, documents, renumbered)
         return replace(validation, inputs=smaller, references=tuple(references))
 
     def count_rows(self, split: LabeledSplit) -> int:
-        """Return how many pairs of a query and a relevant document there are."""
+        """Return the number of pairs of a query and a relevant document."""
         return len(relevant_of(split))
 
 
 def collection_of(rows: LabeledSample | LabeledSplit) -> SearchCollection:
-    """Return the queries and documents that rows are of."""
+    """Return the queries and documents of a sample or a split."""
     assert isinstance(rows.inputs, SearchCollection)
     return rows.inputs
 
 
 def judgements_of(split: LabeledSplit) -> np.ndarray:
-    """Return all judgements of a split, int64 (J, 3): the row of a query, a document, and the grade.
+    """Return all judgments of a split, int64 (J, 3): row of the query, document and grade.
 
-    A grade below 0 is that of a document which the query does not search.
+    A negative grade excludes a document from the search of the query.
     """
     return np.array([(row, *judgement) for row, judged in enumerate(split.references) for judgement in judged])
 
 
 def relevant_of(split: LabeledSplit) -> np.ndarray:
-    """Return the judgements with a grade above 0, int64 (R, 3), by row, and of a row the highest grades first."""
+    """Return the judgments with a positive grade, int64 (R, 3), sorted by row, with the highest grades first."""
     judgements = judgements_of(split)
     relevant = judgements[judgements[:, 2] > 0]
     return relevant[np.lexsort((relevant[:, 1], -relevant[:, 2], relevant[:, 0]))]
 
 
-def search_results(relevant: np.ndarray, places: np.ndarray, count: int) -> list[SearchResult]:
-    """Return the scores of `count` queries from their `relevant_of` and the place of each, float64 (R,), from 1."""
-    scores = [score(relevant, places, count) for score in (ndcg_of_queries, reciprocal_ranks, recalls)]
+def search_results(relevant: np.ndarray, ranks: np.ndarray, count: int) -> list[SearchResult]:
+    """Return the scores of `count` queries from their `relevant_of` and the rank of each, float64 (R,), from 1."""
+    scores = [score(relevant, ranks, count) for score in (ndcg_of_queries, reciprocal_ranks, recalls)]
     return [SearchResult(*map(float, values)) for values in zip(*scores, strict=True)]

@@ -1,4 +1,4 @@
-"""Metrics of predictions, as the benchmarks of each task define them. Heavy libraries load on use."""
+"""Metrics of predictions, as the benchmarks of each task define them. Heavy libraries are imported on use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,20 +20,20 @@ from hf_emms.errors import EmmsError, install_command
 
 @dataclass(frozen=True)
 class Metric:
-    """A named score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
+    """A named score of n predictions and n references. Higher is better, and 1 is best (10 for CIDEr)."""
 
     name: str
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
 
 
-# An answer is right in full if three of ten annotators gave it.
+# The VQA accuracy of an answer is 1 if three of ten annotators gave it.
 AGREEING = 3 / 10
+FINAL_ANSWER = "####"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NGRAM_SIZES, _LENGTH_SIGMA = range(1, 5), 6.0
 _WORD = re.compile(r"\w+")
 
-# Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
-# character counts as a word there.
+# Scripts without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every character is a word.
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -43,20 +44,15 @@ Box = tuple[float, float, float, float]
 """Centre x and y, width and height, as fractions of the image."""
 
 
-def tokenize_caption(caption: str) -> list[str]:
-    """Return the words and the punctuation of a caption, in lower case."""
-    return re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", caption.lower())
-
-
-# ---- classes: a name a row, or a tuple of names ----------------------------------------------------------------------
+# ---- classes: a name per row, or a tuple of names --------------------------------------------------------------------
 
 
 def accuracy(predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """Return the share of right rows; where rows have several classes, all must be right."""
+    """Return the share of correct rows. If rows have several classes, all of them must be correct."""
     from sklearn.metrics import accuracy_score  # type: ignore[import-untyped]
 
-    first, second = _comparable(predictions, references)
-    return float(accuracy_score(second, first))
+    predicted, right = _comparable(predictions, references)
+    return float(accuracy_score(right, predicted))
 
 
 def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
@@ -65,12 +61,12 @@ def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
 
 
 def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    """Return the F1 over all classes of all rows together."""
+    """Return the F1 over all classes of all rows."""
     return _f1(predictions, references, "micro")
 
 
 def class_f1(name: str) -> Metric:
-    """Return the metric of a class's F1."""
+    """Return the metric "F1 of one class"."""
 
     def compute(predictions: Sequence[Any], references: Sequence[Any]) -> float:
         from sklearn.metrics import f1_score
@@ -84,12 +80,12 @@ def class_f1(name: str) -> Metric:
 def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> float:
     from sklearn.metrics import f1_score
 
-    first, second = _comparable(predictions, references)
-    return float(f1_score(second, first, average=average)) if first.size else 0.0
+    predicted, right = _comparable(predictions, references)
+    return float(f1_score(right, predicted, average=average)) if predicted.size else 0.0
 
 
 def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two arrays of class names, (n,); of tuples of names, of 0 and 1, (n, C)."""
+    """Return two arrays of class names (n,), or of 0 and 1 (n, C) if rows have several classes."""
     if not have_several(references):
         return np.array(predictions), np.array(references)
     from sklearn.preprocessing import MultiLabelBinarizer  # type: ignore[import-untyped]
@@ -99,7 +95,7 @@ def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[
 
 
 def have_several(references: Sequence[Any]) -> bool:
-    """Return whether rows with these references have several classes, a tuple each."""
+    """Return whether rows have several classes, as tuples."""
     return isinstance(references[0], tuple)
 
 
@@ -107,14 +103,14 @@ def have_several(references: Sequence[Any]) -> bool:
 
 
 def r2(predictions: Sequence[float], references: Sequence[float]) -> float:
-    """Return the coefficient of determination; 0 for a single row."""
+    """Return the coefficient of determination, or 0 for a single row."""
     from sklearn.metrics import r2_score
 
     return float(r2_score(references, predictions)) if len(references) > 1 else 0.0
 
 
 def spearman(predictions: Sequence[float], references: Sequence[float]) -> float:
-    """Return the correlation of ranks; 0 where all predictions, or all references, are equal."""
+    """Return the rank correlation, or 0 if all predictions or all references are equal."""
     from scipy.stats import spearmanr
 
     if len(set(predictions)) == 1 or len(set(references)) == 1:
@@ -141,30 +137,29 @@ def _mean_of(field: str) -> Callable[[Sequence[SearchResult], Sequence[Any]], fl
 
 
 def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return the mean accuracy of answers, each of which is right in full if 3 of 10 annotators gave it.
+    """Return the mean accuracy of answers. An answer of 3 of 10 annotators has an accuracy of 1.
 
-    With a single annotator it is the share of right answers.
-
-    Source: VQA (arXiv 1505.00468), without its average over subsets of nine annotators.
+    With one annotator, this is the share of correct answers. Source: VQA (arXiv 1505.00468), without its average over
+    subsets of nine annotators.
     """
     weights = [dict(answers).get(answer, 0.0) for answer, answers in zip(predictions, references, strict=True)]
     return float(np.mean([min(1.0, weight / AGREEING) for weight in weights]))
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return the share of answers with the words of a right answer, as SQuAD compares them (arXiv 1806.03822)."""
+    """Return the share of answers with the same words as a correct answer, as in SQuAD (arXiv 1806.03822)."""
     return _best_of_answers(lambda first, second: float(first == second), predictions, references)
 
 
 def word_f1(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return SQuAD's F1 of words with the best right answer, the mean over rows."""
+    """Return the mean of SQuAD's word F1 with the best correct answer."""
     return _best_of_answers(_f1_of_words, predictions, references)
 
 
 def _best_of_answers(
     score: Callable[[list[str], list[str]], float], predictions: Sequence[str], references: Sequence[Any]
 ) -> float:
-    """Return the mean over rows of the score with the best right answer, which is empty where there is none."""
+    """Return the mean score with the best correct answer. Without one, the correct answer is empty."""
     scores = []
     for prediction, answers in zip(predictions, references, strict=True):
         right = [words for answer in answers if (words := _plain_words(answer.text))] or [[]]
@@ -184,71 +179,68 @@ def _f1_of_words(answer: list[str], right: list[str]) -> float:
     return 2 * common / (first.total() + second.total()) if common else float(first == second)
 
 
-# ---- tags of words: a sequence of tags a text, and references with such `tags` ---------------------------------------
+# ---- tags of words: a sequence of tags per text, and references with `tags` ------------------------------------------
 
 
-# Where entities begin, go on, end, or are a single word, as BIO, BIOES and BILOU write it.
+# Prefixes for the beginning, inside and end of an entity, and for a single word, as in BIO, BIOES and BILOU.
 _TAG = re.compile(r"([BIESLU])(?:[-_](.+))?")
+_BIOES = str.maketrans("LU", "ES")
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Return where a tag is in an entity (B, I, E or S), and the entity's type; ("", tag) where it is no such tag."""
+    """Split a tag into its prefix (B, I, E or S) and the entity's type. Other tags have an empty prefix."""
     match = _TAG.fullmatch(tag)
     return (match[1].translate(_BIOES), match[2] or "") if match else ("", tag)
 
 
-_BIOES = str.maketrans("LU", "ES")
-
-
 def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """Return first word, word behind the last and type of each entity of a text, as CoNLL's script and seqeval do.
+    """Return the first word, end (exclusive) and type of each entity of a text, as CoNLL's script and seqeval do.
 
-    An entity also begins where the tag before it is of no entity, of another type, or ends an entity.
+    An entity also begins after a tag outside of entities, a tag of another type, or the end of an entity.
     """
     spans, current = set(), ""
     begin: int | None = None  # of the entity that is open
-    for place, tag in enumerate([*tags, "O"]):
-        course, type = split_tag(tag)
-        goes_on = begin is not None and course in ("I", "E") and type == current
-        if begin is not None and not goes_on:
-            spans.add((begin, place, current))
+    for word, tag in enumerate([*tags, "O"]):
+        prefix, type = split_tag(tag)
+        continues = begin is not None and prefix in ("I", "E") and type == current
+        if begin is not None and not continues:
+            spans.add((begin, word, current))
             begin = None
-        if course and not goes_on:
-            begin, current = place, type
-        if begin is not None and course in ("E", "S"):
-            spans.add((begin, place + 1, current))
+        if prefix and not continues:
+            begin, current = word, type
+        if begin is not None and prefix in ("E", "S"):
+            spans.add((begin, word + 1, current))
             begin = None
     return spans
 
 
 def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Return the F1 of the entities of all texts together; first word, last word and type must be right."""
-    counts = np.zeros(3)  # predicted, right, both
-    for tags, reference in zip(predictions, references, strict=True):
-        predicted, right = entities(tags), entities(reference.tags)
-        counts += len(predicted), len(right), len(predicted & right)
-    n_predicted, n_right, n_both = counts
-    return float(2 * n_both / (n_predicted + n_right)) if n_both else 0.0
+    """Return the F1 of the entities of all texts. Both ends and the type of an entity must be correct."""
+    return _f1_of_entities(entities, predictions, references)
 
 
 def plain_entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Return the F1 of entities whose tags are types alone: neighbouring words of a type are an entity."""
-    marked = [_TaggedWords(_marked(reference.tags)) for reference in references]
-    return entity_f1([_marked(tags) for tags in predictions], marked)
+    """Return the F1 of entities whose tags are types without prefixes. Neighbouring words of a type are one entity."""
+
+    def plain_entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+        return entities([tag if tag == "O" else f"I-{tag}" for tag in tags])
+
+    return _f1_of_entities(plain_entities, predictions, references)
 
 
-@dataclass(frozen=True)
-class _TaggedWords:
-    tags: tuple[str, ...]
-
-
-def _marked(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return tags with the mark of an entity: I-PER for PER."""
-    return tuple(tag if tag == "O" else f"I-{tag}" for tag in tags)
+def _f1_of_entities(
+    find: Callable[[Sequence[str]], set[Any]], predictions: Sequence[Sequence[str]], references: Sequence[Any]
+) -> float:
+    total = both = 0
+    for tags, reference in zip(predictions, references, strict=True):
+        predicted, right = find(tags), find(reference.tags)
+        total += len(predicted) + len(right)
+        both += len(predicted & right)
+    return 2 * both / total if both else 0.0
 
 
 def word_accuracy(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
-    """Return the share of the words of all texts whose tag is right."""
+    """Return the share of words with the correct tag."""
     right = [
         tag == other
         for tags, reference in zip(predictions, references, strict=True)
@@ -266,7 +258,7 @@ def iou(predictions: Sequence[Box], references: Sequence[Box]) -> float:
 
 
 def accuracy_at_half(predictions: Sequence[Box], references: Sequence[Box]) -> float:
-    """Return the share of boxes whose intersection over union is above 0.5, as RefCOCO counts them."""
+    """Return the share of boxes with an intersection over union above 0.5, as in RefCOCO."""
     return float((_ious(predictions, references) > 0.5).mean())
 
 
@@ -282,20 +274,25 @@ def _ious(predictions: Sequence[Box], references: Sequence[Box]) -> np.ndarray:
     return rows.numpy()
 
 
-# ---- captions --------------------------------------------------------------------------------------------------------
+# ---- captions: several texts per reference, each with a weight -------------------------------------------------------
+
+
+def tokenize_caption(caption: str) -> list[str]:
+    """Return the words and the punctuation of a caption, in lower case."""
+    return re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", caption.lower())
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Any]) -> float:
     """Return corpus BLEU-4 (sacrebleu) over words and punctuation in lower case."""
     from sacrebleu.metrics import BLEU
 
-    most = max(len(captions) for captions in references)
-    plain = [[" ".join(tokenize_caption(text)) for text, _ in captions] for captions in references]
-    columns: list[Any] = [
-        [captions[place] if place < len(captions) else None for captions in plain] for place in range(most)
-    ]
-    answers = [" ".join(tokenize_caption(answer)) for answer in predictions]
-    return float(BLEU(tokenize="none").corpus_score(answers, columns).score) / 100
+    rights = [[" ".join(tokenize_caption(text)) for text, _ in captions] for captions in references]
+    return _corpus_score(BLEU(tokenize="none"), [" ".join(tokenize_caption(answer)) for answer in predictions], rights)
+
+
+def _corpus_score(metric: Any, texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the score of a sacrebleu metric, from 0 to 1. Rows may have different numbers of references."""
+    return float(metric.corpus_score(texts, [list(column) for column in zip_longest(*references)]).score) / 100
 
 
 def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
@@ -331,7 +328,7 @@ def _length(grams: Counter[tuple[str, ...]]) -> int:
 
 
 def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> float:
-    """Return the cosine with clipped counts, the mean over sizes of n-grams, times a Gaussian of the difference."""
+    """Return the cosine with clipped counts, averaged over n-gram sizes, times a Gaussian of the length difference."""
     total = 0.0
     for size in _NGRAM_SIZES:
         a = {gram: value for gram, value in first.items() if len(gram) == size}
@@ -342,12 +339,12 @@ def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> f
     return total / len(_NGRAM_SIZES) * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
 
 
-# ---- responses: what they cost, and what was written, with references as for captions --------------------------------
+# ---- responses, with references as for captions ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class WrittenResponse:
-    """The bits and bytes of a row's responses, and the text that a checkpoint wrote, None where it wrote none."""
+    """The bits and bytes of a row's responses, and the text that a checkpoint wrote, or None if it wrote none."""
 
     bits: float
     n_bytes: float
@@ -355,36 +352,12 @@ class WrittenResponse:
 
 
 def byte_likelihood(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return the geometric mean over bytes of their probability in the responses: 2 to the minus bits per byte."""
+    """Return the geometric mean of the probabilities of the responses' bytes: 2 to the minus bits per byte."""
     return float(2 ** -(sum(p.bits for p in predictions) / max(1.0, sum(p.n_bytes for p in predictions))))
 
 
-def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
-    from sacrebleu.metrics import CHRF
-
-    return _corpus_score(CHRF(), predictions, references)
-
-
-def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return corpus BLEU-4 of the texts that were written, by sacrebleu's defaults: with case, in words of 13a."""
-    from sacrebleu.metrics import BLEU
-
-    return _corpus_score(BLEU(force=True), predictions, references)
-
-
-def _corpus_score(metric: Any, predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return the score of a metric of sacrebleu, as a share."""
-    rows = _written_rows(predictions, references)
-    if not rows:
-        return 0.0
-    most = max(len(texts) for _, texts in rows)
-    columns = [[texts[place] if place < len(texts) else texts[0] for _, texts in rows] for place in range(most)]
-    return float(metric.corpus_score([text for text, _ in rows], columns).score) / 100
-
-
 def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> list[tuple[str, list[str]]]:
-    """Return the texts that were written, empty ones too, with their references."""
+    """Return the texts that a checkpoint wrote, including empty ones, with their references."""
     return [
         (prediction.text, [text for text, _ in texts])
         for prediction, texts in zip(predictions, references, strict=True)
@@ -392,21 +365,33 @@ def _written_rows(predictions: Sequence[WrittenResponse], references: Sequence[A
     ]
 
 
-def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return ROUGE-L of the texts that were written: the F1 of the longest common subsequence with the best reference.
+def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return chrF2 (sacrebleu) of the written texts, or 0 without any."""
+    from sacrebleu.metrics import CHRF
 
-    As rouge-score has it without stems, but words may be of any script.
+    rows = _written_rows(predictions, references)
+    return _corpus_score(CHRF(), *zip(*rows, strict=True)) if rows else 0.0
+
+
+def translation_bleu(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return corpus BLEU-4 of the written texts with sacrebleu's defaults: case-sensitive, 13a tokenization."""
+    from sacrebleu.metrics import BLEU
+
+    rows = _written_rows(predictions, references)
+    return _corpus_score(BLEU(force=True), *zip(*rows, strict=True)) if rows else 0.0
+
+
+def rouge_l(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Return ROUGE-L of the written texts: the F1 of the longest common subsequence with the best reference.
+
+    It equals rouge-score without stemming, but accepts words of any script.
     """
     scores = []
     for written, texts in _written_rows(predictions, references):
-        words = _words(written)
-        common = [(_longest_common(words, other), len(words) + len(other)) for other in map(_words, texts)]
+        words, *others = (_WORD.findall(text.lower()) for text in (written, *texts))
+        common = [(_longest_common(words, other), len(words) + len(other)) for other in others]
         scores.append(max(2 * length / total if total else 0.0 for length, total in common))
     return float(np.mean(scores)) if scores else 0.0
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
 
 
 def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
@@ -414,38 +399,33 @@ def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:
     lengths = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0
-        for place, other in enumerate(second, 1):
-            above = lengths[place]
-            lengths[place] = diagonal + 1 if word == other else max(above, lengths[place - 1])
+        for i, other in enumerate(second, 1):
+            above = lengths[i]
+            lengths[i] = diagonal + 1 if word == other else max(above, lengths[i - 1])
             diagonal = above
     return lengths[-1]
 
 
 def final_answers(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
-    """Return the share of the written texts with the right final answer, which follows "####" as in GSM8K."""
+    """Return the share of written texts with the correct final answer, which follows "####" as in GSM8K."""
     rows = [
-        _final_answer(p.text) in {_final_answer(text) for text, _ in texts}
-        for p, texts in zip(predictions, references, strict=True)
-        if p.text is not None
+        _final_answer(written) in set(map(_final_answer, texts))
+        for written, texts in _written_rows(predictions, references)
     ]
     return float(np.mean(rows)) if rows else 0.0
 
 
-def has_final_answer(text: str) -> bool:
-    return FINAL_ANSWER in text
-
-
 def _final_answer(text: str) -> str | None:
-    return text.rpartition(FINAL_ANSWER)[2].strip().replace(",", "") if has_final_answer(text) else None
+    return text.rpartition(FINAL_ANSWER)[2].strip().replace(",", "") if FINAL_ANSWER in text else None
 
 
 # ---- transcripts: texts, with references as for captions -------------------------------------------------------------
 
 
 def spoken_words(text: str) -> list[str]:
-    """Return the words of a text as transcripts are compared: in lower case, without punctuation and symbols.
+    """Return the words of a text for comparing transcripts: in lower case, without punctuation and symbols.
 
-    Apostrophes within words go, other marks divide them. Numbers stay as they are written.
+    Apostrophes within words are removed, and other marks separate words. Numbers do not change.
     """
     plain = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).casefold())
     letters = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in plain)
@@ -453,24 +433,24 @@ def spoken_words(text: str) -> list[str]:
 
 
 def word_errors(text: str, reference: str) -> tuple[int, int]:
-    """Return how many words of a transcript are wrong, missing or too many, and how many its reference has."""
+    """Return the number of wrong, missing and additional words of a transcript, and the words of its reference."""
     words = spoken_words(reference)
-    return _distance(load_jiwer().process_words, spoken_words(text), words), len(words)
+    return _distance(load_jiwer().process_words, text, words), len(words)
 
 
 def character_errors(text: str, reference: str) -> tuple[int, int]:
-    """Return the same counts of characters; a space between words is one."""
-    plain = " ".join(spoken_words(reference))
-    return _distance(load_jiwer().process_characters, spoken_words(text), plain.split()), len(plain)
+    """Return the same counts of characters, including a space between words."""
+    words = spoken_words(reference)
+    return _distance(load_jiwer().process_characters, text, words), len(" ".join(words))
 
 
 def word_accuracy_of_texts(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return 1 minus the word error rate of all rows together, each compared with its first transcript."""
+    """Return 1 minus the word error rate of all rows, each compared with its first transcript."""
     return _share_right(word_errors, predictions, references)
 
 
 def character_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
-    """Return 1 minus the character error rate of all rows together, each compared with its first transcript."""
+    """Return 1 minus the character error rate of all rows, each compared with its first transcript."""
     return _share_right(character_errors, predictions, references)
 
 
@@ -481,25 +461,20 @@ def _share_right(
     return 1 - sum(wrong for wrong, _ in counts) / max(1, sum(size for _, size in counts))
 
 
-def _distance(process: Callable[[str, str], Any], words: Sequence[str], reference: Sequence[str]) -> int:
-    result = process(" ".join(reference), " ".join(words))
+def _distance(process: Callable[[str, str], Any], text: str, words: Sequence[str]) -> int:
+    result = process(" ".join(words), " ".join(spoken_words(text)))
     return int(result.substitutions + result.deletions + result.insertions)
 
 
 def load_jiwer() -> ModuleType:
-    """Return jiwer, which compares words.
-
-    Raises:
-        EmmsError: it is not installed.
-    """
+    """Import jiwer, which compares words, or raise an `EmmsError` with the command that installs it."""
     try:
         import jiwer
     except ImportError as error:
-        raise EmmsError("words are compared by jiwer, which is not installed", install_command("audio")) from error
+        raise EmmsError("comparing words requires jiwer, which is not installed", install_command("audio")) from error
     return jiwer
 
 
-FINAL_ANSWER = "####"
 ACCURACY = Metric("accuracy", accuracy)
 MACRO_F1 = Metric("macro F1", macro_f1)
 MICRO_F1 = Metric("micro F1", micro_f1)

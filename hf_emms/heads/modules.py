@@ -1,4 +1,4 @@
-"""PyTorch's part of heads: how a checkpoint is loaded with a head, and layers of ours on its features."""
+"""The part of heads that requires PyTorch: loading a checkpoint with a head, and new layers on its features."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import merge_adapter
-from hf_emms.features.checkpoint_files import Weights, fetch_weights
+from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.features.load import load_model, load_options
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
+from hf_emms.features.load import check_size, load_model, load_options
 from hf_emms.heads.saved import HEAD_WEIGHTS
 from hf_emms.inputs.modality import BatchReader, Modality
 
-# Rows whose features give the mean and deviation that layers of ours remove.
+# Rows whose features determine the mean and deviation that new layers remove.
 _FIRST_ROWS, _FIRST_BATCH = 512, 32
-# What labels are called in a batch: as the classes of transformers call them.
+# Names of labels in a batch, as in the classes of transformers.
 _LABELS = ("labels", "start_positions", "end_positions")
+# A step keeps the activations of this many tokens. It computes the others again for their gradients.
+_KEPT_TOKENS = 16_384
 
 Features = Callable[[Any, Inputs], Tensor]
-"""A checkpoint and a batch to features, (b, D1) or (b, T, D1)."""
+"""A function from a checkpoint and a batch to features, (b, D1) or (b, T, D1)."""
 
 
 # ---- checkpoints with a head of transformers -------------------------------------------------------------------------
 
 
 def class_with_head(plan: FeatureSpec, auto_class: str | None, excluded_model_types: Sequence[str] = ()) -> Any:
-    """Return the class of transformers with such a head; None where the checkpoint's family has none."""
+    """Return the class of transformers with such a head, or None if the checkpoint's family has none."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -44,51 +47,64 @@ def class_with_head(plan: FeatureSpec, auto_class: str | None, excluded_model_ty
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def load_with_head(plan: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
-    """Return the checkpoint in float32 as a class of transformers, its head's parameters, and whether its head is new.
+def load_pretrained(
+    plan: FeatureSpec, loader: Any, dtype: torch.dtype, **config: Any
+) -> tuple[Any, set[str], set[str]]:
+    """Load a checkpoint on the CPU as a class of transformers, with its adapter merged.
 
-    The parameters are names; some of a new head's are random, as no weights of the checkpoint fit them.
+    Returns:
+        The model, the names of the parameters that the checkpoint lacks, and the names of those that have another
+        shape there. All of these are random.
+
+    Raises:
+        EmmsError: the checkpoint cannot be loaded.
     """
-    model, report = from_pretrained(plan, loader, fetch_weights(plan.weights_repo, subfolder=plan.subfolder), **config)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
+    try:
+        with torch.random.fork_rng(devices=[]):  # some models draw random numbers even on the meta device
+            check_size(plan, weights)
+        model, report = loader.from_pretrained(
+            weights.folder,
+            dtype=dtype,
+            use_safetensors=not weights.pickled,
+            trust_remote_code=plan.code,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **{name: value for name, value in load_options(plan).items() if name == "model_args"},
+            **config,
+        )
+    except EmmsError:
+        raise
+    except LOAD_FAILURES as error:
+        raise load_error(plan, "weights", error) from error
     if plan.base is not None:
         merge_adapter(plan.repo, model)
-    # In the same order in every process: each layer takes its random numbers from the same stream.
-    for name in sorted({name.rpartition(".")[0] for name in report["missing_keys"]}):
+    return model, set(report["missing_keys"]), {name for name, *_ in report["mismatched_keys"]}
+
+
+def load_with_head(plan: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
+    """Load the checkpoint in float32 as a class of transformers with a head.
+
+    Returns:
+        The model, the names of its head's parameters, and whether some of them are random.
+    """
+    model, missing, mismatched = load_pretrained(plan, loader, torch.float32, **config)
+    random = missing | mismatched
+    # Sorted, because each layer takes its random numbers from the same stream.
+    for name in sorted({name.rpartition(".")[0] for name in missing}):
         module = model.get_submodule(name)
         if isinstance(module, nn.Linear):
-            # By its width: a deviation of 0.02 for all widths lets little through a narrow layer.
+            # By its width: the usual deviation of 0.02 for all widths is too small for a narrow layer.
             module.reset_parameters()
-    fresh = without_weights(report)
-    # A head for as many classes is loaded with its weights, but belongs to other labels.
+    # A head with equally many classes is loaded with its weights, but belongs to other labels.
     names = {name for name, _ in model.named_parameters()}
     outside = {name for name in names if not name.startswith(f"{model.base_model_prefix}.")}
-    return model, frozenset(fresh | outside if outside < names else fresh), bool(fresh)
-
-
-def from_pretrained(
-    plan: FeatureSpec, loader: Any, weights: Weights, dtype: torch.dtype = torch.float32, **config: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Return a checkpoint as a class of transformers with a head, and the loading report of transformers."""
-    model, report = loader.from_pretrained(
-        weights.folder,
-        dtype=dtype,
-        use_safetensors=not weights.pickled,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **{name: value for name, value in load_options(plan).items() if name == "model_args"},
-        **config,
-    )
-    return model, report
-
-
-def without_weights(report: dict[str, Any]) -> set[str]:
-    """Return the parameters that no weights of the checkpoint fit, and that are random numbers."""
-    return {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return model, frozenset(random | outside if outside < names else random), bool(random)
 
 
 class ModelWithLoss(nn.Module):
-    """A model of transformers whose loss a head computes itself."""
+    """A model of transformers whose loss a head computes."""
 
     accepts_loss_kwargs = False
 
@@ -102,12 +118,9 @@ class ModelWithLoss(nn.Module):
 
 # ---- checkpoints whose embeddings are trained ------------------------------------------------------------------------
 
-# Tokens whose activations a step keeps; those of more are computed again for their gradients.
-_KEPT_TOKENS = 16_384
-
 
 class Embedder(nn.Module):
-    """A checkpoint `base` that gives embeddings of texts, (m, D), or with labels the loss of these."""
+    """A checkpoint `base` that returns embeddings of texts, (m, D), or with labels the loss of these."""
 
     accepts_loss_kwargs = False
 
@@ -121,7 +134,7 @@ class Embedder(nn.Module):
         return {"loss": self._loss(self._embed_in_parts(texts), labels)}
 
     def _embed_in_parts(self, texts: Inputs) -> Tensor:
-        """Return embeddings of a batch of any size: what is kept for their gradients does not grow with it."""
+        """Return embeddings of a batch of any size. The stored activations do not grow with it."""
         from torch.utils.checkpoint import checkpoint
 
         count, tokens = next(iter(texts.values())).shape
@@ -134,11 +147,11 @@ class Embedder(nn.Module):
         return torch.cat([checkpoint(self._embed, self.base, part, use_reentrant=False) for part in parts])
 
 
-# ---- checkpoints with layers of ours ---------------------------------------------------------------------------------
+# ---- checkpoints with new layers -------------------------------------------------------------------------------------
 
 
 class Standardize(nn.Module):
-    """A layer that removes a mean and a deviation from features, (…, D1), so that a learning rate suits all."""
+    """A layer that standardizes features (…, D1), so that one learning rate suits all checkpoints."""
 
     mean: Tensor
     scale: Tensor
@@ -150,7 +163,7 @@ class Standardize(nn.Module):
 
     @classmethod
     def of(cls, features: Tensor) -> Standardize:
-        """Return the layer for features like these, (n, D1)."""
+        """Return the layer that standardizes features (n, D1)."""
         layer = cls(features.shape[1])
         layer.mean, layer.scale = features.mean(0), 1 / (features.std(0) + 1e-6 * features.std() + 1e-12)
         return layer
@@ -160,9 +173,9 @@ class Standardize(nn.Module):
 
 
 class ModelWithHead(nn.Module):
-    """A checkpoint `base` of transformers and a `head` of ours on its features, which starts from random weights.
+    """A checkpoint `base` of transformers with a `head` of new layers on its features.
 
-    `compute` takes the head, features, and a batch without labels and with them, see `FeatureNetwork.forward`.
+    `compute` takes the head, the features, a batch without its labels, and these, see `FeatureNetwork.forward`.
     """
 
     accepts_loss_kwargs = False
@@ -186,7 +199,7 @@ class ModelWithHead(nn.Module):
         return frozenset(name for name, _ in self.named_parameters() if name.startswith("head."))
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the checkpoint as transformers does, and the head as head.safetensors beside it."""
+        """Write the checkpoint as transformers does, and the head to head.safetensors."""
         from safetensors.torch import save_file
 
         self.base.save_pretrained(folder)
@@ -194,16 +207,16 @@ class ModelWithHead(nn.Module):
         save_file(tensors, folder / HEAD_WEIGHTS)
 
 
-def load_base(plan: FeatureSpec, kind: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
-    """Return the checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
+def load_base(plan: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
+    """Load the checkpoint without a head, and return it with its pooled feature, or token states for pairs of texts."""
     weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     loaded = load_model(plan, weights, allow_pickle=allow_pickle)
-    return loaded.model, kind.trained_features(loaded)
+    return loaded.model, modality.trained_features(loaded)
 
 
 @torch.no_grad()
 def first_features(model: Any, features: Features, read: BatchReader, count: int) -> Tensor:
-    """Return features of the first training rows as training will see them: with the statistics of a batch, (n, D1)."""
+    """Return features of the first training rows in training mode, which uses the statistics of a batch, (n, D1)."""
     model.train()
     rows = np.arange(min(count, _FIRST_ROWS))
     batches = [features(model, read(rows[i : i + _FIRST_BATCH])) for i in range(0, len(rows), _FIRST_BATCH)]

@@ -1,4 +1,4 @@
-"""The head of rerankers: a checkpoint reads a query and a document together, and says whether it answers the query."""
+"""The head of rerankers: a checkpoint reads a query and a document together, and predicts the document's relevance."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.judged_search import JudgedSearch, collection_of, judgements_of, relevant_of, search_results
 from hf_emms.heads.metrics import SearchResult
 from hf_emms.heads.row import RowNetwork, RowOutputs
-from hf_emms.heads.split import LabeledRows, LabeledSplit
+from hf_emms.heads.split import BatchedRows, LabeledSplit
 from hf_emms.inputs import SENTENCE_PAIR, Modality, Pairs
 from hf_emms.scoring.bm25 import first_documents
 from hf_emms.scoring.reranking import CANDIDATES, reranked_places
 
-# The documents that each relevant document is told from in training.
+# Training pairs with documents that are not relevant, per relevant document.
 _NEGATIVES = 4
 
 
 class RerankingHead(JudgedSearch, FeatureHead):
-    """A head that orders the first 100 documents by BM25 anew, by an output for a query with a document.
+    """A head that reorders the first 100 documents by BM25, by an output for a query with a document.
 
-    A checkpoint that has such an output, as rerankers have, keeps it.
+    Rerankers keep their own output.
     """
 
     auto_class = "AutoModelForSequenceClassification"
@@ -35,7 +35,7 @@ class RerankingHead(JudgedSearch, FeatureHead):
     epochs = 2
 
     def count_rows(self, split: LabeledSplit) -> int:
-        """Return how many pairs of a query and a document are trained on."""
+        """Return the number of training pairs of a query and a document."""
         relevant, documents = np.bincount(relevant_of(split)[:, 0]), len(collection_of(split).documents)
         return int(np.minimum((1 + _NEGATIVES) * relevant, documents).sum())
 
@@ -43,21 +43,20 @@ class RerankingHead(JudgedSearch, FeatureHead):
         return len(split) * min(CANDIDATES, len(collection_of(split).documents))
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Return where the documents are that BM25 finds, before they are ordered anew."""
-        candidates, relevant = candidates_of(split), relevant_of(split)
+        """Keep the order of BM25."""
+        candidates = candidates_of(split)
         order = np.tile(-np.arange(candidates.shape[1]), (len(candidates), 1))
-        places = reranked_places(candidates, order, judgements_of(split), relevant)
-        return ConstantBaseline("the order of BM25", search_results(relevant, places, len(split)))
+        return ConstantBaseline("the order of BM25", _reranked(split, candidates, order))
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
     def network(
-        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         if not has_head:
             raise EmmsError(
-                f"{plan.repo.id} cannot become a reranker: transformers has no classifier of texts for its family",
+                f"{plan.repo.id} cannot become a reranker: transformers has no text classifier for its family",
                 "choose another checkpoint",
             )
         return _RerankingNetwork(plan, SENTENCE_PAIR, model, _relevance())
@@ -82,34 +81,33 @@ def _relevance() -> RowOutputs:
 
 
 class _RerankingNetwork(RowNetwork):
-    """A network that is trained by binary cross-entropy on relevant documents, and on others that BM25 finds."""
+    """A network trained with binary cross-entropy on relevant documents, and on other documents that BM25 finds."""
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         if labelled:
-            rows, documents, grades = self.once("pairs", split, _training_pairs).T
+            rows, documents, grades = self.cached_for_split("pairs", split, _training_pairs).T
+            pairs = _pairs(split, rows, documents)
             labels = {"labels": self._outputs.labels((grades > 0).tolist())}
         else:
-            rows, documents = _candidate_rows(self.once("candidates", split, candidates_of))
+            pairs = candidate_pairs(split, self.cached_for_split("candidates", split, candidates_of))
             labels = {}
-        pairs = _pairs(split, rows, documents)
-        # Token by token they would not fit into memory together.
-        return LabeledRows(lambda numbers: self._read(pairs, numbers), labels, len(pairs))
+
+        # Each batch is tokenized on its own, because all pairs would not fit into memory.
+        def read(numbers: np.ndarray) -> Any:
+            return self.read(self._reader, pairs, numbers)(np.arange(len(numbers)))
+
+        return BatchedRows(read, labels, len(pairs))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
-        candidates = self.once("candidates", split, candidates_of)
-        scores, relevant = outputs.reshape(candidates.shape), relevant_of(split)
-        places = reranked_places(candidates, scores, judgements_of(split), relevant)
-        return search_results(relevant, places, len(split))
+        candidates = self.cached_for_split("candidates", split, candidates_of)
+        return _reranked(split, candidates, outputs.reshape(candidates.shape))
 
     def loss(self, outputs: Any, split: LabeledSplit) -> None:
         return None
 
-    def _read(self, pairs: Pairs, numbers: np.ndarray) -> Any:
-        return self.read(self._reader, pairs, numbers)(np.arange(len(numbers)))
-
 
 def candidates_of(split: LabeledSplit) -> np.ndarray:
-    """Return the first documents for each of n queries by BM25, int64 (n, 100); fewer where there are not as many."""
+    """Return the first documents by BM25 for each of n queries, int64 (n, 100) or fewer."""
     collection = collection_of(split)
     queries = [collection.queries[query] for query in split.input_of_row.tolist()]
     return first_documents(queries, collection.documents, judgements_of(split))
@@ -117,11 +115,7 @@ def candidates_of(split: LabeledSplit) -> np.ndarray:
 
 def candidate_pairs(split: LabeledSplit, candidates: np.ndarray) -> Pairs:
     """Return each query with each of its candidates, (n, c), in their order."""
-    return _pairs(split, *_candidate_rows(candidates))
-
-
-def _candidate_rows(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.repeat(np.arange(len(candidates)), candidates.shape[1]), candidates.ravel()
+    return _pairs(split, np.repeat(np.arange(len(candidates)), candidates.shape[1]), candidates.ravel())
 
 
 def _pairs(split: LabeledSplit, rows: np.ndarray, documents: np.ndarray) -> Pairs:
@@ -130,10 +124,17 @@ def _pairs(split: LabeledSplit, rows: np.ndarray, documents: np.ndarray) -> Pair
     return Pairs(collection.queries, collection.documents, parts)
 
 
-def _training_pairs(split: LabeledSplit) -> np.ndarray:
-    """Return row, document and grade, int64 (P, 3): those that are relevant, and others for each.
+def _reranked(split: LabeledSplit, candidates: np.ndarray, scores: np.ndarray) -> list[SearchResult]:
+    """Return the result of each query if its candidates are ordered by scores, (n, c)."""
+    relevant = relevant_of(split)
+    ranks = reranked_places(candidates, scores, judgements_of(split), relevant)
+    return search_results(relevant, ranks, len(split))
 
-    The others are those that were judged not to be relevant, then the first by BM25 that were not judged.
+
+def _training_pairs(split: LabeledSplit) -> np.ndarray:
+    """Return row, document and grade, int64 (P, 3), of relevant documents, and of other documents for each of them.
+
+    Documents that are judged not relevant come first, then the first documents by BM25 that are not judged.
     """
     pairs = []
     for row, (judged, first) in enumerate(zip(split.references, candidates_of(split).tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""Responses to prompts: a language model that is trained on them, what they cost it, and what it writes itself."""
+"""Responses to prompts: training a language model on them, their loss, and the responses that it writes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import pluralize
+from hf_emms.errors import Note, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import Head, Network
-from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWERS, Metric, WrittenResponse, has_final_answer
-from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.heads.metrics import BYTE_LIKELIHOOD, CHRF, FINAL_ANSWER, FINAL_ANSWERS, Metric, WrittenResponse
+from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality
 from hf_emms.inputs.prompt import MAX_TOKENS, PromptReader, Response
 
@@ -23,22 +23,23 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Inputs
 
-# From so many parameters a full training computes activations again.
+# Full fine-tuning of models with at least this many parameters recomputes activations.
 CHECKPOINTED_PARAMETERS = 1_000_000_000
-# Logits that memory holds together.
+# The most logits of a batch, to limit memory.
 MAX_LOGITS = 2**26
-# Test rows for which the trained model writes, a batch of them, and tokens of a response that it writes.
+# Test rows for which the fine-tuned model writes a response, their batch size, and its maximum length in tokens.
 _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
-# What PEFT calls the tasks of decoders, and of an encoder with a decoder.
+# PEFT's task names for decoders, and for encoder-decoders.
 _ADAPTER_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
-_BYTES_OF_TOKEN = 3
+_BYTES_PER_TOKEN = 3
 _BYTES = 256
 
 
 class ResponseHead(Head):
-    """A head that responds to prompts; a row may have several right responses.
+    """A head that responds to prompts. A row may have several correct responses.
 
-    What is written is also measured by metrics of the task.
+    Args:
+        metrics: further metrics of written responses.
     """
 
     epochs = 3
@@ -49,67 +50,68 @@ class ResponseHead(Head):
         self._metrics = metrics
 
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        """Return the likelihood of responses and chrF of generated ones; of worked answers final ones, too."""
-        are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
+        """Return the likelihood of responses and chrF of written ones, and the final answers of worked solutions."""
+        are_worked = all(FINAL_ANSWER in text for texts in references for text, _ in texts)
         return (BYTE_LIKELIHOOD, CHRF, *self._metrics, *((FINAL_ANSWERS,) if are_worked else ()))
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Return what responses cost where each byte, and their end, is as likely as in training rows."""
+        """Predict each byte, and the end, with its frequency in training rows."""
         counts = np.ones(_BYTES + 1) + sum(_byte_counts(texts) for texts in train.references)
         bits = -np.log2(counts / counts.sum())
-        costs = (_byte_counts(texts) for texts in split.references)
+        rows = (_byte_counts(texts) for texts in split.references)
         return ConstantBaseline(
             "the frequencies of bytes",
-            [WrittenResponse(float(row @ bits), float(row[:_BYTES].sum())) for row in costs],
+            [WrittenResponse(float(row @ bits), float(row[:_BYTES].sum())) for row in rows],
         )
 
     def count_rows(self, split: LabeledSplit) -> int:
-        """Return how many responses a split has, each of which is learnt."""
+        """Return the number of responses of a split, because each of them is learned."""
         return sum(len(texts) for texts in split.references)
 
-    def longest_row(self, kind: Modality, split: LabeledSplit) -> int:
+    def longest_row(self, modality: Modality, split: LabeledSplit) -> int:
         texts = (text for responses in split.references for text, _ in responses)
-        return longest_tokens(kind.contents(split.inputs), texts, MAX_TOKENS)
+        return longest_tokens(modality.contents(split.inputs), texts, MAX_TOKENS)
 
-    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.language_model import load_language_model
 
         model = load_language_model(plan)
-        reader: PromptReader = kind.response_reader(plan, model)
+        reader: PromptReader = modality.response_reader(plan, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
-        return ResponseNetwork(model, reader, [note for _, note in kind.reading_notes(plan, reader.tokenizer)])
+        notes = [Note("prompt-format", text) for _, text in modality.reading_notes(plan, reader.tokenizer)]
+        return ResponseNetwork(model, reader, notes)
 
 
 def _byte_counts(texts: Sequence[tuple[str, float]]) -> np.ndarray:
-    """Return how often each byte occurs in the responses of a row, and how many these are, int64 (257,)."""
+    """Return the count of each byte in the responses of a row, and the number of responses, int64 (257,)."""
     content = np.frombuffer("".join(text for text, _ in texts).encode("utf-8", "surrogatepass"), np.uint8)
     return np.append(np.bincount(content, minlength=_BYTES), len(texts))
 
 
 def rows_at_a_time(longest: int, vocabulary: int | None) -> int:
-    """Return how many rows of at most `longest` tokens have logits that memory holds together."""
+    """Return how many rows of at most `longest` tokens have logits that fit into memory together."""
     return max(1, MAX_LOGITS // (longest * (vocabulary or 1)))
 
 
 def longest_tokens(contents: Iterable[bytes], texts: Iterable[str], limit: int) -> int:
-    """Return about how many tokens the longest prompt with the longest response has, and no more than are read."""
+    """Estimate the tokens of the longest prompt with the longest response, up to a limit."""
     content = max(map(len, contents), default=0)
     text = max((len(text.encode("utf-8", "surrogatepass")) for text in texts), default=0)
-    return max(1, min(limit, (content + text) // _BYTES_OF_TOKEN))
+    return max(1, min(limit, (content + text) // _BYTES_PER_TOKEN))
 
 
 class ResponseNetwork(Network):
-    """A language model whose loss is the mean over the tokens of responses: prompts are read, but not learnt."""
+    """A language model whose loss is the mean over the tokens of responses, but not of prompts."""
 
-    def __init__(self, model: Any, reader: PromptReader, notes: list[str]) -> None:
+    def __init__(self, model: Any, reader: PromptReader, notes: list[Note]) -> None:
         from hf_emms.heads.modules import ModelWithLoss
 
         super().__init__(ModelWithLoss(model, self._mean_loss), (reader.tokenizer,), notes)
         self.model.accepts_loss_kwargs = True  # the tokens of a step, whose parts sum their losses
         self._reader = reader
         if sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTED_PARAMETERS:
-            # Before 5.24 transformers had the second alone, which goes in 6.
+            # transformers before 5.24 has only the second name, which version 6 removes.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable()
         self.adapter_task = _ADAPTER_TASKS[reader.is_encoder]
@@ -118,16 +120,16 @@ class ResponseNetwork(Network):
     def saved(self) -> Any:
         return self.model.model
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
-        """Return a row for each response."""
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+        """Return a row per response."""
         return self.labeled(self._responses(split).responses)
 
-    def labeled(self, responses: Sequence[Response]) -> LabeledRows:
+    def labeled(self, responses: Sequence[Response]) -> BatchedRows:
         """Return responses as rows for `Trainer`."""
         from hf_emms.heads.language_model import response_batch
 
         longest = max(len(response.prompt) + len(response.response) for response in responses)
-        return LabeledRows(
+        return BatchedRows(
             lambda rows: response_batch(self._reader, [responses[row] for row in rows.tolist()]),
             {},
             len(responses),
@@ -147,11 +149,11 @@ class ResponseNetwork(Network):
         return response_losses(model, batch, is_encoder=self._reader.is_encoder)
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
-        """Return the cost of the responses of each row, from the losses of all responses, (m, 1)."""
-        return [WrittenResponse(*costs) for costs in self._responses(split).bits(outputs).tolist()]
+        """Return bits and bytes of the responses of each row, from the losses of all responses, (m, 1)."""
+        return [WrittenResponse(*row) for row in self._responses(split).bits(outputs).tolist()]
 
     def test_predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
-        """Return the predictions with responses that the trained model generates to the first prompts."""
+        """Return the predictions, with a written response for the first rows."""
         rows = self.predictions(outputs, split)
         texts = self._write(self._responses(split).prompts(min(len(split), _WRITTEN_ROWS)))
         return [*(replace(row, text=text) for row, text in zip(rows, texts, strict=False)), *rows[len(texts) :]]
@@ -162,17 +164,20 @@ class ResponseNetwork(Network):
         return float(total / n_bytes)
 
     def _responses(self, split: LabeledSplit) -> _ResponseRows:
-        rows: _ResponseRows = self.once("responses", split, self._read)
+        rows: _ResponseRows = self.cached_for_split("responses", split, self._read)
         return rows
 
     def _read(self, split: LabeledSplit) -> _ResponseRows:
         rows, reader = _ResponseRows(self._reader, split), self._reader
         instruction = reader.instruction(split.inputs[int(split.input_of_row[0])])
-        asked = f"each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}"
-        self.notes += [asked] if instruction and asked not in self.notes else []
-        if rows.cut:
+        if instruction:
+            text = f"Each prompt {'begins' if reader.is_encoder else 'ends'} with {instruction!r}."
+            note = Note("prompt-instruction", text)
+            self.notes += [note] if note not in self.notes else []
+        if rows.truncated:
             count = pluralize(len(rows.responses), "response")
-            self.notes.append(f"{rows.cut:,} of {count} cut at {reader.response_limit}")
+            text = f"Truncated {rows.truncated:,} of {count} to {reader.response_limit}."
+            self.notes.append(Note("responses-truncated", text))
         return rows
 
     def _write(self, prompts: Sequence[list[int]]) -> list[str]:
@@ -181,14 +186,14 @@ class ResponseNetwork(Network):
 
         reader, model = self._reader, self.saved
         new_tokens, room = _MAX_NEW_TOKENS, reader.max_length
-        if not reader.is_encoder:  # the response follows the prompt
+        if not reader.is_encoder:  # prompt and response share the maximum length
             new_tokens = min(new_tokens, math.ceil(room / 2))
             room -= new_tokens
         left = replace(reader, pads_left=not reader.is_encoder)
         settings = {"max_new_tokens": new_tokens, "do_sample": False, "num_beams": 1, "use_cache": True}
         texts: list[str] = []
         model.eval()
-        model.generation_config.update(**reader.starts())  # which is saved with the model
+        model.generation_config.update(**reader.starts())  # saved with the model
         for start in range(0, len(prompts), _WRITTEN_BATCH):
             inputs = left.pad([prompt[-room:] for prompt in prompts[start : start + _WRITTEN_BATCH]])
             inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
@@ -200,14 +205,19 @@ class ResponseNetwork(Network):
 
 
 class _ResponseRows:
-    """The responses of a split, a row of training each, `cut` of which are shortened; a row may have several."""
+    """The responses of a split, one training row each. A row of the split may have several.
+
+    Attributes:
+        responses: all responses with their prompts.
+        truncated: the number of truncated responses.
+    """
 
     def __init__(self, reader: PromptReader, split: LabeledSplit) -> None:
         texts = [(row, text) for row, responses in enumerate(split.references) for text, _ in responses]
         self._rows = np.array([row for row, _ in texts])
         self._n_rows = len(split)
         inputs = [split.inputs[int(split.input_of_row[row])] for row in self._rows.tolist()]
-        self.responses, self.cut = reader.read_responses(inputs, [text for _, text in texts])
+        self.responses, self.truncated = reader.read_responses(inputs, [text for _, text in texts])
 
     def bits(self, outputs: np.ndarray) -> np.ndarray:
         """Return bits and bytes of each row of the split, float64 (n, 2), from the losses of its responses, (m, 1)."""

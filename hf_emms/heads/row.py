@@ -1,4 +1,4 @@
-"""Heads with a prediction for each row: a class or several, a number, or outputs of a task's own."""
+"""Heads with a prediction per row: a class or several, a number, or a task's own outputs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows
-from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork
+from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, best_baseline, for_all_rows, mean_baseline
+from hf_emms.heads.head import DEEP_HEAD_RATE, HEAD_RATE, FeatureHead, FeatureNetwork, Head
 from hf_emms.heads.metrics import ACCURACY, MACRO_F1, MICRO_F1, R2, SPEARMAN, Metric, have_several
-from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import Modality
 
 if TYPE_CHECKING:
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Inputs
 
-# Of a new pooling head: within this many deviations its tanh is nearly a straight line.
+# The initial scale of a new pooling layer. Its tanh is nearly linear within this many deviations.
 _POOLER_SCALE = 0.3
 
 
 @dataclass(frozen=True)
 class RowOutputs:
-    """The meaning of the `count` outputs of a head, C, which predict for each row.
+    """The outputs of a head and their meaning.
 
     Attributes:
-        labels: n references to the labels that the loss takes, (n, …).
-        loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
-        predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
+        count: the number of outputs per row, C.
+        labels: function from n references to the labels for the loss, (n, …).
+        loss: function from outputs, float32 (b, C), and labels (b, …) to the mean loss.
+        predictions: function from outputs, float32 (n, C), to n predictions, which metrics compare with references.
         config: arguments for a class of transformers with such a head.
-        hidden: the width of a layer before the last; None where layers of ours are a linear layer.
-        removed: mean and deviation of the references, which training takes out of them; None where it does not.
-        references: of which the head makes outputs that read those of a saved head as they are, as JSON has them.
+        hidden: width of an additional hidden layer, if the new layers are not one linear layer.
+        removed: mean and deviation of the references, if training standardizes them.
+        references: JSON from which the head makes outputs that read those of a saved head.
     """
 
     count: int
@@ -53,7 +54,7 @@ class RowOutputs:
 
 
 class RowHead(FeatureHead):
-    """A head that predicts from one vector for each row, whose meaning a subclass says."""
+    """The base class of heads that predict from one vector per row."""
 
     def __init__(
         self,
@@ -75,19 +76,19 @@ class RowHead(FeatureHead):
 
     @abstractmethod
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return the outputs, with their meaning, for training rows with these references."""
+        """Return the outputs for training rows with these references."""
 
     def arguments(self, references: Sequence[Any]) -> dict[str, Any]:
         return self.outputs(references).config
 
     def network(
-        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return RowNetwork(plan, kind, model, self.outputs(references))
+        return RowNetwork(plan, modality, model, self.outputs(references))
 
 
 class ClassHead(RowHead):
-    """A head that predicts a class for each row, or several."""
+    """A head that predicts a class per row, or several."""
 
     def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return class_metrics(references)
@@ -95,17 +96,18 @@ class ClassHead(RowHead):
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return a class, or a tuple of several, for each of the U labels."""
         if not several and not sample.has_several_texts:
-            return sample.label_texts
+            names: Sequence[str] = sample.label_texts
+            return names
         return [tuple(text for text, _ in texts if text != sample.no_class) for texts in sample.weighted_texts]
 
     def described(self, train: LabeledSplit) -> Sequence[Any]:
-        """Return the classes of the training rows; all in a tuple where rows have several."""
+        """Return the classes of the training rows. If rows have several classes, return all in one tuple."""
         if have_several(train.references):
             return [train.classes(name for names in train.references for name in names)]
         return train.classes(train.references)
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Return a frequent class for all rows; of rows with several, the most frequent ones."""
+        """Predict a frequent class for all rows. If rows have several classes, predict the most frequent ones."""
         candidates: list[Any] = [name for name, _ in Counter(train.references).most_common(MAX_BASELINES)]
         if have_several(train.references):
             counts = Counter(name for names in train.references for name in names)
@@ -115,25 +117,53 @@ class ClassHead(RowHead):
         return best_baseline("the same class for all rows", metric, map(for_all_rows, candidates), train, split)
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return an output for each class of the references, in the order of their first occurrence."""
-        return _several_classes(references) if have_several(references) else _one_class(references)
+        """Return an output per class, in the order of first occurrence."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+        if have_several(references):
+            classes = list(dict.fromkeys(name for names in references for name in names))
+            return RowOutputs(
+                len(classes),
+                labels=lambda rows: weight_table([[(name, 1.0) for name in names] for names in rows], classes),
+                loss=binary_cross_entropy_with_logits,
+                predictions=lambda outputs: [
+                    tuple(classes[number] for number in np.flatnonzero(row > 0)) for row in outputs
+                ],
+                config={**class_config(classes), "problem_type": "multi_label_classification"},
+                references=[classes],
+            )
+        classes = list(dict.fromkeys(references))
+        number_of = {name: number for number, name in enumerate(classes)}
+        return RowOutputs(
+            len(classes),
+            labels=lambda names: torch.tensor([number_of.get(name, IGNORED) for name in names]),
+            loss=lambda outputs, labels: cross_entropy(outputs, labels, ignore_index=IGNORED),
+            predictions=lambda outputs: [classes[number] for number in outputs.argmax(1)],
+            config={**class_config(classes), "problem_type": "single_label_classification"},
+            references=classes,
+        )
 
 
-class NumberHead(RowHead):
-    """A head that predicts a number for each row."""
-
-    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
-        return R2, SPEARMAN
+class NumberAnswers(Head):
+    """The part that heads of numbers share: their reference answers, and the mean as their baseline."""
 
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
         """Return the number of each of the U labels."""
         return [row[0] for row in numbers_of(sample)]
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        return ConstantBaseline("the mean of the training rows", [float(np.mean(train.references))] * len(split))
+        return mean_baseline(train, split)
+
+
+class NumberHead(NumberAnswers, RowHead):
+    """A head that predicts a number per row."""
+
+    def default_metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
+        return R2, SPEARMAN
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return a single output, trained with the mean and deviation of training rows removed."""
+        """Return one output, trained on standardized references."""
         import torch
         from torch.nn.functional import mse_loss
 
@@ -145,50 +175,17 @@ class NumberHead(RowHead):
             predictions=lambda outputs: (outputs.flatten().astype(np.float64) * scale + mean).tolist(),
             config={"num_labels": 1, "problem_type": "regression"},
             removed=(mean, scale),
-            references=[-1.0, 1.0],  # values as they are: without their mean 0 and their deviation 1
+            references=[-1.0, 1.0],  # mean 0 and deviation 1: saved layers return original values
         )
 
 
-# ---- what outputs mean -----------------------------------------------------------------------------------------------
-
-
 def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return the metrics of a class for each row, or of several, which are tuples."""
+    """Return the metrics of a class per row, or of several, which are tuples."""
     return (MICRO_F1, MACRO_F1, ACCURACY) if have_several(references) else (ACCURACY, MACRO_F1)
 
 
-def _one_class(references: Sequence[str]) -> RowOutputs:
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    classes = list(dict.fromkeys(references))
-    number_of = {name: number for number, name in enumerate(classes)}
-    return RowOutputs(
-        len(classes),
-        labels=lambda names: torch.tensor([number_of.get(name, IGNORED) for name in names]),
-        loss=lambda outputs, labels: cross_entropy(outputs, labels, ignore_index=IGNORED),
-        predictions=lambda outputs: [classes[number] for number in outputs.argmax(1)],
-        config={**class_config(classes), "problem_type": "single_label_classification"},
-        references=classes,
-    )
-
-
-def _several_classes(references: Sequence[tuple[str, ...]]) -> RowOutputs:
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    classes = list(dict.fromkeys(name for names in references for name in names))
-    return RowOutputs(
-        len(classes),
-        labels=lambda rows: weight_table([[(name, 1.0) for name in names] for names in rows], classes),
-        loss=binary_cross_entropy_with_logits,
-        predictions=lambda outputs: [tuple(classes[number] for number in np.flatnonzero(row > 0)) for row in outputs],
-        config={**class_config(classes), "problem_type": "multi_label_classification"},
-        references=[classes],
-    )
-
-
 def weight_table(rows: Sequence[Sequence[tuple[str, float]]], names: Sequence[str]) -> Tensor:
-    """Return the weight of each of C names in each of n rows, float32 (n, C); other names are left out."""
+    """Return the weight of each of C names in each of n rows, float32 (n, C). Other names are ignored."""
     import torch
 
     number_of = {name: number for number, name in enumerate(names)}
@@ -201,7 +198,7 @@ def weight_table(rows: Sequence[Sequence[tuple[str, float]]], names: Sequence[st
 
 
 def class_config(classes: Sequence[str]) -> dict[str, Any]:
-    """Return classes as the configurations of transformers name them."""
+    """Return the fields of a configuration of transformers for these classes."""
     return {
         "num_labels": len(classes),
         "id2label": dict(enumerate(classes)),
@@ -210,29 +207,26 @@ def class_config(classes: Sequence[str]) -> dict[str, Any]:
 
 
 def numbers_of(sample: LabeledSample) -> list[list[float]]:
-    """Return the numbers of the U labels, P each, as they were measured."""
+    """Return the original numbers of the U labels, P each."""
     if sample.label_values is None:
-        raise EmmsError(f"the labels of {sample.dataset!r} are no numbers")
+        raise EmmsError(f"the labels of {sample.dataset!r} are not numbers")
     values: list[list[float]] = sample.label_values.tolist()
     return values
 
 
-# ---- the network -----------------------------------------------------------------------------------------------------
-
-
 class RowNetwork(FeatureNetwork):
-    """A network with a prediction for each row."""
+    """A network with a prediction per row."""
 
-    def __init__(self, plan: FeatureSpec, kind: Modality, model: Any, outputs: RowOutputs) -> None:
-        super().__init__(plan, model)
-        self._reader, self._outputs = kind.training_reader(plan, model), outputs
+    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs) -> None:
+        self._reader, self._outputs = modality.training_reader(plan, model), outputs
+        super().__init__(plan, model, self._reader.processors)
         self.notes += self._reader.notes
-        self.processors, self.references, self.count = self._reader.processors, outputs.references, outputs.count
+        self.references, self.count = outputs.references, outputs.count
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         labels = {"labels": self._outputs.labels(split.references)} if labelled else {}
-        return LabeledRows(self.read(self._reader, split.inputs, split.input_of_row), labels, len(split))
+        return BatchedRows(self.read(self._reader, split.inputs, split.input_of_row), labels, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._outputs.predictions(outputs)
@@ -257,16 +251,16 @@ class RowNetwork(FeatureNetwork):
     def start(self, train: LabeledSplit) -> None:
         if self._outputs.removed is not None and self._last_layer().bias is None:
             mean, scale = self._outputs.removed
-            self.notes.append(f"its last layer has no bias: what it gives is (value - {mean:.6g}) / {scale:.6g}")
+            text = f"Its last layer has no bias, so its output is (value - {mean:.6g}) / {scale:.6g}."
+            self.notes.append(Note("standardized-output", text))
         layer = _pooler_without_weights(self.model, self.head)
         if layer is not None:
             self._pass_on(layer, train)
-            self.notes.append(
-                "its pooling head has no weights: it starts as the standardized feature of its first token"
-            )
+            text = "Its pooling head has no weights, so it starts as the standardized feature of its first token."
+            self.notes.append(Note("new-pooler", text))
 
     def _pass_on(self, layer: nn.Linear, train: LabeledSplit) -> None:
-        """Have a layer pass its input on, standardized: with random weights it would learn slowly, and end lower."""
+        """Initialize a layer to return its standardized input. From random weights, it learns slower and worse."""
         import torch
 
         seen: list[Tensor] = []
@@ -289,7 +283,7 @@ class RowNetwork(FeatureNetwork):
         super().save(folder, task)
 
     def _fold_values(self, mean: float, scale: float) -> None:
-        """Fold the labels' mean and scale into the last layer: the saved model gives values as they were measured."""
+        """Fold the references' mean and deviation into the last layer, so that the saved model returns real values."""
         import torch
 
         last = self._last_layer()
@@ -306,13 +300,11 @@ class RowNetwork(FeatureNetwork):
 
 
 def _pooler_without_weights(model: nn.Module, head: frozenset[str]) -> nn.Linear | None:
-    """Return the layer before the classes that had no weights, where it keeps the width; None where there is none."""
+    """Return the square layer before the classifier that had no weights, or None."""
     from torch import nn
 
     names = {name.rpartition(".")[0] for name in head if name.startswith(f"{model.base_model_prefix}.")}
-    layers = [model.get_submodule(name) for name in sorted(names) if "pooler" in name]
-    return next((layer for layer in layers if isinstance(layer, nn.Linear) and _is_square(layer)), None)
-
-
-def _is_square(layer: nn.Linear) -> bool:
-    return layer.in_features == layer.out_features and layer.bias is not None
+    for layer in (model.get_submodule(name) for name in sorted(names) if "pooler" in name):
+        if isinstance(layer, nn.Linear) and layer.in_features == layer.out_features and layer.bias is not None:
+            return layer
+    return None

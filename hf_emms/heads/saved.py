@@ -1,4 +1,4 @@
-"""The description that is saved of a head of ours, which transformers lacks, so that it can be opened again."""
+"""The description that is saved with new layers, so that `load_finetuned` can load them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from typing import Any
 
 from hf_emms.features.feature_spec import FeatureSpec
 
-# The weights of the head, beside those of the checkpoint; what they are for; and the folder with the descriptions of
-# the checkpoint that was fine-tuned, which say how its feature is made.
+# The weights of the head, its description, and the folder with the configuration files of the original checkpoint,
+# which determine its feature.
 HEAD_WEIGHTS, ABOUT, CHECKPOINT = "head.safetensors", "head.json", "checkpoint"
-# The list of modules in a folder of sentence-transformers, and prompts, similarity and others.
+# The list of modules in a sentence-transformers folder, and its settings: prompts, similarity and others.
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 
 def copy_modules(plan: FeatureSpec, folder: Path) -> bool:
-    """Copy how sentence-transformers reads a checkpoint, without weights; return whether it has such a description."""
+    """Copy the sentence-transformers description of a checkpoint without weights. Return whether it has one."""
     patterns = (MODULES, SETTINGS, "[0-9]*_*/config.json")
     paths = [*plan.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(plan.folder.glob, patterns))]
     for path in paths:
-        if path != plan.model_folder / "config.json":  # that of the trained model is written with it
+        if path != plan.model_folder / "config.json":  # the trained model has its own
             _copy(path, folder / path.relative_to(plan.folder))
     return (folder / MODULES).is_file()
 
 
 def write_description(folder: Path, plan: FeatureSpec, task: str, references: Sequence[Any]) -> None:
-    """Write the description that `load_finetuned` needs beside the weights of a checkpoint and of a head of ours.
+    """Write the description that `load_finetuned` needs, besides the weights of a checkpoint and its new layers.
 
     Args:
-        folder: of the model.
-        plan: of the checkpoint that was fine-tuned.
+        folder: the folder of the model.
+        plan: the checkpoint that was fine-tuned.
         task: the id of the task that it was fine-tuned for.
-        references: from which the task's head gets the same outputs, see `FeatureNetwork.references`.
+        references: what the task's head needs to make the same outputs, see `FeatureNetwork.references`.
     """
     for path in sorted(plan.folder.rglob("*")):
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in DESCRIPTIONS):

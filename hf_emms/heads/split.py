@@ -1,10 +1,10 @@
-"""Rows with their right answers, as networks are trained and measured on them."""
+"""Rows with reference answers, for training and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,54 +14,27 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.inputs.modality import BatchReader
 
-# Losses leave out what has this label: padding, tokens that begin no word, classes that no training row has.
+# The label that losses ignore: padding, tokens that do not start a word, classes without a training row.
 IGNORED = -100
 
-
-class LabeledSample(Protocol):
-    """The fields of a `data.Sample` that heads read."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def total_rows(self) -> int | None: ...
-    @property
-    def inputs(self) -> Sequence[Any]: ...
-    @property
-    def inputs_fingerprint(self) -> str: ...
-    @property
-    def input_of_row(self) -> np.ndarray: ...
-    @property
-    def groups(self) -> np.ndarray: ...
-    @property
-    def codes(self) -> np.ndarray: ...
-    @property
-    def label_texts(self) -> tuple[str, ...]: ...
-    @property
-    def label_values(self) -> np.ndarray | None: ...
-    @property
-    def label_order(self) -> tuple[str, ...]: ...
-    @property
-    def no_class(self) -> str | None: ...
-    @property
-    def has_several_texts(self) -> bool: ...
-    @property
-    def weighted_texts(self) -> list[tuple[tuple[str, float], ...]]: ...
+LabeledSample = Any
+"""A `data.Sample`. The package `data` is above this one, so it cannot be imported here."""
 
 
 @dataclass(frozen=True)
 class LabeledSplit:
-    """Rows with their right answers; their inputs are those of a sample.
+    """Rows with reference answers, whose inputs are those of a sample.
 
     Attributes:
-        split: the dataset's split that they are from.
-        held_out: whether they were taken out of it for an evaluation, so that the rest can be trained on.
-        whole: whether they are all of its rows.
-        references: n right answers, as the task's head has them: a class, a number, texts with their weights, tags.
-        groups: uint64, shape (n,): rows of a group are never in two splits.
-        label_order: classes in the dataset's order; empty where it has none.
+        split: the name of the dataset's split that contains them.
+        held_out: whether the rest of that split is used for training.
+        whole: whether they are all rows of that split.
+        inputs: the distinct inputs.
+        input_of_row: int64 (n,), the input of each row.
+        references: n reference answers in the form that the task's head uses, such as a class, a number or tags.
+        groups: uint64 (n,). Rows of a group are never in two splits.
+        inputs_fingerprint: hash of the inputs.
+        label_order: classes in the dataset's order, or empty if the dataset has no order.
     """
 
     split: str
@@ -83,7 +56,7 @@ class LabeledSplit:
         input_of_row: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> LabeledSplit:
-        """Return the rows of a sample, or others that a head makes of them, with n right answers."""
+        """Combine the rows of a sample, or other rows that a head makes of them, with n reference answers."""
         return cls(
             sample.split,
             held_out=False,
@@ -98,7 +71,7 @@ class LabeledSplit:
 
     @classmethod
     def of_inputs(cls, inputs: Sequence[Any], references: Sequence[Any]) -> LabeledSplit:
-        """Return n inputs, a row each, to predict; their references hold no answer."""
+        """Return n inputs to predict, with references that have no answer."""
         numbers = np.arange(len(inputs))
         return cls("", False, True, inputs, numbers, tuple(references), numbers.astype(np.uint64), "")
 
@@ -106,7 +79,7 @@ class LabeledSplit:
         return len(self.references)
 
     def classes(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the distinct names of classes in the dataset's order; those that it does not order sorted behind."""
+        """Return the distinct names in the dataset's order, then the names that it does not order, sorted."""
         present = set(names)
         ordered = [name for name in self.label_order if name in present]
         return (*ordered, *sorted(present.difference(ordered)))
@@ -125,13 +98,14 @@ class LabeledSplit:
         )
 
 
-class LabeledRows:
-    """Rows for `Trainer`: an item is this object and a row's number, which `collate` makes batches of.
+class BatchedRows:
+    """The dataset for `Trainer`. An item is the dataset and a row number, and `collate` reads items in batches.
 
-    The labels of all rows, (n, …) each, are by the names of the model's arguments; there are none for rows to predict.
-
-    Attributes:
-        max_batch: the most rows that memory holds together; None where nothing limits them.
+    Args:
+        read: function from row numbers to the model's inputs.
+        labels: argument name of the model → labels of all rows, (n, …); empty for rows to predict.
+        count: the number of rows.
+        max_batch: the most rows that fit into memory together; None without a limit.
     """
 
     def __init__(self, read: BatchReader, labels: Inputs, count: int, max_batch: int | None = None) -> None:
@@ -141,7 +115,7 @@ class LabeledRows:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, row: int) -> tuple[LabeledRows, int]:
+    def __getitem__(self, row: int) -> tuple[BatchedRows, int]:
         return self, row
 
     def batch(self, rows: np.ndarray) -> Inputs:
@@ -149,7 +123,7 @@ class LabeledRows:
         return {**self._read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
 
 
-def collate(items: Sequence[tuple[LabeledRows, int]]) -> Inputs:
-    """Return a batch of items of a split."""
+def collate(items: Sequence[tuple[BatchedRows, int]]) -> Inputs:
+    """Return a batch of items of a dataset."""
     (rows, _), *_ = items
     return rows.batch(np.array([number for _, number in items]))

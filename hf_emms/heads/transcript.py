@@ -1,4 +1,4 @@
-"""Transcripts of sounds: a head for CTC on an encoder, or an encoder with a decoder, trained and then transcribing."""
+"""Transcripts of sounds: fine-tuning a CTC head on an encoder, or an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.heads.baseline import ConstantBaseline
 from hf_emms.heads.head import HEAD_RATE, Head, Network
 from hf_emms.heads.metrics import CHARACTERS_RIGHT, WORDS_RIGHT, Metric, load_jiwer, spoken_words
-from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSplit
+from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSplit
 from hf_emms.inputs import Modality
 from hf_emms.inputs.audio import decode, load_sound_reader, samples_in
 from hf_emms.inputs.text import load_tokenizer
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from hf_emms.heads.asr_model import AsrModel
 
 _PADDING, _UNKNOWN, _SPACE = "[PAD]", "[UNK]", "|"
-# Clips from which a checkpoint of many languages detects the language.
-_HEARD = 8
+# Clips in which a multilingual checkpoint detects the language.
+_CLIPS_FOR_LANGUAGE = 8
 
 Tokenize = Callable[[str], list[int]]
 
@@ -54,38 +54,38 @@ class TranscriptHead(Head):
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("an empty transcript", [""] * len(split))
 
-    def build(self, plan: FeatureSpec, kind: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
-        from hf_emms.heads.asr_model import asr_class, is_ctc, load_asr_model
+    def build(self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+        from hf_emms.heads.asr_model import CTC, asr_class, load_asr_model
 
-        load_jiwer()  # without it nothing is trained
-        if is_ctc(asr_class(plan)):
+        load_jiwer()  # fail before training
+        if asr_class(plan) == CTC:
             return _with_ctc_head(plan, [_transcript(row) for row in train.references])
         asr = load_asr_model(replace(plan, dtype="float32"))
         return _TranscriptNetwork(asr, *_with_prompt(asr, train))
 
 
 class _TranscriptNetwork(Network):
-    """A network that transcribes each sound of a split, always by the likeliest token."""
+    """A network that transcribes each sound of a split by greedy decoding."""
 
-    def __init__(self, asr: AsrModel, tokenize: Tokenize, notes: list[str]) -> None:
+    def __init__(self, asr: AsrModel, tokenize: Tokenize, notes: list[Note]) -> None:
         super().__init__(asr.model, (asr.reader.extractor, asr.tokenizer), notes)
         self._asr, self._tokenize = asr, tokenize
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         import torch
 
         if labelled:
             return self._training_rows(split)
-        return LabeledRows(lambda rows: {"row": torch.from_numpy(rows)}, {}, len(split))
+        return BatchedRows(lambda rows: {"row": torch.from_numpy(rows)}, {}, len(split))
 
     def predict(self, model: Any, batch: Inputs) -> Any:
-        # Sounds are read where they are transcribed, in turn, as `pipeline()` does.
+        # `predictions` reads and transcribes the sounds one after the other, as `pipeline()` does.
         return batch["row"][:, None].float()
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         return self._asr.transcribe([split.inputs[number] for number in split.input_of_row.tolist()])
 
-    def _training_rows(self, split: LabeledSplit) -> LabeledRows:
+    def _training_rows(self, split: LabeledSplit) -> BatchedRows:
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -100,10 +100,11 @@ class _TranscriptNetwork(Network):
         ]
         usable = np.flatnonzero(fits)
         if not len(usable):
-            raise EmmsError("no clip and its transcript are short enough to train on", "cut the clips")
+            raise EmmsError("all clips or their transcripts are too long to train on", "split the clips")
         if len(usable) < len(fits):
             left_out = pluralize(len(fits) - len(usable), "clip")
-            self.notes.append(f"not trained on: {left_out} that the checkpoint cannot read or write at once")
+            text = f"Training skips {left_out} that exceed the checkpoint's length of clips or transcripts."
+            self.notes.append(Note("clips-skipped", text))
 
         def read(rows: np.ndarray) -> Inputs:
             chosen = usable[rows]
@@ -112,18 +113,18 @@ class _TranscriptNetwork(Network):
             padded = pad_sequence(ids, batch_first=True, padding_value=IGNORED)
             return {**asr.reader.training_batch(sounds), "labels": padded}
 
-        return LabeledRows(read, {}, len(usable))
+        return BatchedRows(read, {}, len(usable))
 
 
 def _transcript(reference: Sequence[tuple[str, float]]) -> str:
     return reference[0][0]
 
 
-# ---- heads for CTC ---------------------------------------------------------------------------------------------------
+# ---- CTC heads -------------------------------------------------------------------------------------------------------
 
 
 def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
-    """Return the checkpoint with its own head where that has the letters of the transcripts, else with a new head."""
+    """Load the checkpoint with its own head if that has the letters of the transcripts, else with a new head."""
     import transformers
 
     from hf_emms.heads.asr_model import AsrModel
@@ -132,7 +133,8 @@ def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
     reader, letters = load_sound_reader(plan), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
     saved = _own_vocabulary(plan, letters)
     tokenizer = saved or _new_vocabulary(letters)
-    notes = [] if saved is not None else [f"a new head for {pluralize(len(letters), 'letter')} of the transcripts"]
+    text = f"The head is new, with {pluralize(len(letters), 'letter')} of the transcripts."
+    notes = [] if saved is not None else [Note("new-head", text)]
     model, head, _ = load_with_head(
         plan,
         transformers.AutoModelForCTC,
@@ -141,13 +143,19 @@ def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
         ctc_zero_infinity=True,
         **({"vocab_size": len(tokenizer)} if saved is None else {}),
     )
-    network = _TranscriptNetwork(AsrModel(model, tokenizer, reader, True), _letters_of(tokenizer), notes)
+
+    def tokenize(transcript: str) -> list[int]:
+        words = _case_of(tokenizer)(" ".join(spoken_words(transcript)))
+        ids: list[int] = tokenizer(words, add_special_tokens=False)["input_ids"]
+        return ids
+
+    network = _TranscriptNetwork(AsrModel(model, tokenizer, reader, True), tokenize, notes)
     network.head, network.head_rate = head, HEAD_RATE if saved is None else 0.0
     return network
 
 
 def _own_vocabulary(plan: FeatureSpec, letters: Sequence[str]) -> Any:
-    """Return the tokenizer of a checkpoint that was saved with a head for CTC; None where it lacks a letter."""
+    """Return the tokenizer of a checkpoint that was saved with a CTC head, or None if it lacks a letter."""
     if not any(str(name).endswith("ForCTC") for name in plan.config.get("architectures") or ()):
         return None
     try:
@@ -178,39 +186,29 @@ def _new_vocabulary(letters: Sequence[str]) -> Any:
 
 
 def _case_of(tokenizer: Any) -> Callable[[str], str]:
-    """Return how a vocabulary writes letters: in capitals where it has no small ones."""
+    """Return the conversion to upper case if a vocabulary has no lower case."""
     numbers = tokenizer.get_vocab()
     return str.upper if "E" in numbers and "e" not in numbers else str
 
 
-def _letters_of(tokenizer: Any) -> Tokenize:
-    case = _case_of(tokenizer)
-
-    def tokenize(transcript: str) -> list[int]:
-        ids: list[int] = tokenizer(case(" ".join(spoken_words(transcript))), add_special_tokens=False)["input_ids"]
-        return ids
-
-    return tokenize
+# ---- encoder-decoders ------------------------------------------------------------------------------------------------
 
 
-# ---- encoders with a decoder -----------------------------------------------------------------------------------------
-
-
-def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[str]]:
-    """Return how transcripts become tokens, behind those that the checkpoint is configured to start with; and notes."""
+def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[Note]]:
+    """Return the function that tokenizes transcripts, with the start tokens of the checkpoint, and notes."""
     from hf_emms.heads.asr_model import max_new_tokens
 
     model, tokenizer = asr.model, asr.tokenizer
-    settings, prompt, notes = model.generation_config, list[int](), list[str]()
+    settings, prompt, notes = model.generation_config, list[int](), list[Note]()
     if getattr(settings, "is_multilingual", False):
         language = _language_of(asr, train)
         settings.language, settings.task = language, "transcribe"
         prompt += [settings.lang_to_id[language], settings.task_to_id["transcribe"]]
-        notes.append(f"trained to transcribe the language that it heard in the first clips: {language}")
+        notes.append(Note("language-detected", f"Trained to transcribe {language}, detected in the first clips."))
     if getattr(settings, "no_timestamps_token_id", None) is not None:
         prompt.append(settings.no_timestamps_token_id)
     settings.forced_decoder_ids = None
-    # What `pipeline()` does with the saved model, which would search five beams.
+    # The saved model decodes greedily too. By default, `pipeline()` would search with five beams.
     settings.num_beams, settings.max_new_tokens = 1, max_new_tokens(model)
 
     def tokenize(transcript: str) -> list[int]:
@@ -220,14 +218,13 @@ def _with_prompt(asr: AsrModel, train: LabeledSplit) -> tuple[Tokenize, list[str
 
 
 def _language_of(asr: AsrModel, train: LabeledSplit) -> str:
-    """Return the mark of the language that the checkpoint hears in most of the first clips: "<|de|>"."""
+    """Return the token of the language that the checkpoint detects in most of the first clips, such as "<|de|>"."""
     import torch
 
     reader, model = asr.reader, asr.model.eval()
-    clips = [
-        decode(train.inputs[number], reader.rate)[: reader.part] for number in train.input_of_row[:_HEARD].tolist()
-    ]
+    first = train.input_of_row[:_CLIPS_FOR_LANGUAGE].tolist()
+    clips = [decode(train.inputs[number], reader.rate)[: reader.part] for number in first]
     with torch.no_grad():
-        heard = model.detect_language(reader.process(clips)["input_features"]).tolist()
-    marks = {number: mark for mark, number in model.generation_config.lang_to_id.items()}
-    return str(marks[mode(heard)])
+        detected = model.detect_language(reader.process(clips)["input_features"]).tolist()
+    tokens = {number: token for token, number in model.generation_config.lang_to_id.items()}
+    return str(tokens[mode(detected)])

@@ -1,4 +1,4 @@
-"""A tag for each word of a text: the class of transformers for tokens, or layers of ours on token states."""
+"""A tag per word of a text: the class of transformers for tokens, or a linear layer on token states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_emms.heads.baseline import MAX_BASELINES, ConstantBaseline, Rule, best_b
 from hf_emms.heads.head import FeatureHead, FeatureNetwork
 from hf_emms.heads.metrics import Metric
 from hf_emms.heads.row import class_config
-from hf_emms.heads.split import IGNORED, LabeledRows, LabeledSample, LabeledSplit
+from hf_emms.heads.split import IGNORED, BatchedRows, LabeledSample, LabeledSplit
 from hf_emms.inputs import Modality, Spans
 from hf_emms.inputs.text import load_training_texts
 from hf_emms.inputs.words import WordWindow, word_reader
@@ -29,17 +29,17 @@ _WORD = re.compile("[^ ]+")
 
 
 class TaggedText(NamedTuple):
-    """The words of a text, each from its first character to behind its last, and their tags."""
+    """The words of a text, as first character and end (exclusive), and their tags."""
 
     words: tuple[tuple[int, int], ...]
     tags: tuple[str, ...]
 
 
 class WordsHead(FeatureHead):
-    """A head that tags the words of a text; a word has the tag of its first token."""
+    """A head that tags the words of a text. A word has the tag of its first token."""
 
     auto_class = "AutoModelForTokenClassification"
-    layers_note = "transformers has no class with a head for it: a linear layer on its token states"
+    layers_note = "transformers has no class with this head for the family: a linear layer on its token states"
 
     def __init__(self, metrics: Callable[[Sequence[TaggedText]], tuple[Metric, ...]]) -> None:
         self._metrics = metrics
@@ -48,7 +48,7 @@ class WordsHead(FeatureHead):
         return self._metrics(references)
 
     def label(self, sample: LabeledSample, *, several: bool) -> LabeledSplit:
-        """Return the texts of a sample whose rows are words, with a `TaggedText` each."""
+        """Return a row with a `TaggedText` per text of a sample, whose rows are words."""
         spans = sample.inputs
         assert isinstance(spans, Spans), "rows are words"
         bounds = spans.bounds[sample.input_of_row]
@@ -61,13 +61,13 @@ class WordsHead(FeatureHead):
         return LabeledSplit.from_sample(sample, references, spans.inputs, rows, sample.groups[first])
 
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
-        """Return a frequent tag for all words."""
+        """Predict a frequent tag for all words."""
         counts = Counter(tag for _, tags in train.references for tag in tags)
         rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_BASELINES)]
         return best_baseline("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
 
     def questions(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return the words of n texts, which white space divides."""
+        """Return the words of n texts, separated by spaces."""
         words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
         return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
 
@@ -79,7 +79,7 @@ class WordsHead(FeatureHead):
         return class_config(_tags(references))
 
     def network(
-        self, plan: FeatureSpec, kind: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         return _WordsNetwork(plan, model, _tags(references))
 
@@ -93,7 +93,7 @@ def _tags(references: Sequence[Any]) -> list[str]:
 
 
 class _WordsNetwork(FeatureNetwork):
-    """A network that gives each token a tag; it reads the texts of a split window by window."""
+    """A network that tags each token. It reads the texts of a split in windows."""
 
     def __init__(self, plan: FeatureSpec, model: Any, tags: list[str]) -> None:
         texts = replace(load_training_texts(plan, model), pads_left=False)
@@ -102,14 +102,14 @@ class _WordsNetwork(FeatureNetwork):
         self.references, self.count = [TaggedText((), tuple(tags))], len(tags)
 
     def predict(self, model: Any, batch: Inputs) -> Any:
-        # Classes, not scores of all: those of thousands of texts would not fit into memory.
+        # The scores of all classes for thousands of texts would not fit into memory.
         return model(**batch)["logits"].argmax(-1)
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
-        """Return a row for each window."""
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
+        """Return a row per window."""
         import torch
 
-        windows = self.once("windows", split, self._windows)
+        windows = self.cached_for_split("windows", split, self._windows)
         number_of = {tag: number for number, tag in enumerate(self._tags)}
 
         def read(rows: np.ndarray) -> Inputs:
@@ -120,19 +120,19 @@ class _WordsNetwork(FeatureNetwork):
             labels = torch.full_like(padded["input_ids"], IGNORED)
             for row, window in enumerate(batch):
                 tags = split.references[window.text].tags
-                # Of words that share a first token the first is learnt.
-                for word, place in zip(reversed(window.words), reversed(window.places), strict=True):
-                    labels[row, place] = number_of.get(tags[word], IGNORED)
+                # If words share a first token, the first word is learned.
+                for word, position in zip(reversed(window.words), reversed(window.positions), strict=True):
+                    labels[row, position] = number_of.get(tags[word], IGNORED)
             return {**padded, "labels": labels}
 
-        return LabeledRows(read, {}, len(windows))
+        return BatchedRows(read, {}, len(windows))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[Any]:
         """Return the tags of each text's words from the classes of tokens, int64 (w, T)."""
         predicted = [[""] * len(reference.tags) for reference in split.references]
-        for row, window in enumerate(self.once("windows", split, self._windows)):
-            for word, place in zip(window.words, window.places, strict=True):
-                predicted[window.text][word] = self._tags[outputs[row, place]]
+        for row, window in enumerate(self.cached_for_split("windows", split, self._windows)):
+            for word, position in zip(window.words, window.positions, strict=True):
+                predicted[window.text][word] = self._tags[outputs[row, position]]
         return [tuple(tags) for tags in predicted]
 
     def _windows(self, split: LabeledSplit) -> list[WordWindow]:

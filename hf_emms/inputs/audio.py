@@ -1,4 +1,4 @@
-"""Sound: held encoded, decoded, mixed down and resampled in a thread, read in batches of similar length."""
+"""Sounds: decoded, mixed down and resampled in a thread, and read in batches of similar length."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, install_command
+from hf_emms.errors import EmmsError, Note, install_command
 from hf_emms.features.bounds import check_processor_config
+from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
-from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
+from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
 from hf_emms.inputs.modality import BatchReader, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
@@ -27,40 +28,41 @@ if TYPE_CHECKING:
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
-# A shorter sound has no frame in most families; a single label says little about a longer sound.
+# Most families have no frame for a shorter sound. One label describes little of a longer one.
 _MIN_SECONDS, _MAX_SECONDS = 0.05, 3_600
-# Frames that are decoded at a time: a minute at 16 kHz.
+# Frames that are decoded at a time, a minute at 16 kHz.
 _BLOCK = 2**20
-# The least share of the samples that a header promises: estimates of compressed files may be a little off.
-_WHOLE = 0.9
-# The report of libsndfile on a WAV file whose data ends early; writers that cannot seek promise the largest number.
-_CUT_OFF = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_NO_LENGTH = 0x7FFF_0000
-_ARRAY = ("array", "sampling_rate")
-# How files of WAV, AIFF, FLAC, OGG and MP3 start.
+# A file is truncated if it has less than this share of the frames in its header, which is an estimate in some formats.
+_MIN_SHARE = 0.9
+# libsndfile's report on a truncated WAV file. Writers that cannot seek put the largest number in the header.
+_TRUNCATED = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_LENGTH = 0x7FFF_0000
+_ARRAY_FIELDS = ("array", "sampling_rate")
+# First bytes of WAV, AIFF, FLAC, OGG and MP3 files.
 _START = re.compile(rb"(RIFF|FORM)....(WAVE|AIFF|AIFC)|fLaC|OggS|ID3|\xff[\xfb\xf3\xf2]", re.DOTALL)
 
 
 class Sounds(EncodedInputs):
-    """Sounds held as encoded bytes, which readers decode at their rate."""
+    """Encoded sounds, which readers decode at their own rate."""
 
 
-def _soundfile() -> ModuleType:
+def load_soundfile() -> ModuleType:
+    """Import soundfile, or raise an `EmmsError` with the command that installs it and soxr."""
     try:
         import soundfile  # type: ignore[import-untyped]
         import soxr  # noqa: F401
     except (ImportError, OSError) as error:
         raise EmmsError(
-            "sound is read with soundfile and soxr, which are not installed", install_command("audio")
+            "reading sound requires soundfile and soxr, which are not installed", install_command("audio")
         ) from error
     return soundfile
 
 
 def decode(encoded: bytes, rate: int) -> np.ndarray:
-    """Return a sound as float32 samples (T,) at a rate in Hz: the mean of its channels, resampled."""
+    """Decode a sound to float32 samples (T,) at a rate in Hz: the mean of its channels, resampled."""
     import soxr
 
-    with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
+    with load_soundfile().SoundFile(io.BytesIO(encoded)) as file:
         blocks = (block.mean(1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True))
         if file.samplerate == rate:
             return np.concatenate([*blocks])
@@ -70,32 +72,33 @@ def decode(encoded: bytes, rate: int) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, rate: int) -> bytes:
-    """Return samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
+    """Encode samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
     buffer = io.BytesIO()
-    _soundfile().write(buffer, np.asarray(samples, np.float32), int(rate), format="WAV", subtype="FLOAT")
+    load_soundfile().write(buffer, np.asarray(samples, np.float32), int(rate), format="WAV", subtype="FLOAT")
     return buffer.getvalue()
 
 
-def _problem_of(encoded: bytes) -> str | None:
-    """Return why a sound cannot be used, in words, or None; it is decoded once, a block at a time."""
+def _find_problem(encoded: bytes) -> str | None:
+    """Decode a sound block by block, and return why it cannot be used, or None."""
     try:
-        with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
-            cut_off = _CUT_OFF.search(file.extra_info)
-            if cut_off and int(cut_off[2]) < int(cut_off[1]) < _NO_LENGTH:
-                return "its file is cut off"
-            frames, heard = 0, False
+        with load_soundfile().SoundFile(io.BytesIO(encoded)) as file:
+            truncated = _TRUNCATED.search(file.extra_info)
+            if truncated and int(truncated[2]) < int(truncated[1]) < _UNKNOWN_LENGTH:
+                return "its file is truncated"
+            frames, is_silent = 0, True
             for block in file.blocks(_BLOCK, dtype="float32"):
                 frames += len(block)
-                heard = heard or bool(block.any())
+                is_silent = is_silent and not block.any()
                 if not np.isfinite(block).all():
-                    return "some of its samples are no numbers"
+                    return "some of its samples are not finite"
                 if frames > _MAX_SECONDS * file.samplerate:
-                    return f"it is longer than {_MAX_SECONDS // 60} minutes: cut it into clips that its label fits"
-            if frames < _WHOLE * file.frames < _MAX_SECONDS * file.samplerate:
-                return "its file is cut off"
+                    return f"it is longer than {_MAX_SECONDS // 60} minutes; split it into clips with a label each"
+            if frames < _MIN_SHARE * file.frames < _MAX_SECONDS * file.samplerate:
+                return "its file is truncated"
             if frames < _MIN_SECONDS * file.samplerate:
-                return f"it lasts {1_000 * frames / file.samplerate:.0f} ms, and {1_000 * _MIN_SECONDS:.0f} are needed"
-            return None if heard else "it is silent"
+                milliseconds, needed = 1_000 * frames / file.samplerate, 1_000 * _MIN_SECONDS
+                return f"it lasts {milliseconds:.0f} ms, and {needed:.0f} are needed"
+            return "it is silent" if is_silent else None
     except RuntimeError as error:
         reason = getattr(error, "error_string", "") or str(error)
         return f"it cannot be decoded as WAV, FLAC, OGG or MP3: {reason.rstrip('.')}"
@@ -103,18 +106,18 @@ def _problem_of(encoded: bytes) -> str | None:
 
 # --- how checkpoints read it ------------------------------------------------------------------------------
 
-# The longest part of a clip that a checkpoint without a fixed length reads at once.
+# The longest part of a clip for a checkpoint without a fixed length.
 _PART_SECONDS = 30
-# A batch ends where clips get shorter than this part of its longest clip.
+# A batch ends before clips that are shorter than this share of its longest clip.
 _SIMILAR = 0.8
-# Where padding changes features, clips are padded to multiples of this, so that many have equal lengths.
+# If padding changes features, clips are padded to multiples of this length only, so that many lengths are equal.
 _STEP_SECONDS = 0.02
-# Shorter parts are padded to this: the most that the convolutions of a family of the table look at together.
+# Shorter parts are padded to this length, the largest field of view among the convolutions of the families.
 _MIN_PART_SECONDS = 0.1
-# Masks of SpecAugment, ten frames each, need more in training.
+# SpecAugment masks ten frames at a time, which requires longer clips in training.
 _MIN_TRAINING_SECONDS = 0.5
-# The relative change of a short clip's features beside a long clip that counts as none.
-_SAME = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+# The relative change of a short clip's features beside a long clip that counts as no change.
+_TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 _MODEL_INPUTS = ("input_values", "input_features", "attention_mask", "is_longer")
 
 
@@ -124,10 +127,10 @@ class SoundReader:
 
     Attributes:
         extractor: the checkpoint's feature extractor of transformers.
-        rate: of its samples, in Hz.
-        part: samples of the longest part of a clip that it reads at once.
-        fixed_length: whether every part is padded to that length.
-        elements: numbers of a tensor per sample, on average.
+        rate: its sampling rate in Hz.
+        part: the most samples of a clip that it reads at once.
+        fixed_length: whether it pads every part to that length.
+        elements: tensor elements per sample, on average.
     """
 
     extractor: Any
@@ -136,37 +139,33 @@ class SoundReader:
     fixed_length: bool
     elements: float
 
-    def process(self, parts: Sequence[np.ndarray]) -> Inputs:
+    def process(self, parts: Sequence[np.ndarray], min_seconds: float = _MIN_PART_SECONDS) -> Inputs:
         """Return the tensors of a batch of samples (T,), with an attention mask if the family has masks."""
-        shortest = int(_MIN_PART_SECONDS * self.rate)
-        return process_sounds(self.extractor, [_lengthened(part, shortest) for part in parts], self.rate)
+        return process_sounds(self.extractor, [_pad(part, int(min_seconds * self.rate)) for part in parts], self.rate)
 
     def training_batch(self, sounds: Sequence[bytes]) -> Inputs:
         """Return a batch of the first part of each sound, with an attention mask if the family is trained with it."""
         clips = [decode(encoded, self.rate)[: self.part] for encoded in sounds]
-        shortest = int(_MIN_TRAINING_SECONDS * self.rate)
-        inputs = process_sounds(self.extractor, [_lengthened(clip, shortest) for clip in clips], self.rate)
+        inputs = self.process(clips, _MIN_TRAINING_SECONDS)
         if not getattr(self.extractor, "return_attention_mask", False):
             inputs.pop("attention_mask", None)
         return inputs
 
     def parts_of(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Return a clip cut into as few equal parts as the checkpoint can read."""
+        """Split a clip into as few equal parts as the checkpoint can read."""
         return np.array_split(samples, -(-len(samples) // self.part))
 
     def size_of(self, samples: int) -> float:
         return self.elements * (self.part if self.fixed_length else samples)
 
 
-def _lengthened(samples: np.ndarray, length: int) -> np.ndarray:
-    """Return samples with silence behind them, up to a length."""
-    lengthened = np.zeros(max(length, len(samples)), samples.dtype)
-    lengthened[: len(samples)] = samples
-    return lengthened
+def _pad(samples: np.ndarray, length: int) -> np.ndarray:
+    """Append silence up to a length."""
+    return np.pad(samples, (0, max(0, length - len(samples))))
 
 
 def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> Inputs:
-    """Return samples as tensors of a feature extractor of transformers, padded to the longest."""
+    """Run a feature extractor of transformers on samples, padded to the longest."""
     parameters = signature(extractor.__call__).parameters
     options: dict[str, Any] = {"return_attention_mask": True} if "return_attention_mask" in parameters else {}
     if "padding" in parameters and parameters["padding"].default is False:
@@ -174,16 +173,16 @@ def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> In
     encoded = extractor([*parts], sampling_rate=rate, return_tensors="pt", **options)
     inputs = {name: encoded[name] for name in _MODEL_INPUTS if name in encoded}
     if "is_longer" in inputs:
-        # CLAP's extractor draws a clip of the batch at random where none is longer than the model reads.
+        # If no clip is longer than CLAP reads, its extractor marks a random clip as longer.
         inputs["is_longer"] = inputs["input_features"].new_zeros((len(parts), 1), dtype=bool)
     return inputs
 
 
 def load_sound_reader(plan: FeatureSpec) -> SoundReader:
-    """Return the reader with the checkpoint's feature extractor; an EmmsError if it cannot be loaded."""
+    """Load the checkpoint's feature extractor, or raise an `EmmsError`."""
     from transformers import AutoFeatureExtractor
 
-    _soundfile()
+    load_soundfile()
     check_processor_config(plan.repo, plan.model_folder)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(
@@ -205,7 +204,7 @@ def load_sound_reader(plan: FeatureSpec) -> SoundReader:
 
 
 def _fixed_samples(extractor: Any, rate: int) -> int:
-    """Return how many samples fill the fixed length of an extractor: Whisper's, CLAP's, AST's (frames of 10 ms)."""
+    """Return the fixed length of an extractor in samples: Whisper's, CLAP's, or AST's in frames of 10 ms."""
     for name in ("n_samples", "nb_max_samples"):
         if isinstance(samples := getattr(extractor, name, None), int):
             return samples
@@ -213,21 +212,15 @@ def _fixed_samples(extractor: Any, rate: int) -> int:
     return frames * rate // 100 if isinstance(frames, int) else _PART_SECONDS * rate
 
 
-def example_sounds(count: int, seconds: float, rate: int) -> Sounds:
-    noise = np.random.default_rng(0).normal(scale=0.1, size=int(seconds * rate))
-    return Sounds([encode(noise, rate)] * count)
-
-
-class SoundFeatures:
-    """The `FeatureReader` of sound."""
+class SoundFeatures(FeatureReader):
+    """The `FeatureReader` of sounds."""
 
     def __init__(self, model: Any, reader: SoundReader, layers: LayerReader, dtype: str) -> None:
-        from hf_emms.features.device import SOUND, BatchedForward
+        from hf_emms.features.device import SOUND
 
-        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
-        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, SOUND, model.dtype)
-        self.forwards = (self._forward,)
-        self._can_pad = reader.fixed_length or self._ignores_padding(_SAME[dtype])
+        super().__init__(lambda inputs: layers(model, inputs), model, layers, SOUND)
+        self._reader = reader
+        self._can_pad = reader.fixed_length or self._ignores_padding(_TOLERANCE[dtype])
 
     def batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[Batch]:
         import torch
@@ -247,11 +240,12 @@ class SoundFeatures:
                 self.counts.add(ReadCounts(parted=int((counts > 1).sum()), part_seconds=seconds))
 
     def examples(self, count: int, words: int) -> Sounds:
-        reader = self._reader
-        return example_sounds(count, 1 if words == 1 else reader.part / reader.rate, reader.rate)
+        rate = self._reader.rate
+        noise = np.random.default_rng(0).normal(scale=0.1, size=rate if words == 1 else self._reader.part)
+        return Sounds([encode(noise, rate)] * count)
 
     def _ignores_padding(self, tolerance: float) -> bool:
-        """Return whether a clip's features stay the same beside a longer clip; with a norm over time they do not."""
+        """Return whether a clip's features stay the same beside a longer clip. A norm over time changes them."""
         rate = self._reader.rate
         noise = np.random.default_rng(0).normal(scale=0.1, size=2 * rate).astype(np.float32)
         short = noise[: rate // 2]
@@ -259,7 +253,7 @@ class SoundFeatures:
         return bool((alone - beside).abs().max() <= tolerance * alone.abs().max())
 
     def _plan_batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
-        """Yield the positions of each batch, int64 (b,), the longest clips first, by their headers."""
+        """Yield the positions of each batch, int64 (b,), the longest clips first, according to the file headers."""
         reader = self._reader
         lengths = np.array([samples_in(encoded, reader.rate) for encoded in sounds])
         counts = -(-lengths // reader.part)
@@ -282,14 +276,14 @@ class SoundFeatures:
     def _read(
         self, sounds: Sequence[bytes], positions: np.ndarray
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, Inputs]]]:
-        """Return how many parts each clip has, (n,), and the groups of parts that are read together, as tensors."""
+        """Return the number of parts of each clip, (n,), and groups of parts: their clips, and their tensors."""
         reader = self._reader
         parts_by_clip = [reader.parts_of(decode(sounds[position], reader.rate)) for position in positions.tolist()]
         clip_of_part = np.repeat(np.arange(len(positions)), [len(parts) for parts in parts_by_clip])
         parts = [part for parts in parts_by_clip for part in parts]
         if not self._can_pad:
             step = int(_STEP_SECONDS * reader.rate)
-            parts = [_lengthened(part, len(part) + -len(part) % step) for part in parts]
+            parts = [_pad(part, len(part) + -len(part) % step) for part in parts]
         lengths = np.array([len(part) for part in parts])
         order = np.argsort(-lengths, kind="stable")
         groups = []
@@ -306,46 +300,41 @@ class SoundFeatures:
 
 
 def samples_in(encoded: bytes, rate: int) -> int:
-    """Return how many samples a file has at a rate, by its header."""
+    """Return the length of a file in samples at a rate, according to its header."""
     return max(1, round(_seconds_in(encoded) * rate))
 
 
 def _seconds_in(encoded: bytes) -> float:
-    with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
+    with load_soundfile().SoundFile(io.BytesIO(encoded)) as file:
         return float(min(file.frames / file.samplerate, _MAX_SECONDS))
 
 
-# --- the kind ---------------------------------------------------------------------------------------------
+# --- the modality -----------------------------------------------------------------------------------------
 
 
-class _Audio(EncodedKind):
+class _Audio(EncodedModality):
     inputs_type = Sounds
 
     def check_installed(self) -> None:
-        _soundfile()
+        load_soundfile()
 
     def holds(self, feature: Any) -> bool:
-        is_array = isinstance(feature, Mapping) and set(_ARRAY) <= set(feature)
+        is_array = isinstance(feature, Mapping) and set(_ARRAY_FIELDS) <= set(feature)
         return is_array or getattr(feature, "_type", "") == "Audio"
 
     def recognises(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
-        """Return the encoded bytes of a cell of an undecoded Audio column, or of an array with its rate."""
-        if (
-            isinstance(value, Mapping)
-            and not value.get("bytes")
-            and all(value.get(name) is not None for name in _ARRAY)
-        ):
-            return encode(np.asarray(value["array"]).T, value["sampling_rate"])
-        encoded = self.stored_bytes(value, "sound")
-        if not encoded:
-            raise UnusableError("there is no sound")
-        return bytes(encoded)
+        """Return the encoded bytes of an undecoded Audio cell, or of an array with its rate."""
+        if isinstance(value, Mapping) and not value.get("bytes"):
+            samples, rate = map(value.get, _ARRAY_FIELDS)
+            if samples is not None and rate is not None:
+                return encode(np.asarray(samples).T, rate)
+        return bytes(self.stored_bytes(value, "sound"))
 
     def check(self, content: bytes) -> None:
-        problem = _problem_of(content)
+        problem = _find_problem(content)
         if problem:
             raise UnusableError(f"a sound cannot be used: {problem}")
 
@@ -365,11 +354,11 @@ class _Audio(EncodedKind):
     def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
         reader = load_sound_reader(plan)
 
-        def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
+        def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()]), ()
 
-        note = f"of longer clips the first {reader.part / reader.rate:.3g} seconds are read"
-        return TrainingReader(read, (reader.extractor,), (note,))
+        text = f"Training reads the first {reader.part / reader.rate:.3g} seconds of longer clips."
+        return TrainingReader(read, (reader.extractor,), (Note("clips-truncated", text),))
 
 
 AUDIO = _Audio(

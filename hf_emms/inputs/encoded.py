@@ -1,4 +1,4 @@
-"""Inputs that are held as the bytes of their files, and decoded in a thread while the batch before is computed."""
+"""Inputs that are stored as encoded files. A thread decodes the next batches while the model runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, ClassVar, TypeVar
 
 from hf_emms.inputs.modality import Modality, UnusableError
 
-_AHEAD = 2  # batches decoded ahead: enough to hide a slow batch
+# Two batches are enough to hide a slow one.
+_BATCHES_AHEAD = 2
 
 Job = TypeVar("Job")
 Ready = TypeVar("Ready")
 
 
 class EncodedInputs(Sequence):
-    """Inputs held as encoded bytes; a slice is such a sequence again, an element is opened."""
+    """Inputs as the bytes of their files. A slice has the same class, and an element is opened."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self.encoded = tuple(encoded)
@@ -29,16 +30,12 @@ class EncodedInputs(Sequence):
         return type(self)(self.encoded[index]) if isinstance(index, slice) else self.open(self.encoded[index])
 
     def open(self, encoded: bytes) -> Any:
-        """Return the input of encoded bytes as readers take it: the bytes themselves, where readers decode them."""
+        """Return what readers take. By default, readers decode the bytes themselves."""
         return encoded
 
 
-class EncodedKind(Modality):
-    """A kind of input whose content is the bytes of a file.
-
-    Attributes:
-        inputs_type: the sequence that holds such content.
-    """
+class EncodedModality(Modality):
+    """Base class of modalities whose content is the bytes of a file, collected as `inputs_type`."""
 
     inputs_type: ClassVar[type[EncodedInputs]] = EncodedInputs
 
@@ -52,38 +49,41 @@ class EncodedKind(Modality):
         return self.inputs_type(contents)
 
     def stored_bytes(self, cell: Any, noun: str) -> Any:
-        """Return the bytes that a cell holds or is, else those of the file that it names; None where there are none.
+        """Return the bytes of a cell, or of the file whose path it contains. Other values are returned unchanged.
 
         Raises:
-            UnusableError: the file cannot be read.
+            UnusableError: the cell has no content, or its file cannot be read.
         """
-        if not isinstance(cell, Mapping):
-            return cell
-        if cell.get("bytes") or not cell.get("path"):
-            return cell.get("bytes")
-        try:
-            return _file_bytes(cell["path"])
-        except OSError as error:
-            raise UnusableError(f"a {noun}'s file cannot be read: {error}") from error
+        encoded = cell
+        if isinstance(cell, Mapping):
+            encoded, path = cell.get("bytes"), cell.get("path")
+            if path and not encoded:
+                try:
+                    encoded = _read_file(path)
+                except OSError as error:
+                    raise UnusableError(f"the {noun}'s file cannot be read: {error}") from error
+        if not encoded:
+            raise UnusableError(f"there is no {noun}")
+        return encoded
 
 
-def _file_bytes(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     if "://" not in path:
         return Path(path).read_bytes()
-    import fsspec  # an address of the Hub when streaming
+    import fsspec  # streams name files by their addresses on the Hub
 
     with fsspec.open(path, "rb") as stream:
         return stream.read()
 
 
 def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
-    """Yield each job with the result of `prepare`, in order; a thread works at most two jobs ahead."""
+    """Yield each job with the result of `prepare`, in order. A thread prepares the next two jobs."""
     waiting = deque(jobs)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
         ready: deque[tuple[Job, Future[Ready]]] = deque()
         try:
             while waiting or ready:
-                while waiting and len(ready) < _AHEAD:
+                while waiting and len(ready) < _BATCHES_AHEAD:
                     job = waiting.popleft()
                     ready.append((job, thread.submit(prepare, job)))
                 job, future = ready.popleft()

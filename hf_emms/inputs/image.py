@@ -1,4 +1,4 @@
-"""Images: held encoded, decoded and resized in a thread, once for all checkpoints with the same image processor."""
+"""Images: decoded and resized in a thread, once for all checkpoints that share an image processor."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.bounds import check_processor_config
-from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
-from hf_emms.inputs.encoded import EncodedInputs, EncodedKind, prepare_ahead
+from hf_emms.features.extractor import FeatureReader
+from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
+from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead
 from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
@@ -28,26 +29,31 @@ if TYPE_CHECKING:
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
-# EXIF's orientation tag, and its values under which width and height change places.
+# EXIF's orientation tag, and its values that swap width and height.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# How files of PNG, JPEG, GIF, TIFF, WebP and BMP start.
+# First bytes of PNG, JPEG, GIF, TIFF, WebP and BMP files.
 _START = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
-# White of pixels in 16 bits that use 8, 12 or all of them.
+# White in 16-bit images that use 8, 12 or all of their bits.
 _WHITES = (255, 4_095, 65_535)
-# Modes of pixels without a defined white: 32-bit integers and floats.
+# Modes without a defined white: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
-# Channels that an array of pixels may have: gray, with alpha, colours, with alpha.
 _MAX_CHANNELS = 4
-# An array of fractional numbers up to this is on a scale of its own, as the digits of scikit-learn up to 16.
+# A float array with a maximum up to this has its own scale, such as the digits of scikit-learn (0 to 16).
 _FEW_LEVELS = 32
 
 
 class Images(EncodedInputs):
-    """Images held as encoded bytes; an element is a PIL image in RGB.
+    """Encoded images. An element is a PIL image in RGB, without transparency and with the EXIF orientation applied.
 
-    The camera's orientation tag (EXIF) is applied, as ``datasets`` does; transparency is dropped, as image processors
-    do.
+    With a cache, each image is decoded and resized once for all processors of the same key. Slices share the cache.
     """
+
+    def __init__(self, encoded: Sequence[bytes], cache: PixelCache | None = None) -> None:
+        super().__init__(encoded)
+        self.cache = cache
+
+    def __getitem__(self, index: Any) -> Any:
+        return Images(self.encoded[index], self.cache) if isinstance(index, slice) else super().__getitem__(index)
 
     def open(self, encoded: bytes) -> Any:
         from PIL import Image, ImageOps
@@ -55,22 +61,37 @@ class Images(EncodedInputs):
         with Image.open(io.BytesIO(encoded)) as image:
             return as_rgb(ImageOps.exif_transpose(image))
 
+    def read(self, processor: ImageProcessor, positions: Sequence[int]) -> Tensor:
+        """Return the pixel values of the images at these positions, float32 (b, 3, H, W)."""
+        import torch
+
+        if processor.key is None or self.cache is None:
+            return processor([self[position] for position in positions])
+        cached = self.cache.get(processor.key, [self.encoded[position] for position in positions])
+        pixels = {position: resized for position, resized in zip(positions, cached, strict=True) if resized is not None}
+        missing = [position for position in positions if position not in pixels]
+        if missing:
+            for position, resized in zip(missing, processor.resize([self[i] for i in missing]), strict=True):
+                pixels[position] = resized
+                self.cache.put(processor.key, self.encoded[position], resized)
+        return processor.rescale(torch.stack([pixels[position] for position in positions]))
+
 
 def as_rgb(image: Any) -> Any:
-    """Return a PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped.
+    """Convert a PIL image to RGB.
 
-    White is the highest value of 16 bits, or of 12 or 8 bits where no pixel is brighter, as scans often are.
+    In 16-bit images, white is the highest value of 8, 12 or 16 bits, whichever the brightest pixel fits, as in scans.
     """
     if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bits to white instead of scaling them down.
+        # Pillow would clip 16 bits instead of scaling them.
         brightest = image.getextrema()[1]
         white = next(white for white in _WHITES if brightest <= white)
         image = image.point(lambda value: value * (255 / white)).convert("L")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _holds_pixels(feature: Any) -> bool:
-    """Return whether each cell of a feature is an array of pixels: Array2D to Array4D, or nested lists of bytes."""
+def _is_pixel_feature(feature: Any) -> bool:
+    """Return whether cells of a feature are pixels: Array2D to Array4D, or two or three nested lists of bytes."""
     if type(feature).__name__ in ("Array2D", "Array3D", "Array4D"):
         return True
     depth = 0
@@ -79,19 +100,11 @@ def _holds_pixels(feature: Any) -> bool:
     return depth in (2, 3) and getattr(feature, "dtype", "") == "uint8"
 
 
-def _rank(value: Any) -> int:
-    """Return the number of axes of nested lists or an array, by their first elements; 0 for a single value."""
-    rank = 0
-    while isinstance(value, (list, tuple, np.ndarray)) and len(value):
-        value, rank = value[0], rank + 1
-    return rank
-
-
 def encoded_pixels(pixels: np.ndarray) -> bytes:
-    """Return a picture as PNG: (H, W), (H, W, C) or (C, H, W), 0 to 255 or fractions of white.
+    """Encode pixels (H, W), (H, W, C) or (C, H, W) as PNG. Values are 0 to 255, or 0 to 1.
 
     Raises:
-        UnusableError: the array is no picture, or the range of its values says no white.
+        UnusableError: the array has another shape or range.
     """
     from PIL import Image
 
@@ -99,13 +112,13 @@ def encoded_pixels(pixels: np.ndarray) -> bytes:
         pixels = pixels[0]
     if pixels.ndim == 3 and len(pixels) <= _MAX_CHANNELS < pixels.shape[-1]:
         pixels = pixels.transpose(1, 2, 0)
-    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] <= _MAX_CHANNELS)
-    if not is_picture or not pixels.size or pixels.dtype.kind not in "biuf":
-        raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture")
+    has_image_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] <= _MAX_CHANNELS)
+    if not has_image_shape or not pixels.size or pixels.dtype.kind not in "biuf":
+        raise UnusableError(f"an array of shape {pixels.shape} and type {pixels.dtype} is not an image")
     low, high = float(pixels.min()), float(pixels.max())
     levels_are_few = pixels.dtype.kind == "f" and 1 < high <= _FEW_LEVELS
-    if not (low >= 0 and high <= 255) or levels_are_few:  # nan, too
-        raise UnusableError(f"the pixels of an array are from {low:.4g} to {high:.4g}: 0 to 255 are needed, or 0 to 1")
+    if not (low >= 0 and high <= 255) or levels_are_few:  # also if nan
+        raise UnusableError(f"pixels must be from 0 to 255, or from 0 to 1, and these are from {low:.4g} to {high:.4g}")
     values = np.rint(pixels * 255.0 if high <= 1 else pixels).astype(np.uint8)
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] < 3 else values
     buffer = io.BytesIO()
@@ -113,15 +126,15 @@ def encoded_pixels(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-# --- processors, and resized images cached for the next checkpoint ----------------------------------------
+# --- image processors, and the cache of resized images ----------------------------------------------------
 
-MAX_CACHED_BYTES = 2**30  # of pixels: 7,100 images of 224 x 224
+MAX_CACHED_BYTES = 2**30  # 7,100 images of 224 x 224 pixels
 
 
 class ImageProcessor:
-    """A checkpoint's image processor, in a single step, or in two of which the first can be cached.
+    """A checkpoint's image processor, in one step, or in two steps with a result that can be cached.
 
-    Processors with the same result share a `key`; it is None where that cannot be told.
+    Processors with the same result have the same `key`. It is None if the results cannot be compared.
     """
 
     def __init__(self, original: Any, key: str | None) -> None:
@@ -133,11 +146,11 @@ class ImageProcessor:
         return self._run(list(images))
 
     def resize(self, images: Sequence[Any]) -> Tensor:
-        """Return resized images, uint8 (b, 3, H, W), or pixel values where the steps cannot be separated."""
+        """Return resized images, uint8 (b, 3, H, W). If the steps cannot be separated, return the pixel values."""
         return self._run(list(images), do_rescale=False, do_normalize=False) if self._separable else self(images)
 
     def rescale(self, resized: Tensor) -> Tensor:
-        """Return the pixel values of resized images: those of `__call__`, bit by bit."""
+        """Convert resized images to exactly the pixel values of `__call__`."""
         return self._run(resized, do_resize=False, do_center_crop=False) if self._separable else resized
 
     @cached_property
@@ -162,7 +175,7 @@ class ImageProcessor:
 
 
 class PixelCache:
-    """A cache of resized images by processor and encoded image; the least recently used processor makes room."""
+    """A cache of resized images per processor and encoded image. It drops the least recently used processor first."""
 
     def __init__(self, max_bytes: int = MAX_CACHED_BYTES) -> None:
         self._bytes_left = max_bytes
@@ -176,7 +189,7 @@ class PixelCache:
             return [cached.get(image) for image in images]
 
     def put(self, key: str, image: bytes, pixels: Tensor) -> None:
-        """Cache an image of the processor that was used last, if it fits."""
+        """Cache an image of the most recently used processor, if it fits."""
         with self._lock:
             while pixels.nbytes > self._bytes_left and next(iter(self._pixels)) != key:
                 removed = self._pixels.pop(next(iter(self._pixels)))
@@ -186,38 +199,10 @@ class PixelCache:
                 self._bytes_left -= pixels.nbytes
 
 
-class CachedImages(Images):
-    """Images that are decoded and resized once for all processors of the same key; slices share the cache."""
-
-    def __init__(self, encoded: Sequence[bytes], cache: PixelCache) -> None:
-        super().__init__(encoded)
-        self._cache = cache
-
-    def __getitem__(self, index: Any) -> Any:
-        return (
-            CachedImages(self.encoded[index], self._cache) if isinstance(index, slice) else super().__getitem__(index)
-        )
-
-    def read(self, processor: ImageProcessor, positions: Sequence[int]) -> Tensor:
-        """Return the pixel values of the images at these positions, float32 (b, 3, H, W)."""
-        import torch
-
-        if processor.key is None:
-            return processor([self[position] for position in positions])
-        cached = self._cache.get(processor.key, [self.encoded[position] for position in positions])
-        pixels = {position: resized for position, resized in zip(positions, cached, strict=True) if resized is not None}
-        missing = [position for position in positions if position not in pixels]
-        if missing:
-            for position, resized in zip(missing, processor.resize([self[i] for i in missing]), strict=True):
-                pixels[position] = resized
-                self._cache.put(processor.key, self.encoded[position], resized)
-        return processor.rescale(torch.stack([pixels[position] for position in positions]))
-
-
 def with_pixel_cache(inputs: Sequence[Any], cache: PixelCache) -> Sequence[Any]:
-    """Return the inputs with their images, if any, cached for the next checkpoint."""
+    """Return the inputs with a cache for their images, if they have images."""
     if isinstance(inputs, Images):
-        return CachedImages(inputs.encoded, cache)
+        return Images(inputs.encoded, cache)
     if isinstance(inputs, Pairs):
         return replace(inputs, firsts=with_pixel_cache(inputs.firsts, cache))
     return inputs
@@ -225,21 +210,30 @@ def with_pixel_cache(inputs: Sequence[Any], cache: PixelCache) -> Sequence[Any]:
 
 # --- batches ----------------------------------------------------------------------------------------------
 
-_MAX_IMAGES = 256  # a batch
+_MAX_IMAGES_PER_BATCH = 256
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Turns images into the tensors that a checkpoint reads, H x W `pixels` each where they become square.
+    """Turns images into the pixel values that a checkpoint reads.
 
-    Without a fixed size, each image is processed alone: padding an image to the size of another would change its
-    features.
+    Attributes:
+        processor: the checkpoint's image processor.
+        pixels: H x W of a square image after processing.
+        fixed_size: whether all images get the same size. Otherwise each image is processed alone, because padding to
+            the size of another image would change its features.
+        device: the device of the model.
     """
 
     processor: ImageProcessor
     pixels: int
     fixed_size: bool
     device: torch.device
+
+    @property
+    def training_notes(self) -> tuple[Note, ...]:
+        text = "Images are resized to squares for training, because the image processor leaves them at various sizes."
+        return () if self.fixed_size else (Note("images-made-square", text),)
 
     def read_groups(self, images: Sequence[Any], positions: Sequence[int]) -> list[tuple[np.ndarray, Tensor]]:
         """Return pixel values in groups of equal size: indices into `positions`, and (b, 3, H, W)."""
@@ -256,10 +250,10 @@ class ImageReader:
         ]
 
     def images_that_fit(self, forward: BatchedForward) -> int:
-        return min(_MAX_IMAGES, max(1, forward.batch_elements() // self.pixels))
+        return min(_MAX_IMAGES_PER_BATCH, max(1, forward.batch_elements() // self.pixels))
 
     def training_batches(self, images: Sequence[Any], image_of_row: np.ndarray) -> BatchReader:
-        """Return a reader of batches for training; images become square where the processor leaves various sizes."""
+        """Return a reader of training batches. If sizes vary, it resizes the images to squares."""
         side = round(self.pixels**0.5)
 
         def read(rows: np.ndarray) -> dict[str, Tensor]:
@@ -271,16 +265,21 @@ class ImageReader:
         return read
 
     def _read(self, images: Sequence[Any], positions: Sequence[int]) -> Tensor:
-        """Return the pixel values of images that the processor brings to the same size, (b, 3, H, W)."""
+        """Return the pixel values of images that have one size after processing, (b, 3, H, W)."""
         from hf_emms.features.device import pinned
 
-        if isinstance(images, CachedImages):
+        if isinstance(images, Images):
             return pinned(images.read(self.processor, positions), self.device)
         return pinned(self.processor([as_rgb(images[position]) for position in positions]), self.device)
 
 
-def load_image_reader(plan: FeatureSpec, device: torch.device) -> ImageReader:
-    """Return the reader with the checkpoint's image processor; an EmmsError if it cannot be loaded."""
+def load_image_reader(plan: FeatureSpec, device: torch.device | None = None) -> ImageReader:
+    """Load the checkpoint's image processor, by default for training on the CPU.
+
+    Raises:
+        EmmsError: it cannot be loaded, or splits images into tiles.
+    """
+    import torch
     from PIL import Image
     from transformers import AutoImageProcessor
 
@@ -289,14 +288,14 @@ def load_image_reader(plan: FeatureSpec, device: torch.device) -> ImageReader:
         loaded = AutoImageProcessor.from_pretrained(
             plan.model_folder, trust_remote_code=plan.code, local_files_only=True
         )
-        # Code of two repositories may differ where their configurations are equal.
+        # The code of two repositories may differ even if their configurations are equal.
         processor = ImageProcessor(
             loaded, None if plan.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
         shape = tuple(processor(example_images(1)).shape)
         if len(shape) != 4:
             raise EmmsError(
-                f"{plan.repo.id} cuts an image into pieces before it reads it ({' × '.join(map(str, shape))} numbers)",
+                f"{plan.repo.id} splits an image into tiles ({' × '.join(map(str, shape))} numbers)",
                 "choose a checkpoint that reads whole images, for instance at a fixed size",
             )
         square = shape[-2:]
@@ -305,16 +304,7 @@ def load_image_reader(plan: FeatureSpec, device: torch.device) -> ImageReader:
         raise
     except LOAD_FAILURES as error:
         raise load_error(plan, "image processor (preprocessor_config.json)", error) from error
-    return ImageReader(processor, square[0] * square[1], fixed, device)
-
-
-def load_training_images(plan: FeatureSpec) -> tuple[ImageReader, tuple[str, ...]]:
-    """Return the checkpoint's image processor for training, and a note where it will change the images' shape."""
-    import torch
-
-    reader = load_image_reader(plan, torch.device("cpu"))
-    note = "pictures are made square, which its image processor leaves at various sizes"
-    return reader, () if reader.fixed_size else (note,)
+    return ImageReader(processor, square[0] * square[1], fixed, device or torch.device("cpu"))
 
 
 def example_images(count: int) -> list[Any]:
@@ -323,15 +313,14 @@ def example_images(count: int) -> list[Any]:
     return [Image.new("RGB", (64, 64))] * count
 
 
-class ImageFeatures:
+class ImageFeatures(FeatureReader):
     """The `FeatureReader` of images."""
 
     def __init__(self, model: Any, reader: ImageReader, layers: LayerReader) -> None:
-        from hf_emms.features.device import PIXELS, BatchedForward
+        from hf_emms.features.device import PIXELS
 
-        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
-        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, PIXELS, model.dtype)
-        self.forwards = (self._forward,)
+        super().__init__(lambda inputs: layers(model, inputs), model, layers, PIXELS)
+        self._reader = reader
 
     def batches(self, images: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         size = batch_size or self._reader.images_that_fit(self._forward)
@@ -344,34 +333,30 @@ class ImageFeatures:
         return example_images(count)
 
 
-# --- the kind ---------------------------------------------------------------------------------------------
+# --- the modality -----------------------------------------------------------------------------------------
 
 
-class _Image(EncodedKind):
+class _Image(EncodedModality):
     inputs_type = Images
 
     def holds(self, feature: Any) -> bool:
         is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
         is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary", "binary_view")
-        return is_struct or is_binary or type(feature).__name__ == "Image" or _holds_pixels(feature)
+        return is_struct or is_binary or type(feature).__name__ == "Image" or _is_pixel_feature(feature)
 
     def recognises(self, content: bytes) -> bool:
         return _START.match(content) is not None
 
     def read(self, value: Any, column: str) -> bytes:
-        """Return the encoded bytes of a cell of an undecoded Image column, a list of a single image, or binary data.
-
-        An array of pixels is encoded as PNG.
-        """
-        if _rank(value) > 1:
+        """Return the encoded bytes of an undecoded Image cell, a list of one image, binary data, or an array."""
+        sequences = (list, tuple, np.ndarray)
+        if isinstance(value, sequences) and len(value) and isinstance(value[0], sequences) and len(value[0]):
             return encoded_pixels(np.asarray(value))
         if isinstance(value, (list, tuple)):
             if len(value) != 1:
-                raise UnusableError(f"a row has {len(value)} pictures, and a single picture is needed")
+                raise UnusableError(f"a row has {len(value)} pictures instead of 1")
             value = value[0]
         encoded: bytes = self.stored_bytes(value, "picture")
-        if not encoded:
-            raise UnusableError("there is no picture")
         return encoded
 
     def check(self, content: bytes) -> None:
@@ -380,13 +365,13 @@ class _Image(EncodedKind):
         problem = None
         try:
             with Image.open(io.BytesIO(content)) as image:
-                # JPEG decodes to an eighth of the size several times faster, and still reads every byte.
+                # JPEG decodes to an eighth of its size several times faster, and still reads every byte.
                 image.draft("RGB", (32, 32))
                 image.load()
                 if image.mode in _WITHOUT_WHITE:
-                    problem = f"the range of its pixels (mode {image.mode}) is not known: save it as 8 or 16 bit"
+                    problem = f"the value of white is unknown in its mode {image.mode}; save it with 8 or 16 bits"
         except UnidentifiedImageError:
-            problem = "these bytes are no picture in a known format"
+            problem = "its format is unknown"
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             problem = str(error) or type(error).__name__
         if problem:
@@ -411,11 +396,11 @@ class _Image(EncodedKind):
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
     def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        reader, notes = load_training_images(plan)
+        reader = load_image_reader(plan)
         return TrainingReader(
             lambda images, image_of_row: (reader.training_batches(images, image_of_row), ()),
             (reader.processor.original,),
-            notes,
+            reader.training_notes,
         )
 
 

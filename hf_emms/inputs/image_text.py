@@ -1,28 +1,24 @@
-"""Images with texts, such as an image and a question about it: each distinct image is decoded and encoded once.
+"""Images with texts, such as an image and a question about it. Each distinct image is decoded and encoded once.
 
-Memory does not grow with the number of pairs: it holds the images of a batch, and the token ids or embeddings of the
+Memory does not grow with the number of pairs. It contains the images of a batch, and the token ids or embeddings of the
 distinct texts.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.architectures import families
-from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
+from hf_emms.features.extractor import FeatureReader
+from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.encoded import prepare_ahead
-from hf_emms.inputs.image import (
-    IMAGE,
-    ImageReader,
-    example_images,
-    load_image_reader,
-    load_training_images,
-)
-from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader
+from hf_emms.inputs.image import IMAGE, ImageReader, example_images, load_image_reader
+from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader, check_inputs_type
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,
@@ -37,34 +33,30 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hf_emms.features.device import Batch, BatchedForward, Inputs
+    from hf_emms.features.device import Batch, Inputs
     from hf_emms.features.fusion import Fused, Towers
     from hf_emms.features.layers import JoinedLayers
     from hf_emms.features.load import LoadedModel
 
-# Numbers in the encodings of a batch that is joined, with an image for each row: 32 MB of float32 on a CPU.
+# Numbers in the image encodings of a batch of pairs: 32 MB of float32 on a CPU.
 _ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
 _MAX_EXAMPLE_WORDS = 64  # texts with images are short
-_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # that the fallback needs
+_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # required by the fallback
 
 
-class _ImageTextFeatures:
-    """The `FeatureReader` of images with texts; subclasses read the texts apart or together with the images."""
+class _ImageTextFeatures(FeatureReader):
+    """Base class of the readers of images with texts."""
 
     def __init__(
         self, model: Any, fusion: Towers | Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers
     ) -> None:
-        from hf_emms.features.device import PIXELS, BatchedForward
+        from hf_emms.features.device import PIXELS
 
-        self.layers, self.counts, self._images, self._texts = layers, ReadCounts(), images, texts
-        self._encode = BatchedForward(
-            lambda inputs: fusion.encode_image(model, inputs["pixel_values"]), model.device, PIXELS, model.dtype
-        )
-        self.forwards: tuple[BatchedForward, ...] = (self._encode,)
+        super().__init__(lambda inputs: fusion.encode_image(model, inputs["pixel_values"]), model, layers, PIXELS)
+        self._images, self._texts = images, texts
 
-    def batches(self, pairs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        if not isinstance(pairs, Pairs):
-            raise TypeError(f"images with texts are needed, not {type(pairs).__name__}")
+    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        pairs = check_inputs_type(inputs, Pairs)
         used, text_of_pair = np.unique(pairs.parts[:, 1], return_inverse=True)
         return self._rows(pairs, [pairs.seconds[i] for i in used], text_of_pair, batch_size)
 
@@ -72,14 +64,15 @@ class _ImageTextFeatures:
         texts = example_texts(count, min(words, _MAX_EXAMPLE_WORDS))
         return Pairs(example_images(count), texts, np.arange(count).repeat(2).reshape(count, 2))
 
+    @abstractmethod
     def _rows(
         self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
     ) -> Iterator[Batch]:
-        raise NotImplementedError
+        """Yield positions and features of pairs, from the distinct texts and the text of each pair."""
 
     def _encoded(self, pairs: Pairs, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
-        """Yield positions of pairs and places of their images, int64 (r,) each, and encoded images (p, …)."""
-        size = batch_size or self._images.images_that_fit(self._encode)
+        """Yield positions of pairs and indices of their images, int64 (r,) each, and encoded images (p, …)."""
+        size = batch_size or self._images.images_that_fit(self._forward)
         order = np.argsort(pairs.parts[:, 0], kind="stable")
         used, starts = np.unique(pairs.parts[order, 0], return_index=True)
         ends = np.append(starts[1:], len(order))
@@ -90,11 +83,11 @@ class _ImageTextFeatures:
                 images = batch[members]
                 positions = np.concatenate([order[starts[image] : ends[image]] for image in images])
                 image_of = np.repeat(np.arange(len(images)), ends[images] - starts[images])
-                yield positions, image_of, self._encode({"pixel_values": pixels})
+                yield positions, image_of, self._forward({"pixel_values": pixels})
 
 
 class _TowerFeatures(_ImageTextFeatures):
-    """Features of two towers, which read images and texts apart."""
+    """Features of two towers, one for images and one for texts."""
 
     def __init__(
         self, model: Any, fusion: Towers, images: ImageReader, texts: TextReader, layers: JoinedLayers
@@ -112,7 +105,7 @@ class _TowerFeatures(_ImageTextFeatures):
             limit,
             model.dtype,
         )
-        self.forwards = (self._encode, self._embed, self._join)
+        self.forwards = (self._forward, self._embed, self._join)
 
     def _rows(
         self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
@@ -142,13 +135,12 @@ class _FusedFeatures(_ImageTextFeatures):
 
         super().__init__(model, fusion, images, texts, layers)
         self._phrase = fusion.phrase
-
-        def count(inputs: Inputs) -> int:
-            return TOKENS.count(inputs) + len(inputs["image"]) * _image_tokens(inputs["image"])
-
-        limit = BatchLimit(TOKENS.elements, count)
+        limit = BatchLimit(
+            TOKENS.elements,
+            lambda inputs: TOKENS.count(inputs) + len(inputs["image"]) * _image_tokens(inputs["image"]),
+        )
         self._fuse = BatchedForward(lambda inputs: fusion.fuse(model, inputs).float(), model.device, limit, model.dtype)
-        self.forwards = (self._encode, self._fuse)
+        self.forwards = (self._forward, self._fuse)
 
     def _rows(
         self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
@@ -156,9 +148,9 @@ class _FusedFeatures(_ImageTextFeatures):
         import torch
 
         max_tokens = self._fuse.batch_elements()
-        tokens, cut = self._texts.tokenize([self._phrase(text) for text in texts])
+        tokens, truncated = self._texts.tokenize([self._phrase(text) for text in texts])
         self.counts.add_tokens(tokens, self._texts.unknown_id)
-        self.counts.add_cut(cut, self._texts.max_length)
+        self.counts.add_cut(truncated, self._texts.max_length)
         for positions, image_of, images in self._encoded(pairs, batch_size):
             pair_tokens = [tokens[text_of_pair[position]] for position in positions]
             batches = self._texts.plan_batches(
@@ -173,8 +165,8 @@ class _FusedFeatures(_ImageTextFeatures):
 def _image_tokens(images: Tensor) -> int:
     """Return how many image tokens the model reads with a text.
 
-    These are T of encodings (p, T, D); for pixels (p, 3, H, W) about as many as a detector has in maps at strides of
-    8, 16, 32 and 64.
+    These are T of encodings (p, T, D). For pixels (p, 3, H, W), they are about the cells of a detector's maps at
+    strides of 8, 16, 32 and 64.
     """
     return images.shape[1] if images.ndim == 3 else images.shape[2] * images.shape[3] // 48
 
@@ -193,7 +185,7 @@ class _ImageText(Modality):
         if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
             raise EmmsError(
                 f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
-                f"families that read {self.plural}: {', '.join(families(self.name))}",
+                f"choose checkpoints of these families: {', '.join(families(self.name))}",
             )
         fusion, (images, tokenizer) = find_fusion(loaded.pooling), processors
         texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
@@ -207,17 +199,17 @@ class _ImageText(Modality):
         from hf_emms.features.fusion import Fused, find_fusion
 
         fusion = find_fusion(plan.pooling)
-        images, notes = load_training_images(plan)
+        images = load_image_reader(plan)
         texts = load_training_texts(plan, model, model.get_submodule(fusion.text_part))
         phrase = fusion.phrase if isinstance(fusion, Fused) else str
 
-        def read(pairs: Any, input_of_row: np.ndarray) -> tuple[BatchReader, Sequence[str]]:
+        def read(pairs: Any, input_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             image_of_row, text_of_row = pairs.parts[input_of_row].T
             pixels = images.training_batches(pairs.firsts, image_of_row)
             tokens, notes = texts.training_batches(pairs.seconds, text_of_row, phrase)
             return lambda rows: {**pixels(rows), **tokens(rows)}, notes
 
-        return TrainingReader(read, (images.processor.original, texts.tokenizer), notes)
+        return TrainingReader(read, (images.processor.original, texts.tokenizer), images.training_notes)
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.fusion import Fused, find_fusion

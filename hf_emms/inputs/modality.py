@@ -1,16 +1,16 @@
-"""The record of a kind of input: how its columns are recognised, its content is held, and checkpoints read it."""
+"""The base class of modalities: which columns contain a modality, and how checkpoints read it in batches."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 class UnusableError(ValueError):
-    """Raised for a row, or an item of a row, that has to be left out; the message says why."""
+    """Raised if a row, or an item of a row, must be skipped; the message is the reason."""
 
 
 class OtherUseError(UnusableError):
-    """Raised for a row that is whole and meant for another use: such rows are left out however many they are."""
+    """Raised for a valid row that is meant for another use. Any number of such rows may be skipped."""
 
 
 def hash64(*parts: bytes) -> int:
-    """Return a 64-bit hash of byte strings, to which the borders between them contribute."""
+    """Return a 64-bit hash of byte strings that also depends on where one ends and the next begins."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -41,57 +41,61 @@ def hash64(*parts: bytes) -> int:
 
 
 def as_bytes(content: str | bytes) -> bytes:
-    """Return content as bytes: encoded media unchanged, texts in UTF-8."""
+    """Encode a text in UTF-8. Return encoded media unchanged."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
 
 
 class Instruction(NamedTuple):
-    """The request of a task in words, "Translate from English to German:", and the languages that it names."""
+    """A task's instruction, "Translate from English to German:", and the codes of the languages in it."""
 
     text: str
     languages: tuple[str, ...] = ()
 
 
 BatchReader = Callable[[np.ndarray], "Inputs"]
-"""Numbers of rows, int64 (b,), to the tensors of a batch by the names of the model's arguments, (b, …) each."""
+"""A function from row numbers, int64 (b,), to a batch: argument name of the model → tensor (b, …)."""
 
 
 @dataclass(frozen=True)
 class TrainingReader:
-    """Makes batches for the training of a checkpoint.
+    """Makes batches for training a checkpoint.
 
     Attributes:
-        read: inputs, and the number of each row's input, int64 (n,), to a reader of batches and notes on them.
-        processors: of images, tokenizer; they are saved beside the trained model.
+        read: function from inputs and the input number of each row, int64 (n,), to a `BatchReader` and notes.
+        processors: tokenizer or processors, which are saved with the trained model.
+        notes: notes that do not depend on the inputs.
     """
 
-    read: Callable[[Sequence[Any], np.ndarray], tuple[BatchReader, Sequence[str]]]
+    read: Callable[[Sequence[Any], np.ndarray], tuple[BatchReader, Sequence[Note]]]
     processors: tuple[Any, ...]
-    notes: Sequence[str] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
 class Modality:
-    """A kind of input. A kind of several parts, such as an image with a text, names them; other kinds have none.
+    """How datasets store a modality and how checkpoints read it in batches.
+
+    A modality of several parts, such as an image with a text, lists them in `parts`.
 
     Attributes:
-        name: as architectures name it: "image", "text", "image+text", "text+text", "audio".
-        singular: the noun of notes for an input: "picture".
-        plural: the noun of messages for inputs: "images".
-        parts: the kinds of the parts, in the order of a task's input columns; empty for a kind without parts.
-        column_types: the types of a dataset's columns with such content in a cell, and with a list of it, see
-            `data.columns.column_types`.
-        suffixes: of the files that hold such content, in lower case, where a dataset may name files.
-        is_collection: whether a sample holds a collection, some of whose items are judged for others, and not rows that
-            are drawn each by itself.
-        recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
-        fallback_pooling: the pooling of checkpoints without a row in the table of architectures.
-        fallback_summary: the same in words.
-        sentence_settings: fields of an `FeatureSpec` that a repository of sentence-transformers decides.
-        cpu_seconds: seconds per input and parameter on a CPU, right within a factor of about three.
-        text_bytes: of an input that is text, for which `cpu_seconds` hold; None for other inputs.
-        chunk_rows: rows of a dataset that are read at a time.
-        buffer_rows: rows of a stream that are held in memory to shuffle them.
+        name: the name in the table of architectures: "image", "text", "image+text", "text+text", "audio".
+        singular: noun for one input in notes, such as "picture".
+        plural: noun for inputs in messages, such as "images".
+        parts: the modalities of the parts, in the order of a task's input columns.
+        column_types: types of dataset columns with one such content per cell, and with a list of them per cell, as
+            `data.columns.column_types` names them.
+        suffixes: file name suffixes of such content, in lower case.
+        is_collection: whether a sample is a collection of items that are judged for each other, instead of rows that
+            can be drawn one by one.
+        recognised_by_type: whether such a column is an input whatever its name is. An image is never a label, but a
+            text may be.
+        fallback_pooling: pooling for checkpoints that the table of architectures does not list.
+        fallback_summary: description of that pooling.
+        sentence_settings: fields of `FeatureSpec` that a sentence-transformers repository sets.
+        cpu_seconds: seconds per input and parameter on a CPU, accurate within a factor of about three.
+        text_bytes: length of the texts for which `cpu_seconds` was measured; None for other modalities.
+        chunk_rows: dataset rows that are read at a time.
+        buffer_rows: rows of a stream that are buffered for shuffling.
     """
 
     name: str
@@ -111,43 +115,43 @@ class Modality:
     buffer_rows: int = 10_000
 
     def check_installed(self) -> None:
-        """Check that the packages for such content are installed; an EmmsError names those that are not."""
+        """Raise an `EmmsError` if a package that reads this modality is missing."""
 
     # --- content of a dataset ---------------------------------------------------------------------------------
 
     def holds(self, feature: Any) -> bool:
-        """Return whether each cell of this feature of ``datasets`` holds such content."""
+        """Return whether the cells of this `datasets` feature contain the modality."""
         return False
 
     def recognises(self, content: bytes) -> bool:
-        """Return whether bytes of a binary column start as such content does."""
+        """Return whether bytes start like a file of this modality."""
         return False
 
     def recognises_cell(self, cell: Any) -> bool:
-        """Return whether a cell that holds any JSON holds such content."""
+        """Return whether a decoded JSON cell contains the modality."""
         return False
 
     def read(self, value: Any, column: str) -> Any:
-        """Return the content of a dataset's cell as it is hashed, stored and collected; messages name the column.
+        """Convert a dataset cell to the content that is hashed, stored and collected. Messages name the column.
 
         Raises:
-            UnusableError: the cell holds no such content.
+            UnusableError: the cell does not contain the modality.
         """
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
 
     def instructed(self, content: Any, instruction: Instruction) -> Any:
-        """Return content with the request of its task, where checkpoints answer such content."""
+        """Add the instruction of a task to content, if checkpoints of this modality follow instructions."""
         return content
 
     def check(self, content: Any) -> None:
-        """Check that content can be decoded; an UnusableError says why not."""
+        """Raise an `UnusableError` with the reason if content cannot be decoded."""
 
     def size(self, content: Any) -> tuple[int, int] | None:
-        """Return (width, height) in pixels of content that has a size, else None."""
+        """Return width and height in pixels, or None if content has no size."""
         return None
 
     def seconds(self, inputs: Sequence[Any]) -> float | None:
-        """Return how long inputs last in all; None for a kind without duration."""
+        """Return the total duration of inputs, or None if the modality has no duration."""
         return None
 
     def collect(self, contents: Sequence[Any]) -> Sequence[Any]:
@@ -155,11 +159,11 @@ class Modality:
         return list(contents)
 
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
-        """Return the contents of a sequence as bytes."""
+        """Return the contents of a collected sequence as bytes."""
         return [as_bytes(content) for content in inputs]
 
     def from_bytes(self, contents: Sequence[bytes]) -> Sequence[Any]:
-        """Return the sequence with these `contents`."""
+        """Invert `contents`."""
         return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
 
     # --- how checkpoints read it ------------------------------------------------------------------------------
@@ -174,20 +178,19 @@ class Modality:
         spans: bool = False,
         cache: Cache = NO_CACHE,
     ) -> Extractor:
-        """Load a checkpoint with its own image processor or tokenizer.
-
-        Close it to free the memory.
+        """Load a checkpoint with its image processor or tokenizer. Close it to free the memory.
 
         Args:
-            plan: of the checkpoint for this kind of input.
+            plan: how the checkpoint reads this modality.
             device: "auto" (cuda, else mps, else cpu), "cuda", "mps" or "cpu"; "cuda:1" is the second GPU.
-            allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
-            layers: which layers become features, as `options.layer_names` writes them.
-            spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
-            cache: records which weights were checked, and which the Hub has converted.
+            allow_pickle: whether to unpickle weights that torch refuses to load without running code.
+            layers: the layers that become features, as `options.layer_names` writes them.
+            spans: whether the inputs will be `Spans` of pairs of texts instead of `Pairs`.
+            cache: stores which weights were checked, and which the Hub has converted.
 
         Raises:
-            EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
+            EmmsError: the checkpoint is refused, incomplete, corrupt or unsuitable. The message names the file and the
+                repository.
         """
         from hf_emms.features.checkpoint_files import fetch_weights
         from hf_emms.features.device import choose_device, prepare_for_cpu
@@ -207,34 +210,35 @@ class Modality:
             return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
     def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
-        """Return the tokenizer or processor for `feature_reader`; it is loaded before the model."""
+        """Load the tokenizer or processor for `feature_reader`. The model is loaded after it."""
         raise NotImplementedError(self.name)
 
     def reading_notes(self, plan: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
-        """Return notes, each with its topic, on a way of reading that differs between checkpoints."""
+        """Return a topic and a note for each way of reading that differs between checkpoints."""
         return ()
 
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        """Return the reader of features by a checkpoint on its device; arguments as for `load_extractor`."""
+        """Return the reader that extracts features with a loaded checkpoint. Arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
     def response_reader(self, plan: FeatureSpec, model: Any) -> Any:
-        """Return the `PromptReader` by which a checkpoint reads the label behind an input of this kind."""
+        """Return the `PromptReader` that tokenizes an input and the response to it."""
         raise NotImplementedError(self.name)
 
     def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        """Return the reader of these inputs for training; an EmmsError if the checkpoint cannot be trained.
+        """Return the reader of training batches, and set the padding token in the model's configuration.
 
-        The model's configuration gets the token that fills up batches.
+        Raises:
+            EmmsError: the checkpoint cannot be trained.
         """
-        raise EmmsError(f"{plan.repo.id} cannot be fine-tuned: no reader for training on {self.plural}")
+        raise EmmsError(f"{plan.repo.id} cannot be fine-tuned on {self.plural}")
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
-        """Return the function from model and batch to the features (b, D1) of a head, or token states for text pairs.
+        """Return the function from model and batch to the features (b, D1) under a head; token states for text pairs.
 
-        For some families it changes the loaded model once.
+        It may change the loaded model, once.
         """
         from hf_emms.features.pooling import find_pooling
 
@@ -243,12 +247,12 @@ class Modality:
 
 @dataclass(frozen=True)
 class Pairs(Sequence):
-    """Inputs of two parts, such as images and questions; each distinct part is held once. A slice is `Pairs`.
+    """Inputs of two parts, such as images and questions. It stores each distinct part once; a slice is `Pairs`.
 
     Attributes:
-        firsts: the distinct first parts: `Images` or texts.
-        seconds: the distinct second parts: texts.
-        parts: int64, shape (M, 2): the numbers of each input's first and second part.
+        firsts: the distinct first parts, `Images` or texts.
+        seconds: the distinct second parts, which are texts.
+        parts: int64 (M, 2), the numbers of each input's first and second part.
     """
 
     firsts: Sequence[Any]
@@ -267,12 +271,11 @@ class Pairs(Sequence):
 
 @dataclass(frozen=True)
 class Spans(Sequence):
-    """Spans of the last texts of inputs, such as answers and words; a checkpoint reads each input once, whole.
+    """Spans of texts, such as answers and words. A checkpoint reads each text once, with all of its spans.
 
     Attributes:
-        inputs: texts, or `Pairs` with a text, such as questions and contexts.
-        bounds: int64, shape (M, 3): the input of each span, and where in its last text it starts and ends, in
-            characters; the end is exclusive.
+        inputs: texts, or `Pairs` whose second text contains the spans, such as questions and contexts.
+        bounds: int64 (M, 3), the input of each span with the span's first character and its end, exclusive.
     """
 
     inputs: Sequence[Any]
@@ -282,10 +285,20 @@ class Spans(Sequence):
         return len(self.bounds)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return `Spans` of a slice; for an index, the texts of the span's input and the text of the span."""
+        """Return `Spans` for a slice. For an index, return the texts of the input and the text of the span."""
         if isinstance(index, slice):
             return Spans(self.inputs, self.bounds[index])
         number, start, stop = self.bounds[index].tolist()
         whole = self.inputs[number]
         texts = whole if isinstance(whole, tuple) else (whole,)
         return *texts, texts[-1][start:stop]
+
+
+Checked = TypeVar("Checked")
+
+
+def check_inputs_type(inputs: Any, needed: type[Checked]) -> Checked:
+    """Raise a `TypeError` if inputs do not have the type that a reader was loaded for."""
+    if not isinstance(inputs, needed):
+        raise TypeError(f"inputs must be {needed.__name__}, not {type(inputs).__name__}")
+    return inputs

@@ -1,7 +1,7 @@
-"""Prompts that a checkpoint answers with a text: conversations up to the answer, or a single text.
+"""Prompts that a checkpoint answers with a text: conversations up to the answer, or one text.
 
 A chat model reads a conversation through its chat template, other checkpoints as plain text. Prompts that are too long
-lose their beginning: the question stands at the end.
+lose their beginning, because the question is at the end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_emms.inputs.text import (
     TEXT,
     TextFeatures,
     TextReader,
-    TokenizedKind,
+    TokenizedModality,
     load_tokenizer,
     special_tokens,
     text_reader,
@@ -32,42 +32,41 @@ if TYPE_CHECKING:
 
     from hf_emms.features.load import LoadedModel
 
-# Tokens of a prompt with its response: memory grows with them, and few rows have more.
+# The maximum length of a prompt with its response, to limit memory. Few rows are longer.
 MAX_TOKENS = 2_048
-# The share of the tokens that fit which a response may take from its prompt.
+# The largest share of these tokens that a response may take from its prompt.
 _RESPONSE_SHARE = 0.75
 _CHUNK = 1_024
-# Roles of messages, as datasets write them → as templates do.
+# Roles of messages in datasets → roles in chat templates.
 _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
-# The fields of a message: who says it, and what.
+# The fields of a message: its role and its text.
 _FIELDS = (("role", "content"), ("from", "value"))
-# Roles and fields of messages to and from tools.
 _TOOL_ROLES = ("tool", "function", "tool_call", "tool_response", "function_call", "observation")
 _TOOL_CALLS = ("tool_calls", "function_call")
 _SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-# Roles of a task's part of a prompt: its request, and two languages. Each checkpoint decides which of them it reads.
+# Roles of the messages that a task adds: its instruction, and two languages. Not every checkpoint reads them.
 _INSTRUCTION, _LANGUAGES = "instruction", "languages"
-# Encoders that were trained to follow an instruction at the beginning of a text.
+# Encoders that were trained with an instruction at the beginning of a text.
 _INSTRUCTED_ENCODERS = ("t5",)
-# Some templates write today's date into a prompt, which would change its features every day: those with a variable for
-# it, and those that call transformers' function.
+# Some templates write today's date into a prompt, from a variable or by a function of transformers. A fixed date keeps
+# the features of a prompt the same every day.
 _DATE = "01 Jan 2026"
 _TEMPLATE_SETTINGS: dict[str, Any] = {"add_generation_prompt": True, "date_string": _DATE}
 _FIXED_DATE = f"{{% macro strftime_now(format) %}}{_DATE}{{% endmacro %}}{{{{ '' }}}}"
 _PLAIN = (
-    "prompts are plain text with a line break before the response, and conversations lines of User: and Assistant:, as "
-    "it has no chat template"
+    "it has no chat template: prompts are plain text with a line break before the response, and conversations are "
+    "lines that start with User: and Assistant:"
 )
 # Errors that the expressions of a template may raise.
 _TEMPLATE_FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Message(NamedTuple):
-    """A message; its role is "system", "user", "assistant", or a role of the task's part of a prompt."""
+    """A message. Its role is "system", "user" or "assistant", or "instruction" or "languages" if a task added it."""
 
     role: str
     text: str
@@ -80,11 +79,11 @@ Conversation = tuple[Message, ...]
 
 
 def messages_of(value: Any) -> Conversation:
-    """Return the messages of a cell that has a list of {role, content} or {from, value}.
+    """Return the messages of a cell with a list of {role, content} or {from, value}.
 
     Raises:
         OtherUseError: a message calls a tool.
-        UnusableError: a message is empty, or its role is none of a conversation.
+        UnusableError: a message is empty or has an unknown role.
     """
     messages = []
     for message in value:
@@ -93,7 +92,7 @@ def messages_of(value: Any) -> Conversation:
         if str(role).lower() in _TOOL_ROLES or any(fields.get(name) for name in _TOOL_CALLS):
             raise OtherUseError("the conversation calls tools")
         if str(role).lower() not in _ROLES:
-            raise UnusableError(f"a message has the role {role!r}, not user, assistant or system")
+            raise UnusableError(f"a message has the role {role!r} instead of user, assistant or system")
         if not isinstance(text, str) or not text.strip():
             raise UnusableError(f"a message of the {role} is empty")
         messages.append(Message(_ROLES[str(role).lower()], text))
@@ -101,20 +100,20 @@ def messages_of(value: Any) -> Conversation:
 
 
 def _text_of(content: Any) -> Any:
-    """Return the text of a message's parts, {"type": "text", "text": …} each; other contents unchanged."""
+    """Join the text of a message's parts, {"type": "text", "text": …} each. Return other content unchanged."""
     if not isinstance(content, list):
         return content
-    kinds = {str(part.get("type")) if isinstance(part, Mapping) else type(part).__name__ for part in content}
-    if kinds - {"text", "input_text", "output_text"}:
-        raise UnusableError(f"a message has parts of {', '.join(sorted(kinds))}, not of text alone")
+    types = {str(part.get("type")) if isinstance(part, Mapping) else type(part).__name__ for part in content}
+    if types - {"text", "input_text", "output_text"}:
+        raise UnusableError(f"a message has parts of type {', '.join(sorted(types))} instead of text")
     return "\n".join(part["text"] for part in content if part.get("text"))
 
 
 def response_in(value: Any) -> Any:
-    """Return the text of the last message, which a checkpoint should write; other values unchanged.
+    """Return the text of the last message, which a checkpoint should write. Return other values unchanged.
 
     Raises:
-        UnusableError: the last message is no answer.
+        UnusableError: the last message is not from the assistant.
     """
     if not isinstance(value, list) or not all(isinstance(message, Mapping) for message in value):
         return value
@@ -127,7 +126,7 @@ def response_in(value: Any) -> Any:
 def _check_turns(conversation: Conversation) -> None:
     roles = [message.role for message in conversation]
     turns = roles[1:] if roles[:1] == ["system"] else roles
-    if turns != [("user", "assistant")[place % 2] for place in range(len(turns))]:
+    if turns != [("user", "assistant")[number % 2] for number in range(len(turns))]:
         raise UnusableError(f"user and assistant do not take turns: {', '.join(turns)}")
 
 
@@ -140,8 +139,8 @@ class Response:
 
     Attributes:
         prompt: token ids that the model reads first.
-        response: token ids that it should write, with the end token, if any.
-        n_bytes: bytes in UTF-8 of the response, without the part that was cut.
+        response: token ids that it should write, with the end token if there is one.
+        n_bytes: UTF-8 bytes of the response, in proportion to its tokens if it is truncated.
     """
 
     prompt: list[int]
@@ -154,11 +153,11 @@ class PromptReader(TextReader):
     """Turns prompts into the tokens that a checkpoint reads.
 
     Attributes:
-        before, after: special tokens around a prompt; none where a template writes them.
-        has_template: whether the tokenizer's chat template writes conversations.
-        is_encoder: whether an encoder reads the prompt, and a decoder writes.
-        is_instructed: whether the request of a task is part of the prompt.
-        end_id: the token that ends a response; None where neither tokenizer nor model names such a token.
+        before, after: special tokens around a prompt; empty if a template writes them.
+        has_template: whether the tokenizer's chat template formats conversations.
+        is_encoder: whether an encoder reads the prompt and a decoder writes the response.
+        is_instructed: whether the task's instruction is part of the prompt.
+        end_id: the token that ends a response; None if neither tokenizer nor model has one.
     """
 
     before: tuple[int, ...]
@@ -170,11 +169,11 @@ class PromptReader(TextReader):
 
     @property
     def response_limit(self) -> str:
-        """The most tokens of a response, in words."""
-        return f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", the prompt included")
+        """The maximum length of a response, in words."""
+        return f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", including the prompt")
 
     def max_response(self, prompt: Sequence[int]) -> int:
-        """Return the most tokens of a response: a decoder reads the prompt before it, or at least a part of that."""
+        """Return the maximum length of a response. A decoder reads at least a part of the prompt before it."""
         if self.is_encoder:
             return self.max_length
         return max(1, self.max_length - len(prompt), int(_RESPONSE_SHARE * self.max_length))
@@ -185,57 +184,58 @@ class PromptReader(TextReader):
         for start in range(0, len(texts), _CHUNK):
             written = [self.write(conversation) for conversation in texts[start : start + _CHUNK]]
             tokens += self.encode_whole(written)["input_ids"]
-        before, after = self._around(texts)
+        before, after = self._special_tokens(texts)
         room = self.max_length - len(before) - len(after)
-        cut = sum(len(ids) > room for ids in tokens)
+        truncated = sum(len(ids) > room for ids in tokens)
         tokens = [[*before, *ids[-room:], *after] or [self.empty_id] for ids in tokens]
         self.check_vocabulary(tokens)
-        return tokens, cut
+        return tokens, truncated
 
     def write(self, conversation: Conversation) -> str:
-        """Return a conversation as the text that the checkpoint reads, up to where the response starts."""
+        """Format a conversation as the text that the checkpoint reads, up to the start of the response."""
         conversation = self._with_instruction(conversation)
         if self.has_template:
-            return self._with_template(conversation)
+            return self._apply_template(conversation)
         if len(conversation) == 1:
             return conversation[0].text if self.is_encoder else f"{conversation[0].text}\n"
         lines = [f"{_SPEAKERS[message.role]}{message.text}" for message in conversation]
         return "\n".join([*lines, _SPEAKERS["assistant"].strip()])
 
     def read_responses(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> tuple[list[Response], int]:
-        """Return prompts with their responses as tokens that fit together, and how many responses were cut."""
+        """Tokenize prompts with their responses so that both fit, and count the truncated responses."""
         prompts, _ = self.tokenize(conversations)
         target = {"text_target" if self.is_encoder else "text": list(texts)}
         written = self.tokenizer(**target, add_special_tokens=self.is_encoder, verbose=False)["input_ids"]
         self.check_vocabulary(written)
         end = self.end_id
-        responses, cut = [], 0
+        responses, truncated = [], 0
         for prompt, ids, text in zip(prompts, written, texts, strict=True):
-            ids = ids if end is None or end in ids[-2:] else [*ids, end]  # a language may follow it
+            ids = ids if end is None or end in ids[-2:] else [*ids, end]  # a language token may follow it
             kept = ids[: self.max_response(prompt)]
-            cut += len(kept) < len(ids)
+            truncated += len(kept) < len(ids)
             n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
             left = self.max_length if self.is_encoder else self.max_length - len(kept)
             responses.append(Response(prompt[-left:], kept, n_bytes))
-        return responses, cut
+        return responses, truncated
 
     def starts(self) -> dict[str, int]:
-        """Return arguments of `generate` that start a response in the tokenizer's target language."""
+        """Return the arguments of `generate` that start a response in the tokenizer's target language."""
         if not self.is_encoder or not getattr(self.tokenizer, "tgt_lang", None):
             return {}
         first, *_, last = self.tokenizer(text_target="a")["input_ids"]
         if first != self.tokenizer(text_target="a", add_special_tokens=False)["input_ids"][0]:
             return {"forced_bos_token_id": first}
-        return {"decoder_start_token_id": last}  # of mBART, which moves the last label to the first place
+        return {"decoder_start_token_id": last}  # mBART moves the last label to the first position
 
     def instruction(self, conversation: Conversation) -> str | None:
-        """Return the request of the task, if any, where the checkpoint reads requests."""
-        return _said(conversation, _INSTRUCTION) if self.is_instructed else None
+        """Return the task's instruction if there is one and the checkpoint reads instructions."""
+        return _first_text(conversation, _INSTRUCTION) if self.is_instructed else None
 
     def _with_instruction(self, conversation: Conversation) -> Conversation:
-        """Return the turns of a conversation, the last with the request of the task, where the checkpoint reads that.
+        """Add the task's instruction to the last turn, and drop the messages that the task added.
 
-        Behind a text it stays when the text loses its beginning; encoders were trained with it in front.
+        The instruction follows the text, so that it stays if the text loses its beginning. Encoders were trained with
+        the instruction in front of the text.
         """
         *others, last = (message for message in conversation if message.role not in (_INSTRUCTION, _LANGUAGES))
         instruction = self.instruction(conversation)
@@ -244,91 +244,86 @@ class PromptReader(TextReader):
             last = Message(last.role, text)
         return (*others, last)
 
-    def _around(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the special tokens around prompts, with those of the sample's languages."""
-        languages = _said(next(iter(conversations), ()), _LANGUAGES) if self.is_encoder else None
+    def _special_tokens(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the special tokens around prompts, including those of the sample's languages."""
+        languages = _first_text(next(iter(conversations), ()), _LANGUAGES) if self.is_encoder else None
         if languages is not None and set_languages(self.tokenizer, *languages.split()):
             return special_tokens(self.tokenizer)
         return self.before, self.after
 
-    def _with_template(self, conversation: Conversation) -> str:
-        """Return a conversation by the template, in transformers' sandbox; without a system role if it has none."""
+    def _apply_template(self, conversation: Conversation) -> str:
+        """Apply the chat template. If it has no system role, put that message before the first one of the user."""
         from jinja2 import TemplateError
 
         messages = [{"role": message.role, "content": message.text} for message in conversation]
         try:
-            template = _dated(self.tokenizer.get_chat_template())
+            template = _with_fixed_date(self.tokenizer.get_chat_template())
             settings = {"chat_template": template, "tokenize": False, **_TEMPLATE_SETTINGS}
             return str(self.tokenizer.apply_chat_template(messages, **settings))
         except (TemplateError, *_TEMPLATE_FAILURES) as error:
             if conversation[0].role == "system":
                 system, first, *others = conversation
-                return self._with_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
+                return self._apply_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
             raise EmmsError(
                 f"its chat template fails: {type(error).__name__}: {one_line(EmmsError(str(error)))}",
-                "leave it out: its template does not fit the conversations",
+                "remove the checkpoint from the list, because its template does not support these conversations",
             ) from error
 
 
-def _said(conversation: Conversation, role: str) -> str | None:
-    """Return the text of the first message of a role; None without such a message."""
+def _first_text(conversation: Conversation, role: str) -> str | None:
     return next((message.text for message in conversation if message.role == role), None)
 
 
 def prompt_reader(plan: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader:
-    """Return the reader with the limits of the model, the chat template, if any, and the tokens around a prompt."""
+    """Return the reader with the model's limits, its chat template and the special tokens around a prompt."""
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(plan)
     has_template = _has_template(plan, tokenizer)
     if has_template:
         _check_template(plan, tokenizer)
     before, after = ((), ()) if has_template else special_tokens(tokenizer)
+    end = tokenizer.eos_token_id
+    if end is None:
+        end = getattr(model.config, "eos_token_id", None)  # a model may have several
+        end = end if end in range(text.vocabulary_size) else None
     return PromptReader(
         **{field.name: getattr(text, field.name) for field in fields(text)},
         before=before,
-        # The response follows a prompt, so only encoders get a token that ends texts.
+        # Only encoders get a token that ends texts, because a response follows other prompts.
         after=after if reads_encoder else (),
         has_template=has_template,
         is_encoder=reads_encoder,
         is_instructed=not reads_encoder or plan.config["model_type"] in _INSTRUCTED_ENCODERS,
-        end_id=_end_token(tokenizer, model.config, text.vocabulary_size),
+        end_id=end,
     )
-
-
-def _end_token(tokenizer: Any, config: Any, vocabulary_size: int) -> int | None:
-    """Return the tokenizer's end-of-text token, else that of the model, or None."""
-    if tokenizer.eos_token_id is not None:
-        return int(tokenizer.eos_token_id)
-    end = getattr(config, "eos_token_id", None)  # a model may name several
-    return end if end in range(vocabulary_size) else None
 
 
 def _has_template(plan: FeatureSpec, tokenizer: Any) -> bool:
     return not is_encoder_decoder(plan) and bool(getattr(tokenizer, "chat_template", None))
 
 
-def _dated(template: str) -> str:
+def _with_fixed_date(template: str) -> str:
     return _FIXED_DATE + template if "strftime_now" in template else template
 
 
 def _check_template(plan: FeatureSpec, tokenizer: Any) -> None:
-    """Raise an `EmmsError` if the chat template breaks the limits of a trial."""
+    """Raise an `EmmsError` if the chat template exceeds the limits of a trial."""
     try:
-        template = _dated(tokenizer.get_chat_template())
-    except _TEMPLATE_FAILURES:  # several templates without a default; said where a conversation is written
+        template = _with_fixed_date(tokenizer.get_chat_template())
+    except _TEMPLATE_FAILURES:  # several templates without a default; `_apply_template` reports it
         return
     check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **_TEMPLATE_SETTINGS})
 
 
 def is_encoder_decoder(plan: FeatureSpec) -> bool:
-    """Return whether a checkpoint is an encoder-decoder, whose decoder writes."""
+    """Return whether a checkpoint is an encoder with a decoder that writes."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
     return plan.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 def _check_writes(plan: FeatureSpec) -> None:
-    """Refuse checkpoints of families outside of the table that write no texts, or that have an encoder."""
+    """Refuse families outside of the table of architectures that have an encoder or cannot write texts."""
     from transformers.models.auto import modeling_auto
 
     model_type = plan.config["model_type"]
@@ -336,8 +331,8 @@ def _check_writes(plan: FeatureSpec) -> None:
     writes = writes and model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if not plan.architecture.model_types and not plan.code and (is_encoder_decoder(plan) or not writes):
         raise EmmsError(
-            f"{plan.repo.id} is a {model_type} checkpoint, which hf_emms cannot rank by what it writes",
-            f"families that it can: {', '.join(families(PROMPT.name))}",
+            f"{plan.repo.id} is a {model_type} checkpoint, and hf_emms cannot rank this family by what it writes",
+            f"choose checkpoints of these families: {', '.join(families(PROMPT.name))}",
         )
 
 
@@ -345,17 +340,17 @@ def _is_json(feature: Any) -> bool:
     return getattr(feature, "_type", "") == "Json"
 
 
-def _holds_content(feature: Any) -> bool:
-    """Return whether a field of messages holds texts, or parts of them."""
+def _contains_texts(feature: Any) -> bool:
+    """Return whether a field of messages contains texts, or text parts."""
     part = getattr(feature, "feature", None)
     are_parts = isinstance(part, Mapping) and {"type", "text"} <= set(part)
     return TEXT.holds(feature) or _is_json(feature) or _is_json(part) or are_parts
 
 
-# --- the kind ---------------------------------------------------------------------------------------------
+# --- the modality -----------------------------------------------------------------------------------------
 
 
-class _Prompt(TokenizedKind):
+class _Prompt(TokenizedModality):
     def holds(self, feature: Any) -> bool:
         message = getattr(feature, "feature", None)
         if _is_json(message):
@@ -363,7 +358,7 @@ class _Prompt(TokenizedKind):
         if not isinstance(message, Mapping):
             return False
         role, content = next((pair for pair in _FIELDS if set(pair) <= set(message)), (None, None))
-        return role is not None and TEXT.holds(message[role]) and _holds_content(message[content])
+        return role is not None and TEXT.holds(message[role]) and _contains_texts(message[content])
 
     def recognises_cell(self, cell: Any) -> bool:
         messages = cell if isinstance(cell, list) else []
@@ -372,7 +367,7 @@ class _Prompt(TokenizedKind):
         )
 
     def read(self, value: Any, column: str) -> str:
-        """Return the conversation as JSON, [[role, text], …], without the answer that it ends with."""
+        """Return the conversation as JSON, [[role, text], …], without the answer at its end."""
         if isinstance(value, list):
             conversation = messages_of(value)
             _check_turns(conversation)
@@ -381,13 +376,13 @@ class _Prompt(TokenizedKind):
         else:
             conversation = (Message("user", TEXT.read(value, column)),)
         if not conversation or conversation[-1].role != "user":
-            raise UnusableError(f"the {column} holds no message of the user before the answer")
+            raise UnusableError(f"the {column} has no message of the user before the answer")
         return json.dumps(conversation, ensure_ascii=False)
 
     def instructed(self, content: Any, instruction: Instruction) -> str:
-        said = [(_INSTRUCTION, instruction.text)]
-        said += [(_LANGUAGES, " ".join(instruction.languages))] if instruction.languages else []
-        return json.dumps([*said, *json.loads(content)], ensure_ascii=False)
+        added = [(_INSTRUCTION, instruction.text)]
+        added += [(_LANGUAGES, " ".join(instruction.languages))] if instruction.languages else []
+        return json.dumps([*added, *json.loads(content)], ensure_ascii=False)
 
     def collect(self, contents: Sequence[Any]) -> Sequence[Conversation]:
         return [tuple(Message(*message) for message in json.loads(content)) for content in contents]
@@ -403,7 +398,7 @@ class _Prompt(TokenizedKind):
         if is_encoder_decoder(plan):
             return ()
         if _has_template(plan, processors):
-            return (("prompt", "prompts are written by its own chat template"),)
+            return (("prompt", "prompts use its own chat template"),)
         return (("prompt", _PLAIN),)
 
     def feature_reader(

@@ -1,4 +1,4 @@
-"""Queries and the documents that are searched: checkpoints embed both, each with its own prompt."""
+"""Queries and the documents that they search. Checkpoints embed both, with a prompt for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.feature_spec import ReadCounts
+from hf_emms.inputs.modality import check_inputs_type
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
-from hf_emms.inputs.text import EMBEDDING_SETTINGS, TEXT, Prompt, TextFeatures, TokenizedKind, text_batches, text_reader
+from hf_emms.inputs.text import (
+    EMBEDDING_SETTINGS,
+    TEXT,
+    Prompt,
+    TextFeatures,
+    TokenizedModality,
+    text_batches,
+    text_reader,
+)
 
 if TYPE_CHECKING:
     from hf_emms.features.device import Batch
@@ -22,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchCollection(Sequence):
-    """Queries, the corpus that they search, and judgements; as a sequence its texts, the queries first.
+    """Queries, their corpus and relevance judgments. As a sequence, it contains the queries, then the documents.
 
     Attributes:
-        queries: the Q distinct texts of queries.
-        documents: the M distinct texts of the corpus.
-        judgements: int64, shape (J, 3): the number of a query, of a document, and the grade of its relevance, 0 for a
-            document that was judged and is not relevant (a hard negative), and below 0 for one that the query does not
-            search, since it is the query itself. A pair stands once; all other pairs have grade 0.
+        queries: the Q distinct queries.
+        documents: the M distinct documents of the corpus.
+        judgements: int64 (J, 3), the number of a query, the number of a document, and the grade of its relevance. A
+            grade of 0 is a judged document that is not relevant (a hard negative). A negative grade excludes the
+            document from the search, because it is the query itself. Pairs are distinct; all other pairs have grade 0.
     """
 
     queries: Sequence[str]
@@ -40,7 +49,7 @@ class SearchCollection(Sequence):
         return len(self.queries) + len(self.documents)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a text; for a slice, the collection of its texts without judgements."""
+        """Return a text. For a slice, return the collection of its texts, without judgments."""
         queries = len(self.queries)
         if isinstance(index, slice):
             start, stop, _ = index.indices(len(self))
@@ -53,7 +62,7 @@ class SearchCollection(Sequence):
 
 
 class SearchFeatures(TextFeatures):
-    """The `FeatureReader` of a `SearchCollection`: each query and each document starts with its prompt."""
+    """The `FeatureReader` of a `SearchCollection`, with a prompt for queries and a prompt for documents."""
 
     def __init__(
         self, model: Any, reader: TextReader, layers: LayerReader, query_prompt: Prompt, document_prompt: Prompt
@@ -62,24 +71,21 @@ class SearchFeatures(TextFeatures):
         self._prompts = query_prompt, document_prompt
 
     def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
-        if not isinstance(texts, SearchCollection):
-            raise TypeError(f"a {SearchCollection.__name__} is needed, not {type(texts).__name__}")
+        search = check_inputs_type(texts, SearchCollection)
         for part, start, prompt in zip(
-            (texts.queries, texts.documents), (0, len(texts.queries)), self._prompts, strict=True
+            (search.queries, search.documents), (0, len(search.queries)), self._prompts, strict=True
         ):
             started = time.perf_counter()
             for positions, features in text_batches(self._reader, part, self._forward, batch_size, self.counts, prompt):
                 yield positions + start, features
-        seconds = time.perf_counter() - started
-        self.counts.add(
-            ReadCounts(documents=len(texts.documents), document_seconds=seconds, limit=self._reader.max_length)
-        )
+        seconds, limit = time.perf_counter() - started, self._reader.max_length
+        self.counts.add(ReadCounts(documents=len(search.documents), document_seconds=seconds, limit=limit))
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
         return SearchCollection((), super().examples(count, words), np.empty((0, 3), np.int64))
 
 
-class _Search(TokenizedKind):
+class _Search(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> SearchFeatures:
@@ -88,7 +94,7 @@ class _Search(TokenizedKind):
         plan = loaded.plan
         reader = text_reader(plan, loaded.model, processors)
         prompts = [Prompt.of(plan, processors, text) for text in (plan.query_prompt, plan.document_prompt)]
-        # Hidden layers would be compared with the feature that similarity is made for.
+        # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
         return SearchFeatures(loaded.model, reader, plan_layers(loaded, layers, spreads=False), *prompts)
 
 
@@ -102,7 +108,7 @@ SEARCH = _Search(
     sentence_settings=(*EMBEDDING_SETTINGS, "query_prompt", "document_prompt", "similarity"),
     cpu_seconds=TEXT.cpu_seconds,
 )
-# For checkpoints that read a query and a document together: they have no prompts and no similarity.
+# For checkpoints that read a query and a document together, without prompts and similarity.
 RERANKED_SEARCH = replace(
     SEARCH,
     name="reranked-search",

@@ -1,4 +1,4 @@
-"""Texts: tokenised and read in batches of similar length."""
+"""Texts: tokenized and read in batches of similar length."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
+from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
 from hf_emms.features.trial import check_tokenizer
 from hf_emms.inputs.modality import BatchReader, Modality, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
 
-# The most tokens of a text in training, whose memory grows with their square.
+# The maximum length in training, where memory grows with its square.
 MAX_TRAINING_TOKENS = 512
-_NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
+_NO_LIMIT = 1_000_000  # tokenizers without a limit have a model_max_length of 1e30
 _DEFAULT_LIMIT = 512
-# The fields of a plan that decide how a text is embedded, besides its prompt.
+# The fields of `FeatureSpec` that affect text embeddings, besides the prompt.
 EMBEDDING_SETTINGS = (
     *("subfolder", "pooling", "behind", "normalise", "truncate_dim", "max_length", "lower_case", "pools_prompt"),
 )
-_CHUNK = 1_024  # texts a tokenizer call
-_IDS_ALONE = {"return_attention_mask": False, "return_token_type_ids": False}  # of a tokenizer call, for speed
-_SORTED_TOGETHER = 32_768  # texts tokenised and sorted at a time: memory does not grow with the dataset
-# A batch ends where texts get shorter than this part of its longest text, once it holds 1/8 of its tokens: a third of
-# a batch of few texts, such as labels, would be padding.
+_TEXTS_PER_CALL = 1_024
+_IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False}  # faster
+_SORTED_TOGETHER = 32_768  # texts that are tokenized and sorted at a time, to limit memory
+# A batch ends before texts that are shorter than this share of its longest text, if it contains 1/8 of its maximum of
+# tokens. Without the minimum, small samples such as labels would be split into many small batches.
 _SIMILAR, _MIN_FILL = 0.9, 8
 
 
@@ -45,11 +47,13 @@ class TextReader:
     """Turns texts into the tokens that a checkpoint reads.
 
     Attributes:
-        max_length: the most tokens that the model reads; longer texts are cut.
-        empty_id: the token id that replaces a text without any token.
-        vocabulary_size: rows of the embedding table; ids beyond it would crash the device.
-        pads_to_limit: whether batches are padded to `max_length` instead of to their longest text.
-        pads_left: whether padding goes before a text, for a model that always looks at the last place.
+        tokenizer: the checkpoint's tokenizer of transformers.
+        max_length: the maximum length in tokens. Longer texts are truncated.
+        pad_id: the padding token.
+        empty_id: the token that replaces a text without tokens.
+        vocabulary_size: rows of the embedding table. Larger token ids would crash the device.
+        pads_to_limit: whether to pad batches to `max_length` instead of to their longest text.
+        pads_left: whether to pad on the left, for a model that always reads the last position.
     """
 
     tokenizer: Any
@@ -62,53 +66,50 @@ class TextReader:
 
     @cached_property
     def unknown_id(self) -> int | None:
-        """The id of tokens that the tokenizer does not know; None where it has none of its own, as of bytes."""
+        """The unknown token, or None if the tokenizer has no token for this purpose alone."""
         names = ("unk", "bos", "eos", "cls", "sep", "pad")
         unknown, *others = (getattr(self.tokenizer, f"{name}_token_id", None) for name in names)
         return None if unknown in others else unknown
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Return the token ids of each text, and how many texts were cut."""
+        """Return the token ids of each text, and the number of truncated texts."""
         tokens: list[list[int]] = []
-        cut = 0
-        for start in range(0, len(texts), _CHUNK):
-            encoded = self.tokenizer(
-                list(texts[start : start + _CHUNK]),
-                truncation=True,
-                max_length=self.max_length,
-                **_IDS_ALONE,
-            )
+        truncated = 0
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            batch = list(texts[start : start + _TEXTS_PER_CALL])
+            encoded = self.tokenizer(batch, truncation=True, max_length=self.max_length, **_IDS_ONLY)
             ids = encoded["input_ids"]
-            # Only fast tokenizers say what they cut off.
+            # Only fast tokenizers report what they truncate.
             if encoded.encodings is not None:
                 full = (i for i, row in enumerate(ids) if len(row) >= self.max_length)
-                cut += sum(bool(encoded.encodings[i].overflowing) for i in full)
+                truncated += sum(bool(encoded.encodings[i].overflowing) for i in full)
             tokens.extend(row or [self.empty_id] for row in ids)
         self.check_vocabulary(tokens)
-        return tokens, cut
+        return tokens, truncated
 
     def encode_whole(self, texts: Sequence[str], *, offsets: bool = False) -> Any:
-        """Return the tokenizer's encoding of texts of any length without special tokens; `offsets`: with characters."""
-        # verbose would warn about texts longer than the model reads
-        options = {"add_special_tokens": False, "verbose": False, **_IDS_ALONE}
-        return self.tokenizer(list(texts), return_offsets_mapping=offsets, **options)
+        """Tokenize texts of any length without special tokens; with `offsets`, add the characters of each token."""
+        # `verbose` would warn about long texts.
+        options = {"add_special_tokens": False, "verbose": False, **_IDS_ONLY}
+        encoded = self.tokenizer(list(texts), return_offsets_mapping=offsets, **options)
+        self.check_vocabulary(encoded["input_ids"])
+        return encoded
 
     def check_vocabulary(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Raise an EmmsError where the model has no embedding for a token id."""
+        """Raise an `EmmsError` if the embedding table has no row for a token id."""
         highest = max(chain.from_iterable(tokens), default=0)
         if highest >= self.vocabulary_size:
             raise EmmsError(
-                f"the tokenizer made token id {highest}, but the model's embedding table has {self.vocabulary_size} "
-                "rows",
-                "the checkpoint's tokenizer and weights do not belong together",
+                f"the tokenizer returned token id {highest}, but the embedding table has {self.vocabulary_size} rows",
+                "check that the tokenizer and the weights belong to the same checkpoint",
             )
 
     def plan_batches(
         self, lengths: Sequence[int], max_tokens: int, batch_size: int | None, *, image_tokens: int = 0
     ) -> Iterator[np.ndarray]:
-        """Yield the positions of each batch, int64 (b,), longest texts first: memory runs out at once or never.
+        """Yield the positions of each batch, int64 (b,), the longest texts first, so that memory runs out at once.
 
-        A batch has at most `max_tokens`, padding and the `image_tokens` that are read with each text included.
+        A batch has at most `max_tokens`, including padding and the `image_tokens` that the model reads with each text.
         """
         sizes = np.array(lengths, dtype=np.int64)
         order = np.argsort(-sizes, kind="stable")
@@ -125,32 +126,40 @@ class TextReader:
             start += rows
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> Inputs:
-        """Return token ids and mask, int64 (b, T), padded on the right unless `pads_left`."""
+        """Return token ids and attention mask, int64 (b, T)."""
         import torch
 
         lengths = np.array([len(row) for row in tokens])
         width = self.max_length if self.pads_to_limit else int(lengths.max())
-        places = np.arange(width)
-        mask = (places[::-1] if self.pads_left else places) < lengths[:, None]
+        positions = np.arange(width)
+        mask = (positions[::-1] if self.pads_left else positions) < lengths[:, None]
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = np.fromiter(chain.from_iterable(tokens), dtype=np.int64, count=int(lengths.sum()))
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
+    def pad_numbers(self, numbers: Sequence[Sequence[int]]) -> Tensor:
+        """Return a number per token, int64 (b, T), padded with 0."""
+        return replace(self, pad_id=0).pad(numbers)["input_ids"]
+
     def training_batches(
         self, texts: Sequence[str], text_of_row: np.ndarray, phrase: Callable[[str], str] = str
-    ) -> tuple[BatchReader, tuple[str, ...]]:
-        """Return a reader of batches for training, and a note where texts are cut; distinct ones are tokenised once."""
+    ) -> tuple[BatchReader, tuple[Note, ...]]:
+        """Return a reader of training batches, and a note if it truncates texts. It tokenizes distinct texts once."""
         used, text_of_row = np.unique(text_of_row, return_inverse=True)
-        tokens, cut = self.tokenize([phrase(texts[i]) for i in used])
-        notes = (f"texts are cut at {self.max_length:,} tokens",) if cut else ()
-        return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows]), notes
+        tokens, truncated = self.tokenize([phrase(texts[i]) for i in used])
+        return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows]), self.truncation_notes(truncated)
+
+    def truncation_notes(self, truncated: int) -> tuple[Note, ...]:
+        """Return a note on the maximum length in training, if texts were truncated."""
+        note = Note("texts-truncated", f"Training truncates texts to {self.max_length:,} tokens.")
+        return (note,) if truncated else ()
 
 
 def load_tokenizer(plan: FeatureSpec) -> Any:
-    """Return the checkpoint's tokenizer of transformers.
+    """Load the checkpoint's tokenizer.
 
     Raises:
-        EmmsError: it has none, or it cannot be loaded or breaks the limits of a trial.
+        EmmsError: the checkpoint has no tokenizer, it cannot be loaded, or it exceeds the limits of a trial.
     """
     from tokenizers import normalizers
     from transformers import AutoTokenizer
@@ -184,10 +193,10 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def text_reader(plan: FeatureSpec, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
-    """Return the reader with the limits of the model, or of its text part, and at most `max_length` tokens."""
+    """Return the reader with the limits of the model or of its text part, and at most `max_length` tokens."""
     limits = (plan.max_length or tokenizer.model_max_length, _max_positions(model))
     length = min((limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=_DEFAULT_LIMIT)
-    # GPT-2 has no padding token; padding is masked, so any id does.
+    # GPT-2 has no padding token. Padding is masked, so any token will do.
     pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
     ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
     return TextReader(
@@ -203,22 +212,22 @@ def text_reader(plan: FeatureSpec, model: Any, tokenizer: Any, max_length: int |
 def load_training_texts(
     plan: FeatureSpec, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
 ) -> TextReader:
-    """Return the reader of texts for the training of a checkpoint, or of its `text_part`.
+    """Return the reader of texts for training a checkpoint, or its `text_part`.
 
-    A `max_length` of None is as many tokens as the checkpoint reads. The model's configuration gets the padding token,
-    and the token that starts a decoder's text.
+    If `max_length` is None, the checkpoint's own limit applies. The model's configuration gets the padding token and
+    the start token of the decoder.
     """
     tokenizer = load_tokenizer(plan)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     reader = text_reader(plan, model if text_part is None else text_part, tokenizer, max_length)
     config = model.config
-    # Classes that look at a text's last token need it to find that.
+    # Classes that read the last token of a text find it by the padding token.
     config.pad_token_id = reader.pad_id
     if getattr(config, "summary_type", None) == "last":
         reader = replace(reader, pads_left=True)
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        # transformers 5 moves it to the configuration of generation, where classifiers do not look.
+        # transformers 5 moves it to the generation configuration, which classifiers do not read.
         start = getattr(getattr(model, "generation_config", None), "decoder_start_token_id", None)
         config.decoder_start_token_id = reader.pad_id if start is None else start
     return reader
@@ -229,13 +238,13 @@ def _vocabulary_size(model: Any) -> int:
 
     try:
         return int(model.get_input_embeddings().num_embeddings)
-    except NotImplementedError:  # some towers don't say which table it is: the largest
+    except NotImplementedError:  # some towers do not name their table; take the largest
         tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
         return max(table.num_embeddings for table in tables)
 
 
 def _max_positions(model: Any) -> int | None:
-    """Return the longest text that the table of positions allows; RoBERTa's starts after its padding id."""
+    """Return the maximum length according to the position embeddings. RoBERTa's start after its padding id."""
     import torch
 
     for name, module in model.named_modules():
@@ -247,14 +256,14 @@ def _max_positions(model: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Prompt:
-    """The start of texts; its first `tokens` tokens are not pooled with the others."""
+    """A text that is put before inputs. Pooling skips its first `tokens` tokens."""
 
     text: str = ""
     tokens: int = 0
 
     @classmethod
     def of(cls, plan: FeatureSpec, tokenizer: Any, text: str) -> Prompt:
-        """Return a prompt of a checkpoint, whose tokens are counted where it does not pool them."""
+        """Return a prompt, with the number of its tokens if the checkpoint does not pool them."""
         if plan.pools_prompt or not text:
             return cls(text)
         ids = tokenizer(text)["input_ids"]
@@ -269,15 +278,15 @@ def text_batches(
     counts: ReadCounts,
     prompt: Prompt = Prompt(),
 ) -> Iterator[Batch]:
-    """Yield features of texts, the longest first among some thousands; counts the texts that were cut."""
+    """Yield features of texts, the longest of each 32,768 first, and count texts and tokens."""
     import torch
 
     max_tokens = forward.batch_elements()
     for start in range(0, len(texts), _SORTED_TOGETHER):
         some = texts[start : start + _SORTED_TOGETHER]
-        tokens, cut = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
+        tokens, truncated = reader.tokenize([prompt.text + text for text in some] if prompt.text else some)
         counts.add_tokens(tokens, reader.unknown_id)
-        counts.add_cut(cut, reader.max_length)
+        counts.add_cut(truncated, reader.max_length)
         for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
             inputs = reader.pad([tokens[i] for i in positions])
             if prompt.tokens:
@@ -289,15 +298,12 @@ def example_texts(count: int, words: int) -> list[str]:
     return ["a " * words] * count
 
 
-class TextFeatures:
+class TextFeatures(FeatureReader):
     """The `FeatureReader` of texts."""
 
     def __init__(self, model: Any, reader: TextReader, layers: LayerReader, prompt: Prompt = Prompt()) -> None:
-        from hf_emms.features.device import TOKENS, BatchedForward
-
-        self.layers, self.counts, self._reader, self._prompt = layers, ReadCounts(), reader, prompt
-        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, TOKENS, model.dtype)
-        self.forwards = (self._forward,)
+        super().__init__(lambda inputs: layers(model, inputs), model, layers)
+        self._reader, self._prompt = reader, prompt
 
     def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
         return text_batches(self._reader, texts, self._forward, batch_size, self.counts, self._prompt)
@@ -306,14 +312,14 @@ class TextFeatures:
         return example_texts(count, words)
 
 
-class TokenizedKind(Modality):
-    """A kind of input that checkpoints read by their tokenizer."""
+class TokenizedModality(Modality):
+    """Base class of modalities that checkpoints read through a tokenizer."""
 
     def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
         return load_tokenizer(plan)
 
 
-class _Text(TokenizedKind):
+class _Text(TokenizedModality):
     def holds(self, feature: Any) -> bool:
         return str(getattr(feature, "dtype", "")) in ("string", "large_string", "string_view")
 

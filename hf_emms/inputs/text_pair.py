@@ -1,25 +1,25 @@
-"""Pairs of texts, such as a question with its context, and spans of the second text.
+"""Pairs of texts, such as questions with contexts, and spans of the second text.
 
-A second text longer than the model reads is cut into overlapping windows, never cut off: every token of it counts once,
-in the window where it is farther from the edge. The label never enters what the model reads: a span only says which
-token states are averaged.
+A second text that exceeds the maximum length is split into overlapping windows. Every token of it counts once, in the
+window where it is farther from the edge. The model never reads the label: a span only selects which token states are
+averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import signature
 from itertools import chain, pairwise
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.modality import Pairs, Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, text_reader
+from hf_emms.errors import EmmsError, Note, setting_ref
+from hf_emms.features.extractor import FeatureReader
+from hf_emms.inputs.modality import Pairs, Spans, check_inputs_type
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, text_reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,35 +29,37 @@ if TYPE_CHECKING:
     from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import States
 
-_CHUNK = 2_048  # inputs that are cut into windows and sorted at a time: memory does not grow with the dataset
-_OVERLAP = 4  # neighbouring windows share at least 1/4 of the part of the second text that each holds
+TOKEN_TYPES = "token_type_ids"
+_CHUNK = 2_048  # inputs that are split into windows and sorted at a time, to limit memory
+_OVERLAP = 4  # neighbouring windows share at least 1/4 of their part of the second text
 
 TokenRun = tuple[int, int]
-"""Consecutive tokens: from, and up to."""
+"""Consecutive tokens: the first one and the end, exclusive."""
 
 
 # --- windows ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of a pair that fits into the model: token ids of the first text, and of the second text in the window.
+class Window(NamedTuple):
+    """The tokens of a pair that fit into the model.
 
     Attributes:
-        start: how many token ids of the second text come before the window.
-        counted: the run of `second` that counts here and in no other window.
-        spans: runs within it that are averaged each by itself; if empty, it is averaged as a whole.
+        first: token ids of the first text.
+        second: token ids of the second text, or of a part of it.
+        start: the number of token ids of the second text before the window.
+        counted: the run of `second` that counts in this window and in no other.
+        spans: runs within it that are averaged separately; if empty, it is averaged as a whole.
     """
 
     first: Sequence[int]
     second: Sequence[int]
-    start: int
-    counted: TokenRun
+    start: int = 0
+    counted: TokenRun = (0, 0)
     spans: tuple[TokenRun, ...] = ()
 
 
-def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
-    """Return the windows of a pair, evenly over the second text; `capacity` is without special tokens."""
+def split_into_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
+    """Split a pair into windows that cover the second text evenly; `capacity` excludes special tokens."""
     size = capacity - len(first)
     count = 1 + max(0, ceil((len(second) - size) / (size - size // _OVERLAP)))
     starts = [round(i * (len(second) - size) / (count - 1)) for i in range(count)] if count > 1 else [0]
@@ -71,10 +73,14 @@ def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> l
 
 @dataclass(frozen=True)
 class TextPairReader:
-    """Turns pairs of texts into the tensors of a checkpoint, with special tokens before, between and after the two.
+    """Turns pairs of texts into the tensors that a checkpoint reads.
 
-    `types` are token types of `before`, the first text, `between`, the second and `after`; None if the model has none.
-    With `adds_break`, `between` is a line break, which the tokenizer does not put there by itself.
+    Attributes:
+        text: the reader of each text.
+        before, between, after: the special tokens around both texts.
+        types: the token types of `before`, the first text, `between`, the second text and `after`; None if the model
+            has no token types.
+        adds_break: whether `between` is a line break, because the tokenizer puts nothing between the texts.
     """
 
     text: TextReader
@@ -85,13 +91,21 @@ class TextPairReader:
     adds_break: bool = False
 
     @property
+    def notes(self) -> tuple[Note, ...]:
+        text = "The tokenizer puts nothing between two texts, so the second text starts with a line break."
+        return (Note("line-break-between-texts", text),) if self.adds_break else ()
+
+    @property
     def capacity(self) -> int:
-        """How many tokens of both texts fit into the model."""
+        """The maximum number of tokens of both texts."""
         return self.text.max_length - sum(map(len, (self.before, self.between, self.after)))
 
     def ids(self, window: Window) -> list[int]:
-        """Return the token ids of a window, special ones included."""
+        """Return the token ids of a window with special tokens."""
         return list(chain.from_iterable(self._pieces(window))) or [self.text.empty_id]
+
+    def tokens_before_second(self, window: Window) -> int:
+        return sum(map(len, self._pieces(window)[:3]))
 
     def _pieces(self, window: Window) -> tuple[Sequence[int], ...]:
         return self.before, window.first, self.between, window.second, self.after
@@ -99,41 +113,50 @@ class TextPairReader:
     def tokenize(
         self, texts: Sequence[str], numbers: np.ndarray, *, offsets: bool = False
     ) -> tuple[dict[int, list[int]], dict[int, list[TokenRun]]]:
-        """Return the token ids of texts by their numbers, and with `offsets` the characters of each token."""
+        """Return the token ids of the texts with these numbers, and with `offsets` the characters of each token."""
         used = np.unique(numbers).tolist()
         encoded = self.text.encode_whole([texts[i] for i in used], offsets=offsets)
-        self.text.check_vocabulary(encoded["input_ids"])
         ids = dict(zip(used, encoded["input_ids"], strict=True))
         return ids, dict(zip(used, encoded["offset_mapping"], strict=True)) if offsets else {}
 
-    def pad(self, windows: Sequence[Window]) -> Inputs:
-        """Return the tensors of b windows that count equally many runs of tokens, S.
+    def truncate(self, pairs: Pairs) -> tuple[list[Window], int]:
+        """Return a window for each pair, and the number of pairs that are truncated."""
+        firsts, _ = self.tokenize(pairs.firsts, pairs.parts[:, 0])
+        seconds, _ = self.tokenize(pairs.seconds, pairs.parts[:, 1])
+        windows, truncated = [], 0
+        for first, second in pairs.parts.tolist():
+            texts = firsts[first], seconds[second]
+            windows.append(Window(*truncate_longest(*texts, self.capacity)))
+            truncated += windows[-1][:2] != texts
+        return windows, truncated
 
-        int64 (b, T): "input_ids", "attention_mask", "token_type_ids" if the model has them, and "first", 1 for the
-        tokens of the first text; "counted", int64 (b, S, 2): the runs of the second text that count.
-        """
+    def pad(self, windows: Sequence[Window]) -> Inputs:
+        """Return the model's inputs for b windows, int64 (b, T) each."""
+        inputs = self.text.pad([self.ids(window) for window in windows])
+        return inputs if self.types is None else {**inputs, TOKEN_TYPES: self._pad_marks(windows, self.types)}
+
+    def segments(self, windows: Sequence[Window]) -> Tensor:
+        """Return 1 for the tokens of the first text, 2 for those of the second and 0 for others, int64 (b, T)."""
+        return self._pad_marks(windows, (0, 1, 0, 2, 0))
+
+    def counted_runs(self, windows: Sequence[Window]) -> Tensor:
+        """Return the runs of the second text that count, int64 (b, S, 2). Each window must have equally many."""
         import torch
 
-        rows, counted = [], []
-        for window in windows:
-            lengths = [len(piece) for piece in self._pieces(window)]
-            ids = self.ids(window)
-            row = {
-                "input_ids": ids,
-                "attention_mask": [1] * len(ids),
-                "first": [0] * lengths[0] + [1] * lengths[1],
-            }
-            if self.types is not None:
-                row["token_type_ids"] = np.repeat(self.types, lengths).tolist()
-            rows.append(row)
-            runs = window.spans or (window.counted,)
-            counted.append([_shift(run, sum(lengths[:3]), len(ids)) for run in runs])
-        width = max(len(row["input_ids"]) for row in rows)
-        fill = {name: self.text.pad_id if name == "input_ids" else 0 for name in rows[0]}
-        padded = {
-            name: torch.tensor([row[name] + [fill[name]] * (width - len(row[name])) for row in rows]) for name in fill
-        }
-        return {**padded, "counted": torch.tensor(counted)}
+        return torch.tensor(
+            [
+                [
+                    _shift(run, self.tokens_before_second(window), len(self.ids(window)))
+                    for run in window.spans or (window.counted,)
+                ]
+                for window in windows
+            ]
+        )
+
+    def _pad_marks(self, windows: Sequence[Window], marks: tuple[int, ...]) -> Tensor:
+        """Return the mark of each token's piece, int64 (b, T)."""
+        lengths = (list(map(len, self._pieces(window))) for window in windows)
+        return self.text.pad_numbers([np.repeat(marks, row).tolist() or [0] for row in lengths])
 
 
 def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
@@ -146,20 +169,26 @@ def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
     before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
     adds_break = not between
     if adds_break:
-        # A decoder, with a token before both texts or without, would read them as a single sentence.
+        # Without a separator, a decoder would read both texts as one sentence.
         between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
-    has_types = "token_type_ids" in signature(model.forward).parameters
+    has_types = TOKEN_TYPES in signature(model.forward).parameters
     has_types = has_types and (getattr(model.config, "type_vocab_size", None) or 0) > 1
     positions = (0, first[0], first[-1] + 1, second[0], -1)
     token_types = tuple(types[i] for i in positions) if has_types else None
     return TextPairReader(text, tuple(before), tuple(between), tuple(after), token_types, adds_break and bool(between))
 
 
-def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
-    """Return a run of the second text's tokens as a run of a window of `length` tokens, the text starting at `before`.
+def truncate_longest(first: list[int], second: list[int], capacity: int) -> tuple[list[int], list[int]]:
+    """Truncate the longer text to make both fit; if that is not enough, truncate both to half of the capacity."""
+    shorter = min(len(first), len(second), capacity // 2)
+    longer = capacity - shorter
+    return (first[:shorter], second[:longer]) if len(first) <= len(second) else (first[:longer], second[:shorter])
 
-    A run that is not empty stays so: where the text has no token, the nearest token is taken. One that ends before it
-    starts is empty.
+
+def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
+    """Convert a run of the second text, which starts at token `before`, to a run of a window of `length` tokens.
+
+    If the window has no such token, the run is its last token. A run that ends before it starts is empty.
     """
     start, stop = run
     return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)
@@ -168,34 +197,30 @@ def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
 # --- features ---------------------------------------------------------------------------------------------
 
 
-class PairFeatures:
+class PairFeatures(FeatureReader):
     """The `FeatureReader` of pairs: [mean of the first text's tokens; mean of the second's], read together.
 
-    The windows of a pair are merged exactly, as if a single mean ran over all tokens.
+    The windows of a pair are merged exactly, as if one mean ran over all tokens.
     """
 
     summary = "mean of the question's tokens and mean of the context's, read together"
     input_type: type = Pairs
 
     def __init__(self, model: Any, reader: TextPairReader, states: States, layers: JoinedLayers) -> None:
-        from hf_emms.features.device import TOKENS, BatchedForward
         from hf_emms.features.reductions import sum_runs
 
-        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
-
         def pool_windows(inputs: Inputs) -> Tensor:
-            model_inputs = {name: tensor for name, tensor in inputs.items() if name not in ("first", "counted")}
+            model_inputs = {name: tensor for name, tensor in inputs.items() if name not in ("segments", "counted")}
             hidden = states(model, model_inputs).float()
-            return self._pool(hidden, inputs["first"].float(), sum_runs(hidden, inputs["counted"]))
+            return self._pool(hidden, inputs["segments"], sum_runs(hidden, inputs["counted"]))
 
-        self._forward = BatchedForward(pool_windows, model.device, TOKENS, model.dtype)
-        self.forwards = (self._forward,)
+        super().__init__(pool_windows, model, layers)
+        self._reader = reader
 
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        if not isinstance(inputs, self.input_type):
-            raise TypeError(f"{self.input_type.__name__} of texts are needed, not {type(inputs).__name__}")
+        check_inputs_type(inputs, self.input_type)
         max_tokens = self._forward.batch_elements()
         for start in range(0, len(inputs), _CHUNK):
             for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):
@@ -205,19 +230,20 @@ class PairFeatures:
         return Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
 
     def _chunk(self, pairs: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield positions and features of some inputs, longest windows first."""
+        """Yield positions and features of some inputs, those with the longest windows first."""
         seconds, _ = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1])
         return self._merged(self._windows(pairs, seconds), max_tokens, batch_size)
 
     def _windows(self, pairs: Pairs, seconds: dict[int, list[int]]) -> list[list[Window]]:
-        """Return the windows of each pair. A first text too long for half the model is cut."""
+        """Return the windows of each pair. Truncate a first text that does not fit into half of the model."""
         half = self._reader.capacity // 2
         firsts, _ = self._reader.tokenize(pairs.firsts, pairs.parts[:, 0])
         for texts in (firsts, seconds):
             self.counts.add_tokens(texts.values(), self._reader.text.unknown_id)
         self.counts.add_cut(sum(len(first) > half for first in firsts.values()), self._reader.text.max_length // 2)
         windows = [
-            cut_windows(firsts[first][:half], seconds[second], self._reader.capacity) for first, second in pairs.parts
+            split_into_windows(firsts[first][:half], seconds[second], self._reader.capacity)
+            for first, second in pairs.parts
         ]
         windowed = sum(len(of_pair) > 1 for of_pair in windows)
         self.counts.add_windowed(windowed, self._reader.text.max_length)
@@ -226,17 +252,23 @@ class PairFeatures:
     def _merged(
         self, windows: Sequence[Sequence[Window]], max_tokens: int, batch_size: int | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield numbers and rows of pairs whose windows have all been read; each window has equally many runs."""
+        """Yield numbers and rows of pairs as soon as all of their windows are read."""
         from hf_emms.features.device import to_numpy
 
+        reader = self._reader
         flat = list(chain.from_iterable(windows))
         left = np.array([len(of_pair) for of_pair in windows])
         ends = np.cumsum(left)
         starts = ends - left
         pair_of = np.repeat(np.arange(len(windows)), left)
-        lengths = [len(self._reader.ids(window)) for window in flat]
-        batches = self._reader.text.plan_batches(lengths, max_tokens, batch_size)
-        results = ((batch, self._forward(self._reader.pad([flat[i] for i in batch]))) for batch in batches)
+        lengths = [len(reader.ids(window)) for window in flat]
+
+        def read(batch: np.ndarray) -> Tensor:
+            some = [flat[i] for i in batch]
+            marks = {"segments": reader.segments(some), "counted": reader.counted_runs(some)}
+            return self._forward({**reader.pad(some), **marks})
+
+        results = ((batch, read(batch)) for batch in reader.text.plan_batches(lengths, max_tokens, batch_size))
         pooled: np.ndarray | None = None
         for batch, rows in to_numpy(results):
             pooled = np.empty((len(flat), *rows.shape[1:]), np.float32) if pooled is None else pooled
@@ -247,17 +279,19 @@ class PairFeatures:
             if len(done):
                 yield done, np.stack([self._merge(pooled[starts[pair] : ends[pair]]) for pair in done])
 
-    def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
+    def _pool(self, hidden: Tensor, segments: Tensor, runs: Tensor) -> Tensor:
         """Return the mean of the first text's tokens, and sum and number of the second's that count, (b, 2·D + 1).
 
-        They come from token states (b, T, D), marks of the first text's tokens (b, T), and sums and numbers of runs
-        (b, S, D + 1).
+        Args:
+            hidden: token states (b, T, D).
+            segments: the text of each token, see `TextPairReader.segments`.
+            runs: sum and number of the tokens of each run (b, S, D + 1).
         """
         import torch
 
         from hf_emms.features.reductions import marked_mean
 
-        return torch.cat([marked_mean(hidden, first), runs[:, 0]], dim=1)
+        return torch.cat([marked_mean(hidden, (segments == 1).float()), runs[:, 0]], dim=1)
 
     def _merge(self, pooled: np.ndarray) -> np.ndarray:
         """Return the row (2·D,) of a pair from its w windows, float32 (w, 2·D + 1)."""
@@ -267,7 +301,7 @@ class PairFeatures:
 
 
 class SpanFeatures(PairFeatures):
-    """The `FeatureReader` of spans: the mean of a span's token states, each pair read once, with both texts."""
+    """The `FeatureReader` of spans: the mean of a span's token states. Each pair is read once, with both texts."""
 
     summary = "mean of the span's tokens, read with question and context"
     input_type = Spans
@@ -280,17 +314,17 @@ class SpanFeatures(PairFeatures):
         pairs = Pairs(spans.inputs.firsts, spans.inputs.seconds, spans.inputs.parts[used])
         text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
         seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=True)
-        runs = [_run_of(span, offsets[text]) for text, span in zip(text_of, characters, strict=True)]
+        runs = [_tokens_of(span, offsets[text]) for text, span in zip(text_of, characters, strict=True)]
         members = _spans_by_pair(pair_of, len(pairs))
         windows = [
-            [_with_spans(window, [runs[i] for i in row]) for window in of_pair]  # the last run for −1, dropped below
+            [_with_spans(window, [runs[i] for i in row]) for window in of_pair]  # −1 takes the last run, dropped below
             for of_pair, row in zip(self._windows(pairs, seconds), members.tolist(), strict=True)
         ]
         for done, rows in self._merged(windows, max_tokens, batch_size):
             filled = members[done] >= 0
             yield members[done][filled], rows[filled]
 
-    def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
+    def _pool(self, hidden: Tensor, segments: Tensor, runs: Tensor) -> Tensor:
         return runs
 
     def _merge(self, pooled: np.ndarray) -> np.ndarray:
@@ -300,7 +334,7 @@ class SpanFeatures(PairFeatures):
 
 
 def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
-    """Return the spans of each pair, int64 (pairs, S), filled up with −1; `pair_of` is the pair of each span."""
+    """Return the spans of each pair, int64 (pairs, S), padded with −1; `pair_of` is the pair of each span."""
     order = np.argsort(pair_of, kind="stable")
     counts = np.bincount(pair_of, minlength=pairs)
     columns = np.arange(counts.max())
@@ -309,8 +343,8 @@ def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
     return members
 
 
-def _run_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
-    """Return the run of tokens that covers a span of characters; the nearest token where none does."""
+def _tokens_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
+    """Return the run of tokens that covers a span of characters, or the nearest token if none does."""
     if not offsets:
         return 0, 1
     start, stop = span
@@ -323,17 +357,17 @@ def _run_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
 
 
 def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
-    """Return the window with the part of each run of the second text's tokens that counts in it."""
+    """Set the spans of a window to the parts of runs of the second text that count in it."""
     start, stop = window.counted
     stop = stop if window.second else 1
     clipped = ((max(first - window.start, start), min(last - window.start, stop)) for first, last in runs)
-    return replace(window, spans=tuple(clipped))
+    return window._replace(spans=tuple(clipped))
 
 
-# --- the kind ---------------------------------------------------------------------------------------------
+# --- the modality -----------------------------------------------------------------------------------------
 
 
-class _TextPair(TokenizedKind):
+class _TextPair(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:
@@ -342,8 +376,8 @@ class _TextPair(TokenizedKind):
 
         if spans and not processors.is_fast:
             raise EmmsError(
-                f"the tokenizer of {loaded.plan.repo.id} does not say which characters a token covers",
-                "leave it out, or " + setting_ref("label_form", "text"),
+                f"the tokenizer of {loaded.plan.repo.id} does not report the characters of each token",
+                "remove the checkpoint from the list, or " + setting_ref("label_form", "text"),
             )
         features = SpanFeatures if spans else PairFeatures
         reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))

@@ -1,7 +1,7 @@
-"""Words of texts, each of them a row: a checkpoint reads each text once, whole, and gives the states of its words.
+"""Words of texts, one row per word. A checkpoint reads each text once and returns the states of its words.
 
-The state of a word is that of its first token, as in transformers' training for such tasks. Texts longer than the model
-reads are cut into overlapping windows, and each word counts in the window where it is farther from the edge.
+The state of a word is that of its first token, as in token classification with transformers. Texts that exceed the
+maximum length are split into overlapping windows. Each word counts in the window where it is farther from the edge.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.modality import Spans
-from hf_emms.inputs.text import TEXT, TextReader, TokenizedKind, example_texts, special_tokens, text_reader
-from hf_emms.inputs.text_pair import cut_windows
+from hf_emms.features.extractor import FeatureReader
+from hf_emms.inputs.modality import Spans, check_inputs_type
+from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, special_tokens, text_reader
+from hf_emms.inputs.text_pair import split_into_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from hf_emms.features.layers import LayerReader
     from hf_emms.features.load import LoadedModel
 
-_CHUNK = 16_384  # words whose texts are tokenised and sorted at a time: memory does not grow with the dataset
+_CHUNK = 16_384  # words whose texts are tokenized and sorted at a time, to limit memory
 
 Span = tuple[int, int]
-"""The first character of a word, and the character behind its last."""
+"""The first character of a word and its end, exclusive."""
 
 
 @dataclass(frozen=True)
@@ -37,66 +37,65 @@ class WordWindow:
     """A part of a text that fits into the model.
 
     Attributes:
-        text: its number.
-        ids: token ids, special ones included.
-        words: numbers of the text's words whose first token counts here.
-        places: where in `ids` these first tokens are.
+        text: the number of the text.
+        ids: token ids, with special tokens.
+        words: the numbers of the text's words whose first token counts in this window.
+        positions: the positions of these first tokens in `ids`.
     """
 
     text: int
     ids: list[int]
     words: list[int]
-    places: list[int]
+    positions: list[int]
 
 
 @dataclass(frozen=True)
 class WordReader:
-    """Turns texts with words into windows that fit the model, with special tokens `before` and `after` a text."""
+    """Splits texts into windows that fit the model, with special tokens `before` and `after` each."""
 
     text: TextReader
     before: tuple[int, ...]
     after: tuple[int, ...]
 
     def windows(self, texts: Sequence[str], words: Sequence[Sequence[Span]]) -> list[WordWindow]:
-        """Return the windows of all texts in order; `words` are those of each text."""
+        """Return the windows of all texts in order; `words` are the words of each text."""
         encoded = self.text.encode_whole(texts, offsets=True)
-        self.text.check_vocabulary(encoded["input_ids"])
         return [
             window
             for number, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
-            for window in self._cut(number, ids, _first_tokens(words[number], offsets))
+            for window in self._split(number, ids, _first_tokens(words[number], offsets))
         ]
 
     def pad(self, windows: Sequence[WordWindow]) -> Inputs:
         return self.text.pad([window.ids for window in windows])
 
-    def _cut(self, number: int, ids: Sequence[int], tokens: np.ndarray) -> Iterator[WordWindow]:
-        for window in cut_windows((), ids, self.text.max_length - len(self.before) - len(self.after)):
+    def _split(self, number: int, ids: Sequence[int], tokens: np.ndarray) -> Iterator[WordWindow]:
+        for window in split_into_windows((), ids, self.text.max_length - len(self.before) - len(self.after)):
             first, last = (window.start + edge for edge in window.counted)
-            # Words of a text without a single token are at its first place.
+            # Words of a text without tokens are at its first position.
             words = np.flatnonzero((tokens >= first) & (tokens < max(last, 1)))
             if len(words):
                 all_ids = [*self.before, *window.second, *self.after] or [self.text.empty_id]
-                places = np.minimum(tokens[words] - window.start + len(self.before), len(all_ids) - 1)
-                yield WordWindow(number, all_ids, words.tolist(), places.tolist())
+                positions = np.minimum(tokens[words] - window.start + len(self.before), len(all_ids) - 1)
+                yield WordWindow(number, all_ids, words.tolist(), positions.tolist())
 
 
 def word_reader(text: TextReader, checkpoint: str) -> WordReader:
     """Return the reader with the special tokens that the tokenizer puts around a text.
 
     Raises:
-        EmmsError: it does not say which characters a token covers.
+        EmmsError: the tokenizer does not report the characters of each token.
     """
     if not text.tokenizer.is_fast:
         raise EmmsError(
-            f"the tokenizer of {checkpoint} does not say which characters a token covers, by which words are located",
-            "leave it out",
+            f"the tokenizer of {checkpoint} does not report the characters of each token, which locate the words",
+            "remove the checkpoint from the list",
         )
     return WordReader(text, *special_tokens(text.tokenizer))
 
 
 def _first_tokens(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarray:
-    """Return the first token of each word, int64, by the characters that tokens cover; the nearest where none does."""
+    """Return the first token of each word, int64, or the nearest token if no token covers the word."""
     if not offsets:
         return np.zeros(len(words), np.int64)
     stops = np.maximum.accumulate(np.array(offsets, np.int64)[:, 1])
@@ -104,27 +103,23 @@ def _first_tokens(words: Sequence[Span], offsets: Sequence[Span]) -> np.ndarray:
     return np.minimum(np.searchsorted(stops, starts, side="right"), len(offsets) - 1)
 
 
-class WordFeatures:
+class WordFeatures(FeatureReader):
     """The `FeatureReader` of the words of texts."""
 
     def __init__(self, model: Any, reader: WordReader, layers: LayerReader) -> None:
-        from hf_emms.features.device import TOKENS, BatchedForward
-
-        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
-        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, TOKENS, model.dtype)
-        self.forwards = (self._forward,)
+        super().__init__(lambda inputs: layers(model, inputs), model, layers)
+        self._reader = reader
 
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        if not isinstance(inputs, Spans):
-            raise TypeError(f"{Spans.__name__} of texts are needed, not {type(inputs).__name__}")
-        text_of_word = inputs.bounds[:, 0]
+        spans = check_inputs_type(inputs, Spans)
+        text_of_word = spans.bounds[:, 0]
         order = np.argsort(text_of_word, kind="stable")
-        # A chunk ends where a text does: all words of a text come from the same forward pass.
+        # A chunk ends at the end of a text, so that all words of a text come from the same forward pass.
         ends = np.flatnonzero(np.diff(text_of_word[order], append=-1)) + 1
         start = 0
         while start < len(order):
             stop = int(ends[min(int(np.searchsorted(ends, start + _CHUNK)), len(ends) - 1)])
-            yield from self._read(inputs, order[start:stop], batch_size)
+            yield from self._read(spans, order[start:stop], batch_size)
             start = stop
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
@@ -143,24 +138,21 @@ class WordFeatures:
         lengths = [len(window.ids) for window in windows]
         for batch in self._reader.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
             taken = [windows[i] for i in batch]
-            places = _padded_places(taken)
+            places = _pad_positions(taken)
             states = self._forward({**self._reader.pad(taken), "places": places})
             rows = np.concatenate([first[window.text] + np.array(window.words) for window in taken])
             yield chosen[rows], states[(places >= 0).flatten().to(states.device)]
 
 
-def _padded_places(windows: Sequence[WordWindow]) -> Tensor:
-    """Return the places of the words of each window, int64 (b, S), padded with −1."""
+def _pad_positions(windows: Sequence[WordWindow]) -> Tensor:
+    """Return the word positions of each window, int64 (b, S), padded with −1."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    return pad_sequence([torch.tensor(window.places) for window in windows], batch_first=True, padding_value=-1)
+    return pad_sequence([torch.tensor(window.positions) for window in windows], batch_first=True, padding_value=-1)
 
 
-# --- the kind ---------------------------------------------------------------------------------------------
-
-
-class _Words(TokenizedKind):
+class _Words(TokenizedModality):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> WordFeatures:

@@ -143,9 +143,9 @@ def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        (typed(COLOURS.astype(np.float32) - 250, datasets.Array3D((6, 8, 3), "float32")), "0 to 255 are needed"),
+        (typed(COLOURS.astype(np.float32) - 250, datasets.Array3D((6, 8, 3), "float32")), "must be from 0 to 255"),
         (typed(COLOURS[:, None].repeat(2, 1), datasets.Array4D((2, 6, 8, 3), "uint8")), "shape (2, 6, 8, 3)"),
-        ({"image": GRAY * 0.069, "label": CLASSES}, "0 to 255 are needed"),  # digits, up to 16
+        ({"image": GRAY * 0.069, "label": CLASSES}, "must be from 0 to 255"),  # digits, up to 16
     ],
 )
 def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None:

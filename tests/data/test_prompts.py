@@ -112,11 +112,11 @@ def test_a_conversation_is_read_up_to_its_last_answer() -> None:
         ([("user", "a"), ("user", "b"), ("assistant", "c")], "user and assistant do not take turns: user, user, assis"),
         ([("user", "a"), ("assistant", " ")], "a message of the assistant is empty"),
         ([("user", None), ("assistant", "b")], "a message of the user is empty"),
-        ([("user", "a"), ("host", "b")], "a message has the role 'host', not user, assistant or system"),
+        ([("user", "a"), ("host", "b")], "a message has the role 'host' instead of user, assistant or system"),
         ([("user", "a"), ("Tool", "b"), ("assistant", "c")], "the conversation calls tools"),
         ([("user", "a")], "the conversation does not end with an answer of the assistant"),
         ([("system", "a"), ("assistant", "b")], "user and assistant do not take turns: assistant"),
-        ([], "the prompt holds no message of the user before the answer"),
+        ([], "the prompt has no message of the user before the answer"),
     ],
 )
 def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[tuple[str, str]], reason: str) -> None:
@@ -135,7 +135,7 @@ def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:
         assert load_sample(data).inputs == plain.inputs
     picture = [{"role": "user", "content": [{"type": "image_url", "text": None}]}, parts[0][-1]]
     sample = load_sample(datasets.Dataset.from_dict({"messages": [picture, *parts]}))
-    assert any("parts of image_url" in note for note in sample.notes)
+    assert any("parts of type image_url" in note for note in sample.notes)
 
 
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]}

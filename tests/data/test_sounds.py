@@ -70,14 +70,14 @@ def test_only_a_table_of_sounds_without_labels_is_refused(tmp_path: Path) -> Non
 WAV = SOUNDS[0]
 HOUR = tone(300, 3_601, 800)
 BAD = {
-    "its file is cut off": WAV[: len(WAV) // 2],
+    "its file is truncated": WAV[: len(WAV) // 2],
     "it cannot be decoded as WAV, FLAC, OGG or MP3: Format not recognised": pictures(1)[0],
     "there is no sound": b"",
     "it lasts 0 ms, and 50 are needed": encoded(np.zeros((0, 1))),
     "it lasts 49 ms, and 50 are needed": encoded(tone(300, 0.049)),
     "it is silent": encoded(np.zeros((RATE, 1))),
-    "some of its samples are no numbers": encoded(np.full((RATE, 1), np.nan), subtype="FLOAT"),
-    "it is longer than 60 minutes: cut it into clips that its label fits": encoded(
+    "some of its samples are not finite": encoded(np.full((RATE, 1), np.nan), subtype="FLOAT"),
+    "it is longer than 60 minutes; split it into clips with a label each": encoded(
         HOUR[: 3_600 * 800 + 1], 800, "FLAC"
     ),
 }
@@ -144,6 +144,6 @@ def test_without_soundfile_one_line_says_what_to_install(tmp_path: Path) -> None
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1
-    assert "Error: sound is read with soundfile and soxr, which are not installed" in done.stderr
+    assert "Error: reading sound requires soundfile and soxr, which are not installed" in done.stderr
     assert "[audio]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -135,11 +135,11 @@ def test_texts_of_large_datasets_are_read_in_chunks(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("image+text", "images with texts are needed, not list"),
-        ("text+text", "Pairs of texts are needed, not list"),
-        ("text-pair", "Pairs of texts are needed, not list"),
-        ("words", "Spans of texts are needed, not list"),
-        ("search", "a SearchCollection is needed, not list"),
+        ("image+text", "must be Pairs, not list"),
+        ("text+text", "must be Pairs, not list"),
+        ("text-pair", "must be Pairs, not list"),
+        ("words", "must be Spans, not list"),
+        ("search", "must be SearchCollection, not list"),
     ],
 )
 def test_inputs_of_another_form_are_refused(kind: str, message: str, zoo: Path) -> None:

@@ -172,8 +172,7 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
     config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
     transformers.BertModel(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path)
-    said = r"token id \d+, but the model's embedding table has 10 rows\n  → .* do not belong together"
-    with pytest.raises(EmmsError, match=said):
+    with pytest.raises(EmmsError, match=r"token id \d+, but the embedding table has 10 rows"):
         rows(load(tmp_path, "text"), TEXTS)
     TextReader(None, 9, 0, 0, vocabulary_size=1).check_vocabulary([[]])
     reader = TextReader(None, 9, 0, 0, vocabulary_size=3)
@@ -237,7 +236,7 @@ def test_a_quantisation_in_the_configuration_is_noted(zoo: Path, tmp_path: Path)
 def test_images_cut_into_pieces_are_refused_with_a_reason(zoo: Path, tmp_path: Path) -> None:
     folder = copied(build(zoo, "siglip"), tmp_path, model_type="siglip2")
     transformers.Siglip2ImageProcessor().save_pretrained(folder)
-    with pytest.raises(EmmsError, match="cuts an image into pieces"):
+    with pytest.raises(EmmsError, match="splits an image into tiles"):
         load(folder)
 
 

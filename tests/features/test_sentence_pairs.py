@@ -12,7 +12,7 @@ from tokenizers import processors
 
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.inputs import SENTENCE_PAIR, Pairs
-from hf_emms.inputs.sentence_pair import cut_longer
+from hf_emms.inputs.text_pair import truncate_longest
 from hf_emms.presets import demo
 from tests.helpers.extracting import Reads, load, pairs_of, rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
@@ -36,9 +36,7 @@ def test_a_line_break_parts_texts_that_a_tokenizer_does_not_part(before: str, tm
     (ids,) = batches(np.arange(1))["input_ids"]
     assert tokenizer.decode(ids) == f"{before}a cat\ndogs bark"
     assert ids.tolist() == tokenizer("a cat", "\ndogs bark")["input_ids"]
-    assert [*notes, *reader.notes] == [
-        "its tokenizer puts nothing between two texts: begin the second one with a line break"
-    ]
+    assert [note.code for note in (*notes, *reader.notes)] == ["line-break-between-texts"]
 
 
 def test_text_towers_read_each_text_once_and_compare(zoo: Path) -> None:
@@ -61,7 +59,7 @@ def test_of_a_pair_that_is_too_long_the_longer_text_is_cut_and_it_is_said(zoo: P
         "1 pair is longer than the 40 tokens that it reads: the longer text is cut, or both to half of that",
     )
     lengths = [(3, 40), (40, 3), (40, 41), (41, 40), (40, 40), (9, 9), (11, 10), (0, 30)]
-    kept = [tuple(map(len, cut_longer([0] * first, [0] * second, 21))) for first, second in lengths]
+    kept = [tuple(map(len, truncate_longest([0] * first, [0] * second, 21))) for first, second in lengths]
     assert kept == [(3, 18), (18, 3), (10, 11), (11, 10), (10, 11), (9, 9), (11, 10), (0, 21)]
 
 

@@ -14,7 +14,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.inputs.text_pair import cut_windows
+from hf_emms.inputs.text_pair import split_into_windows
 from tests.helpers.extracting import Reads, load, own_states, pairs_of, rows
 from tests.helpers.tiny_checkpoints import build, without_context
 
@@ -54,7 +54,7 @@ def test_windows_merge_to_what_one_pass_over_everything_gives(zoo: Path, tmp_pat
 def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
     for tokens, count in {0: 1, 1: 1, 17: 1, 18: 1, 19: 2, 32: 2, 33: 3, 101: 7}.items():
         context = list(range(tokens))
-        windows = cut_windows([7, 8], context, 20)
+        windows = split_into_windows([7, 8], context, 20)
         assert len(windows) == count
         counted = [window.second[i] for window in windows for i in range(*window.counted)]
         assert counted == context
@@ -180,11 +180,11 @@ def test_spans_need_a_tokenizer_with_offsets(zoo: Path, tmp_path: Path) -> None:
     (folder / "merges.txt").write_text("#version: 0.2\n")
     transformers.CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
     for kind in ("text+text", "words"):
-        with pytest.raises(EmmsError, match="does not say which characters a token covers"):
+        with pytest.raises(EmmsError, match="does not report the characters of each token"):
             load(folder, kind, spans=True)
 
 
 def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path) -> None:
-    for inputs, needed in ((SPANS, "Pairs of texts are needed, not Spans"), (SPANS.inputs, "Spans .* not Pairs")):
+    for inputs, needed in ((SPANS, "must be Pairs, not Spans"), (SPANS.inputs, "must be Spans, not Pairs")):
         with pytest.raises(EmmsError, match=needed):
             rows(load(build(zoo, "bert"), "text+text", spans=inputs is not SPANS), inputs)

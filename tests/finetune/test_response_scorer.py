@@ -21,7 +21,6 @@ import torch
 import transformers
 
 import hf_emms
-from hf_emms.cache import NO_CACHE
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_spec import plan_extraction
 from hf_emms.finetune.response_scorer import ResponseScorer
@@ -48,7 +47,7 @@ def rows(count: int = 60) -> datasets.Dataset:
 def response_scorer(folder: Path, data: Any = None, **options: Any) -> ResponseScorer:
     sample = load_sample(rows() if data is None else data)
     extraction = plan_extraction(repo_of(folder), PROMPT, "text-generation")
-    return ResponseScorer(extraction, sample, RunOptions(device="cpu", **options), 0, NO_CACHE)
+    return ResponseScorer(extraction, sample, RunOptions(device="cpu", **options), 0)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
@@ -221,7 +220,7 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path) -> None:
         assert "before any of them" not in section
         assert "| minutes |" in section
         assert "Short run: bits per byte of held-out responses" in section
-    assert "- prompts are plain text" in card(ranking, row.checkpoint)
+    assert "- it has no chat template" in card(ranking, row.checkpoint)
     assert "training-memory" in [getattr(note, "code", "") for note in row.notes]
     assert any("plain text" in str(note) for note in row.notes)
     assert any("chat template" in str(note) for note in by_name["writer-llama-chat"].notes)

@@ -93,7 +93,7 @@ def test_outputs_of_a_row_are_learnt_and_read_back() -> None:
 def test_layers_of_ours_learn_by_the_loss_of_their_outputs(kind: str, name: str, zoo: Path) -> None:
     folder = build_pair(zoo, name) if kind == "boxes" else build(zoo, name, TEXT_FAMILIES.get(name), reads_text=True)
     network, splits = loaded(folder, KINDS[kind].rows(30), KINDS[kind].task, columns=KINDS[kind].columns)
-    assert network.notes[0] == head_of(splits.task).layers_note
+    assert str(network.notes[0]) == head_of(splits.task).layers_note
     assert network.head_rate == (DEEP_HEAD_RATE if kind == "boxes" else HEAD_RATE)
     model, (labels, inputs) = (
         network.model.eval(),

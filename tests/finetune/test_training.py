@@ -37,7 +37,7 @@ from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_los
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
 from hf_emms.heads.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
-from hf_emms.heads.split import LabeledRows
+from hf_emms.heads.split import BatchedRows
 from hf_emms.options import Options
 from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import Notes
@@ -82,10 +82,10 @@ class Line(nn.Module):
 class Sides(Network):
     """Reads points, and the side that each is on."""
 
-    def rows(self, split: LabeledSplit, labelled: bool) -> LabeledRows:
+    def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         labels = {"labels": torch.tensor([int(side == "right") for side in split.references])}
         points = torch.tensor(split.inputs[split.input_of_row])
-        return LabeledRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(split))
+        return BatchedRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(split))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[str]:
         return ["right" if row[1] > row[0] else "left" for row in outputs]

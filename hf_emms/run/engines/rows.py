@@ -45,7 +45,7 @@ def run_checkpoint(
     if estimators.need_model:
         from hf_emms.finetune.checkpoint_scorers import CheckpointScorers
 
-        model = CheckpointScorers(spec, sample, engine_input.running, scoring.seed, engine_input.cache)
+        model = CheckpointScorers(spec, sample, engine_input.running, scoring.seed)
     extraction = Extraction({})
     if estimators.need_features:
         extraction = extract(spec, engine_input, partial(progress.advanced, name), pool)
