@@ -1,17 +1,17 @@
-"""Datasets in memory: objects of ``datasets``, tables of pandas, polars and Arrow, columns and rows of Python."""
+"""Read data in memory: ``datasets`` objects, tables of pandas, polars and Arrow, columns and rows of Python."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_emms.data.files.split_names import SPLIT_WORDS
-from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.errors import EmmsError
 
 _FORMS = (
-    "pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
-    "or a Hub id, a preset name or a path as text"
+    "Pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
+    "or a Hub id, a preset name or a path as a string."
 )
 # Values of pandas and NumPy that stand for an empty cell, beside NaN.
 _MISSING = ("NAType", "NaTType")
@@ -21,7 +21,7 @@ def as_dataset(value: Any) -> Any:
     """Return data in memory as a ``datasets`` object, a stream as it is.
 
     Raises:
-        EmmsError: it is no table, or a column mixes types; the message names it.
+        EmmsError: it is not a table, or a column mixes types.
     """
     import datasets
 
@@ -39,27 +39,10 @@ def as_dataset(value: Any) -> Any:
     if rows and all(isinstance(row, Mapping) for row in rows):
         names = dict.fromkeys(name for row in rows for name in row)
         return _of_columns({str(name): [_cell(row.get(name)) for row in rows] for name in names})
-    raise _no_table(value, rows)
-
-
-def _no_table(value: Any, rows: Sequence[Any]) -> EmmsError:
-    kind = type(value).__name__
-    if isinstance(value, Iterator):
-        return EmmsError(f"dataset is a {kind}, which can be read only once", "list(...) of it")
     if isinstance(value, (list, tuple)) and not rows:
-        return EmmsError(f"dataset is an empty {kind}", "pass a dataset with rows")
-    if rows and all(isinstance(row, str) for row in rows):
-        return EmmsError(
-            f"dataset is a {kind} of {len(rows)} texts, without labels",
-            "name the columns: {'text': texts, 'label': labels}",
-        )
-    lengths = {len(row) for row in rows if isinstance(row, (list, tuple))}
-    if rows and lengths == {2}:
-        return EmmsError(
-            f"dataset is a {kind} of pairs, whose parts have no names",
-            "name the columns: {'text': [text for text, _ in pairs], 'label': [label for _, label in pairs]}",
-        )
-    return EmmsError(f"dataset is a {kind}", _FORMS)
+        raise EmmsError(f"The dataset is an empty {type(value).__name__}.", "Pass a dataset with rows.")
+    content = f" of {type(rows[0]).__name__}" if rows else ""
+    raise EmmsError(f"The dataset is of the type {type(value).__name__}{content}.", _FORMS)
 
 
 def are_splits(tables: Mapping[str, Any]) -> bool:
@@ -96,7 +79,7 @@ def _of_arrow(value: Any) -> Any:
                 table = table.set_column(number, field.name, [table.column(number).to_pylist()])
         return datasets.Dataset(table)
     except (ValueError, TypeError, NotImplementedError, pa.ArrowException) as error:
-        raise EmmsError(f"the {type(value).__name__} cannot be read: {error}", _FORMS) from error
+        raise EmmsError(f"The {type(value).__name__} cannot be read: {error}", _FORMS) from error
 
 
 def _columns_of_frame(frame: Any) -> dict[str, list[Any]]:
@@ -104,9 +87,8 @@ def _columns_of_frame(frame: Any) -> dict[str, list[Any]]:
     if any(name is not None and name not in frame.columns for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise EmmsError(f"the DataFrame has several columns {twice[0]!r}", "rename them: df.columns = [...]")
+    if len(set(names)) < len(names):
+        raise EmmsError(f"The DataFrame has columns of the same name: {', '.join(names)}.", "Rename them.")
     return {name: _cells(frame.iloc[:, number]) for number, name in enumerate(names)}
 
 
@@ -116,9 +98,9 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
     lengths = {name: len(cells) for name, cells in columns.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise EmmsError(f"the columns are not equally long: {counts}", "give each row a cell in every column, or None")
+        raise EmmsError(f"The columns have different lengths: {counts}.", "Give each row a cell in every column.")
     if not any(lengths.values()):
-        raise EmmsError("the dataset has no rows", "pass a dataset with rows")
+        raise EmmsError("The dataset has no rows.", "Pass a dataset with rows.")
     arrays = {}
     for name, cells in columns.items():
         try:
@@ -126,8 +108,8 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
             arrays[name] = datasets.Dataset.from_dict({name: cells}, features=features)
         except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
             raise EmmsError(
-                f"the column {name!r} cannot be read: {error}",
-                f"make its cells alike, df[{name!r}] = df[{name!r}].astype(str), or leave the column out",
+                f"The column {name!r} cannot be read: {error}",
+                f"Give its cells one type, df[{name!r}] = df[{name!r}].astype(str), or remove the column.",
             ) from error
     return datasets.concatenate_datasets(list(arrays.values()), axis=1)
 
@@ -147,7 +129,7 @@ def _pixels(cells: Sequence[Any]) -> Any:
 def _cells(column: Any) -> list[Any]:
     """Return the cells of a column of Python, NumPy or a table; None for the missing."""
     if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
-        raise EmmsError(f"a column of the dataset is {column!r:.60}; it must be a list", setting_ref("dataset", ...))
+        raise EmmsError(f"A column of the dataset is {column!r:.60}, not a list.", _FORMS)
     if hasattr(column, "detach"):  # a tensor
         column = column.detach().cpu().numpy()
     is_flat = getattr(column, "ndim", 1) == 1 and hasattr(column, "tolist")
