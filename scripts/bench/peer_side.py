@@ -1,9 +1,9 @@
-"""One side of a comparison with transformer-ranker 0.2: `python -P peer_side.py SIDE COLUMNS FILE CHECKPOINT…`.
+"""One side of the comparison with transformer-ranker 0.2: `python -P peer_side.py SIDE COLUMNS FILE CHECKPOINT…`.
 
-SIDE is peer, or ours- and a dtype; FILE is a parquet file of rows, whose inputs and labels stand in the columns that
-COLUMNS names as the arguments of `TransformerRanker`, as JSON. Prints a line about itself, and answers each line of
-standard input ("warm up", "features 500", "ranking", "scores") with a line of JSON. The peer's side runs in an
-environment of its own and imports nothing of hf_emms; ours imports nothing of the peer.
+SIDE is "peer", or "ours-" and a dtype. FILE is a parquet file. COLUMNS names its input and label columns as JSON, as
+arguments of `TransformerRanker`. The process prints a line about itself, and then answers each line of standard input
+("warm", "features 500", "ranking", "scores") with a line of JSON. The peer's environment has no hf_emms, and ours no
+transformer-ranker.
 """
 
 from __future__ import annotations
@@ -22,18 +22,11 @@ CLASSES, NUMBERS = ("hscore", "logme", "knn"), ("logme", "knn")
 
 
 class Side:
-    """What both sides do with rows and checkpoints.
-
-    Attributes:
-        rows: a `datasets.Dataset`.
-        columns: arguments of `TransformerRanker` that name its columns.
-        checkpoints: folders.
-        dtype: of the weights.
-    """
+    """Rows (a `datasets.Dataset`), the arguments that name their columns, and folders of checkpoints."""
 
     def __init__(self, rows: Any, columns: dict[str, str], checkpoints: list[str], dtype: str) -> None:
         self.rows, self.columns, self.checkpoints, self.dtype = rows, columns, checkpoints, dtype
-        self.are_words = not isinstance(rows[0][columns["text_column"]], str)
+        self.has_words = not isinstance(rows[0][columns["text_column"]], str)
 
     def inputs(self, count: int) -> Any:
         return self.rows[self.columns["text_column"]][:count]
@@ -52,22 +45,23 @@ class Ours(Side):
         from hf_emms.hub import resolve
         from hf_emms.inputs import TEXT, WORDS
 
-        kind = WORDS if self.are_words else TEXT
-        plans = [
-            plan_extraction(resolve(name, "model"), kind, "benchmark", dtype=self.dtype) for name in self.checkpoints
+        modality = WORDS if self.has_words else TEXT
+        specs = [
+            plan_extraction(resolve(name, "model"), modality, "benchmark", dtype=self.dtype)
+            for name in self.checkpoints
         ]
-        return [kind.load_extractor(plan, device="cpu", layers=("spread",)) for plan in plans]
+        return [modality.load_extractor(spec, device="cpu", layers=("spread",)) for spec in specs]
 
     def features(self, count: int) -> None:
-        """Features of the first rows, by three layers as rankings take them by default."""
+        """Extract the features of the first rows from three layers, the default of rankings."""
         from hf_emms.features.device import gather_batches
 
-        inputs = _all_words(self.inputs(count)) if self.are_words else self.inputs(count)
+        inputs = _spans_of_words(self.inputs(count)) if self.has_words else self.inputs(count)
         for extractor in self.extractors:
             gather_batches(extractor.batches(inputs), len(inputs))
 
     def ranking(self) -> None:
-        """A ranking with the defaults, and the first checkpoint as the label encoder."""
+        """Rank with the defaults, and with the first checkpoint as label encoder."""
         import hf_emms
 
         settings = {"encoders": self.checkpoints[0], "max_samples": None, "dtype": self.dtype, "cache": False}
@@ -75,8 +69,7 @@ class Ours(Side):
         assert [row.error for row in ranking] == [None] * len(self.checkpoints), ranking
 
 
-def _all_words(sentences: list[list[str]]) -> Any:
-    """Every word of sentences, as our checkpoints read them."""
+def _spans_of_words(sentences: list[list[str]]) -> Any:
     import numpy as np
 
     from hf_emms.inputs import Spans
@@ -97,28 +90,28 @@ class Peer(Side):
     def embedders(self) -> list[Any]:
         from transformer_ranker.embedder import Embedder
 
-        pooling = None if self.are_words else "mean"
+        pooling = None if self.has_words else "mean"
         settings = {"layer_ids": "all", "layer_mean": True, "sentence_pooling": pooling, "device": "cpu"}
         return [Embedder(model=name, **settings) for name in self.checkpoints]
 
     def features(self, count: int) -> None:
-        """As `TransformerRanker.run` does with its defaults: mean over layers, batches of 32."""
+        """Embed the first rows with the defaults of `TransformerRanker.run`: mean over layers, batches of 32."""
         for embedder in self.embedders:
             embedder.embed(self.inputs(count), batch_size=32, show_progress=False)
 
     def ranking(self) -> None:
-        """A ranking with its defaults: H-score."""
+        """Rank with the defaults: H-score."""
         from transformer_ranker import TransformerRanker
 
         TransformerRanker(self.rows, **self.columns).run(self.checkpoints, batch_size=32, device="cpu")
 
     def scores(self) -> dict[str, Any]:
-        """Estimator → score of each checkpoint, None where it cannot read it; CPU seconds of the first estimator."""
+        """Return the scores per estimator, None for unreadable checkpoints, and CPU seconds of the first estimator."""
         from transformer_ranker import TransformerRanker
         from transformer_ranker.datacleaner import TaskCategory
 
         numbers = isinstance(self.rows[0][self.columns["label_column"]], float)
-        # By itself it takes scores of pairs for classes.
+        # Without a category it reads numbers as classes.
         category = TaskCategory.TEXT_REGRESSION if numbers else None
         ranker = TransformerRanker(self.rows, **self.columns, task_category=category)
         scores: dict[str, list[float | None]] = {}
@@ -133,32 +126,31 @@ class Peer(Side):
 def _score(ranker: Any, checkpoint: str, estimator: str) -> float | None:
     try:
         result = ranker.run([checkpoint], estimator=estimator, batch_size=32, device="cpu")
-    except Exception as error:  # noqa: BLE001, whatever it raises is a checkpoint without a score
+    except Exception as error:  # noqa: BLE001 (any error means: no score)
         print(f"{checkpoint}: {error}", file=sys.stderr)
         return None
     return float(next(iter(result.scores.values())))
 
 
 def main() -> None:
-    side, columns, file, *checkpoints = sys.argv[1:]
+    name, columns, file, *checkpoints = sys.argv[1:]
     import datasets
 
     logging.disable()
     datasets.disable_progress_bars()
     datasets.disable_caching()
-    rows = datasets.Dataset.from_parquet(file, cache_dir=str(Path(file).parent / side))
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print is no answer
-    kind, _, dtype = side.partition("-")
-    chosen = (Peer if kind == "peer" else Ours)(rows, json.loads(columns), checkpoints, dtype)
+    rows = datasets.Dataset.from_parquet(file, cache_dir=str(Path(file).parent / name))
+    answers, sys.stdout = sys.stdout, sys.stderr  # keep the output of libraries out of the answers
+    kind, _, dtype = name.partition("-")
+    side = (Peer if kind == "peer" else Ours)(rows, json.loads(columns), checkpoints, dtype)
     libraries = ", ".join(f"{library} {version(library)}" for library in ("torch", "transformers", "tokenizers"))
-    print(json.dumps({"name": chosen.name, "libraries": libraries}), file=answers, flush=True)
+    print(json.dumps({"name": side.name, "libraries": libraries}), file=answers, flush=True)
     for line in sys.stdin:
         phase, _, count = line.strip().partition(" ")
         wall, cpu = time.perf_counter(), time.process_time()
         if phase == "warm":
-            chosen.features(WARM_UP)
-        result = getattr(chosen, phase)(*([int(count)] if count else ())) if phase != "warm" else None
+            phase, count = "features", str(WARM_UP)
+        result = getattr(side, phase)(*([int(count)] if count else ()))
         spent = time.perf_counter() - wall, time.process_time() - cpu
         print(json.dumps(spent if result is None else result), file=answers, flush=True)
 
