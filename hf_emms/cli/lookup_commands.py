@@ -1,9 +1,9 @@
-"""Commands that list and look up: hf-emms jobs, presets, datasets, checkpoints, encoders and cache."""
+"""hf-emms jobs, presets and cache."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,19 +24,7 @@ if TYPE_CHECKING:
     from hf_emms.cache import Cache, CacheEntry
     from hf_emms.presets import CheckpointPreset
 
-_task_option = cloup.option("--task", metavar="ID", help="Only those of a task.")
-
-# Column → the format of its values for people.
-_IN_WORDS: Mapping[str, Callable[[Any], str]] = {
-    "dataset": lambda id: id or "not on the Hub",
-    "rows": lambda splits: ", ".join(f"{name} {'?' if n is None else f'{n:,}'}" for name, n in splits.items()),
-    "revision": lambda revision: revision or "main",
-    "parameters": lambda count: format_count(count) if count else "unknown",
-    "bytes": lambda count: format_bytes(count) if count else "unknown",
-    "weights": lambda names: names or "unknown",
-    "license": lambda name: name or "not seen",
-    "verified": lambda value: "yes" if value else "no",
-}
+_KINDS = ("task", "dataset", "checkpoint", "encoder", "estimator")
 
 
 @cloup.command(short_help="List the Hugging Face Jobs that hf-emms has started.")
@@ -57,139 +45,70 @@ def jobs() -> None:
 
 
 @cloup.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
+@cloup.option("--kind", type=click.Choice(_KINDS), help="List only entries of this kind.")
+@cloup.option("--task", metavar="ID", help="List only entries of this task.")
 @format_option()
-def presets() -> None:
-    """List what --task, --dataset, --checkpoint, --encoder and --estimator take, and what is ranked by default.
+def presets(kind: str | None, task: str | None) -> None:
+    """List the names that --task, --dataset, --checkpoint, --encoder and --estimator accept.
 
-    Parameters, bytes and license are from public pages.
+    Without --checkpoint, hf-emms rank uses the checkpoints that have the task's name. Entries that are not verified
+    may differ on the Hub.
     """
-    from hf_emms.presets import (
-        CheckpointPreset,
-        candidate_sets,
-        checkpoint_presets,
-        dataset_presets,
-        encoder_sets,
-        usable_datasets,
-    )
+    from hf_emms.tasks import get_task
+
+    id = get_task(task).id if task is not None else None
+    rows = [entry for entry in _entries() if kind in (None, entry[0]) and id in (None, entry[2])]
+    if not rows:
+        raise EmmsError(f"no {kind or 'entry'} is for the task {id!r}", "leave --kind or --task out")
+    if out.format != "json":
+        rows = [(*entry[:4], *_in_words(*entry[4:])) for entry in rows]
+    out.records(("kind", "name", "task", "what", "parameters", "bytes", "license", "verified"), rows)
+
+
+def _entries() -> Iterator[tuple[Any, ...]]:
+    """Yield kind, name, task, content, parameters, bytes, license and whether these were verified."""
+    from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets, usable_datasets
     from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
-    rows: list[tuple[Any, ...]] = []
-
-    def add(kind: str, name: str, task: str, what: str, facts: tuple[Any, ...] = (None, None, None)) -> None:
-        rows.append((kind, name, task, what, *facts))
-
+    unknown = (None, None, None, None)
     for task in TASKS.values():
-        add("task", task.id, task.id, f"columns {', '.join(task.columns)}")
+        yield "task", task.id, task.id, f"columns {', '.join(task.columns)}", *unknown
     usable = usable_datasets()
     for dataset in dataset_presets().values():
         source = dataset.id or "not on the Hub: pass a folder"
         note = "" if dataset.name in usable or dataset.id is None else " (not supported yet)"
-        add("dataset", dataset.name, dataset.task, source + note, (None, dataset.bytes, dataset.license))
+        facts = (None, dataset.bytes, dataset.license, dataset.verified)
+        yield "dataset", dataset.name, dataset.task, source + note, *facts
+        for id in dataset.checkpoints:
+            yield "checkpoint", dataset.name, dataset.task, id, *unknown
     for task_id, checkpoints in checkpoint_presets().items():
         for checkpoint in checkpoints if task_id in TASKS else ():
-            add("checkpoint", task_id, task_id, checkpoint.name, _facts(checkpoint))
-    for dataset in dataset_presets().values():
-        for id in dataset.checkpoints:
-            add("checkpoint", dataset.name, dataset.task, id, _facts(CheckpointPreset(id)))
+            yield "checkpoint", task_id, task_id, checkpoint.name, *_facts(checkpoint)
     for name, candidates in candidate_sets().items():
         for id in candidates.checkpoints:
-            add("checkpoint", name, "", id, _facts(CheckpointPreset(id)))
+            yield "checkpoint", name, "", id, *unknown
         for missing in candidates.missing:
-            add("checkpoint", name, "", f"not on the Hub: {missing}")
-    for name, encoder_list in encoder_sets().items():
-        for encoder in encoder_list:
-            add("encoder", name, "", encoder.name, _facts(encoder))
+            yield "checkpoint", name, "", f"not on the Hub: {missing}", *unknown
+    for name, encoders in encoder_sets().items():
+        for encoder in encoders:
+            yield "encoder", name, "", encoder.name, *_facts(encoder)
     for estimator in ESTIMATORS.values():
-        add("estimator", estimator.name, "", estimator.summary)
-    _print(("kind", "name", "task", "what", "parameters", "bytes", "license"), rows, unknown="")
+        yield "estimator", estimator.name, "", estimator.summary, *unknown
 
 
-@cloup.command(short_help="List the datasets that have a short name.")
-@_task_option
-@format_option()
-def datasets(task: str | None) -> None:
-    """List the datasets that --dataset takes by a short name: task, size, license, and whether the source is verified.
-
-    Not verified: the repository, a split or a column is from memory. Loading the dataset reports what differs.
-    """
-    from hf_emms.presets import dataset_presets
-
-    tasks = _tasks(task, {preset.task for preset in dataset_presets().values()})
-    header = ["name", "task", "dataset", "rows", "bytes", "license", "verified", "note"]
-    rows: list[tuple[Any, ...]] = []
-    for preset in dataset_presets().values():
-        about = (preset.bytes, preset.license, preset.verified, preset.blocked or preset.note)
-        if preset.task in tasks:
-            rows.append((preset.name, preset.task, preset.id, dict(preset.splits), *about))
-    if out.format == "table":  # which has no room for notes
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    _print(header, rows)
+def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None, bool]:
+    return preset.parameters, preset.bytes, preset.license, preset.verified
 
 
-@cloup.command(short_help="List the checkpoints that are ranked when none is named.")
-@_task_option
-@format_option()
-def checkpoints(task: str | None) -> None:
-    """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
-
-    Not verified: all but the license is from memory. Differences are reported in the checkpoint's row of the ranking.
-    """
-    from hf_emms.presets import checkpoint_presets
-
-    rows = []
-    for task_id in _tasks(task, checkpoint_presets()):
-        for preset in checkpoint_presets()[task_id]:
-            parameters, bytes, license = _facts(preset)
-            about = (parameters, bytes, preset.weights, license, preset.verified)
-            rows.append((preset.id, task_id, preset.revision, *about))
-    _print(("checkpoint", "task", "revision", "parameters", "bytes", "weights", "license", "verified"), rows)
-
-
-@cloup.command(short_help="List the sets of label encoders.")
-@format_option()
-def encoders() -> None:
-    """List the sets of label encoders that --encoder takes: size, weights, license, and whether verified.
-
-    Not verified: all but the license is from memory.
-    """
-    from hf_emms.presets import encoder_sets
-
-    rows = []
-    for name, presets in encoder_sets().items():
-        for preset in presets:
-            parameters, bytes, license = _facts(preset)
-            rows.append((preset.name, name, parameters, bytes, preset.weights, license, preset.verified))
-    _print(("encoder", "set", "parameters", "bytes", "weights", "license", "verified"), rows)
-
-
-def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
-    return preset.parameters, preset.bytes, preset.license
-
-
-def _tasks(name: str | None, listed: Iterable[str]) -> list[str]:
-    """Return the ids of the listed tasks, or only the task of this name or alias."""
-    from hf_emms.tasks import get_task
-
-    ids = list(listed)
-    if name is None:
-        return ids
-    id = name if name in ids else get_task(name).id
-    if id not in ids:
-        raise EmmsError(f"no preset is for the task {id!r}", f"--task takes one of: {', '.join(sorted(ids))}")
-    return [id]
-
-
-def _print(header: Sequence[str], rows: list[tuple[Any, ...]], *, unknown: str | None = None) -> None:
-    """Print a list: with plain values as JSON, plain numbers as TSV, else in words, missing values as `unknown`."""
-    plain = {"json": set(header), "tsv": {"parameters", "bytes"}}.get(out.format, set())
-
-    def shown(name: str, value: Any) -> Any:
-        if name in plain or name not in _IN_WORDS:
-            return value
-        return unknown if unknown is not None and not value else _IN_WORDS[name](value)
-
-    out.records(header, [[shown(*cell) for cell in zip(header, row, strict=True)] for row in rows])
+def _in_words(
+    parameters: int | None, bytes: int | None, license: str | None, verified: bool | None
+) -> tuple[str | int, ...]:
+    if out.format == "table":
+        sizes = (format_count(parameters) if parameters else "", format_bytes(bytes) if bytes else "")
+    else:
+        sizes = (str(parameters or ""), str(bytes or ""))
+    return *sizes, license or "", "" if verified is None else "yes" if verified else "no"
 
 
 @cloup.group()

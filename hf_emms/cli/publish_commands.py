@@ -114,14 +114,8 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
         out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
         out.message(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
         return
-    published = leaderboard.publish(
-        repo_id,
-        results,
-        static=static,
-        wait=wait,
-        progress=lambda stage: out.message(f"the Space is at {stage}"),
-        **options,
-    )
+    out.message(f"Publishing {repo_id} …")
+    published = leaderboard.publish(repo_id, results, static=static, wait=wait, **options)
     out.data(published.url)
     out.message(f"commit: {published.commit}")
     for problem in published.problems:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ _CHOICES = (
     "verified), or a paid plan: https://huggingface.co/pricing"
 )
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
-_BUILT = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
 
 JOB_SUCCEEDED = "COMPLETED"
 _JOB_HINTS = {
@@ -103,25 +101,18 @@ def sdk_of(id: str) -> str:
     return request(lambda api: str(api.repo_info(id, repo_type="space").sdk), id, "space")
 
 
-def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
-    """Return the stage of a Space once it is built and started; `progress` gets every new stage until then."""
-    end, before = time.monotonic() + seconds, ""
-    while True:
-        stage = request(lambda api: str(api.get_space_runtime(id).stage), id, "space")
-        if stage != before and progress is not None:
-            progress(stage)
-        before = stage
-        if stage in _BUILT:
-            return stage
-        if stage in _FAILED:
-            raise EmmsError(
-                f"the Space {id!r} stopped at {stage}", f"read its logs: {repo_url(id, 'space')}?logs=build"
-            )
-        if time.monotonic() > end:
-            raise EmmsError(
-                f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {repo_url(id, 'space')}"
-            )
-        time.sleep(_POLL_SECONDS)
+def wait_for_space(id: str, *, seconds: float = 900.0) -> str:
+    """Return the stage of a Space when it has been built and started."""
+    page = repo_url(id, "space")
+    try:
+        runtime = request(
+            lambda api: api.wait_for_space(id, timeout=seconds, poll_interval=_POLL_SECONDS), id, "space", tries=TRIES
+        )
+    except TimeoutError as error:
+        raise EmmsError(f"the Space {id!r} has not started after {seconds:g} s", f"watch {page}") from error
+    if runtime.stage in _FAILED:
+        raise EmmsError(f"the Space {id!r} stopped at {runtime.stage}", f"read its logs: {page}?logs=build")
+    return str(runtime.stage)
 
 
 def _delete_empty(api: Api, id: str) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import resources
@@ -137,12 +137,11 @@ def publish(
     private: bool = False,
     secrets: Sequence[str] = (),
     wait: bool,
-    progress: Callable[[str], None] | None = None,
 ) -> Published:
     """Create or update the Space of a results dataset in a commit.
 
     A static Space shows what the dataset holds now, without a server. `secrets` are the names of environment
-    variables whose values become its secrets; `progress` is called with every new stage.
+    variables whose values become its secrets.
 
     Raises:
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
@@ -171,7 +170,7 @@ def publish(
             variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
             secrets=values,
         )
-    stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None
+    stage = hub.wait_for_space(repo_id) if wait and not static else None
     return Published(hub.repo_url(repo_id, "space"), commit, stage, tuple(problems))
 
 

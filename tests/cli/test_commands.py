@@ -146,7 +146,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (1, "rank --dataset x --column label=", "--column 'label=' names no role"),
         (1, "rank --dataset x --flavor t4-small", "--flavor is for a job, but the engine is local"),
         (1, "rank --dataset x --engine jobs", "needs a dataset that the ranking comes back through"),
-        (1, "datasets --task text-ranking", "no preset is for the task 'text-ranking'"),
+        (1, "presets --kind dataset --task text-ranking", "no dataset is for the task 'text-ranking'"),
         (1, "publish space --repo-id a/b --results a/c --static --hardware x", "a static Space has"),
         (1, "publish space --repo-id a/b --results a/c --static --secret X", "a static Space has"),
     ],
@@ -170,9 +170,9 @@ def test_libraries_use_all_cores_but_one_and_show_no_progress_where_nobody_looks
 
 
 def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
-    encoders = cli("encoders", "--format", "json").out
+    encoders = cli("presets", "--kind", "encoder", "--format", "json").out
     assert encoders == json.dumps(json.loads(encoders), indent=2) + "\n"
-    sets = {row["encoder"]: row["set"] for row in json.loads(encoders)}
+    sets = {row["what"]: row["name"] for row in json.loads(encoders)}
     assert sets["emms-demo/encoder-minilm-static"] == "demo"
     assert {*sets.values()} >= {"demo", "paper"}
 

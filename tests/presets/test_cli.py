@@ -1,4 +1,4 @@
-"""hf-emms datasets and hf-emms checkpoints."""
+"""hf-emms presets."""
 
 from __future__ import annotations
 
@@ -23,42 +23,29 @@ def listed(*words: str) -> list[dict[str, Any]]:
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def test_datasets_are_listed_with_size_license_and_whether_the_source_is_verified() -> None:
-    rows = {row["name"]: row for row in listed("datasets")}
+def test_presets_are_listed_with_size_license_and_whether_they_are_verified() -> None:
+    rows = {row["name"]: row for row in listed("presets", "--kind", "dataset")}
     assert tuple(rows) == tuple(dataset_presets())
     squad = rows["squad"]
-    assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
-    assert (squad["license"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
-    assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
-    assert (rows["dtd"]["license"], rows["cifar10"]["license"]) == ("not stated", "unknown")
-    assert (rows["fgvc_aircraft"]["license"], rows["fgvc_aircraft"]["verified"]) == ("not seen", "yes")
-    assert rows["daquar"]["dataset"] == "not on the Hub"
-    assert rows["clevr"]["rows"] == "train ?"
+    assert (squad["bytes"], squad["license"], squad["verified"]) == ("16278203", "cc-by-sa-4.0", "yes")
+    assert (rows["coco_captions"]["license"], rows["oxford_pets"]["verified"]) == ("", "no")
+    assert rows["daquar"]["what"].startswith("not on the Hub")
+    done = CliRunner().invoke(app, ["presets", "--kind", "dataset", "--task", "captioning", "--format", "table"])
+    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +yes$", done.stdout, re.M)
 
 
-def test_a_table_says_it_in_words() -> None:
-    done = CliRunner().invoke(app, ["datasets", "--task", "captioning", "--format", "table"])
-    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +not seen +yes$", done.stdout, re.M)
-    assert "note" not in done.stdout.splitlines()[0]
-
-
-@pytest.mark.parametrize("command", ["datasets", "checkpoints"])
-def test_lists_are_filtered_by_task(command: str) -> None:
-    rows = listed(command, "--task", "sentence-classification")
+def test_presets_are_filtered_by_task() -> None:
+    rows = listed("presets", "--task", "sentence-classification")
     assert {row["task"] for row in rows} == {"text-classification"}
-    with pytest.raises(EmmsError, match="depth-estimation"):
-        listed(command, "--task", "depth-estimation")
+    assert {row["kind"] for row in rows} == {"task", "dataset", "checkpoint"}
+    for words in (("depth-estimation",), ("text-ranking", "--kind", "dataset")):
+        with pytest.raises(EmmsError):
+            listed("presets", "--task", *words)
 
 
-def test_checkpoints_are_listed_with_pin_and_weights() -> None:
-    rows = listed("checkpoints")
-    named = [row["checkpoint"] + ("" if row["revision"] == "main" else f"@{row['revision']}") for row in rows]
-    assert named == [id for task in checkpoint_presets() for id in default_checkpoints(task)]
-    electra = next(row for row in rows if row["checkpoint"].startswith("google/electra"))
-    assert (electra["revision"], electra["weights"], electra["verified"]) == ("refs/pr/4", "safetensors", "yes")
-    clip = next(row for row in rows if row["checkpoint"] == "openai/clip-vit-base-patch32")
-    assert clip["weights"] == "pickled"
-    assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}
+def test_default_checkpoints_are_listed_with_their_pins() -> None:
+    rows = [row for row in listed("presets", "--kind", "checkpoint") if row["name"] == row["task"]]
+    assert [row["what"] for row in rows] == [id for task in checkpoint_presets() for id in default_checkpoints(task)]
 
 
 def test_lists_agree_about_a_repository_and_hold_everything_that_ships() -> None:
