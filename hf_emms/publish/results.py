@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, put_section, section_text, with_fields
@@ -192,7 +192,7 @@ class KnownRankings:
 
     repo: hub.Repo
     rankings: tuple[Ranking, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @classmethod
     def read(cls, place: str) -> Self:
@@ -206,13 +206,13 @@ class KnownRankings:
                 setting_ref("results", "ORG/emms-results")
                 + ", or a folder that hf-emms rank … --output DIR/NAME.json put rankings in",
             )
-        left_out = f"{pluralize(len(problems), 'file')} of {repo.id} left out"
-        notes = (f"{left_out}, the first: {problems[0]}",) if problems else ()
+        skipped = f"Skipped {pluralize(len(problems), 'file')} of {repo.id}, the first: "
+        notes = (Note("result-files-skipped", skipped + problems[0]),) if problems else ()
         return cls(repo, tuple(rankings.values()), notes)
 
     def mean_ranks_elsewhere(
         self, task_id: str, dataset_id: str, config: str | None
-    ) -> tuple[dict[str, float], tuple[str, ...]]:
+    ) -> tuple[dict[str, float], tuple[Note, ...]]:
         """Return the `mean_ranks` of checkpoints on a task's other datasets, and notes that name their source."""
         others = [
             ranking
@@ -220,11 +220,12 @@ class KnownRankings:
             if ranking.task == task_id and (ranking.dataset_id, ranking.config) != (dataset_id, config)
         ]
         if not others:
-            return {}, (*self.notes, f"{self.repo.id} has no ranking of another dataset for {task_id}")
+            text = f"{self.repo.id} has no ranking of another dataset for {task_id}."
+            return {}, (*self.notes, Note("no-rankings-elsewhere", text))
         datasets = {(ranking.dataset_id, ranking.config) for ranking in others}
         where = f"{pluralize(len(datasets), 'other dataset')} in {self.repo.id}"
-        note = f"mean rank elsewhere: on {where}, in per cent of the checkpoints there; low is good"
-        return mean_ranks(others), (*self.notes, note)
+        text = f"Mean rank elsewhere: on {where}, in percent of the checkpoints there; lower is better."
+        return mean_ranks(others), (*self.notes, Note("mean-rank-elsewhere", text))
 
 
 def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:

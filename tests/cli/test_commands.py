@@ -158,17 +158,6 @@ def test_what_does_not_go_together_is_refused(cli: Cli, code: int, words: str, s
     assert "Error" in result.err
 
 
-def test_libraries_use_all_cores_but_one_and_show_no_progress_where_nobody_looks(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for cores, threads in ((None, "1"), (1, "1"), (2, "1"), (4, "3")):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        for name in ("OMP_NUM_THREADS", "HF_HUB_DISABLE_PROGRESS_BARS"):
-            monkeypatch.delenv(name, raising=False)
-        cli("--version")
-        assert (os.environ["OMP_NUM_THREADS"], os.environ["HF_HUB_DISABLE_PROGRESS_BARS"]) == (threads, "1")
-
-
 def test_label_encoders_are_listed_by_their_sets(cli: Cli) -> None:
     encoders = cli("presets", "--kind", "encoder", "--format", "json").out
     assert encoders == json.dumps(json.loads(encoders), indent=2) + "\n"

@@ -40,7 +40,8 @@ def test_only_other_datasets_of_the_task_count() -> None:
     known = KnownRankings(Repo(ID, "dataset", "a" * 40), rankings)
     ranks, (note,) = known.mean_ranks_elsewhere("image-classification", "org/x", None)
     assert ranks == {"b": 0.25, "a": 0.75}
-    assert f"on 1 other dataset in {ID}" in note
+    assert note.code == "mean-rank-elsewhere"
+    assert f"1 other dataset in {ID}" in note.text
     assert known.mean_ranks_elsewhere("image-classification", "org/x", "large")[0] == {"a": 0.5, "b": 0.5}
     assert known.mean_ranks_elsewhere("text-classification", "org/z", None)[0] == {}
 
@@ -105,8 +106,7 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
         "lab/new": None,
     }
     assert found["settings"]["results"] == f"{ID}@{hub.store.repo(ID, 'dataset').refs['refs/heads/main']}"
-    assert f"mean rank elsewhere: on 2 other datasets in {ID}" in done.err
-    assert f"1 file of {ID} left out, the first: damaged: this is not a ranking" in done.err
+    assert {"mean-rank-elsewhere", "result-files-skipped"} <= {note["code"] for note in found["notes"]}
     table = ranked_with(cli, *WANTED, ID, "--format", "table").out.splitlines()
     assert table[0].split()[-5:] == ["elsewhere", "params", "license", "width", "seconds"]
     assert {line.split()[1]: line.split()[-5] for line in table[2:]} == {"lab/a": "46%", "lab/b": "54%", "lab/new": "–"}
