@@ -25,8 +25,9 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.heads.head import Network
 from hf_emms.heads.modules import Standardize, first_features
 from hf_emms.options import Options
-from tests.finetune.make import FAST, Notes, codes, colours, ranking, save, texts
+from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.finetune.task_rows import KINDS, scores
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS, build, repo_of
 
 

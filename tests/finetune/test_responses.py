@@ -36,9 +36,10 @@ from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.make import codes, ranking, save
+from tests.finetune.make import ranking, save
 from tests.finetune.task_rows import loaded
 from tests.finetune.test_response_scorer import response_scorer, rows
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import DECODERS, writer
 
