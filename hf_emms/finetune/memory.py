@@ -34,13 +34,13 @@ def training_bytes(method: str, parameters: int | None, bytes_of_number: int = B
     return per_parameter * (parameters or 0) * bytes_of_number // BYTES_OF_WEIGHT
 
 
-def memory_in_words(method: str, parameters: int | None, activations: int | None) -> str:
+def memory_text(method: str, parameters: int | None, activations: int | None) -> str:
     """Return the memory of a training as text; `activations` are their bytes, where they were measured."""
     of_activations = "activations" if activations is None else f"{format_bytes(activations)} of activations"
     return f"{format_bytes(training_bytes(method, parameters))} of memory and {of_activations}"
 
 
-def activation_bytes(plan: FeatureSpec, parameters: int | None, rows: int, longest: int, device: str) -> int:
+def activation_bytes(spec: FeatureSpec, parameters: int | None, rows: int, longest: int, device: str) -> int:
     """Return the bytes of activations and logits that a language model keeps of a step.
 
     The step has at most `rows` rows of `longest` tokens, and is done in parts where their logits need it. From
@@ -48,31 +48,31 @@ def activation_bytes(plan: FeatureSpec, parameters: int | None, rows: int, longe
     """
     from hf_emms.features.device import choose_device
 
-    config = transformers_config(plan)
+    config = transformers_config(spec)
     width, layers, vocabulary = (
         getattr(config, name, 0) or 0 for name in ("hidden_size", "num_hidden_layers", "vocab_size")
     )
     layers *= 2 if getattr(config, "is_encoder_decoder", False) else 1
     is_checkpointed = parameters is not None and parameters >= CHECKPOINTED_PARAMETERS
     numbers = layers + _KEPT_OF_LAYER if is_checkpointed else layers * _KEPT_OF_LAYER
-    size = bytes_of_number(plan)
+    size = bytes_of_number(spec)
     if choose_device(device).type == "cuda":
         size = min(size, BYTES_OF_WEIGHT // 2)
     tokens = min(rows, rows_at_a_time(longest, vocabulary)) * longest
     return int(tokens * (width * numbers * size + vocabulary * _COPIES_OF_LOGITS * BYTES_OF_WEIGHT))
 
 
-def bytes_of_number(plan: FeatureSpec) -> int:
+def bytes_of_number(spec: FeatureSpec) -> int:
     """Return the bytes of a number in the precision that a checkpoint is loaded in."""
     import torch
 
-    size: int = getattr(torch, plan.dtype).itemsize
+    size: int = getattr(torch, spec.dtype).itemsize
     return size
 
 
-def stored_parameters(plan: FeatureSpec, weight_bytes: int) -> int:
+def stored_parameters(spec: FeatureSpec, weight_bytes: int) -> int:
     """Return how many parameters the files of a checkpoint hold, by their bytes and its configuration."""
-    dtype = getattr(transformers_config(plan), "dtype", None)
+    dtype = getattr(transformers_config(spec), "dtype", None)
     return weight_bytes // (2 if "16" in str(dtype) else BYTES_OF_WEIGHT)
 
 

@@ -20,7 +20,7 @@ _MAX_DROPOUT = 0.7
 
 
 def load_network(
-    plan: FeatureSpec,
+    spec: FeatureSpec,
     splits: Splits,
     method: str = "full",
     *,
@@ -32,16 +32,16 @@ def load_network(
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
     """
-    if keep_adapter and plan.base is not None:
+    if keep_adapter and spec.base is not None:
         raise EmmsError(
-            f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
+            f"{spec.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
             "leave " + setting_ref("keep_adapter") + " out, or fine-tune its base",
         )
     keep_freed_memory()
     with loading():
         head = head_of(splits.task)
-        network = head.build(plan, splits.task.input, splits.train, allow_pickle=allow_pickle)
-    network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
+        network = head.build(spec, splits.task.input, splits.train, allow_pickle=allow_pickle)
+    network.notes = [*(note for _, note in spec.notes), *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network
 

@@ -32,8 +32,8 @@ _NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, 
 class ResponseScorer:
     """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
-    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
-        self._plan, self._sample, self._options, self._seed = plan, sample, options, seed
+    def __init__(self, spec: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
+        self._spec, self._sample, self._options, self._seed = spec, sample, options, seed
         self._model: Any = None
         self._reader: PromptReader | None = None
         self._is_trained = False
@@ -78,7 +78,7 @@ class ResponseScorer:
             if not is_out_of_memory(error):
                 raise
             raise EmmsError(
-                f"memory ran out while {self._plan.repo.id} wrote responses",
+                f"memory ran out while {self._spec.repo.id} wrote responses",
                 "a device with more memory, or rank without training: " + setting_ref("estimators", "emms_knn"),
             ) from error
 
@@ -88,12 +88,12 @@ class ResponseScorer:
         """Load the model with the weights of its repository, and the reader of its prompts."""
         if self._model is not None and not self._is_trained:
             return
-        plan, options = self._plan, self._options
+        spec, options = self._spec, self._options
         self._model = None
         device = choose_device(options.device)
         with loading():
-            model = load_language_model(plan)
-            self._reader = self._sample.task.input.response_reader(plan, model)
+            model = load_language_model(spec)
+            self._reader = self._sample.task.input.response_reader(spec, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class ResponseScorer:
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
         if not np.isfinite(bits).all():
             raise EmmsError(
-                f"{self._plan.repo.id}: the loss of a response is no number",
+                f"{self._spec.repo.id}: the loss of a response is no number",
                 setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
             )
         return bits
@@ -150,10 +150,10 @@ class ResponseScorer:
         from hf_emms.finetune.training import train_once
 
         assert self._reader is not None
-        plan, model, responses = self._plan, self._model, self._responses(rows)
+        spec, model, responses = self._spec, self._model, self._responses(rows)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         recipe = short_recipe(parameters, self._seed)
-        job = TrainingJob(plan.repo.id, plan, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
+        job = TrainingJob(spec.repo.id, spec, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
         if recipe.method == "lora" and find_spec("peft") is None:
             raise EmmsError("a checkpoint of this size is trained with LoRA: peft is missing", install_command("lora"))
         self._is_trained = True

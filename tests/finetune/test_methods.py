@@ -17,7 +17,7 @@ import yaml
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.errors import setting_ref
-from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.fine_tune import spec_for
 from hf_emms.finetune.memory import check_memory
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
@@ -42,7 +42,7 @@ def splits(folder: str) -> Splits:
 
 
 def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
-    return load_network(plan_for(repo_of(folder), splits.task, Options("data")), splits, method)
+    return load_network(spec_for(repo_of(folder), splits.task, Options("data")), splits, method)
 
 
 def trainable(network: Network) -> dict[str, torch.Tensor]:

@@ -98,7 +98,7 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
     ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
     work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Progress()))
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
-    assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
+    assert work.spec(ranked.rows[0]) is work.spec(ranked.rows[0])
     work.activations[checkpoint] = 10**16
     with pytest.raises(EmmsError, match=r"its training would take about 10,000.0 TB \(weights, gradients, optimizer"):
         work.check_memory(ranked.rows[0])
