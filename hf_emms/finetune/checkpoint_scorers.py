@@ -121,7 +121,7 @@ class CheckpointScorers:
         self._notes.append(
             Note(
                 "reranked-candidates",
-                f"it orders the first {pluralize(candidates.shape[1], 'document')} by BM25 of each of "
+                f"reranks the first {pluralize(candidates.shape[1], 'document')} of BM25 for each of "
                 f"{pluralize(len(split), 'query', 'queries')}: {share:.0%} of the relevant documents are among them",
             )
         )
@@ -137,7 +137,7 @@ class CheckpointScorers:
                 scores = gather_batches(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))[:, 0]
         if not np.isfinite(scores).all():
             raise EmmsError(
-                f"{self._spec.repo.id}: its output for a pair is no number",
-                setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+                f"{self._spec.repo.id}: its output for a pair is not finite",
+                setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
         return scores, msgspec.structs.replace(reranker.info(), width=0)

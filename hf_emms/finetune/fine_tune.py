@@ -221,7 +221,7 @@ def check_settings(options: Options) -> None:
     extra = "lora" if options.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:
-        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, not installed", install_command(extra))
+        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, which is not installed", install_command(extra))
 
 
 def prepare(

@@ -32,8 +32,9 @@ QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
 PATIENCE = 5
 # The most parameters of a checkpoint that a short run trains in full. Larger checkpoints get an adapter.
 _FULL_PARAMETERS = 300_000_000
-# Smaller checkpoints need larger learning rates. Columns: the most parameters of a checkpoint; AdamW's peak rates for all
-# weights with a head; its peak rates for an embedding model; the rate of a short run (in the last row of an adapter).
+# Smaller checkpoints need larger learning rates. Columns: the most parameters of a checkpoint; AdamW's peak rates for
+# all weights with a head; its peak rates for an embedding model; the rate of a short run (in the last row, of an
+# adapter).
 _RATES = (
     (10_000_000, (5e-4, 2e-3), (1e-3, 3e-3), 1e-3),
     (50_000_000, (1e-4, 4e-4), (1e-4, 3e-4), 3e-4),
@@ -152,7 +153,8 @@ def short_run_memory(spec: FeatureSpec, weight_bytes: int, longest: int, device:
     """Return the method of a short run and about how many bytes it needs.
 
     Args:
-        weight_bytes: size of the checkpoint's weight files.
+        spec: how the checkpoint is loaded.
+        weight_bytes: size of its weight files.
         longest: tokens of the longest row.
         device: the setting `device`.
     """
@@ -205,7 +207,7 @@ def check_head(task: Task, options: TrainingOptions) -> None:
     if head.module and find_spec(head.module) is None:
         package = head.module.replace("_", "-")
         raise EmmsError(
-            f"fine-tuning for {task.id} requires {package}, which is not installed", install_command(head.extra)
+            f"fine-tuning for {task.id} needs {package}, which is not installed", install_command(head.extra)
         )
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(

@@ -326,7 +326,7 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
         ({"seeds": 1001}, "1,001 runs of each checkpoint are too many"),
         ({"time_limit": "soon"}, "90s"),
         ({"method": "half"}, 'method="full" or "lora" or "head"'),
-        ({"method": "cross-encoder"}, "image-classification trains no cross-encoder"),
+        ({"method": "cross-encoder"}, "image-classification has no method cross-encoder"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any], words: str) -> None:
@@ -344,7 +344,7 @@ def test_packages_that_are_missing_are_named_with_their_extra(
         partial(hf_emms.confirm, example()),
         partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1),
     ):
-        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, not installed") as raised:
+        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, which is not installed") as raised:
             confirm(method=method)
         assert raised.value.hint == install_command(extra)
 

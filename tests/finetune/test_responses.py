@@ -100,7 +100,7 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
     assert work.spec(ranked.rows[0]) is work.spec(ranked.rows[0])
     work.activations[checkpoint] = 10**16
-    with pytest.raises(EmmsError, match=r"its training would take about 10,000.0 TB \(weights, gradients, optimizer"):
+    with pytest.raises(EmmsError, match=r"its training needs about 10,000.0 TB \(weights, gradients, optimizer"):
         work.check_memory(ranked.rows[0])
 
 
