@@ -20,7 +20,6 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.feature_spec import plan_extraction
-from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.memory import activation_bytes, held_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
@@ -97,7 +96,7 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Progress()).fine_tuning or "")
     ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
     work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Progress()))
-    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
+    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", work.forecast)
     assert work.spec(ranked.rows[0]) is work.spec(ranked.rows[0])
     work.activations[checkpoint] = 10**16
     with pytest.raises(EmmsError, match=r"its training needs about 10,000.0 TB \(weights, gradients, optimizer"):
