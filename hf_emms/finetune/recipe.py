@@ -79,7 +79,7 @@ class Recipe(msgspec.Struct, frozen=True):
         return len(self.learning_rates) + len(self.seeds) - 1
 
     def as_json(self) -> dict[str, Any]:
-        settings: dict[str, Any] = msgspec.to_builtins(self)
+        settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return settings
 
     def total_steps(self, rows: int) -> int:
