@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hf_emms.cache import Cache
-from hf_emms.data.columns import columns_of
+from hf_emms.data.assembly import assemble
 from hf_emms.data.files.sources import DatasetSource, open_dataset
-from hf_emms.data.labels import SoftLabels, make_labels
-from hf_emms.data.sample import Sample, assemble, store_sample, stored_sample
+from hf_emms.data.labels import make_labels
+from hf_emms.data.match.match import read_schema
+from hf_emms.data.sample import Sample, SoftLabels, store_sample, stored_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.search.inline_qrels import inline_qrels
 from hf_emms.data.search.sample import search_sample
@@ -50,7 +51,7 @@ def _drawn_sample(source: DatasetSource, options: SampleOptions, *, training: bo
     if tables is not None:
         return search_sample(tables, options, training=training)
     split = source.open(options)
-    schema = columns_of(split, source.preset, options)
+    schema = read_schema(split, source.preset, options)
     if schema.task.input.is_collection:
         return search_sample(inline_qrels(split, schema, options), options, training=training)
     drawn = draw(split, schema, options)

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from hf_emms.data.columns import RowSchema
+from hf_emms.data.match.match import RowSchema
 from hf_emms.data.rows import DrawnRows
+from hf_emms.data.sample import SoftLabels
+from hf_emms.errors import Note
 from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
@@ -18,29 +20,6 @@ from hf_emms.tasks import Item, NumericLabels, Task
 # The texts, with weights, whose mean a label is, in order; most labels are a single text of weight 1.
 WeightedTexts = tuple[tuple[str, float], ...]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SoftLabels:
-    """Labels as weighted means of texts: entry i gives text ``texts[i]`` the weight ``weights[i]`` in ``labels[i]``.
-
-    Attributes:
-        labels: int64, shape (E,).
-        texts: int64, shape (E,).
-        weights: float32, shape (E,); they sum to 1 for each label.
-        count: U, the number of labels.
-    """
-
-    labels: np.ndarray
-    texts: np.ndarray
-    weights: np.ndarray
-    count: int
-
-    def mean_of(self, embedded: np.ndarray) -> np.ndarray:
-        """Return the embeddings of the labels, float32 (U, D2), from those of the texts, float32 (T, D2)."""
-        means = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
-        np.add.at(means, self.labels, embedded[self.texts] * self.weights[:, None])
-        return means
 
 
 @dataclass(frozen=True)
@@ -56,7 +35,7 @@ class Labels:
         numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
         order: the texts in the order that the dataset has for its classes; empty where it has none.
-        notes: decisions in words.
+        notes: warnings, and facts on how labels were made.
     """
 
     inputs: np.ndarray
@@ -68,7 +47,7 @@ class Labels:
     numbers: np.ndarray | None = None
     values: np.ndarray | None = None
     order: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note | str, ...] = ()
 
 
 def make_labels(drawn: DrawnRows, *, training: bool) -> Labels:

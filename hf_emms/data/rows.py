@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_emms.data.cell_texts import split_classes
-from hf_emms.data.columns import RowSchema
-from hf_emms.errors import EmmsError, joined, pluralize, setting_ref
+from hf_emms.data.match.columns import split_classes
+from hf_emms.data.match.match import RowSchema
+from hf_emms.errors import EmmsError, Note, joined, pluralize, setting_ref
 from hf_emms.inputs import OtherUseError, UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import Column, Example, use_column
@@ -31,12 +31,14 @@ def too_many(left_out: int, total: int) -> bool:
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
     """Return the value of a column or field; for a list of structs and for joined columns, a list of values."""
-    if name not in row and "," in name:
+    if name in row:
+        return row[name]
+    if "," in name:
         return [value_of(row, part) for part in name.split(",")]
     column, _, field = name.partition(".")
     value = row[column]
-    if not field or value is None:
-        return value
+    if value is None:
+        return None
     return value.get(field) if isinstance(value, Mapping) else [struct and struct.get(field) for struct in value]
 
 
@@ -79,7 +81,7 @@ def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
     name = schema.columns[column.name]
     value: Any = value_of(row, name)
-    value = _as_lines(value) if "," in name else value
+    value = _as_lines(value) if len(schema.names_of(name)) > 1 else value
     value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
@@ -176,7 +178,7 @@ class DrawnRows:
     options: SampleOptions
     normalized: bool
     unlabelled: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     contents: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, DrawnInput] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
@@ -259,7 +261,7 @@ class DrawnRows:
                 "take other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
             )
         if not self.rows and not self.skipped:
-            raise EmmsError("the split has no rows", "name another: " + setting_ref("split", ...))
+            raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
             hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))

@@ -1,46 +1,54 @@
-"""The sample of a dataset that checkpoints are ranked on, made from the drawn rows and their labels."""
+"""The sample of a dataset that checkpoints are ranked on, and the stored samples of streams."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, Key, cache_key
-from hf_emms.data.files.open_split import OpenSplit
 from hf_emms.data.files.sources import DatasetSource
-from hf_emms.data.labels import Labels, SoftLabels
-from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
-from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.errors import Note
 from hf_emms.hub import Repo
 from hf_emms.inputs import Modality, Pairs, SearchCollection, Spans, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.options.registry import installed_versions, plugin_versions
-from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
-from hf_emms.tasks import Task, get_task, use_column
+from hf_emms.ranking.reading import Reading
+from hf_emms.tasks import Task, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another sample.
-SAMPLE_VERSION = 14
+SAMPLE_VERSION = 15
 
-_FEW = 5
-# Enough rows and classes where the dataset says that labels are classes.
-_MANY = 20
-_REFERENCES = {
-    "all": "a row for each {label}",
-    "first": "the first {label} of each",
-    "one-per-image": "one {label} of each",
-    "majority": "the most frequent {label} of each",
-    "mean": "the mean of every {label} of each",
-}
 # Fields of a stored sample that are neither arrays nor plain values.
-_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels", "reading")
+_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
 _SOFT = "soft:"
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Labels as weighted means of texts: entry i gives text ``texts[i]`` the weight ``weights[i]`` in ``labels[i]``.
+
+    Attributes:
+        labels: int64, shape (E,).
+        texts: int64, shape (E,).
+        weights: float32, shape (E,); they sum to 1 for each label.
+        count: U, the number of labels.
+    """
+
+    labels: np.ndarray
+    texts: np.ndarray
+    weights: np.ndarray
+    count: int
+
+    def mean_of(self, embedded: np.ndarray) -> np.ndarray:
+        """Return the embeddings of the labels, float32 (U, D2), from those of the texts, float32 (T, D2)."""
+        means = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
+        np.add.at(means, self.labels, embedded[self.texts] * self.weights[:, None])
+        return means
 
 
 @dataclass(frozen=True)
@@ -148,171 +156,6 @@ class Sample:
         return [self.label_texts[text] for text in soft.texts[first:last].tolist()]
 
 
-def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
-    """Return the sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
-    _check_labels(drawn, labels)
-    schema, options, task = drawn.schema, drawn.options, drawn.schema.task
-    grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
-    drawn_inputs = [drawn.inputs[input] for input in labels.inputs.tolist()]
-    by_column = schema.group_column is not None
-    group_of_row = [drawn.group if by_column else drawn.hashes[grouped_by] for drawn in drawn_inputs]
-    groups = np.array(group_of_row, dtype=np.uint64)
-    spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
-    order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
-    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
-    # Whether a row's input or its span differs from that of the row before.
-    new_input = np.append(True, hashes[1:] != hashes[:-1])
-    new_span = new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
-    inputs = _collect(drawn, hashes[new_input].tolist())
-    n_inputs = len(inputs)
-    if labels.spans is not None:
-        inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
-
-    hashed_spans = [] if labels.spans is None else [spans]
-    soft, hashed_inputs = labels.soft, [] if np.array_equal(hashes, groups) else [hashes]
-    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
-    of_labels += [] if labels.numbers is None else [labels.numbers]
-    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_inputs, *hashed_spans, *of_labels))
-    repo = pinned(split.repo, content)
-    identity = [
-        *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
-        *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
-        *(labels.form, options.box_format),
-    ]
-    skipped, total = drawn.skipped + drawn.set_aside + drawn.unlabelled, split.total
-    usable = len(drawn.inputs) if task.counts_items else n_inputs
-    # A row of the split makes at most a row of the sample, but for lists of inputs and separate texts.
-    makes_several = bool(schema.list_columns) or options.references == "all"
-    most = None if makes_several or total is None else total - skipped
-    return Sample(
-        dataset=split.name,
-        repo=repo,
-        config=split.config,
-        split=split.split,
-        task=task,
-        columns=dict(schema.columns),
-        inputs=inputs,
-        input_of_row=np.cumsum(new_span) - 1,
-        label_texts=labels.texts,
-        codes=codes,
-        groups=groups,
-        skipped=skipped,
-        total_rows=total,
-        notes=(
-            *split.notes,
-            *schema.notes,
-            *drawn.notes,
-            *labels.notes,
-            *_notes(drawn, labels, n_inputs, len(np.unique(groups)), skipped, total),
-        ),
-        fingerprint=digest(content + json.dumps(identity).encode()),
-        inputs_fingerprint=digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
-        soft_labels=soft,
-        label_numbers=labels.numbers,
-        label_values=labels.values,
-        form=labels.form,
-        available=most if drawn.is_full else (usable if labels.spans is not None else len(codes)),
-        unused_columns=schema.unused,
-        no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
-        splits=split.splits,
-        label_order=labels.order,
-        reading=_reading(split, drawn, labels, skipped),
-    )
-
-
-def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int) -> Reading:
-    schema, task = drawn.schema, drawn.schema.task
-    columns = []
-    for role, column in schema.columns.items():
-        example = _example(value_of(drawn.first, column)) if drawn.first is not None else ""
-        each = ColumnReading(role, column, example)
-        if role == task.label.name:
-            each = msgspec.structs.replace(each, **_label_content(drawn, labels))
-        columns.append(each)
-    return Reading(
-        dataset=split.name,
-        split=split.split,
-        splits=split.splits,
-        examples=split.total,
-        task=task.id,
-        columns=tuple(columns),
-        unused=schema.unused,
-        skipped=skipped,
-        reasons=tuple(drawn.reasons),
-    )
-
-
-def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
-    """Return the classes of a label with their counts, or the range of its values."""
-    counts = drawn.class_counts
-    if drawn.schema.task.counts_items:
-        counts = {labels.texts[code]: int(times) for code, times in enumerate(np.bincount(labels.codes))}
-    if counts:
-        return {"n_classes": len(counts), "classes": class_counts(counts)}
-    if labels.values is not None and labels.values.shape[1] == 1:
-        return {"low": float(labels.values.min()), "high": float(labels.values.max())}
-    return {}
-
-
-def _example(cell: Any) -> str:
-    """Return a cell in a few words: a text in quotes, the name of a file."""
-    if isinstance(cell, str):
-        return shortened(cell)
-    if isinstance(cell, bytes):
-        return f"{len(cell):,} bytes"
-    if isinstance(cell, Mapping) and "bytes" in cell:
-        return PurePath(cell["path"]).name if cell.get("path") else _example(cell["bytes"])
-    if isinstance(cell, Mapping):
-        return _example(" ".join(str(value) for value in cell.values()))
-    if isinstance(cell, list):
-        texts = [_example(each).strip('"') for each in cell[:_FEW]]
-        return shortened(", ".join(texts))
-    return "" if cell is None else str(cell)
-
-
-def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """Return the contents of inputs in this order; inputs of several parts have each distinct content once."""
-    task = drawn.schema.task
-    if len(task.inputs) == 1:
-        contents = drawn.contents[0]
-        return task.inputs[0].kind.collect([contents[drawn.inputs[hash].hashes[0]] for hash in hashes])
-    parts: list[Sequence[Any]] = []
-    numbers = []
-    hashes_by_column = np.array([drawn.inputs[hash].hashes for hash in hashes], np.uint64).T
-    for column, of_column, contents in zip(task.inputs, hashes_by_column, drawn.contents, strict=True):
-        unique, number = np.unique(of_column, return_inverse=True)
-        parts.append(column.kind.collect([contents[int(hash)] for hash in unique]))
-        numbers.append(number)
-    return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
-
-
-def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
-    schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
-    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
-        raise EmmsError(
-            f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
-            setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
-        )
-    if len(np.unique(labels.codes)) == 1:
-        raise EmmsError(
-            f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
-            "a ranking needs at least two; draw more rows ("
-            + setting_ref("max_samples")
-            + ") or name "
-            + use_column(task.label.name),
-        )
-    n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
-    are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
-    if task.categorical and labels.soft is None and not are_classes:
-        raise EmmsError(
-            f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
-            "draw more rows ("
-            + setting_ref("max_samples")
-            + "), or name the column of the class: "
-            + use_column(task.label.name),
-        )
-
-
 def pinned(repo: Repo, content: bytes) -> Repo:
     """Return the repository of a sample; its revision is a hash of the sample's content where it has no other."""
     return repo if repo.revision else replace(repo, revision=f"local-{hash64(content):016x}")
@@ -321,73 +164,6 @@ def pinned(repo: Repo, content: bytes) -> Repo:
 def digest(content: bytes) -> str:
     """Return 32 hex digits of a hash."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-# ---- notes -----------------------------------------------------------------------------------------------------------
-
-
-def _notes(
-    drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
-) -> list[str]:
-    """Return notes on rows, texts and omissions; the notes on items are the task's."""
-    schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
-    notes: list[str] = []
-    if task.instruction is not None:
-        asked = task.instruction(schema.columns).text
-        notes.append(f"decoders read {asked!r} behind each {task.inputs[0].name}, T5 before it")
-    if labels.spans is None:
-        notes += (
-            _notes_on_classes(drawn, labels, total)
-            if task.categorical
-            else [_note_on_inputs(drawn, labels, n_inputs, n_groups)]
-        )
-        empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
-        if empty:
-            notes.append(f"rows without {label}: {empty}; their label text is {task.no_label_text!r}")
-    if drawn.normalized:
-        notes.append(f"every {label} is read as fractions of its image, not as pixels")
-    if labels.numbers is not None:
-        columns = pluralize(labels.numbers.shape[1], "column")
-        notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
-    unnamed_flags = schema.flag_names is not None and all(name.isdigit() for name in schema.flag_names)
-    are_truths = {"False", "True"}.issuperset(labels.texts)
-    are_ids = schema.label_type in ("integer", "integers") or {"0", "1"}.issuperset(labels.texts)
-    unnamed_ids = schema.flag_names is None and are_ids and not are_truths and not schema.words
-    if task.categorical and (unnamed_flags or unnamed_ids):
-        notes.append("labels are numbers without names; names would make better label texts")
-    if skipped:
-        more = "; …" if skipped > len(drawn.reasons) else ""
-        reasons = f" ({'; '.join(drawn.reasons)}{more})" if drawn.reasons else ""
-        notes.append(f"{pluralize(skipped, 'row')} left out{reasons}")
-    return notes
-
-
-def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> list[str]:
-    n_rows = len(labels.codes)
-    rows = f"{n_rows:,} of {total:,} rows" if total else f"{n_rows:,} rows"
-    if labels.soft is not None:
-        mean = sum(len(set(raws)) for _, raws in drawn.rows) / n_rows
-        return [f"{rows}, {len(labels.texts)} classes, {mean:.1f} a row: F-labels are their means"]
-    counts = np.bincount(labels.codes)
-    fewest, most = int(np.min(counts)), int(np.max(counts))
-    sizes = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
-    notes = [f"{rows}, {drawn.options.sampling or 'balanced'}: {len(counts)} classes of {sizes}"]
-    if np.median(counts) < _FEW:
-        notes.append(f"most classes have fewer than {_FEW} rows: draw more with {setting_ref('max_samples')}")
-    return notes
-
-
-def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> str:
-    task, references = drawn.schema.task, drawn.options.references
-    inputs = pluralize(n_inputs, task.input.singular)
-    if len(task.inputs) > 1:
-        inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
-    groups = f", {pluralize(n_groups, task.group_by)}" if task.group_by else ""
-    note = f"{pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
-    several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
-    if not several or task.numbers is not None:
-        return note
-    return f"{note}: {_REFERENCES[references].format(label=task.label_noun or task.label.name)}"
 
 
 # ---- stored samples of streams ---------------------------------------------------------------------------------------
@@ -460,8 +236,8 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
     reading = msgspec.convert(facts.pop("reading"), Reading | None)
+    notes = msgspec.convert(facts.pop("notes"), tuple[Note | str, ...])
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
-    values["notes"] = tuple(msgspec.convert(note, Note | str) for note in values["notes"])
     values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []
     for number, kind in enumerate(_stored_kinds(task)):
@@ -481,5 +257,6 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
         inputs=inputs,
         soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
         reading=reading,
+        notes=notes,
         **values,
     )

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.column_checks import column_of
-from hf_emms.data.columns import RowSchema
 from hf_emms.data.files.open_split import OpenSplit, translate_errors
+from hf_emms.data.match.match import RowSchema
 from hf_emms.data.rows import (
     ALLOWED,
     FEW_SKIPPED,
@@ -27,7 +26,7 @@ from hf_emms.data.rows import (
     too_many,
     value_of,
 )
-from hf_emms.errors import EmmsError, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import SampleOptions
 from hf_emms.tasks import use_column
@@ -46,7 +45,7 @@ _MAX_OF_A_ROW = 4
 
 def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
     """Return the rows of a sample, read in their order of drawing until it is full."""
-    rows, notes = split.select(schema.columns_read), tuple[str, ...]()
+    rows, notes = split.select(schema.columns_read), tuple[Note, ...]()
     if split.streaming:
         rows, notes = _start_of_stream(rows, split, schema, options)
     keys, row_of, n_empty = scan_inputs(rows, schema, options.seed)
@@ -103,7 +102,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
     media -= set(schema.joined)
-    columns = list(dict.fromkeys(column_of(name) for joined in names for name in joined.split(",")))
+    columns = list(dict.fromkeys(schema.column_of(name) for joined in names for name in schema.names_of(joined)))
     keys: list[int] = []
     counts: list[int] = []
     for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
@@ -156,7 +155,10 @@ def _are_normalized(rows: Any, schema: RowSchema) -> bool:
     numbers = schema.task.numbers
     if numbers is None or numbers.are_normalized is None:
         return False
-    return numbers.are_normalized(_values(rows, schema.label_columns[0]))
+    name = schema.label_columns[0]
+    column = schema.column_of(name)
+    cells = rows.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    return numbers.are_normalized([value_of({column: cell}, name) for cell in cells])
 
 
 def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +177,7 @@ def _classes(rows: Any, schema: RowSchema) -> tuple[np.ndarray, dict[str, int]]:
 
     A row is drawn by its rarest class; −1 stands for a row without a class.
     """
-    columns = list(dict.fromkeys(map(column_of, schema.label_columns)))
+    columns = list(dict.fromkeys(map(schema.column_of, schema.label_columns)))
     names_of_rows = [
         _classes_or_none(schema, row) for row in rows.select_columns(columns).with_format("arrow")[:].to_pylist()
     ]
@@ -190,13 +192,6 @@ def _classes_or_none(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
         return classes_of(schema, row)
     except UnusableError:
         return []
-
-
-def _values(rows: Any, name: str) -> list[Any]:
-    """Return all values of a small column or field, as plain Python values."""
-    column = column_of(name)
-    values = rows.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
-    return [value_of({column: value}, name) for value in values]
 
 
 def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str, Any]]:
@@ -251,7 +246,7 @@ def _path_head(path: Any) -> tuple[bytes, ...]:
 
 def _start_of_stream(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[Any, tuple[Note, ...]]:
     """Return enough rows of a stream to draw a sample from, and notes; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
@@ -275,7 +270,7 @@ def _start_of_stream(
             taken, n_read = _evenly(shuffled, schema, limit)
         table = datasets.Dataset.from_list([dict(row) for row in taken], features=features)
     n_rows = pluralize(n_read, "row")
-    return table, (f"streamed: drawn from the first {n_rows} of a shuffled stream, not from the whole split",)
+    return table, (Note("streamed", f"Drawn from the first {n_rows} of a shuffled stream, not from the whole split."),)
 
 
 def _first(

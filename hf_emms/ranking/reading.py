@@ -10,7 +10,7 @@ from hf_emms.errors import pluralize, setting_ref
 
 # Classes are "not balanced" if the most frequent one has more than this many times the examples of the rarest.
 _BALANCED = 3
-_MAX_EXAMPLE = 60
+_MAX_EXAMPLE = 44
 _MOST_FREQUENT, _RAREST = 4, 2
 _MAX_UNUSED = 12
 

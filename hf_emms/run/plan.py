@@ -98,6 +98,8 @@ class Session:
 
         with noted_while(self.progress, reading_note(self.options.sample)):
             sample = load_sample(self.options.sample, self.cache, self.source)
+        if sample.reading is not None:
+            self.progress.noted(str(sample.reading))
         _check_groups(sample, self.options)
         _check_prompts(sample.task, self.options.features)
         return sample

@@ -20,8 +20,7 @@ from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
-from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.forecast import PlannedRuns, forecast_text, step_shape
+from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, step_shape
 from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
 from hf_emms.finetune.saving import model_folder_for
@@ -33,7 +32,7 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.columns import single_line
 from hf_emms.ranking.progress import Progress, noted_while
-from hf_emms.ranking.text import aligned, html_table, unused_text
+from hf_emms.ranking.text import aligned, html_table
 from hf_emms.run.plan import Candidate, RankingPlan, longest_row, make_plan, reading_note
 from hf_emms.scoring.reranking import count_pairs
 from hf_emms.tasks import get_task
@@ -255,7 +254,9 @@ class Preflight:
 
     def __str__(self) -> str:
         header, cells = self._cells()
-        return "\n".join([*self.lines(), *aligned(header, cells, left=header[:3]), *self.fine_tuning_and_problems()])
+        reading = self.plan.sample.reading
+        lines = [*(reading.lines() if reading else []), *self.lines(), *aligned(header, cells, left=header[:3])]
+        return "\n".join([*lines, *self.fine_tuning_and_problems()])
 
     def __repr__(self) -> str:
         sample, checkpoints = self.plan.sample, len(self.plan.candidates)
@@ -297,7 +298,6 @@ class Preflight:
             f"{pluralize(len(sample.label_texts), 'label text')}",
             *encoders,
             *map(str, plan.notes),
-            *filter(None, [unused_text(sample.unused_columns)]),
             f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already",
             costs_in_words(self.costs, self.rate),
         ]
@@ -385,7 +385,7 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
     if not shortlist:
         raise EmmsError("there is no checkpoint to fine-tune", setting_ref("checkpoints", "ORG/NAME"))
-    return f"at most, if the largest are the best: {forecast_text(shortlist, splits, options.engine)}"
+    return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"
 
 
 def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import setting_ref
+from hf_emms.errors import Note, setting_ref
 from hf_emms.heads import ConstantBaseline, LabeledSplit, Metric, RowHead, RowOutputs
 from hf_emms.heads.metrics import ACCURACY_AT_HALF, IOU
 from hf_emms.heads.row import numbers_of
@@ -100,15 +100,15 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([boxes, *places, *sizes]).astype(np.float32)
 
 
-def warn_of_boxes(boxes: np.ndarray) -> str | None:
+def warn_of_boxes(boxes: np.ndarray) -> Note | None:
     """Return a warning where most boxes end at the right or lower edge, as corners do that are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
     if share <= _DOUBTFUL:
         return None
-    return (
-        f"{share:.0%} of the boxes reach the right or lower edge of their images or beyond: "
-        f"does {setting_ref('box_format')} say how they are written?"
+    return Note(
+        "boxes-beyond-edge",
+        f"{share:.0%} of the boxes reach the right or lower edge of their images: check {setting_ref('box_format')}.",
     )
 
 

@@ -4,13 +4,14 @@ from hf_emms.heads import NumberHead, SimilarityHead
 from hf_emms.heads.metrics import R2, SPEARMAN
 from hf_emms.inputs import SENTENCE_PAIR
 from hf_emms.tasks.task import Column, Task, clean_caption
-from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS
+from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS, TEXT_PAIRS
 from hf_emms.tasks.values import VALUES
 
 SENTENCE_SIMILARITY = Task(
     id="sentence-similarity",
     input=SENTENCE_PAIR,
     inputs=PAIR_COLUMNS,
+    input_names=TEXT_PAIRS,
     label=Column(
         "label",
         (

@@ -13,19 +13,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import Text
+from hf_emms.errors import Note, Text
 from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, Modality
 from hf_emms.inputs.modality import Instruction
 from hf_emms.options import LabelForm, SampleOptions
-from hf_emms.tasks.text_pairs import spelling
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
 _SPACES = re.compile(r"\s+")
 _BREVITY = re.compile(r"\b(answer|response|brief|short|concise|succinct|terse)", re.IGNORECASE)
 _MAX_HINT_WORDS = 14
+_GAPS = re.compile(r"[\s-]+")
 _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
+
+
+def spelling(name: str) -> str:
+    """Return a column's name as expected names are written: "sentence_a" for "Sentence A"."""
+    return _GAPS.sub("_", name.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class NumericLabels:
         formats: other ways in which datasets write such labels, by the names that users type.
         are_normalized: whether raw labels, all of a dataset's, are fractions of their images and not pixels; None
             where labels have nothing to do with the image's size.
-        warn: the numbers of N rows, float64 (N, P), to a warning in words where they look wrong, else None.
+        warn: the numbers of N rows, float64 (N, P), to a warning if they look wrong, else None.
     """
 
     measure: Measure
@@ -79,7 +84,7 @@ class NumericLabels:
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
     are_normalized: Callable[[Sequence[Any]], bool] | None = None
-    warn: Callable[[np.ndarray], str | None] = lambda numbers: None
+    warn: Callable[[np.ndarray], Note | None] = lambda numbers: None
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,8 @@ class Item(NamedTuple):
     label: str
 
 
-Itemize = Callable[[Sequence[Example], SampleOptions], tuple[Sequence[Item] | None, Sequence[str]]]
-"""Examples and settings to items and notes; None instead of items where each example is a row with its own label."""
+Itemize = Callable[[Sequence[Example], SampleOptions], tuple[Sequence[Item] | None, Sequence[Note | str]]]
+"""Examples and settings to items, and warnings or facts about them; None if each example is a row with its label."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,8 @@ class Task:
         beside: columns that are read where a dataset has them.
         signs: sets of column names; the task is inferred where a dataset has all of a set, and then preferred to others
             that read the same columns. None: inferred wherever its columns can be filled.
+        input_names: the names of the inputs' columns that belong together; the first that a dataset has are read.
+        fits: returns whether the cells of its columns, by role, are what the task expects; None if any are.
         reading: how the columns are read, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
         estimators: the default estimators, first the one that orders the rows; empty for those of all tasks.
@@ -171,6 +178,8 @@ class Task:
     instruction: Callable[[Mapping[str, str]], Instruction] | None = None
     beside: tuple[Column, ...] = ()
     signs: tuple[tuple[str, ...], ...] | None = None
+    input_names: tuple[tuple[str, ...], ...] = ()
+    fits: Callable[[Mapping[str, Any]], bool] | None = None
     reading: str | Text = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()
@@ -185,6 +194,11 @@ class Task:
         """Whether its label is a free text beside a text, which types cannot tell apart."""
         texts = {"string"}.intersection(*(column.types for column in (*self.inputs, self.label)))
         return bool(texts) and not self.categorical and self.numbers is None
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether its label is a text that is written, not found in the input."""
+        return self.is_text_to_text and self.items is None and self.signs is None
 
     @property
     def columns(self) -> dict[str, Column]:

@@ -9,11 +9,23 @@ from hf_emms.heads.metrics import ACCURACY, class_f1
 from hf_emms.heads.row import class_metrics
 from hf_emms.inputs import SENTENCE_PAIR, TEXT
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Task, clean_class_name
-from hf_emms.tasks.text_pairs import FIRST_TEXTS, SECOND_TEXTS
 
 # Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
 _IMBALANCED = 0.4
 
+# The names of the first and the second text; the earliest pair that a dataset has is read.
+TEXT_PAIRS = (
+    ("premise", "hypothesis"),
+    *(
+        (f"{name}{first}", f"{name}{second}")
+        for name in ("sentence", "text", "question")
+        for first, second in (("1", "2"), ("_1", "_2"), ("_a", "_b"))
+    ),
+    *(("question", "sentence"), ("question", "passage"), ("query", "document"), ("query", "passage")),
+    *(("claim", "evidence"), ("text", "text_pair"), ("question", "context"), ("context", "response")),
+    *(("anchor", "positive"), ("query", "positive"), ("query", "text"), ("question", "answer")),
+)
+FIRST_TEXTS, SECOND_TEXTS = (tuple(dict.fromkeys(names)) for names in zip(*TEXT_PAIRS, strict=True))
 PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pair", SECOND_TEXTS, ("string",), TEXT))
 
 
@@ -30,6 +42,7 @@ TEXT_PAIR_CLASSIFICATION = Task(
     id="text-pair-classification",
     input=SENTENCE_PAIR,
     inputs=PAIR_COLUMNS,
+    input_names=TEXT_PAIRS,
     label=Column(
         "label",
         (

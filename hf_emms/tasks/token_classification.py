@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hf_emms.errors import EmmsError, Text, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, Text, pluralize, setting_ref
 from hf_emms.heads import Metric, WordsHead
 from hf_emms.heads.metrics import ENTITY_F1, PLAIN_ENTITY_F1, UNSPACED, WORD_ACCURACY, split_tag
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
@@ -183,7 +183,7 @@ class WordItems:
     hint: str | Text
     prepare: Callable[[Sequence[Example]], tuple[Sequence[Example], list[str]]] = lambda examples: (examples, [])
 
-    def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
+    def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
         """Return words with labels, and notes; a frequent tag has as many words in each sentence as all others, or 1.
 
         Raises:
@@ -216,6 +216,7 @@ class WordItems:
                 break
             items += [Item(id, word.start, word.stop, label_by_tag[word.tag]) for word in kept]
             n_sentences += 1
+        warnings: list[Note] = []
         notes = [f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag"]
         if sampled is not None:
             share = f"{times / counts.total():.0%} of the words"
@@ -229,13 +230,11 @@ class WordItems:
         labels = set(label_by_tag.values())
         missing = len(labels) - len({item.label for item in items})
         if missing:
-            notes.append(
-                f"{missing} of {len(labels)} labels have no word among these: "
-                f"draw more with {setting_ref('max_samples')}"
-            )
-        return items, notes + prepared + said
+            text = f"{missing} of {len(labels)} labels have no word: draw more with {setting_ref('max_samples')}."
+            warnings.append(Note("labels-without-words", text))
+        return items, [*warnings, *notes, *prepared, *said]
 
-    def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[str]]:
+    def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
         """Return all words with their tags."""
         items = [
             Item(example.id, word.start, word.stop, word.tag)

@@ -301,10 +301,12 @@ def test_columns_that_are_not_read_are_named_in_tables_in_json_and_before_a_run(
     file = tmp_path / "pictures.csv"
     file.write_text("\n".join(lines))
     rank = ("rank", "--dataset", file, "-c", GOOD, "-e", "emms-demo/encoder-minilm-static", "--folds", "3")
-    assert said in cli(*rank, "--dry-run").err.splitlines()
+    assert "  unused: note, Taken by" in cli(*rank, "--dry-run").err.splitlines()
     result = cli(*rank, "--format", "table", "-o", tmp_path / "ranking.json")
     assert result.code == 0, result.err
     assert result.out.splitlines()[-1] == said
-    assert json.loads((tmp_path / "ranking.json").read_text())["unused_columns"] == ["note", "Taken by"]
+    saved = json.loads((tmp_path / "ranking.json").read_text())
+    assert saved["unused_columns"] == saved["reading"]["unused"] == ["note", "Taken by"]
+    assert [column["classes"] for column in saved["reading"]["columns"]] == [{}, {"bright": 12, "dark": 12}]
     assert said in cli(*rank, "--format", "tsv").err.splitlines()
     assert said in cli(*rank, "--format", "md").out

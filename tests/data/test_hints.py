@@ -1,13 +1,11 @@
-"""Data that is refused says what to do: commands that name columns are accepted as printed, and read what they say."""
+"""Data that can be read in several ways, in one, or in none: every reading that an error offers reads what it names."""
 
 from __future__ import annotations
 
 import base64
 import datetime
-import itertools
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ import pytest
 from hf_emms.cli.option_flags import FLAGS as COMMAND_LINE
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
-from hf_emms.data import Sample, load_sample
-from hf_emms.errors import Text, Use
-from hf_emms.options import Options
+from hf_emms.errors import PYTHON, EmmsError, Text, Use
+from hf_emms.options import with_role_columns
 from tests import ROOT
 from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
-from tests.helpers.rows import CLASSES, TEXTS, N, error_of, image_rows, pictures
-from tests.helpers.samples import refused
+from tests.helpers.rows import CLASSES, TEXTS, N, image_rows, pictures
+from tests.helpers.samples import load_sample
 
 MORE_TEXTS = [f"a third text {i}" for i in range(N)]
 DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
@@ -40,8 +37,8 @@ def two_pictures(folder: Path) -> datasets.Dataset:
     return image_rows(pictures(N), b=pictures(N), label=BITS).rename_column("image", "a")
 
 
-# What is refused; tests/golden/refusals.json has the message and the hint of each.
-REFUSED: dict[str, Build] = {
+# tests/golden/refusals.json has the reading of each, or the readings that its error offers.
+UNCLEAR: dict[str, Build] = {
     "videos": csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES),
     "videos of a type": table({"clip": [VIDEO] * N, "label": CLASSES}, VIDEOS),
     "objects": with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N),
@@ -176,8 +173,8 @@ REFUSED: dict[str, Build] = {
     "dates that are the only texts": table({"when": DATES, "label": CLASSES}),
 }
 LABELLED = table({"text": TEXTS, "label": CLASSES, "labels": BITS, "amount": VALUES, "other": OTHER_TEXTS})
-# Settings with which data is refused that can be read with others.
-REFUSED_SO: dict[str, tuple[Build, dict[str, Any]]] = {
+# Data with settings.
+UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "a text and a whole number": (table({"text": TEXTS[:1], "k": [1]}), {}),
     "a column that is not there": (LABELLED, {"columns": {"label": "labl"}}),
     "a field that is not there": (LABELLED, {"columns": {"text": "text.x"}, "task": "text-classification"}),
@@ -219,46 +216,53 @@ REFUSED_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "a prompt for no classes": (table({"text": TEXTS, "summary": OTHER_TEXTS}), {"prompt": "so {}"}),
     "balanced summaries": (table({"text": TEXTS, "summary": OTHER_TEXTS}), {"sampling": "balanced"}),
 }
-OUTCOMES = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())
+OUTCOMES: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())
 
 
-def commands_in(hint: Text | None) -> Iterator[list[str]]:
-    """Yield the arguments of each command that names a task or columns, one for each of its alternatives."""
-    for part in hint.parts if hint is not None else ():
-        if isinstance(part, str) or any(not use.values or ... in use.values for use in part):
-            continue
-        if not any(use.setting == "task" or use.setting.endswith("_column") for use in part):
-            continue
-        for values in itertools.product(*(use.values for use in part)):
-            uses = [Use(use.setting, (value,)) for use, value in zip(part, values, strict=True)]
-            yield shlex.split(COMMAND_LINE.between.join(map(COMMAND_LINE.say, uses)))
+def offered(hint: Text | None) -> list[tuple[Use, ...]]:
+    """The readings in a hint: settings that name a task and columns."""
+    parts = hint.parts if hint is not None else ()
+    uses = [part for part in parts if not isinstance(part, str) and part[0].setting == "task"]
+    return [part for part in uses if all(use.values and use.values != (...,) for use in part)]
 
 
-def typed(dataset: Any, arguments: list[str]) -> tuple[Options, Sample]:
-    """Return the options of a command with these arguments, and the sample that it ranks."""
+def named_by(reading: tuple[Use, ...]) -> list[Any]:
+    """The task and the columns by role that a reading names."""
+    task, *columns = (use.values[0] for use in reading)
+    return [task, dict(zip((use.setting.removesuffix("_column") for use in reading[1:]), columns, strict=True))]
+
+
+def typed(reading: tuple[Use, ...]) -> dict[str, Any]:
+    """The settings of a command that is pasted into a shell."""
+    arguments = shlex.split(COMMAND_LINE.between.join(map(COMMAND_LINE.say, reading)))
     context = rank.make_context("rank", ["--dataset", "typed", "--max-samples", "0", *arguments])
     named = options_from(context.params).sample
-    options = Options.of(dataset, task=named.task, columns=dict(named.columns), max_samples=named.max_samples)
-    return options, load_sample(options.sample)
+    return {"task": named.task, "columns": dict(named.columns)}
 
 
-def check_commands(hint: Text | None, dataset: Any) -> None:
-    """Type each command of a hint, which must be read as it says."""
-    for arguments in commands_in(hint):
-        options, sample = typed(dataset, arguments)
-        assert options.sample.task in (None, sample.task.id)
-        assert options.sample.columns.items() <= sample.columns.items(), arguments
-        names = [name for names in sample.columns.values() for name in names.split(",")]
-        assert len(set(names)) == len(names), arguments
+def called(reading: tuple[Use, ...]) -> dict[str, Any]:
+    """The settings of arguments that are pasted into a call."""
+    arguments = eval(f"dict({PYTHON.between.join(map(PYTHON.say, reading))})")
+    return {"task": arguments.pop("task"), "columns": with_role_columns(None, arguments)}
 
 
-@pytest.mark.parametrize("shape", [*REFUSED, *REFUSED_SO])
-def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str) -> None:
-    if shape in REFUSED:
-        dataset = REFUSED[shape](tmp_path)
-        error = error_of(lambda: typed(dataset, []))
-        check_commands(error.remedy, dataset)
-    else:
-        build, settings = REFUSED_SO[shape]
-        error = refused(build(tmp_path), **settings)
-    assert [error.message, error.hint] == [text.replace("FOLDER", str(tmp_path)) for text in OUTCOMES[shape]]
+def outcome_of(build: Build, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """How data is read, or which readings its refusal offers, each of which reads what it names."""
+    dataset = build(folder)
+    try:
+        sample = load_sample(dataset, **settings)
+    except EmmsError as error:
+        readings = offered(error.remedy)
+        for reading in readings:
+            assert typed(reading) == called(reading)
+            sample = load_sample(dataset, **typed(reading))
+            assert [sample.task.id, dict(sample.columns)] == named_by(reading)
+            assert sample.reading is None or sample.reading.task == sample.task.id
+        return {"offered": [named_by(reading) for reading in readings]}
+    return {"read": [sample.task.id, dict(sample.columns), [*sample.unused_columns]]}
+
+
+@pytest.mark.parametrize("shape", [*UNCLEAR, *UNCLEAR_SO])
+def test_it_is_read_in_the_only_way_or_the_ways_are_listed(tmp_path: Path, shape: str) -> None:
+    build, settings = (UNCLEAR[shape], {}) if shape in UNCLEAR else UNCLEAR_SO[shape]
+    assert outcome_of(build, tmp_path, settings) == OUTCOMES[shape]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.helpers.rows import CLASSES, COLUMNS, TEXTS, N, labels_of, pictures, write
-from tests.helpers.samples import load_sample, refused
+from tests.helpers.samples import load_sample, reasons, refused
 
 GRAY = 10 * np.arange(N, dtype=np.uint8)[:, None, None] + np.zeros((N, 6, 8), np.uint8)
 COLOURS = np.stack([GRAY, GRAY // 2, GRAY * 0 + 99], axis=-1)
@@ -46,7 +46,7 @@ def test_a_frame_with_an_empty_cell_in_any_column_is_read(more: dict[str, Any]) 
 def test_rows_without_what_is_used_are_counted(column: str, make: Callable[[Any], Any]) -> None:
     sample = load_sample(make({**COLUMNS, column: [*COLUMNS[column][:-1], None]}))
     assert (len(sample), sample.skipped) == (N - 1, 1)
-    assert "1 row left out (row 24: " in sample.notes[-1]
+    assert reasons(sample)[0].startswith("row 24: ")
 
 
 @pytest.mark.parametrize(
@@ -145,71 +145,6 @@ def test_gray_arrays_are_pictures_and_are_drawn_by_all_of_their_pixels() -> None
 )
 def test_arrays_that_are_no_picture_are_refused(rows: Any, problem: str) -> None:
     assert problem in refused(rows).message
-
-
-# ---- splits in a column --------------------------------------------------------------------------------------------
-
-SPLITS = ["train"] * 16 + ["test"] * 8
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [("split", SPLITS), ("Set", ["Training"] * 16 + ["PublicTest"] * 8), ("fold", SPLITS)],
-)
-def test_a_column_that_says_the_split_is_used(name: str, values: list[str], tmp_path: Any) -> None:
-    frame = pd.DataFrame({**COLUMNS, name: values})
-    frame.to_csv(tmp_path / "a.csv", index=False)
-    frame.to_excel(tmp_path / "a.xlsx", index=False)
-    for data in (frame, str(tmp_path / "a.csv"), str(tmp_path / "a.xlsx")):
-        sample = load_sample(data)
-        assert (sample.split, set(sample.splits), set(sample.inputs)) == (values[0], set(values), set(TEXTS[:16]))
-        said = f"column {name!r} says the split: 16 rows of {values[0]}, not those of {values[-1]}"
-        assert said in sample.notes
-        assert set(load_sample(data, split=values[-1]).inputs) == set(TEXTS[16:])
-        assert repr(values[0]) in str(refused(data, split="dev").hint).replace('"', "'")
-
-
-def test_a_column_of_splits_that_is_named_for_something_else_is_not_used() -> None:
-    frame = pd.DataFrame({"text": TEXTS, "split": SPLITS})
-    assert load_sample(frame, columns={"label": "split"}).label_texts == ("test", "train")
-    split = datasets.Dataset.from_dict({**COLUMNS, "split": SPLITS})
-    classed = split.class_encode_column("split")
-    gaps = classed.map(lambda row, i: {"split": [None, -1][i] if i < 2 else row["split"]}, with_indices=True)
-    for rows, first in ((classed, 0), (gaps, 2)):
-        assert set(load_sample(rows).inputs) == set(TEXTS[first:16])
-    assert len(load_sample(split, group_column="split")) == N
-    assert load_sample({**COLUMNS, "split": ["train"] * N}).splits == ()
-    note = "column 'split' may say the split of each row; a stream is of all rows"
-    notes = load_sample(split.to_iterable_dataset(), max_samples=10).notes
-    assert [said for said in notes if "split of each row" in said] == [note]
-    two = datasets.DatasetDict(train=split, test=split)
-    assert len(load_sample(two)) == N
-    streams = datasets.IterableDatasetDict({name: rows.to_iterable_dataset() for name, rows in two.items()})
-    for notes in (load_sample(two).notes, load_sample(streams, max_samples=10).notes):
-        assert not any("'split'" in str(note) for note in notes)
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "question"),
-    [
-        ("fold", 2, "column 'fold' may number folds; to keep the rows of a fold together: group_column=\"fold\""),
-        ("is_train", 2, "column 'is_train' may say which rows are for training; rows of all its values are read"),
-        ("split", 1, None),
-        ("split", 2, "column 'split' may say which rows are for training; rows of all its values are read"),
-        ("split", 8, "column 'split' may say which rows are for training; rows of all its values are read"),
-        ("split", 9, None),
-    ],
-)
-def test_numbers_of_folds_and_marks_of_rows_are_asked_about(name: str, count: int, question: str | None) -> None:
-    sample = load_sample({**COLUMNS, name: [i % count for i in range(N)]})
-    assert len(sample) == N
-    assert [note for note in sample.notes if f"column '{name}' may" in note] == [question] * (question is not None)
-
-
-def test_splits_may_be_spelt_in_two_ways() -> None:
-    sample = load_sample(pd.DataFrame({**COLUMNS, "split": ["train", "Train"] * 8 + ["test"] * 6 + [None] * 2}))
-    assert len(sample) == 16
-    assert "column 'split' says the split: 16 rows of train, not those of test, an empty cell" in sample.notes
 
 
 def test_paths_of_pictures_may_be_objects_and_of_a_type_and_draw_alike_in_any_order(tmp_path: Path) -> None:

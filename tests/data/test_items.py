@@ -59,4 +59,5 @@ def test_every_word_is_a_row_and_its_sentence_the_group(monkeypatch: pytest.Monk
     }
     assert ("The cat3 sleeps", "cat3", "NOUN") in words
     assert ("The cat3 sleeps", "sleeps", "VERB") in words
-    assert "15 words" in sample.notes
+    assert sample.reading is not None
+    assert sample.reading.facts == ("15 words",)

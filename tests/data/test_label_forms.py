@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import hf_emms
+from hf_emms.errors import Note
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
@@ -43,7 +44,7 @@ def test_labels_that_are_numbers_need_no_encoder() -> None:
 def test_encoders_that_are_not_used_are_told() -> None:
     for encoders in ((ENCODER,), ()):
         notes = make_plan(Options(rated(), (CHECKPOINT,), encoders=encoders, cache=False), Progress()).notes
-        assert any("no encoder embeds" in note for note in notes) == bool(encoders)
+        assert ("encoders-unused" in [note.code for note in notes if isinstance(note, Note)]) == bool(encoders)
 
 
 def test_numbers_stand_beside_the_encoders_of_their_words() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hf_emms.tasks.task import clean_answer, clean_question
 from tests.helpers.rows import image_rows, pictures
-from tests.helpers.samples import load_sample, refused
+from tests.helpers.samples import load_sample, reasons, refused
 
 NAMES = ["sky_blue", "grass", "dog"]
 
@@ -34,7 +34,8 @@ def test_several_classes_of_a_picture_are_the_mean_of_their_texts(form: str) -> 
     means = {tuple(round(float(value), 3) for value in row) for row in table}
     assert (0.333, 0.333, 0.333) in means
     assert len(means) == 5  # the order of classes does not matter
-    assert any("3 classes, 1.7 a row" in note for note in sample.notes)
+    assert sample.reading is not None
+    assert sample.reading.columns[-1].n_classes == 3
 
 
 def test_one_of_several_classes_or_each_of_them_may_count() -> None:
@@ -59,11 +60,10 @@ def test_values_are_an_f_label_of_numbers() -> None:
     bumps = [[math.exp(-((7 * place - center) ** 2) / 2) for center in range(8)] for place in places]
     assert np.allclose(sample.label_numbers, np.column_stack([places, bumps]))
     assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
-    for form, more in (("numbers", ""), ("both", " and a text")):
-        assert load_sample(rows, label_form=form).notes[2:] == (
-            "6 rows from 6 texts",
-            f"the label is an F-label of 9 columns{more}",
-        )
+    for form in ("numbers", "both"):
+        reading = load_sample(rows, label_form=form).reading
+        assert reading is not None
+        assert (reading.columns[-1].low, reading.columns[-1].high) == (0.5, 5)
 
 
 def test_a_value_that_is_none_is_left_out() -> None:
@@ -71,8 +71,7 @@ def test_a_value_that_is_none_is_left_out() -> None:
     values[3], values[5] = float("nan"), 1e100
     sample = load_sample(datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values}))
     assert (len(sample), sample.skipped) == (58, 2)
-    assert "row 4: the label is nan" in sample.notes[-1]
-    assert "row 6: the label is 1e+100" in sample.notes[-1]
+    assert set(reasons(sample)) == {"row 4: the label is nan", "row 6: the label is 1e+100"}
     same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})
     assert "the same label" in refused(same).message
 

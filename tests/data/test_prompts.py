@@ -10,7 +10,7 @@ import datasets
 import pytest
 
 from hf_emms.inputs.prompt import Message
-from tests.helpers.samples import load_sample, refused
+from tests.helpers.samples import load_sample, reasons, refused
 
 N = 40
 QUESTIONS = [f"question number {i}" for i in range(N)]
@@ -87,7 +87,6 @@ def test_a_feature_of_translations_is_read_in_either_direction() -> None:
     dataset = datasets.Dataset.from_dict(translations("en", "de"), features=pair)
     sample = load_sample(dataset)
     assert sample.columns == {"source": "translation.en", "target": "translation.de"}
-    assert any("source_column=" in note for note in sample.notes)
     sample = load_sample(dataset, columns={"source": "translation.de"})
     assert sample.columns == {"source": "translation.de", "target": "translation.en"}
 
@@ -123,7 +122,7 @@ def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[t
     broken = [{"role": role, "content": text} for role, text in chat]
     sample = load_sample(datasets.Dataset.from_dict({"messages": [broken, *chats()]}))
     assert (len(sample), sample.skipped) == (N, 1)
-    assert any(f"(row 1: {reason}" in note for note in sample.notes), sample.notes
+    assert reasons(sample)[0].startswith(f"row 1: {reason}")
 
 
 def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:
@@ -135,7 +134,7 @@ def test_the_parts_of_openais_messages_are_texts(tmp_path: Path) -> None:
         assert load_sample(data).inputs == plain.inputs
     picture = [{"role": "user", "content": [{"type": "image_url", "text": None}]}, parts[0][-1]]
     sample = load_sample(datasets.Dataset.from_dict({"messages": [picture, *parts]}))
-    assert any("parts of type image_url" in note for note in sample.notes)
+    assert "parts of type image_url" in reasons(sample)[0]
 
 
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "f"}}]}
@@ -152,7 +151,7 @@ def test_conversations_that_call_tools_are_left_out_and_counted(tmp_path: Path, 
     else:
         sample = load_sample(str(tmp_path / "a.jsonl"), streaming=form == "stream", max_samples=3 * N)
     assert (len(sample), sample.skipped) == (N, n_calls)
-    assert any("the conversation calls tools" in note for note in sample.notes)
+    assert "the conversation calls tools" in reasons(sample)[0]
 
 
 def test_conversations_that_all_call_tools_are_refused_and_never_counted_as_unreadable() -> None:
@@ -198,7 +197,8 @@ def test_what_a_task_asks_for_is_with_each_text_and_said(
     roles = {"source": "pt-BR", "target": "deu_Latn"} if "pt-BR" in columns else {}
     sample = load_sample(datasets.Dataset.from_dict(columns), task=task, columns=roles)
     assert all(tuple(message.text for message in conversation[:-1]) == said for conversation in sample.inputs)
-    assert any(said and repr(said[0]) in note for note in sample.notes) == bool(said)
+    assert sample.reading is not None
+    assert any(said and repr(said[0]) in fact for fact in sample.reading.facts) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,6 @@ def test_several_columns_are_parts_of_a_response_unless_they_are_numbered(
     sample = load_sample(rows, task="text-generation", columns={"response": ",".join(names)})
     (row,) = (i for i, input in enumerate(sample.inputs) if input[0].text == QUESTIONS[0])
     assert sorted(sample.texts_of(int(sample.codes[row]))) == responses
-    assert ("the response is reasoning and result, joined" in sample.notes) == (names[0] == "reasoning")
 
 
 def test_parts_of_a_response_are_texts_and_an_answer_in_a_context_has_none() -> None:

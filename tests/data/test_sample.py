@@ -14,7 +14,7 @@ from PIL import Image
 from hf_emms.data import Sample
 from hf_emms.inputs import Images
 from tests.helpers.rows import image_rows, labels_of, pictures, png, texts
-from tests.helpers.samples import load_sample, refused
+from tests.helpers.samples import codes, load_sample, reasons, refused
 
 # ---- labels ---------------------------------------------------------------------------------------------------
 
@@ -34,7 +34,6 @@ def test_class_ids_become_names_and_numbers_without_names_stay() -> None:
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
     sample = load_sample(texts(6, ["a_b", "a b", "c_d"]))
     assert sample.label_texts == ("a b", "a_b", "c d")
-    assert any("merge" in note for note in sample.notes)
 
 
 def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
@@ -73,7 +72,6 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
     assert (len(sample), len(sample.inputs)) == (6, 3)
     assert labels_of(sample) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
     assert set(Counter(sample.groups.tolist()).values()) == {2}
-    assert sample.notes[-1] == "6 rows from 3 pictures: a row for each caption"
 
 
 def test_columns_that_a_sample_names_are_read_the_same_again() -> None:
@@ -128,7 +126,8 @@ def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> Non
 def test_a_proportional_sample_keeps_the_proportions() -> None:
     sample = load_sample(skewed(), max_samples=50, sampling="proportional")
     assert counts_of(sample) == {"big": 40, "mid": 5, "small": 5}
-    assert sample.notes[-1] == "50 of 200 rows, proportional: 3 classes of 5 to 40 rows"
+    assert sample.reading is not None
+    assert sample.reading.columns[-1].classes == {"big": 160, "mid": 20, "small": 20}
 
 
 def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
@@ -166,7 +165,7 @@ def test_a_few_broken_rows_are_left_out_and_counted() -> None:
     encoded[9] = b"no picture at all"
     sample = load_sample(image_rows(encoded, label=["a", "b"] * 30))
     assert (len(sample), sample.skipped) == (58, 2)
-    assert any("2 rows left out" in note for note in sample.notes)
+    assert codes(sample) == ["rows-skipped"]
     assert {picture.size for picture in sample.inputs} == {(8, 6)}
 
 
@@ -175,7 +174,7 @@ def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | N
     encoded = [b if i % 4 else b"broken" for i, b in enumerate(pictures(60))]
     error = refused(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit)
     assert "5%" in error.message
-    assert "known format" in error.message
+    assert "row 1" in error.message
     if limit is None:
         assert "15 of 60 rows" in error.message
 
@@ -187,8 +186,8 @@ def test_two_rows_or_five_of_a_hundred_are_left_out(count: int, most: int) -> No
     whole, most_rows = load_sample(rows), load_sample(rows, max_samples=count - most)
     assert (len(whole), whole.skipped, len(most_rows)) == (count - most, most, count - most)
     assert most_rows.available == count - most_rows.skipped
-    (left_out,) = (note for note in whole.notes if note.startswith(f"{most} rows left out"))
-    assert (left_out.count("known format"), left_out.endswith("; …)")) == (2, most > 2)
+    assert whole.reading is not None
+    assert (whole.reading.skipped, len(reasons(whole))) == (most, 2)
     told = f"{most + 1} of {count} rows could not be read, and 2 rows or 5% may be left out; the first: "
     assert told in refused(image_rows([*encoded, b"broken"], label=["a", "b"] * (count // 2))).message
     for few in (1, 2):
@@ -233,31 +232,17 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
 
 
-def test_notes_of_a_sample_count_what_there_is_one_of() -> None:
-    texts = [f"text {number}" for number in range(40)]
-    data = datasets.Dataset.from_dict({"text": ["", *texts], "label": ["a", *"ab" * 20]})
-    assert load_sample(data, columns={"label": "label"}).notes[2:] == (
-        "40 of 41 rows, balanced: 2 classes of 20 rows",
-        "1 row left out (row 1: the text is empty)",
-    )
-    assert "3 of 3 rows, balanced: 2 classes of 1 to 2 rows" in load_sample(data.select([1, 2, 3])).notes
-
-
 @pytest.mark.parametrize(
-    ("rows", "is_few", "is_unnamed"),
+    ("rows", "found"),
     [
-        (texts(8, ["a", "b"]), True, False),
-        (texts(10, ["a", "b"]), False, False),
-        (texts(10, ["0", "1"]), False, True),
-        (texts(10, ["a"], label=[0, 1] * 5), False, True),
-        (texts(10, ["a"], label=[True, False] * 5), False, False),
-        (texts(10, ["a"], label=[[1, 0, 0], [0, 1, 1]] * 5), False, True),
-        (classed([0, 1] * 5, "a", "b"), False, False),
+        (texts(8, ["a", "b"]), ["few-rows-per-class"]),
+        (texts(10, ["a", "b"]), []),
+        (texts(10, ["a"], label=[[1, 0, 0], [0, 1, 1]] * 5), []),
+        (texts(10, ["-1", "null"]), ["null-class"]),
+        (texts(10, ["a"], label=[-1, 1] * 5), ["negative-class"]),
+        (datasets.Dataset.from_dict({"text": list("abab") * 5, "label": list("abab") * 5}), ["equal-columns"]),
+        (classed([*range(20)], *map(str, range(20))), ["labels-all-different"]),
     ],
 )
-def test_few_rows_of_classes_and_classes_without_names_are_said(
-    rows: datasets.Dataset, is_few: bool, is_unnamed: bool
-) -> None:
-    notes = load_sample(rows).notes
-    assert ("most classes have fewer than 5 rows: draw more with max_samples" in notes) == is_few
-    assert ("labels are numbers without names; names would make better label texts" in notes) == is_unnamed
+def test_labels_that_may_be_wrong_are_warned_of(rows: datasets.Dataset, found: list[str]) -> None:
+    assert codes(load_sample(rows)) == found

@@ -64,7 +64,6 @@ def test_a_query_and_the_passage_that_answers_it_are_read_as_a_search(query: str
         (sample.inputs[input], sample.label_texts[code])
         for input, code in zip(sample.input_of_row.tolist(), sample.codes.tolist(), strict=True)
     } == set(ANSWERED)
-    assert any('"text-pair-classification"' in str(note) for note in sample.notes)
 
 
 def test_the_sample_counts_queries_and_holds_their_documents_and_others_up_to_the_size_of_the_corpus() -> None:

@@ -130,11 +130,11 @@ def test_no_span_of_an_unanswerable_question_is_the_answer() -> None:
     ids=["yes or no", "fewer than half occur there", "half occur there", "another case"],
 )
 def test_answers_in_words_of_their_own_are_texts(answers: list[str], form: str, note: str) -> None:
-    sample = load_sample(with_answers(answers))
+    sample = load_sample(with_answers(answers), task="question-answering")
     assert (sample.form, len(sample)) == (form, 20 if form == "text" else 40)
     assert isinstance(sample.inputs, Pairs if form == "text" else Spans)
-    said = sample.notes[2 if form == "text" else 3]
-    assert said.startswith(note)
+    assert sample.reading is not None
+    assert any(note in fact for fact in sample.reading.facts), sample.reading.facts
 
 
 def test_the_form_may_be_asked_for() -> None:
@@ -142,17 +142,18 @@ def test_the_form_may_be_asked_for() -> None:
     assert (texts.form, len(texts), texts.label_texts) == ("text", 20, tuple(sorted(THINGS)))
     assert isinstance(texts.inputs, Pairs)
     assert load_sample(answered(), label_form="spans").fingerprint == load_sample(answered()).fingerprint
-    assert load_sample(with_answers(["mat", *[f"nothing {i}" for i in range(19)]])).form == "text"
-    assert load_sample(with_answers([*["harbour"] * 3, *["x1 x2"] * 17]), label_form="spans").n_read == 2
+    own = {"task": "question-answering"}
+    assert load_sample(with_answers(["mat", *[f"nothing {i}" for i in range(19)]]), **own).form == "text"
+    assert load_sample(with_answers([*["harbour"] * 3, *["x1 x2"] * 17]), label_form="spans", **own).n_read == 2
 
 
 def test_spans_of_what_has_none_are_refused() -> None:
-    error = refused(with_answers(["yes", "no"] * 10), label_form="spans")
+    error = refused(with_answers(["yes", "no"] * 10), label_form="spans", task="question-answering")
     assert error.message == "no answer occurs in its context among other words: there are no spans to choose from"
     assert 'label_form="text"' in str(error.hint)
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
-    assert "no span of a text" in refused(classes, label_form="spans").message
-    assert "is no number" in refused(answered(), label_form="both").message
+    for data, form in ((classes, "spans"), (answered(), "both")):
+        assert f'label_form="{form}" is for' in refused(data, label_form=form).message
 
 
 def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:

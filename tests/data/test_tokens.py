@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from hf_emms import data
+from hf_emms.errors import Note
 from hf_emms.inputs import Spans
 from hf_emms.options import Options, SampleOptions
 from hf_emms.tasks import TASKS, Example
 from hf_emms.tasks.token_classification import with_exclusive_ends, words_in_spans
-from tests.helpers.samples import load_sample
+from tests.helpers.samples import codes, load_sample, reasons
 
 BIO = ["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]
 
@@ -76,8 +77,10 @@ def test_items_of_sentences_and_all_that_is_said_of_them() -> None:
     assert notes == ["6 words of 3 sentences, each with its tag", *said, empty]
     few = [make(SENTENCES, SampleOptions("x", max_samples=most)) for most in (3, 4, 5, 6)]
     assert [items for items, _ in few] == [first, first, items[:5], items]
-    lost = "1 of 3 labels have no word among these: draw more with max_samples"
-    assert few[0][1] == ["4 words of 1 sentence, each with its tag", *said, lost, empty]
+    warning, *facts = few[0][1]
+    assert isinstance(warning, Note)
+    assert warning.code == "labels-without-words"
+    assert facts == ["4 words of 1 sentence, each with its tag", *said, empty]
     words = [(1, 0, 1, "O"), (1, 2, 3, "B-PER"), (1, 5, 6, "I-PER"), (1, 7, 8, "O"), (2, 0, 1, "O"), (2, 2, 3, "O")]
     assert learn(SENTENCES, SampleOptions("x")) == ([*words, (3, 0, 1, "B-LOC")], [])
 
@@ -158,9 +161,8 @@ def test_sentences_that_cannot_be_read_are_left_out_and_counted() -> None:
     (words[3], tags[3]), (words[5], tags[5]), (words[7], tags[7]) = ([], []), (["a", "b"], [0]), (["a"], [-1])
     sample = load_sample(tagged(words, tags, datasets.ClassLabel(names=BIO)))
     assert (sample.skipped, sample.n_read) == (3, 97)
-    (note,) = [note for note in sample.notes if "left out" in note]
-    assert note.startswith("3 rows left out (")
-    assert "row 4: no label; row 8: no label" in note
+    assert codes(sample) == ["rows-skipped"]
+    assert reasons(sample) == ("row 4: no label", "row 8: no label")
 
 
 def test_what_transformers_ignores_is_no_tag() -> None:
@@ -200,8 +202,8 @@ def test_ends_on_the_last_character_are_recognised() -> None:
     on_last = spans(text, *((start, end - 1, label) for start, end, label in entities))
     moved, plain = load_sample(on_last), load_sample(spans(text, *entities))
     assert words_of(moved) == words_of(plain)
-    assert any(note.startswith("`end` is read as the last character") for note in moved.notes)
-    assert not any("`end`" in note for note in plain.notes)
+    readings = [sample.reading for sample in (moved, plain)]
+    assert [any("`end`" in fact for fact in reading.facts) for reading in readings if reading] == [True, False]
     training = [data.load_sample(Options.of(rows).sample, training=True) for rows in (on_last, spans(text, *entities))]
     assert words_of(training[0]) == words_of(training[1])
 
@@ -210,4 +212,5 @@ def test_characters_of_texts_without_spaces_are_words() -> None:
     sample = load_sample(spans("我昨天在北京见了张三", (4, 6, "LOC"), (8, 10, "PER")))
     entities = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
     assert entities == {("北", "location"), ("京", "location"), ("张", "person"), ("三", "person")}
-    assert not any("inside of a word" in note for note in sample.notes)
+    assert sample.reading is not None
+    assert not any("inside of a word" in fact for fact in sample.reading.facts)

@@ -1,1 +1,1 @@
-"""Helpers for tests: inputs, tiny checkpoints, running commands, servers and a browser."""
+"""What tests share: inputs, tiny checkpoints, running commands, servers and a browser."""

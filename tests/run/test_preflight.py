@@ -105,7 +105,9 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
     found = preflight(options, Progress(), Machine(disk=10**12, memory=500_000, folder=tmp_path))
     *encoders, good = found.costs
     weights, cached = found.costs[good].weights, sum(cost.cached for cost in found.costs.values())
+    assert found.plan.sample.reading is not None
     assert str(found).splitlines() == [
+        *found.plan.sample.reading.lines(),
         f"dataset emms-demo/fashion-mnist at {found.plan.sample.repo.revision}, test split, image-classification",
         "60 rows, 60 inputs, 10 label texts",
         *(f"label encoder {encoder.id} at {encoder.revision}: 0 B to download" for encoder in encoders),

@@ -14,12 +14,12 @@ from hf_emms.data.files.open_split import (
     JoinedImages,
     NoReadableFileError,
     OpenSplit,
+    choose_split,
     configuration_names,
     find_files,
     open_memory,
     translate_errors,
 )
-from hf_emms.data.split_column import with_split_column
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
 from hf_emms.options import SampleOptions
@@ -62,8 +62,8 @@ class DatasetSource:
         """Return the open split; for a repository with a loading script, that of the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
-            return with_split_column(open_memory(self.name, self.repo, self.data, split), split, _used(options))
-        opened = with_split_column(self._files.open(split, streaming=streaming), split, _used(options))
+            return _checked(open_memory(self.name, self.repo, self.data, split), split)
+        opened = _checked(self._files.open(split, streaming=streaming), split)
         notes = [*opened.notes, *self.notes]
         if self._is_large(options) and self.preset:
             notes.append(Note("streamed-preset", f"Streamed, because {self.preset.id} is large."))
@@ -153,9 +153,11 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
     )
 
 
-def _used(options: SampleOptions) -> set[str]:
-    """Return the columns that the options name."""
-    return {name for names in options.columns.values() for name in names.split(",")} | {options.group_column or ""}
+def _checked(opened: OpenSplit, asked: str | None) -> OpenSplit:
+    """Return the split; an `EmmsError` if the dataset has no split of this name."""
+    if opened.splits:
+        choose_split(opened.name, opened.splits, asked)
+    return opened
 
 
 def _only_config(dataset: str, copy: Repo) -> str | None:

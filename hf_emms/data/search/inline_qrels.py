@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from hf_emms.data.column_checks import is_series
-from hf_emms.data.columns import RowSchema
 from hf_emms.data.files.open_split import OpenSplit, translate_errors
+from hf_emms.data.match.match import RowSchema, is_series
 from hf_emms.data.rows import value_of
 from hf_emms.data.search.draw import Judgment, SearchData, text_key
 from hf_emms.errors import EmmsError, setting_ref
@@ -104,7 +103,7 @@ def _read(schema: RowSchema, row: Mapping[str, Any]) -> _Example:
 
 def _texts(schema: RowSchema, row: Mapping[str, Any], role: str, *, joined: bool = False) -> list[str]:
     """Return the texts of a role: of a list, of numbered columns; other columns are joined to one text."""
-    names = schema.columns[role].split(",")
+    names = schema.names_of(schema.columns[role])
     values: list[Any] = []
     for name in names:
         value = value_of(row, name)

@@ -1,0 +1,271 @@
+"""Drawn rows and their labels become a sample, with the preview of how they were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hf_emms.data.files.open_split import OpenSplit
+from hf_emms.data.labels import Labels
+from hf_emms.data.rows import NO_CLASS, DrawnRows, value_of
+from hf_emms.data.sample import Sample, digest, pinned
+from hf_emms.errors import EmmsError, Note, pluralize, setting_ref
+from hf_emms.inputs import Pairs, Spans
+from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shortened
+from hf_emms.tasks import TASKS, Column, use_column
+
+_FEW = 5
+# Enough rows and classes if the dataset declares that labels are classes.
+_MANY = 20
+# A larger share of skipped rows is worth a warning.
+_FEW_SKIPPED = 0.01
+_REFERENCES = {
+    "all": "one row per {label}",
+    "first": "the first {label} of each",
+    "one-per-image": "one {label} of each",
+    "majority": "the most frequent {label} of each",
+    "mean": "the mean of all its {label}s for each",
+}
+# Further names of columns that look like a part of the input, or like a label.
+_LIKE_INPUTS = ("choices", "options", "passage", "score", "rating", "label", "image", "audio")
+
+
+def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
+    """Return the sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
+    _check_labels(drawn, labels)
+    schema, options, task = drawn.schema, drawn.options, drawn.schema.task
+    grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
+    drawn_inputs = [drawn.inputs[input] for input in labels.inputs.tolist()]
+    by_column = schema.group_column is not None
+    group_of_row = [drawn.group if by_column else drawn.hashes[grouped_by] for drawn in drawn_inputs]
+    groups = np.array(group_of_row, dtype=np.uint64)
+    spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
+    order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
+    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
+    # Whether a row's input or its span differs from that of the row before.
+    new_input = np.append(True, hashes[1:] != hashes[:-1])
+    new_span = new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
+    inputs = _collect(drawn, hashes[new_input].tolist())
+    n_inputs = len(inputs)
+    if labels.spans is not None:
+        inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
+
+    hashed_spans = [] if labels.spans is None else [spans]
+    soft, hashed_inputs = labels.soft, [] if np.array_equal(hashes, groups) else [hashes]
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_inputs, *hashed_spans, *of_labels))
+    repo = pinned(split.repo, content)
+    identity = [
+        *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
+        *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
+        *(labels.form, options.box_format),
+    ]
+    skipped, total = drawn.skipped + drawn.set_aside + drawn.unlabelled, split.total
+    usable = len(drawn.inputs) if task.counts_items else n_inputs
+    # A row of the split makes at most a row of the sample, but for lists of inputs and separate texts.
+    makes_several = bool(schema.list_columns) or options.references == "all"
+    most = None if makes_several or total is None else total - skipped
+    return Sample(
+        dataset=split.name,
+        repo=repo,
+        config=split.config,
+        split=split.split,
+        task=task,
+        columns=dict(schema.columns),
+        inputs=inputs,
+        input_of_row=np.cumsum(new_span) - 1,
+        label_texts=labels.texts,
+        codes=codes,
+        groups=groups,
+        skipped=skipped,
+        total_rows=total,
+        notes=(
+            *split.notes,
+            *schema.notes,
+            *drawn.notes,
+            *(note for note in labels.notes if isinstance(note, Note)),
+            *_warnings(drawn, labels, skipped, total),
+        ),
+        fingerprint=digest(content + json.dumps(identity).encode()),
+        inputs_fingerprint=digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
+        soft_labels=soft,
+        label_numbers=labels.numbers,
+        label_values=labels.values,
+        form=labels.form,
+        available=most if drawn.is_full else (usable if labels.spans is not None else len(codes)),
+        unused_columns=schema.unused,
+        no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
+        splits=split.splits,
+        label_order=labels.order,
+        reading=_reading(split, drawn, labels, skipped, [*_facts(drawn, labels, n_inputs, len(np.unique(groups)))]),
+    )
+
+
+def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int, facts: Sequence[str]) -> Reading:
+    schema, task = drawn.schema, drawn.schema.task
+    columns = []
+    for role, column in schema.columns.items():
+        example = _example(value_of(drawn.first, column)) if drawn.first is not None else ""
+        each = ColumnReading(role, column, example)
+        if role == task.label.name:
+            each = msgspec.structs.replace(each, **_label_content(drawn, labels))
+        columns.append(each)
+    return Reading(
+        dataset=split.name,
+        split=split.split,
+        splits=split.splits,
+        examples=split.total,
+        task=task.id,
+        columns=tuple(columns),
+        facts=tuple(facts),
+        unused=schema.unused,
+        unused_inputs=tuple(name for name in schema.unused if name.lower() in _input_names()),
+        skipped=skipped,
+        reasons=tuple(drawn.reasons),
+    )
+
+
+def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
+    """Return the classes of a label with their counts, or the range of its values."""
+    counts = drawn.class_counts
+    if drawn.schema.task.counts_items:
+        counts = {labels.texts[code]: int(times) for code, times in enumerate(np.bincount(labels.codes))}
+    if counts:
+        return {"n_classes": len(counts), "classes": class_counts(counts)}
+    if labels.values is not None and labels.values.shape[1] == 1:
+        return {"low": float(labels.values.min()), "high": float(labels.values.max())}
+    return {}
+
+
+def _example(cell: Any) -> str:
+    """Return a cell in a few words: a text in quotes, the name of a file."""
+    if isinstance(cell, str):
+        return shortened(cell)
+    if isinstance(cell, bytes):
+        return f"{len(cell):,} bytes"
+    if isinstance(cell, Mapping) and "bytes" in cell:
+        return PurePath(cell["path"]).name if cell.get("path") else _example(cell["bytes"])
+    if isinstance(cell, Mapping):
+        return _example(" ".join(str(value) for value in cell.values()))
+    if isinstance(cell, list):
+        texts = [_example(each).strip('"') for each in cell[:_FEW]]
+        return shortened(", ".join(texts))
+    return "" if cell is None else str(cell)
+
+
+def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
+    """Return the contents of inputs in this order; inputs of several parts have each distinct content once."""
+    task = drawn.schema.task
+    if len(task.inputs) == 1:
+        contents = drawn.contents[0]
+        return task.inputs[0].kind.collect([contents[drawn.inputs[hash].hashes[0]] for hash in hashes])
+    parts: list[Sequence[Any]] = []
+    numbers = []
+    hashes_by_column = np.array([drawn.inputs[hash].hashes for hash in hashes], np.uint64).T
+    for column, of_column, contents in zip(task.inputs, hashes_by_column, drawn.contents, strict=True):
+        unique, number = np.unique(of_column, return_inverse=True)
+        parts.append(column.kind.collect([contents[int(hash)] for hash in unique]))
+        numbers.append(number)
+    return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
+
+
+def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
+    schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
+    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
+        raise EmmsError(
+            f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
+            setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
+        )
+    if len(np.unique(labels.codes)) == 1:
+        raise EmmsError(
+            f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
+            "a ranking needs at least two; draw more rows ("
+            + setting_ref("max_samples")
+            + ") or name "
+            + use_column(task.label.name),
+        )
+    n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
+    are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
+    if task.categorical and labels.soft is None and not are_classes:
+        raise EmmsError(
+            f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
+            "draw more rows ("
+            + setting_ref("max_samples")
+            + "), or name the column of the class: "
+            + use_column(task.label.name),
+        )
+
+
+def _input_names() -> set[str]:
+    """Return the usual names of inputs, in all tasks."""
+    columns: list[Column] = [column for task in TASKS.built_in.values() for column in (*task.inputs, *task.beside)]
+    return {name for column in columns for name in column.candidates} | {*_LIKE_INPUTS}
+
+
+def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> Iterator[str]:
+    """Yield how the examples became rows and label texts."""
+    schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
+    yield from (str(fact) for fact in labels.notes if not isinstance(fact, Note))
+    if task.instruction is not None:
+        yield f"decoders read {task.instruction(schema.columns).text!r} after each {task.inputs[0].name}, T5 before it"
+    if labels.spans is None:
+        yield _sampled(drawn, labels) if task.categorical else _inputs(drawn, labels, n_inputs, n_groups)
+        empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
+        if empty:
+            yield f"{pluralize(empty, 'row')} without {label}: the label text is {task.no_label_text!r}"
+    if drawn.normalized:
+        yield f"each {label} is read as fractions of its image, not as pixels"
+    if schema.flag_names is not None:
+        yield f"each of {len(schema.flag_names)} classes has a 0 or 1"
+    elif schema.class_separator is not None:
+        yield f"a {label} holds several classes, separated by {schema.class_separator} or written as a list"
+    if schema.joins_labels:
+        yield f"the {label} is {' and '.join(schema.label_columns)}, joined"
+    if schema.group_column is not None:
+        yield f"rows of the same {schema.group_column} are a group: never on both sides of a split"
+
+
+def _sampled(drawn: DrawnRows, labels: Labels) -> str:
+    rows = f"sample: {pluralize(len(labels.codes), 'row')}, {drawn.options.sampling or 'balanced'}"
+    if labels.soft is not None:
+        mean = sum(len(set(raws)) for _, raws in drawn.rows) / len(labels.codes)
+        return f"{rows}, with {mean:.1f} classes per row"
+    counts = np.bincount(labels.codes)
+    fewest, most = int(np.min(counts)), int(np.max(counts))
+    return f"{rows}, with {fewest}" + (f" to {most}" if most > fewest else "") + " rows per class"
+
+
+def _inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> str:
+    task, references = drawn.schema.task, drawn.options.references
+    inputs = pluralize(n_inputs, task.input.singular)
+    if len(task.inputs) > 1:
+        inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
+    groups = f", {pluralize(n_groups, task.group_by)}" if task.group_by else ""
+    fact = f"sample: {pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
+    several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
+    if not several or task.numbers is not None:
+        return fact
+    return f"{fact}: {_REFERENCES[references].format(label=task.label_noun or task.label.name)}"
+
+
+def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None) -> Iterator[Note]:
+    """Yield notes that the user might act on."""
+    task = drawn.schema.task
+    if task.categorical and labels.spans is None and labels.soft is None:
+        counts = np.bincount(labels.codes)
+        if counts.max() == 1:
+            yield Note("labels-all-different", "Each row has a different class.")
+        elif np.median(counts) < _FEW:
+            yield Note(
+                "few-rows-per-class",
+                f"Most classes have fewer than {_FEW} rows: draw more with {setting_ref('max_samples')}.",
+            )
+    n_read = total or skipped + len(drawn.inputs)
+    if skipped > _FEW_SKIPPED * n_read:
+        yield Note("rows-skipped", f"Skipped {skipped:,} of {pluralize(n_read, 'row')}.")
