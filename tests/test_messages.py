@@ -25,7 +25,10 @@ from tests.helpers.hints import FLAG, check, check_use
 __all__ = ["cli"]
 
 SAID = {
-    setting_ref("box_format", "xywh", "xyxy"): ('box_format="xywh" or "xyxy"', "--box-format xywh|xyxy"),
+    setting_ref("box_format", "xywh", "xyxy"): (
+        'box_format="xywh" or "xyxy"',
+        "--box-format xywh or --box-format xyxy",
+    ),
     setting_ref("prompt", "a photo of a {}"): ('prompt="a photo of a {}"', "--prompt 'a photo of a {}'"),
     setting_ref("max_samples", 500): ("max_samples=500", "--max-samples 500"),
     setting_ref("max_samples", None): ("max_samples=None", "--max-samples 0"),

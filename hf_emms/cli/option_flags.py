@@ -48,11 +48,12 @@ def _as_flag(reference: Use) -> str:
     elif role == name or role in COLUMN_FLAGS:
         flag = _JOB_FLAGS.get(name, f"--{name.replace('_', '-')}")
     else:
-        return f"--column {role}={'|'.join(_typed(name, value) for value in values or (...,))}"
+        columns = ("NAME" if value is ... else value for value in values or (...,))
+        return " or ".join(f"--column {shlex.quote(f'{role}={column}')}" for column in columns)
     if name == "race" and values:
         flag += " --top"
-    typed = "|".join(_typed(name, value) for value in values if not isinstance(value, bool))
-    return f"{flag} {typed}" if typed else flag
+    typed = [_typed(name, value) for value in values if not isinstance(value, bool)]
+    return " or ".join(f"{flag} {value}" for value in typed) or flag
 
 
 def _typed(name: str, value: Any) -> str:
@@ -63,7 +64,7 @@ def _typed(name: str, value: Any) -> str:
 
 
 FLAGS = HintStyle(_as_flag, " ")
-"""Flags as they are typed: ``--box-format xywh|xyxy``; the flag alone without values."""
+"""Flags as a shell takes them: ``--box-format xywh or --box-format xyxy``; the flag alone without values."""
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:

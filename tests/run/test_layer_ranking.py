@@ -118,4 +118,4 @@ def test_the_command_line_takes_several_layers(cli: Cli) -> None:
     refused = cli(*command, "middle")
     assert refused.code == 1
     assert "unknown layer 'middle'" in refused.err
-    assert "--layer spread|last|mean or a number" in refused.err
+    assert "--layer mean or a number" in refused.err
