@@ -271,7 +271,6 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     target = target or file
     check_output(target, [dataset] if dataset else [])
     out.message(f"Reading {file} …")
-    from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.progress_bars import StderrProgress
@@ -286,7 +285,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
             ranking = confirmed(ranking, session)
     if planned is not None:
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
-        out.message("\n".join([*map(str, planned.notes), forecast(planned)]))
+        out.message("\n".join([*map(str, planned.notes), planned.forecast]))
         return
     target = add_ranking(ranking, target, before)
     if ranking.best is None:

@@ -35,10 +35,10 @@ T = TypeVar("T")
 class CheckpointScorers:
     """A `CheckpointModel` that loads a language model, an ASR model or a reranker for the first measurement."""
 
-    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
+    def __init__(self, spec: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
         self.groups = sample.groups
-        self._plan, self._sample, self._options = plan, sample, options
-        self._responses = ResponseScorer(plan, sample, options, seed)
+        self._spec, self._sample, self._options = spec, sample, options
+        self._responses = ResponseScorer(spec, sample, options, seed)
         self._results: dict[bytes, object] = {}
         self._notes: list[Note] = []
 
@@ -94,14 +94,14 @@ class CheckpointScorers:
         try:
             with quiet_transformers():
                 with loading():
-                    asr = load_asr_model(self._plan)
+                    asr = load_asr_model(self._spec)
                 asr.model.to(choose_device(self._options.device))
                 texts = asr.transcribe([sample.inputs[number] for number in sample.input_of_row[rows].tolist()])
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise EmmsError(
-                f"memory ran out while {self._plan.repo.id} transcribed", setting_ref("device", "cpu")
+                f"memory ran out while {self._spec.repo.id} transcribed", setting_ref("device", "cpu")
             ) from error
         counts = [word_errors(text, reference) for text, reference in zip(texts, references, strict=True)]
         return np.array(counts, np.float64)
@@ -121,7 +121,7 @@ class CheckpointScorers:
         self._notes.append(
             Note(
                 "reranked-candidates",
-                f"it orders the first {pluralize(candidates.shape[1], 'document')} by BM25 of each of "
+                f"reranks the first {pluralize(candidates.shape[1], 'document')} of BM25 for each of "
                 f"{pluralize(len(split), 'query', 'queries')}: {share:.0%} of the relevant documents are among them",
             )
         )
@@ -132,12 +132,12 @@ class CheckpointScorers:
         pairs = candidate_pairs(split, candidates)
         with quiet_transformers():
             with loading():
-                reranker = load_reranker(self._plan, choose_device(self._options.device))
+                reranker = load_reranker(self._spec, choose_device(self._options.device))
             with closing(reranker):
                 scores = gather_batches(reranker.batches(pairs, batch_size=self._options.batch_size), len(pairs))[:, 0]
         if not np.isfinite(scores).all():
             raise EmmsError(
-                f"{self._plan.repo.id}: its output for a pair is no number",
-                setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+                f"{self._spec.repo.id}: its output for a pair is not finite",
+                setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
         return scores, msgspec.structs.replace(reranker.info(), width=0)

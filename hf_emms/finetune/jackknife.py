@@ -1,4 +1,4 @@
-"""A metric on rows, with its standard error, and the standard error of the gain over other predictions."""
+"""A metric with its standard error by the jackknife, and the standard error of the gain over other predictions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from hf_emms.heads import Metric
 from hf_emms.ranking import TIE_WIDTH
 from hf_emms.scoring.arrays import assign_folds
 
-# Parts of the rows, each left out once for the standard error: single rows of a small split, and of a large one at
-# least so many, or as many as compute the metric on about `JACKKNIFE_ROWS` rows in all.
+# The jackknife leaves out each part of the rows once. Each row of a small split is a part. A large split has at least
+# this many parts, and at most as many as compute the metric on about `JACKKNIFE_ROWS` rows in total.
 _MIN_PARTS, JACKKNIFE_ROWS = 20, 200_000
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A metric's value on n rows, and its values without each of P parts of them, (P,), whose groups stay whole."""
+    """The value of a metric on n rows, and its values without each of P parts of them, (P,). No part splits a group."""
 
     value: float
     without_part: np.ndarray
 
     @property
     def stderr(self) -> float:
-        """The standard error by the jackknife; 0 where all rows are of a group."""
+        """The standard error by the jackknife; 0 if all rows share a group."""
         return _error(self.without_part)
 
     def gain_stderr(self, other: Measurement) -> float:
@@ -34,7 +34,7 @@ class Measurement:
         return _error(self.without_part - other.without_part)
 
     def is_above(self, other: Measurement) -> bool:
-        """Return whether the value is above another on the same rows by more than the noise of the difference."""
+        """Return whether the value exceeds another on the same rows by more than the noise of the difference."""
         return self.value - other.value > TIE_WIDTH * self.gain_stderr(other)
 
 
@@ -52,8 +52,8 @@ def measure(
 ) -> Measurement:
     """Return a metric of n predictions and references, whose groups are uint64 (n,).
 
-    For a share of right answers, where each row is a group, the standard error is that of the binomial. The metric is
-    computed on about `max_rows` rows in all, but at least 20 times.
+    The standard error of a share of right answers equals the binomial one if each row is a group. The metric is
+    computed on about `max_rows` rows in total, but at least 20 times.
     """
     parts = max(_MIN_PARTS, max_rows // len(groups))
     names, part_of = np.unique(groups, return_inverse=True)

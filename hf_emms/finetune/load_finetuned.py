@@ -62,8 +62,8 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
             hint = f'sentence_transformers.SentenceTransformer("{model}") opens it'
         raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT if weights else folder)
-    plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
-    saved = replace(plan, repo=replace(repo, folder=folder))
+    spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
+    saved = replace(spec, repo=replace(repo, folder=folder))
     keep_freed_memory()
     with loading():
         network = head_of(task).open(saved, task.input, references, weights)

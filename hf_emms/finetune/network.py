@@ -1,4 +1,4 @@
-"""What is trained of a checkpoint with a head: all of it, an adapter or the head, with defaults repaired; and saved."""
+"""Load a checkpoint with a head for training, choose the weights that are trained, and save the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_DROPOUT = 0.7
 
 
 def load_network(
-    plan: FeatureSpec,
+    spec: FeatureSpec,
     splits: Splits,
     method: str = "full",
     *,
@@ -30,24 +30,24 @@ def load_network(
     """Return a checkpoint with a new head for the splits' task; `method` is "full", "lora" or "head".
 
     Raises:
-        EmmsError: it cannot be loaded, or has no head for the task.
+        EmmsError: the checkpoint cannot be loaded, or its family has no head for the task.
     """
-    if keep_adapter and plan.base is not None:
+    if keep_adapter and spec.base is not None:
         raise EmmsError(
-            f"{plan.repo.id} is an adapter itself, and what it is merged into has no name that another one could give",
-            "leave " + setting_ref("keep_adapter") + " out, or fine-tune its base",
+            f"{spec.repo.id} is itself an adapter: a new adapter would have no base model with a name",
+            "leave " + setting_ref("keep_adapter") + " out, or fine-tune the base model",
         )
     keep_freed_memory()
     with loading():
         head = head_of(splits.task)
-        network = head.build(plan, splits.task.input, splits.train, allow_pickle=allow_pickle)
-    network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
+        network = head.build(spec, splits.task.input, splits.train, allow_pickle=allow_pickle)
+    network.notes = [*(note for _, note in spec.notes), *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network
 
 
 def save_network(network: Network, folder: Path, task: str, adapter_of: FeatureSpec | None) -> None:
-    """Write a trained network into a folder, its adapter merged, or alone where the checkpoint it is of is named."""
+    """Write a trained network into a folder. Merge its adapter, or save it alone if `adapter_of` is its base."""
     if adapter_of is not None and network.adapter_task is not None:
         save_adapter(network.adapter, adapter_of.repo, network.adapter_task, folder)
         network.save_processors(folder)
@@ -58,9 +58,10 @@ def save_network(network: Network, folder: Path, task: str, adapter_of: FeatureS
 
 
 def repaired(model: nn.Module) -> list[Note]:
-    """Change defaults of other frameworks that ruin a training, and return the changes in words.
+    """Change defaults of other frameworks that ruin a training, and return notes on the changes.
 
-    Batch norm's momentum above 0.5 is TensorFlow's: the last batch alone would set the statistics of evaluation.
+    A batch norm momentum above 0.5 follows TensorFlow's convention. In PyTorch, the last batch alone would then
+    determine the statistics for evaluation.
     """
     momenta, rates, frozen = set(), set(), 0
     for module in model.modules():
@@ -92,10 +93,10 @@ def _listed(values: set[float]) -> str:
 
 
 def apply_method(network: Network, method: str) -> None:
-    """Freeze all parameters that a method ("full", "lora" or "head") does not train; the head is always trained."""
+    """Freeze the parameters that a method ("full", "lora" or "head") does not train. Every method trains the head."""
     head = [parameter for name, parameter in network.model.named_parameters() if name in network.head]
     if method == "head" and not head:
-        raise EmmsError("it has no head that could be trained alone", setting_ref("method", "full", "lora"))
+        raise EmmsError("the checkpoint has no head that could be trained alone", setting_ref("method", "full", "lora"))
     if method == "lora":
         with loading():
             network.adapter = place_adapter(network.saved, head)

@@ -1,4 +1,4 @@
-"""Recipes of trainings, of short runs and of confirmations: all that changes their results, with defaults by size."""
+"""Recipes of fine-tuning and of short runs: the settings that change results, with defaults by model size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hf_emms.finetune.memory import (
     bytes_of_number,
     check_memory,
     free_bytes,
-    memory_in_words,
+    memory_text,
     stored_parameters,
     training_bytes,
 )
@@ -28,24 +28,25 @@ if TYPE_CHECKING:
     from hf_emms.features.feature_spec import FeatureSpec
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
-# Evaluations without a better score that end a run of a number of steps; a run in epochs ends after half of its epochs.
+# Evaluations without a better score that end a run whose length is in steps. A run in epochs ends after half of them.
 PATIENCE = 5
-# The most parameters of a checkpoint that a short run trains in full; larger ones get an adapter.
+# The most parameters of a checkpoint that a short run trains in full. Larger checkpoints get an adapter.
 _FULL_PARAMETERS = 300_000_000
-# The most parameters of a checkpoint, AdamW's peak learning rates for all its weights with a head and as an embedding
-# model, and that of its short run, which is an adapter's in the last row: smaller checkpoints need larger rates.
+# Smaller checkpoints need larger learning rates. Columns: the most parameters of a checkpoint; AdamW's peak rates for
+# all weights with a head; its peak rates for an embedding model; the rate of a short run (in the last row, of an
+# adapter).
 _RATES = (
     (10_000_000, (5e-4, 2e-3), (1e-3, 3e-3), 1e-3),
     (50_000_000, (1e-4, 4e-4), (1e-4, 3e-4), 3e-4),
     (_FULL_PARAMETERS, (2e-5, 1e-4), (1e-4, 3e-4), 5e-5),
     (float("inf"), (2e-5, 1e-4), (2e-5, 1e-4), 2e-4),
 )
-# What users may train for every task.
+# The methods that every task has.
 _METHODS = ("full", "lora", "head")
-_LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
+_LORA_FACTOR = 10  # adapters start at zero and need larger rates
 _HEAD_RATES = (1e-3, 1e-2)
 _SHORT_EPOCHS, _SHORT_BATCH = 3, 8
-# The share of free memory that weights, gradients and the optimizer may take where activations are not known.
+# The share of free memory that weights, gradients and the optimizer may use if activations are not known.
 _MEMORY_SHARE = 0.7
 
 
@@ -53,12 +54,12 @@ class Recipe(msgspec.Struct, frozen=True):
     """The settings of all runs of a checkpoint.
 
     Attributes:
-        method: what is trained: "full", "lora", "head", or another of the head's methods.
-        learning_rates: peaks, all tried with the first seed; the other seeds run at the best one.
-        batch_size: rows a step.
-        warmup: the share of the steps in which the rate rises; then it falls linearly to 0.
+        method: the trained weights: "full", "lora", "head", or another of the head's methods.
+        learning_rates: peak rates. The first seed tries all of them; the other seeds run at the best one.
+        batch_size: rows per step.
+        warmup: the share of the steps in which the rate rises, before it falls linearly to 0.
         patience: evaluations without a better validation score that end a run.
-        budget: "quick" where the recipe is shorter than a user's own would be.
+        budget: "quick" if the recipe is shorter than a user's own would be.
     """
 
     method: str
@@ -74,7 +75,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     @property
     def runs(self) -> int:
-        """Return how many runs a checkpoint takes."""
+        """Return the number of runs per checkpoint."""
         return len(self.learning_rates) + len(self.seeds) - 1
 
     def as_json(self) -> dict[str, Any]:
@@ -82,11 +83,12 @@ class Recipe(msgspec.Struct, frozen=True):
         return settings
 
     def total_steps(self, rows: int) -> int:
-        """Return the optimizer steps of a run that is not ended early."""
+        """Return the optimizer steps of a run that does not stop early."""
         return self.steps or cast("int", self.epochs) * -(-rows // self.batch_size)
 
-    def in_words(self) -> str:
-        """Return the length of a run as text, for which its result holds."""
+    @property
+    def length(self) -> str:
+        """Return the length of a run as text."""
         if self.steps:
             return f"{self.steps:,} steps of {self.batch_size} rows"
         return f"up to {pluralize(cast('int', self.epochs), 'epoch')}"
@@ -94,10 +96,10 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A run of a checkpoint by its recipe: with a seed, and at any of its learning rates or below."""
+    """A run of a checkpoint by its recipe, with one seed and one learning rate, which may be beyond the recipe's."""
 
     checkpoint: str
-    plan: FeatureSpec = field(compare=False)
+    spec: FeatureSpec = field(compare=False)
     parameters: int | None
     recipe: Recipe
     learning_rate: float
@@ -112,7 +114,7 @@ class TrainingJob:
 def recipe_for(
     options: TrainingOptions, head: Head, parameters: int | None, method: str = "full", batch_size: int | None = None
 ) -> Recipe:
-    """Return the recipe of a confirmation: the settings of the options, else defaults by head, size and method."""
+    """Return the recipe of a fine-tuning: the settings of the options, else defaults by head, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = tuple(dict.fromkeys(map(float, options.learning_rates))) or default_rates(
         parameters, method, embeddings=head.trains_embeddings
@@ -130,7 +132,7 @@ def recipe_for(
 
 
 def default_rates(parameters: int | None, method: str = "full", *, embeddings: bool = False) -> tuple[float, ...]:
-    """Return the two peak learning rates that a confirmation tries with a checkpoint of a size."""
+    """Return the two peak learning rates that fine-tuning tries for a checkpoint of this size."""
     if method == "head":
         return _HEAD_RATES
     usual, contrastive = next(
@@ -141,34 +143,30 @@ def default_rates(parameters: int | None, method: str = "full", *, embeddings: b
 
 
 def short_recipe(parameters: int, seed: int = 0) -> Recipe:
-    """Return the recipe of a short run, which is the same for all checkpoints of a size."""
+    """Return the recipe of a short run, which depends on the checkpoint's size alone."""
     rate = next(rate for most, *_, rate in _RATES if parameters <= most)
     method = "full" if parameters <= _FULL_PARAMETERS else "lora"
     return Recipe(method, _SHORT_EPOCHS, None, (rate,), (seed,), batch_size=_SHORT_BATCH)
 
 
-def short_run_memory(plan: FeatureSpec, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
-    """Return the method of a short run and about how many bytes it takes.
+def short_run_memory(spec: FeatureSpec, weight_bytes: int, longest: int, device: str) -> tuple[str, int]:
+    """Return the method of a short run and about how many bytes it needs.
 
     Args:
-        plan: of the checkpoint.
-        weight_bytes: of its files.
+        spec: how the checkpoint is loaded.
+        weight_bytes: size of its weight files.
         longest: tokens of the longest row.
-        device: as the options name it.
+        device: the setting `device`.
     """
-    parameters = stored_parameters(plan, weight_bytes)
+    parameters = stored_parameters(spec, weight_bytes)
     recipe = short_recipe(parameters)
-    activations = activation_bytes(plan, parameters, recipe.batch_size, longest, device)
-    return recipe.method, training_bytes(recipe.method, parameters, bytes_of_number(plan)) + activations
+    activations = activation_bytes(spec, parameters, recipe.batch_size, longest, device)
+    return recipe.method, training_bytes(recipe.method, parameters, bytes_of_number(spec)) + activations
 
 
-def check_short_run(plan: FeatureSpec, weight_bytes: int, longest: int, device: str) -> None:
-    """Refuse a short run that does not fit into free memory; see `short_run_memory`.
-
-    Raises:
-        EmmsError: it needs more than is free.
-    """
-    method, needed = short_run_memory(plan, weight_bytes, longest, device)
+def check_short_run(spec: FeatureSpec, weight_bytes: int, longest: int, device: str) -> None:
+    """Refuse a short run that does not fit into free memory; see `short_run_memory`."""
+    method, needed = short_run_memory(spec, weight_bytes, longest, device)
     check_memory(
         "its short run", method, needed, device, "rank without training: " + setting_ref("estimators", "emms_knn")
     )
@@ -177,9 +175,9 @@ def check_short_run(plan: FeatureSpec, weight_bytes: int, longest: int, device: 
 def choose_method(
     options: TrainingOptions, parameters: int | None, device: torch.device, activations: int | None = None
 ) -> tuple[str, str | None]:
-    """Return the method that is asked for, else "full" where it fits, and a reason where it does not.
+    """Return the requested method, else "full" if it fits into memory, else a smaller one and the reason.
 
-    `activations` are their bytes, where these are known.
+    `activations` are the bytes of a step's activations, if known.
     """
     if options.method is not None:
         return options.method, None
@@ -188,42 +186,44 @@ def choose_method(
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
-        f"full fine-tuning would need {memory_in_words('full', parameters, activations)}, and {format_bytes(free)} are "
-        f"free: {setting_ref('method', method)}"
+        f"full fine-tuning needs {memory_text('full', parameters, activations)}, but {format_bytes(free)} are free: "
+        f"using {setting_ref('method', method)}"
     )
 
 
 def max_rows(options: TrainingOptions) -> int | None:
-    """Return the most rows that fine-tuning reads; None for all."""
+    """Return the maximum number of rows for fine-tuning, or None for all."""
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
 def check_head(task: Task, options: TrainingOptions) -> None:
-    """Refuse a task without a head or whose package is missing, another head's method, and to keep an adapter alone."""
+    """Refuse a task without a head, a missing package, a method of another head, and adapters that cannot be kept."""
     if options.method not in (None, *_METHODS, *head_of(task).methods):
         raise EmmsError(
-            f"fine-tuning for {task.id} trains no {options.method} instead of what it always trains",
+            f"fine-tuning for {task.id} has no method {options.method}",
             setting_ref("method", *_METHODS) + ", or leave it out",
         )
     head = head_of(trained_task(task, options.method))
     if head.module and find_spec(head.module) is None:
         package = head.module.replace("_", "-")
-        raise EmmsError(f"fine-tuning for {task.id} needs {package}, not installed", install_command(head.extra))
+        raise EmmsError(
+            f"fine-tuning for {task.id} needs {package}, which is not installed", install_command(head.extra)
+        )
     if options.keep_adapter and not head.keeps_adapters:
         raise EmmsError(
-            f"adapters are kept of checkpoints that write responses; for {task.id} they are merged beside the new head",
+            f"only language models can keep an adapter alone; for {task.id} it is merged, because there is a new head",
             "leave " + setting_ref("keep_adapter") + " out",
         )
 
 
 def trained_task(task: Task, method: str | None) -> Task:
-    """Return a task with the head that a method trains."""
+    """Return the task with the head that a method trains."""
     head = None if method is None else head_of(task).methods.get(method)
     return task if head is None else replace(task, head=head)
 
 
 def head_of(task: Task) -> Head:
-    """Return the head of a task; refuse a task of another package that has none."""
+    """Return the head of a task, or raise an EmmsError if it has none."""
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(

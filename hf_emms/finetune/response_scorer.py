@@ -1,4 +1,4 @@
-"""Measure the bits that responses to prompts cost a language model, before and after a short run."""
+"""Measure how many bits responses to prompts cost a language model, before and after a short run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hf_emms.options import RunOptions
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
-# The most responses whose losses are computed together.
+# The most responses per batch.
 _BATCH = 32
 _NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, its bits per byte are too low")
 
@@ -32,8 +32,8 @@ _NO_END = Note("no-end-token", "no token ends its responses: with fewer tokens, 
 class ResponseScorer:
     """A language model with the prompts and responses of a sample; it is loaded on first use."""
 
-    def __init__(self, plan: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
-        self._plan, self._sample, self._options, self._seed = plan, sample, options, seed
+    def __init__(self, spec: FeatureSpec, sample: Sample, options: RunOptions, seed: int) -> None:
+        self._spec, self._sample, self._options, self._seed = spec, sample, options, seed
         self._model: Any = None
         self._reader: PromptReader | None = None
         self._is_trained = False
@@ -51,7 +51,7 @@ class ResponseScorer:
 
     @property
     def cut_responses(self) -> float:
-        """The share of the responses measured or learnt so far that were cut."""
+        """The share of the responses so far that were truncated."""
         cut, count = np.sum([[0, 0], *self._cut.values()], axis=0).tolist()
         return cut / count if count else 0.0
 
@@ -60,10 +60,10 @@ class ResponseScorer:
         return self._sample.groups
 
     def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
-        """Return the bits and bytes of a response of each of n rows, float64 (n, 2), as it is or after a short run.
+        """Return the bits and bytes of one response per row, float64 (n, 2), before training or after a short run.
 
         Raises:
-            EmmsError: the checkpoint cannot be loaded or trained, or its losses are no numbers.
+            EmmsError: the checkpoint cannot be loaded or trained, or a loss is not finite.
         """
         key = rows.tobytes(), b"" if trained_on is None else trained_on.tobytes()
         try:
@@ -78,33 +78,33 @@ class ResponseScorer:
             if not is_out_of_memory(error):
                 raise
             raise EmmsError(
-                f"memory ran out while {self._plan.repo.id} wrote responses",
-                "a device with more memory, or rank without training: " + setting_ref("estimators", "emms_knn"),
+                f"memory ran out while {self._spec.repo.id} wrote responses",
+                "choose a device with more memory, or rank without training: " + setting_ref("estimators", "emms_knn"),
             ) from error
 
     # --- loading ------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Load the model with the weights of its repository, and the reader of its prompts."""
+        """Load the model and the reader of its prompts, or reload them if the weights were trained."""
         if self._model is not None and not self._is_trained:
             return
-        plan, options = self._plan, self._options
+        spec, options = self._spec, self._options
         self._model = None
         device = choose_device(options.device)
         with loading():
-            model = load_language_model(plan)
-            self._reader = self._sample.task.input.response_reader(plan, model)
+            model = load_language_model(spec)
+            self._reader = self._sample.task.input.response_reader(spec, model)
         self._model, self._is_trained = model.to(device).eval(), False
 
     # --- rows ---------------------------------------------------------------------------------------------
 
     def _responses(self, rows: np.ndarray) -> list[Response]:
-        """Return one response of each row, so that the cost of a short run does not depend on how many there are."""
+        """Return one response per row, so that the cost of a short run does not depend on their number."""
         assert self._reader is not None
         sample = self._sample
         inputs = [sample.inputs[input] for input in sample.input_of_row[rows].tolist()]
         several = [sample.texts_of(label) for label in sample.codes[rows].tolist()]
-        # Groups are hashes: the same response for every checkpoint, and none preferred for its place.
+        # Groups are hashes. They choose the same response for every checkpoint, and not always the first one.
         chosen = [texts[group % len(texts)] for texts, group in zip(several, sample.groups[rows].tolist(), strict=True)]
         responses, cut = self._reader.read_responses(inputs, chosen)
         self._cut[rows.tobytes()] = cut, len(rows)
@@ -123,13 +123,13 @@ class ResponseScorer:
             bits[batch, 1] = [responses[i].n_bytes for i in batch]
         if not np.isfinite(bits).all():
             raise EmmsError(
-                f"{self._plan.repo.id}: the loss of a response is no number",
-                setting_ref("dtype", "float32") + "; if it runs in that already, its weights are damaged",
+                f"{self._spec.repo.id}: the loss of a response is not finite",
+                setting_ref("dtype", "float32") + "; if that is set already, its weights are damaged",
             )
         return bits
 
     def _batches(self, order: Sequence[int] | np.ndarray, responses: Sequence[Response]) -> Iterator[np.ndarray]:
-        """Yield parts of an order of responses whose logits fit into memory."""
+        """Yield batches of an order of responses, small enough for their logits to fit into memory."""
         vocabulary = self._model.get_input_embeddings().num_embeddings
         start = 0
         while start < len(order):
@@ -138,7 +138,7 @@ class ResponseScorer:
             start += size
 
     def _losses(self, responses: Sequence[Response]) -> Tensor:
-        """Return the nats of each response given its prompt, (b,)."""
+        """Return the loss of each response given its prompt in nats, (b,)."""
         assert self._reader is not None
         device = self._model.device
         inputs = {name: tensor.to(device) for name, tensor in response_batch(self._reader, responses).items()}
@@ -150,12 +150,12 @@ class ResponseScorer:
         from hf_emms.finetune.training import train_once
 
         assert self._reader is not None
-        plan, model, responses = self._plan, self._model, self._responses(rows)
+        spec, model, responses = self._spec, self._model, self._responses(rows)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         recipe = short_recipe(parameters, self._seed)
-        job = TrainingJob(plan.repo.id, plan, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
+        job = TrainingJob(spec.repo.id, spec, parameters, recipe, recipe.learning_rates[0], recipe.seeds[0])
         if recipe.method == "lora" and find_spec("peft") is None:
-            raise EmmsError("a checkpoint of this size is trained with LoRA: peft is missing", install_command("lora"))
+            raise EmmsError("a checkpoint of this size is trained with LoRA, which needs peft", install_command("lora"))
         self._is_trained = True
         network = ResponseNetwork(model, self._reader, [])
         self._notes += repaired(network.model)

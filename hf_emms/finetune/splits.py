@@ -70,8 +70,8 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
-    def in_words(self) -> dict[str, str]:
-        """Purpose → the size of a split, and the split of the dataset that it is from, in words."""
+    def sizes(self) -> dict[str, str]:
+        """Map each purpose to the size of its split and the dataset's split that it is from, as text."""
         return {name: part.in_words for name, part in self.parts.items()}
 
     def with_images_in_memory(self) -> Splits:

@@ -83,15 +83,15 @@ def run_job(
 
     def load() -> Network:
         network = load_network(
-            job.plan, splits, job.recipe.method, keep_adapter=keep_adapter, allow_pickle=options.allow_pickle
+            job.spec, splits, job.recipe.method, keep_adapter=keep_adapter, allow_pickle=options.allow_pickle
         )
-        job.plan.check_unchanged()
+        job.spec.check_unchanged()
         return network
 
     try:
         with isolated(), checkpoint_errors():
             result = training.run(load)
-            job.plan.check_unchanged()  # transformers may read weights from their files until they are trained
+            job.spec.check_unchanged()  # transformers may read weights from their files until they are trained
             return result
     except EmmsError as error:
         if isinstance(error.__cause__, StorageError):
@@ -247,7 +247,7 @@ class Training:
     def _save(self, network: Network, folder: Path, run: TrainingRun) -> None:
         try:
             with atomic_folder(folder) as unfinished:
-                adapter_of = self._job.plan if self._keep_adapter else None
+                adapter_of = self._job.spec if self._keep_adapter else None
                 save_network(network, unfinished, self._splits.task.id, adapter_of)
         except UNWRITABLE as error:
             reason = storage_error(folder, error)

@@ -1,4 +1,4 @@
-"""What a training has come to: whether it helped, and whether its loss has fallen."""
+"""The outcome of a training: whether it improved the score, and whether its loss fell."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hf_emms.finetune.jackknife import Measurement
 from hf_emms.heads import Metric
 from hf_emms.ranking.columns import format_measured, metric_title
 
-# A loss has not fallen where it ends above the first share of its start. It has risen where it ends above the second,
-# by more than two standard errors.
+# A loss did not fall if it ends above the first share of its start. It rose if it ends above the second share, and by
+# more than two standard errors.
 _FALLEN, _RISEN, _MAX_ERRORS = 0.98, 1.02, 2
-_PARTS = 5  # of the losses: the first is compared with the last
+_PARTS = 5  # of the losses, of which the first and the last are compared
 
 
 def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple[bool, Note]:
-    """Return whether training has raised a score of the same rows, and a note with both scores.
+    """Return whether training raised a score on the same rows, and a note with both scores.
 
-    A gain within its standard error counts: without it, few validation rows would hide what training has taught.
+    A gain within its standard error counts, because few validation rows would otherwise hide most gains.
     """
     score, untrained = after.value, before.value
     written = [format_measured(metric.name, value) for value in (untrained, score)]
@@ -34,7 +34,7 @@ def has_helped(metric: Metric, before: Measurement, after: Measurement) -> tuple
 
 
 def note_on_losses(losses: Sequence[float]) -> list[Note]:
-    """Return a note if the losses ended about where they had started, or above."""
+    """Return a note if the losses did not end clearly below their start."""
     first, last = _ends(losses)
     if last <= _FALLEN * first:
         return []
@@ -42,16 +42,16 @@ def note_on_losses(losses: Sequence[float]) -> list[Note]:
 
 
 def has_risen(losses: Sequence[float]) -> bool:
-    """Return whether the losses of a training ended above where they had started, beyond their scatter."""
+    """Return whether the losses of a training ended above their start by more than their scatter."""
     if len(losses) < _PARTS:
         return False
     first, last = _ends(losses)
-    # Differences of successive losses scatter without the trend.
+    # Differences of successive losses do not contain the trend.
     error = np.std(np.diff(losses)) / math.sqrt(len(losses) // _PARTS)
     return bool(last > _RISEN * first and last - first > _MAX_ERRORS * error)
 
 
 def _ends(losses: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of the first fifth of losses and of the last; zeros where these are fewer than five."""
+    """Return the mean of the first and of the last fifth of the losses; zeros if there are fewer than five."""
     count = len(losses) // _PARTS
     return (float(np.mean(losses[:count])), float(np.mean(losses[-count:]))) if count else (0.0, 0.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Inputs
 
-# The maximum lengths of a text: in words of the recurrent decoder, and in tokens of a model.
+# The maximum length of a text: words for the recurrent decoder, tokens for a model.
 _MAX_WORDS, _MAX_TOKENS = 24, 40
 _HIDDEN_WIDTH = 128
 _PAD, _START, _END, _UNKNOWN = range(4)

@@ -82,7 +82,7 @@ class EmbeddingNetwork(Network):
         is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
         if loaded.pooling in TOWER_POOLINGS or not (is_mean or (plan.folder / MODULES).is_file()):
             raise EmmsError(
-                f"sentence-transformers has no pooling like that of {plan.repo.id}, a text tower",
+                f"sentence-transformers cannot pool as {plan.repo.id} does, because it is a text tower",
                 "fine-tune a checkpoint for texts alone",
             )
         self.plan, self._reader = plan, load_training_texts(plan, base)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.heads.modules import Features, ModelWithHead
 
-# The lowest peak learning rates of new layers: of one layer, and of several.
+# The lowest peak learning rates of one new layer, and of deeper heads.
 HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
 
 
@@ -137,7 +137,7 @@ class Head(ABC):
             several: whether training rows have several classes.
 
         Raises:
-            EmmsError: the sample has no such answers.
+            EmmsError: the sample lacks such answers.
         """
         answers = self.answers(sample, several=several)
         return LabeledSplit.from_sample(sample, [answers[code] for code in sample.codes.tolist()])
@@ -183,7 +183,7 @@ class Head(ABC):
         """Load a checkpoint with a head for training rows: its own if that fits, else a new one.
 
         Raises:
-            EmmsError: it cannot be loaded, or has no such head.
+            EmmsError: it cannot be loaded, or its family lacks such a head.
         """
 
     def open(
@@ -192,7 +192,7 @@ class Head(ABC):
         """Load a checkpoint with saved layers of hf_emms, see `FeatureNetwork.references`.
 
         Raises:
-            EmmsError: this head has no such layers.
+            EmmsError: this head lacks such layers.
         """
         raise EmmsError(f"{plan.repo.id} has a head of transformers", "load it with transformers")
 

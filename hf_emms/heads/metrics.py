@@ -298,7 +298,7 @@ def _corpus_score(metric: Any, texts: Sequence[str], references: Sequence[Sequen
 def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
     """Return CIDEr-D (arXiv 1411.5726), 0 to 10: tf-idf cosine of n-grams up to 4, counts clipped, lengths compared.
 
-    Document frequencies are those of the references, without stemming.
+    The references determine the document frequencies, without stemming.
     """
     counted = [[_ngrams(text) for text, _ in captions] for captions in references]
     documents = Counter(gram for captions in counted for gram in set().union(*captions))

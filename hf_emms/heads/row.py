@@ -40,7 +40,7 @@ class RowOutputs:
         config: arguments for a class of transformers with such a head.
         hidden: width of an additional hidden layer, if the new layers are not one linear layer.
         removed: mean and deviation of the references, if training standardizes them.
-        references: JSON from which the head makes outputs that read those of a saved head.
+        references: JSON from which the head makes outputs with the meaning of a saved head.
     """
 
     count: int
@@ -94,7 +94,7 @@ class ClassHead(RowHead):
         return class_metrics(references)
 
     def answers(self, sample: LabeledSample, *, several: bool) -> Sequence[Any]:
-        """Return a class, or a tuple of several, for each of the U labels."""
+        """Return a class, or a tuple of classes, for each of the U labels."""
         if not several and not sample.has_several_texts:
             names: Sequence[str] = sample.label_texts
             return names
@@ -180,7 +180,7 @@ class NumberHead(NumberAnswers, RowHead):
 
 
 def class_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return the metrics of a class per row, or of several, which are tuples."""
+    """Return the metrics for references that are classes, or tuples of classes."""
     return (MICRO_F1, MACRO_F1, ACCURACY) if have_several(references) else (ACCURACY, MACRO_F1)
 
 

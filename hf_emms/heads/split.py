@@ -23,12 +23,12 @@ LabeledSample = Any
 
 @dataclass(frozen=True)
 class LabeledSplit:
-    """Rows with reference answers, whose inputs are those of a sample.
+    """Rows of a sample with reference answers.
 
     Attributes:
         split: the name of the dataset's split that contains them.
         held_out: whether the rest of that split is used for training.
-        whole: whether they are all rows of that split.
+        whole: whether they are all of its rows.
         inputs: the distinct inputs.
         input_of_row: int64 (n,), the input of each row.
         references: n reference answers in the form that the task's head uses, such as a class, a number or tags.

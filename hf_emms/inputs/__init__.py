@@ -1,4 +1,4 @@
-"""The kinds of input that checkpoints read: a file for each, and the record that all other code iterates over."""
+"""Modalities: how checkpoints read a kind of input. Each has a file, and other code iterates over `MODALITIES`."""
 
 from hf_emms.inputs.audio import AUDIO, Sounds
 from hf_emms.inputs.image import IMAGE, Images
@@ -36,6 +36,6 @@ __all__ = [
 ]
 
 MODALITIES: dict[str, Modality] = {
-    kind.name: kind
-    for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO)
+    modality.name: modality
+    for modality in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, SEARCH, RERANKED_SEARCH, PROMPT, AUDIO)
 }

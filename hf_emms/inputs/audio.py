@@ -116,7 +116,7 @@ _STEP_SECONDS = 0.02
 _MIN_PART_SECONDS = 0.1
 # SpecAugment masks ten frames at a time, which requires longer clips in training.
 _MIN_TRAINING_SECONDS = 0.5
-# The relative change of a short clip's features beside a long clip that counts as no change.
+# The largest relative change of features that counts as unchanged.
 _TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 _MODEL_INPUTS = ("input_values", "input_features", "attention_mask", "is_longer")
 
@@ -245,7 +245,7 @@ class SoundFeatures(FeatureReader):
         return Sounds([encode(noise, rate)] * count)
 
     def _ignores_padding(self, tolerance: float) -> bool:
-        """Return whether a clip's features stay the same beside a longer clip. A norm over time changes them."""
+        """Return whether padding to a longer clip leaves features unchanged. A norm over time changes them."""
         rate = self._reader.rate
         noise = np.random.default_rng(0).normal(scale=0.1, size=2 * rate).astype(np.float32)
         short = noise[: rate // 2]

@@ -1,11 +1,11 @@
-"""The names of languages in datasets, and in tokenizers of multilingual checkpoints."""
+"""Names of languages in datasets and in the tokenizers of multilingual checkpoints."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-# ISO 639-1, without "id" and "no", which name other columns, too; the code of NLLB; the language's name.
+# ISO 639-1 code, code of NLLB, name. "id" and "no" are missing, because other columns have these names too.
 _TABLE = """
 af afr Afrikaans, am amh Amharic, ar arb Arabic, az azj Azerbaijani, be bel Belarusian, bg bul Bulgarian,
 bn ben Bengali, bs bos Bosnian, ca cat Catalan, cs ces Czech, cy cym Welsh, da dan Danish, de deu German,
@@ -20,7 +20,7 @@ sq als Albanian, sr srp Serbian, sv swe Swedish, sw swh Swahili, ta tam Tamil, t
 tl tgl Tagalog, tr tur Turkish, uk ukr Ukrainian, ur urd Urdu, uz uzn Uzbek, vi vie Vietnamese, yo yor Yoruba,
 zh zho Chinese, zu zul Zulu
 """
-# ISO 639-1 → the name, and the code of NLLB.
+# ISO 639-1 code → name, and code of NLLB.
 LANGUAGES = {code: (name, nllb) for code, nllb, name in map(str.split, _TABLE.split(","))}
 _BY_NLLB = {nllb: code for code, (_, nllb) in LANGUAGES.items()}
 _BY_NAME = {name.lower(): code for code, (name, _) in LANGUAGES.items()}
@@ -31,9 +31,9 @@ _TOKEN = re.compile(r"(__)?([a-z]{2,3})(?(1)__|_[A-Za-z]{2,4})")
 
 
 def language_code(column: str) -> str | None:
-    """Return the language in the name of a column or of a field of `translation`; None without a language.
+    """Return the language code in the name of a column or of a field of `translation`, or None.
 
-    It is "de-AT" for "translation.de-AT", "deu_Latn" for "sentence_deu_Latn", and "de" for "German".
+    Examples: "de-AT" for "translation.de-AT", "deu_Latn" for "sentence_deu_Latn", "de" for "German".
     """
     name = column.removeprefix("translation.").removeprefix("sentence_")
     code = _BY_NAME.get(name.lower(), name)
@@ -46,20 +46,20 @@ def language_name(code: str) -> str:
 
 
 def set_languages(tokenizer: Any, source: str, target: str) -> bool:
-    """Set a tokenizer's source and target language, and return True; False where it lacks either."""
+    """Set a tokenizer's source and target language. Return False if it lacks one of them."""
     codes = [_code_of(tokenizer, language) for language in (source, target)]
     if not hasattr(tokenizer, "src_lang") or None in codes:
         return False
     tokenizer.src_lang, tokenizer.tgt_lang = codes
-    # These are saved with the tokenizer.
+    # Saved with the tokenizer.
     tokenizer.init_kwargs.update(src_lang=codes[0], tgt_lang=codes[1])
     return True
 
 
 def _code_of(tokenizer: Any, language: str) -> str | None:
-    """Return a tokenizer's code of a language, in its first script unless the language names a script; None if none."""
+    """Return a tokenizer's code of a language or None, in its first script unless the language names a script."""
     names = {language, short_code(language), LANGUAGES.get(short_code(language), ("", ""))[1]}
-    # M2M-100's tokenizer lists its language tokens apart.
+    # M2M-100's tokenizer lists its language tokens separately.
     special = (*tokenizer.all_special_tokens, *getattr(tokenizer, "lang_code_to_token", {}).values())
     tokens = [match for token in special if (match := _TOKEN.fullmatch(token))]
     matching = [match[2] if match[1] else match[0] for match in tokens if match[0] == language or match[2] in names]
@@ -67,6 +67,6 @@ def _code_of(tokenizer: Any, language: str) -> str | None:
 
 
 def short_code(code: str) -> str:
-    """Return the ISO 639-1 code of a language's code; the code itself where there is none."""
+    """Convert a language code to ISO 639-1. Return codes without an equivalent unchanged."""
     language = re.split("[-_]", code)[0].lower()
     return _BY_NLLB.get(language, language)

@@ -28,11 +28,11 @@ class UnusableError(ValueError):
 
 
 class OtherUseError(UnusableError):
-    """Raised for a valid row that is meant for another use. Any number of such rows may be skipped."""
+    """Raised for a valid row with another purpose. Any number of such rows may be skipped."""
 
 
 def hash64(*parts: bytes) -> int:
-    """Return a 64-bit hash of byte strings that also depends on where one ends and the next begins."""
+    """Return a 64-bit hash of byte strings, which also depends on their lengths."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -75,7 +75,7 @@ class TrainingReader:
 class Modality:
     """How datasets store a modality and how checkpoints read it in batches.
 
-    A modality of several parts, such as an image with a text, lists them in `parts`.
+    If a modality has parts, such as an image with a text, `parts` lists them.
 
     Attributes:
         name: the name in the table of architectures: "image", "text", "image+text", "text+text", "audio".

@@ -169,7 +169,7 @@ class PromptReader(TextReader):
 
     @property
     def response_limit(self) -> str:
-        """The maximum length of a response, in words."""
+        """The maximum length of a response, for notes."""
         return f"{self.max_length:,} tokens" + ("" if self.is_encoder else ", including the prompt")
 
     def max_response(self, prompt: Sequence[int]) -> int:
@@ -245,7 +245,7 @@ class PromptReader(TextReader):
         return (*others, last)
 
     def _special_tokens(self, conversations: Sequence[Conversation]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the special tokens around prompts, including those of the sample's languages."""
+        """Return the special tokens around prompts, including the tokens of the sample's languages."""
         languages = _first_text(next(iter(conversations), ()), _LANGUAGES) if self.is_encoder else None
         if languages is not None and set_languages(self.tokenizer, *languages.split()):
             return special_tokens(self.tokenizer)

@@ -136,7 +136,7 @@ class TextPairReader:
         return inputs if self.types is None else {**inputs, TOKEN_TYPES: self._pad_marks(windows, self.types)}
 
     def segments(self, windows: Sequence[Window]) -> Tensor:
-        """Return 1 for the tokens of the first text, 2 for those of the second and 0 for others, int64 (b, T)."""
+        """Return the text of each token, 1 or 2, and 0 for special tokens, int64 (b, T)."""
         return self._pad_marks(windows, (0, 1, 0, 2, 0))
 
     def counted_runs(self, windows: Sequence[Window]) -> Tensor:
@@ -188,7 +188,7 @@ def truncate_longest(first: list[int], second: list[int], capacity: int) -> tupl
 def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
     """Convert a run of the second text, which starts at token `before`, to a run of a window of `length` tokens.
 
-    If the window has no such token, the run is its last token. A run that ends before it starts is empty.
+    If the window ends before the run, the run is its last token. A run that ends before it starts is empty.
     """
     start, stop = run
     return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)

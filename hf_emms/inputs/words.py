@@ -1,6 +1,6 @@
 """Words of texts, one row per word. A checkpoint reads each text once and returns the states of its words.
 
-The state of a word is that of its first token, as in token classification with transformers. Texts that exceed the
+The state of a word is the state of its first token, as in token classification with transformers. Texts that exceed the
 maximum length are split into overlapping windows. Each word counts in the window where it is farther from the edge.
 """
 

@@ -20,7 +20,8 @@ from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.feature_spec import FeatureSpec, plan_extraction
 from hf_emms.features.main_memory import total_main_memory
-from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of, step_shape
+from hf_emms.finetune.fine_tune import check_settings
+from hf_emms.finetune.forecast import PlannedRuns, forecast_text, step_shape
 from hf_emms.finetune.memory import activation_bytes
 from hf_emms.finetune.recipe import check_head, choose_method, head_of, max_rows, recipe_for, short_run_memory
 from hf_emms.finetune.saving import model_folder_for
@@ -385,7 +386,7 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
     if not shortlist:
         raise EmmsError("there is no checkpoint to fine-tune", setting_ref("checkpoints", "ORG/NAME"))
-    return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options.engine)}"
+    return f"at most, if the largest are the best: {forecast_text(shortlist, splits, options.engine)}"
 
 
 def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:

@@ -12,7 +12,6 @@ import os
 import tempfile
 
 import hf_emms
-from hf_emms.finetune.fine_tune import planned_runs, seconds_of
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.confirm import options_for, prepared, start_session
 
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
             ranking = hf_emms.rank(dataset, f"emms-demo/{checkpoint}", encoders="demo", progress=False)
             settings = options_for(ranking, confirm=1, learning_rates=("1e-3",))
             work = prepared(ranking, start_session(ranking, settings, Progress()))
-            expected = sum(seconds_of(checkpoint, work.splits) for checkpoint in planned_runs(work))
+            expected = sum(checkpoint.seconds(work.splits) for checkpoint in work.planned_runs())
             confirmed = hf_emms.confirm(ranking, top=1, learning_rates=["1e-3"], progress=False)
         taken = sum(run.seconds for run in confirmed.rows[0].fine_tuned.runs)
         right += 0.5 <= taken / expected <= 2

@@ -49,7 +49,7 @@ def keys(options: Options, change: RankingPlan = as_it_is) -> dict[str, set[str]
     )
     repo = resolve(options.checkpoints[0], "model")
     extraction = change(plan.spec_for(repo, options, sample.task))
-    trained = change(fine_tune.plan_for(repo, sample.task, options.running, options.features))
+    trained = change(fine_tune.spec_for(repo, sample.task, options.running, options.features))
     recipe = recipe_for(options.training, head_of(sample.task), 1000, options.method or "full", options.batch_size)
     runs = [(rate, seed) for rate in recipe.learning_rates for seed in recipe.seeds]
     jobs = [TrainingJob("c", trained, 1000, recipe, rate, seed) for rate, seed in runs]

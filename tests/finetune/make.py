@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from hf_emms.errors import Note
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.progress import Progress
@@ -22,11 +20,6 @@ from tests.helpers.rankings import example
 
 # Settings of runs that take a second.
 FAST: dict[str, Any] = {"epochs": 4, "learning_rates": ("0.01",), "batch_size": 8}
-
-
-def codes(notes: Iterable[Note | str]) -> list[str]:
-    """The codes of the notes that have one."""
-    return [note.code for note in notes if isinstance(note, Note)]
 
 
 class Notes(Progress):

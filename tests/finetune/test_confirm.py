@@ -31,12 +31,9 @@ from hf_emms.finetune.fine_tune import (
     FineTuning,
     choose,
     fine_tune,
-    forecast,
-    forecast_of,
-    planned_runs,
-    seconds_of,
     train_here,
 )
+from hf_emms.finetune.forecast import forecast_text
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import locked_run
 from hf_emms.ranking import BaselineScore, Row, Seconds, TrainingRun, ranked
@@ -199,7 +196,7 @@ def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_
 def job_of(work: FineTuning) -> TrainingJob:
     """The first run of the best checkpoint."""
     (row, *_), recipe = work.shortlist, work.recipe(work.shortlist[0])
-    return TrainingJob(row.checkpoint, work.plan(row), row.parameters, recipe, recipe.learning_rates[0], 0)
+    return TrainingJob(row.checkpoint, work.spec(row), row.parameters, recipe, recipe.learning_rates[0], 0)
 
 
 def planned(rows: Ranking, dataset: Any = None, progress: Progress | None = None, **settings: Any) -> FineTuning:
@@ -262,19 +259,19 @@ def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(
     ranked_images: Ranking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
-    (runs,) = planned_runs(work)
+    (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
-    assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
     # Less than an epoch, which is evaluated at its end, too.
-    (short,) = planned_runs(planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)))
-    assert seconds_of(replace(short, seconds_per_forward=0.01), work.splits) == pytest.approx(1 + 0.01 * 62)
+    (short,) = planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)).planned_runs()
+    assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(1 + 0.01 * 62)
     quick = planned(ranked_images, budget="quick")
-    words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: who is best at it may not be best at "
-    assert forecast(quick).startswith(words)
-    assert "s of computing, side by side on the cluster, " in forecast_of(planned_runs(quick), quick.splits, "ray")
+    words = "fine-tuning 1 checkpoint: 2 runs of up to 3 epochs (a quick budget: the best at it may not be the best at "
+    assert quick.forecast.startswith(words)
+    assert "s of computing, in parallel on the cluster, " in forecast_text(quick.planned_runs(), quick.splits, "ray")
     small, large, wide = (replace(runs, parameters=n, activations=kept) for n, kept in ((9, 0), (900, 0), (9, 10**6)))
-    assert "14.4 kB of memory and 0 B of activations" in forecast_of([small, large], work.splits, "local")
-    assert "144 B of memory and 1.0 MB of activations" in forecast_of([wide, large], work.splits, "local")
+    assert "14.4 kB of memory and 0 B of activations" in forecast_text([small, large], work.splits, "local")
+    assert "144 B of memory and 1.0 MB of activations" in forecast_text([wide, large], work.splits, "local")
     row = msgspec.structs.replace(work.shortlist[0], parameters=1000, seconds=Seconds(10.8, loading=0.5))
     stopped = msgspec.structs.replace(row, n=9)
     rows = (
@@ -283,12 +280,12 @@ def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(
         msgspec.structs.replace(row, cached="features"),
         msgspec.structs.replace(stopped, parameters=None),
     )
-    measured, *by_size = planned_runs(replace(work, shortlist=rows, seconds_per_parameter=1e-4))
+    measured, *by_size = replace(work, shortlist=rows, seconds_per_parameter=1e-4).planned_runs()
     assert (measured.seconds_per_forward, measured.loading) == (pytest.approx(10.3 / 1030), 0.5)
     assert [runs.seconds_per_forward for runs in by_size] == pytest.approx([0.1, 0.1, 0])
     for name, value in (("is_measured_first", True), ("inputs_per_row", 2)):  # another evaluation; pairs of inputs
         monkeypatch.setattr(type(work.splits.task.head), name, value)
-    assert seconds_of(replace(runs, seconds_per_forward=0.01), work.splits) == pytest.approx(2 * (1 + 0.01 * 688))
+    assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1 + 0.01 * 688))
     large = [msgspec.structs.replace(row, parameters=10**8, architecture=name) for name in ("BertModel", STATIC)]
     assert [quick.recipe(row).learning_rates for row in large] == [(2e-5, 1e-4), (5e-4, 2e-3)]
 
@@ -329,7 +326,7 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
         ({"seeds": 1001}, "1,001 runs of each checkpoint are too many"),
         ({"time_limit": "soon"}, "90s"),
         ({"method": "half"}, 'method="full" or "lora" or "head"'),
-        ({"method": "cross-encoder"}, "image-classification trains no cross-encoder"),
+        ({"method": "cross-encoder"}, "image-classification has no method cross-encoder"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any], words: str) -> None:
@@ -347,7 +344,7 @@ def test_packages_that_are_missing_are_named_with_their_extra(
         partial(hf_emms.confirm, example()),
         partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1),
     ):
-        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, not installed") as raised:
+        with pytest.raises(EmmsError, match=f"fine-tuning needs {package}, which is not installed") as raised:
             confirm(method=method)
         assert raised.value.hint == install_command(extra)
 

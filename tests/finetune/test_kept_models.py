@@ -13,8 +13,8 @@ import transformers
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.inputs.audio import decode
-from tests.finetune.make import codes
 from tests.finetune.task_rows import KINDS, captioner, kept, scores
+from tests.helpers.notes import codes
 from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_pairs import build_pair

@@ -17,7 +17,7 @@ import yaml
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.errors import setting_ref
-from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.fine_tune import spec_for
 from hf_emms.finetune.memory import check_memory
 from hf_emms.finetune.network import load_network
 from hf_emms.finetune.recipe import choose_method
@@ -25,8 +25,9 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.heads.head import Network
 from hf_emms.heads.modules import Standardize, first_features
 from hf_emms.options import Options
-from tests.finetune.make import FAST, Notes, codes, colours, ranking, save, texts
+from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.finetune.task_rows import KINDS, scores
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS, build, repo_of
 
 
@@ -41,7 +42,7 @@ def splits(folder: str) -> Splits:
 
 
 def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
-    return load_network(plan_for(repo_of(folder), splits.task, Options("data")), splits, method)
+    return load_network(spec_for(repo_of(folder), splits.task, Options("data")), splits, method)
 
 
 def trainable(network: Network) -> dict[str, torch.Tensor]:
@@ -97,8 +98,8 @@ def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: 
     assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
     method, why = choose_method(Options("d"), 10**15, cpu)
     assert method == "lora"
-    assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
-    with pytest.raises(EmmsError, match="its training would take about 1"):
+    assert "full fine-tuning needs 16000.0 TB" in why.replace(",", "")
+    with pytest.raises(EmmsError, match="its training needs about 1"):
         check_memory("its training", "lora", 10**15, "cpu", lora)
     for module in ("recipe", "memory"):
         monkeypatch.setattr(f"hf_emms.finetune.{module}.free_bytes", lambda device: 16_000)
@@ -107,9 +108,7 @@ def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: 
     methods += [choose_method(Options("d"), 999, cpu, activations)[0] for activations in (16, 17)]
     assert methods == ["full", "lora", "full", "lora"]
     check_memory("its training", "full", 16_000, "cpu", lora)
-    with pytest.raises(
-        EmmsError, match=r"its training would take about 16.0 kB \(weights and activations\), and 16.0 kB"
-    ):
+    with pytest.raises(EmmsError, match=r"its training needs about 16.0 kB \(weights and activations\), but 16.0 kB"):
         check_memory("its training", "head", 16_001, "cpu", lora)
     monkeypatch.setitem(sys.modules, "peft", None)
     assert choose_method(Options("d"), 701, cpu)[0] == "head"

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 import hf_emms
 from hf_emms import EmmsError
 from hf_emms.inputs.audio import decode
-from tests.finetune.make import codes
 from tests.finetune.task_rows import KINDS, kept, scores
+from tests.helpers.notes import codes
 from tests.helpers.sound import RATE, sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES

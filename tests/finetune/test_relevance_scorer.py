@@ -188,7 +188,7 @@ def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
     broken = poisoned(reranker(zoo), tmp_path / "broken", "classifier.bias")
     sample = load_sample(searches(), task="text-ranking")
     extraction = plan_extraction(repo_of(broken), RERANKED_SEARCH, "text-ranking")
-    with pytest.raises(EmmsError, match="its output for a pair is no number"):
+    with pytest.raises(EmmsError, match="its output for a pair is not finite"):
         CheckpointScorers(extraction, sample, RunOptions(device="cpu"), 0).reranked()
 
 

@@ -20,7 +20,6 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.adapters import place_adapter
 from hf_emms.features.feature_spec import plan_extraction
-from hf_emms.finetune.fine_tune import forecast
 from hf_emms.finetune.memory import activation_bytes, held_bytes, stored_parameters, training_bytes
 from hf_emms.finetune.network import apply_method, load_network
 from hf_emms.finetune.recipe import head_of
@@ -36,9 +35,10 @@ from hf_emms.run.preflight import preflight
 from hf_emms.tasks import get_task
 from tests import ROOT
 from tests.docs.pages import fences
-from tests.finetune.make import codes, ranking, save
+from tests.finetune.make import ranking, save
 from tests.finetune.task_rows import loaded
 from tests.finetune.test_response_scorer import response_scorer, rows
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import DECODERS, writer
 
@@ -82,7 +82,7 @@ def test_a_fine_tuned_model_opens_with_what_was_measured(
         assert "library_name: peft" in card
         assert " --keep-adapter" in card
         plan = plan_extraction(repo_of(folder), PROMPT, "text-generation")
-        with pytest.raises(EmmsError, match="is an adapter itself"):
+        with pytest.raises(EmmsError, match="is itself an adapter"):
             load_network(plan, load_splits(Options(data)), "lora", keep_adapter=True)
         opened = tmp_path / "merged"
         loader.from_pretrained(folder).merge_and_unload().save_pretrained(opened)
@@ -96,10 +96,10 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
     assert re.search(r"\d kB of memory and [\d.]+ MB of activations", preflight(options, Progress()).fine_tuning or "")
     ranked = ranking(data, "text-generation", {"prompt": "question", "response": "answer"}, {checkpoint: -0.1})
     work = prepared(ranked, start_session(ranked, options_for(ranked, confirm=1), Progress()))
-    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", forecast(work))
-    assert work.plan(ranked.rows[0]) is work.plan(ranked.rows[0])
+    assert re.search(r"\d kB of memory and [\d.]+ MB of activations", work.forecast)
+    assert work.spec(ranked.rows[0]) is work.spec(ranked.rows[0])
     work.activations[checkpoint] = 10**16
-    with pytest.raises(EmmsError, match=r"its training would take about 10,000.0 TB \(weights, gradients, optimizer"):
+    with pytest.raises(EmmsError, match=r"its training needs about 10,000.0 TB \(weights, gradients, optimizer"):
         work.check_memory(ranked.rows[0])
 
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
     many = LabeledSplit.of_inputs([test.inputs[int(test.input_of_row[0])]] * 201, test.references[:1] * 201)
     written = network.test_predictions(np.zeros((201, 1)), many)
     assert [response.text is None for response in written] == [False] * 200 + [True], "200 rows are written for"
-    with pytest.raises(EmmsError, match="it has no head that could be trained alone"):
+    with pytest.raises(EmmsError, match="has no head that could be trained alone"):
         apply_method(network, "head")
 
 
@@ -261,7 +261,7 @@ def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Pat
         hf_emms.rank(rows(), checkpoints, save_model=str(tmp_path / "a"), **kept)
     with pytest.raises(EmmsError, match="is for a model that is saved"):
         hf_emms.rank(rows(), checkpoints, method="lora", **kept)
-    with pytest.raises(EmmsError, match="adapters are kept of checkpoints that write responses"):
+    with pytest.raises(EmmsError, match="only language models can keep an adapter"):
         hf_emms.rank("demo_glosses", checkpoints, method="lora", save_model=str(tmp_path / "a"), **kept)
 
 

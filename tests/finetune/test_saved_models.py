@@ -51,7 +51,7 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
             with unfinished_folder(work.cache.root, work.digest(job)) as folder:
                 places = {"models": work.models_of(job), "deadline": 0.0}
                 training = Training(job, work.splits, folder, torch.device("cpu"), **places)
-                yield job, training.run(lambda job=job: load_network(job.plan, work.splits))
+                yield job, training.run(lambda job=job: load_network(job.spec, work.splits))
         if is_killed:
             raise KeyboardInterrupt
 

@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 import hf_emms
 from hf_emms import EmmsError
-from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.fine_tune import spec_for
 from hf_emms.finetune.recipe import Recipe, TrainingJob, head_of
 from hf_emms.finetune.splits import load_splits
 from hf_emms.finetune.training import run_job
@@ -216,7 +216,7 @@ def test_a_reranker_does_not_order_the_document_that_a_query_is(zoo: Path) -> No
 def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_path: Path) -> None:
     reranked = load_splits(Options.of(searches(60), task="text-ranking"))
     options = Options("data")
-    plan = plan_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
+    plan = spec_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
     recipe = Recipe("full", 2, None, (0.01,), (0,), batch_size=8)
     job = TrainingJob("bert", plan, None, recipe, 0.01, 0)
     run = run_job(job, reranked, options.running, tmp_path / "run", models=tmp_path / "models")

@@ -87,7 +87,7 @@ def test_splits_of_the_dataset_are_used_and_none_of_their_rows_twice(
     places = {"train": (0, train), "validation": validation, "test": test}
     data = {name: colours(place[1] - place[0], place[0]) for name, place in places.items() if place}
     splits = load_splits(Options.of(datasets.DatasetDict(data), split=ranked))
-    assert "; ".join(splits.in_words.values()) == words
+    assert "; ".join(splits.sizes.values()) == words
     assert [note.code for note in splits.notes] == ["split-not-used"] * (validation == test)
 
 

@@ -369,7 +369,7 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert (quick.total_steps(64), quick.total_steps(65)) == (6, 9)
     steps = recipe_for(Options("d", confirm=1, steps=7), texts, None)
     assert (steps.epochs, steps.patience, steps.total_steps(1000)) == (None, 5, 7)
-    assert [recipe.in_words() for recipe in (quick, steps)] == ["up to 3 epochs", "7 steps of 32 rows"]
+    assert [recipe.length for recipe in (quick, steps)] == ["up to 3 epochs", "7 steps of 32 rows"]
     names = [TrainingJob("line", None, None, recipe, 0.05, 5).name for recipe in (quick, steps)]
     assert names == ["line, learning rate 0.05, seed 5", "line, learning rate 0.05"]
     limits = ({}, {"budget": "quick"}, {"budget": "quick", "confirm_samples": 20})

@@ -29,8 +29,9 @@ from hf_emms.inputs import AUDIO
 from hf_emms.options import Options, RunOptions
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import make_plan
-from tests.finetune.make import FAST, codes, ranking, save
+from tests.finetune.make import FAST, ranking, save
 from tests.finetune.task_rows import loaded
+from tests.helpers.notes import codes
 from tests.helpers.samples import load_sample
 from tests.helpers.sound import ASR_MODELS, RATE, asr_model, encoded, sound_checkpoint, tone
 from tests.helpers.tiny_checkpoints import repo_of

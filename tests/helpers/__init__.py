@@ -1,1 +1,1 @@
-"""What tests share: inputs, tiny checkpoints, running commands, servers and a browser."""
+"""Helpers for tests: inputs, tiny checkpoints, running commands, servers and a browser."""

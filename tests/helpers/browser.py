@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: one Chromium for the session, one fresh context a test, no error unnoticed."""
+"""A real browser for tests of pages: one Chromium per session and a new context per test. Page errors fail a test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium
 from tests.helpers.quick_python import python
 from tests.helpers.waiting import PATIENCE
 
-# What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
-_OF_THE_NETWORK = ("net::ERR_", "Failed to load resource", "Space not found")
+# Errors because pages cannot reach the network here: fonts, and Gradio's requests for its own Space.
+_NETWORK_ERRORS = ("net::ERR_", "Failed to load resource", "Space not found")
 
 
 @contextmanager
 def served(app: Path, **settings: Any) -> Iterator[str]:
-    """The address of a running Gradio app; the test is skipped where there is no gradio, which only the app imports."""
+    """Run a Gradio app and return its address. Skip the test if gradio is not installed, which only the app imports."""
     if find_spec("gradio") is None:
         pytest.skip("gradio is not installed")
     with screenshots.served(app, **{"python": python(), **settings}) as address:
@@ -30,10 +30,10 @@ def served(app: Path, **settings: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A headless Chromium; the tests are skipped where there is none."""
+    """A headless Chromium. Without it, the tests are skipped."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if chromium() is None:
-        pytest.skip("there is no Chromium here: install it, or name one in CHROMIUM")
+        pytest.skip("Chromium is not installed; install it, or set CHROMIUM")
     with sync_api.sync_playwright() as playwright:
         sync_api.expect.set_options(timeout=PATIENCE * 1000)
         running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGUMENTS)
@@ -42,10 +42,10 @@ def browser() -> Iterator[Any]:
 
 
 def watched_page(browser: Any, problems: list[str], **options: Any) -> Any:
-    """A page in a fresh context that adds the errors it logs to a list."""
+    """Open a page in a new context that appends its logged errors to a list."""
 
     def console(message: Any) -> None:
-        if message.type == "error" and not any(part in message.text for part in _OF_THE_NETWORK):
+        if message.type == "error" and not any(part in message.text for part in _NETWORK_ERRORS):
             problems.append(message.text)
 
     page = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)).new_page()
@@ -57,7 +57,7 @@ def watched_page(browser: Any, problems: list[str], **options: Any) -> Any:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Any]:
-    """Opens addresses in fresh contexts; afterwards no page may have logged an error."""
+    """Open addresses in new contexts. Fail the test if a page logs an error."""
     pages, problems = [], []
 
     def opened(address: str, **options: Any) -> Any:
@@ -73,7 +73,7 @@ def open_page(browser: Any) -> Iterator[Any]:
 
 
 def violations(page: Any, scheme: str) -> list[tuple[str, str, str]]:
-    """What axe complains about on a page; in the dark only the colours are others, and only contrasts are looked at."""
+    """Return the accessibility violations that axe finds. For the dark scheme, check only the colour contrast."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if scheme == "dark":

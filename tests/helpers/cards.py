@@ -1,4 +1,4 @@
-"""Commands that write cards, checkpoints of an organisation, and what their repositories hold afterwards."""
+"""Commands that write cards, an organisation's checkpoints, and the contents of their repositories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
-    """Commands share one process; at the end no token may be found in anything that they wrote."""
+    """Commands in one process. At the end, check that none of their outputs or files contains a token."""
     with commands(hub, home) as running:
         yield running
     tokens = [token.encode() for token in hub.tokens]
@@ -36,7 +36,7 @@ def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
 
 @pytest.fixture
 def org(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An organisation of this test's own, with three checkpoints; links lead to its Hub in the test's process too."""
+    """A new organisation with three checkpoints. Links in this process lead to its Hub too."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     name = f"org-{next(_numbers)}"
     for checkpoint in ("best", "close", "worse"):
@@ -46,7 +46,7 @@ def org(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def ranking_of(org: str, **changes: object) -> Ranking:
-    """The example, with its checkpoints under an organisation."""
+    """Return the example with the checkpoints of an organisation."""
     text = example(**changes).to_json()
     for checkpoint in ("best", "close", "worse", "broken"):
         text = text.replace(f'"org/{checkpoint}"', f'"{org}/{checkpoint}"')
@@ -56,7 +56,7 @@ def ranking_of(org: str, **changes: object) -> Ranking:
 def update_model_card(
     readme: bytes | None, named: list[tuple[Ranking, str]], repo_id: str, leaderboard: str | None = None
 ) -> bytes:
-    """A model's README with what its card shows of some rankings, each with the checkpoint's name in it."""
+    """Update a model's README with entries of rankings, each with the name of the checkpoint in it."""
     entries = tuple(checkpoint_entry(ranking, name, leaderboard=leaderboard) for ranking, name in named)
     return Card(repo_id, "model", tuple(ranking for ranking, _ in named), entries).updated(readme)
 
@@ -93,7 +93,7 @@ def pulls(hub: Hub, id: str) -> list[tuple[int, str]]:
 
 
 def told(done: Done, *texts: str) -> None:
-    """The command failed with one error that holds these texts, and without a traceback."""
+    """Check that a command failed with one error that contains these texts, without a traceback."""
     assert done.code == 1, done
     assert done.err.count("Error: ") == 1
     assert "Traceback" not in done.err

@@ -1,4 +1,4 @@
-"""The command line in the process of the tests, and a small ranking to run with it."""
+"""The command line in the process of the tests, and a small ranking for it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Cli = Callable[..., Result]
 
 
 def program(*words: object) -> list[str]:
-    """The command line of a process of its own."""
+    """Return the command line of a separate process."""
     return [*python(), "-m", "hf_emms", *map(str, words)]
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], emms_cache: Path) -> Cli:
-    """Runs the command line in this process, with a cache of its own."""
+    """Run the command line in this process, with a new cache."""
 
     def run(*words: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["hf-emms", *map(str, words)])
@@ -52,11 +52,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rank(encoder: Path) -> list[str]:
-    """A small ranking; tests add words to it."""
+    """The arguments of a small ranking, to which tests add others."""
     words = f"rank --dataset demo_captions --max-samples 100 -e {encoder} --estimator emms --estimator knn"
     return [*words.split(), "-c", POOR, "-c", GOOD]
 
 
 def best_first(table: str) -> list[str]:
-    """The checkpoints of a printed table, in its order."""
+    """Return the checkpoints of a printed table, in its order."""
     return [line.split()[1] for line in table.splitlines()[2:] if not line.startswith("failed: ")]

@@ -1,4 +1,4 @@
-"""hf-emms as its users run it, several commands in one process: what takes long is importing, and that happens once."""
+"""hf-emms commands in one process, because imports take most of the time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Done:
-    """One finished command: exit code, stdout, stderr."""
+    """A finished command: exit code, stdout and stderr."""
 
     code: int
     out: str
@@ -50,7 +50,7 @@ class Done:
 
 
 class CommandLine:
-    """A process that runs commands one after the other."""
+    """A process that runs one command after the other."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class CommandLine:
         )
 
     def run(self, *arguments: str | Path, token: str | None = None, **environment: str) -> Done:
-        """Runs ``hf-emms ARGUMENTS``."""
+        """Run ``hf-emms ARGUMENTS``."""
         if token is not None:
             environment["HF_TOKEN"] = token
         if test := os.environ.get("PYTEST_CURRENT_TEST"):
@@ -85,7 +85,6 @@ class CommandLine:
         return done
 
     def close(self) -> None:
-        """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE)

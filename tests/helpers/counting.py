@@ -1,4 +1,4 @@
-"""Counts calls of a function without touching it."""
+"""Count calls of a function without patching it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @contextmanager
 def counted_calls(function: Callable[..., Any], size: Callable[[FrameType], T]) -> Iterator[list[T]]:
-    """The size of each call of a function, or what else is told of it, by Python's own profiler."""
+    """Collect the size of each call of a function with Python's profiler."""
     sizes: list[T] = []
 
     def seen(frame: FrameType, event: str, argument: Any) -> None:

@@ -1,4 +1,4 @@
-"""Inputs, and how tests load a checkpoint, take all of its features, and count what a part of it reads."""
+"""Inputs, loading a checkpoint, extracting all features, and counting the inputs of a module."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
 
 
 def pictures(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image.Image]:
-    """Pictures of noise, all of different sizes."""
+    """Return noise images of different sizes."""
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
 
 
 def some_pairs() -> Pairs:
-    """Every text with the first three pictures, mixed; the last picture and the last text are in no pair."""
+    """Return the pairs of all texts with the first three images, shuffled. The last image and text are unused."""
     parts = np.array([(picture, text) for picture in range(3) for text in range(len(TEXTS))])
     shuffled = np.random.default_rng(1).permutation(parts)
     return Pairs(pictures([*SIZES[:3], SIZES[0]]), [*TEXTS, "unused"], shuffled)
 
 
 def pairs_of(firsts: Sequence[str], seconds: Sequence[str]) -> Pairs:
-    """Each of the first texts with each of the second, in mixed order."""
+    """Return all pairs of texts, shuffled."""
     parts = np.array([(first, second) for first in range(len(firsts)) for second in range(len(seconds))])
     return Pairs(firsts, seconds, np.random.default_rng(1).permutation(parts))
 
 
 def words_of(*texts: str) -> Spans:
-    """Every word of texts, in mixed order."""
+    """Return every word of texts, shuffled."""
     bounds = [(number, *word.span()) for number, text in enumerate(texts) for word in re.finditer(r"\S+", text)]
     return Spans(texts, np.random.default_rng(0).permutation(np.array(bounds)))
 
@@ -58,9 +58,9 @@ def load_repo(repo: Repo, kind: str = "image", *, device: str = "cpu", **options
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
-    """All features in the order of the inputs; every position has to come exactly once, in batches of the size.
+    """Return all features in the order of the inputs. Check that each position occurs once, in batches of that size.
 
-    Spans come with their input, in batches of that many inputs.
+    Batches of spans may contain more spans than inputs.
     """
     features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
     seen: list[int] = []
@@ -74,7 +74,7 @@ def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -
 
 
 def check_same_alone_and_together(extractor: Any, inputs: Sequence[Any]) -> np.ndarray:
-    """Checks that features depend on their input alone; returns them."""
+    """Check that features depend only on their own input, and return them."""
     together = rows(extractor, inputs)
     assert np.isfinite(together).all()
     for columns in extractor.layer_slices.values():
@@ -86,7 +86,7 @@ def check_same_alone_and_together(extractor: Any, inputs: Sequence[Any]) -> np.n
 
 
 def own_states(folder: Path, *texts: str, **options: Any) -> tuple[Any, torch.Tensor]:
-    """A text or a pair of texts as a checkpoint's tokenizer writes it, and its last state of each token, (T, D)."""
+    """Return the encoding of a text or pair of texts by a checkpoint's tokenizer, and its last token states (T, D)."""
     encoded = AutoTokenizer.from_pretrained(folder)(
         *texts, return_tensors="pt", return_token_type_ids=True, return_offsets_mapping=True, **options
     )
@@ -98,12 +98,12 @@ def own_states(folder: Path, *texts: str, **options: Any) -> tuple[Any, torch.Te
 
 
 def own_pixels(folder: Path, images: Any) -> Any:
-    """Images as a checkpoint's own processor reads them."""
+    """Return images processed by a checkpoint's own processor."""
     return AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")
 
 
 class Reads:
-    """How many rows a module of a model has read."""
+    """Count the input rows of a module."""
 
     def __init__(self, module: torch.nn.Module, argument: str) -> None:
         self.rows = 0
@@ -119,7 +119,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def copied(folder: Path, to: Path, **config: Any) -> Path:
-    """A copy of a checkpoint in a folder, with these changes of its config.json."""
+    """Copy a checkpoint to a folder and change its config.json."""
     copy = shutil.copytree(folder, to / folder.name)
     edit_json(copy / "config.json", **config)
     return copy

@@ -1,4 +1,4 @@
-"""Seeded problems with the values of the paper's objective and of the official function; hf_emms wrote neither."""
+"""Seeded problems with values of the paper's objective and of the official function, computed independently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROBLEMS: list[dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "emms_s
 
 
 def arrays(problem: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D1) and F-labels (N, D2, K) of a problem, drawn in the order of the values' script."""
+    """Return the features (N, D1) and F-labels (N, D2, K) of a problem, drawn in the documented order."""
     rng = np.random.default_rng(problem["seed"])
     n, d1, d2, latent = (problem[key] for key in ("N", "D1", "D2", "latent"))
     hidden = rng.normal(size=(n, latent))

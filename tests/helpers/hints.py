@@ -1,4 +1,4 @@
-"""What every hint has to be: Python in the words of Python, and flags that exist in those of the command line."""
+"""Check hints: they are valid Python for Python, and existing flags for the command line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from hf_emms.cli.app import app
 from hf_emms.cli.option_flags import FLAGS
 from hf_emms.errors import PYTHON, EmmsError, Text, Use
 
-# Commands of a shell, which have flags wherever they are printed.
+# Shell commands, which contain flags in every interface.
 _COMMAND = re.compile(r"\b(hf|hf-emms|pip|git|ray) \S")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
 class Raised(list[tuple[str, EmmsError]]):
-    """The errors that the package made since they were checked last, each with the module that made it."""
+    """The errors since the last check, each with the module that created it."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def raised() -> Iterator[Raised]:
-    """Records every error that the package makes in this process."""
+    """Record every error of the package in this process."""
     errors, init = Raised(), EmmsError.__init__
 
     def recorded(self: EmmsError, *arguments: object) -> None:
@@ -41,7 +41,7 @@ def raised() -> Iterator[Raised]:
 
 @pytest.fixture(autouse=True)
 def every_hint_can_be_said_everywhere(raised: Raised) -> Iterator[None]:
-    """Fails a test in which the package raised what cannot be said in Python or on the command line."""
+    """Fail a test if the package raised an error that is not valid in Python and on the command line."""
     raised.clear()
     yield
     for module, error in raised:
@@ -51,7 +51,7 @@ def every_hint_can_be_said_everywhere(raised: Raised) -> Iterator[None]:
 
 
 def check(text: Text, *, names_flags: bool = False) -> None:
-    """Checks each reference of a text; other parts may spell flags only in a command of the shell."""
+    """Check each setting reference of a text. Other parts may contain flags only in shell commands."""
     for part in text.parts:
         if isinstance(part, tuple):
             for use in part:
@@ -73,7 +73,7 @@ def check_use(use: Use) -> None:
 
 @functools.cache
 def flags_of(command: click.Command) -> frozenset[str]:
-    """The flags of a command and of all below it."""
+    """Return the flags of a command and its subcommands."""
     own = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
     below = command.commands.values() if isinstance(command, click.Group) else ()
     return frozenset(own).union(*map(flags_of, below))

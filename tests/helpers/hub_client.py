@@ -1,4 +1,4 @@
-"""What tests of commands over HTTP share: a Hub of the test file's own, and a process that knows no other Hub."""
+"""Fixtures for commands over HTTP: a Hub per test file, and a process that uses only this Hub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.helpers.command_line import CommandLine
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
 
-# Seconds that commands try to reach a Hub that fails.
+# Seconds during which commands retry a failing Hub.
 DEADLINE = "60"
 
 
 @contextmanager
 def commands(hub: Hub, home: Path, deadline: str = DEADLINE) -> Iterator[CommandLine]:
-    """Commands of one process against a Hub, with caches in a folder."""
+    """Run commands against a Hub in one process, with caches in a folder."""
     running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE=deadline), home)
     yield running
     running.close()
@@ -56,5 +56,5 @@ def report(call):
 
 
 def run(code: str, hub: Hub, home: Path, **environment: str) -> Any:
-    """Runs code of a client of the Hub, as `run_client`; `report` makes a dict of what a call in it is refused."""
+    """Run client code as `run_client` does. Its function `report` converts the error of a call to a dict."""
     return run_client(hub, _REPORT + textwrap.dedent(code), home, **environment)

@@ -1,4 +1,4 @@
-"""The metric as `evaluate` loads it, in this process and in processes of their own."""
+"""The metric as `evaluate` loads it, in this process and in separate processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 NAMES = ["cat", "dog", "bird"]
 TABLE = {name: np.random.default_rng(i).normal(size=6) for i, name in enumerate(NAMES)}
 
-# How a process of its own begins: evaluate would import transformers, for seconds, and the metric works without.
+# The first lines of a separate process. They prevent evaluate from importing transformers, which takes seconds.
 IMPORT_EVALUATE = """
 import sys
 sys.modules["transformers"] = None
@@ -33,13 +33,13 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Loads the metric by its name, without the seconds that evaluate spends on looking for the Hub."""
+    """Load the metric by name, without evaluate's search for the Hub, which takes seconds."""
     monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
     return lambda **settings: evaluate.load("emms", **{"cache_dir": str(tmp_path / "metrics"), **settings})
 
 
 def assert_close(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """The same names in the same order, and the same numbers to six digits."""
+    """Check for equal names in the same order, and equal numbers to six digits."""
     assert list(found) == list(expected)
     for name, value in expected.items():
         exact = value is None or isinstance(value, str)

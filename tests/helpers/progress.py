@@ -1,4 +1,4 @@
-"""A receiver of progress that keeps what it is told."""
+"""A receiver of progress that records its events."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
 
 
-class Heard(Progress):
-    """What a run has told.
+class RecordedProgress(Progress):
+    """The events of a run.
 
     Attributes:
-        started_with: checkpoint → how many inputs it was to run, each time that it started.
-        inputs: checkpoint → how many it has run.
-        finished_names: of rows, in their order.
-        notes: messages, in their order.
+        started_with: checkpoint → the number of its inputs, for each start.
+        inputs: checkpoint → the number of inputs so far.
+        finished_names: the checkpoints of finished rows, in order.
+        notes: messages, in order.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Python that starts at once: each program is forked from a process that has imported what takes long.
+"""Python programs that start fast, because they are forked from a process that has imported large libraries.
 
-That process has imported nothing that reads HF_ variables: a program has an environment of its own, as a fresh one has.
-What is about streams, limits of the shell or threads takes a fresh interpreter instead.
+That process has not imported anything that reads HF_ variables, so each program can have its own environment. Tests of
+streams, shell limits or threads use a new interpreter instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import Any
 
-# Those of the last line are what Gradio imports.
+# Gradio imports the modules of the last line.
 _HEAVY = """
     numpy scipy.linalg scipy.optimize scipy.special scipy.stats pandas sklearn.metrics torch torch._dynamo torchvision
     torch.distributed.checkpoint torch.distributed.elastic.agent.server.api torch.distributed._composable.fsdp
@@ -26,17 +26,17 @@ _HEAVY = """
 """.split()  # noqa: SIM905
 
 
-# Names the server to processes that the tests are spread over.
+# The environment variable with the server's address, for all processes of a test run.
 _ADDRESS = "TESTS_QUICK_PYTHON"
 
 
 def python() -> list[str]:
-    """The words of a command line that stand for the interpreter; ``-c CODE``, ``-m MODULE`` or a file follow."""
+    """Return the command line of the interpreter, to which callers add ``-c CODE``, ``-m MODULE`` or a file."""
     return [sys.executable, "-IS", __file__, os.environ.get(_ADDRESS) or start()]
 
 
 def start() -> str:
-    """Starts the process that is forked, for this process and those that it starts from now on; returns its address."""
+    """Start the server for this process and its future children, and return the server's address."""
     import subprocess
 
     listener = socket.socket(socket.AF_UNIX)
@@ -53,7 +53,7 @@ def start() -> str:
 
 
 def close() -> None:
-    """Ends the process if this one has started it."""
+    """End the server if this process has started it."""
     while _started:
         _started.pop().communicate()
 
@@ -62,7 +62,7 @@ _started: list[Any] = []
 
 
 def _launch(address: str, words: list[str]) -> int:
-    """Has the server run a program on this process's streams; passes signals on, and gives its exit code."""
+    """Run a program by the server on this process's streams. Forward signals, and return its exit code."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(f"\0{address}")
     asked = marshal.dumps((words, dict(os.environ), os.getcwd()))  # noqa: PTH109 (imports of its own would take longer)
@@ -90,7 +90,7 @@ def _read(connection: socket.socket, length: int) -> bytes:
 
 
 def _serve(listener: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]] | None:
-    """Forks a process for each program: returns there what it is to run, and here None when the tests are over."""
+    """Fork a process per program. Return the program in the child, and None in the server when the tests are over."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -143,7 +143,7 @@ def _answer(connection: socket.socket, number: int) -> None:
 
 
 def _run(words: list[str], environment: dict[str, str], folder: str, streams: list[int]) -> None:
-    """What a fresh interpreter does with these words, in this process."""
+    """Do in this process what a new interpreter does with these arguments."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

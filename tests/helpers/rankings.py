@@ -1,4 +1,4 @@
-"""A ranking written down by hand, for the tests of everything that only reads one."""
+"""Rankings with fixed scores, for tests that only read a ranking."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def emms_score(*folds: float) -> Score:
 
 
 def example(**changes: Any) -> Ranking:
-    """Four checkpoints: two that tie, one that is clearly worse, one that failed; changes of fields or settings."""
+    """Return a ranking of four checkpoints with changed fields or settings: two tie, one is worse and one failed."""
     rows = [
         Row(
             "org/worse",
@@ -81,18 +81,18 @@ def example(**changes: Any) -> Ranking:
 
 
 def changed(**changes: object) -> str:
-    """The file of the example with other fields, whatever they hold."""
+    """Return the example's JSON with other fields, which may be invalid."""
     return json.dumps(json.loads(example().to_json()) | changes)
 
 
 def first_row_changed(**changes: object) -> str:
-    """The file of the example with other fields of its first row."""
+    """Return the example's JSON with other fields in its first row."""
     first, *others = json.loads(example().to_json())["rows"]
     return changed(rows=[first | changes, *others])
 
 
 def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.4), **changes: object) -> Ranking:
-    """Checkpoints ORG/a to ORG/d, that order by EMMS and the reverse by k-NN; ORG/a is the smallest."""
+    """Return a ranking of ORG/a to ORG/d, in this order by EMMS and reversed by k-NN. ORG/a is the smallest."""
     rows = [
         Row(
             f"{org}/{name}",

@@ -1,4 +1,4 @@
-"""A Ray cluster of two worker processes on this machine, which is started once for all tests."""
+"""A Ray cluster of two worker processes on this machine, started once per session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of reading from a Hub share: a Hub, files of checkpoints and datasets, rankings by command."""
+"""Helpers for reading from a Hub: files of checkpoints and datasets, and rankings by command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
 
 @pytest.fixture
 def model(hub: Hub) -> Iterator[str]:
-    """A checkpoint of this test's own, which nothing has cached."""
+    """A new checkpoint that is not cached."""
     id = f"org/model-{next(_numbers)}"
     hub.store.put_files(id, files_of())
     yield id

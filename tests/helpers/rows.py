@@ -1,4 +1,4 @@
-"""Small datasets for tests, and how to look at what became of them."""
+"""Small datasets for tests, and helpers that inspect the samples of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ THINGS = ("harbour", "old mountain road", "cat", "green boat", "mat")
 
 
 def answered(n: int = 20, **columns: Any) -> datasets.Dataset:
-    """Rows in SQuAD's format, two questions on a context, with one of `THINGS` as their answer."""
+    """Return rows in SQuAD's format with two questions per context. The answer is one of `THINGS`."""
     kinds = [THINGS[i // 2 % len(THINGS)] for i in range(n)]
     contexts = [f"In {i // 2} years, people see the {kind}; then they go home." for i, kind in enumerate(kinds)]
     answers = [{"text": [k], "answer_start": [c.index(k)]} for k, c in zip(kinds, contexts, strict=True)]
@@ -58,7 +58,7 @@ def texts(n: int, classes: list[str], **more: Any) -> datasets.Dataset:
 
 
 def labels_of(target: Sample) -> dict[Any, list[str]]:
-    """Input (as text or bytes of its pixels) → label texts of its rows."""
+    """Return input (a text, or the first pixel) → label texts of its rows."""
     found: dict[Any, list[str]] = {}
     for row, code in enumerate(target.codes):
         value = target.inputs[int(target.input_of_row[row])]
@@ -80,7 +80,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def class_folders(folder: Path, *names: str, suffix: str = "png") -> Path:
-    """A folder with four pictures in each of its folders; "x/y" is a folder in a folder."""
+    """Write a folder with four images per subfolder; "x/y" is a nested folder."""
     for number, name in enumerate(names):
         for i in range(4):
             write(folder / name / f"{i}.{suffix}", png((i, number, 0)))

@@ -1,4 +1,4 @@
-"""Samples of datasets by keyword, all rows where a test does not say how many."""
+"""Samples of datasets by keyword arguments, with all rows by default."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.rows import error_of
 
 
 def load_sample(dataset: Any, *, max_samples: int | None = None, cache: Cache | None = None, **settings: Any) -> Sample:
-    """`hf_emms.data` of a dataset with these settings."""
+    """Load a sample with these settings."""
     return data.load_sample(Options.of(dataset, max_samples=max_samples, **settings).sample, cache)
 
 
@@ -29,5 +29,5 @@ def reasons(sample: Sample) -> tuple[str, ...]:
 
 
 def refused(dataset: Any, **settings: Any) -> EmmsError:
-    """The error of a dataset that cannot be read with these settings."""
+    """Return the error of loading a dataset with these settings."""
     return error_of(lambda: load_sample(dataset, **settings))

@@ -1,4 +1,4 @@
-"""Tones as encoded sounds, and a tiny checkpoint of every family that reads sound."""
+"""Encoded tones, and a tiny checkpoint of every family that reads sound."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHISPER = {
 
 
 def tone(pitch: float, seconds: float = 0.5, rate: int = RATE, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """A sine with some noise, float32 (T, channels)."""
+    """Return a sine with some noise, float32 (T, channels)."""
     times = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(scale=0.05, size=(len(times), channels))
     return (0.4 * np.sin(2 * np.pi * pitch * times)[:, None] + noise).astype(np.float32)
@@ -57,13 +57,13 @@ def clap(vocab_size: int = 40, max_position_embeddings: int = 20) -> Any:
 
 
 def extractor(kind: str, **settings: Any) -> Callable[[], Any]:
-    """Makes a feature extractor of a class of transformers."""
+    """Return a function that makes a feature extractor of transformers."""
     return lambda: getattr(T, kind)(**settings)
 
 
 _PLAIN = extractor("Wav2Vec2FeatureExtractor", return_attention_mask=False)
 _MASKED = extractor("Wav2Vec2FeatureExtractor", return_attention_mask=True)
-# Family → a tiny model, and the extractor that its checkpoints have.
+# Family → a tiny model, and the feature extractor of its checkpoints.
 SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "wav2vec2": (tiny("Wav2Vec2Model", **WAVES), _PLAIN),
     "wav2vec2-layer-norm": (tiny("Wav2Vec2ForCTC", **LAYERS_NORMED, **WAVES), _MASKED),
@@ -116,11 +116,11 @@ SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 
 
 def sound_checkpoint(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint of `SOUND_FAMILIES`, made once in `root`."""
+    """Return the folder of a tiny checkpoint of `SOUND_FAMILIES`, created once in `root`."""
     return checkpoint(root / f"sound-{name}", *SOUND_FAMILIES[name])
 
 
-# Checkpoints with a head that transcribes, and the marks and letters that each writes.
+# Checkpoints with a head that transcribes, and their vocabularies.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _STARTS = ["<pad>", "<|startoftranscript|>", "<|endoftext|>", "\u0120", *_LETTERS]
 _LANGUAGES, _TASKS = {"<|de|>": 30, "<|en|>": 31}, {"transcribe": 32, "translate": 33}
@@ -133,7 +133,7 @@ ASR_MODELS = {
 
 
 def asr_model(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint that transcribes, with a tokenizer of letters; one of many languages is short."""
+    """Return the folder of a tiny checkpoint that transcribes letters. The multilingual one writes short texts."""
     make, reader = SOUND_FAMILIES[name.removesuffix("-multilingual")]
     numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
     if not name.startswith("whisper"):

@@ -1,4 +1,4 @@
-"""The Space under test: its modules, rankings to show, and a running server."""
+"""The Space under test: its modules, rankings, and a running server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Running:
-    """A server of the Space, and the folder that it shows."""
+    """A server of the Space, and the folder of its rankings."""
 
     url: str
     results: Path
@@ -43,7 +43,7 @@ def write(folder: Path, name: str, ranking: Ranking) -> None:
 
 
 def scored(checkpoint: str, score: float, parameters: int, seconds: float = 1.0, commit: str = "a") -> Row:
-    """A row whose fold scores lie close around one value."""
+    """Return a row whose fold scores are close to one value."""
     folds = (score - 0.001, score, score + 0.001)
     scores = {"emms": emms_score(*folds), "logme": Score(score - 1), "knn": Score(1 + score)}
     return Row(checkpoint, commit * 40, scores=scores, parameters=parameters, width=64, seconds=Seconds(seconds, 0.1))
@@ -55,12 +55,12 @@ def of_rows(dataset: str, *rows: Row, **changes: object) -> Ranking:
 
 
 def gather_batches(dataset: str, *names: str, **changes: object) -> Ranking:
-    """A ranking with clear differences, the best checkpoint first."""
+    """Return a ranking with clear differences, the best checkpoint first."""
     return of_rows(dataset, *(scored(name, -place / 10, 10) for place, name in enumerate(names)), **changes)
 
 
 def hostile() -> Ranking:
-    """Rows that are failed and rows that are scored, under names that would like to be code."""
+    """Return a ranking with failed and scored rows, whose names would be dangerous as code."""
     rows = [
         msgspec.structs.replace(scored(name, -0.1 - place / 10, 1000 * (place + 1)), revision="local-1")
         for place, name in enumerate(HOSTILE)
@@ -79,7 +79,7 @@ def hostile() -> Ranking:
 
 
 def fill(folder: Path) -> None:
-    """Rankings of several tasks, some of them alike or long; one broken file; hostile names."""
+    """Write rankings of several tasks, some of them similar or long, one with hostile names, and one broken file."""
     write(folder, "image/beans", example())
     food = of_rows(
         "food",
@@ -99,7 +99,7 @@ def fill(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The running Space over `fill`, shared by the session; it looks for new files every second."""
+    """The running Space over `fill`, shared by the session. It looks for new files every second."""
     from tests.helpers.browser import served
 
     results = tmp_path_factory.mktemp("space") / "results"
@@ -110,7 +110,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def store_of(folder: Path) -> Any:
-    """The store of the Space over a folder."""
+    """Return the store of the Space for a folder."""
     from leaderboard.store import Store
 
     store = Store(lambda: folder, folder.name)
@@ -119,7 +119,7 @@ def store_of(folder: Path) -> Any:
 
 
 def snapshot_of(folder: Path) -> Any:
-    """What the Space shows of a folder."""
+    """Return the Space's snapshot of a folder."""
     return store_of(folder).snapshot
 
 
@@ -133,14 +133,14 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Asks the server of `fill` for pages, in this process."""
+    """A client of the pages of `fill`, in this process."""
     folder = tmp_path_factory.mktemp("pages") / "results"
     fill(folder)
     return client_of(folder, "org/emms-results")
 
 
 def client_of(folder: Path, repo_id: str = "") -> Any:
-    """An HTTP client of the Space's pages over a folder, without a browser and without Gradio's own routes."""
+    """Return an HTTP client of the Space's pages for a folder, without a browser and Gradio's own routes."""
     testclient = pytest.importorskip("starlette.testclient", reason="gradio is not installed")
     pytest.importorskip("gradio", reason="gradio is not installed")
     from leaderboard.server import Pages, serve
@@ -150,13 +150,13 @@ def client_of(folder: Path, repo_id: str = "") -> Any:
 
 @pytest.fixture
 def show(space: Running, open_page: Any) -> Any:
-    """Opens a view of the Space in a new context."""
+    """Open a view of the Space in a new context."""
     return lambda query="", **options: open_page(f"{space.url}/?{query}", **options)
 
 
 @pytest.fixture
 def visit(space: Running, open_page: Any) -> Any:
-    """Opens views of the Space, one after the other in the same page."""
+    """Open one view of the Space after the other in the same page."""
     pages: list[Any] = []
 
     def visited(query: str) -> Any:
@@ -171,19 +171,19 @@ def visit(space: Running, open_page: Any) -> Any:
 
 
 def checkpoints(page: Any) -> Any:
-    """The names in the table that is shown."""
+    """Return the names in the visible table."""
     return page.locator("table.board:visible tbody th .name")
 
 
 def expect(locator: Any) -> Any:
-    """Playwright's assertions, which wait; imported where there is a browser."""
+    """Return Playwright's assertions, which wait. Imported on use, because Playwright may be missing."""
     from playwright.sync_api import expect
 
     return expect(locator)
 
 
 def choose(page: Any, label: str, option: str) -> None:
-    """Picks an option by how its text begins; numbers of hits follow it."""
+    """Choose an option by its text, which the number of hits follows."""
     select = page.get_by_label(label, exact=True)
     texts = select.locator("option").all_text_contents()
     select.select_option(label=next(text for text in texts if text.partition(" (")[0] == option))

@@ -1,4 +1,4 @@
-"""Tiny real checkpoints of every family, made from their configurations with random weights."""
+"""Tiny checkpoints of every family, made from their configurations with random weights."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def repo_of(folder: Path) -> Repo:
 
 
 def build(root: Path, name: str, make: Callable[[], Any] | None = None, *, reads_text: bool = False) -> Path:
-    """The folder of a tiny checkpoint, made once in `root`: one of this file's, or the model of `make`."""
+    """Return the folder of a tiny checkpoint, created once in `root` by this file or by `make`."""
     models = {**IMAGE_MODELS, **CAPTIONERS, **TEXT_MODELS}
     reader = partial(tokenizer, name) if reads_text or name in TEXT_MODELS else processor
     return checkpoint(root / name, make or models[name], reader)
 
 
 def checkpoint(folder: Path, make: Callable[[], Any], *readers: Callable[[], Any]) -> Path:
-    """The folder of a tiny checkpoint with what reads inputs for it, made by the process that asks for it first."""
+    """Return the folder of a tiny checkpoint with its tokenizer or processors. The first process creates it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
@@ -60,7 +60,7 @@ def checkpoint(folder: Path, make: Callable[[], Any], *readers: Callable[[], Any
 
 
 def shaken(model: torch.nn.Module) -> None:
-    """Moves every parameter off its initial value, which hides mistakes: ones, zeros, dying signals."""
+    """Add noise to all parameters. Initial values, such as zeros and ones, would hide mistakes."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
@@ -71,7 +71,7 @@ def processor() -> Any:
 
 
 def tokenizer(name: str) -> Any:
-    """Word pieces with the special tokens of the family; GPT-2 has none and no padding token."""
+    """Return a tokenizer with the special tokens of the family. GPT-2 has no special tokens and no padding token."""
     special = ["<pad>", "<s>", "</s>", "<unk>"]
     if name in ("roberta", "xlm-roberta", "camembert", "mpnet", "clap"):
         special[:2] = "<s>", "<pad>"
@@ -91,7 +91,7 @@ def tokenizer(name: str) -> Any:
 
 
 def tiny(kind: str, **sizes: Any) -> Callable[[], Any]:
-    """Makes a model of a class of transformers with these sizes in its configuration."""
+    """Return a function that makes a model of transformers with these sizes in its configuration."""
 
     def make() -> Any:
         loader = getattr(T, kind)
@@ -180,13 +180,13 @@ TEXT_MODELS: dict[str, Callable[[], Any]] = {
     "clip-text": _CLIP,
     "siglip-text": _SIGLIP,
     "opt": tiny("OPTModel", **OPT),
-    # No row in the table: the fallback.
+    # Not in the table of architectures, so the fallback applies.
     "xlnet": tiny("XLNetModel", vocab_size=400, d_model=16, n_layer=2, n_head=2, d_inner=32),
 }
 
 
 def without_context(root: Path, to: Path) -> tuple[Path, Path]:
-    """The same BERT for 40 and for 400 tokens; without attention and positions, states depend on the token alone."""
+    """Return one BERT for 40 and for 400 tokens. Without attention and positions, states depend only on the token."""
     folders = to / "40", to / "400"
     for limit, folder in zip((40, 400), folders, strict=True):
         torch.manual_seed(3)
@@ -202,7 +202,7 @@ def without_context(root: Path, to: Path) -> tuple[Path, Path]:
     return folders
 
 
-# Classifiers whose outputs differ between inputs: a class, and what is in its configuration.
+# Classifiers whose outputs differ between inputs: class, and fields of its configuration.
 _WIDE = {**TEXT, "initializer_range": 0.8}
 RERANKERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertForSequenceClassification", _WIDE),
@@ -213,13 +213,13 @@ RERANKERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def reranker(root: Path, name: str = "bert", outputs: int = 1, limit: int | None = None) -> Path:
-    """A tiny checkpoint with a classifier of so many outputs, whose tokenizer reads at most `limit` tokens."""
+    """Return a tiny checkpoint with a classifier of `outputs` outputs. Its tokenizer reads at most `limit` tokens."""
 
     def reader() -> Any:
         made = tokenizer("bert" if name == "llama" else name)
-        # Two positions of MPNet's are no tokens', which CrossEncoder does not know.
+        # MPNet reserves two positions, which CrossEncoder does not know.
         made.model_max_length = limit or (38 if name == "mpnet" else made.model_max_length)
-        if limit is not None:  # else no token types are read, as the tokenizer lists none
+        if limit is not None:  # otherwise the tokenizer lists no token types
             made.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
             made.init_kwargs["model_input_names"] = made.model_input_names
         return made

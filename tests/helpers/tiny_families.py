@@ -1,4 +1,4 @@
-"""Tiny checkpoints of the families that tiny_checkpoints.py leaves out: the rest of the table, and the paper's."""
+"""Tiny checkpoints of further families: the rest of the table of architectures, and those of the paper."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
     "clap": partial(clap, vocab_size=400, max_position_embeddings=42),
     "mt5": tiny("MT5EncoderModel", **T5),
 }
-# Reads texts, and images as tokens among those of texts; no row in the table: the fallback.
+# Reads images as tokens of a text. It is not in the table of architectures, so the fallback applies.
 llava = tiny(
     "LlavaModel",
     text_config={"model_type": "llama", **DECODER},
@@ -84,11 +84,11 @@ _DECODERS: dict[str, Callable[[], Any]] = {
         decoder_attention_heads=2, decoder_ffn_dim=32, **_WRITES,
     ),
 }  # fmt: skip
-# The nine captioners of the paper; their feature is 16 columns of the encoder and 24 of the decoder.
+# The nine captioners of the paper. Their features are 16 columns of the encoder and 24 of the decoder.
 CAPTIONER_PAIRS = {f"{encoder}-{decoder}": (encoder, decoder) for encoder in _ENCODERS for decoder in _DECODERS}
 START = 1
 
-# Architecture of timm, arguments that make it small, pixels a side, features.
+# timm's architecture → arguments that make it small, pixels per side, number of features.
 TIMM_MODELS: dict[str, tuple[dict[str, Any], int, int]] = {
     "resnet34": ({"block_args": {}, "channels": (8, 8, 8, 16)}, 64, 16),
     "densenet121": ({"growth_rate": 4, "block_config": [1, 1, 1, 1]}, 64, 8),
@@ -106,7 +106,7 @@ TIMM_MODELS: dict[str, tuple[dict[str, Any], int, int]] = {
 
 
 def family(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint that reads images or texts, of any table."""
+    """Return the folder of a tiny checkpoint that reads images or texts."""
     if name in TIMM_MODELS:
         return timm_checkpoint(root, name)
     if name in CAPTIONER_PAIRS:
@@ -115,7 +115,7 @@ def family(root: Path, name: str) -> Path:
 
 
 def captioner(root: Path, name: str) -> Path:
-    """The folder of one of `CAPTIONER_PAIRS`."""
+    """Return the folder of one of `CAPTIONER_PAIRS`."""
     encoder, decoder = CAPTIONER_PAIRS[name]
 
     def make() -> Any:
@@ -128,7 +128,7 @@ def captioner(root: Path, name: str) -> Path:
 
 
 def timm_checkpoint(root: Path, name: str) -> Path:
-    """The folder of one of `TIMM_MODELS`, as timm uploads it: config.json and weights with a classifier."""
+    """Return the folder of one of `TIMM_MODELS` in timm's format: config.json and weights with a classifier."""
     folder = root / f"timm-{name}"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():

@@ -1,4 +1,4 @@
-"""Tiny real checkpoints that read a picture and a text, made from their configurations with random weights."""
+"""Tiny checkpoints that read an image and a text, made from their configurations with random weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.tiny_checkpoints import (
     tokenizer,
 )
 
-# Pictures keep their shape, as those of the real processors do.
+# Images keep their aspect ratio, as with the real processors.
 PROCESSORS = {
     "vilt": lambda: T.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8),
     "grounding-dino": lambda: T.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}),
@@ -28,7 +28,7 @@ PROCESSORS = {
 
 
 def build_pair(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint, made once in `root`."""
+    """Return the folder of a tiny checkpoint, created once in `root`."""
     return checkpoint(
         root / "pairs" / name, PAIR_MODELS[name], partial(tokenizer, name), PROCESSORS.get(name, processor)
     )
@@ -53,7 +53,7 @@ TWO_TOWERS: dict[str, Callable[[], Any]] = {
     "dual-clip": lambda: _dual(tiny("CLIPVisionModel", **VISION)()),
     "dual-vit": lambda: _dual(tiny("ViTModel", **VISION)()),
     "dual-swin": lambda: _dual(IMAGE_MODELS["swin"]()),
-    # No row in the table: the fallback.
+    # Not in the table of architectures, so the fallback applies.
     "metaclip_2": tiny("MetaClip2Model", text_config=_META_TEXT, vision_config=VISION, projection_dim=12),
     "align": tiny("AlignModel", text_config=TEXT, vision_config={"hidden_dim": 16, **EFFICIENTNET}, projection_dim=16),
 }

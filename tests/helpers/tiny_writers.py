@@ -1,4 +1,4 @@
-"""Tiny checkpoints that write texts, of every family whose prompts are ranked, with random weights."""
+"""Tiny checkpoints that write texts, of every family that ranks prompts, with random weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ENCODER_DECODERS: dict[str, Callable[[], Any]] = {
 
 
 def writer(root: Path, name: str, chat_template: str | None = None) -> Path:
-    """The folder of a tiny checkpoint of a family, with a chat template if one is given."""
+    """Return the folder of a tiny checkpoint of a family, optionally with a chat template."""
     folder = root / f"writer-{name}{'-chat' * bool(chat_template)}"
 
     def with_template() -> Any:

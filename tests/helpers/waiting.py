@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does: as long as a busy machine takes, and no longer than it takes."""
+"""Wait for another thread or process, even on a busy machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Seconds that nothing of the tests takes, whatever else the machine is doing; less than a test may take.
+# The timeout in seconds. It is longer than any test takes on a busy machine, but shorter than pytest's timeout.
 PATIENCE = 110.0
 
 
 def eventually(holds: Callable[[], Any]) -> Any:
-    """The first true value that a call gives."""
+    """Repeat a call until it returns a true value, and return it."""
     until = time.monotonic() + PATIENCE
     while True:
         asked = time.monotonic()
@@ -19,4 +19,4 @@ def eventually(holds: Callable[[], Any]) -> Any:
             return result
         took = time.monotonic() - asked
         assert asked < until, "it did not happen in time"
-        time.sleep(max(0.01, 4 * took))  # asking takes a fifth of a core at most from what is waited for
+        time.sleep(max(0.01, 4 * took))  # use at most a fifth of a core

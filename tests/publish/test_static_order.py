@@ -106,7 +106,9 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
         "lab/new": None,
     }
     assert found["settings"]["results"] == f"{ID}@{hub.store.repo(ID, 'dataset').refs['refs/heads/main']}"
-    assert {"mean-rank-elsewhere", "result-files-skipped"} <= {note["code"] for note in found["notes"]}
+    assert {"mean-rank-elsewhere", "result-files-skipped"} <= {
+        note["code"] for note in found["notes"] if isinstance(note, dict)
+    }
     table = ranked_with(cli, *WANTED, ID, "--format", "table").out.splitlines()
     assert table[0].split()[-5:] == ["elsewhere", "params", "license", "width", "seconds"]
     assert {line.split()[1]: line.split()[-5] for line in table[2:]} == {"lab/a": "46%", "lab/b": "54%", "lab/new": "–"}

@@ -257,10 +257,6 @@ def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, tok
         "dataset 'grace/results' belongs to 'grace'": (["--results-repo", "grace/results"], token),
         "model 'grace/best' belongs to 'grace'": (["--confirm", "1", "--push-to-hub", "grace/best"], token),
         "your token is read-only: it cannot start jobs": ([], hub.token(user="ada", role="read")),
-        "your fine-grained token does not allow you to start jobs\n": (
-            [],
-            hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]}),
-        ),
         "you are not logged in": ([], None),
     }
     for message, (words, used) in refused.items():

@@ -41,7 +41,7 @@ from hf_emms.scoring import Score
 from tests.helpers.counting import counted_calls
 from tests.helpers.extracting import load_repo
 from tests.helpers.notes import codes
-from tests.helpers.progress import Heard
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
@@ -57,17 +57,17 @@ def full() -> Ranking:
 
 
 @pytest.fixture(scope="module")
-def work() -> Heard:
-    return Heard()
+def work() -> RecordedProgress:
+    return RecordedProgress()
 
 
 @pytest.fixture(scope="module")
-def race(work: Heard) -> Ranking:
+def race(work: RecordedProgress) -> Ranking:
     return hf_emms.rank(DATASET, CHECKPOINTS, race=TOP, cache=False, progress=work)
 
 
 def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
-    full: Ranking, race: Ranking, work: Heard
+    full: Ranking, race: Ranking, work: RecordedProgress
 ) -> None:
     best = [row.checkpoint for row in full.rows[:TOP]]
     assert [row.checkpoint for row in race.rows[:TOP]] == best
@@ -86,7 +86,7 @@ def test_the_best_are_those_of_a_full_run_and_who_stopped_early_comes_last(
 
 def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache: Path) -> None:
     names = [row.checkpoint for row in (*full.rows[:TOP], *full.rows[-2:])]
-    started, damaged = time.perf_counter(), Heard()
+    started, damaged = time.perf_counter(), RecordedProgress()
     race = hf_emms.rank(DATASET, names, race=TOP)
     assert all(0 < row.seconds.loading <= row.seconds.features and row.seconds.scoring > 0 for row in race)
     assert sum(row.seconds.features + row.seconds.scoring for row in race) < time.perf_counter() - started
@@ -97,7 +97,7 @@ def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache
         assert (again.row(name).cached == "row") == (race.row(name).n is None)
         assert again.row(name).scores["emms"].value == pytest.approx(full.row(name).scores["emms"].value, abs=1e-6)
     # From features in the cache.
-    work = Heard()
+    work = RecordedProgress()
     anew = hf_emms.rank(DATASET, names, race=TOP, resume=False, progress=work)
     assert [(row.checkpoint, row.n, row.scores) for row in anew] == [
         (row.checkpoint, row.n, row.scores) for row in race
@@ -218,7 +218,7 @@ def test_a_part_with_one_label_only_stops_nobody() -> None:
 
 
 def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
-    heard = Heard()
+    heard = RecordedProgress()
     with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
         ranking = hf_emms.rank(GLOSSES, race=2, progress=heard, encoders=ENCODER, estimators="emms", cache=False)
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
@@ -229,7 +229,7 @@ def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once
 
 
 def test_as_many_checkpoints_as_may_win_are_run_whole() -> None:
-    heard = Heard()
+    heard = RecordedProgress()
     names = ("emms-demo/bert-distilled", "emms-demo/bert-random")
     with counted_calls(score_estimators, lambda frame: 1) as scored:
         hf_emms.rank(GLOSSES, names, race=2, max_samples=400, encoders=ENCODER, cache=False, progress=heard)

@@ -23,7 +23,7 @@ from hf_emms.run.confirm import options_for
 from hf_emms.run.plan import Session, _check_groups, make_plan
 from tests.helpers.counting import counted_calls
 from tests.helpers.notes import codes
-from tests.helpers.progress import Heard
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 
@@ -78,12 +78,12 @@ def test_rows_and_features_are_cached_until_something_that_changes_them_changes(
 ) -> None:
     cached_at_start: list[int] = []
 
-    class Watching(Heard):
+    class Watching(RecordedProgress):
         def started(self, checkpoint: str, inputs: int) -> None:
             cached_at_start.append(sum(entry.kind == "rows" for entry in Cache(emms_cache).entries()))
 
     ids = [GOOD, "./nowhere", POOR]
-    heard, heard_again = Watching(), Heard()
+    heard, heard_again = Watching(), RecordedProgress()
     first = ranked(tiny, ids, progress=heard)
     assert heard.inputs == {GOOD: 150, POOR: 150}
     assert [note for note in heard.notes if "short runs" in note] == []
@@ -138,7 +138,7 @@ def test_numbers_as_labels_need_no_encoder_and_one_that_is_named_is_not_even_loo
 def test_a_wrong_argument_fails_before_anything_runs(
     tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
-    heard = Heard()
+    heard = RecordedProgress()
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EmmsError, match=message):
         ranked(tiny, [GOOD], progress=heard, **options)
@@ -227,7 +227,7 @@ def one_weight_too_many(row: Any) -> Any:
 
 def test_rows_and_arrays_of_another_form_are_computed_again(tiny: Path, emms_cache: Path) -> None:
     def rank_again(**options: Any) -> tuple[Row, str]:
-        heard = Heard()
+        heard = RecordedProgress()
         (row,) = ranked(tiny, [GOOD], max_samples=60, layers="last", progress=heard, **options).rows
         return row, " ".join(heard.notes)
 

@@ -26,7 +26,7 @@ from hf_emms.run.engines import ray as engine
 from hf_emms.run.engines.extraction import weight_bytes
 from tests.finetune.test_response_scorer import rows
 from tests.helpers.processes import descendants, marked
-from tests.helpers.progress import Heard
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 from tests.helpers.waiting import PATIENCE, eventually
@@ -82,7 +82,7 @@ class TestOnACluster:
     def test_rows_and_failures_are_those_of_one_process_and_progress_hears_of_every_input(
         self, encoder: str, checkpoints: list[str], here: Ranking
     ) -> None:
-        heard = Heard()
+        heard = RecordedProgress()
         shared = on_ray(encoder, checkpoints, progress=heard)
         assert_same(shared, here)
         good, poor, *failed = shared.rows

@@ -24,7 +24,7 @@ from hf_emms.run.sweep import Sweep, SweepPlan, summary
 from hf_emms.scoring import Score
 from tests.helpers.cli import Cli, cli
 from tests.helpers.counting import counted_calls
-from tests.helpers.progress import Heard
+from tests.helpers.progress import RecordedProgress
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
 from tests.run.test_hostile_checkpoints import with_weights
@@ -53,7 +53,7 @@ def test_each_checkpoint_and_encoder_is_loaded_once_for_rows_that_single_ranking
     """Also where there are a few bytes too few for both checkpoints in memory; then they do not take turns."""
     loaded_bytes = sum(2 * weight_bytes(resolve(name, "model")) for name in (GOOD, POOR))
     monkeypatch.setattr(local, "MAX_IDLE_BYTES", loaded_bytes + spare)
-    names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], Heard()
+    names, cells = [*IMAGES, "demo_fashion test"][: 3 + spare], RecordedProgress()
     test_split = {"dataset": "demo_fashion", "split": "test", "max_samples": 40}
     with counted_calls(Modality.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
         found = swept(tmp_path, [*IMAGES, test_split][: 3 + spare], cache=False, progress=cells)
@@ -80,7 +80,7 @@ def test_only_missing_and_outdated_cells_run(emms_cache: Path, tmp_path: Path) -
     write_texts(data, 24)
 
     def run(*checkpoints: str) -> list[str]:
-        cells = Heard()
+        cells = RecordedProgress()
         swept(tmp_path / "results", ["demo_glosses", str(data)], checkpoints, cache=False, progress=cells)
         return [cell.replace(str(data), "data").replace(str(tiny), "tiny") for cell in cells.finished_names]
 
@@ -97,7 +97,7 @@ def test_a_failed_cell_is_a_failed_row_and_is_tried_again(emms_cache: Path, tmp_
     """A checkpoint of texts on pictures, and one that is nowhere."""
     datasets, checkpoints = ["demo_fashion", "demo_glosses"], [POOR, TEXT, "./nowhere"]
     found = swept(tmp_path, datasets, checkpoints)
-    again = Heard()
+    again = RecordedProgress()
     swept(tmp_path, datasets, checkpoints, progress=again)
     assert again.finished_names == []  # that they cannot be run is seen before anything runs
     refused = [note.partition(": ")[::2] for note in again.notes if ", not " in note]
@@ -184,7 +184,7 @@ def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
                 process.send_signal(signal.SIGKILL)
                 break
         process.communicate()
-    cells = Heard()
+    cells = RecordedProgress()
     swept(tmp_path / "results", checkpoints=[POOR, GOOD], cache=False, progress=cells)
     assert 2 <= len(cells.finished_names) <= 3
     rankings = [Ranking.from_json(file.read_bytes()) for file in (tmp_path / "results").rglob("*.json")]

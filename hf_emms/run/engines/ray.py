@@ -30,7 +30,7 @@ from hf_emms.errors import (
 )
 from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
+from hf_emms.finetune.fine_tune import FineTuning, not_started, run_lock, spec_for
 from hf_emms.finetune.memory import BYTES_OF_WEIGHT, BYTES_PER_PARAMETER
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import StorageError, unfinished_folder
@@ -468,7 +468,7 @@ def train_checkpoint(
     import torch
 
     torch.set_num_threads(int(ray.get_runtime_context().get_assigned_resources()["CPU"]))
-    job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options, job.plan))
+    job = replace(job, spec=spec_for(_here(job.spec.repo), splits.task, options, job.spec))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         models = Path(temporary, "models") if keep else None
         try:
