@@ -83,9 +83,9 @@ def test_hints_with_quotes_and_questions_are_python() -> None:
     with pytest.raises(EmmsError) as template:
         hf_emms.rank("demo_captions", prompt="a photo")
     assert template.value.hint == 'prompt="a photo of a {}"'
-    with pytest.raises(EmmsError, match="no set of label encoders is named 'dem'") as encoder:
+    with pytest.raises(EmmsError, match="No set of label encoders is named 'dem'") as encoder:
         hf_emms.rank("demo_captions", encoders="dem")
-    assert 'did you mean encoders="demo"?' in str(encoder.value.hint)
+    assert 'Try encoders="demo".' in str(encoder.value.hint)
 
 
 def test_the_command_line_says_flags(cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""How well rankings agree with fine-tuning results, and with each other: measures, and reports made of them."""
+"""Measure how well rankings agree with fine-tuning results and with each other."""
 
 from hf_emms.evaluation.compare import Comparison, compare
 from hf_emms.evaluation.measures import (

@@ -1,4 +1,4 @@
-"""How two rankings differ: in their settings, in their order, in the checkpoints that they have."""
+"""Compare two rankings: their settings, their order, and their checkpoints."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Move(msgspec.Struct, frozen=True):
     """A checkpoint that both rankings have scored, by its name in the first.
 
     Attributes:
-        first, second: its rank in each, among the checkpoints that both have.
-        first_tied, second_tied: whether that is shared.
-        up: ranks that it rose by, negative where it fell; 0 where its shared places overlap.
-        first_fine_tuned, second_fine_tuned: what fine-tuning measured, without single runs; None where it did not.
+        first, second: its rank in each ranking, among the checkpoints that both have scored.
+        first_tied, second_tied: whether it shares this rank.
+        up: number of ranks gained, negative for lost ones; 0 if the ranks that it shares overlap.
+        first_fine_tuned, second_fine_tuned: fine-tuned scores without single runs; None without fine-tuning.
     """
 
     checkpoint: str
@@ -48,15 +48,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         estimators: the estimators that order the first and the second ranking.
-        settings: name, first and second value of those that differ.
-        moves: of the checkpoints that both have scored, in the order of the first.
-        agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None where
-            fewer than three checkpoints are common or nothing has an order.
-        picks: the best checkpoint of each, among those that both have scored.
-        same_pick: "yes", "within ties" where either ranking has both picks on its first rank, or "no".
-        only_first, only_second: checkpoints that only the first, or only the second ranking has scored.
+        settings: name, first and second value of settings that differ.
+        moves: the checkpoints that both have scored, in the order of the first ranking.
+        agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None if
+            fewer than three checkpoints are common or all scores are equal.
+        picks: the best checkpoint of each ranking, among those that both have scored.
+        same_pick: "yes", "no", or "within ties" if both picks share the first rank of a ranking.
+        only_first, only_second: checkpoints that only this ranking has scored.
         failed_first, failed_second: checkpoints that failed.
-        warnings: why the rankings should not be compared.
+        warnings: reasons not to compare the rankings.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -79,9 +79,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(first: Ranking, second: Ranking) -> Comparison:
     """Return how the second ranking differs from the first.
 
-    Ranks are counted anew among the checkpoints that both have scored, so that a further checkpoint moves no other.
+    Ranks are recomputed among the checkpoints that both have scored, so an additional checkpoint moves no other.
     """
-    # A name means a row whatever became of it; only then the failed ones go.
+    # Match the names first: a failed row takes part in this.
     pairs = matched(first.rows, [row.checkpoint for row in second.rows])
     back = {theirs: ours for ours, theirs in pairs.items()}
     ours, theirs = first.estimators[0], second.estimators[0]
@@ -148,7 +148,7 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[No
 
 
 def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
-    then, now = _places(before), _places(after)
+    then, now = _positions(before), _positions(after)
     rows = {row.checkpoint: row for row in after}
     moves = []
     for row in before:
@@ -161,11 +161,11 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
     return tuple(moves)
 
 
-def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """Return the first and the last place that each row may have: those of all rows with its rank."""
-    places = [*enumerate(rows, 1)]
-    last = {row.rank: place for place, row in places}
-    first = {row.rank: place for place, row in reversed(places)}
+def _positions(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """Return the first and the last position of all rows that share a row's rank."""
+    positions = [*enumerate(rows, 1)]
+    last = {row.rank: position for position, row in positions}
+    first = {row.rank: position for position, row in reversed(positions)}
     return {row.checkpoint: (first[row.rank], last[row.rank]) for row in rows}
 
 
@@ -191,7 +191,7 @@ def _same_pick(before: Sequence[Row], after: Sequence[Row]) -> str:
 
 
 def move_columns(comparison: Comparison) -> list[str]:
-    """Return the keys of `move_records`; those of fine-tuned scores, shares, only where anything was fine-tuned."""
+    """Return the keys of `move_records`; those of fine-tuned scores only if a checkpoint has one."""
     measured = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric") if _fine_tuned(comparison) else ()
     return [
         *("checkpoint", "rank_a", "rank_b", "up"),
@@ -201,7 +201,7 @@ def move_columns(comparison: Comparison) -> list[str]:
 
 
 def move_records(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a flat dictionary for each checkpoint: common ones in the first ranking's order, then all others."""
+    """Return a flat dictionary per checkpoint: common ones in the first ranking's order, then all others."""
     empty = dict.fromkeys(move_columns(comparison))
     records: list[dict[str, Any]] = []
     for move in comparison.moves:
@@ -222,9 +222,9 @@ def move_records(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the moves for people: "=" before a shared rank, an arrow before a move.
+    """Return header and cells of the moves: "=" before a shared rank, an arrow before a move.
 
-    Where anything was fine-tuned, a column a ranking has what that measured, in points.
+    If any checkpoint was fine-tuned, there is a column of fine-tuned scores per ranking, in points.
     """
     measured = _fine_tuned(comparison)
     header = ["A", "B", "move", "checkpoint", *(["fine-tuned in A", "fine-tuned in B"] if measured else [])]
@@ -242,7 +242,7 @@ def _fine_tuned(comparison: Comparison) -> bool:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """Return the comparison in words, a sentence a line."""
+    """Summarize the comparison, one sentence per line."""
     moved = [move for move in comparison.moves if move.up]
     count = len(comparison.moves)
     lines = [f"{len(moved)} of {count} common checkpoints moved beyond what their ranks share"]
@@ -265,7 +265,7 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def setting_rows(comparison: Comparison) -> list[list[str]]:
-    """Return name and both values of each setting that differs."""
+    """Return the name and both values of each setting that differs."""
     return [[line["name"], _value(line["first"]), _value(line["second"])] for line in comparison.settings]
 
 

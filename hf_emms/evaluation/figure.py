@@ -1,4 +1,4 @@
-"""The scatter plot as an image; needs matplotlib (the extra plot)."""
+"""Draw scores against truth as an image, which requires matplotlib (the extra plot)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _INCHES = (5.2, 4.2)
 
 
 def check_figure(path: Path) -> None:
-    """Raise an EmmsError, before the work, where the suffix cannot be drawn or matplotlib is not installed."""
+    """Raise an `EmmsError` if the suffix is not supported or matplotlib is not installed."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmmsError(
-            f"{path}: the suffix {path.suffix!r} says no format that hf-emms draws",
-            f"use one of: {', '.join(SUFFIXES)}",
+            f"{path}: images with the suffix {path.suffix!r} are not supported.",
+            f"Use one of: {', '.join(SUFFIXES)}",
         )
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise EmmsError("drawing needs matplotlib, which is not installed", install_command("plot")) from error
+        raise EmmsError("Drawing requires matplotlib, which is not installed.", install_command("plot")) from error
 
 
 def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> None:
-    """Write a figure with a panel for each target and each estimator or control that is named."""
+    """Write a figure with a panel per target and named estimator or control."""
     check_figure(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -47,8 +47,8 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
     ]
     if not panels:
         raise EmmsError(
-            f"there is nothing to draw of {', '.join(names)}",
-            setting_ref("estimators") + " has to name what a ranking has",
+            f"No ranking has scores of {', '.join(names)}.",
+            "Name other estimators: " + setting_ref("estimators", ...),
         )
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -64,7 +64,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
             suffix = path.suffix.lower()
             figure.savefig(file, format=suffix[1:], dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
     except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "name another file") from error
+        raise EmmsError(f"Cannot write {path}: {error.strerror or error}", "Name another file.") from error
 
 
 def _panel(axis: Axes, target: TargetResult, name: str, validation: Validation) -> None:

@@ -1,7 +1,10 @@
 """Measures of agreement between scores and truth (fine-tuning results), and their bootstrap intervals.
 
-Everywhere a higher score and a higher truth are better (negate an error rate). Ties are never broken by the order of
-the input: where several checkpoints have the best score, a coin picks among them and the measures are what to expect.
+Higher scores and higher truths are better; negate an error rate. The order of the input never breaks a tie. If several
+checkpoints have the best score, the measures are the expected values of a random pick among them.
+
+All measures take `scores` and `truth` of shape (n,). They raise an `EmmsError` for fewer than three values, different
+lengths, or a value that is not finite.
 """
 
 from __future__ import annotations
@@ -16,14 +19,14 @@ from hf_emms.ranking.merge import mean_shares, rank_shares
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-# Lower and upper end; NaN where no resample defines the measure.
+# Lower and upper end; NaN if no resample defines the measure.
 Interval = tuple[float, float]
 
 # Two checkpoints have only two orders: every measure would be 1 or -1.
 FEWEST = 3
 TOP = 3
 RESAMPLES = 1000
-# Resamples at once: few enough to need little memory, and for Ctrl-C to come through in between.
+# Resamples per step: steps need little memory, and Ctrl-C can stop between them.
 _STEP = 4096
 LEVEL = 0.95
 
@@ -31,20 +34,12 @@ LEVEL = 0.95
 def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
     """Return the weighted Kendall tau, the measure of the EMMS paper: swaps among the best count most.
 
-    A pair's weight is 1/(r+1) + 1/(s+1) with the ranks r, s of its two members, the best being 0. Whose ranks? With
-    those of a list the value changes when the lists change places. The paper's evaluation calls
-    ``scipy.stats.weightedtau(scores, truth)`` and leaves ``rank=True``: the mean of both choices, which is symmetric.
-    So is this.
-
-    Args:
-        scores: (n,) higher is better.
-        truth: (n,) higher is better.
+    A pair's weight is 1/(r+1) + 1/(s+1) with the ranks r, s of its two members; the best rank is 0. As in the paper's
+    evaluation, the value is the mean over ranks by scores and ranks by truth (``rank=True`` of
+    ``scipy.stats.weightedtau``), which is symmetric.
 
     Returns:
-        In [-1, 1]; NaN where all scores or all truths are equal.
-
-    Raises:
-        EmmsError: fewer than three values, different lengths, or a value that is not finite.
+        A value in [-1, 1]; NaN if all scores or all truths are equal.
     """
     from scipy.stats import weightedtau
 
@@ -52,14 +47,14 @@ def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def kendall_tau(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return Kendall's tau-b, which allows for ties; arguments and errors as in `weighted_tau`."""
+    """Return Kendall's tau-b, which allows for ties."""
     from scipy.stats import kendalltau
 
     return float(kendalltau(*checked(scores, truth)).statistic)
 
 
 def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return Pearson's correlation; arguments and errors as in `weighted_tau`."""
+    """Return Pearson's correlation."""
     from scipy.stats import pearsonr
 
     x, y = checked(scores, truth)
@@ -67,7 +62,7 @@ def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return Spearman's rank correlation, equal values sharing a rank; arguments and errors as in `weighted_tau`."""
+    """Return Spearman's rank correlation; equal values share a rank."""
     from scipy.stats import rankdata
 
     x, y = checked(scores, truth)
@@ -75,22 +70,19 @@ def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def regret(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return the best truth minus the truth of the pick, in the truth's points; never negative.
-
-    Arguments and errors as in `weighted_tau`.
-    """
+    """Return the best truth minus the truth of the pick, in the truth's points; never negative."""
     x, y = checked(scores, truth)
     return float(np.mean(y.max() - y[picks(x)]))
 
 
 def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
-    """Return the true rank of the pick, 1 being the best; arguments and errors as in `weighted_tau`."""
+    """Return the true rank of the pick; the best rank is 1."""
     x, y = checked(scores, truth)
     return float(_true_ranks(y)[picks(x)].mean())
 
 
 def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """Return the probability that the pick is among the `top` truly best; arguments and errors as in `weighted_tau`."""
+    """Return the probability that the pick is among the `top` truly best."""
     x, y = checked(scores, truth)
     return float((_true_ranks(y)[picks(x)] <= top).mean())
 
@@ -98,7 +90,7 @@ def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
 def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
     """Return the share of the first `top` checkpoints by score that are among the truly best.
 
-    A truth that equals the last of the best counts among them. Arguments and errors as in `weighted_tau`.
+    A truth that equals the last of the best counts among them.
     """
     x, y = checked(scores, truth)
     top = min(top, x.size)
@@ -126,21 +118,21 @@ def measured(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
 
 
 def picks(scores: ArrayLike) -> NDArray[np.intp]:
-    """Return the positions of the best score: several where checkpoints tie."""
+    """Return the positions of the best score; several if checkpoints tie."""
     values = np.asarray(scores, dtype=np.float64)
     return np.flatnonzero(values == np.max(values))
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return scores that do not use a dataset: minus the mean rank on all others, as a share of those ranked there.
+    """Return scores that do not use a dataset: minus the mean rank on all others, as a share of the ranked checkpoints.
 
-    It is the control that an estimator has to beat: a checkpoint that is good everywhere needs no estimator.
+    An estimator has to beat this control: a checkpoint that is good everywhere needs no estimator.
 
     Args:
-        truths: dataset → checkpoint → truth, higher is better; tables may have holes.
+        truths: dataset → checkpoint → truth; checkpoints may be missing.
 
     Returns:
-        dataset → checkpoint → score; checkpoints that no other dataset has are left out.
+        dataset → checkpoint → score, without checkpoints that no other dataset has.
     """
     shares = {dataset: rank_shares(truth) for dataset, truth in truths.items()}
     scores = {}
@@ -151,21 +143,21 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
-    """Return both as float64 vectors of equal length; errors as in `weighted_tau`."""
+    """Return both as float64 vectors of equal length."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     for name, values in zip(("scores", "truth"), pair, strict=True):
         if values.ndim != 1:
-            raise EmmsError(f"{name} have shape {values.shape}", "pass a number for each checkpoint")
+            raise EmmsError(f"The {name} have shape {values.shape}.", "Pass a number per checkpoint.")
         if not np.isfinite(values).all():
-            raise EmmsError(f"{name} have a value that is not finite", "leave those checkpoints out on both sides")
+            raise EmmsError(f"The {name} have a value that is not finite.", "Remove those checkpoints on both sides.")
     if pair[0].size != pair[1].size:
         raise EmmsError(
-            f"there are {pair[0].size} scores and {pair[1].size} truths", "pass a score and a truth for each checkpoint"
+            f"There are {pair[0].size} scores and {pair[1].size} truths.", "Pass a score and a truth per checkpoint."
         )
     if pair[0].size < FEWEST:
         raise EmmsError(
-            f"agreement needs at least {FEWEST} checkpoints with a score and a truth, not {pair[0].size}",
-            "compare more checkpoints",
+            f"Agreement requires at least {FEWEST} checkpoints with a score and a truth, not {pair[0].size}.",
+            "Compare more checkpoints.",
         )
     return pair
 
@@ -177,20 +169,10 @@ def _true_ranks(truth: Vector) -> NDArray[np.int64]:
 def over_checkpoints(
     scores: ArrayLike, truth: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return the intervals of a target's measures under resampling of its checkpoints.
+    """Return the bootstrap intervals of weighted_tau and regret, resampling the checkpoints.
 
-    Thousands of resamples are computed at once, from how often each checkpoint was drawn: `scipy.stats.bootstrap` calls
-    the measure for each resample, which takes tens of times as long.
-
-    Args:
-        scores: as in `weighted_tau`, as are the errors.
-        truth: likewise.
-        resamples: how many samples of n checkpoints are drawn, with replacement.
-        level: the share of the resamples inside.
-        seed: of the draws.
-
-    Returns:
-        weighted_tau and regret → interval.
+    This computes thousands of resamples at once, from how often each checkpoint was drawn. `scipy.stats.bootstrap`
+    calls the measure per resample, which takes tens of times as long. `level` is the share of resamples inside.
     """
     x, y = checked(scores, truth)
     rng, equal = np.random.default_rng(seed), np.full(x.size, 1 / x.size)
@@ -202,10 +184,7 @@ def over_checkpoints(
 def over_targets(
     values: Sequence[float], *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Return the interval of a mean over targets under resampling of the targets.
-
-    Arguments as in `over_checkpoints`; `values` has a measure on each target, those that are NaN are left out.
-    """
+    """Return the bootstrap interval of a mean over targets, without values that are NaN; see `over_checkpoints`."""
     defined = np.asarray([value for value in values if not np.isnan(value)])
     if not defined.size:
         return float("nan"), float("nan")
@@ -214,10 +193,9 @@ def over_targets(
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
-    """Return the measures of samples b that hold checkpoint i, its score and its truth ``draws[b, i]`` times.
+    """Return measure → (B,) values of B samples, in which checkpoint i occurs ``draws[b, i]`` times.
 
-    Returns:
-        measure → (resamples,) values, NaN where a sample has no order.
+    A value is NaN if a sample has no order.
     """
     by_score, by_truth = _weights(x, y, draws), _weights(y, x, draws)
     return {
@@ -245,7 +223,7 @@ def _weights(first: Vector, second: Vector, draws: Matrix) -> Matrix:
 
 
 def _tau(x: Vector, y: Vector, draws: Matrix, weights: Matrix) -> Vector:
-    """Return tau-b in which a pair counts with the sum of its members' weights."""
+    """Return tau-b; the weight of a pair is the sum of its members' weights."""
     up_x, up_y = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
 
     def pairs(agree: Matrix) -> Vector:

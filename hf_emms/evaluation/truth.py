@@ -1,4 +1,4 @@
-"""Fine-tuning results from files, rankings or leaderboards, and which of their names mean which checkpoint."""
+"""Read fine-tuning results from files, rankings or leaderboards, and match their names with checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_emms.hub import leaderboard
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import single_line
 
-_OWN_RESULTS = "a file of the " + setting_ref("truth") + " with your own fine-tuning results"
+_OWN_RESULTS = "a file with your own fine-tuning results: " + setting_ref("truth", ...)
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
 _SCORE = "score"
@@ -33,8 +33,8 @@ class Truth:
     """Scores after fine-tuning.
 
     Attributes:
-        source: where they come from, in words.
-        scores: dataset → checkpoint → value as read; the dataset is None where the table names none.
+        source: a file, or another description of the origin.
+        scores: dataset → checkpoint → value as read; the dataset is None if the table does not name datasets.
         notes: what was inferred, averaged or left out.
     """
 
@@ -45,34 +45,34 @@ class Truth:
     notes: tuple[Note, ...] = ()
 
     def higher_is_better(self, dataset: str | None) -> dict[str, float]:
-        """Return the values of a dataset, negated where small values are good."""
+        """Return the values of a dataset, negated if lower is better."""
         sign = -1.0 if self.lower_is_better else 1.0
         return {name: sign * value for name, value in self.scores[dataset].items()}
 
 
 def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool = False) -> Truth:
-    """Return the truth in a table with columns of checkpoints and scores and, for several targets, of datasets.
+    """Read a table with columns of checkpoints and scores and, for several targets, of datasets.
 
-    JSON may be a list of such rows, {checkpoint: score} or {dataset: {checkpoint: score}}. Checkpoints named in
-    several rows (seeds) get the mean.
+    JSON may be a list of such rows, {checkpoint: score} or {dataset: {checkpoint: score}}. The score of a checkpoint
+    with several rows (seeds) is their mean.
 
     Args:
         path: a .csv, .tsv, .json or .jsonl file.
-        metric: the column of the scores; where it is None, "score" or the only column with numbers.
-        lower_is_better: of the scores.
+        metric: the column of the scores; by default "score" or the only column with numbers.
+        lower_is_better: whether the scores are losses or error rates.
 
     Raises:
-        EmmsError: the file cannot be read, or it doesn't say which column is which.
+        EmmsError: the file cannot be read, or its columns are not recognized.
     """
     rows = _rows(path)
     if not rows:
-        raise EmmsError(f"{path} has no rows", "write a line for each checkpoint below a header: checkpoint,score")
+        raise EmmsError(f"{path} has no rows.", "Write a line per checkpoint below a header: checkpoint,score")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     checkpoint = _named(columns, _CHECKPOINT)
     if checkpoint is None:
         raise EmmsError(
-            f"{path} has no column with checkpoints; its columns are {_listed(columns)}",
-            f"name one of them {_CHECKPOINT[0]!r}",
+            f"{path} has no column of checkpoints; its columns are {_listed(columns)}.",
+            f"Name one of them {_CHECKPOINT[0]!r}.",
         )
     dataset = _named(columns, _DATASET)
     score = _score_column(path, rows, [name for name in columns if name not in (checkpoint, dataset)], metric)
@@ -84,10 +84,10 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
 
 
 def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
-    """Return the scores that fine-tuning measured of the rankings' checkpoints, in points; see `Row.fine_tuned`.
+    """Return the fine-tuned scores of the rankings' own checkpoints, in points; see `Row.fine_tuned`.
 
     Raises:
-        EmmsError: a ranking has no fine-tuned checkpoint, or they have different metrics.
+        EmmsError: a ranking has no fine-tuned checkpoint, or several metrics.
     """
     scores: dict[str | None, dict[str, float]] = {}
     metrics = set()
@@ -95,13 +95,16 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
         results = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned if row.fine_tuned is not None}
         if not results:
             raise EmmsError(
-                f"the ranking of {ranking.dataset!r} has no fine-tuned checkpoint",
-                "hf-emms confirm --ranking FILE fine-tunes the best ones; or " + _OWN_RESULTS,
+                f"The ranking of {ranking.dataset!r} has no fine-tuned checkpoint.",
+                "Fine-tune the best ones with hf-emms confirm --ranking FILE, or name " + _OWN_RESULTS,
             )
         metrics |= {result.metric for result in results.values()}
         scores[ranking.dataset_id] = {name: 100 * (result.value or 0.0) for name, result in results.items()}
     if len(metrics) > 1 and len(rankings) == 1:
-        raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", _OWN_RESULTS)
+        raise EmmsError(
+            f"The checkpoints have fine-tuned scores of several metrics: {', '.join(sorted(metrics))}.",
+            "Name " + _OWN_RESULTS,
+        )
     note = Note(
         "best-checkpoints-only",
         "The truth covers the checkpoints that a ranking put first. Agreement among them is lower than among all.",
@@ -136,7 +139,7 @@ def _averaged(
             empty.append(name)
     if not tables:
         raise EmmsError(
-            f"{path} has no number in column {score!r}", setting_ref("metric", "NAME") + " names another column"
+            f"{path} has no number in column {score!r}.", "Name another column: " + setting_ref("metric", "NAME")
         )
     notes = []
     if empty:
@@ -185,8 +188,8 @@ def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:
         if not tables:
             return [{"checkpoint": name, _SCORE: value} for name, value in data.items()]
     raise EmmsError(
-        f"{path} holds no table of scores",
-        'write [{"checkpoint": …, "score": …}, …], {"CHECKPOINT": SCORE} or {"DATASET": {"CHECKPOINT": SCORE}}',
+        f"{path} does not contain a table of scores.",
+        'Write [{"checkpoint": …, "score": …}, …], {"CHECKPOINT": SCORE} or {"DATASET": {"CHECKPOINT": SCORE}}',
     )
 
 
@@ -194,15 +197,15 @@ def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[s
     if metric is not None:
         if metric not in columns:
             raise EmmsError(
-                f"{path} has no column {metric!r}", setting_ref("metric") + f" is one of: {_listed(columns)}"
+                f"{path} has no column {metric!r}.", "Choose " + setting_ref("metric") + f" from: {_listed(columns)}"
             )
         return metric
     numeric = [name for name in columns if any(_number_of(row.get(name)) is not None for row in rows)]
     if _SCORE in numeric:
         return _SCORE
     if len(numeric) != 1:
-        what = f"several columns with numbers: {_listed(numeric)}" if numeric else "no column with numbers"
-        raise EmmsError(f"{path} has {what}", setting_ref("metric", "NAME") + " says which column holds the scores")
+        columns_found = f"several columns with numbers: {_listed(numeric)}" if numeric else "no column with numbers"
+        raise EmmsError(f"{path} has {columns_found}.", "Name the column of scores: " + setting_ref("metric", "NAME"))
     return numeric[0]
 
 
@@ -216,11 +219,10 @@ def _listed(names: Any) -> str:
 
 
 def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
-    """Return checkpoint of a ranking → its name in a table, for those that both have.
+    """Return checkpoint of a ranking → its name in a table, for the checkpoints that both have.
 
-    The same text always means the same checkpoint. Otherwise ``ORG/NAME`` means ``ORG/NAME@REVISION`` where only one
-    state of it is there on either side, and two revisions have to agree, be it by the commit of the row. Upper and
-    lower case differ, as they do on the Hub's pages.
+    Equal names always match. Otherwise ``ORG/NAME`` matches ``ORG/NAME@REVISION`` if each side has only one revision of
+    it. Two revisions match if they are equal, or if one is the commit of the row. Names are case-sensitive.
     """
     free = dict.fromkeys(names)
     pairs = {}
@@ -245,7 +247,7 @@ def stopped_early(ranking: Ranking) -> tuple[Note, ...]:
 
 
 def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
-    """Return the name that a table has for a ranking's dataset; None in a table that names none."""
+    """Return a table's name for a ranking's dataset; None if the table does not name datasets."""
     datasets = list(names)
     if datasets == [None]:
         return None
@@ -257,8 +259,8 @@ def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
     if len(alike) == 1:
         return alike[0]
     raise EmmsError(
-        f"the truth has nothing on {ranking.dataset!r} ({ranking.dataset_id})",
-        f"it has: {', '.join(map(str, datasets))}",
+        f"The truth has no scores for {ranking.dataset!r} ({ranking.dataset_id}).",
+        f"Its datasets are: {', '.join(map(str, datasets))}",
     )
 
 
@@ -284,7 +286,7 @@ def _loose(name: str) -> str:
 
 
 def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
-    """Return the results on the Hub's leaderboard of each ranking's dataset, where it is a benchmark.
+    """Return the results on the Hub's leaderboard of each ranking's dataset.
 
     Raises:
         EmmsError: a dataset has no leaderboard, or the Hub cannot be reached.

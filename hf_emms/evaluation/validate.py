@@ -22,16 +22,15 @@ RANDOM = "random"
 
 
 class EstimatorResult(msgspec.Struct, frozen=True):
-    """How a list of scores agrees with the truth.
+    """How the scores of an estimator or control agree with the truth.
 
     Attributes:
-        control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
-            datasets ("mean_rank_elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all
-            ("random": what a coin gets).
-        n: checkpoints compared; targets, in a mean.
-        values: measure → value; None where it is not defined, e.g. without any order.
-        intervals: measure → the ends of its interval.
-        picks: the checkpoints with the best score, several where scores are equal.
+        control: whether the scores do not use the dataset: the number of parameters, mean ranks on other datasets
+            ("mean_rank_elsewhere"), mean ranks on the truth's other datasets ("dataset-blind"), or a random order.
+        n: number of compared checkpoints, or of targets in a mean.
+        values: measure → value; None if it is not defined, such as for equal scores.
+        intervals: measure → lower and upper end.
+        picks: the checkpoints with the best score; several if scores are equal.
         unscored: checkpoints with a truth but without this score.
     """
 
@@ -45,7 +44,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One checkpoint with its truth as the table has it, and estimator or control → score."""
+    """A checkpoint with its truth as in the table, and estimator or control → score."""
 
     checkpoint: str
     truth: float
@@ -53,13 +52,13 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranking against the truth.
+    """The agreement of one ranking with the truth.
 
     Attributes:
-        n: rows that the ranking was computed on.
-        lines: the ranking's estimators, then the controls.
-        points: what was compared, the truly best first.
-        without_truth: scored checkpoints that the truth does not have.
+        n: number of rows of the sample.
+        lines: the estimators of the ranking, then the controls.
+        points: the compared checkpoints, best truth first.
+        without_truth: scored checkpoints without a truth.
         without_row: names in the truth that are not in the ranking.
         failed: checkpoints with a truth whose row failed.
     """
@@ -75,13 +74,13 @@ class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """Rankings against the truth.
+    """The agreement of rankings with the truth.
 
     Attributes:
-        source, metric, lower_is_better: of the truth; regret is in its points.
-        resamples, seed: of the intervals.
-        targets: of the rankings, in their order.
-        means: over the targets, where there are several.
+        source, metric, lower_is_better: see `Truth`; regret is in points of the metric.
+        resamples, seed: of the bootstrap intervals.
+        targets: in the order of the rankings.
+        means: over the targets, if there are several.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -99,10 +98,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MEANS = "mean"
-# Columns that a narrow terminal leaves out, in this order.
+# Columns that a narrow terminal omits, in this order.
 DISPENSABLE = ("n", "τ", "Pearson", "95 % of regret")
 
-# Measures that make sense as a mean over targets: a rank depends on how many were ranked.
+# Measures with a meaningful mean over targets; a rank depends on the number of checkpoints.
 _AVERAGED = ("weighted_tau", "kendall_tau", "pearson", "spearman", "regret", "pick_in_top", "top_recall")
 
 
@@ -114,18 +113,18 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Return how far the rankings of several targets agree with the truth.
+    """Measure how well the rankings of several targets agree with the truth.
 
     Args:
-        rankings: of each target.
+        rankings: one per target.
         truth: for all targets.
-        estimators: those to look at; all of each ranking where there are none.
-        resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
-        seed: of the intervals.
+        estimators: the compared estimators; by default all of each ranking.
+        resamples: number of bootstrap samples, of the checkpoints of a target, or of the targets for the means.
+        seed: of the bootstrap samples.
 
     Raises:
-        EmmsError: the truth lacks a ranking's dataset or names none where there are several, an estimator is in no
-            ranking, or a ranking and the truth share fewer than three checkpoints.
+        EmmsError: the truth lacks the dataset of a ranking, no ranking has an estimator, or a ranking and the truth
+            share fewer than three checkpoints.
     """
     _check(rankings, truth, estimators)
     blind = measures.dataset_blind({name: truth.higher_is_better(name) for name in truth.scores if name is not None})
@@ -148,23 +147,23 @@ def validate(
 
 def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str]) -> None:
     if not rankings:
-        raise EmmsError("there is no ranking to validate", "name the file of a " + setting_ref("ranking"))
+        raise EmmsError("There is no ranking to validate.", "Name the file of a " + setting_ref("ranking"))
     datasets = dict.fromkeys(ranking.dataset_id for ranking in rankings)
     if None in truth.scores and len(truth.scores) > 1:
-        raise EmmsError(f"some rows of {truth.source} name no dataset", "fill the column of the datasets in every row")
+        raise EmmsError(f"Some rows of {truth.source} name no dataset.", "Fill the column of datasets in every row.")
     if None in truth.scores and len(datasets) > 1:
         raise EmmsError(
-            f"the rankings are of {len(datasets)} datasets ({', '.join(datasets)}), and {truth.source} names none",
-            "add a column dataset",
+            f"The rankings are of {len(datasets)} datasets ({', '.join(datasets)}), but {truth.source} names none.",
+            "Add a column dataset.",
         )
     present = dict.fromkeys(name for ranking in rankings for name in ranking.estimators)
     for name in estimators:
         if name not in present:
-            raise EmmsError(f"no ranking has the estimator {name!r}", f"they have: {', '.join(present)}")
+            raise EmmsError(f"No ranking has the estimator {name!r}.", f"Choose from: {', '.join(present)}")
 
 
 def _names(rankings: Sequence[Ranking]) -> list[str]:
-    """Return the datasets' names, numbered where several rankings have the same dataset."""
+    """Return the names of the datasets, numbered if several rankings have the same dataset."""
     all = [ranking.dataset for ranking in rankings]
     return [
         f"{name} #{all[: place + 1].count(name)}" if all.count(name) > 1 else name for place, name in enumerate(all)
@@ -188,9 +187,9 @@ def _target(
     good = truth.higher_is_better(dataset)
     if len(rows) < measures.FEWEST:
         raise EmmsError(
-            f"the ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
-            f"at least {measures.FEWEST} are needed",
-            f"the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}",
+            f"The ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
+            f"at least {measures.FEWEST} are required.",
+            f"Compare the names: the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}.",
         )
     named = [name for name in ranking.estimators if not estimators or name in estimators]
     columns: dict[str, dict[str, float]] = {
@@ -235,7 +234,7 @@ def _line(
         return EstimatorResult(name, control, len(column), unscored=unscored)
     scores, truths = [*column.values()], [truth[checkpoint] for checkpoint in column]
     values = measures.measured(scores, truths)
-    # A coin's intervals would be those of the truth alone.
+    # Intervals of a random order would show the truth alone.
     intervals = {} if name == RANDOM else measures.over_checkpoints(scores, truths, resamples=resamples, seed=seed)
     best = measures.picks(scores)
     return EstimatorResult(
@@ -295,7 +294,7 @@ def _few(names: Iterable[str]) -> str:
 
 
 def validation_records(validation: Validation) -> list[dict[str, Any]]:
-    """Return a flat dictionary for each line of each target, then of the means; numbers unrounded."""
+    """Return a flat dictionary per line of each target, then of the means; numbers are not rounded."""
     flat = []
     tables = _tables(validation)
     every = [line for _, lines in tables for line in lines]
@@ -312,14 +311,14 @@ def validation_records(validation: Validation) -> list[dict[str, Any]]:
 
 
 def validation_cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of a table for people; controls come last."""
+    """Return header and cells of a table for the terminal; controls come last."""
     picked = any(line.picks for line in lines)
     header = ["scores", "weighted τ", "95 %", "τ", "Pearson", "regret", "95 % of regret", "top 3", "n"]
     return header + ["pick"] * picked, [_line_cells(line, picked) for line in lines]
 
 
 def validation_tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
-    """Return heading and lines of each target, then of the means where there are any."""
+    """Return heading and lines of each target, then of the means if there are any."""
     titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
     titles[MEANS] = f"mean over {pluralize(len(validation.targets), 'target')}"
     return [(titles[name], lines) for name, lines in _tables(validation)]
@@ -348,7 +347,7 @@ def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
 
 
 def format_regret(value: float | None) -> str:
-    """Return a regret as text: two decimals, more digits where the truth is a share."""
+    """Format a regret with two decimals, or more digits if the truth is a share."""
     if value is None:
         return MISSING
     return f"{value:.3g}" if 0 < value < 0.095 else f"{value:.2f}"

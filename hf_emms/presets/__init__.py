@@ -1,4 +1,4 @@
-"""Presets: datasets, checkpoints and label encoders by short names, from the YAML files in this folder."""
+"""Look up datasets, checkpoints and label encoders by short names in the YAML files of this folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from hf_emms.errors import EmmsError, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, Note, setting_ref, setting_refs
 from hf_emms.tasks import TASKS, get_task
 
 
 @dataclass(frozen=True)
 class DatasetPreset:
-    """A dataset under a short name; the fields are explained at the top of datasets.yaml."""
+    """A dataset under a short name; see the top of datasets.yaml for the fields."""
 
     name: str
     task: str
@@ -43,10 +43,10 @@ class DatasetPreset:
     verified: bool = False
 
     def sources(self) -> Iterator[DatasetPreset]:
-        """Yield this preset, then a copy for each fallback repository, in the order to try them."""
+        """Yield this preset, then a copy per fallback repository, in the order to try them."""
         yield self
         for other in self.fallbacks:
-            # A pinned commit of a repository means nothing in another.
+            # Another repository does not have the pinned commit.
             yield replace(self, **{"revision": None, **other})
 
     def check_usable(self) -> None:
@@ -57,18 +57,18 @@ class DatasetPreset:
         """
         if self.task not in TASKS:
             raise EmmsError(
-                f"the dataset {self.name!r} is for {self.task}, a task that is not supported yet",
-                f"supported tasks: {', '.join(TASKS)}; datasets for them: {', '.join(usable_datasets())}",
+                f"The dataset {self.name!r} is for {self.task}, a task that is not supported yet.",
+                f"Supported tasks: {', '.join(TASKS)}. Datasets for them: {', '.join(usable_datasets())}.",
             )
         if self.blocked:
             raise EmmsError(
-                f"the dataset {self.name!r} is not supported yet: {self.blocked}",
-                f"datasets that are: {', '.join(usable_datasets())}",
+                f"The dataset {self.name!r} is not supported yet: {self.blocked}",
+                f"Supported datasets: {', '.join(usable_datasets())}",
             )
         if self.id is None:
             raise EmmsError(
-                f"the dataset {self.name!r} is not on the Hub",
-                "get it from its authors, then "
+                f"The dataset {self.name!r} is not on the Hub.",
+                "Get it from its authors, then use "
                 + setting_refs(setting_ref("dataset", "./FOLDER"), setting_ref("task", self.task))
                 + f": {self.local}",
             )
@@ -76,7 +76,7 @@ class DatasetPreset:
 
 @dataclass(frozen=True)
 class CheckpointPreset:
-    """A checkpoint or a label encoder of a list; the fields are explained at the top of checkpoints.yaml."""
+    """A checkpoint or a label encoder of a list; see the top of checkpoints.yaml for the fields."""
 
     id: str
     revision: str | None = None
@@ -94,7 +94,7 @@ class CheckpointPreset:
 
 @cache
 def dataset_presets() -> Mapping[str, DatasetPreset]:
-    """Return every dataset preset by its name, the unsupported ones included."""
+    """Return all dataset presets by their names, including unsupported ones."""
     presets = {}
     for name, fields in _read("datasets").items():
         lists = {key: tuple(fields[key]) for key in ("fallbacks", "checkpoints") if key in fields}
@@ -103,18 +103,18 @@ def dataset_presets() -> Mapping[str, DatasetPreset]:
 
 
 def dataset_preset(name: str) -> DatasetPreset | None:
-    """Return the preset of this name in any case, with hyphens or underscores; None where there is none."""
+    """Return the preset with this name, in any case, with hyphens or underscores; None if there is none."""
     return dataset_presets().get(name.strip().lower().replace("-", "_"))
 
 
 def usable_datasets() -> tuple[str, ...]:
-    """Return the dataset presets that can be ranked on without downloading a folder by hand."""
+    """Return the dataset presets that require no manual download."""
     presets = dataset_presets().values()
     return tuple(preset.name for preset in presets if preset.task in TASKS and preset.id and not preset.blocked)
 
 
 def list_datasets(task: str | None = None) -> list[str]:
-    """Return the short names of datasets that can be ranked on, of a task or of all tasks."""
+    """Return the short names of the usable datasets of a task, or of all tasks."""
     id = None if task is None else get_task(task).id
     return [name for name in usable_datasets() if id is None or dataset_presets()[name].task == id]
 
@@ -126,28 +126,28 @@ def list_encoders() -> list[str]:
 
 @cache
 def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
-    """Return task → the checkpoints that are ranked when none is named."""
+    """Return task → default checkpoints."""
     return _read_checkpoints("checkpoints")
 
 
 def default_checkpoints(task_id: str) -> tuple[str, ...]:
-    """Return the checkpoints that are ranked for a task when none is named, as ``ORG/NAME[@REVISION]``.
+    """Return the default checkpoints of a task as ``ORG/NAME[@REVISION]``.
 
     Raises:
-        EmmsError: there is no list for this task.
+        EmmsError: the task has no list.
     """
     lists = checkpoint_presets()
     if task_id not in lists:
         raise EmmsError(
-            f"there is no default list of checkpoints for {task_id!r}",
-            "name " + setting_ref("checkpoints", "ORG/NAME") + ", or one of the tasks with a list: " + ", ".join(lists),
+            f"The task {task_id!r} has no default list of checkpoints.",
+            "Name " + setting_ref("checkpoints", "ORG/NAME") + ", or a task with a list: " + ", ".join(lists),
         )
     return tuple(preset.name for preset in lists[task_id])
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """A named set of checkpoints; `missing` says which of the paper's have no weights on the Hub, and why."""
+    """A named set of checkpoints; `missing` maps checkpoints without weights on the Hub to the reason."""
 
     checkpoints: tuple[str, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -162,17 +162,17 @@ def candidate_sets() -> Mapping[str, CandidateSet]:
     }
 
 
-def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids behind names of sets and ids, and notes on checkpoints of the sets without weights on the Hub."""
+def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Expand names of sets to ids, and return notes on checkpoints of the sets without weights on the Hub."""
     sets = candidate_sets()
     ids: list[str] = []
-    notes: list[str] = []
+    notes: list[Note] = []
     for name in names:
         candidates = sets.get(name, CandidateSet((name,)))
         ids += candidates.checkpoints
         if candidates.missing:
             missing = "; ".join(f"{checkpoint} ({why})" for checkpoint, why in candidates.missing.items())
-            notes.append(f"{name}: not on the Hub: {missing}")
+            notes.append(Note("missing-checkpoints", f"{name}: not on the Hub: {missing}"))
     return tuple(ids), tuple(notes)
 
 
@@ -188,10 +188,10 @@ def encoder_presets() -> Mapping[str, tuple[str, ...]]:
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the ids behind names of encoder sets and ids, each once.
+    """Expand names of encoder sets to ids, each once.
 
     Raises:
-        EmmsError: a word that is neither, but close to the name of a set.
+        EmmsError: an unknown name is close to the name of a set.
     """
     sets = encoder_presets()
     ids: list[str] = []
@@ -199,7 +199,7 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
         close = difflib.get_close_matches(name.lower(), sets, cutoff=0.7)
         if name not in sets and close and not Path(name).exists():
             raise EmmsError(
-                f"no set of label encoders is named {name!r}", "did you mean " + setting_ref("encoders", close[0]) + "?"
+                f"No set of label encoders is named {name!r}.", "Try " + setting_ref("encoders", close[0]) + "."
             )
         ids += sets.get(name, (name,))
     return tuple(dict.fromkeys(ids))

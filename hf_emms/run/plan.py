@@ -352,7 +352,7 @@ def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tupl
 
 def checkpoint_names(
     options: FeatureOptions, preset: DatasetPreset | None, task_id: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """Return the ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
 
     Raises:

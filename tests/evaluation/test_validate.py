@@ -114,7 +114,7 @@ def test_several_targets_have_means_and_a_blind_control(cli: Cli, tmp_path: Path
     assert min(taus) <= float(mean["weighted_tau_low"]) <= float(mean["weighted_tau_high"]) <= max(taus)
     assert mean["n"] == "2"
     nameless = table(tmp_path, GOOD, "nameless.csv")
-    told(cli("validate", *named, "--truth", nameless), "2 datasets", "add a column dataset")
+    told(cli("validate", *named, "--truth", nameless), "2 datasets", "Add a column dataset")
 
 
 def test_ranks_on_other_datasets_are_a_control(cli: Cli, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_plot_names_every_checkpoint(cli: Cli, kept: Path, tmp_path: Path) -> 
     assert b"(lower is better)" not in drawn[-1]
     validated(cli, kept, table(tmp_path, truth), "--plot", plot, "--lower-is-better")
     assert b"(lower is better)" in plot.read_bytes()
-    told(validated(cli, kept, table(tmp_path, truth), "--plot", kept / "plot.svg"), "cannot write", "plot.svg")
+    told(validated(cli, kept, table(tmp_path, truth), "--plot", kept / "plot.svg"), "Cannot write", "plot.svg")
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_work(
@@ -192,8 +192,8 @@ def test_what_cannot_be_used_is_said_at_once(cli: Cli, kept: Path, tmp_path: Pat
     (tmp_path / "broken.json").write_text(kept.read_text().replace('"n_inputs": ', '"n_inputs": 1' + "0" * 400))
     told(cli("compare", kept, tmp_path / "broken.json"), "broken.json: this is not a ranking", "n_inputs")
     elsewhere = GOOD.replace("checkpoint,", "dataset,checkpoint,").replace("org", "z,org")
-    told(cli(*run, table(tmp_path, elsewhere)), "nothing on 'beans'", "it has: z")
-    told(cli(*run, table(tmp_path, elsewhere + ",org/a,1\n")), "some rows of", "name no dataset")
+    told(cli(*run, table(tmp_path, elsewhere)), "no scores for 'beans'", "z")
+    told(cli(*run, table(tmp_path, elsewhere + ",org/a,1\n")), "Some rows of")
 
 
 def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: Cli, tmp_path: Path) -> None:

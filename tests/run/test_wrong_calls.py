@@ -70,7 +70,7 @@ MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", p
         (lambda: hf_emms.Moments(8, 5), "widths=5"),
         (lambda: hf_emms.LabelTable([0, 1], 5), "tables is 5"),
         (lambda: hf_emms.emms(QUANTIZED, np.zeros((9, 2))), "the tensor cannot be read"),
-        (lambda: hf_emms.rank(MONTHS), "the column 'label' cannot be read: "),
+        (lambda: hf_emms.rank(MONTHS), "The column 'label' cannot be read: "),
         (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
     ],
 )
