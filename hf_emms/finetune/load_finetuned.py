@@ -1,4 +1,4 @@
-"""Models that were saved with layers of ours, which transformers does not know, are opened again."""
+"""Open fine-tuned models with custom layers, which transformers does not know."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _BATCH_SIZE = 32
 
 
 def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
-    """Open a model that `confirm` has saved with a head that transformers does not know, or as an embedding model.
+    """Open a model that `confirm` saved with a custom head or as an embedding model.
 
-    Its card says how it is opened. Other saved models are opened by `transformers.pipeline`.
+    The model's card shows how to open it. `transformers.pipeline` opens all other saved models.
 
     Args:
-        model: its folder, or a Hub model id (``ORG/NAME[@REVISION]``).
+        model: a folder, or a Hub model id (``ORG/NAME[@REVISION]``).
         device: "auto", "cpu", "cuda" or "mps".
         trust_remote_code: run code of the checkpoint that was fine-tuned.
 
     Raises:
-        EmmsError: there is no such model, or it has no head of ours.
+        EmmsError: the model does not exist, or has no custom head.
 
     Example:
         >>> model = hf_emms.load_finetuned("best")  # doctest: +SKIP
@@ -57,10 +57,10 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
         task, references = get_task(about["task"]), _as_tuples(about["references"])
         weights = {} if (folder / MODULES).is_file() else load_file(folder / HEAD_WEIGHTS)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
+        hint = f'open it by transformers.pipeline(TASK, model="{model}")'
         if (folder / MODULES).is_file():
-            hint = f'sentence_transformers.SentenceTransformer("{model}") opens it'
-        raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
+            hint = f'open it by sentence_transformers.SentenceTransformer("{model}")'
+        raise EmmsError(f"{model} has no custom head of hf_emms ({ABOUT}, {HEAD_WEIGHTS})", hint) from error
     described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT if weights else folder)
     spec = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
     saved = replace(spec, repo=replace(repo, folder=folder))
@@ -72,22 +72,22 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
 
 
 class FineTunedModel:
-    """A fine-tuned checkpoint with a head of ours."""
+    """A fine-tuned checkpoint with a custom head."""
 
     def __init__(self, task: Task, network: Network) -> None:
         self.task = task.id
         self._task, self._network = task, network
 
     def predict(self, inputs: Iterable[Any], *, batch_size: int = _BATCH_SIZE) -> list[Any]:
-        """Return the model's predictions: a class, several classes, a number, a box, a text, or a tag for each word.
+        """Return predictions: a class, several classes, a number, a box, a text, or a tag per word.
 
         Args:
-            inputs: texts, pictures of PIL or sounds (``{"array": SAMPLES, "sampling_rate": HERTZ}``), or tuples of a
-                picture and a text or of two texts, as the task has them. Words are what white space divides.
-            batch_size: inputs a batch.
+            inputs: texts, PIL images, sounds (``{"array": SAMPLES, "sampling_rate": HERTZ}``), or tuples of an image
+                and a text or of two texts, as the task requires. Words are separated by white space.
+            batch_size: inputs per batch.
 
         Raises:
-            EmmsError: an input is none of these.
+            EmmsError: an input has another type.
         """
         import torch
         from transformers.trainer_pt_utils import nested_concat, nested_numpify
@@ -119,7 +119,7 @@ class FineTunedModel:
 
 
 def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
-    """Return the contents of a column of a dataset with these cells."""
+    """Return the contents of a dataset column with these cells."""
     import datasets
 
     kind = column.kind
@@ -131,7 +131,7 @@ def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
             raise UnusableError(f"{inputs[0]!r:.80}")
         return kind.collect([kind.read(cell, column.name) for cell in cells.data.column(column.name).to_pylist()])
     except (ValueError, TypeError, OverflowError) as error:
-        raise EmmsError(f"an input is no {kind.singular}: {error}", f"inputs are {kind.plural}") from error
+        raise EmmsError(f"an input is not a valid {kind.singular}: {error}", f"pass {kind.plural}") from error
 
 
 def _as_tuples(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Keep the best fine-tuned model as a folder, with a card and results that the Hub reads, and upload it."""
+"""Save the best fine-tuned model in a folder, with a card and results that the Hub reads, and upload it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.verdict import is_above_baseline
 from hf_emms.tasks import get_task, hub_tag
 
-# Folder for the models of finished runs, inside the requested one, where the best is left at the end.
+# Folder for the models of finished runs, inside the requested folder.
 _UNFINISHED = ".unfinished"
-# File that says what was saved in a folder.
+# File with the record of what was saved in a folder.
 _SAVED = ".hf-emms.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_CLASSES = {"CAUSAL_LM": "AutoPeftModelForCausalLM", "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM"}
 # File that makes a dataset a benchmark, and folder of results: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
-# The pipelines that open models with a number a row, which the Hub has no task for.
+# The pipelines that open models with one number per row, for which the Hub has no task.
 _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForImageClassification": "image-classification",
@@ -60,9 +60,9 @@ class _Saved(msgspec.Struct, frozen=True):
 
 
 class ModelFolder:
-    """A folder for the best model; the models of finished runs are in `.unfinished` inside it until the best is known.
+    """A folder for the best model, with the models of finished runs in `.unfinished` until the best is known.
 
-    An empty request stands for any.
+    An empty request matches any.
 
     Raises:
         EmmsError: the folder contains files that the same request did not save, or cannot be written.
@@ -74,18 +74,18 @@ class ModelFolder:
         self._check()
 
     def models_of(self, name: str) -> Path:
-        """Return the folder for the models of a run, each of which is a folder that is named by its steps."""
+        """Return the folder for the models of a run. The folder of each model is named by its steps."""
         return self.folder / _UNFINISHED / self._request / name
 
     def model(self, name: str, run: TrainingRun) -> Path | None:
-        """Return the folder with the model of a run; None if it was not kept."""
+        """Return the folder with the model of a run, or None if it was not kept."""
         unfinished, saved = self.models_of(name) / str(run.steps), self._saved
         if unfinished.is_dir():
             return unfinished
         return self.folder if saved is not None and saved.model == f"{name}/{run.steps}" else None
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keep the model of a run if its validation score is the best of this call, else delete it."""
+        """Keep the model of a run if its validation score is the best of this call, and delete the other model."""
         if run.validation is None or self.model(name, run) is None:
             return
         worse: str | None = name
@@ -96,7 +96,7 @@ class ModelFolder:
             shutil.rmtree(self.models_of(worse), ignore_errors=True)
 
     def finish(self, name: str, run: TrainingRun, files: Mapping[str, str]) -> None:
-        """Move the model of a run into the folder, with other files, path → content, and delete all other models.
+        """Move the model of a run into the folder, add files (path → content), and delete all other models.
 
         Raises:
             EmmsError: the folder cannot be written, or the model was not kept.
@@ -110,7 +110,7 @@ class ModelFolder:
                     write_atomic(model / file, content)
                 names, former = {path.name for path in model.iterdir()}, self._saved
                 moved = names if former is None else {*names, *former.names}
-                # If the process is killed from here on, the model is trained again.
+                # If the process is killed after this line, the next call trains the model again.
                 self._record(None, moved)
                 moving = self.folder / _UNFINISHED / "moving"
                 _delete([moving, *(self.folder / entry for entry in moved)])
@@ -123,7 +123,7 @@ class ModelFolder:
 
     @property
     def _saved(self) -> _Saved | None:
-        """The record in the folder, if it is of the same request."""
+        """The record in the folder, if the same request wrote it."""
         try:
             saved = msgspec.json.decode((self.folder / _SAVED).read_bytes(), type=_Saved)
         except (OSError, msgspec.MsgspecError):
@@ -138,7 +138,7 @@ class ModelFolder:
         try:
             check_writable(folder)
         except NotADirectoryError:
-            raise EmmsError(f"{folder} is a file, or in one: no model can be saved there", other_place) from None
+            raise EmmsError(f"{folder} is a file or in a file: no model can be saved there", other_place) from None
         except OSError as error:
             raise EmmsError(f"{folder} cannot be written: {error.strerror or error}", other_place) from error
         ours = {_UNFINISHED, _SAVED, *(saved.names if saved is not None else ())}
@@ -156,10 +156,9 @@ def _delete(paths: Iterable[Path]) -> None:
 
 
 def model_folder_for(options: Options, revision: str | None = None) -> ModelFolder | None:
-    """Return the folder of the best model: the named one, or one in the cache until it is uploaded; else None.
+    """Return the folder of the best model: the named one, or one in the cache until the upload, else None.
 
-    The options, which are resolved, and the dataset's `revision` identify the request whose model it keeps. Before
-    these are known, the folder is only checked.
+    The resolved options and the dataset's `revision` identify the request. Without a revision, only check the folder.
 
     Raises:
         EmmsError: the folder contains other files, or cannot be written.
@@ -167,7 +166,7 @@ def model_folder_for(options: Options, revision: str | None = None) -> ModelFold
     folder = _folder(options.training)
     if folder is None:
         return None
-    # The rankings of other datasets are at another revision after each of them.
+    # The results of other datasets get another revision with each ranking.
     request = {name: str(value) for name, value in options.changed().items() if name != "results"}
     key = cache_key("fine-tuned", str(folder), revision, request=request)
     try:
@@ -186,7 +185,7 @@ def _folder(options: TrainingOptions) -> Path | None:
 
 
 def check_push(id: str | None) -> None:
-    """Check before anything runs that a model may be uploaded: the account, its rights, the connection."""
+    """Check before anything runs that the account may upload a model."""
     if id is not None:
         account = who_am_i()
         require_push(
@@ -195,7 +194,7 @@ def check_push(id: str | None) -> None:
 
 
 def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
-    """Upload the model that was kept, if the options ask for it; if that fails, it stays on this machine."""
+    """Upload the best model if the options ask for it. If the upload fails, the model stays on this machine."""
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
@@ -206,7 +205,7 @@ def push_best(options: TrainingOptions, on_note: Callable[[str], None]) -> None:
         command = _upload_command(options.push_to_hub, folder)
         raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
     if options.save_model is None:
-        # The record goes last, so that a killed call can be made again.
+        # Delete the record last, so that a killed call can be repeated.
         _delete(path for path in folder.iterdir() if path.name != _SAVED)
         shutil.rmtree(folder)
     on_note(f"uploaded: {url}")
@@ -216,15 +215,15 @@ def _upload_command(id: str | None, folder: Path) -> str:
     return f"hf upload {id} {shlex.quote(str(folder))} . --private"
 
 
-# ---- what is written beside the model --------------------------------------------------------------------------------
+# ---- files next to the model --------------------------------------------------------------------------------
 
 
 def evaluation_results(
     ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, on_note: Callable[[str], None]
 ) -> dict[str, str]:
-    """Return the evaluation result that the Hub lists, path → content; empty where no benchmark has the test rows.
+    """Return the evaluation result for the Hub, path → content; empty if the test rows are not of a benchmark.
 
-    `on_note` receives why the benchmark could not be looked up.
+    `on_note` receives the reason if the benchmark cannot be looked up.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -253,7 +252,7 @@ def evaluation_results(
 
 
 def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) -> dict[str, str]:
-    """Return a file that says which rows the model was tested on, path → content, so that anyone can do it again."""
+    """Return a file that lists the test rows, path → content, so that anyone can repeat the test."""
     task = get_task(ranking.task)
     kept = {
         "dataset": ranking.dataset_id,
@@ -267,7 +266,7 @@ def test_rows(ranking: Ranking, test: LabeledSplit, group_column: str | None) ->
 
 
 def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
-    """Return the tasks of a dataset's eval.yaml; none where it has another form."""
+    """Return the tasks of a dataset's eval.yaml, or none if it has another form."""
     try:
         tasks = yaml.safe_load(content or b"")["tasks"]
         return [task for task in tasks if isinstance(task, dict) and task.get("id")]
@@ -287,15 +286,15 @@ def model_card(
     options: Options,
     model: Path,
 ) -> str:
-    """Return README.md of the fine-tuned `model` in a folder: its origin, its scores as model-index, its recipe."""
+    """Return README.md of the fine-tuned `model` in a folder: origin, scores as model-index, and recipe."""
     result = row.fine_tuned
     assert result is not None
-    head_of_ours, adapter_class = (model / HEAD_WEIGHTS).is_file(), None
+    has_custom_head, adapter_class = (model / HEAD_WEIGHTS).is_file(), None
     if (model / _ADAPTER_CONFIG).is_file():
         adapter_class = _ADAPTER_CLASSES[json.loads((model / _ADAPTER_CONFIG).read_text())["task_type"]]
     place = str(options.push_to_hub or options.save_model)
     head = head_of(trained_task(get_task(ranking.task), options.method))
-    library = "hf-emms" if head_of_ours else "peft" if adapter_class else head.library
+    library = "hf-emms" if has_custom_head else "peft" if adapter_class else head.library
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
@@ -306,7 +305,7 @@ def model_card(
         ranking=ranking,
         row=row,
         run=run,
-        opening=_opening(ranking, place) if head_of_ours else None,
+        opening=_opening(ranking, place) if has_custom_head else None,
         adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
         library=library,
         code=head.opening(place),
@@ -319,7 +318,7 @@ def model_card(
 
 
 def _opening(ranking: Ranking, place: str) -> str:
-    """Return the Python code that opens a model with a head of ours."""
+    """Return the Python code that opens a model with a custom head."""
     names = [column.name for column in get_task(ranking.task).inputs]
     row = names[0] if len(names) == 1 else f"({', '.join(names)})"
     return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"

@@ -1,4 +1,4 @@
-"""Splits for training, validation and test of a fine-tuning, which share no input."""
+"""Disjoint splits for the training, validation and test of fine-tuning."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from hf_emms.options import SampleOptions
 from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
 
-# Part of the key of every finished run: raise it when the same options give other splits.
+# Part of the cache key of every run: raise it if the splits of the same options change.
 SPLITS_VERSION = 1
 
 _VALIDATION = ("validation", "valid", "val", "dev")
 _TEST = ("test", "testdev")
-# Which of each 20 groups become validation and test rows.
+# Which of every 20 groups become validation and test rows.
 _TURNS, _VALIDATION_TURNS, _TEST_TURNS = 20, (4, 10, 16), (2, 7, 12, 17)
-# The most rows of an evaluation: enough for a standard error below half a point.
+# The maximum rows of an evaluation: enough for a standard error below half a point.
 _MAX_EVALUATED = 10_000
 _MIN_ROWS = 2
-# The share of a split's rows that may be left out because their group is also in another split.
+# If a larger share of a split's rows has groups of another split, the split is not used.
 _MAX_SHARED = 0.5
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows that all candidates are trained, chosen and tested on.
+    """The rows for training, choosing and testing all checkpoints.
 
-    Validation rows choose learning rates, the end of a run, and the best candidate; test rows choose nothing.
+    Validation rows choose the learning rates, the end of a run and the best checkpoint. Test rows choose nothing.
     """
 
     task: Task
@@ -51,7 +51,7 @@ class Splits:
 
     @property
     def training_rows(self) -> int:
-        """How many rows an epoch has: a row with several texts to learn counts for each text."""
+        """The number of rows per epoch. A row counts once for each of its target texts."""
         return head_of(self.task).count_rows(self.train)
 
     @cached_property
@@ -75,7 +75,7 @@ class Splits:
         return {name: part.in_words for name, part in self.parts.items()}
 
     def with_images_in_memory(self) -> Splits:
-        """Return the same rows, whose images are decoded and resized once for all candidates that read them alike."""
+        """Return the same rows, with images that are decoded once for all checkpoints with the same processor."""
         from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
@@ -87,7 +87,7 @@ class Splits:
 
 
 def measure_part(metric: Metric, predictions: Sequence[Any], part: LabeledSplit, name: str) -> Measurement:
-    """Return how predictions of the validation or test rows score; the error of validation rows may be rough."""
+    """Return the score of predictions for validation or test rows, for validation rows with a rough standard error."""
     return measure(metric, predictions, part.references, part.groups, **({"max_rows": 0} if name != "test" else {}))
 
 
@@ -98,16 +98,16 @@ def load_splits(
     *,
     max_rows: int | None = None,
 ) -> Splits:
-    """Return the splits of a fine-tuning, of at most `max_rows` rows each.
+    """Return the splits for fine-tuning, with at most `max_rows` rows each.
 
-    A test or validation split that the dataset has is used; one that it lacks is held out of the rows that are ranked
-    on, by group. Training rows whose group is also in another split are left out.
+    A missing validation or test split is held out of the ranked split, by group. Training rows whose group is also in
+    another split are left out.
 
     Raises:
         EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
     """
     limit = max_rows or (options.max_samples if options.streaming else None)
-    reading = SampleOptions(  # the rows and labels as they are
+    reading = SampleOptions(  # without the settings for label embeddings
         options.dataset,
         task=options.task,
         config=options.config,
@@ -123,7 +123,7 @@ def load_splits(
     )
     source = source or open_dataset(reading)
     sample = load_sample(reading, cache, source, training=True)
-    # Its other splits are read as this is.
+    # Read the other splits in the same way.
     reading = replace(reading, task=sample.task.id, columns=sample.columns)
     head, several = head_of(sample.task), sample.has_several_texts
     train, notes = head.label(sample, several=several), list[Note]()
@@ -137,11 +137,11 @@ def load_splits(
                 del evaluated[name]
                 notes.append(_unused(split, name, f"{train.split} has the same {options.group_column}s"))
         except EmmsError as error:
-            if error.__cause__ is not None:  # the network or a file failed: other rows would be another test
+            if error.__cause__ is not None:  # the network or a file failed: a held-out test would not be comparable
                 raise EmmsError(f"the split {split} cannot be read: " + error.problem, error.remedy) from error
             notes.append(_unused(split, name, error.message))
     if "validation" in evaluated and "test" not in evaluated:
-        # Its rows were held out by the dataset's authors: they are the better test.
+        # The dataset's authors held out these rows, which makes them the better test.
         evaluated["test"] = evaluated.pop("validation")
     notes += _take_test_rows_out_of_validation(evaluated)
     parts = _hold_out(train, evaluated, options.seed)
@@ -150,7 +150,7 @@ def load_splits(
         if len(part) < _MIN_ROWS:
             raise EmmsError(
                 f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}",
-                "fine-tuning needs more rows",
+                "choose a dataset or a split with more rows",
             )
     fingerprint = _fingerprint(parts)
     return Splits(sample.task, **parts, revision=sample.repo.revision, notes=tuple(notes), fingerprint=fingerprint)
@@ -161,7 +161,7 @@ def _unused(split: str, purpose: str, reason: str) -> Note:
 
 
 def _evaluation_splits(sample: Sample) -> dict[str, str]:
-    """Return purpose → the name of the dataset's split for it, other than the split that is ranked on."""
+    """Map "validation" and "test" to the dataset's split for it, other than the ranked split."""
     splits = {}
     for purpose, usual_names in (("validation", _VALIDATION), ("test", _TEST)):
         name = next((name for name in usual_names if name in sample.splits and name != sample.split), None)
@@ -171,7 +171,7 @@ def _evaluation_splits(sample: Sample) -> dict[str, str]:
 
 
 def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> list[Note]:
-    """Drop validation rows whose group is in the test split, too, and with a note the split if most rows are."""
+    """Drop validation rows whose group is also in the test split, or the full split if these are most of its rows."""
     if len(evaluated) < 2:
         return []
     validation, test = evaluated["validation"], evaluated["test"]
@@ -185,12 +185,12 @@ def _take_test_rows_out_of_validation(evaluated: dict[str, LabeledSplit]) -> lis
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:
-    """Return all splits by purpose: those that are missing are held out of the training rows, by group."""
+    """Return all splits by purpose, with missing ones held out of the training rows by group."""
     if evaluated:
         taken = np.concatenate([part.groups for part in evaluated.values()])
         train = train.take(np.flatnonzero(~np.isin(train.groups, taken)))
     groups, first, group_of_row = np.unique(train.groups, return_index=True, return_inverse=True)
-    # Groups in a seeded order, by class where rows have one: every class is in every split as often as it can be.
+    # Groups are in a seeded order, and sorted by class if rows have one, so that each split has each class if possible.
     order = assign_folds(groups, 2**15 - 1, seed).astype(np.int64)
     are_classes = all(isinstance(reference, str) for reference in train.references)
     classes = np.unique([train.references[row] for row in first], return_inverse=True)[1] if are_classes else order

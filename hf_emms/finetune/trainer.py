@@ -25,7 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import Note, format_bytes, interruptions
+from hf_emms.errors import Note, format_bytes, interruptions, pluralize
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
@@ -46,10 +46,12 @@ class DivergedError(ArithmeticError):
 
 
 class NetworkTrainer(Trainer):
-    """`Trainer` of a network for a recipe.
+    """A `Trainer` of a network for a recipe.
 
-    A step of `batch_size` rows, by default the recipe's, is split into equal parts: at least `parts`, and as many as
-    memory requires. `arguments` are further `TrainingArguments`: those of `evaluation_arguments`, or none of these.
+    Args:
+        batch_size: rows per step, by default the recipe's.
+        parts: the least number of equal parts of a step; memory may require more.
+        arguments: more `TrainingArguments`, such as `evaluation_arguments`.
     """
 
     compute_metrics: Any
@@ -95,7 +97,7 @@ class NetworkTrainer(Trainer):
             **arguments,
         )
         if device.type == "cuda":
-            settings._n_gpu = 1  # one of several GPUs, not a copy of the model on each
+            settings._n_gpu = 1  # do not copy the model to all GPUs
         super().__init__(
             network.model,
             settings,
@@ -125,7 +127,7 @@ class NetworkTrainer(Trainer):
             self._load_best_model()
 
     def _last_state(self) -> tuple[str, TrainerState] | None:
-        """Return the last state in the folder, unless the best state before it is missing."""
+        """Return the last state in the folder, or None if there is none or its best state is missing."""
         folder = get_last_checkpoint(self.args.output_dir)
         if folder is None:
             return None
@@ -149,7 +151,7 @@ class NetworkTrainer(Trainer):
         self.compute_metrics = compute_metrics
         for array in outputs if isinstance(outputs, tuple) else (outputs,):
             if not np.isfinite(array).all():
-                raise DivergedError("outputs are no numbers")
+                raise DivergedError("outputs are not finite")
         return outputs
 
     def prediction_step(
@@ -279,7 +281,7 @@ class Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
-            raise DivergedError(f"the loss was no number after {state.global_step:,} steps")
+            raise DivergedError(f"the loss was not finite after {pluralize(state.global_step, 'step')}")
 
 
 class _Interrupts(TrainerCallback):

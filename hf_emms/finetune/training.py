@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from hf_emms.finetune.trainer import (
     evaluation_arguments,
 )
 from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
+from hf_emms.heads import Metric
 from hf_emms.heads.head import Network
 from hf_emms.heads.split import BatchedRows
 from hf_emms.options import RunOptions
@@ -75,10 +77,10 @@ def run_job(
         splits,
         folder,
         choose_device(options.device),
-        models=models,
-        deadline=deadline,
-        progress=progress,
-        keep_adapter=keep_adapter,
+        models,
+        deadline,
+        progress or Progress(),
+        keep_adapter,
     )
 
     def load() -> Network:
@@ -137,31 +139,29 @@ def remembered_interrupts() -> Iterator[None]:
         del interruptions[before:]
 
 
+@dataclass(frozen=True)
 class Training:
     """A training of a network with a learning rate and a seed, and a second attempt if it fails.
 
-    Args:
+    Attributes:
         folder: for the states of an unfinished run, from which another training with the same folder continues.
-        models: a folder for the finished model, which is named by its steps; None to keep no model.
+        models: a folder for the finished model, whose folder is named by its steps; None to keep no model.
         deadline: when training ends, a `time.time`.
+        keep_adapter: save the adapter alone, not merged.
     """
 
-    def __init__(
-        self,
-        job: TrainingJob,
-        splits: Splits,
-        folder: Path,
-        device: torch.device,
-        *,
-        models: Path | None = None,
-        deadline: float | None = None,
-        progress: Progress | None = None,
-        keep_adapter: bool = False,
-    ) -> None:
-        self._job, self._splits, self._folder, self._device = job, splits, folder, device
-        self._models, self._deadline, self._progress = models, deadline, progress or Progress()
-        self._keep_adapter = keep_adapter
-        self._metrics = head_of(splits.task).metrics(splits.train.references)
+    job: TrainingJob
+    splits: Splits
+    folder: Path
+    device: torch.device
+    models: Path | None = None
+    deadline: float | None = None
+    progress: Progress = field(default_factory=Progress)
+    keep_adapter: bool = False
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return head_of(self.splits.task).metrics(self.splits.train.references)
 
     def run(self, load: Callable[[], Network]) -> TrainingRun:
         """Train once. If memory runs out or the loss is not finite, train once more with half the batch.
@@ -171,8 +171,8 @@ class Training:
             RuntimeError: memory ran out twice, or the checkpoint's code failed.
             StorageError: a state or the model cannot be written.
         """
-        batch_size, parts = self._job.recipe.batch_size, 1
-        first, second = self._folder / "first", self._folder / "second"
+        batch_size, parts = self.job.recipe.batch_size, 1
+        first, second = self.folder / "first", self.folder / "second"
         try:
             return self._train(load, first, batch_size, parts, ())
         except DivergedError as error:
@@ -190,18 +190,20 @@ class Training:
     def _train(
         self, load: Callable[[], Network], folder: Path, batch_size: int, parts: int, notes: tuple[Note, ...]
     ) -> TrainingRun:
-        started, job, splits, metric, helped = time.perf_counter(), self._job, self._splits, self._metrics[0], True
+        started, job, splits, helped = time.perf_counter(), self.job, self.splits, True
+        metrics = self.metrics
+        metric = metrics[0]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(folder, error) from error
         set_seed(job.seed)
         network = load()
-        memory, watch = PeakMemory(self._device), Watch(self._progress, job.name, self._deadline)
+        memory, watch = PeakMemory(self.device), Watch(self.progress, job.name, self.deadline)
         with quiet_transformers():
             trainer = self._trainer(network, folder, batch_size, parts, [memory, watch])
             before = self._predicted(trainer, network) if head_of(splits.task).measures_first(network) else None
-            self._progress.started(job.name, trainer.args.max_steps)
+            self.progress.started(job.name, trainer.args.max_steps)
             trainer.fit()
             log = trainer.state.log_history
             curve = [entry[f"eval_{metric.name}"] for entry in log if f"eval_{metric.name}" in entry]
@@ -215,9 +217,9 @@ class Training:
                     network.model.load_state_dict(load().model.state_dict())
                     validation = untrained
             outputs = trainer.outputs(splits.test)
-        self._progress.advanced(job.name, trainer.state.max_steps - watch.step)
+        self.progress.advanced(job.name, trainer.state.max_steps - watch.step)
         for note in memory.notes:  # of this process, not of the result
-            self._progress.noted(f"{job.name}: {note}")
+            self.progress.noted(f"{job.name}: {note}")
         predictions = network.test_predictions(outputs, splits.test)
         test, baselines = measure_part(metric, predictions, splits.test, "test"), splits.baselines
         losses = [entry["loss"] for entry in log if "loss" in entry]
@@ -226,7 +228,7 @@ class Training:
             job.learning_rate,
             job.seed,
             validation=validation.value,
-            scores={metric.name: metric.compute(predictions, splits.test.references) for metric in self._metrics},
+            scores={metric.name: metric.compute(predictions, splits.test.references) for metric in metrics},
             stderr=test.stderr,
             steps=trainer.state.global_step,
             batch_size=batch_size,
@@ -240,15 +242,15 @@ class Training:
             is_untrained=not helped,
             unfinished=watch.unfinished,
         )
-        if self._models is not None:
-            self._save(network, self._models / str(run.steps), run)
+        if self.models is not None:
+            self._save(network, self.models / str(run.steps), run)
         return run
 
     def _save(self, network: Network, folder: Path, run: TrainingRun) -> None:
         try:
             with atomic_folder(folder) as unfinished:
-                adapter_of = self._job.spec if self._keep_adapter else None
-                save_network(network, unfinished, self._splits.task.id, adapter_of)
+                adapter_of = self.job.spec if self.keep_adapter else None
+                save_network(network, unfinished, self.splits.task.id, adapter_of)
         except UNWRITABLE as error:
             reason = storage_error(folder, error)
             unsaved = UnsavedModelError(reason.message, reason.hint)
@@ -257,30 +259,29 @@ class Training:
 
     def _predicted(self, trainer: NetworkTrainer, network: Network) -> list[Any]:
         """Return the predictions of a network, as it is, for the validation rows."""
-        split = self._splits.validation
+        split = self.splits.validation
         return network.predictions(trainer.outputs(split), split)
 
     def _trainer(
         self, network: Network, folder: Path, batch_size: int, parts: int, callbacks: list[Any]
     ) -> NetworkTrainer:
-        job, validation = self._job, self._splits.validation
-        train = network.rows(self._splits.train, True)
-        recipe = job.recipe
+        recipe, validation, metrics = self.job.recipe, self.splits.validation, self.metrics
+        train = network.rows(self.splits.train, True)
         epoch = -(-len(train) // recipe.batch_size)
 
         def scores(evaluation: Any) -> dict[str, float]:
             predictions = network.predictions(evaluation.predictions, validation)
-            return {metric.name: metric.compute(predictions, validation.references) for metric in self._metrics}
+            return {metric.name: metric.compute(predictions, validation.references) for metric in metrics}
 
         return NetworkTrainer(
             network,
             train,
-            job,
-            self._device,
+            self.job,
+            self.device,
             folder,
             batch_size=batch_size,
             parts=parts,
-            arguments=evaluation_arguments(recipe.total_steps(len(train)), epoch, self._metrics[0].name),
+            arguments=evaluation_arguments(recipe.total_steps(len(train)), epoch, metrics[0].name),
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
             callbacks=[*callbacks, EarlyStoppingCallback(recipe.patience)],

@@ -52,7 +52,7 @@ def test_classifiers_of_pairs_read_both_texts(name: str, zoo: Path, tmp_path: Pa
     pairs = [test.inputs[i] for i in test.input_of_row]
     answers = [classify({"text": first, "text_pair": second}, truncation=True)["label"] for first, second in pairs]
     assert scores(kind, answers, test) == pytest.approx(result.scores)
-    with pytest.raises(EmmsError, match=r"no head that hf_emms has saved") as raised:
+    with pytest.raises(EmmsError, match=r"no custom head of hf_emms") as raised:
         hf_emms.load_finetuned(folder)
     assert "transformers.pipeline" in raised.value.hint
 

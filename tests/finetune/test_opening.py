@@ -102,6 +102,6 @@ def test_inputs_that_a_model_does_not_read_are_refused(zoo: Path, tmp_path: Path
         with pytest.raises(EmmsError, match=r"inputs for text-pair-classification are tuples: \(text, text_pair\)"):
             model.predict(inputs)
     for words in (3, b"bytes"):
-        with pytest.raises(EmmsError, match="an input is no text: ") as raised:
+        with pytest.raises(EmmsError, match="an input is not a valid text: ") as raised:
             model.predict([("a text", words)])
         assert raised.value.hint == "inputs are texts"

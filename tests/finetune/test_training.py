@@ -160,8 +160,8 @@ def test_a_loss_or_outputs_that_are_no_numbers_fail_after_a_second_try(tmp_path:
             return outputs if self.training else {"logits": outputs["logits"] * float("nan")}
 
     for model, said in (
-        (Line(weight=float("nan")), "loss was no number after 1 steps"),
-        (NoOutputs(), "outputs are no"),
+        (Line(weight=float("nan")), "loss was not finite after 1 step"),
+        (NoOutputs(), "outputs are not finite"),
     ):
         loads = iter([network(model), network(model)])
         with pytest.raises(DivergedError, match=said):
