@@ -104,4 +104,4 @@ def test_inputs_that_a_model_does_not_read_are_refused(zoo: Path, tmp_path: Path
     for words in (3, b"bytes"):
         with pytest.raises(EmmsError, match="an input is not a valid text: ") as raised:
             model.predict([("a text", words)])
-        assert raised.value.hint == "inputs are texts"
+        assert raised.value.hint == "pass texts"
