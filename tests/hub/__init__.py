@@ -1,4 +1,4 @@
-"""A stand-in for the Hub: a real HTTP server on loopback that speaks to huggingface_hub and datasets.
+"""A stand-in for the Hub: an HTTP server on loopback for huggingface_hub and datasets.
 
 In a test::
 

@@ -1,4 +1,4 @@
-"""Who may do what: access tokens with roles, organisations, private and gated repositories."""
+"""Permissions: access tokens with roles, organisations, private and gated repositories."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Token:
     value: str = field(default_factory=lambda: f"hf_{secrets.token_hex(17)}")
 
     def owns(self, namespace: str) -> bool:
-        """Whether the user, by any token, may write there."""
+        """Return whether the user may write to a namespace with some token."""
         return namespace == self.user or self.orgs.get(namespace) in _WRITING_ROLES
 
     def belongs(self, namespace: str) -> bool:
         return namespace == self.user or namespace in self.orgs
 
     def allows(self, permission: str, id: str) -> bool:
-        """Whether this token carries a permission on a repository, the user's own rights aside."""
+        """Return whether this token has a permission on a repository, regardless of the user's own rights."""
         if self.role != "fineGrained":
             return self.role == "write"
         return any(permission in self.scopes.get(entity, ()) for entity in (id, id.partition("/")[0]))
@@ -42,7 +42,7 @@ def may_see(repo: Repo, token: Token | None) -> bool:
 
 
 def account(token: Token, paid: Container[str]) -> dict[str, Any]:
-    """What whoami tells."""
+    """Return the response of whoami."""
     access: dict[str, Any] = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
     if token.role == "fineGrained":
         scoped = [{"entity": {"name": name}, "permissions": list(names)} for name, names in token.scopes.items()]
@@ -57,19 +57,19 @@ def account(token: Token, paid: Container[str]) -> dict[str, Any]:
 
 
 def kind_of(kinds: str) -> Kind:
-    """The kind behind "models", "datasets/" and the like; nothing stands for models."""
+    """Return the kind for "models", "datasets/" and similar names. An empty name is a model."""
     return kinds.rstrip("/").removesuffix("s") or "model"  # type: ignore[return-value]
 
 
 def readable(request: Request, kinds: str, id: str) -> Repo:
-    """The repository, for its metadata."""
+    """Return the repository if the request may read its metadata."""
     store, kind = request.hub.store, kind_of(kinds)
     repo = store.repos.get((kind, id))
     if repo is None and (moved_to := store.moved.get(f"{kind}s/{id}")):
         target = request.base + request.path.replace(id, moved_to, 1)
         raise HubError(307, f"moved to {moved_to}", headers={"Location": target})
     if repo is None or not may_see(repo, request.token):
-        # The Hub does not tell a stranger whether a private repository exists.
+        # The Hub does not reveal whether a private repository exists.
         raise HubError(404 if request.token else 401, "Repository not found", "RepoNotFound")
     if repo.disabled:
         raise HubError(403, "Access to this resource is disabled.")
@@ -77,7 +77,7 @@ def readable(request: Request, kinds: str, id: str) -> Repo:
 
 
 def downloadable(request: Request, kinds: str, id: str) -> Repo:
-    """The repository, for its files."""
+    """Return the repository if the request may read its files."""
     repo = readable(request, kinds, id)
     if repo.gated and not (request.token and request.token.belongs(repo.namespace)):
         message = f"Access to {repo.kind} {id} is restricted and you are not in the authorized list."
@@ -86,7 +86,7 @@ def downloadable(request: Request, kinds: str, id: str) -> Repo:
 
 
 def writable(request: Request, kinds: str, id: str) -> Repo:
-    """The repository, to change it."""
+    """Return the repository if the request may change it."""
     repo = readable(request, kinds, id)
     token = authenticated(request)
     if not token.allows("repo.write", id):
@@ -97,7 +97,7 @@ def writable(request: Request, kinds: str, id: str) -> Repo:
 
 
 def discussable(request: Request, kinds: str, id: str) -> tuple[Repo, Token]:
-    """The repository and who asks, to open or answer a discussion or pull request: everyone who can see it may."""
+    """Return the repository and the token if the request may open discussions and pull requests."""
     repo = readable(request, kinds, id)
     token = authenticated(request)
     if not token.allows("discussion.write", id) and not token.allows("repo.write", id):
@@ -107,7 +107,7 @@ def discussable(request: Request, kinds: str, id: str) -> tuple[Repo, Token]:
 
 def authenticated(request: Request) -> Token:
     if request.token is None:
-        # The client takes a 401 on a repository's address for RepoNotFound, but over https only: here it is said.
+        # The client treats a 401 for a repository as RepoNotFound, but only over https, so this is explicit.
         of_repo = request.path.startswith(("/api/models/", "/api/datasets/", "/api/spaces/"))
         raise HubError(401, "Invalid username or password.", "RepoNotFound" if of_repo else None)
     return request.token
@@ -127,6 +127,6 @@ def file_of(commit: Commit, path: str) -> File:
 
 
 def page(request: Request, repo: Repo) -> str:
-    """The address of the repository's page."""
+    """Return the URL of the repository's page."""
     prefix = "" if repo.kind == "model" else f"{repo.kind}s/"
     return f"{request.base}/{prefix}{repo.id}"

@@ -1,4 +1,4 @@
-"""Accounts, repositories as wholes, and what only Spaces have: secrets, variables, hardware, a state."""
+"""Accounts, creating and deleting repositories, and the secrets, variables, hardware and state of Spaces."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def whoami(request: Request) -> Response:
 
 
 def _target(request: Request) -> tuple[Token, Kind, str]:
-    """Who asks, and the kind and id that a body of name, organization and type means."""
+    """Return the token, and the kind and id of the repository in a request's body."""
     token, asked = authenticated(request), request.json()
     return token, asked.get("type") or "model", f"{asked.get('organization') or token.user}/{asked['name']}"
 
 
 def require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> None:
-    """Refuses what free accounts cannot have, in the Hub's words: https://huggingface.co/docs/hub/spaces-overview."""
+    """Refuse what free accounts cannot have, with the Hub's messages (docs/hub/spaces-overview)."""
     namespace, store = id.partition("/")[0], request.hub.store
     if sdk == "static" or namespace in request.hub.paid:
         return
@@ -71,7 +71,7 @@ def delete(request: Request) -> Response:
 
 @route("POST", "/api/validate-yaml")
 def validate_yaml(request: Request) -> Response:
-    """What the Hub says about a card before it is committed."""
+    """Validate a card before it is committed."""
     text = request.json()["content"]
     data = front_matter(text)
     if data is None and text.lstrip("\ufeff").startswith("---"):

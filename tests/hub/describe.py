@@ -1,4 +1,4 @@
-"""What the Hub tells about a repository: the metadata that it draws from the card, the config and the weights."""
+"""A repository's metadata, which the Hub reads from the card, the config and the weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN_TAG_FIELDS = ("tags", "library_name", "pipeline_tag")
 
 
 def card_data(store: Store, commit: Commit) -> dict[str, Any]:
-    """The YAML block at the head of README.md; empty where there is none."""
+    """Return the YAML block of README.md, or an empty dict."""
     readme = commit.files.get("README.md")
     if readme is None:
         return {}
@@ -28,7 +28,7 @@ def card_data(store: Store, commit: Commit) -> dict[str, Any]:
 
 
 def front_matter(text: str) -> Any:
-    """The parsed YAML block, or None where there is none or it is broken."""
+    """Return the parsed YAML block, or None if it is missing or broken."""
     lines = text.lstrip("\ufeff").splitlines()
     if not lines or lines[0].strip() != "---" or "---" not in (line.rstrip() for line in lines[1:]):
         return None
@@ -40,7 +40,7 @@ def front_matter(text: str) -> Any:
 
 
 def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
-    """Everything the API tells about a repository at a commit."""
+    """Return all metadata of a repository at a commit."""
     card = card_data(store, commit)
     config = _config(store, commit) if repo.kind == "model" else {}
     weights = _safetensors(store, commit) if repo.kind == "model" and repo.headers_read else None
@@ -72,7 +72,7 @@ def info(store: Store, repo: Repo, commit: Commit) -> dict[str, Any]:
 
 
 def runtime(repo: Repo) -> dict[str, Any]:
-    """A Space's state: running once there is an app, unless told otherwise."""
+    """Return a Space's state. By default, it is running if it has an app."""
     space = repo.space
     assert space is not None
     head = repo.resolve("main")
@@ -119,7 +119,7 @@ def _config(store: Store, commit: Commit) -> dict[str, Any]:
 
 
 def _safetensors(store: Store, commit: Commit) -> dict[str, Any] | None:
-    """Parameters by type, from the headers of the weights at the repository's root."""
+    """Return parameters by type, from the headers of the weights in the root folder."""
     counts: dict[str, int] = {}
     for path, file in commit.files.items():
         if path.endswith(".safetensors") and "/" not in path:

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: answers of somebody else, spoilt ones, and connections that break, crawl or fall silent."""
+"""Faults on demand: wrong or corrupted responses, and connections that break, are slow or do not respond."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ LOGIN_PAGE = b"<!doctype html><title>Log in to the network</title>"
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with a request.
+    """A fault of a request.
 
     Attributes:
-        kind: "cut": the connection is closed in the middle of the body; "reset": it is reset there; "silent": no answer
-            ever comes; "slow": the body takes its time; "call": something else happens first; "": none of these.
-        answer: what is sent in place of the Hub's answer. The Hub does not see the request.
-        spoil: makes the body that is sent of the Hub's.
-        after: the bytes that a cut lets through; half of them by default.
-        seconds: how long a slow body takes.
-        call: what happens at a "call", in the thread that answers.
+        kind: "cut" closes the connection in the middle of the body, "reset" resets it there, "silent" never responds,
+            "slow" sends the body slowly, "call" calls a function first, and "" does none of these.
+        answer: the response instead of the Hub's. The Hub does not receive the request.
+        spoil: function that corrupts the Hub's body.
+        after: bytes before a cut; by default half of the body.
+        seconds: the duration of a slow body.
+        call: the function for "call", which runs in the thread of the response.
     """
 
     kind: str = ""
@@ -35,18 +35,18 @@ class Fault:
 
 
 def status(code: int, body: bytes = b'{"error": "a bad day"}', **headers: str) -> Fault:
-    """Another answer; underscores in names of headers are hyphens."""
+    """Return a fault with another response. Underscores in header names become hyphens."""
     named = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
     return Fault(answer=Response(code, body, named))
 
 
 def body(content: bytes) -> Fault:
-    """Another answer, of somebody who knows nothing of the Hub and finds nothing wrong."""
+    """Return a fault with a successful response that is not from the Hub."""
     return status(200, content)
 
 
 def without(name: str) -> Fault:
-    """The Hub's JSON without a field, wherever it is in it."""
+    """Return a fault that removes a field from the Hub's JSON, at every level."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
@@ -65,6 +65,6 @@ SILENT = Fault("silent")
 RESET = Fault("reset")
 CUT = Fault("cut")
 FLIPPED = Fault(spoil=_flip)
-# Shorter than the Hub says elsewhere, and yet a whole answer.
+# Shorter than the size in the metadata, but a complete response.
 HALF = Fault(spoil=lambda content: content[: len(content) // 2])
 EXPIRED = status(403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")

@@ -1,4 +1,4 @@
-"""Files: downloads, the content network that serves large ones, and uploads to Git LFS."""
+"""Files: downloads, the content network for large files, and uploads to Git LFS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resolve(request: Request, repo: str, rev: str, path: str, prefix: str = "") 
     headers = {"X-Repo-Commit": commit.sha, "ETag": etag}
     if not file.lfs:
         return _content(request, file.sha256, headers)
-    # As on the Hub, what LFS keeps lies on another host: the client must not send its token there.
+    # As on the Hub, LFS files are on another host, to which the client must not send its token.
     port = urlsplit(request.base).port
     place = f"http://localhost:{port}/cdn/{file.sha256}/{found.kind}s/{found.id}/{quote(path)}"
     linked = {"X-Linked-Size": str(file.size), "X-Linked-ETag": etag, "Location": place}
@@ -34,7 +34,7 @@ def cdn(request: Request, sha256: str, path: str) -> Response:
 
 
 def _content(request: Request, sha256: str, headers: dict[str, str]) -> Response:
-    """The whole file or the range that was asked for."""
+    """Return the file, or the requested range of it."""
     blob = request.hub.store.blob(sha256)
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
     if asked is None:
@@ -48,7 +48,7 @@ def _content(request: Request, sha256: str, headers: dict[str, str]) -> Response
 
 @route("POST", "/{prefix}{repo}.git/info/lfs/objects/batch")
 def batch(request: Request, repo: str, prefix: str = "") -> Response:
-    """Where to send objects; nowhere those that are already stored."""
+    """Return upload addresses for the objects that are not stored yet."""
     discussable(request, prefix, repo)
     objects = [{"oid": asked["oid"], "size": asked["size"]} for asked in request.json()["objects"]]
     for answer in objects:

@@ -1,4 +1,4 @@
-"""Fixtures that run the stand-in Hub, and clients of it in processes of their own."""
+"""Fixtures that run the stand-in Hub, and clients of it in separate processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
-    """The environment of a client of this Hub alone: huggingface_hub reads HF_ENDPOINT once, when it is imported."""
+    """Return the environment of a client of this Hub. huggingface_hub reads HF_ENDPOINT once, on import."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     settings = {
         "HF_ENDPOINT": hub.url,
@@ -39,7 +39,7 @@ def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
 
 
 def run_client(hub: Hub, code: str, home: Path, **extra: str) -> Any:
-    """Runs Python code that prints JSON in its last line; returns that value."""
+    """Run Python code whose last printed line is JSON, and return its value."""
     environment = client_environment(hub, home, **extra)
     command = [*python(), "-c", textwrap.dedent(code)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
@@ -57,14 +57,14 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def demo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A stand-in Hub with the demo's datasets and checkpoints, shared by all tests: read it, do not change it."""
+    """A stand-in Hub with the demo's datasets and checkpoints. All tests share it, so do not change it."""
     with running_hub(tmp_path_factory.mktemp("demo-hub"), demo=True) as running:
         yield running
 
 
 @pytest.fixture
 def client(hub: Hub, tmp_path: Path) -> Callable[..., Any]:
-    """Runs code against the `hub` fixture, with caches of this test's own; see `run_client`."""
+    """Run code against the `hub` fixture with new caches, see `run_client`."""
 
     def run(code: str, **extra: str) -> Any:
         return run_client(hub, code, tmp_path / "client", **extra)

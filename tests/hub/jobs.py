@@ -1,4 +1,4 @@
-"""Jobs: each runs the hf-emms command of this checkout in a process of its own."""
+"""Jobs: each runs the hf-emms command of this checkout in a separate process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KEPT = ("PATH", "PYTHONPATH", "LANG", "OMP_NUM_THREADS")
 
 @dataclass
 class Job:
-    """One job."""
+    """A job."""
 
     id: str
     namespace: str
@@ -50,14 +50,15 @@ class Job:
     process: subprocess.Popen[str] | None = None
 
     def start(self, endpoint: str) -> None:
-        """Runs ``… hf-emms ARGUMENTS``, whatever would install it."""
+        """Run ``… hf-emms ARGUMENTS`` without the commands that would install it."""
         words = self.spec["command"]
         arguments = words[len(words) - words[::-1].index("hf-emms") :] if "hf-emms" in words else []
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
         environment |= {"HF_HOME": str(self.folder / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment |= self.spec.get("environment", {}) | self.spec.get("secrets", {})
-        for volume in self.spec.get("volumes", ()):  # no process can mount: what names the place gets another one
+        # Tests cannot mount volumes, so variables get the path of a folder instead.
+        for volume in self.spec.get("volumes", ()):
             for name, value in environment.items():
                 if value == volume["mountPath"]:
                     environment[name] = str(self.folder.parents[1] / "buckets" / volume["source"])
@@ -73,7 +74,7 @@ class Job:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self, stage: str, message: str) -> None:
-        """Ends it before its time."""
+        """End the job early."""
         self.stage, self.message = stage, message
         if self.process is not None:
             self.process.kill()
@@ -114,7 +115,7 @@ def _told(job: Job) -> dict[str, Any]:
         "command": job.spec["command"],
         "arguments": job.spec["arguments"],
         "environment": job.spec["environment"],
-        # Values of secrets never leave the Hub.
+        # The Hub never returns the values of secrets.
         "secrets": dict.fromkeys(job.spec.get("secrets", {}), ""),
         "flavor": job.spec["flavor"],
         "labels": job.spec.get("labels", {}),
@@ -170,7 +171,7 @@ def logs(request: Request, namespace: str, id: str) -> Response:
 
 
 def _events(job: Job) -> Iterator[bytes]:
-    """Every line as soon as it is there, until the job has ended."""
+    """Yield each line immediately, until the job has ended."""
     sent, over = 0, False
     while not over:
         over = job.stage not in ("SCHEDULING", "RUNNING")

@@ -1,4 +1,4 @@
-"""Requests and answers of the stand-in Hub, and the table of routes."""
+"""Requests and responses of the stand-in Hub, and the table of routes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One request."""
+    """A request."""
 
     hub: Hub
     method: str
@@ -29,24 +29,23 @@ class Request:
     token: Token | None
 
     def json(self) -> Any:
-        """The body as JSON."""
         return json.loads(self.body)
 
     def one(self, name: str) -> str | None:
-        """The first value of a query parameter."""
+        """Return the first value of a query parameter."""
         return self.query.get(name, [None])[0]
 
     def flag(self, name: str) -> bool:
         return (self.one(name) or "").lower() in ("1", "true")
 
     def all(self, name: str) -> list[str]:
-        """Every value of a repeatable query parameter, written NAME or NAME[]."""
+        """Return all values of a query parameter, written NAME or NAME[]."""
         return [*self.query.get(name, []), *self.query.get(f"{name}[]", [])]
 
 
 @dataclass(frozen=True)
 class Response:
-    """One answer; the pieces of a body may come about while it is sent."""
+    """A response. An iterator as its body is sent piece by piece."""
 
     status: int = 200
     body: bytes | Iterator[bytes] = b""
@@ -54,7 +53,7 @@ class Response:
 
 
 class HubError(Exception):
-    """A refusal, with the headers that the clients read."""
+    """An error response, with the headers that clients read."""
 
     def __init__(self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None):
         super().__init__(message)
@@ -68,7 +67,7 @@ class HubError(Exception):
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in JSON."""
+    """Return a JSON response."""
     return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
@@ -76,7 +75,7 @@ Handler = Callable[..., Response]
 
 _PATTERNS = {
     "kinds": "models|datasets|spaces",
-    # Addresses outside /api name the kind by a prefix that models do not have.
+    # Addresses outside /api have a prefix for the kind, except for models.
     "prefix": "(?:datasets/|spaces/)?",
     "repo": "[^/]+/[^/]+",
     "num": r"\d+",
@@ -86,7 +85,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
 
 
 def route(method: str, template: str) -> Callable[[Handler], Handler]:
-    """Registers a handler for e.g. GET /api/{kinds}/{repo}/tree/{rev}; the pieces arrive decoded, by name."""
+    """Register a handler for a route such as /api/{kinds}/{repo}/tree/{rev}. It gets the decoded parts by name."""
 
     def piece(match: re.Match[str]) -> str:
         name = match[1]
@@ -102,7 +101,6 @@ def route(method: str, template: str) -> Callable[[Handler], Handler]:
 
 
 def dispatch(request: Request) -> Response:
-    """Finds the route and runs it."""
     method = "GET" if request.method == "HEAD" else request.method
     for route_method, pattern, handler in ROUTES:
         if route_method == method and (match := pattern.fullmatch(request.path)):

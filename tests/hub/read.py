@@ -1,4 +1,4 @@
-"""Reading: information, lists and search, trees, leaderboards."""
+"""Reading: metadata, lists and search, trees, leaderboards."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ def list_repos(request: Request, kinds: str) -> Response:
                 found.append(told)
     key = request.one("sort") or "trendingScore"
     found.sort(key=lambda told: told["id"])
-    # Numbers and ISO dates alike: the most and the latest first.
+    # The largest numbers and the latest ISO dates first.
     found.sort(key=lambda told: told.get(key) or 0, reverse=True)
     return paged(request, [_expanded(request, told) for told in found])
 
 
 def _expanded(request: Request, told: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, or everything."""
     wanted = request.all("expand")
     return {name: value for name, value in told.items() if name in ("_id", "id", *wanted)} if wanted else told
 
@@ -51,13 +50,13 @@ def _matches(request: Request, told: dict[str, Any]) -> bool:
         author in (None, told["author"])
         and task in (None, told.get("pipeline_tag"))
         and all(text.lower() in told["id"].lower() for text in request.all("search"))
-        # Lists of filters come as repeated parameters or parted by commas.
+        # Filters are repeated parameters, or separated by commas.
         and all(one.lower() in tags for value in request.all("filter") for one in value.split(","))
     )
 
 
 def paged(request: Request, entries: list[Any]) -> Response:
-    """A page of a list, with a Link to the next."""
+    """Return a page of a list, with a link to the next page."""
     start = int(request.one("cursor") or 0)
     size = min(int(request.one("limit") or request.hub.page_size), request.hub.page_size)
     headers = {}
@@ -105,7 +104,7 @@ def _file_entry(commit: Commit, path: str) -> dict[str, Any]:
 
 @route("GET", "/api/datasets/{repo}/leaderboard")
 def leaderboard(request: Request, repo: str) -> Response:
-    """What checkpoints say in .eval_results/*.yaml of a benchmark: a dataset with an eval.yaml."""
+    """Return the results in .eval_results/*.yaml of checkpoints for a benchmark, a dataset with an eval.yaml."""
     found, store = readable(request, "datasets", repo), request.hub.store
     head = found.resolve("main")
     if head is None or "eval.yaml" not in head.files:
@@ -115,7 +114,7 @@ def leaderboard(request: Request, repo: str) -> Response:
         commit = model.resolve("main")
         if model.kind != "model" or commit is None or not may_see(model, request.token):
             continue
-        # Fine-tunings of other checkpoints are listed on request only.
+        # Fine-tuned checkpoints are listed only on request.
         if request.one("base_model") not in ("false", "False") and card_data(store, commit).get("base_model"):
             continue
         author = {"type": "user", "name": model.namespace}

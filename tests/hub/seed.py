@@ -1,4 +1,4 @@
-"""Fills the stand-in with what presets name: embedded checkpoints and datasets stand in for those of the Hub."""
+"""Fill the stand-in with the repositories of presets, by copies of embedded checkpoints and datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGE = ("resnet-distilled", "vit-random", "swin-distilled", "regnet-random")
 _TEXT = ("albert-distilled", "bert-distilled", "bert-random", "electra-distilled")
 _ENCODERS = ("encoder-minilm-albert", "encoder-minilm-static", "encoder-wordnet-gpt2")
 _TASKS = {"image-to-text": _IMAGE, "image-classification": _IMAGE, "text-classification": _TEXT}
-# Presets that embedded datasets stand in for, with the share of the rows in each split.
+# Preset → the embedded dataset in its place, and the share of rows in each split.
 _DATASETS = {
     "coco_captions": ("emoji-captions", {"train": 0.6, "validation": 0.2, "test": 0.2}),
     "fashion_mnist": ("fashion-mnist", {"train": 0.8, "test": 0.2}),
@@ -27,10 +27,10 @@ _DATASETS = {
 
 
 def seed(store: Store) -> None:
-    """Adds the repositories.
+    """Add the repositories.
 
-    Where a preset names a pull request, or says so, main has pickled weights only as on the Hub, and the pull request
-    has safetensors.
+    If a preset has pickled weights, or names a pull request, main has only pickled weights, as on the Hub. The pull
+    request has safetensors.
     """
     named = [(default_checkpoints(task), names) for task, names in _TASKS.items()]
     named += [(encoder_presets()[name], _ENCODERS) for name in ("base", "paper", "paper-small")]
@@ -63,7 +63,7 @@ def _put_checkpoint(store: Store, id: str, folder: Path) -> None:
 
 
 def _pickled(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of a checkpoint with its weights in pytorch_model.bin."""
+    """Return the files of a checkpoint with its weights in pytorch_model.bin."""
     import torch
     from safetensors.torch import load
 
@@ -73,7 +73,7 @@ def _pickled(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _splits(folder: Path, shares: Mapping[str, float]) -> dict[str, bytes]:
-    """An embedded dataset, parted into splits."""
+    """Return the files of an embedded dataset in splits."""
     (source,) = folder.rglob("*.parquet")
     table = pyarrow.parquet.read_table(source)
     files, start = {}, 0

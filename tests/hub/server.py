@@ -37,9 +37,9 @@ _SLOW_PIECES = 10
 
 @dataclass
 class Entry:
-    """A request as it was logged."""
+    """A logged request."""
 
-    line: str  # method and path, decoded and without its query: what the patterns of faults and counts are matched with
+    line: str  # method and decoded path without its query, which patterns match
     path: str
     range: str | None
     authorized: bool
@@ -48,7 +48,7 @@ class Entry:
 
 
 class Hub:
-    """A running stand-in."""
+    """A running stand-in Hub."""
 
     def __init__(self, folder: Path) -> None:
         self.url = ""
@@ -69,16 +69,15 @@ class Hub:
         orgs: Iterable[str] | Mapping[str, str] = (),
         scopes: Mapping[str, Iterable[str]] | None = None,
     ) -> str:
-        """Issues an access token."""
         roles = dict(orgs) if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
         token = Token(user, role, roles, scopes or {})
         self.tokens[token.value] = token
         return token.value
 
     def fail(self, pattern: str, fault: Fault | int | str, times: int | None = 1, **options: Any) -> None:
-        """Lets requests go wrong that match a shell pattern for "METHOD /path", as often as told; None: for ever.
+        """Let requests fail that match a shell pattern for "METHOD /path", `times` times, or always if None.
 
-        A number is a status that is answered, a text a kind of `Fault` with its options.
+        A number as a fault is the status of the response, and a text is a kind of `Fault` with options.
         """
         if isinstance(fault, int):
             fault = status(fault, **options)
@@ -87,22 +86,22 @@ class Hub:
         self.faults.append((pattern, itertools.repeat(fault) if times is None else itertools.repeat(fault, times)))
 
     def due(self, line: str) -> Fault:
-        """The fault of a request; one that does nothing where none is left."""
+        """Return the next fault of a request. Without one, return a fault that does nothing."""
         fitting = (next(left, None) for pattern, left in list(self.faults) if fnmatchcase(line, pattern))
         return next(filter(None, fitting), Fault())
 
     def count(self, pattern: str = "*") -> int:
-        """How many requests match the pattern."""
+        """Return the number of requests that match a pattern."""
         return sum(fnmatchcase(entry.line, pattern) for entry in self.requests)
 
     def bytes_sent(self, pattern: str = "*") -> int:
-        """How many bytes of bodies went out for the requests that match the pattern."""
+        """Return the number of body bytes in the responses to requests that match a pattern."""
         return sum(entry.sent for entry in self.requests if fnmatchcase(entry.line, pattern))
 
 
 @contextmanager
 def running_hub(folder: Path | None = None, *, demo: bool = False) -> Iterator[Hub]:
-    """Runs a stand-in Hub on loopback until the block ends."""
+    """Run a stand-in Hub on loopback until the block ends."""
     with tempfile.TemporaryDirectory(prefix="hub-") as temporary:
         hub = Hub(Path(folder or temporary))
         if demo:
@@ -130,20 +129,20 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients may hang up whenever they like; anything else is a bug and is shown."""
+        """Print errors, except that a client closed its connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body go out in two writes: Nagle's algorithm would hold the second back.
+    # Headers and body are two writes. Nagle's algorithm would delay the second.
     disable_nagle_algorithm = True
     timeout = 60
     hub: Hub
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The log is `Hub.requests`."""
+        """Do not print. `Hub.requests` is the log."""
 
     def do_GET(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"] or 0))

@@ -1,4 +1,4 @@
-"""The stand-in Hub's state: repositories in memory, contents on disk in blobs named by their sha256."""
+"""The stand-in Hub's state: repositories in memory, and contents on disk by their sha256."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def now() -> str:
 
 
 class File(msgspec.Struct, frozen=True):
-    """A file of a commit. `oid` is the git blob's sha1: of the content, or of the pointer of an LFS file."""
+    """A file of a commit. `oid` is the sha1 of the git blob, which is the content or the pointer of an LFS file."""
 
     oid: str
     sha256: str
@@ -29,7 +29,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """A commit, with its whole tree by path."""
+    """A commit with its tree by path."""
 
     sha: str
     files: dict[str, File]
@@ -47,7 +47,7 @@ class Discussion(msgspec.Struct):
 
 
 class Space(msgspec.Struct):
-    """What only a Space has. `stage` overrides the stage that follows from the files."""
+    """Fields of a Space. `stage` overrides the stage that its files determine."""
 
     sdk: str
     stage: str | None = None
@@ -59,7 +59,7 @@ class Space(msgspec.Struct):
 class Repo(msgspec.Struct):
     """A repository: commits by sha, and refs by their full name (refs/heads/main, refs/pr/1, …).
 
-    `headers_read` is False where the Hub has not looked into the safetensors files, and tells no parameters.
+    If `headers_read` is False, the Hub has not read the safetensors files, and does not return parameters.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ class Repo(msgspec.Struct):
         return self.id.partition("/")[0]
 
     def resolve(self, revision: str) -> Commit | None:
-        """The commit of a branch, full ref or sha."""
+        """Return the commit of a branch, full ref or sha."""
         for name in (revision, f"refs/heads/{revision}"):
             if name in self.refs:
                 return self.commits[self.refs[name]]
@@ -91,7 +91,7 @@ class Repo(msgspec.Struct):
         return self.discussions[num - 1]
 
     def open_pull_request(self, title: str, author: str) -> str:
-        """Adds a pull request; returns its ref."""
+        """Add a pull request and return its ref."""
         self.discussions.append(Discussion(len(self.discussions) + 1, title, author, now(), "open"))
         return f"refs/pr/{len(self.discussions)}"
 
@@ -112,7 +112,7 @@ def is_lfs(path: str, size: int) -> bool:
 
 
 class Store:
-    """All repositories. Whoever changes something holds `lock`."""
+    """All repositories. Acquire `lock` before changes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -125,7 +125,7 @@ class Store:
     # ---- repositories --------------------------------------------------------------------------------------------
 
     def create_repo(self, id: str, kind: Kind = "model", *, sdk: str | None = None, **fields: Any) -> Repo:
-        """Makes a repository with the first commit that the Hub makes."""
+        """Create a repository with the Hub's first commit."""
         with self.lock:
             repo = self.repos[kind, id] = Repo(kind, id, **fields)
             if kind == "space":
@@ -138,14 +138,13 @@ class Store:
             return repo
 
     def repo(self, id: str, kind: Kind = "model") -> Repo:
-        """The repository of this id."""
         return self.repos[kind, id]
 
     def delete(self, repo: Repo) -> None:
         del self.repos[repo.kind, repo.id]
 
     def move(self, repo: Repo, to_id: str) -> None:
-        """Renames a repository; its old name leads to the new one."""
+        """Rename a repository. Its old name redirects to the new one."""
         self.delete(repo)
         self.moved[f"{repo.kind}s/{repo.id}"] = to_id
         repo.id = to_id
@@ -154,31 +153,30 @@ class Store:
     # ---- contents ------------------------------------------------------------------------------------------------
 
     def add_blob(self, content: bytes) -> str:
-        """Keeps the bytes; returns their sha256."""
+        """Store bytes and return their sha256."""
         sha256 = hashlib.sha256(content).hexdigest()
         if not self.blob(sha256).exists():
             self.blob(sha256).write_bytes(content)
         return sha256
 
     def blob(self, sha256: str) -> Path:
-        """Where the bytes of this sha256 lie, or would lie."""
+        """Return the path for the bytes of this sha256."""
         return self._blobs / sha256
 
     def add_file(self, path: str, content: bytes, *, lfs: bool | None = None) -> File:
-        """Keeps a file's content as git or LFS would."""
+        """Store a file's content as git or LFS would."""
         sha256 = self.add_blob(content)
         as_lfs = is_lfs(path, len(content)) if lfs is None else lfs
         oid = git_oid(lfs_pointer(sha256, len(content)) if as_lfs else content)
         return File(oid, sha256, len(content), as_lfs)
 
     def read(self, id: str, path: str, kind: Kind = "model", revision: str = "main") -> bytes:
-        """The content of a file."""
         commit = self.repo(id, kind).resolve(revision)
         assert commit is not None, revision
         return self.blob(commit.files[path].sha256).read_bytes()
 
     def paths(self, id: str, kind: Kind = "model") -> list[str]:
-        """The files of the main branch, sorted."""
+        """Return the files of the main branch, sorted."""
         commit = self.repo(id, kind).resolve("main")
         assert commit is not None
         return sorted(commit.files)
@@ -195,16 +193,16 @@ class Store:
         sha: str | None = None,
         **fields: Any,
     ) -> str:
-        """Commits files beside those that are there; makes the repository and the ref if need be."""
+        """Commit files in addition to the existing ones. Create the repository and the ref if they are missing."""
         with self.lock:
             repo = self.repos.get((kind, id)) or self.create_repo(id, kind, **fields)
             added = {path: self.add_file(path, _bytes(content)) for path, content in files.items()}
             return self.commit(repo, ref, added, sha).sha
 
     def commit(self, repo: Repo, ref: str, changes: Mapping[str, File | None], sha: str | None = None) -> Commit:
-        """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies."""
+        """Add a commit to a ref. A new ref starts at main, except for converted copies."""
         with self.lock:
-            # The Hub's converted copies hold nothing of main.
+            # Converted copies do not contain files of main.
             start = None if ref.startswith("refs/convert/") else repo.resolve("refs/heads/main")
             ref = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
             head = repo.resolve(ref) or start

@@ -1,4 +1,4 @@
-"""Commands against a Hub that misbehaves: one line says what happened, good rows are kept, the process ends."""
+"""Commands against a failing Hub print one line per error, keep good rows, and end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.hub import Hub, running_hub
 from tests.hub.faults import CUT, EXPIRED, FLIPPED, HALF, LOGIN_PAGE, RESET, SILENT, Fault, body, status, without
 from tests.hub.fixtures import client_environment
 
-# Deadlines: for what never comes, and for what comes at once or is asked for once more.
+# Deadlines for responses that never arrive, and for responses that arrive at once or after a retry.
 SOON, LATER = "0.5", "30"
 SLOW = "nothing arrived in time"
 BROKEN = r"(the connection broke|cannot be reached|closed connection)"
@@ -34,7 +34,7 @@ HALF_OF_THE_JSON = body(b'{"id": "org/')
 
 @dataclass
 class Site:
-    """What a test works with."""
+    """The Hub, the commands and the folder of a test."""
 
     hub: Hub
     cli: CommandLine
@@ -43,11 +43,10 @@ class Site:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def run(self, *arguments: str | Path) -> Done:
-        """Runs a command."""
         return self.cli.run(*arguments, HF_EMMS_DEADLINE=self.seconds)
 
     def new(self, kind: str, files: dict[str, bytes]) -> str:
-        """A repository that nothing has cached."""
+        """Create a repository that is not cached."""
         id = f"ada/{kind}-{next(self.numbers)}"
         self.hub.store.put_files(id, files, kind)  # type: ignore[arg-type]
         return id
@@ -64,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         checkpoint["README.md"] = b"---\npipeline_tag: image-classification\nlibrary_name: transformers\n---\n"
         hub.store.put_files("bob/vit", checkpoint)
         yield Site(hub, cli, home)
-        # Progress connections are still open: nothing that waits for one keeps the process from ending.
+        # Open connections must not prevent the process from ending.
         cli.close()
 
 
@@ -174,7 +173,7 @@ def named(cases: list[tuple]) -> list:
 
 
 def errors(done: Done) -> list[str]:
-    """Errors and their hints: of a command, or of its failed rows beside one that is scored."""
+    """Return the errors of a command with their hints, or the errors of its failed rows if others are scored."""
     assert "Traceback" not in done.err, done.err
     if done.code == 0:
         rows = json.loads(done.out)["rows"]
@@ -186,7 +185,7 @@ def errors(done: Done) -> list[str]:
 
 
 @pytest.mark.parametrize(("run", "pattern", "fault", "words"), named(LASTING))
-def test_a_fault_that_stays_is_one_error(
+def test_a_lasting_fault_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:
     site.hub.fail(pattern, fault, None)
@@ -200,7 +199,7 @@ def test_a_fault_that_stays_is_one_error(
 
 
 @pytest.mark.parametrize(("run", "pattern", "fault"), named(PASSING))
-def test_a_fault_that_passes_is_waited_out(site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault) -> None:
+def test_a_temporary_fault_is_retried(site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault) -> None:
     site.hub.fail(pattern, fault)
     before = site.hub.count(pattern)
     done = run(site)
@@ -209,7 +208,7 @@ def test_a_fault_that_passes_is_waited_out(site: Site, run: Callable[[Site], Don
     assert '"error": "' not in done.out
 
 
-def test_fields_that_a_server_leaves_out_of_its_list_are_no_reason(site: Site) -> None:
+def test_a_list_may_lack_optional_fields(site: Site) -> None:
     for name in ("siblings", "sha", "downloads", "config", "safetensors", "gated", "likes"):
         site.hub.fail(LIST, without(name))
         done = site.run("search", "--task", "image-classification", "--author", "bob")
@@ -226,7 +225,7 @@ def test_fields_that_a_server_leaves_out_of_its_list_are_no_reason(site: Site) -
         (of_checkpoint, WEIGHTS, HALF, 3),
     ],
 )
-def test_what_another_request_may_mend_is_asked_for_three_times_and_nothing_else_twice(
+def test_only_errors_that_a_retry_may_solve_are_retried(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, times: int
 ) -> None:
     before = site.hub.count(pattern)
@@ -236,7 +235,7 @@ def test_what_another_request_may_mend_is_asked_for_three_times_and_nothing_else
 
 
 @pytest.mark.parametrize("run", [results, card])
-def test_a_commit_whose_answer_was_lost_is_made_once(site: Site, run: Callable[[Site], Done]) -> None:
+def test_a_commit_with_a_lost_response_is_made_once(site: Site, run: Callable[[Site], Done]) -> None:
     def commits() -> int:
         before = sum(len(repo.commits) for repo in site.hub.store.repos.values())
         assert run(site).code == 0
@@ -248,13 +247,13 @@ def test_a_commit_whose_answer_was_lost_is_made_once(site: Site, run: Callable[[
 
 
 @pytest.mark.parametrize("line", ["POST */variables", "POST */preupload/*", COMMIT])
-def test_a_space_that_cannot_be_filled_is_not_left_empty(site: Site, line: str) -> None:
+def test_a_space_that_cannot_be_filled_is_deleted(site: Site, line: str) -> None:
     site.hub.fail(line, status(501), None)
     assert len(errors(space(site))) == 1
     assert ("space", f"ada/board-{next(site.numbers) - 1}") not in site.hub.store.repos
 
 
-def test_a_space_that_was_there_stays(site: Site) -> None:
+def test_an_existing_space_is_not_deleted(site: Site) -> None:
     id = f"ada/board-{next(site.numbers)}"
     site.hub.store.put_files(id, {"README.md": b"---\nsdk: gradio\n---\n"}, "space")
     site.hub.fail(COMMIT, status(501), None)
@@ -264,7 +263,7 @@ def test_a_space_that_was_there_stays(site: Site) -> None:
     assert ("space", id) in site.hub.store.repos
 
 
-def test_rights_are_checked_before_a_space_is_created(site: Site) -> None:
+def test_permissions_are_checked_before_a_space_is_created(site: Site) -> None:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     for words in (["space", "--results", shown, "--repo-id", "bob/board"], ["metric", "--repo-id", "bob/emms"]):
         before = site.hub.count("POST *")

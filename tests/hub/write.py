@@ -13,7 +13,7 @@ from .store import Discussion, File, Repo, Store, is_lfs
 
 
 def _committable(request: Request, kinds: str, id: str, ref: str) -> Repo:
-    """The repository, if who asks may commit to this ref or propose a commit."""
+    """Return the repository if the request may commit to this ref, or propose a commit."""
     if request.flag("create_pr"):
         return discussable(request, kinds, id)[0]
     if ref.startswith("refs/pr/"):
@@ -32,7 +32,7 @@ def preupload(request: Request, kinds: str, repo: str, rev: str) -> Response:
         present = commit.files.get(asked["path"])
         lfs = is_lfs(asked["path"], asked["size"])
         answer = {"path": asked["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
-        # The client skips a file whose oid is the one it would upload.
+        # The client skips a file with the same oid.
         if present is not None:
             answer["oid"] = present.sha256 if lfs else present.oid
         answers.append(answer)
