@@ -1,4 +1,4 @@
-"""The result as plain data: its records and their order, tables, sentences, files and charts."""
+"""The result as plain data: records, order, verdict, tables, sentences, files and charts."""
 
 from hf_emms.ranking.ranking import Ranking
 from hf_emms.ranking.records import (

@@ -1,4 +1,4 @@
-"""The columns of a ranking's tables, each an entry of `COLUMNS`, and the formats of single values."""
+"""Define the columns of a ranking's tables, each as an entry of `COLUMNS`, and format single values."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.quantity import SCORE, Quantity, quantity_of_metric
 
-# "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
-# the Parquet files of a results dataset; "page" the leaderboard.
+# "text": terminal, notebooks and Markdown. "file": CSV, TSV, Parquet and DataFrames. "results": Parquet files of a
+# results dataset. "page": the leaderboard.
 Table = Literal["text", "file", "results", "model card", "dataset card", "page"]
 Value = Callable[[RankingData, Row], Any]
 
-# Titles of R²: of the first EMMS estimator, and of EMMS without neighbours beside it.
+# Titles of R²: of the first EMMS estimator, and of `emms` next to `emms_knn`.
 EXPLAINED, RIDGE = "explained", "ridge"
-# Tokens that no text has.
+# A limit of tokens that no text reaches.
 _NO_LIMIT = 900_000
-# Importance of the columns that the narrowest terminal shows.
+# Importance of the columns that every terminal shows.
 ALWAYS_SHOWN = math.inf
 
 
 def estimator_named(name: str) -> Estimator:
-    """Return an estimator; without its package, one with the name alone, for rankings of other machines."""
+    """Return an estimator. If its package is missing, return one with the name alone, to show other people's
+    rankings.
+    """
     try:
         return ESTIMATORS[name]
     except (KeyError, EmmsError):
@@ -44,24 +46,24 @@ def title_of(estimator: str) -> str:
 
 
 def single_line(value: Any) -> str:
-    """Return a value as a single line of text; characters that could steer a terminal are escaped."""
+    """Return a value as a single line of text. Control characters are escaped."""
     return "" if value is None else printable(" ".join(str(value).split()))
 
 
 def format_text(value: Any) -> str:
-    """Return a text or whole number on a line; a dash where it is missing or empty."""
+    """Return a text or whole number on one line; a dash if it is missing or empty."""
     return single_line(value) if value else MISSING
 
 
 def format_rank(row: Row) -> str:
-    """Return a row's rank as text: "2", or "=2" where it is shared."""
+    """Return the rank of a row as text: "2", or "=2" for a shared rank."""
     if row.rank is None:
         return MISSING
     return f"={row.rank}" if row.tied else str(row.rank)
 
 
 def format_number(value: float | None) -> str:
-    """Return a score with four decimals, or four digits where it is large."""
+    """Return a score with four decimals, or with four digits if it is large."""
     if value is None:
         return MISSING
     return f"{value:z.4f}" if abs(value) < 100 else f"{value:.4g}"
@@ -70,20 +72,20 @@ def format_number(value: float | None) -> str:
 EXPLAINED_VARIANCE = Quantity(
     "of the variance",
     help=(
-        "R²: the share of the label embeddings' variance that held-out rows explain, from 0 (nothing) to 1. It depends "
-        "on the dataset, the sample, the seed and the label encoders, and is compared within this table only."
+        "R²: the share of the label embeddings' variance that the features explain on held-out rows, from 0 (nothing) "
+        "to 1. It depends on the dataset, sample, seed and label encoders. Compare it within this table only."
     ),
 )
 
 
 class ScoreFormatter:
-    """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
+    """Format the scores of an estimator for people: R² if every row has it, else the score.
 
     Attributes:
-        explains: whether R² is shown.
-        quantity: unit, direction and help of what is shown.
-        title: of the column.
-        tells: whether a row shows anything but a dash or 0.
+        explains: whether the formatter shows R².
+        quantity: the unit, direction and help of the shown number.
+        title: the title of the column.
+        is_informative: whether any row shows a number other than 0.
     """
 
     def __init__(self, ranking: RankingData, estimator: str) -> None:
@@ -92,13 +94,13 @@ class ScoreFormatter:
         self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
         self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
         self.quantity = EXPLAINED_VARIANCE if self.explains else estimator_named(estimator).quantity
-        # All scores of a ranking have equally many decimals, and no standard error is shown as 0.
+        # All scores of a ranking have the same number of decimals, and no standard error is shown as 0.
         errors = [error for score in scores if (error := self._written(score).stderr)]
         self._decimals = self.quantity.decimals_for(min(errors, default=None))
-        self.tells = any(float(self._rounded(self._written(score).value)) for score in scores)
+        self.is_informative = any(float(self._rounded(self._written(score).value)) for score in scores)
 
     def number(self, score: Score) -> Explained:
-        """Return R² or the stored score, higher is better, with its standard error."""
+        """Return R² or the stored score with its standard error; higher is better."""
         share = explained(score) if self.explains else None
         return share or Explained(score.value, score.stderr)
 
@@ -108,14 +110,14 @@ class ScoreFormatter:
         return Explained(self.quantity.value(number.value), error)
 
     def format(self, stored: float | None) -> str:
-        """Return the number that people read, rounded, of R² or a stored score."""
+        """Format R² or a stored score."""
         return MISSING if stored is None else self._rounded(self.quantity.value(stored))
 
     def _rounded(self, value: float) -> str:
         return format_number(value) if self.quantity == SCORE else f"{value:z.{self._decimals}f}"
 
     def text(self, score: Score | None, *, with_error: bool = True) -> str:
-        """Return the number that people read with its standard error, rounded: "2.37 ± 0.04"."""
+        """Format a score with its standard error: "2.37 ± 0.04"."""
         if score is None:
             return MISSING
         written = self._written(score)
@@ -124,41 +126,43 @@ class ScoreFormatter:
         return f"{self._rounded(written.value)} ± {self._rounded(written.stderr)}"
 
     def unit_of(self, score: Score) -> float:
-        """Return how much of what people read a small difference of stored scores is, without sign."""
+        """Return by how much the shown number changes if the stored score changes by 1, without sign."""
         if self.explains:
             stderr = self.number(score).stderr
             return stderr / score.stderr if stderr and score.stderr else 1.0
         return self.quantity.error(score.value, 1e-6) / 1e-6
 
     def gap(self, better: Score, worse: Score) -> str:
-        """Return the difference of two scores as people read it, rounded: never negative with the better first."""
+        """Format the difference of two scores. It is not negative if the better score comes first."""
         return self._rounded(abs(self._written(better).value - self._written(worse).value))
 
     def sentence(self, score: Score) -> str:
-        """Return what was measured, in words: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
+        """Return a description of a score: "Short run 2.37 ± 0.04 bits per byte (lower is better)"."""
         return f"{self.title} {self.text(score)}{self.quantity.in_words}"
 
     @property
     def heading(self) -> str:
-        """The title with the unit and an arrow where lower is better: "Short run, bits per byte ↓"."""
+        """The title with the unit, and an arrow if lower is better: "Short run, bits per byte ↓"."""
         unit = "" if self.explains or not self.quantity.unit else f", {self.quantity.unit}"
         return f"{self.title}{unit} {self.quantity.arrow}".strip()
 
 
 def explained_title(estimator: str, estimators: Sequence[str]) -> str:
-    """Return the title of an estimator's R²: "explained" for the first EMMS estimator, "ridge" without neighbours."""
+    """Return the title of an estimator's R²: "explained" for the first EMMS estimator, "ridge" for `emms` as the
+    second.
+    """
     if estimator == next(name for name in estimators if name in EMMS):
         return EXPLAINED
     return RIDGE if estimator == "emms" else title_of(estimator)
 
 
 def format_percent(share: float | None) -> str:
-    """Return a share in per cent: 0.125 is "12%"."""
+    """Format a share as per cent: 0.125 is "12%"."""
     return MISSING if share is None else f"{share:.0%}"
 
 
 def format_finetuned(result: FineTuned | None) -> str:
-    """Return the score after fine-tuning as people write it, with its spread; "failed" where there is none."""
+    """Format a fine-tuned score with its spread; "failed" if there is no score."""
     if result is None or result.value is None:
         return MISSING if result is None else "failed"
     spread = result.spread
@@ -168,18 +172,18 @@ def format_finetuned(result: FineTuned | None) -> str:
 
 
 def format_measured(metric: str, stored: float | None) -> str:
-    """Return a score by a metric as people write it, rounded: accuracy .912 is "91.2", 1 - WER of .912 is "8.8"."""
+    """Format a score of a metric: accuracy .912 is "91.2", 1 - WER of .912 is "8.8"."""
     quantity = quantity_of_metric(metric)
     return MISSING if stored is None else f"{quantity.value(stored):z.{quantity.decimals}f}"
 
 
 def metric_title(metric: str) -> str:
-    """Return what people call a metric: "word error rate" of the stored "1 - WER"."""
+    """Return the usual name of a metric: "word error rate" for the stored "1 - WER"."""
     return quantity_of_metric(metric).name or metric
 
 
 def measured_in_words(result: FineTuned) -> str:
-    """Return a score after fine-tuning in words: "accuracy 91.2", "word error rate 8.8% (lower is better)"."""
+    """Return a description of a fine-tuned score: "accuracy 91.2", "word error rate 8.8% (lower is better)"."""
     quantity = quantity_of_metric(result.metric)
     return f"{metric_title(result.metric)} {format_measured(result.metric, result.value)}{quantity.in_words}"
 
@@ -189,14 +193,15 @@ class TableColumn:
     """A column of the tables.
 
     Attributes:
-        name: in files and in the leaderboard's addresses; also the attribute of `Row` where `read` is None.
-        tables: the tables that have the column.
-        read: returns the value of a row, unrounded; None where it has none.
-        format: returns the value as text.
-        title: for people; the name by default. `titles` has others for some tables.
+        name: the name in files and in addresses of the leaderboard. If `read` is None, also the attribute of `Row`.
+        tables: the tables with this column.
+        read: returns the unrounded value of a row. None without a value.
+        format: formats the value.
+        title: the title for people. By default the name.
+        titles: other titles for some tables.
         applies: whether such a table of a ranking has the column.
-        formatted: returns the argument of `format`; by default it is the value.
-        importance: a narrow terminal leaves out the least important columns first, from the right.
+        formatted: returns the argument of `format`. By default the value.
+        importance: a narrow terminal omits the least important columns first.
     """
 
     name: str
@@ -257,7 +262,7 @@ def _shows_seconds(ranking: RankingData, table: Table) -> bool:
 
 
 def _searches(ranking: RankingData, table: Table) -> bool:
-    """Return whether checkpoints read documents that are searched."""
+    """Return whether the checkpoints embed a corpus."""
     return any(estimator_named(name).needs_search for name in ranking.estimators)
 
 
@@ -270,7 +275,7 @@ def _searches_embeddings(ranking: RankingData, table: Table) -> bool:
 
 
 def _bytes_per_million(ranking: RankingData, row: Row) -> int | None:
-    """Return the bytes of a million embeddings in 32-bit numbers."""
+    """Return the size of a million embeddings in 32-bit numbers."""
     return 4_000_000 * row.width if row.width is not None and _searches_embeddings(ranking, "text") else None
 
 
@@ -283,12 +288,12 @@ def _has_license(ranking: RankingData, table: Table) -> bool:
 
 
 def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
-    """Return whether the number of rows is shown: to people where it differs, also in a merger of races with others."""
+    """Return whether the table shows the number of rows. Tables for people show it only if it differs."""
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
 def _format_tokens(count: int | None) -> str:
-    """Return the longest input; "any" where nothing limits it."""
+    """Return the maximum number of tokens; "any" without a limit."""
     return MISSING if count is None else "any" if count >= _NO_LIMIT else f"{count:,}"
 
 
@@ -399,7 +404,7 @@ _FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision", "n")
 
 
 def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
-    """Return the columns of a ranking's table, in their order."""
+    """Return the columns of a table of a ranking, in order."""
     with_stderr = {name for row in ranking.rows for name, score in row.scores.items() if score.stderr is not None}
     every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr, ranking), *COLUMNS)
     columns = [column for column in every if table in column.tables and column.applies(ranking, table)]
@@ -412,9 +417,9 @@ def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
 def score_columns(
     estimators: Sequence[str], with_stderr: Collection[str], ranking: RankingData | None = None
 ) -> list[TableColumn]:
-    """Return the columns of estimators, for rows of `ranking`, or without it for those of any ranking.
+    """Return the columns of estimators, for one ranking or, if `ranking` is None, for any.
 
-    People see R² of EMMS, else the score; of the first estimator with its standard error.
+    Tables for people show R² of EMMS, else the score. Only the first estimator has its standard error.
     """
     columns = []
     for name in estimators:
@@ -459,7 +464,7 @@ def _applies(name: str, fixed: ScoreFormatter | None, *, explains: bool) -> Call
         if table == "file":
             return True
         shown = fixed or ScoreFormatter(ranking, name)
-        return shown.explains == explains and (name == ranking.estimators[0] or shown.tells)
+        return shown.explains == explains and (name == ranking.estimators[0] or shown.is_informative)
 
     return applies
 
@@ -481,6 +486,6 @@ def _r2_stderr_of(name: str) -> Value:
 
 
 def flat_records(ranking: RankingData) -> list[dict[str, Any]]:
-    """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""
+    """Return each row as a flat dictionary with unrounded numbers. All rows have the same keys."""
     columns = columns_of(ranking, "file")
     return [{column.name: column.value(ranking, row) for column in columns} for row in ranking.shown_rows]

@@ -1,4 +1,4 @@
-"""The estimators by name: those of `hf_emms.scoring`, and those of other packages."""
+"""Look up estimators by name, including the estimators of other packages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ ESTIMATORS: Registry[Estimator] = Registry(
 
 
 def list_estimators() -> list[str]:
-    """Return the names of the estimators, those of installed packages included."""
+    """Return the names of all estimators, including estimators of installed packages."""
     return list(ESTIMATORS)
 
 
 def get_estimator(name: str) -> Estimator:
-    """Return an estimator; an EmmsError where there is none, or the package that adds it is broken."""
+    """Return an estimator.
+
+    Raises:
+        EmmsError: the name is unknown, or the package of the estimator cannot be loaded.
+    """
     check_type("estimator", name, str)
     if name not in ESTIMATORS:
         raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")

@@ -1,7 +1,8 @@
-"""How far the checkpoints of a ranking are expected to end apart after fine-tuning, in points of accuracy.
+"""Estimate how far apart the checkpoints of a ranking will be after fine-tuning, in points of accuracy.
 
-Equal differences of scores are worth more on some datasets than on others. The lines are quantiles over datasets with
-classes, fitted by ``scripts/quality/calibration.py``; docs/quality.md says how often they were right on other datasets.
+The same difference of scores means more on some datasets than on others. The lines are quantiles over classification
+datasets, fitted by ``scripts/quality/calibration.py``. docs/quality.md reports how often they were right on other
+datasets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ESTIMATOR = "emms_knn"
 
 
 class GapLine(NamedTuple):
-    """A line: points where scores are equal, and points for each unit of their difference."""
+    """A line: points for equal scores, and points per unit of difference."""
 
     equal: float
     slope: float
@@ -31,9 +32,9 @@ class GapLine(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How many points a better score was worth at a budget: the 10th, 50th and 90th percentile of checkpoint pairs.
+    """How many points a better score was worth at a budget: the 10th, 50th and 90th percentile of pairs of checkpoints.
 
-    It holds for the tasks whose `calibrated_budgets` name it.
+    It applies to tasks whose `calibrated_budgets` contain its name.
     """
 
     budget: str
@@ -43,9 +44,9 @@ class Calibration(NamedTuple):
 
 
 class ExpectedGap(NamedTuple):
-    """How far a checkpoint is expected behind the first, in points of accuracy after fine-tuning both.
+    """How far a checkpoint is expected to trail the first, in points of accuracy after fine-tuning both.
 
-    `low` and `high` are the ends of the 80 % interval; negative numbers mean ahead.
+    `low` and `high` are the ends of the 80 % interval. Negative numbers mean that the checkpoint leads.
     """
 
     checkpoint: str
@@ -61,10 +62,10 @@ CALIBRATIONS: Mapping[str, Calibration] = {
 
 
 def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
-    """Return how far each further checkpoint is expected behind the first, at a budget of `CALIBRATIONS`.
+    """Return how far each checkpoint is expected to trail the first, at a budget of `CALIBRATIONS`.
 
-    The list is empty where the calibration does not hold: for other tasks, estimators and label encoders than those of
-    its fit, for rows that a race stopped, and where no checkpoint explains anything.
+    The list is empty if the calibration does not apply: for other tasks, estimators or label encoders, for rows that a
+    race stopped, and if no checkpoint explains anything.
     """
     check_ranking(ranking)
     if budget not in tuple(CALIBRATIONS):
@@ -92,14 +93,14 @@ def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
 
 
 def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
-    """Return the expected gaps in a sentence or two; None where `expected_gap` gives none."""
+    """Return a sentence about the expected gaps; None if `expected_gap` is empty."""
     gaps = expected_gap(ranking, budget)
     if not gaps:
         return None
     second, last = gaps[0], gaps[-1]
     text = (
-        f"At stake by fine-tuning on {CALIBRATIONS[budget].budget}: {second.checkpoint} is expected "
-        f"{second.points:.1f} points behind {ranking.rows[0].checkpoint} ({_interval(second)})"
+        f"Expected gap after fine-tuning on {CALIBRATIONS[budget].budget}: {second.checkpoint} trails "
+        f"{ranking.rows[0].checkpoint} by {second.points:.1f} points ({_interval(second)})"
     )
     if last is not second:
         text += f", {last.checkpoint} {last.points:.0f} ({_interval(last)})"

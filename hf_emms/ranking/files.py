@@ -1,4 +1,4 @@
-"""A ranking as a JSON or Parquet file, and back without loss."""
+"""Write a ranking to a JSON or Parquet file, and read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_emms.ranking.records import RankingData, Row
 
 R = TypeVar("R", bound=RankingData)
 
-# Of a folder: held while the file of a ranking in it is read, merged and replaced.
+# The lock of a folder, for reading, merging and replacing a ranking.
 LOCK = ".hf-emms.lock"
 _PARQUET_KEY = b"hf_emms.ranking.records"
 _WRITES_JSON = "hf-emms rank … --format json writes one"
@@ -26,12 +26,12 @@ INDENT = 2
 
 
 def to_json(ranking: RankingData, *, indent: int | None = INDENT) -> str:
-    """Return the whole ranking as JSON text, without loss."""
+    """Return the complete ranking as JSON."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
 
 
-# Format, which is a file's suffix, → its writer. Only JSON holds all of a ranking.
+# Suffix of a file → its writer. Only JSON stores the complete ranking.
 WRITERS: Mapping[str, Callable[[RankingData], str]] = {
     "json": to_json,
     "csv": views.to_csv,
@@ -54,7 +54,7 @@ def from_json(text: str | bytes, kind: type[R]) -> R:
 
 
 def to_parquet(ranking: RankingData, path: Path) -> None:
-    """Write a flat row for each checkpoint; the file's metadata holds the whole ranking."""
+    """Write one flat row per checkpoint. The metadata of the file contains the complete ranking."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -65,7 +65,11 @@ def to_parquet(ranking: RankingData, path: Path) -> None:
 
 
 def from_parquet(path: Path, kind: type[R]) -> R:
-    """Return the ranking that `to_parquet` wrote; an EmmsError where the file is missing or another kind of file."""
+    """Return the ranking that `to_parquet` wrote.
+
+    Raises:
+        EmmsError: the file is missing, or hf_emms did not write it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -73,28 +77,28 @@ def from_parquet(path: Path, kind: type[R]) -> R:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise EmmsError(
-            f"cannot read {path.name} as Parquet: it is missing or damaged",
+            f"cannot read {path.name} as Parquet: the file is missing or damaged",
             "hf-emms rank … --output FILE.parquet writes one",
         ) from error
     if _PARQUET_KEY not in metadata:
         raise EmmsError(
-            f"{path.name} is Parquet, but hf_emms has not written it", "hf-emms rank … --output ranking.parquet"
+            f"{path.name} is a Parquet file, but hf_emms did not write it", "hf-emms rank … --output ranking.parquet"
         )
     return from_json(metadata[_PARQUET_KEY], kind)
 
 
 def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], before: R | None = None) -> Path:
-    """Write a ranking to a .json or .parquet file together with what others wrote there, and return the file.
+    """Add a ranking to the ranking in a .json or .parquet file, and return the file.
 
-    Others that add to a file of the folder wait meanwhile. A file that holds another ranking (see `with_changes`), or
-    anything else, stays: the ranking is then in ``NAME-2.json`` beside it, or in the first of ``NAME-3.json``, … that
-    is free or its own.
+    Other processes that add to files of the folder wait. If the file contains a different ranking (see `with_changes`)
+    or something else, it stays unchanged, and the ranking is written to ``NAME-2.json`` next to it, or to the first of
+    ``NAME-3.json``, … that is free or contains the same ranking.
 
     Args:
-        ranking: what is added.
-        path: of the file.
+        ranking: the ranking to add.
+        path: the file.
         write: writes a ranking to a path.
-        before: what the file held when the work on `ranking` began, where that is known.
+        before: the content of the file when the work on `ranking` began, if it is known.
 
     Raises:
         OSError: the file cannot be written.
@@ -110,7 +114,7 @@ def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], befo
 
 
 def _added(ranking: R, file: Path, before: R | None) -> R | None:
-    """Return the ranking with what others have written to a file; None where the file has to stay as it is."""
+    """Return the ranking merged with the content of a file; None if the file must stay unchanged."""
     if not file.is_file() or not file.stat().st_size:
         return ranking
     try:
@@ -119,14 +123,14 @@ def _added(ranking: R, file: Path, before: R | None) -> R | None:
         current = from_parquet(file, kind) if is_parquet else from_json(file.read_bytes(), kind)
     except (OSError, EmmsError):
         return None
-    # Compared as JSON, in which lists and tuples are the same.
+    # In JSON, lists and tuples are equal.
     if before is not None and to_json(current) == to_json(before):
         return ranking
     return with_changes(current, before, ranking)
 
 
 def problems(ranking: RankingData) -> Iterator[str]:
-    """Yield the faults of a decoded ranking in words that name the field."""
+    """Yield the faults of a decoded ranking, each with its field."""
     if not ranking.rows or not ranking.estimators:
         yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least a row and an estimator"
         return
@@ -144,7 +148,7 @@ def problems(ranking: RankingData) -> Iterator[str]:
 
 
 def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
-    """Yield each estimator whose details should be numbers but are not, and the fault in words."""
+    """Yield each estimator whose details have a wrong type, and the fault."""
     for name, score in row.scores.items():
         weights = score.details.get("weights", [])
         if not isinstance(score.details.get("r2"), float | int | None):

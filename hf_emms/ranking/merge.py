@@ -1,4 +1,4 @@
-"""Several rankings: the path they share, their rows merged, and mean ranks on other datasets."""
+"""Combine rankings: the path of a ranking in a results dataset, merged rows, and mean ranks on other datasets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_sco
 
 R = TypeVar("R", bound=RankingData)
 
-# The folder of a results dataset that has a JSON file for each ranking.
+# The folder of a results dataset with one JSON file per ranking.
 JSON_FOLDER = "rankings"
 
 _SLUG_LENGTH = 60
 
 
 def path_of(ranking: RankingData) -> str:
-    """Return the path of a ranking below the folders of a results dataset, without suffix.
+    """Return the path of a ranking in a results dataset, without folder and suffix.
 
-    It is the same for rankings whose rows can be compared: same task, dataset (at its revision), config, split,
-    columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts
-    as not recorded.
+    Rankings have the same path if their rows are comparable: the same task, dataset (at its revision), config, split,
+    columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts as
+    absent.
     """
     return results_path(
         task=ranking.task,
@@ -53,7 +53,9 @@ def results_path(
     estimators: Sequence[str],
     settings: Mapping[str, Any],
 ) -> str:
-    """Return the path of `path_of`, for a dataset's id, revision, config and split, and sizes: rows, inputs, labels."""
+    """Return the path of `path_of`. `dataset` is id, revision, config and split; `sizes` are rows, inputs and
+    labels.
+    """
     compared = {
         name: value for name, value in settings.items() if value and (name not in SETTINGS or SETTINGS[name].compared)
     }
@@ -66,11 +68,11 @@ def results_path(
 
 
 def merged(old: R | None, new: R) -> R:
-    """Return a ranking with the checkpoints of both; where both hold a checkpoint, with the row of the newer ranking.
+    """Return a ranking with the checkpoints of both rankings. The newer ranking wins for checkpoints that both contain.
 
-    A failed row never replaces a score, nor a row that a race stopped a row that was scored on all rows; the score of a
-    fine-tuned revision stays until it is measured again. Where `new` adds nothing to `old`, the result is `old` itself:
-    times, and whether a row came from a cache, are no results.
+    A failed row never replaces a score. A row that a race stopped never replaces a complete row. The fine-tuned scores
+    of a revision stay until it is fine-tuned again. If `new` adds nothing, the result is `old`: times and the use of
+    the cache do not count.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -94,12 +96,12 @@ def merged(old: R | None, new: R) -> R:
 
 
 def with_changes(current: R, before: R | None, after: R) -> R | None:
-    """Return `current` with the rows and fine-tuned scores that `after` has and `before` has not.
+    """Return `current` with the rows and fine-tuned scores that `after` adds to `before`.
 
-    None where both cannot be in one ranking: they are of another dataset, revision, task or other settings, or the
-    fine-tuned checkpoints are at other revisions. Where both have fine-tuned a checkpoint, `after` counts.
+    Return None if one ranking cannot contain both, because dataset, revision, task or settings differ, or because the
+    fine-tuned checkpoints have other revisions. If both have fine-tuned a checkpoint, `after` wins.
     """
-    # Datasets in memory have no revision: nothing tells whether they are the same.
+    # Datasets in memory have no revision, so they cannot be compared.
     if not current.dataset_revision or path_of(current) != path_of(after):
         return None
     earlier = {row.checkpoint: row.fine_tuned for row in before.rows} if before is not None else {}
@@ -117,12 +119,12 @@ def with_changes(current: R, before: R | None, after: R) -> R | None:
 
 
 def _slug(text: str) -> str:
-    """Return a text as a part of a path that every file system takes."""
+    """Return a text as a part of a path that every file system accepts."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"
 
 
 def _rows_scored(row: Row) -> float:
-    """Return the number of rows that a checkpoint was scored on: 0 where it failed, infinity for all."""
+    """Return the number of scored rows: 0 for a failed row, infinity for all rows."""
     return 0.0 if row.error is not None else row.n or math.inf
 
 
@@ -138,7 +140,7 @@ def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Enc
 
 
 def _results(ranking: R) -> R:
-    """Return the ranking without times and other fields that differ between runs with the same result."""
+    """Return the ranking without times and other fields that differ between equal runs."""
     return msgspec.structs.replace(
         ranking,
         created="",
@@ -158,15 +160,15 @@ def _without_times(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def checkpoint_key(row: Row) -> str:
-    """Return the key of a row's checkpoint: the id on the Hub at any revision, or the content of a folder."""
+    """Return the key of a row's checkpoint: the id on the Hub without revision, or the content hash of a folder."""
     return row.checkpoint.partition("@")[0] if is_commit(row.revision) else row.revision or row.checkpoint
 
 
 def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
-    """Return the mean rank over datasets by `checkpoint_key`, in (0, 1), low is good; see `rank_shares`.
+    """Return the mean rank over datasets by `checkpoint_key`, in (0, 1); low is good. See `rank_shares`.
 
-    Every dataset counts once: rankings of the same dataset and configuration are averaged first. Fine-tuned scores
-    count before the estimate: the fine-tuned checkpoints of a ranking exchange their places.
+    Each dataset counts once, because rankings of the same dataset and config are averaged first. Fine-tuned scores take
+    precedence over the estimate: the fine-tuned checkpoints of a ranking exchange their ranks.
     """
     by_dataset: dict[tuple[str, str | None], list[RankingData]] = {}
     for ranking in rankings:
@@ -176,7 +178,7 @@ def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
 
 
 def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
-    """Return the checkpoints of the Hub in the rankings of a task, those with the best mean rank first."""
+    """Return the Hub's checkpoints in the rankings of a task, ordered by mean rank."""
     of_task = [ranking for ranking in rankings if ranking.task == task_id]
     on_hub = {checkpoint_key(row) for ranking in of_task for row in ranking.rows if is_commit(row.revision)}
     means = mean_ranks(of_task)
@@ -184,29 +186,29 @@ def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
 
 
 def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
-    """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8; ties share a rank."""
+    """Return ranks of values (high is good) as shares, (rank - ½) / n: the best of four is 1/8. Ties share a rank."""
     from scipy.stats import rankdata
 
-    # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.
+    # Exact fractions, because rounding errors would break ties and change tau by 0.01.
     ranks = rankdata([-value for value in values.values()])
     return {name: Fraction(int(2 * rank - 1), 2 * len(values)) for name, rank in zip(values, ranks, strict=True)}
 
 
 def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
-    """Return the mean of each name over the tables that have it."""
+    """Return the mean share of each name over the tables that contain it."""
     names = dict.fromkeys(name for table in tables for name in table)
     shares_by_name = {name: [table[name] for table in tables if name in table] for name in names}
     return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in shares_by_name.items()}
 
 
 def _places(ranking: RankingData) -> dict[str, float]:
-    """Return minus the place of each ranked checkpoint by `checkpoint_key`; ties share the mean of their places."""
+    """Return minus the rank of each ranked checkpoint by `checkpoint_key`. Ties share the mean of their ranks."""
     rows = sorted((row for row in ranking.rows if row.rank is not None), key=attrgetter("rank"))
     ranks = [rank for row in rows if (rank := row.rank)]
     places = {row.checkpoint: rank + (ranks.count(rank) - 1) / 2 for row, rank in zip(rows, ranks, strict=True)}
     measured = [row for row in ranking.fine_tuned if row.rank is not None]
     held = sorted(rows.index(row) + 1 for row in measured)
     places |= {row.checkpoint: place for row, place in zip(measured, held, strict=True)}
-    # Where a checkpoint has two revisions, the better counts.
+    # If a checkpoint has two revisions, the better one counts.
     best_last = sorted(rows, key=lambda row: -places[row.checkpoint])
     return {checkpoint_key(row): -places[row.checkpoint] for row in best_last}

@@ -1,4 +1,4 @@
-"""A ranking as a chart; needs matplotlib (the extra plot)."""
+"""Draw a ranking as a chart; requires matplotlib (the extra plot)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     if kind not in ("scores", "size"):
         raise EmmsError(f"unknown kind of chart {kind!r}", "kind='scores' or kind='size'")
     if path is not None and path.suffix.lower() not in SUFFIXES:
-        raise EmmsError(f"{str(path)!r} says no format that can be drawn", f"use {' or '.join(SUFFIXES)}")
+        raise EmmsError(f"{str(path)!r} is not a supported chart format", f"use {' or '.join(SUFFIXES)}")
     rows = [row for row in ranking.rows if estimator in row.scores and (kind == "scores" or row.parameters)]
     if not rows:
-        raise EmmsError(f"there is nothing to draw of {estimator}", f"estimators: {', '.join(ranking.estimators)}")
+        raise EmmsError(f"no row has a score by {estimator} to draw", f"estimators: {', '.join(ranking.estimators)}")
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise EmmsError("a chart needs matplotlib, which is not installed", install_command("plot")) from error
+        raise EmmsError("charts require matplotlib, which is not installed", install_command("plot")) from error
     if ax is None:
         height = 1.2 + _LINE * len(rows) if kind == "scores" else 0.7 * _WIDTH
         ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]
     elif not isinstance(ax, pyplot.Axes):
         raise EmmsError(f"ax is {ax!r:.80}; it must be axes of matplotlib", "ax=pyplot.gca()")
     shown = ScoreFormatter(ranking, estimator)
-    meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else shown.quantity.direction
+    meaning = "R² on held-out rows: 0 nothing, 1 everything" if shown.explains else shown.quantity.direction
     label = f"{shown.title} ({meaning})"
     numbers = [shown.number(row.scores[estimator]) for row in rows]
     values, errors = [number.value for number in numbers], [number.stderr or 0.0 for number in numbers]
@@ -59,14 +59,14 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
 
 
 def _scores(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
-    """Draw a line for each checkpoint, the first on top."""
+    """Draw one line per checkpoint, the first on top."""
     places = range(len(rows), 0, -1)
     ax.errorbar(values, places, xerr=errors, fmt="o", capsize=3)
     ax.set_yticks(places, [single_line(row.checkpoint) for row in rows])
 
 
 def _size(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
-    """Draw scores over the number of parameters, with names."""
+    """Draw scores against the number of parameters, with names."""
     sizes = [row.parameters or 0 for row in rows]
     ax.errorbar(sizes, values, yerr=errors, fmt="o", capsize=3)
     for row, size, value in zip(rows, sizes, values, strict=True):

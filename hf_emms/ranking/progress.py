@@ -1,4 +1,4 @@
-"""Events of a run that is going on, and who receives them."""
+"""Report the progress of a run to a receiver of events."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 from hf_emms.ranking.records import Row
 
-# Seconds within which a user wants to know that something goes on, and from then on.
+# Seconds until the first report, and between reports.
 _FIRST, _NEXT = 3.0, 5.0
 LOADING = "loading libraries"
-# The blocks of `noted_while` that each thread is in: what they do, and since when.
+# The nested blocks of `noted_while` per thread: activity and start time.
 _stages = threading.local()
 
 
@@ -23,29 +23,29 @@ class Progress:
     """
 
     def expect(self, count: int, what: str) -> None:
-        """Receive how many checkpoints, or cells of a sweep, are going to be run or taken from the cache."""
+        """Receive the number of checkpoints, or cells of a sweep, of the run."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        """Receive that a checkpoint is going to be run on this many inputs."""
+        """Receive that a checkpoint starts, and the number of its inputs."""
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
-        """Receive how many more inputs have been run."""
+        """Receive the number of further inputs that a checkpoint has finished."""
 
     def finished(self, row: Row) -> None:
-        """Receive the row of a checkpoint, scored or failed."""
+        """Receive the row of a checkpoint, which may have failed."""
 
     def noted(self, message: str) -> None:
         """Receive a message for the user, at any time."""
 
     def working(self, what: str, seconds: float) -> None:
-        """Receive every few seconds, from another thread, what is going on and for how long."""
+        """Receive every few seconds, from another thread, the current activity and its duration."""
 
 
 @contextmanager
 def noted_while(progress: Progress, what: str, *, first: float = _FIRST, every: float = _NEXT) -> Iterator[None]:
-    """Report within seconds, and again every few, that the block is at work.
+    """Report the block's activity after a few seconds, and then regularly.
 
-    Of nested blocks of a thread the innermost is reported. A block must not yield to other code.
+    If blocks of a thread are nested, the innermost is reported. A block must not yield to other code.
     """
     stack: list[tuple[str, float]] = _stages.__dict__.setdefault("stack", [])
     stack.append((what, time.monotonic()))

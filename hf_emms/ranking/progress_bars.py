@@ -1,4 +1,4 @@
-"""Progress of a ranking on stderr: bars on a terminal, else a line for each checkpoint."""
+"""Show the progress of a ranking on stderr: bars on a terminal, else one line per checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hf_emms.ranking.columns import EXPLAINED, estimator_named
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.ranking.progress import Progress as EventReceiver
 
-# A terminal has few lines, and a cluster may run many checkpoints at once.
+# A cluster may run more checkpoints at once than a terminal has lines.
 _MAX_BARS = 12
 
 
@@ -44,7 +44,7 @@ class _Count(MofNCompleteColumn):
 
 
 class StderrProgress(EventReceiver):
-    """A `Progress` on stderr; silent when `quiet`. It is a context manager, so that bars never outlive an error."""
+    """Show events on stderr. The context manager removes the bars at the end, also after an error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(file=sys.stderr, quiet=quiet, soft_wrap=True)
@@ -66,13 +66,13 @@ class StderrProgress(EventReceiver):
 
     @property
     def _draws_bars(self) -> bool:
-        """Whether there are bars: on a terminal, and in a notebook if ipywidgets is installed."""
+        """Whether there are bars: on a terminal, and in a notebook with ipywidgets."""
         console = self._console
         return find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
 
     @property
     def is_watched(self) -> bool:
-        """Whether stderr is a terminal, or a cell of a notebook."""
+        """Whether stderr is a terminal or a notebook."""
         return self._console.is_terminal or self._console.is_jupyter
 
     def __enter__(self) -> StderrProgress:
@@ -89,12 +89,12 @@ class StderrProgress(EventReceiver):
         self._open.close()
 
     def expect(self, count: int, what: str) -> None:
-        """Show from now on how many of `count` are finished, and how long the others will take."""
+        """Show from now on how many of `count` are finished, and the remaining time."""
         self._expected = count
         self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        self._drop(checkpoint)  # a race starts a checkpoint once a round
+        self._drop(checkpoint)  # a race starts a checkpoint once per round
         shown = sum(task.visible for task in self._bars.tasks)
         bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
@@ -125,7 +125,7 @@ class StderrProgress(EventReceiver):
         self._console.print(Text(printable(message)))
 
     def working(self, what: str, seconds: float) -> None:
-        """Print a line, or where bars are drawn show it among them as long as it is true."""
+        """Show the activity as a line, or among the bars."""
         bar = self._bar_of(what)
         if not self._draws_bars:
             done = f"{bar.completed:,.0f} of {bar.total:,.0f}, " if bar is not None and bar.completed else ""
@@ -140,7 +140,7 @@ class StderrProgress(EventReceiver):
         return next((task for task in self._bars.tasks if task.id == id), None)
 
     def _drop(self, checkpoint: str) -> float:
-        """Remove the bar of a checkpoint, and return when it started, or now."""
+        """Remove the bar of a checkpoint, and return its start time, or now."""
         bar, since = self._running.pop(checkpoint, (None, time.perf_counter()))
         if bar is not None:
             self._bars.remove_task(bar)
@@ -149,9 +149,9 @@ class StderrProgress(EventReceiver):
 
 @contextmanager
 def reporting(progress: EventReceiver | bool | None) -> Iterator[EventReceiver]:
-    """Give the block the receiver that an argument of users means.
+    """Yield the receiver of events that the user's argument `progress` selects.
 
-    True is lines and bars on stderr, False nothing, and None the former where stderr is a terminal or in a notebook.
+    True shows lines and bars on stderr, False nothing. None is True if stderr is a terminal or a notebook.
     """
     check_type("progress", progress, EventReceiver, bool, type(None))
     if isinstance(progress, EventReceiver):

@@ -1,4 +1,4 @@
-"""A ranking for its users in Python: rows by name, tables, files, charts."""
+"""A ranking as users see it in Python: rows by name, tables, files and charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Ranking(RankingData, frozen=True):
-    """Checkpoints in order: the fields of `RankingData`, with tables, files and charts of them."""
+    """The checkpoints of a ranking in order: the fields of `RankingData`, with tables, files and charts."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -34,7 +34,11 @@ class Ranking(RankingData, frozen=True):
     @overload
     def __getitem__(self, which: slice) -> list[Row]: ...
     def __getitem__(self, which: str | SupportsIndex | slice) -> Row | list[Row]:
-        """Return the row of a checkpoint or at a place, an EmmsError where there is none; or the rows of a slice."""
+        """Return the row of a checkpoint or at a position, or the rows of a slice.
+
+        Raises:
+            EmmsError: there is no such row.
+        """
         if isinstance(which, slice):
             return list(self.rows[which])
         if not isinstance(which, SupportsIndex):
@@ -42,7 +46,7 @@ class Ranking(RankingData, frozen=True):
         place, count = operator.index(which), len(self.rows)
         if not -count <= place < count:
             last = f"ranking[{count - 1}] is the last" if count else None
-            raise EmmsError(f"the ranking has {pluralize(count, 'row')}: there is no row {place}", last)
+            raise EmmsError(f"the ranking has {pluralize(count, 'row')}, so row {place} does not exist", last)
         return self.rows[place]
 
     def __hash__(self) -> int:
@@ -68,18 +72,22 @@ class Ranking(RankingData, frozen=True):
 
     @property
     def advice(self) -> str | None:
-        """Which checkpoints share the first rank, and whether more rows may tell them apart; None without a tie.
+        """The checkpoints that share the first rank, and whether more rows may separate them; None without a tie.
 
-        Where no checkpoint explains anything beyond its own noise, it says that.
+        If no checkpoint explains more than its own noise, the advice says that instead.
         """
         return advice.advice(self)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return each row as a flat dictionary, all with the same keys, numbers unrounded."""
+        """Return each row as a flat dictionary with unrounded numbers. All rows have the same keys."""
         return columns.flat_records(self)
 
     def to_pandas(self) -> DataFrame:
-        """Return a table with a row for each checkpoint, numbers unrounded; an EmmsError where pandas is missing."""
+        """Return the table as a DataFrame with unrounded numbers.
+
+        Raises:
+            EmmsError: pandas is not installed.
+        """
         try:
             import pandas as pd
         except ImportError as error:
@@ -87,12 +95,12 @@ class Ranking(RankingData, frozen=True):
         return pd.DataFrame(self.records())
 
     def top(self, count: int = 3) -> list[Row]:
-        """Return the first `count` rows that have a score."""
+        """Return the first `count` rows with a score."""
         check_type("count", count, SupportsIndex)
         return [row for row in self.rows if row.error is None][:count]
 
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the table as CSV text with unrounded numbers, and write it to `path` unless that is None."""
+        """Return the table as CSV with unrounded numbers. If `path` is not None, write the table to this file too."""
         check_type("path", path, str, PathLike, type(None))
         content = text.to_csv(self)
         if path is not None:
@@ -100,7 +108,7 @@ class Ranking(RankingData, frozen=True):
         return content
 
     def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
-        """Return the rounded table in Markdown, and write it to `path` unless that is None."""
+        """Return the rounded table as Markdown. If `path` is not None, write the table to this file too."""
         check_type("path", path, str, PathLike, type(None))
         content = text.to_markdown(self)
         if path is not None:
@@ -108,11 +116,11 @@ class Ranking(RankingData, frozen=True):
         return content
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole ranking in plain Python values, as `to_json` writes them."""
+        """Return the complete ranking as plain Python values."""
         return msgspec.json.decode(self.to_json())
 
     def to_json(self, *, indent: int | None = files.INDENT) -> str:
-        """Return the whole ranking as JSON text, without loss."""
+        """Return the complete ranking as JSON."""
         check_type("indent", indent, int, type(None))
         return files.to_json(self, indent=indent)
 
@@ -121,23 +129,23 @@ class Ranking(RankingData, frozen=True):
         """Return the ranking that `to_json` wrote.
 
         Raises:
-            EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
+            EmmsError: the text is not a ranking or is damaged. The message names the field.
         """
         check_type("text", text, str, bytes)
         return files.from_json(text, cls)
 
     def save(self, path: str | PathLike[str], *, merge: bool = False) -> Path:
-        """Write the ranking to a file in the format of its suffix; return the file.
+        """Write the ranking to a file in the format of its suffix, and return the file.
 
         Args:
-            path: .json and .parquet hold the whole ranking, which `load` reads without loss; .csv and .tsv a row for
-                each checkpoint, numbers unrounded; .md and .txt the rounded table.
-            merge: keep what the file holds: rows and fine-tuned scores are added to the same ranking, whoever else adds
-                to it meanwhile. Where the file holds another ranking (another dataset, revision, task or setting),
-                it stays, and the file that is returned lies beside it.
+            path: the file. .json and .parquet store the complete ranking, which `load` reads. .csv and .tsv store the
+                table with unrounded numbers. .md and .txt store the rounded table.
+            merge: add the rows and fine-tuned scores to the ranking in the file, even if another process writes to the
+                file. If the file contains a different ranking (another dataset, revision, task or setting), write to a
+                new file next to it and return that file.
 
         Raises:
-            EmmsError: another suffix.
+            EmmsError: the suffix is unknown.
             OSError: the file cannot be written.
         """
         check_type("path", path, str, PathLike)
@@ -151,14 +159,18 @@ class Ranking(RankingData, frozen=True):
             write_atomic(path, files.WRITERS[suffix](self))
         else:
             raise EmmsError(
-                f"{str(path)!r} does not end in the suffix of a format that hf_emms writes",
+                f"{str(path)!r} has an unknown suffix",
                 f"use .{', .'.join(files.WRITERS)} or .parquet; ranking.to_pandas() writes any other format",
             )
         return path
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Return the ranking of a .json or .parquet file; an EmmsError where the file holds none."""
+        """Return the ranking of a .json or .parquet file.
+
+        Raises:
+            EmmsError: the file does not contain a ranking.
+        """
         check_type("path", path, str, PathLike)
         path = Path(path)
         if path.suffix.lower() == ".parquet":
@@ -180,13 +192,13 @@ class Ranking(RankingData, frozen=True):
         ax: Axes | None = None,
         path: str | PathLike[str] | None = None,
     ) -> Axes:
-        """Draw the scores with their standard errors, on matplotlib's axes.
+        """Draw the scores and their standard errors with matplotlib.
 
         Args:
-            kind: "scores", a line for each checkpoint, or "size", scores against the number of parameters.
-            estimator: by default the estimator that orders the rows.
-            ax: to draw on; a new figure by default.
-            path: a .png, .svg or .pdf to write as well.
+            kind: "scores" draws one line per checkpoint, "size" draws scores against the number of parameters.
+            estimator: the estimator whose scores are drawn. By default the first.
+            ax: the axes to draw on. By default a new figure.
+            path: a .png, .svg or .pdf file to write.
 
         Raises:
             EmmsError: matplotlib is not installed, or there is nothing to draw.

@@ -1,6 +1,7 @@
-"""The records of a ranking and their order: plain, schema-versioned data that every table, card and page is made from.
+"""Define the records of a ranking, and order its rows.
 
-The leaderboard Space is published with it and the other modules in `publish.space`, which need msgspec and numpy alone.
+Every table, card and page is made from these records. The leaderboard Space contains this module, so it may import only
+msgspec and numpy.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from hf_emms.errors import EmmsError, Note
 from hf_emms.ranking.reading import Reading
 from hf_emms.scoring import Score
 
-# Estimators that report an R² and weights of the F-labels, the better first.
+# Estimators that report R² and the weights of label embeddings, in order of preference.
 EMMS = ("emms_knn", "emms")
 
-# A number of rows, parameters, …: what 64 bits hold.
+# A number of rows or parameters, in 64 bits.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -29,12 +30,18 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 TIE_WIDTH = 2.0
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Suffix of the id of an F-label that no encoder made.
+# Suffix of the id of label embeddings that are numbers.
 _NUMBERS = " (numbers)"
 
 
 class Seconds(msgspec.Struct, frozen=True):
-    """Wall time in seconds: for the features, for all estimators, and for loading, which is a part of the first."""
+    """The wall time of a row in seconds.
+
+    Attributes:
+        features: time to compute the features, including loading.
+        scoring: time of all estimators.
+        loading: time to load the checkpoint.
+    """
 
     features: float = 0.0
     scoring: float = 0.0
@@ -42,18 +49,18 @@ class Seconds(msgspec.Struct, frozen=True):
 
     @property
     def forward(self) -> float:
-        """The seconds of the forward passes alone, with reading the inputs."""
+        """Seconds to read the inputs and run the forward passes, without loading."""
         return max(0.0, self.features - self.loading)
 
 
 class BaselineScore(msgspec.Struct, frozen=True):
-    """The score of predictions that need no checkpoint, on the test rows of a fine-tuning.
+    """The score of predictions that need no checkpoint, on the same test rows as the fine-tuned score.
 
     Attributes:
-        name: of the predictions, in words: "the same class for all rows".
+        name: how the baseline predicts, such as "the same class for all rows".
         value: the score by which checkpoints are compared.
-        stderr: its standard error over groups of test rows.
-        gain_stderr: the standard error of the difference between the fine-tuned score and this, on the same rows.
+        stderr: the standard error over groups of test rows.
+        gain_stderr: the standard error of the difference between the fine-tuned score and this score.
     """
 
     name: str
@@ -63,21 +70,22 @@ class BaselineScore(msgspec.Struct, frozen=True):
 
 
 class TrainingRun(msgspec.Struct, frozen=True):
-    """The record of a fine-tuning of a checkpoint.
+    """One fine-tuning run of a checkpoint.
 
     Attributes:
-        learning_rate: at its peak.
-        seed: of the new head's weights and the order of rows.
-        validation: the score by which runs are chosen; None where the run failed.
-        scores: metric → score on the test rows; `stderr` of the first of them is over groups of test rows.
-        steps: of the optimizer, until it ended.
-        curve: the validation score at each evaluation, in order.
-        loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
-        has_diverged: whether the loss rose, or was no number.
-        has_learnt: whether the validation score is above the baseline by more than its noise; True without a baseline.
-        baseline: what needs no checkpoint on the test rows; None where that is unknown.
-        is_untrained: whether training did not help, so that the scores are of the checkpoint as it was.
-        unfinished: "after 56 of 100,000 steps" where the time limit ended the run, else None.
+        learning_rate: the peak learning rate.
+        seed: the seed of the new head and of the order of examples.
+        validation: the validation score, by which runs are chosen. None if the run failed.
+        scores: metric → score on the test rows.
+        stderr: the standard error of the first score, over groups of test rows.
+        steps: the number of optimizer steps.
+        curve: the validation score at each evaluation.
+        loss: the mean loss on the test rows. None if the head has no loss.
+        has_diverged: whether the loss rose or became NaN.
+        has_learnt: whether the validation score is significantly above the baseline. True without a baseline.
+        baseline: the baseline on the test rows. None if it is unknown.
+        is_untrained: whether training did not help, so that the scores belong to the original weights.
+        unfinished: "after 56 of 100,000 steps" if the time limit ended the run, else None.
     """
 
     learning_rate: float
@@ -100,22 +108,21 @@ class TrainingRun(msgspec.Struct, frozen=True):
 
 
 class FineTuned(msgspec.Struct, frozen=True):
-    """The measurements of fine-tuning a checkpoint. Scores are shares (0.912 is 91.2 points); higher is better.
+    """The fine-tuned scores of a checkpoint. Scores are shares (0.912 is 91.2 points); higher is better.
 
     Attributes:
-        metric: name of the score by which checkpoints are compared.
-        value: that score on the test rows, the mean over seeds at the chosen learning rate; None where all runs failed.
-        spread: standard deviation between seeds; with a single seed, the standard error over groups of test rows.
-        validation: the score on the validation rows, likewise; the best checkpoint is chosen by it.
-        scores: metric → score on the test rows, likewise.
-        learning_rate: the rate with the best score on validation rows.
-        runs: every run, failed ones too.
-        recipe: setting → value, to run it again.
-        rows: part ("train", "validation", "test") → where its rows are from, in words.
-        stderr: the standard error of `value`, over groups of test rows and over seeds; where a file does not say,
-            `spread` stands for it.
-        baseline: what needs no checkpoint on the same rows; None where that is unknown.
-        error: why there is no value, in a line.
+        metric: the metric by which checkpoints are compared.
+        value: its test score, the mean over seeds at the chosen learning rate. None if all runs failed.
+        spread: the standard deviation between seeds. With one seed, the standard error over groups of test rows.
+        validation: its validation score, the mean over seeds. The best checkpoint is chosen by it.
+        scores: metric → test score, the mean over seeds.
+        learning_rate: the learning rate with the best validation score.
+        runs: all runs, including failed ones.
+        recipe: setting → value, to repeat the fine-tuning.
+        rows: split ("train", "validation", "test") → a description of the source of its rows.
+        stderr: the standard error of `value`, over groups of test rows and over seeds. If it is None, use `spread`.
+        baseline: the baseline on the same rows. None if it is unknown.
+        error: the reason for a missing value, on one line.
     """
 
     metric: str
@@ -133,7 +140,7 @@ class FineTuned(msgspec.Struct, frozen=True):
 
     @property
     def is_untrained(self) -> bool:
-        """Return whether `value` is of the checkpoint as it was, since training did not help."""
+        """Whether training did not help, so that `value` belongs to the original weights."""
         runs = [run for run in self.runs if run.learning_rate == self.learning_rate and run.error is None]
         return bool(runs) and all(run.is_untrained for run in runs)
 
@@ -143,29 +150,29 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         checkpoint: ``ORG/NAME[@REVISION]`` or a folder, as the user named it.
-        revision: commit sha, or "local-" and a content hash; None when it could not be resolved.
-        rank: 1 is best, see `ranked`; None for a failed row.
+        revision: a commit, or "local-" and a content hash. None if the checkpoint was not found.
+        rank: 1 is best, see `ranked`. None for a failed row.
         tied: whether another row has the same rank.
-        n: rows that it was scored on, where a race stopped it before it had seen all; None for all rows.
-        scores: estimator name → score; an estimator that could not score this checkpoint is missing.
-        parameters: of the model that was run.
+        n: the number of scored rows of the sample if a race stopped the checkpoint early. None for all rows.
+        scores: estimator → score, without the estimators that failed for this checkpoint.
+        parameters: the number of parameters of the model that ran.
         width: D1, the number of features.
-        architecture: the class that was run.
-        pooling: how states became the feature row, in words.
-        seconds: what the row cost when it was computed.
-        cached: which results this run took from the cache.
-        error: why there is no score, in a line.
-        no_head: why the task cannot fine-tune the checkpoint, in a line; None where it can.
-        unknown_tokens: the share of the inputs' tokens that its tokenizer does not know; None where it read no texts.
-        cut_texts: the share of the inputs whose text was cut at the most tokens that it reads, likewise.
-        layer: the layer that gave the features; None where no layer was asked for.
-        layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
-        downloads, library, license: of the checkpoint on the Hub, where the writer of the file knew them.
-        fine_tuned: the scores after fine-tuning; None where it was not fine-tuned.
-        mean_rank_elsewhere: a control that orders nothing: the mean rank on other datasets, as a share of the
-            checkpoints there (.05 is among the best tenth); None if no ranking of another dataset has the checkpoint.
-        documents_per_second: how fast it embedded documents that are searched; None for other tasks.
-        longest_input: the most tokens that it reads of them.
+        architecture: the model class that ran.
+        pooling: a description of how hidden states became features.
+        seconds: the time to compute the row.
+        cached: what this run took from the cache.
+        error: the reason for a missing score, on one line.
+        no_head: why the task cannot fine-tune the checkpoint. None if it can.
+        unknown_tokens: the share of unknown tokens in the inputs. None without texts.
+        cut_texts: the share of truncated inputs. None without texts.
+        layer: the layer of the features. None unless the user named layers.
+        layers: layer → estimator → score, if the user named layers.
+        downloads, library, license: facts from the Hub. None if it is unknown.
+        fine_tuned: the fine-tuned scores. None if the checkpoint was not fine-tuned.
+        mean_rank_elsewhere: a control that does not affect the order: the mean rank on other datasets, as a share of
+            the checkpoints there (.05 is among the best tenth). None if no ranking of another dataset has it.
+        documents_per_second: the speed of embedding the corpus. None for other tasks.
+        longest_input: the maximum number of tokens per document. None for other tasks.
     """
 
     checkpoint: str
@@ -209,15 +216,19 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def explained(self) -> float | None:
-        """R² of held-out rows by EMMS: 0 explains nothing, 1 everything; None where EMMS did not score it."""
+        """R² of EMMS on held-out rows: 0 is nothing, 1 is everything; None without an EMMS score."""
         r2 = explained(next((self.scores[name] for name in self.scores if name in EMMS), None))
         return r2.value if r2 else None
 
 
 class Encoder(msgspec.Struct, frozen=True):
-    """An F-label: its encoder, or, without a revision, the name of the numbers that the labels are.
+    """Label embeddings, and the encoder or numbers that they come from.
 
-    `weight` is its mean weight in the EMMS scores of the rows.
+    Attributes:
+        id: the encoder, or the name of the numbers.
+        revision: the revision of the encoder. Empty for numbers.
+        width: the number of dimensions.
+        weight: the mean weight in the EMMS scores of the rows.
     """
 
     id: str
@@ -227,37 +238,37 @@ class Encoder(msgspec.Struct, frozen=True):
 
     @property
     def numbers(self) -> str | None:
-        """The name of the numbers ("box") where no encoder made the F-label."""
+        """The name of the numbers, such as "box"; None if an encoder made the embeddings."""
         return None if self.revision else self.id.removesuffix(_NUMBERS)
 
 
 class RankingData(msgspec.Struct, frozen=True, kw_only=True):
-    """Checkpoints in order, with all settings and revisions that give the same order again; `Ranking` has the verbs.
+    """The checkpoints of a ranking in order, with the settings and revisions that reproduce the order.
 
-    A score shows which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
-    cannot be compared.
+    Scores compare checkpoints on this dataset, sample and label set. Scores of different rankings are not comparable.
 
     Attributes:
-        dataset: as the user named it; `dataset_id` is the repository or folder behind that name.
-        dataset_revision: commit sha, or "local-" and a content hash; empty for a dataset in memory.
+        dataset: the dataset as the user named it.
+        dataset_id: the repository or folder of the dataset.
+        dataset_revision: a commit, or "local-" and a content hash. Empty for a dataset in memory.
         columns: role → column ("image" → "img").
         unused_columns: columns of the dataset that were not read.
         task: the Hub's task id.
-        n: N, the number of rows scored; `n_inputs` and `n_labels` are the distinct inputs and label texts among them.
-        input_seconds: how long the inputs last in all; None where they do not last, as texts.
-        skipped: rows that could not be decoded.
-        available: the most rows that the split has for a sample; None where the count is unknown.
-        settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the form that
-            was used, None where labels can only be texts; `sampled` is "words" where `max_samples` counts the
-            words of sentences.
-        estimators: names; the first orders the rows.
-        reason: why it does, in a sentence, where it is not EMMS.
+        n: N, the number of scored rows.
+        n_inputs: the number of distinct inputs.
+        n_labels: the number of distinct label texts.
+        input_seconds: the total duration of the inputs. None if the inputs have no duration.
+        skipped: the number of rows that could not be decoded.
+        available: the maximum number of rows that the split has for a sample. None if it is unknown.
+        settings: name → value of the settings, see `Options.recorded`. `label_form` is the form that was used. None if
+            labels can only be texts. `sampled` is "words" if `max_samples` counts the words of sentences.
+        estimators: their names. The first orders the rows.
+        reason: why the first estimator is not EMMS, in a sentence.
         created: UTC time in ISO 8601.
-        notes: inferences and omissions, in words.
-        rows: ranked rows, failed ones last.
+        notes: what the user may want to know or change.
+        rows: the ranked rows, then the failed rows.
         reading: how the dataset was read.
-        baselines: rows without a checkpoint, and without a rank, such as that of BM25. Tables show them among the rows;
-            nothing else counts them.
+        baselines: rows without a checkpoint and without a rank, such as BM25. Only tables show them.
     """
 
     schema_version: Literal[1] = 1
@@ -288,7 +299,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown_rows(self) -> tuple[Row, ...]:
-        """The rows with the baselines among them, by the estimator that orders the rows."""
+        """The rows and the baselines, ordered by the first estimator."""
         rows = list(self.rows)
         for baseline in self.baselines:
             behind = (
@@ -301,13 +312,13 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def best(self) -> Row | None:
-        """The best row: by the validation score where checkpoints were fine-tuned, else by rank; None if all failed."""
+        """The best row: by validation score if checkpoints were fine-tuned, else by rank; None if all failed."""
         measured = self.fine_tuned
         return measured[0] if measured else next((row for row in self.rows if row.error is None), None)
 
     @property
     def fine_tuned(self) -> list[Row]:
-        """The fine-tuned rows in order of their validation scores, the best first."""
+        """The fine-tuned rows, ordered by validation score."""
         validations = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
         scored = [(validation, row) for validation, row in validations if validation is not None]
         return [row for _, row in sorted(scored, key=lambda pair: -pair[0])]
@@ -322,10 +333,10 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         return [row for row in self.rows if row.checkpoint in names]
 
     def row(self, checkpoint: str) -> Row:
-        """Return the row of a checkpoint, by its name, or by the last part of it if no other checkpoint shares that.
+        """Return the row of a checkpoint, by its name or by the last part of it.
 
         Raises:
-            EmmsError: the ranking doesn't hold it, or holds several of this last part.
+            EmmsError: no checkpoint, or more than one, has this name.
         """
         exact = [row for row in self.rows if row.checkpoint == checkpoint]
         rows = exact or [row for row in self.rows if checkpoint in _short_names(row.checkpoint)]
@@ -337,13 +348,13 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _short_names(checkpoint: str) -> tuple[str, str]:
-    """Return the last part of a checkpoint's name with its revision, and without."""
+    """Return the last part of a checkpoint's name, with its revision and without."""
     name = checkpoint.rstrip("/").rpartition("/")[2]
     return name, name.partition("@")[0]
 
 
 def emms_score(scores: Mapping[str, Score]) -> Score | None:
-    """Return the EMMS score, preferably with neighbours; None where a row has neither."""
+    """Return the EMMS score, preferably of `emms_knn`; None without an EMMS score."""
     return next((scores[name] for name in EMMS if name in scores), None)
 
 
@@ -354,16 +365,16 @@ def check_ranking(value: object) -> None:
 
 
 class Explained(NamedTuple):
-    """R² on held-out rows (0: the features explain nothing, 1: everything), and its standard error over folds."""
+    """R² on held-out rows (0: the features explain nothing, 1: everything) and its standard error over folds."""
 
     value: float
     stderr: float | None
 
 
 def explained(score: Score | None) -> Explained | None:
-    """Return R² of an EMMS score with its standard error; None where the score has no R².
+    """Return R² of an EMMS score with its standard error; None if the score has no R².
 
-    The score is minus the loss, and R² is 1 − loss / null loss, so both have the same relative error of the loss.
+    The score is minus the loss and R² is 1 − loss / null loss. Both have the same relative error of the loss.
     """
     r2 = score.details.get("r2") if score else None
     if score is None or r2 is None:
@@ -373,12 +384,12 @@ def explained(score: Score | None) -> Explained | None:
 
 
 def is_commit(revision: str | None) -> bool:
-    """Return whether a revision is a commit of the Hub, and not the content hash of a folder."""
+    """Return whether a revision is a commit on the Hub, not the content hash of a folder."""
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numpy scalars and arrays unpacked, NaN and infinities as None."""
+    """Return a value that JSON can store: NumPy scalars and arrays unpacked, NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -391,13 +402,19 @@ def plain(value: Any) -> Any:
 
 
 def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
-    """Return rows in the order of an estimator; ranks are shared where differences are within the noise of the folds.
+    """Order rows by an estimator. Rows tie if their difference is within the noise of the folds.
 
-    Ranks come in bands: the first holds the best row and all that cannot be told from it, their difference being at
-    most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The best
-    of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
-    ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
-    latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
+    Two rows differ if the difference of their scores exceeds twice the standard error of the paired differences over
+    folds.
+    All checkpoints have the same folds. The first band contains the best row and the rows that do not differ from it.
+    The
+    best of the remaining rows leads the next band, and so on. The rank of a row is 1 + the number of rows in earlier
+    bands
+    ("1, 1, 3"). Without folds only equal scores tie.
+
+    Rows that a race stopped follow the rows with all scores, because scores on different samples are not comparable.
+    Failed
+    rows come last and have no rank.
     """
     failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
     scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
@@ -412,7 +429,7 @@ def _stopped_last(row: Row) -> float:
 
 
 def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
-    """Return rows that were scored on the same sample with their ranks, which start behind `above` other rows."""
+    """Rank rows that were scored on the same sample, after `above` other rows."""
     rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
     ranks: list[int] = []
     leader = 0
@@ -430,7 +447,7 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
 def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
     """Return the difference of two scores, and the standard error of the paired differences over folds.
 
-    Without folds in common the standard error is 0.
+    The standard error is 0 if the scores have no folds in common.
     """
     gain = first.value - second.value
     if len(first.folds) < 2 or len(first.folds) != len(second.folds):

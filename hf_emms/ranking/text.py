@@ -1,4 +1,4 @@
-"""A ranking as text: all numbers for programs, a rounded table for people."""
+"""Format a ranking as text: unrounded values for programs, a rounded table for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def to_tsv(ranking: RankingData) -> str:
-    """Return the ranking as tab-separated values with a header line; whitespace inside a value becomes a space."""
+    """Return the ranking as tab-separated values with a header line. Whitespace in a value becomes a space."""
     rows = flat_records(ranking)
     lines = ["\t".join(rows[0])]
     lines += ["\t".join(single_line(value) for value in row.values()) for row in rows]
@@ -33,7 +33,7 @@ def to_tsv(ranking: RankingData) -> str:
 
 
 def to_markdown(ranking: RankingData) -> str:
-    """Return the rounded table in Markdown, failed rows and `remarks` below it."""
+    """Return the rounded table as Markdown, followed by failed rows and `remarks`."""
     header, rows = table_cells(ranking)
     lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
@@ -44,7 +44,7 @@ def to_markdown(ranking: RankingData) -> str:
 
 
 def to_html(ranking: RankingData) -> str:
-    """Return the rounded table in HTML, failed rows and `remarks` below it."""
+    """Return the rounded table as HTML, followed by failed rows and `remarks`."""
     lines = [html_table(*table_cells(ranking), left=("checkpoint",))]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
     lines += [f"<p>{html.escape(remark)}</p>" for remark in remarks(ranking)]
@@ -52,7 +52,7 @@ def to_html(ranking: RankingData) -> str:
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str]) -> str:
-    """Return a table in HTML; columns are aligned to the right except those named in `left`."""
+    """Return an HTML table. Columns in `left` are aligned to the left, other columns to the right."""
     sides = ["left" if title in left else "right" for title in header]
 
     def line(tag: str, row: Sequence[str]) -> str:
@@ -64,7 +64,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Co
 
 
 def to_text(ranking: RankingData) -> str:
-    """Return the rounded table in plain aligned text, failed rows and `remarks` below it."""
+    """Return the rounded table as aligned text, followed by failed rows and `remarks`."""
     header, rows = table_cells(ranking)
     lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
@@ -72,12 +72,12 @@ def to_text(ranking: RankingData) -> str:
 
 
 def remarks(ranking: RankingData) -> list[str]:
-    """Return the lines below every table: units, why the first estimator orders it, and which columns were not read."""
+    """Return the lines below every table: units, why the first estimator orders it, and the unused columns."""
     return [*units(ranking), *filter(None, (single_line(ranking.reason), unused_text(ranking.unused_columns)))]
 
 
 def units(ranking: RankingData) -> list[str]:
-    """Return a line for the estimators that have a unit: "Short run, Zero-shot: bits per byte (lower is better)"."""
+    """Return one line per unit with its estimators: "Short run, Zero-shot: bits per byte (lower is better)"."""
     titles: dict[str, list[str]] = {}
     for estimator in ranking.estimators:
         shown = ScoreFormatter(ranking, estimator)
@@ -87,12 +87,12 @@ def units(ranking: RankingData) -> list[str]:
 
 
 def unused_text(columns: Sequence[str]) -> str:
-    """Return a line that names the columns that were not read; empty where all were."""
+    """Return a line with the unused columns; empty if all columns were used."""
     return f"not used: {single_line(', '.join(columns))}" if columns else ""
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]) -> list[str]:
-    """Return the lines of a plain table; columns are aligned to the right but for those named in `left`."""
+    """Return the lines of a plain table. Columns in `left` are aligned to the left, other columns to the right."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     return [
         "  ".join(
@@ -104,13 +104,15 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]) -> list[str]:
-    """Return the lines of a table in Markdown; columns are aligned to the right but for those named in `left`."""
+    """Return the lines of a Markdown table. Columns in `left` are aligned to the left, others to the right."""
     rule = [":---" if title in left else "---:" for title in header]
     return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
 
 
 def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the rounded table, with the first score's standard error and "=" at shared ranks."""
+    """Return the header and cells of the rounded table. The first score has its standard error; shared ranks have
+    "=".
+    """
     columns = columns_of(ranking, "text")
     return (
         [column.title_in("text") for column in columns],
@@ -119,14 +121,14 @@ def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
 
 
 def dispensable_titles(ranking: RankingData) -> list[str]:
-    """Return the titles of the columns that a narrow terminal leaves out, in the order in which they go."""
+    """Return the titles of the columns that a narrow terminal omits, in the order of omission."""
     columns = [column for column in reversed(columns_of(ranking, "text")) if column.importance < ALWAYS_SHOWN]
     columns.sort(key=lambda column: column.importance)
     return [column.title_in("text") for column in columns]
 
 
 def settings_text(ranking: RankingData) -> str:
-    """Return the settings that have a value as a line: "max_samples 5000, seed 0"."""
+    """Return the settings that have a value on one line: "max_samples 5000, seed 0"."""
     shown = (
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in ranking.settings.items()
@@ -136,7 +138,7 @@ def settings_text(ranking: RankingData) -> str:
 
 
 def failures(ranking: RankingData) -> list[tuple[str, str]]:
-    """Return checkpoint and error, a line each, of every row that failed or whose fine-tuning failed."""
+    """Return checkpoint and error of each row that failed or whose fine-tuning failed."""
     failed = [(row.checkpoint, row.error) for row in ranking.rows if row.error is not None]
     failed += [
         (row.checkpoint, f"fine-tuning: {row.fine_tuned.error}")

@@ -1,4 +1,4 @@
-"""What a ranking shows, as plain data that sentences, cards, pages and interfaces put into words."""
+"""Decide which checkpoint a ranking recommends. Sentences, cards, pages and interfaces are made from this record."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ Outcome = Literal["confirmed", "measured", "no better than the baseline"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The checkpoint that a ranking recommends, and how sure its estimate and its fine-tuning are of it.
+    """The checkpoint that a ranking recommends, and how certain the estimate and the fine-tuning are.
 
     Attributes:
-        checkpoint: to fine-tune; None where no estimate and no fine-tuning is above the baseline.
-        lead: of the first rank among the checkpoints that can be fine-tuned: there is "no score" at all, "no head" for
-            any of them, "nothing explained" beyond its own noise, a checkpoint that has a score "alone", several that
-            have "shared" it, or a checkpoint that a "race" kept while it stopped the others, or that is "ahead" of the
-            next, or "clearly ahead" by more than the noise of the folds.
-        first: the checkpoints of that first rank, the best score first.
-        outcome: of fine-tuning: "confirmed" if the best is above the baseline, and told apart from all others that were
-            fine-tuned; "no better than the baseline" if all are within the noise of a prediction without a checkpoint;
-            else "measured". None where none was fine-tuned.
+        checkpoint: the checkpoint to fine-tune. None if neither the estimate nor the fine-tuning is above the baseline.
+        lead: how clearly the first rank leads, among the checkpoints that can be fine-tuned. "no score": no row has a
+            score. "no head": no checkpoint can be fine-tuned. "nothing explained": no row explains more than its own
+            noise. "alone": a single row has a score. "shared": several rows share the first rank. "race": a race
+            stopped all others. "ahead": the first row is better. "clearly ahead": it is better by more than the noise
+            of the folds.
+        first: the checkpoints of the first rank, ordered by score.
+        outcome: the result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
+            baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
+            above the baseline. Else "measured".
     """
 
     checkpoint: str | None
@@ -47,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def verdict(ranking: RankingData) -> Verdict:
-    """Return what a ranking shows."""
+    """Return the verdict of a ranking."""
     lead, first = _lead(ranking)
     names = tuple(row.checkpoint for row in first)
     measured = ranking.fine_tuned
@@ -67,7 +68,7 @@ def comparable(ranking: RankingData) -> list[Row]:
 
 
 def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
-    """Return how far the first rank is ahead, and its rows."""
+    """Return how clearly the first rank leads, and its rows."""
     rows, estimator = comparable(ranking), ranking.estimators[0]
     first = [row for row in rows if row.rank == rows[0].rank]
     if not rows:
@@ -85,25 +86,25 @@ def _lead(ranking: RankingData) -> tuple[Lead, list[Row]]:
 
 
 def explains(row: Row, estimator: str) -> bool:
-    """Return whether a row's R² is above its own noise; True for estimators that have no R²."""
+    """Return whether R² of a row is above its own noise; True for estimators without R²."""
     share = explained(row.scores[estimator]) if estimator in EMMS else None
     return share is None or share.value > TIE_WIDTH * (share.stderr or 0.0)
 
 
 def _chosen(ranking: RankingData, first: Sequence[Row]) -> Row:
-    """Return the row of a first rank to fine-tune: by a direct measure beside the estimate, else the smallest."""
+    """Return the row of the first rank to fine-tune: by a direct measure if there is one, else the smallest."""
     rows = [row for row in first if explains(row, ranking.estimators[0])]
     return best_by(direct_measure(ranking), rows) or smallest_of(rows)
 
 
 def best_by(estimator: str | None, rows: Sequence[Row]) -> Row | None:
-    """Return the row with the best score by an estimator; None where no row has a score."""
+    """Return the row with the best score by an estimator; None if no row has a score."""
     scores = [(row.scores[estimator].value, row) for row in rows if estimator in row.scores] if estimator else []
     return max(scores, key=itemgetter(0), default=(0.0, None))[1]
 
 
 def direct_measure(ranking: RankingData) -> str | None:
-    """Return the first estimator that ran the checkpoints themselves, where it stands beside another that did not."""
+    """Return the first estimator that ran the checkpoints themselves; None if the first of all did."""
     first, *others = ranking.estimators
     if estimator_named(first).needs_model:
         return None
@@ -111,7 +112,7 @@ def direct_measure(ranking: RankingData) -> str | None:
 
 
 def smallest_of(rows: Sequence[Row]) -> Row:
-    """Return the row with the fewest parameters; rows without a number of parameters count as the largest."""
+    """Return the row with the smallest number of parameters. Unknown numbers count as the largest."""
     return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
 
 
@@ -119,23 +120,23 @@ def smallest_of(rows: Sequence[Row]) -> Row:
 
 
 def _outcome(results: Sequence[FineTuned]) -> Outcome | None:
-    """Return what fine-tunings came to, the best by its validation score first."""
+    """Return the outcome of fine-tuning; the results are ordered by validation score."""
     if not results:
         return None
     if all(is_above_baseline(result) is False for result in results):
         return "no better than the baseline"
-    apart = len(results) > 1 and all(is_told_apart(results[0], other) for other in results[1:])
+    apart = len(results) > 1 and all(is_significantly_better(results[0], other) for other in results[1:])
     return "confirmed" if apart and is_above_baseline(results[0]) else "measured"
 
 
 def is_above_baseline(result: FineTuned) -> bool | None:
-    """Return whether a score is above the baseline by more than its noise; None where no baseline was measured."""
+    """Return whether a score is significantly above the baseline; None if the baseline is unknown."""
     if result.value is None or result.baseline is None:
         return None
     return result.value - result.baseline.value > TIE_WIDTH * result.baseline.gain_stderr
 
 
-def is_told_apart(first: FineTuned, second: FineTuned) -> bool:
+def is_significantly_better(first: FineTuned, second: FineTuned) -> bool:
     """Return whether the first of two scores is better by more than the noise of both."""
     errors = [result.spread if result.stderr is None else result.stderr for result in (first, second)]
     if first.value is None or second.value is None or None in errors:

@@ -211,7 +211,7 @@ def _columns(
             columns += [
                 (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
-                if shown_scores[other].tells
+                if shown_scores[other].is_informative
             ]
         elif (
             name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in shown_lines)

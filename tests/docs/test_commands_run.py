@@ -145,7 +145,7 @@ def write_data(home: Path) -> None:
     for folder, name in {"my_checkpoint": "regnet-random", "my_encoder": "encoder-minilm-albert"}.items():
         shutil.copytree(demo.folder_of(f"emms-demo/{name}"), home / folder)
     (home / "ids.txt").write_text("emms-demo/resnet-fashion\nemms-demo/vit-random\nemms-demo/regnet-random\n")
-    (home / "plan.yaml").write_text(
+    (home / "sweep.yaml").write_text(
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])

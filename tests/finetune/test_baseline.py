@@ -140,7 +140,7 @@ def test_a_checkpoint_that_learns_nothing_is_trained_at_a_larger_rate_first(zoo:
     assert not any(run.has_learnt for run in row.fine_tuned.runs)
     assert verdict(confirmed).outcome == "no better than the baseline"
     answer = recommendation(confirmed)
-    assert answer.startswith("Fine-tuning did not learn this: accuracy ")
+    assert answer.startswith("Fine-tuning did not beat the baseline: ")
     assert "at learning rates from 0.0005 to 0.008; the baseline (the same class for all rows) is 50.0." in answer
     section = card(confirmed, row.checkpoint)
     assert "Fine-tuning taught no checkpoint more than the baseline for " in section

@@ -23,17 +23,21 @@ def calibrated(*scores: float, **changes: object) -> Ranking:
     return example(**(given | changes))
 
 
-def test_a_run_says_what_is_at_stake_at_either_budget() -> None:
-    """Points grow with the difference of scores; the longer training leaves fewer."""
-    quick = "At stake by fine-tuning on 1,000 rows for 3 epochs: org/b is expected 1.3 points behind org/c "
-    quick += "(80 %: -3.6 to 5.8), org/a 13 (80 %: 1.6 to 26.7).\n"
-    full = "At stake by fine-tuning on all rows for up to 10 epochs: org/b is expected 0.5 points behind org/c "
-    full += "(80 %: -2.5 to 3.6), org/a 5 (80 %: -0.9 to 22.1)"
-    near = ". The first 2 are expected within a point; the smallest of them is org/c (1k parameters).\n"
-    assert f"\n{quick}{full}{near}" in summary(calibrated(-0.3, -0.32, -0.5), None)
-    far = "1,000 rows for 3 epochs: org/b is expected 20.1 points behind org/c (80 %: 4.5 to 38.3).\nAt stake by fine-"
-    far += "tuning on all rows for up to 10 epochs: org/b is expected 6.9 points behind org/c (80 %: 0.0 to 32.4).\n"
-    assert f"\nAt stake by fine-tuning on {far}" in summary(calibrated(-0.3, -0.6), None)
+def test_the_gap_grows_with_the_difference_of_scores_and_shrinks_with_longer_training() -> None:
+    near, far = calibrated(-0.3, -0.32, -0.5), calibrated(-0.3, -0.6)
+    gaps = {
+        ("near", "quick"): [("org/b", 1.34, -3.6, 5.8), ("org/a", 13.4, 1.6, 26.7)],
+        ("near", "full"): [("org/b", 0.46, -2.5, 3.6), ("org/a", 4.6, -0.9, 22.1)],
+        ("far", "quick"): [("org/b", 20.1, 4.5, 38.3)],
+        ("far", "full"): [("org/b", 6.9, 0.0, 32.4)],
+    }
+    for (name, budget), expected in gaps.items():
+        ranking = near if name == "near" else far
+        for gap, (checkpoint, *points) in zip(expected_gap(ranking, budget), expected, strict=True):
+            assert gap.checkpoint == checkpoint
+            assert [gap.points, gap.low, gap.high] == pytest.approx(points, abs=0.06)
+        assert str(gap_in_words(ranking, budget)) in summary(ranking, None)
+    assert "org/c (1k parameters)" in str(gap_in_words(near, "full"))  # the smallest of those within a point
 
 
 def test_the_longer_training_is_calibrated_for_pictures_only() -> None:
