@@ -301,12 +301,6 @@ def test_a_best_model_that_cannot_be_trained_again_is_an_error(ranked_images: Ra
         fine_tune(work, train)
 
 
-def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking) -> None:
-    works = [planned(ranked_images, method=method) for method in ("lora", "full")]
-    versions = [work.key(job_of(work))["versions"] for work in works]
-    assert {*versions[0]} - {*versions[1]} == {"peft"}
-
-
 def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = get_task("image-classification")
     monkeypatch.setitem(TASKS.built_in, task.id, replace(task, head=None))

@@ -16,7 +16,7 @@ from tests.finetune.make import ranking, save
 from tests.finetune.task_rows import KINDS, Kind
 from tests.finetune.test_response_scorer import rows as prompts
 from tests.finetune.test_search import COLUMNS, searches
-from tests.finetune.test_transcriber import transcripts
+from tests.finetune.test_transcripts import transcripts
 from tests.helpers.sound import sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
