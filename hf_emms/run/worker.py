@@ -1,0 +1,244 @@
+"""A worker process for code that may crash, hang or run out of memory: checkpoints, label encoders, fine-tuning.
+
+The worker runs generator functions and sends their results and progress events to the main process. If it dies or
+stalls, `Worker.run` raises `WorkerError`, and the next call starts a new process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError, HintStyle, current_hint_style, format_duration, hint_style, setting_ref
+from hf_emms.ranking.progress import Progress, Silent
+
+# Libraries that the fork server imports once, so that a new worker starts in a fraction of a second.
+_PRELOADED = ("torch", "transformers", "hf_emms.run.worker")
+# Seconds that a worker gets to start: on a busy machine the first one imports torch for a while.
+_START_SECONDS = 600.0
+# Seconds after the stall limit at which a worker ends itself, if the main process could not stop it.
+_MARGIN_SECONDS = 60.0
+# Set to 0, this variable runs everything in the main process.
+ENABLED = "HF_EMMS_WORKER"
+_SIGNALS = {
+    "SIGKILL": "probably out of memory",
+    "SIGSEGV": "a crash in compiled code",
+    "SIGABRT": "a crash in compiled code",
+    "SIGBUS": "a crash in compiled code",
+    "SIGILL": "a crash in compiled code",
+    "SIGFPE": "a crash in compiled code",
+}
+
+# A generator function that the worker runs: a receiver of progress events and the arguments → results.
+Job = Callable[..., Iterator[Any]]
+
+
+class WorkerError(EmmsError):
+    """The worker died or stalled. The job is lost; the next call of `Worker.run` starts a new process."""
+
+
+class Worker:
+    """A process that runs jobs one after another, started with the first job.
+
+    Args:
+        stall_limit: seconds without a progress event or result after which the worker is stopped.
+    """
+
+    def __init__(self, stall_limit: float = 120.0) -> None:
+        self.stall_limit = stall_limit
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None if no process is running."""
+        return self._process.pid if self._process is not None else None
+
+    def run(self, job: Job, *arguments: Any, progress: Progress | None = None) -> Generator[Any, None, None]:
+        """Yield the results of ``job(progress, *arguments)``, which runs in the worker.
+
+        Closing the generator early stops the worker.
+
+        Raises:
+            WorkerError: the worker died or stalled.
+            EmmsError: the job raised it. Other exceptions of the job are raised with their traceback as a note.
+        """
+        receiver = progress if progress is not None else Silent()
+        connection = self._start()
+        done = False
+        try:
+            request = (dict(os.environ), str(Path.cwd()), current_hint_style(), self.stall_limit, job, arguments)
+            connection.send(request)
+            for kind, content in self._messages(connection):
+                if kind == "result":
+                    yield content
+                elif kind == "event":
+                    name, values = content
+                    getattr(receiver, name)(*values)
+                elif kind == "error":
+                    done = True
+                    raise content
+                else:
+                    done = True
+                    return
+        finally:
+            if not done:
+                self.close()
+
+    def close(self) -> None:
+        """Stop the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _start(self) -> Connection:
+        if self._process is not None and self._connection is not None and self._process.is_alive():
+            return self._connection
+        self.close()
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(list(_PRELOADED))
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), name="hf-emms worker", daemon=True)
+        with _without_main_module():
+            process.start()
+        theirs.close()
+        self._process, self._connection = process, ours
+        return ours
+
+    def _messages(self, connection: Connection) -> Iterator[tuple[str, Any]]:
+        """Yield the messages of the current job; "working" events do not count as progress."""
+        limit, last = _START_SECONDS, time.monotonic()
+        process = self._process
+        assert process is not None
+        while True:
+            if not wait([connection, process.sentinel], max(0.0, last + limit - time.monotonic())):
+                raise WorkerError(
+                    f"stopped: no progress for {format_duration(limit)}",
+                    "raise " + setting_ref("stall_limit", ...) + " if it is only slow, or leave the checkpoint out",
+                )
+            try:
+                kind, content = connection.recv()
+            except (EOFError, ConnectionResetError):
+                process.join()
+                raise WorkerError(_reason(process.exitcode)) from None
+            if kind != "event" or content[0] != "working":
+                limit, last = self.stall_limit, time.monotonic()
+            if kind != "started":
+                yield kind, content
+
+
+def _reason(code: int | None) -> str:
+    """Return why a process ended, from its exit code."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"the worker process was stopped by signal {-code} ({name}): {_SIGNALS.get(name, 'by another program')}"
+    return f"the worker process ended with exit code {code}"
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep multiprocessing from importing the user's script again, which would need a main guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+# ---- inside the worker -----------------------------------------------------------------------------------------------
+
+
+def _serve(connection: Connection) -> None:
+    """Run jobs until the main process ends or closes the connection."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes of a terminal; the main process stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sender = _Sender(connection)
+    while True:
+        faulthandler.cancel_dump_traceback_later()  # an idle worker waits as long as it takes
+        try:
+            environment, folder, style, stall_limit, job, arguments = connection.recv()
+        except EOFError:
+            os._exit(0)
+        os.environ.clear()
+        os.environ.update(environment)
+        with suppress(OSError):
+            os.chdir(folder)
+        sender.start(stall_limit)
+        _run(sender, style, job, arguments)
+
+
+def _run(sender: _Sender, style: HintStyle, job: Job, arguments: tuple[Any, ...]) -> None:
+    try:
+        with hint_style(style):
+            for result in job(sender, *arguments):
+                sender.send("result", result)
+    except Exception as error:  # noqa: BLE001 (the main process raises it again)
+        if not isinstance(error, EmmsError):
+            error.add_note("".join(traceback.format_exception(error)))
+        sender.send("error", error)
+    else:
+        sender.send("end", None)
+
+
+def _end_with_parent() -> None:
+    """End this process when the main process ends, even if it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+class _Sender:
+    """A `Progress` that sends its events to the main process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock, self._stall_limit = connection, threading.Lock(), 0.0
+        self._nowhere = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process runs)
+
+    def start(self, stall_limit: float) -> None:
+        self._stall_limit = stall_limit
+        self.send("started", None)
+
+    def send(self, kind: str, content: Any) -> None:
+        with self._lock:
+            # Ends this process even while compiled code keeps the interpreter's lock and the main process is gone.
+            faulthandler.dump_traceback_later(self._stall_limit + _MARGIN_SECONDS, exit=True, file=self._nowhere)
+            self._connection.send((kind, content))
+
+    def expect(self, count: int, what: str) -> None:
+        self.send("event", ("expect", (count, what)))
+
+    def started(self, checkpoint: str, inputs: int) -> None:
+        self.send("event", ("started", (checkpoint, inputs)))
+
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self.send("event", ("advanced", (checkpoint, inputs)))
+
+    def finished(self, row: Any) -> None:
+        self.send("event", ("finished", (row,)))
+
+    def noted(self, message: str) -> None:
+        self.send("event", ("noted", (message,)))
+
+    def working(self, what: str, seconds: float) -> None:
+        self.send("event", ("working", (what, seconds)))
