@@ -443,6 +443,15 @@ class RunOptions(OptionsPart):
         confirm="flag",
         in_key=False,
     )
+    stall_limit: int = setting(
+        120,
+        "Seconds without progress after which a checkpoint is stopped.",
+        "Running",
+        metavar="SECONDS",
+        minimum=1,
+        confirm="flag",
+        in_key=False,
+    )
     resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag", in_key=False)
     cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(

@@ -71,5 +71,7 @@ def _report(
     wait = first
     while not ended.wait(wait):
         what, since = stack[-1]
-        progress.working(what, time.monotonic() - since)
+        seconds = time.monotonic() - since
+        if seconds >= first:
+            progress.working(what, seconds)
         wait = every

@@ -43,6 +43,7 @@ def confirm(
     keep_adapter: bool = False,
     push_to_hub: str | None = None,
     batch_size: int | None = None,
+    stall_limit: int = 120,
     device: str = "auto",
     engine: str = "local",
     ray_address: str | None = None,
@@ -75,6 +76,7 @@ def confirm(
         push_to_hub: a model repository, "ORG/NAME", that it is uploaded to with its card; created, and private then, if
             needed.
         batch_size: rows a step.
+        stall_limit: seconds without progress after which a run fails.
         device: "auto", "cpu", "cuda" or "mps".
         engine: "local", one run after the other, or "ray", as many at a time as the cluster has GPUs or cores for.
         ray_address: see `hf_emms.rank`.

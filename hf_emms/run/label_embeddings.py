@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.run.plan import RankingPlan
+from hf_emms.run.worker import Emit, runs_in_worker, shared_worker
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -97,28 +99,45 @@ def embed_labels_with(encoder: Repo, plan: RankingPlan, pool: ExtractorPool | No
     stored = cache.get(key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
-    with noted_while(progress, LOADING):
-        import hf_emms.features.device  # noqa: F401 (torch)
+    if not runs_in_worker():
+        with noted_while(progress, LOADING):
+            import hf_emms.features.device  # noqa: F401 (torch)
     doing = f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}"
     progress.noted(doing)
     try:
         with noted_while(progress, doing), checkpoint_errors():
-            table = embed_texts(
-                encoder,
-                texts,
-                device=options.device,
-                allow_pickle=options.allow_pickle,
-                trust_remote_code=options.trust_remote_code,
-                cache=cache,
-                on_note=progress.noted,
-                pool=pool,
-            )
+            arguments = (encoder, texts, options, cache.root)
+            if runs_in_worker():
+                (table,) = shared_worker(options.stall_limit).run(embed_job, *arguments, on_event=progress.noted)
+            else:
+                (table,) = embed_job(progress.noted, *arguments, pool=pool)
             check_unchanged(encoder)
     except EmmsError as error:
         raise _encoder_error(encoder.id, "cannot be used: " + error.problem) from error
     _check_embeddings(encoder.id, table)
     cache.put(key, {"table": table})
     return table
+
+
+def embed_job(
+    emit: Emit,
+    encoder: Repo,
+    texts: Sequence[str],
+    options: RunOptions,
+    root: Path | None,
+    pool: ExtractorPool | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield an encoder's embeddings of texts, and emit notes; a job for `Worker.run`."""
+    yield embed_texts(
+        encoder,
+        texts,
+        device=options.device,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+        cache=Cache(root),
+        on_note=emit,
+        pool=pool,
+    )
 
 
 def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:

@@ -38,8 +38,10 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import weight_bytes
+from hf_emms.run.engines.in_worker import WorkerEngine
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
+from hf_emms.run.worker import runs_in_worker
 from hf_emms.scoring.estimators import EstimatorList
 from hf_emms.tasks import TASKS, Task, get_task
 
@@ -130,10 +132,10 @@ def _engine_for(options: Options) -> Engine:
         if options.engine != "local":
             problem = setting_ref("race") + " runs in this process, not on " + setting_ref("engine", options.engine)
             raise EmmsError(problem, "leave one of them out")
-        return RaceEngine(options.race, estimators[0], options.layers)
+        return _in_worker(RaceEngine(options.race, estimators[0], options.layers))
     if options.engine != "ray":
         _check_device(options.device)
-        return LocalEngine()
+        return _in_worker(LocalEngine())
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
         # Ray reads this when it is imported: its processes then listen on the loopback device only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -142,6 +144,10 @@ def _engine_for(options: Options) -> Engine:
     from hf_emms.run.engines.ray import RayEngine
 
     return RayEngine(options.ray_address)
+
+
+def _in_worker(engine: Engine) -> Engine:
+    return WorkerEngine(engine) if runs_in_worker() else engine
 
 
 def _check_device(name: str) -> None:

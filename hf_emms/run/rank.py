@@ -108,6 +108,7 @@ def rank(
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
+    stall_limit: int = 120,
     layers: str | int | Iterable[str | int] | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
@@ -171,6 +172,7 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
+        stall_limit: seconds without progress after which a checkpoint becomes a failed row.
         layers: "spread" (the first and the middle hidden layer besides the last; the default), "last" (what the table
             of architectures names), "mean" over all hidden layers, or the number of one; each checkpoint's row is
             that of the best of several.

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError, HintStyle, current_hint_style, format_duration, hint_style, setting_ref
-from hf_emms.ranking.progress import Progress, Silent
 
 # Libraries that the fork server imports once, so that a new worker starts in a fraction of a second.
 _PRELOADED = ("torch", "transformers", "hf_emms.run.worker")
@@ -41,8 +40,9 @@ _SIGNALS = {
     "SIGFPE": "a crash in compiled code",
 }
 
-# A generator function that the worker runs: a receiver of progress events and the arguments → results.
+# A generator function that the worker runs: a function that sends an event, and the arguments → results.
 Job = Callable[..., Iterator[Any]]
+Emit = Callable[[Any], None]
 
 
 class WorkerError(EmmsError):
@@ -66,8 +66,8 @@ class Worker:
         """The process id; None if no process is running."""
         return self._process.pid if self._process is not None else None
 
-    def run(self, job: Job, *arguments: Any, progress: Progress | None = None) -> Generator[Any, None, None]:
-        """Yield the results of ``job(progress, *arguments)``, which runs in the worker.
+    def run(self, job: Job, *arguments: Any, on_event: Emit = lambda event: None) -> Generator[Any, None, None]:
+        """Yield the results of ``job(emit, *arguments)``, which runs in the worker; pass its events to `on_event`.
 
         Closing the generator early stops the worker.
 
@@ -75,7 +75,6 @@ class Worker:
             WorkerError: the worker died or stalled.
             EmmsError: the job raised it. Other exceptions of the job are raised with their traceback as a note.
         """
-        receiver = progress if progress is not None else Silent()
         connection = self._start()
         done = False
         try:
@@ -85,8 +84,7 @@ class Worker:
                 if kind == "result":
                     yield content
                 elif kind == "event":
-                    name, values = content
-                    getattr(receiver, name)(*values)
+                    on_event(content)
                 elif kind == "error":
                     done = True
                     raise content
@@ -111,7 +109,7 @@ class Worker:
             return self._connection
         self.close()
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(list(_PRELOADED))
         ours, theirs = context.Pipe()
@@ -123,7 +121,7 @@ class Worker:
         return ours
 
     def _messages(self, connection: Connection) -> Iterator[tuple[str, Any]]:
-        """Yield the messages of the current job; "working" events do not count as progress."""
+        """Yield the messages of the current job."""
         limit, last = _START_SECONDS, time.monotonic()
         process = self._process
         assert process is not None
@@ -138,10 +136,25 @@ class Worker:
             except (EOFError, ConnectionResetError):
                 process.join()
                 raise WorkerError(_reason(process.exitcode)) from None
-            if kind != "event" or content[0] != "working":
-                limit, last = self.stall_limit, time.monotonic()
+            limit, last = self.stall_limit, time.monotonic()
             if kind != "started":
                 yield kind, content
+
+
+def runs_in_worker() -> bool:
+    """Return whether checkpoints run in the worker process; not with ``--debug``, nor inside of the worker itself."""
+    return os.environ.get(ENABLED) != "0" and multiprocessing.parent_process() is None
+
+
+_shared: list[Worker] = []
+
+
+def shared_worker(stall_limit: float) -> Worker:
+    """Return the worker of this process, which stays alive between rankings, with this stall limit."""
+    if not _shared:
+        _shared.append(Worker())
+    _shared[0].stall_limit = stall_limit
+    return _shared[0]
 
 
 def _reason(code: int | None) -> str:
@@ -190,7 +203,7 @@ def _serve(connection: Connection) -> None:
 def _run(sender: _Sender, style: HintStyle, job: Job, arguments: tuple[Any, ...]) -> None:
     try:
         with hint_style(style):
-            for result in job(sender, *arguments):
+            for result in job(sender.emit, *arguments):
                 sender.send("result", result)
     except Exception as error:  # noqa: BLE001 (the main process raises it again)
         if not isinstance(error, EmmsError):
@@ -209,7 +222,7 @@ def _end_with_parent() -> None:
 
 
 class _Sender:
-    """A `Progress` that sends its events to the main process."""
+    """The messages of a job to the main process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock, self._stall_limit = connection, threading.Lock(), 0.0
@@ -219,26 +232,11 @@ class _Sender:
         self._stall_limit = stall_limit
         self.send("started", None)
 
+    def emit(self, event: Any) -> None:
+        self.send("event", event)
+
     def send(self, kind: str, content: Any) -> None:
         with self._lock:
             # Ends this process even while compiled code keeps the interpreter's lock and the main process is gone.
             faulthandler.dump_traceback_later(self._stall_limit + _MARGIN_SECONDS, exit=True, file=self._nowhere)
             self._connection.send((kind, content))
-
-    def expect(self, count: int, what: str) -> None:
-        self.send("event", ("expect", (count, what)))
-
-    def started(self, checkpoint: str, inputs: int) -> None:
-        self.send("event", ("started", (checkpoint, inputs)))
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        self.send("event", ("advanced", (checkpoint, inputs)))
-
-    def finished(self, row: Any) -> None:
-        self.send("event", ("finished", (row,)))
-
-    def noted(self, message: str) -> None:
-        self.send("event", ("noted", (message,)))
-
-    def working(self, what: str, seconds: float) -> None:
-        self.send("event", ("working", (what, seconds)))

@@ -13,54 +13,53 @@ import numpy as np
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.progress import Silent
 from hf_emms.run.worker import Worker, WorkerError
 from tests import ROOT
 
 
-def counting(progress, most: int) -> Iterator[np.ndarray]:
+def counting(emit, most: int) -> Iterator[np.ndarray]:
     for number in range(most):
-        progress.advanced("counting", 1)
+        emit(1)
         yield np.full(2, number)
 
 
-def own_pid(progress) -> Iterator[int]:
+def own_pid(emit) -> Iterator[int]:
     yield os.getpid()
 
 
-def environment(progress) -> Iterator[tuple[str | None, str]]:
+def environment(emit) -> Iterator[tuple[str | None, str]]:
     yield os.environ.get("HF_EMMS_TEST"), str(Path.cwd())
 
 
-def killed(progress) -> Iterator[int]:
+def killed(emit) -> Iterator[int]:
     yield 1
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def segfault(progress) -> Iterator[int]:
+def segfault(emit) -> Iterator[int]:
     import ctypes
 
     yield 1
     ctypes.string_at(0)
 
 
-def leaves(progress) -> Iterator[int]:
+def leaves(emit) -> Iterator[int]:
     yield 1
     os._exit(3)
 
 
-def backtracks(progress) -> Iterator[int]:
+def backtracks(emit) -> Iterator[int]:
     """A regular expression that does not end, and keeps the interpreter's lock."""
     yield 1
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
-def refuses(progress) -> Iterator[int]:
+def refuses(emit) -> Iterator[int]:
     yield 1
     raise EmmsError("no", "leave it")
 
 
-def breaks(progress) -> Iterator[int]:
+def breaks(emit) -> Iterator[int]:
     yield 1
     raise KeyError("missing")
 
@@ -72,17 +71,10 @@ def worker() -> Iterator[Worker]:
     worker.close()
 
 
-class Counts(Silent):
-    inputs = 0
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        self.inputs += inputs
-
-
 def test_results_and_events_arrive_in_order(worker: Worker) -> None:
-    counts = Counts()
-    assert [int(array[0]) for array in worker.run(counting, 3, progress=counts)] == [0, 1, 2]
-    assert counts.inputs == 3
+    events = []
+    assert [int(array[0]) for array in worker.run(counting, 3, on_event=events.append)] == [0, 1, 2]
+    assert events == [1, 1, 1]
 
 
 def test_jobs_share_a_process_and_see_the_environment_of_the_caller(worker, monkeypatch, tmp_path) -> None:
