@@ -41,6 +41,7 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TOKENIZERS_PARALLELISM="false",
+    HF_EMMS_WORKER="0",  # checkpoints run in the process of the test; the tests of the worker turn it on
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
     RAY_USAGE_STATS_ENABLED="0",
     # On a busy machine a raylet starts late, and kills a worker that starts late, again and again.

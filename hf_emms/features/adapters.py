@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError, setting_ref
-from hf_emms.features.bounds import check_adapter_config
 from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, read_tensors, weight_files
-from hf_emms.features.trial import check_patterns
 from hf_emms.hub import Repo, fetch, listing, resolve
 
 if TYPE_CHECKING:
@@ -38,7 +36,6 @@ def adapter_base(repo: Repo, folder: Path) -> Repo | None:
     if not (folder / ADAPTER).is_file() or weight_files(listing(repo)):
         return None
     settings = read_json(repo, folder / ADAPTER)
-    check_adapter_config(repo, settings)
     name = settings.get("base_model_name_or_path")
     if not name:
         raise EmmsError(
@@ -74,7 +71,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
             "rank its base: " + setting_ref("checkpoints", config.base_model_name_or_path),
         )
     tensors = _tensors(repo, folder)
-    _check_settings(repo, config, model, tensors)
+    _check_settings(repo, config, tensors)
     layers, whole = _by_names_of(model, tensors)
     # The loaded model has neither the class with a head nor the head.
     config.task_type = config.modules_to_save = None
@@ -94,20 +91,12 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     model.load_state_dict(whole, strict=False)
 
 
-def _check_settings(repo: Repo, config: Any, model: Any, tensors: dict[str, Tensor]) -> None:
+def _check_settings(repo: Repo, config: Any, tensors: dict[str, Tensor]) -> None:
     """Raise an `EmmsError` if settings of an adapter would take for ever or fill the memory.
 
-    These are regular expressions, ranks, and the iterations of a start whose result the adapter's weights replace.
+    These are ranks, and the iterations of a start whose result the adapter's weights replace.
     """
     settings = vars(config)
-    # As peft writes them around names of modules.
-    patterns = [settings.get(name) for name in ("target_modules", "exclude_modules", "feedforward_modules")]
-    layers = settings.get("layers_pattern") or []
-    patterns += [rf"(?:^|.*?\.){part}\.(\d+)\..*" for part in ([layers] if isinstance(layers, str) else layers)]
-    for name in ("rank_pattern", "alpha_pattern"):
-        patterns += [rf"(.*\.)?({key})$" for key in settings.get(name) or {}]
-    names = [name for name, _ in model.named_modules()]
-    check_patterns(repo, [pattern for pattern in patterns if isinstance(pattern, str)], names)
     ranks = [settings.get("r"), settings.get("init_r"), *(settings.get("rank_pattern") or {}).values()]
     longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
     too_high = [rank for rank in ranks if isinstance(rank, int) and rank > longest]

@@ -17,8 +17,8 @@ import msgspec
 from hf_emms.errors import EmmsError, Text, install_command, pluralize, setting_ref
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
-from hf_emms.features.bounds import check_model_config
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
+from hf_emms.features.config_limits import check_model_config
 from hf_emms.features.embedding_settings import EmbeddingSettings, embedding_settings
 from hf_emms.hub import Repo, check_unchanged
 from hf_emms.options import FeatureOptions, RunOptions

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.errors import EmmsError, Note
-from hf_emms.features.bounds import check_processor_config
+from hf_emms.features.config_limits import check_processor_config
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error
 from hf_emms.inputs.encoded import EncodedInputs, EncodedModality, prepare_ahead

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
-from hf_emms.features.trial import check_template
 from hf_emms.inputs.languages import set_languages
 from hf_emms.inputs.modality import Instruction, OtherUseError, UnusableError
 from hf_emms.inputs.text import (
@@ -279,8 +278,6 @@ def prompt_reader(plan: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader
     text = text_reader(plan, model, tokenizer, MAX_TOKENS)
     reads_encoder = is_encoder_decoder(plan)
     has_template = _has_template(plan, tokenizer)
-    if has_template:
-        _check_template(plan, tokenizer)
     before, after = ((), ()) if has_template else special_tokens(tokenizer)
     end = tokenizer.eos_token_id
     if end is None:
@@ -304,15 +301,6 @@ def _has_template(plan: FeatureSpec, tokenizer: Any) -> bool:
 
 def _with_fixed_date(template: str) -> str:
     return _FIXED_DATE + template if "strftime_now" in template else template
-
-
-def _check_template(plan: FeatureSpec, tokenizer: Any) -> None:
-    """Raise an `EmmsError` if the chat template exceeds the limits of a trial."""
-    try:
-        template = _with_fixed_date(tokenizer.get_chat_template())
-    except _TEMPLATE_FAILURES:  # several templates without a default; `_apply_template` reports it
-        return
-    check_template(plan.repo, template, **{**tokenizer.special_tokens_map, **_TEMPLATE_SETTINGS})
 
 
 def is_encoder_decoder(plan: FeatureSpec) -> bool:

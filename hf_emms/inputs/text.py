@@ -15,7 +15,6 @@ from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.embedding_settings import MODEL_TYPE
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, ReadCounts, load_error
-from hf_emms.features.trial import check_tokenizer
 from hf_emms.inputs.modality import BatchReader, Modality, TrainingReader, UnusableError
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def load_tokenizer(plan: FeatureSpec) -> Any:
     """Load the checkpoint's tokenizer.
 
     Raises:
-        EmmsError: the checkpoint has no tokenizer, it cannot be loaded, or it exceeds the limits of a trial.
+        EmmsError: the checkpoint has no tokenizer, or it cannot be loaded.
     """
     from tokenizers import normalizers
     from transformers import AutoTokenizer
@@ -179,7 +178,6 @@ def load_tokenizer(plan: FeatureSpec) -> Any:
             core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *filter(None, [core.normalizer])])
     except LOAD_FAILURES as error:
         raise load_error(plan, "tokenizer", error) from error
-    check_tokenizer(plan.repo, tokenizer)
     return tokenizer
 
 

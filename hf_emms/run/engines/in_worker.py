@@ -22,8 +22,7 @@ Event = tuple[int, str, tuple[Any, ...]]
 class WorkerEngine:
     """An engine that runs another engine in the worker process.
 
-    If the process ends or stalls, the checkpoint that was running becomes a failed row. A new process continues with the
-    others.
+    If the process ends or stalls, the checkpoint that was running becomes a failed row. A new process continues.
     """
 
     def __init__(self, engine: Engine) -> None:
