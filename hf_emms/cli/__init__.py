@@ -14,7 +14,6 @@ def main() -> None:
 
     A second signal ends the process at once.
     """
-    sys.unraisablehook = _without_interrupts
     try:
         signal.signal(signal.SIGTERM, _stop)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # background jobs ignore it
@@ -45,12 +44,6 @@ def _stop(number: int, frame: Any) -> None:
         _leave(number, frame)
     interruptions.append(_interrupt(number))
     raise interruptions[0]
-
-
-def _without_interrupts(ignored: Any) -> None:
-    """Print an exception that Python ignores, for example in a destructor, unless it is a Ctrl-C."""
-    if not isinstance(ignored.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(ignored)
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -33,7 +33,12 @@ class _RedactingFormatter(logging.Formatter):
 
 @cloup.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", prog_name="hf-emms")
-@cloup.option("--debug", is_flag=True, envvar="HF_EMMS_DEBUG", help="Show the traceback of errors.")
+@cloup.option(
+    "--debug",
+    is_flag=True,
+    envvar="HF_EMMS_DEBUG",
+    help="Show the traceback of errors, and run checkpoints in this process, for debuggers.",
+)
 def app(debug: bool) -> None:
     """Which pretrained checkpoint should you fine-tune for your dataset?
 
@@ -41,6 +46,7 @@ def app(debug: bool) -> None:
     """
     out.reset(debug=debug)
     if debug:
+        os.environ["HF_EMMS_WORKER"] = "0"
         handler = logging.StreamHandler()
         handler.setFormatter(_RedactingFormatter(logging.BASIC_FORMAT))
         logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -42,7 +42,7 @@ from hf_emms.finetune.recipe import (
     recipe_for,
     trained_task,
 )
-from hf_emms.finetune.resume_states import locked_run, unfinished_folder
+from hf_emms.finetune.resume_states import UnsavedModelError, locked_run, unfinished_folder
 from hf_emms.finetune.saving import (
     ModelFolder,
     check_push,
@@ -209,6 +209,9 @@ def spec_for(
 
 TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
 """Trains runs, and yields each as soon as it is finished. Its model is then in `FineTuning.models_of`."""
+
+TrainOnce = Callable[[TrainingJob, Path], TrainingRun]
+"""Trains one run, whose states are in a folder."""
 
 
 # ---- the plan -----------------------------------------------------------------------------------------------
@@ -409,11 +412,11 @@ def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: Trai
     return results
 
 
-def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-    """Train in this process, one run after the other; a `TrainAll`."""
-    from hf_emms.finetune.training import UnsavedModelError, run_job
-
-    splits = work.splits.with_images_in_memory()
+def train_here(
+    work: FineTuning, jobs: Sequence[TrainingJob], train_once: TrainOnce | None = None
+) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
+    """Train one run after the other, by default in this process; a `TrainAll`."""
+    train_once = train_once or partial(_train_once, work, work.splits.with_images_in_memory())
     for job in jobs:
         try:
             with run_lock(work, job):
@@ -425,16 +428,7 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                     problem = None
                     try:
                         with noted_while(work.progress, job.name):
-                            result = run_job(
-                                job,
-                                splits,
-                                work.options.running,
-                                folder,
-                                keep_adapter=work.options.keep_adapter,
-                                models=work.models_of(job),
-                                deadline=work.deadline,
-                                progress=work.progress,
-                            )
+                            result = train_once(job, folder)
                     except UnsavedModelError as error:
                         result, problem = error.run, error
                     yield job, result  # stored before its states are removed, and before others have the lock
@@ -444,6 +438,21 @@ def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple
                         raise problem
         except TimeoutError:
             yield job, not_started(job)
+
+
+def _train_once(work: FineTuning, splits: Splits, job: TrainingJob, folder: Path) -> TrainingRun:
+    from hf_emms.finetune.training import run_job
+
+    return run_job(
+        job,
+        splits,
+        work.options.running,
+        folder,
+        keep_adapter=work.options.keep_adapter,
+        models=work.models_of(job),
+        deadline=work.deadline,
+        progress=work.progress,
+    )
 
 
 def run_lock(work: FineTuning, job: TrainingJob) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hf_emms.cache.files import folder_below, locked
 from hf_emms.errors import EmmsError, setting_ref
+from hf_emms.ranking import TrainingRun
 
 # Error numbers of a full disk. Errors of safetensors and torch have none.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
@@ -18,6 +19,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
 
 class StorageError(EmmsError):
     """A state or a model of a run cannot be written: the disk fails, not the checkpoint."""
+
+
+class UnsavedModelError(StorageError):
+    """The model of a finished `run` could not be written."""
+
+    run: TrainingRun
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:

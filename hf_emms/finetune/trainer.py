@@ -25,7 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import Note, format_bytes, interruptions, pluralize
+from hf_emms.errors import Note, format_bytes, pluralize
 from hf_emms.finetune.memory import held_bytes
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.finetune.resume_states import storage_error
@@ -104,7 +104,7 @@ class NetworkTrainer(Trainer):
             collate,
             train_dataset=rows,
             optimizers=(_optimizer(network, recipe.weight_decay, job.learning_rate), None),
-            callbacks=[*callbacks, _Interrupts()],
+            callbacks=callbacks,
             **others,
         )
         self._network = network
@@ -282,17 +282,3 @@ class Watch(TrainerCallback):
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise DivergedError(f"the loss was not finite after {pluralize(state.global_step, 'step')}")
-
-
-class _Interrupts(TrainerCallback):
-    """End a training that was interrupted, in case Python has dropped the exception."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._check()
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._check()
-
-    def _check(self) -> None:
-        if interruptions:
-            raise interruptions[0]

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-import random
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, set_seed
 
 from hf_emms.cache.files import atomic_folder
-from hf_emms.errors import EmmsError, Note, checkpoint_errors, interruptions
+from hf_emms.errors import EmmsError, Note, checkpoint_errors
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.jackknife import Measurement
 from hf_emms.finetune.network import apply_method, load_network, save_network
 from hf_emms.finetune.recipe import TrainingJob, head_of
-from hf_emms.finetune.resume_states import StorageError, storage_error
+from hf_emms.finetune.resume_states import StorageError, UnsavedModelError, storage_error
 from hf_emms.finetune.splits import Splits, measure_part
 from hf_emms.finetune.trainer import (
     UNWRITABLE,
@@ -43,15 +37,6 @@ from hf_emms.heads.split import BatchedRows
 from hf_emms.options import RunOptions
 from hf_emms.ranking import BaselineScore, TrainingRun
 from hf_emms.ranking.progress import Progress
-
-# PyTorch has one state of random numbers for all threads: one of them trains at a time.
-_TRAINING = threading.RLock()
-
-
-class UnsavedModelError(StorageError):
-    """The model of a finished `run` could not be written."""
-
-    run: TrainingRun
 
 
 def run_job(
@@ -91,7 +76,7 @@ def run_job(
         return network
 
     try:
-        with isolated(), checkpoint_errors():
+        with checkpoint_errors():
             result = training.run(load)
             job.spec.check_unchanged()  # transformers may read weights from their files until they are trained
             return result
@@ -100,43 +85,6 @@ def run_job(
             raise error.__cause__ from None
         diverged = isinstance(error.__cause__, DivergedError)
         return TrainingRun(job.learning_rate, job.seed, error=error.message, has_diverged=diverged)
-
-
-@contextmanager
-def isolated() -> Iterator[None]:
-    """Keep random states, interrupts and garbage of a training from the rest of the process; other threads wait."""
-    with _TRAINING, torch.random.fork_rng(range(torch.cuda.device_count())), remembered_interrupts():
-        python_state, numpy_state = random.getstate(), np.random.get_state()
-        # Each `train` of Trainer collects garbage: a quarter of a second in a process that has imported torch.
-        gc.freeze()
-        try:
-            yield
-        finally:
-            gc.collect()
-            gc.unfreeze()
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
-
-
-@contextmanager
-def remembered_interrupts() -> Iterator[None]:
-    """Have Ctrl-C end a training even if Python drops its exception, as in a callback of the garbage collector."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        interruptions.append(KeyboardInterrupt())
-        raise interruptions[-1]
-
-    before = len(interruptions)
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        del interruptions[before:]
 
 
 @dataclass(frozen=True)
@@ -291,7 +239,7 @@ class Training:
 def train_once(network: Network, rows: BatchedRows, job: TrainingJob, device: torch.device) -> list[Note]:
     """Train a network without evaluations or states, and return notes."""
     memory, quiet = PeakMemory(device), {"save_strategy": "no", "logging_strategy": "no"}
-    with isolated(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         set_seed(job.seed)
         apply_method(network, job.recipe.method)
         NetworkTrainer(network, rows, job, device, Path(folder), arguments=quiet, callbacks=[memory]).train()

@@ -20,7 +20,7 @@ from hf_emms.options.registry import installed_versions, versions
 from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.ranking.progress import LOADING, noted_while
 from hf_emms.run.plan import RankingPlan
-from hf_emms.run.worker import Emit, runs_in_worker, shared_worker
+from hf_emms.run.worker import Emit, borrowed_worker, runs_in_worker
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def embed_labels_with(encoder: Repo, plan: RankingPlan, pool: ExtractorPool | No
         with noted_while(progress, doing), checkpoint_errors():
             arguments = (encoder, texts, options, cache.root)
             if runs_in_worker():
-                (table,) = shared_worker(options.stall_limit).run(embed_job, *arguments, on_event=progress.noted)
+                with borrowed_worker(options.stall_limit) as worker:
+                    (table,) = worker.run(embed_job, *arguments, on_event=progress.noted)
             else:
                 (table,) = embed_job(progress.noted, *arguments, pool=pool)
             check_unchanged(encoder)

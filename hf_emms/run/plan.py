@@ -38,7 +38,7 @@ from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.bm25_baseline import bm25_row
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.extraction import weight_bytes
-from hf_emms.run.engines.in_worker import WorkerEngine
+from hf_emms.run.engines.in_worker import WorkerEngine, train_in_worker
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.run.worker import runs_in_worker
@@ -111,7 +111,7 @@ class Session:
     ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
         """Yield each job with its finished run, trained by the engine of the options."""
         if self.options.engine != "ray":
-            return train_here(work, jobs)
+            return train_in_worker(work, jobs) if runs_in_worker() else train_here(work, jobs)
         from hf_emms.run.engines.ray import train_on_ray
 
         return train_on_ray(work, jobs)

@@ -31,6 +31,7 @@ from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import RankingPlan, make_plan, row_key
 from hf_emms.run.preflight import Preflight, costs_in_words, plan_costs, preflight
 from hf_emms.run.ranking_job import JobSettings
+from hf_emms.run.worker import prepare
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.generative import TRAINING_ROWS
 from hf_emms.scoring.labels import LabelTable
@@ -237,6 +238,8 @@ def rank_with(
     `on_ranking` is called before the best checkpoints are fine-tuned, which may fail; not for a job.
     """
     ranking_job.check_job(options.engine, job)
+    if options.engine == "local":
+        prepare()
     if job is not None:
         spec = ranking_job.job_spec(options, job)
         return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)[-1]

@@ -17,6 +17,7 @@ import traceback
 import types
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hf_emms.errors import EmmsError, HintStyle, current_hint_style, format_dura
 
 # Libraries that the fork server imports once, so that a new worker starts in a fraction of a second.
 _PRELOADED = ("torch", "transformers", "hf_emms.run.worker")
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 # Seconds that a worker gets to start: on a busy machine the first one imports torch for a while.
 _START_SECONDS = 600.0
 # Seconds after the stall limit at which a worker ends itself, if the main process could not stop it.
@@ -108,10 +110,8 @@ class Worker:
         if self._process is not None and self._connection is not None and self._process.is_alive():
             return self._connection
         self.close()
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(list(_PRELOADED))
+        prepare()
+        context: Any = multiprocessing.get_context(_METHOD)
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), name="hf-emms worker", daemon=True)
         with _without_main_module():
@@ -146,15 +146,26 @@ def runs_in_worker() -> bool:
     return os.environ.get(ENABLED) != "0" and multiprocessing.parent_process() is None
 
 
-_shared: list[Worker] = []
+# Workers of this process that are not in use: they stay alive, since starting one takes time.
+_idle: list[Worker] = []
 
 
-def shared_worker(stall_limit: float) -> Worker:
-    """Return the worker of this process, which stays alive between rankings, with this stall limit."""
-    if not _shared:
-        _shared.append(Worker())
-    _shared[0].stall_limit = stall_limit
-    return _shared[0]
+@contextmanager
+def borrowed_worker(stall_limit: float) -> Iterator[Worker]:
+    """Give the block a worker that no other thread uses, with this stall limit."""
+    worker = _idle.pop() if _idle else Worker()
+    worker.stall_limit = stall_limit
+    try:
+        yield worker
+    finally:
+        _idle.append(worker)
+
+
+def prepare() -> None:
+    """Start to import libraries in another process, so that the first worker starts sooner."""
+    if runs_in_worker() and _METHOD == "forkserver":
+        multiprocessing.get_context(_METHOD).set_forkserver_preload(list(_PRELOADED))
+        forkserver.ensure_running()
 
 
 def _reason(code: int | None) -> str:
@@ -181,9 +192,10 @@ def _without_main_module() -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """Run jobs until the main process ends or closes the connection."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes of a terminal; the main process stops us
+    # Ctrl-C reaches all processes of a terminal. The main process stops the worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):  # Linux: if memory runs out, the kernel stops this process and not the main process
+        Path("/proc/self/oom_score_adj").write_text("1000")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sender = _Sender(connection)
     while True:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from hf_emms.finetune.recipe import (
 from hf_emms.finetune.resume_states import StorageError
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.trainer import DivergedError, NetworkTrainer
-from hf_emms.finetune.training import Training, remembered_interrupts
+from hf_emms.finetune.training import Training
 from hf_emms.finetune.training_outcome import has_helped, has_risen, note_on_losses
 from hf_emms.heads import LabeledSplit
 from hf_emms.heads.head import Network
@@ -268,24 +266,6 @@ def test_a_run_that_is_stopped_while_it_writes_a_state_goes_on_from_the_former_t
         best = json.loads((states[-1] / "trainer_state.json").read_text())["best_model_checkpoint"]
         shutil.rmtree(best)
     assert run() == (whole.scores, whole.validation, whole.curve, whole.steps)
-
-
-def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: Path) -> None:
-    class DropsInterrupts(Line):
-        steps = 0
-
-        def forward(self, *arguments: Any, **named: Any) -> Any:
-            self.steps += self.training
-            if self.training and self.steps == 3:
-                with suppress(KeyboardInterrupt):  # as a callback of the garbage collector does
-                    signal.raise_signal(signal.SIGINT)
-            return super().forward(*arguments, **named)
-
-    model = DropsInterrupts()
-    with remembered_interrupts(), pytest.raises(KeyboardInterrupt):
-        training(tmp_path).run(lambda: network(model))
-    assert model.steps == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

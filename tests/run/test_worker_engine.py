@@ -33,7 +33,8 @@ TRAP = "a" * 40 + "!"
 def with_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(worker.ENABLED, "1")
     yield
-    worker.shared_worker(120).close()
+    while worker._idle:
+        worker._idle.pop().close()
 
 
 @pytest.fixture
@@ -147,14 +148,14 @@ def test_rankings_are_equal_with_and_without_the_worker(monkeypatch: pytest.Monk
 
 
 SCRIPT = """
-import hf_emms, threading
-from hf_emms.run import worker
+import hf_emms
 
 class Tells:
     def __getattr__(self, name):
         return lambda *arguments: None
     def started(self, checkpoint, inputs):
-        print(worker.shared_worker(120).pid, flush=True)
+        import multiprocessing
+        print(multiprocessing.active_children()[0].pid, flush=True)
 
 hf_emms.rank({dataset!r}, {checkpoints!r}, encoders={encoder!r}, cache=False, trust_remote_code=True, progress=Tells())
 """

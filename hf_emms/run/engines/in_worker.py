@@ -1,18 +1,25 @@
-"""Run an engine in the worker process: a checkpoint that crashes, hangs or fills the memory is one failed row."""
+"""Run engines and fine-tuning in the worker process: a crash or a hang costs one row, or one run."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hf_emms.cache import Cache
-from hf_emms.ranking import Row
-from hf_emms.ranking.progress import Silent, noted_while
+from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.splits import Splits
+from hf_emms.options import RunOptions
+from hf_emms.ranking import Row, TrainingRun
+from hf_emms.ranking.progress import Progress, noted_while
 from hf_emms.run.engines import Engine, EngineInput
-from hf_emms.run.worker import Emit, Worker, WorkerError, shared_worker
+from hf_emms.run.worker import Emit, Worker, WorkerError, borrowed_worker
 from hf_emms.scoring.labels import LabelTable
 
 # Place of the input, name of the method of `Progress`, and its arguments.
@@ -31,9 +38,11 @@ class WorkerEngine:
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
         """Yield the rows of checkpoints, see `Engine.rows`."""
         waiting = {(place, name) for place, each in enumerate(inputs) for name in each.checkpoints}
-        labels = [each.labels() for each in inputs] if waiting else []
-        worker = shared_worker(inputs[0].running.stall_limit) if inputs else Worker()
-        with closing(_Running(inputs)) as running:
+        if not waiting:
+            return
+        labels = [each.labels() for each in inputs]
+        limit = inputs[0].running.stall_limit
+        with borrowed_worker(limit) as worker, closing(_Running(inputs)) as running:
             yield from self._rows(inputs, labels, waiting, worker, running)
 
     def _rows(
@@ -51,7 +60,7 @@ class WorkerEngine:
                     checkpoints={name: spec for name, spec in each.checkpoints.items() if (place, name) in waiting},
                     labels=partial(_the_labels, labels[place]),
                     cache=Cache(each.cache.root),
-                    progress=Silent(),
+                    progress=Progress(),
                 )
                 for place, each in enumerate(inputs)
             ]
@@ -100,10 +109,10 @@ def run_engine(emit: Emit, engine: Engine, inputs: Sequence[EngineInput]) -> Ite
     yield from engine.rows(sending)
 
 
-class _Sending(Silent):
+class _Sending(Progress):
     """A `Progress` whose events are emitted with the place of an input."""
 
-    def __init__(self, emit: Emit, place: int) -> None:
+    def __init__(self, emit: Emit, place: int = 0) -> None:
         self._emit, self._place = emit, place
 
     def started(self, checkpoint: str, inputs: int) -> None:
@@ -121,3 +130,63 @@ class _Sending(Silent):
 
 def _the_labels(labels: LabelTable) -> LabelTable:
     return labels
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+def train_in_worker(
+    work: FineTuning, jobs: Sequence[TrainingJob]
+) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
+    """Train one run after the other in the worker process; a `TrainAll`."""
+    with TemporaryDirectory(prefix="hf-emms-", ignore_cleanup_errors=True) as folder:
+        splits = Path(folder, "splits")
+        splits.write_bytes(pickle.dumps(work.splits))
+        yield from train_here(work, jobs, partial(_train_once, work, splits))
+
+
+def _train_once(work: FineTuning, splits: Path, job: TrainingJob, folder: Path) -> TrainingRun:
+    def receive(event: Event) -> None:
+        _, name, values = event
+        getattr(work.progress, name)(*values)
+
+    options, models = work.options, work.models_of(job)
+    with borrowed_worker(options.stall_limit) as worker:
+        arguments = (job, splits, options.running, folder, options.keep_adapter, models, work.deadline)
+        try:
+            (run,) = worker.run(train_job, *arguments, on_event=receive)
+        except WorkerError as error:
+            return TrainingRun(job.learning_rate, job.seed, error=str(error.problem))
+    return run
+
+
+def train_job(
+    emit: Emit,
+    job: TrainingJob,
+    splits: Path,
+    options: RunOptions,
+    folder: Path,
+    keep_adapter: bool,
+    models: Path | None,
+    deadline: float | None,
+) -> Iterator[TrainingRun]:
+    """Yield the result of a run; a job for `Worker.run`."""
+    from hf_emms.finetune.training import run_job
+
+    yield run_job(
+        job,
+        _splits(splits),
+        options,
+        folder,
+        keep_adapter=keep_adapter,
+        models=models,
+        deadline=deadline,
+        progress=_Sending(emit),
+    )
+
+
+@lru_cache(maxsize=1)
+def _splits(path: Path) -> Splits:
+    """Return the splits of a file, whose images are decoded once for all runs of this process."""
+    splits: Splits = pickle.loads(path.read_bytes())
+    return splits.with_images_in_memory()

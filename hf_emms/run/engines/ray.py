@@ -33,9 +33,9 @@ from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.finetune.fine_tune import FineTuning, not_started, run_lock, spec_for
 from hf_emms.finetune.memory import BYTES_OF_WEIGHT, BYTES_PER_PARAMETER
 from hf_emms.finetune.recipe import TrainingJob
-from hf_emms.finetune.resume_states import StorageError, unfinished_folder
+from hf_emms.finetune.resume_states import StorageError, UnsavedModelError, unfinished_folder
 from hf_emms.finetune.splits import Splits
-from hf_emms.finetune.training import UnsavedModelError, run_job
+from hf_emms.finetune.training import run_job
 from hf_emms.hub import Repo
 from hf_emms.options import FeatureOptions, RunOptions, ScoringOptions
 from hf_emms.options.registry import installed_versions, versions
