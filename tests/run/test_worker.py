@@ -88,7 +88,7 @@ def test_jobs_share_a_process_and_see_the_environment_of_the_caller(worker, monk
 @pytest.mark.parametrize(
     ("job", "reason"),
     [(killed, "SIGKILL"), (segfault, "SIGSEGV"), (leaves, "exit code 3")],
-    ids=lambda value: str(value),
+    ids=["killed", "segfault", "leaves"],
 )
 def test_a_process_that_dies_is_replaced(worker: Worker, job, reason) -> None:
     results = worker.run(job)
