@@ -121,7 +121,7 @@ def test_a_ranking_records_what_its_scores_depend_on_and_what_it_cannot_be_compa
 
 def test_the_smallest_number_of_a_setting_is_allowed_and_none_below() -> None:
     smallest = {
-        **dict.fromkeys(("race", "folds", "confirm", "epochs", "steps", "seeds", "batch_size"), 1),
+        **dict.fromkeys(("race", "folds", "confirm", "epochs", "steps", "seeds", "batch_size", "stall_limit"), 1),
         **{"max_samples": 2, "corpus_size": 2, "confirm_samples": 20, "seed": -(2**63)},
     }
     assert smallest.keys() == {name for name, setting in SETTINGS.items() if setting.minimum is not None}

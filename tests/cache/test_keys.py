@@ -137,6 +137,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "device": ("cuda", MADE_ON_A_DEVICE),
     "dtype": ("bfloat16", {"features", "rows"}),
     "batch_size": (7, {"finetunings"}),
+    "stall_limit": (7, set()),
     "resume": (False, set()),
     "cache": (False, set()),
     "allow_pickle": (True, set()),
