@@ -1,6 +1,6 @@
 """Rank Hugging Face checkpoints for a dataset without fine-tuning any of them.
 
-The public names are imported on first use, so that ``import hf_emms`` stays instant.
+Public names are imported on first use, so that ``import hf_emms`` is fast.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Errors and notes, texts that refer to settings, numbers and sizes in sentences, and how a stopped command ends."""
+"""Errors, notes, texts that refer to settings, number formats, and exit codes."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, SupportsIndex
 
-# The source from which pip installs hf-emms, and a note on it: on a package index it is "hf-emms", without a note.
+# Once hf-emms is on a package index, this is "hf-emms" without a note.
 PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-# User and password, or a token in their place, in an address: https://TOKEN@github.com/…
+# User and password, or a token, in a URL: https://TOKEN@github.com/…
 _LOGIN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
 
 def redacted(text: str) -> str:
-    """Return the text without access tokens of the Hub, and without the logins of addresses."""
+    """Return the text without access tokens of the Hub and without the logins in URLs."""
     return _LOGIN.sub("…", _TOKEN.sub("hf_…", text))
 
 
 def printable(text: str) -> str:
-    """Return the text with characters escaped that steer a terminal or cannot be encoded; line breaks and tabs stay."""
+    """Escape control characters and characters that cannot be encoded, except line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command that installs hf-emms, with an extra."""
+    """Return the command that installs hf-emms with an extra."""
     package = f"'{PACKAGE}[{extra}]'" if extra else PACKAGE
     return f"pip install {package}{PACKAGE_NOTE}"
 
 
 @dataclass(frozen=True)
-class Use:
-    """A setting that a text refers to, by its argument's name in Python, with the values that are suggested for it.
+class SettingRef:
+    """A setting in a text, by the name of its Python argument, and suggested values for it.
 
-    Several values are alternatives; ``...`` stands for a value of the user's.
+    Several values are alternatives; ``...`` is a placeholder for the user's value.
     """
 
     setting: str
     values: tuple[Any, ...] = ()
 
 
-def _as_argument(use: Use) -> str:
+def _as_argument(use: SettingRef) -> str:
     return f"{use.setting}={' or '.join(map(_literal, use.values))}" if use.values else use.setting
 
 
-def _as_plain_words(use: Use) -> str:
+def _as_plain_words(use: SettingRef) -> str:
     values = " or ".join(str(value) for value in use.values if value is not ...)
     return f"{use.setting.replace('_', ' ')} {values}".rstrip()
 
@@ -64,54 +64,56 @@ def _literal(value: Any) -> str:
 
 
 class HintStyle(NamedTuple):
-    """How an interface says a reference, and the separator of several settings that are set together."""
+    """How an interface writes a setting, and the separator between settings that belong together."""
 
-    say: Callable[[Use], str]
-    between: str
+    write: Callable[[SettingRef], str]
+    separator: str
 
 
 PYTHON = HintStyle(_as_argument, ", ")
-"""Arguments: ``box_format="xywh" or "xyxy"``; the name alone without values."""
+"""Python arguments: ``box_format="xywh" or "xyxy"``, or only the name without values."""
 PLAIN = HintStyle(_as_plain_words, " and ")
-"""What people say, for pages: "box format xywh or xyxy"."""
-_words = PYTHON
+"""Plain words, for web pages: "box format xywh or xyxy"."""
+_hint_style = PYTHON
 
 
 @contextmanager
-def hint_style(words: HintStyle) -> Iterator[None]:
-    """Have texts that the process makes meanwhile name settings in these words; arguments of Python by default."""
-    global _words
-    before, _words = _words, words
+def hint_style(style: HintStyle) -> Iterator[None]:
+    """Write settings in this style inside the block; the default is Python arguments."""
+    global _hint_style
+    before, _hint_style = _hint_style, style
     try:
         yield
     finally:
-        _words = before
+        _hint_style = before
 
 
 def current_hint_style() -> HintStyle:
-    """Return the words of this process, for another process that works for it."""
-    return _words
+    """Return the style of this process, to pass it on to a worker process."""
+    return _hint_style
 
 
-Part = str | tuple[Use, ...]
+Part = str | tuple[SettingRef, ...]
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that refers to settings, or tells what to set; as a string it is in the words of the interface that runs.
+    """A text that refers to settings; `str` writes them in the style of the current interface.
 
-    ``+`` joins it with other texts. A formatted string keeps the words alone, not the references.
+    ``+`` joins texts. Formatting a text into an f-string loses the references.
     """
 
     parts: tuple[Part, ...]
 
-    def said(self, words: HintStyle) -> str:
-        """Return the text with its references in these words, without control characters and access tokens."""
-        parts = (part if isinstance(part, str) else words.between.join(map(words.say, part)) for part in self.parts)
+    def written(self, style: HintStyle) -> str:
+        """Return the text with its settings in a style, without control characters and access tokens."""
+        parts = (
+            part if isinstance(part, str) else style.separator.join(map(style.write, part)) for part in self.parts
+        )
         return printable(redacted("".join(parts)))
 
     def __str__(self) -> str:
-        return self.said(_words)
+        return self.written(_hint_style)
 
     def __add__(self, other: str | Text) -> Text:
         return Text(self.parts + _parts(other))
@@ -121,22 +123,22 @@ class Text:
 
 
 def setting_ref(setting: str, *values: Any) -> Text:
-    """Return a text that names a setting, or tells to set it to any of some values.
+    """Return a text that names a setting, or that suggests values for it.
 
-    `setting` is an argument's name; that of a task's column is ``ROLE_column``.
+    `setting` is the name of an argument, or ``ROLE_column`` for a column of a task.
     """
-    return Text(((Use(setting, values),),))
+    return Text(((SettingRef(setting, values),),))
 
 
 def setting_refs(*uses: Text) -> Text:
-    """Return the references of several `setting_ref` as settings of a call: ``task="x", label_column="y"``."""
+    """Join several `setting_ref` as the settings of a call: ``task="x", label_column="y"``."""
     return Text(
         (tuple(setting_ref for text in uses for part in text.parts if isinstance(part, tuple) for setting_ref in part),)
     )
 
 
 def joined(texts: Iterable[str | Text], separator: str = ", ") -> Text:
-    """Return several texts joined, with the references of each."""
+    """Join texts, and keep their references."""
     return Text(tuple(part for text in texts for part in (separator, *_parts(text)))[1:])
 
 
@@ -150,7 +152,7 @@ class Note:
 
     Attributes:
         code: a stable identifier that programs and tests compare, such as ``"texts-truncated"``.
-        text: one line, the number first.
+        text: one line with the number first.
     """
 
     code: str
@@ -161,12 +163,12 @@ class Note:
 
 
 class EmmsError(ValueError):
-    """An error that the user can act on; a ValueError, as other libraries raise.
+    """An error that the user can act on. It is a ValueError, like the errors of other libraries.
 
-    `message` and `hint` are in the words of the interface that reads them, an unpickled error's too.
+    `message` and `hint` use the hint style of the process that reads them.
 
     Args:
-        message: what happened, and which value caused it.
+        message: what happened, and the value that caused it.
         hint: the command or setting that fixes it, see `setting_ref`.
     """
 
@@ -199,42 +201,42 @@ _TYPE_WORDS: dict[type, str] = {
 
 
 def check_type(name: str, value: Any, *allowed: type) -> None:
-    """Refuse an argument of a type that is not allowed, before Python says so in words of its own.
+    """Check the type of an argument.
 
     Raises:
-        EmmsError: the value is of none of the types.
+        EmmsError: the value has none of the allowed types.
     """
     if not isinstance(value, allowed):
         words = " or ".join(_TYPE_WORDS.get(kind, f"a {kind.__name__}") for kind in allowed)
         raise EmmsError(f"{name} is {value!r:.80}; it must be {words}")
 
 
-# Characters of a reason: validators of configurations print whole files.
+# Characters per reason, because validators of configurations print complete files.
 MAX_REASON = 1000
-# Packages in Rust, such as tokenizers, raise it for mistakes of their own; it is no `Exception`, and no module has it.
+# Rust packages such as tokenizers raise it for internal errors. It is not an `Exception`, and no module exports it.
 _PANIC = "PanicException"
-# Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
+# Exit codes and message of a command that Ctrl-C or SIGTERM stopped.
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
-# Interrupts that this command received: during an import, an interrupt can be replaced by another error.
+# Interrupts that this command received. During an import, Python may replace an interrupt with another error.
 interruptions: list[KeyboardInterrupt] = []
 
 
 def exit_code(stop: BaseException | None) -> int:
-    """Return the exit code of a stopped command; SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
+    """Return the exit code of a stopped command. For SIGTERM, `stop` is ``KeyboardInterrupt(TERMINATED)``."""
     stop = interruptions[0] if interruptions else stop
     return TERMINATED if isinstance(stop, KeyboardInterrupt) and TERMINATED in stop.args else INTERRUPTED
 
 
 @contextmanager
 def checkpoint_errors() -> Iterator[None]:
-    """Turn any error of a checkpoint into an `EmmsError` of a single line, which every process can unpickle.
+    """Raise any error inside the block, Rust panics included, as an `EmmsError` with a single line.
 
-    A panic of Rust is an error, too; interruptions pass.
+    Every process can unpickle this error. Interrupts pass unchanged.
     """
     try:
         yield
-    # The only wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
+    # The only broad guard: a checkpoint may raise anything, and the other rows must survive.
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
@@ -242,12 +244,12 @@ def checkpoint_errors() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as a line: message and hint, or class and message; without tokens, since rows are published."""
+    """Return an error as one line without tokens: its message and hint, or its class and message."""
     return str(_line(error))
 
 
 def system_error(error: OSError | MemoryError) -> str:
-    """Return the line that a command ends with where the system refuses it files, memory or processes."""
+    """Return the message for a system error: no more files, memory or processes."""
     return f"Error: {printable(redacted(one_line(error)))} (hf-emms --debug … shows where; ulimit -a shows the limits)"
 
 
@@ -257,7 +259,7 @@ def _line(error: BaseException) -> Text:
         return joined(([Text(tuple(map(_on_one_line, text.parts))) for text in texts]), " → ")
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001 (an error of others may be unable to say what it is)
+    except Exception:  # noqa: BLE001 (`str` of an unknown error may fail)
         message = ""
     return Text((_on_one_line(f"{type(error).__name__}: {message}" if message else type(error).__name__),))
 
@@ -275,18 +277,18 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def pluralize(count: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun: "1 row", "1,034 rows"; `plural` where it doesn't end in s."""
+    """Return a number with its noun: "1 row", "1,034 rows"; `plural` if it does not end in s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
-    """Return the first texts in a line, and how many others there are: "a, b and 3 more"."""
+    """Return the first texts and the number of others: "a, b and 3 more"."""
     others = len(texts) - most
     return separator.join(texts[:most]) + (f" and {others:,} more" if others > 0 else "")
 
 
 def format_count(count: int | None) -> str:
-    """Return a number of parameters: "309k", "4.7M", "1.3B"; a dash where it is unknown."""
+    """Return a number of parameters: "309k", "4.7M", "1.3B", or a dash if it is unknown."""
     if count is None:
         return MISSING
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -311,24 +313,23 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_count(text: str) -> int:
-    """Return the number behind "22000", "22K", "100M" or "1.5B"."""
+    """Parse a number such as "22000", "22K", "100M" or "1.5B"."""
     return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes behind "1000", "500MB" or "5 GB"."""
+    """Parse a size such as "1000", "500MB" or "5 GB" into bytes."""
     return round(_parse(text, _BYTES, "size", "500MB or 5GB"))
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
-    """Return the seconds behind "90s", "30m", "12h", "30d" or "8w", with `bare_seconds` also behind "90"."""
+    """Parse a duration such as "90s", "30m", "12h", "30d" or "8w" into seconds; `bare_seconds` also accepts "90"."""
     units = {"": 1.0, **_SECONDS} if bare_seconds else _SECONDS
     return _parse(text, units, "duration", "90s, 30m, 12h, 30d or 8w")
 
 
 def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
-    """Return a number times its unit, or an EmmsError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in units:
-        raise EmmsError(f"{text!r} is no {kind}", f"write {examples}")
+        raise EmmsError(f"{text!r} is not a {kind}", f"write {examples}")
     return float(match[1]) * units[match[2]]

@@ -12,7 +12,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PLAIN, EmmsError, Text, Use, hint_style, one_line, setting_ref, setting_refs
+from hf_emms.errors import PLAIN, EmmsError, SettingRef, Text, hint_style, one_line, setting_ref, setting_refs
 from hf_emms.evaluation import read_truth, validate
 from hf_emms.publish.metric import publish_metric
 from hf_emms.publish.space import publish
@@ -20,7 +20,7 @@ from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings
 from tests import ROOT
 from tests.helpers.cli import Cli, cli
-from tests.helpers.hints import FLAG, check, check_use
+from tests.helpers.hints import FLAG, check, check_reference
 
 __all__ = ["cli"]
 
@@ -49,18 +49,18 @@ SAID = {
 def test_a_reference_is_an_argument_in_python_and_a_flag_on_the_command_line(
     text: Any, arguments: str, flags: str
 ) -> None:
-    assert (str(text), text.said(FLAGS)) == (arguments, flags)
+    assert (str(text), text.written(FLAGS)) == (arguments, flags)
     check(text)
 
 
 def test_texts_are_joined_with_their_references_and_formatted_as_words() -> None:
     text = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
-    assert (str(text), text.said(FLAGS)) == ("leave epochs or steps out", "leave --epochs or --steps out")
+    assert (str(text), text.written(FLAGS)) == ("leave epochs or steps out", "leave --epochs or --steps out")
     with hint_style(FLAGS):
         assert f"draw more: {setting_ref('max_samples', 9)}" == "draw more: --max-samples 9"
     both = setting_refs(setting_ref("task", "vqa"), setting_ref("label_column", ...))
-    assert (str(both), both.said(FLAGS)) == ('task="vqa", label_column=...', "--task vqa --label-column NAME")
-    assert setting_ref("box_format", "xywh", "xyxy").said(PLAIN) == "box format xywh or xyxy"
+    assert (str(both), both.written(FLAGS)) == ('task="vqa", label_column=...', "--task vqa --label-column NAME")
+    assert setting_ref("box_format", "xywh", "xyxy").written(PLAIN) == "box format xywh or xyxy"
 
 
 def test_an_error_is_read_in_the_words_of_the_process_that_reads_it() -> None:
@@ -94,14 +94,14 @@ def test_the_command_line_says_flags(cli: Cli) -> None:
     assert "did you mean --task image-captioning?" in cli(*rank, "--task", "Image_Captionning").err
 
 
-def _references() -> Iterator[tuple[str, Use]]:
+def _references() -> Iterator[tuple[str, SettingRef]]:
     """Location and reference of every `setting_ref` call in the package that spells its setting."""
     for path in sorted((ROOT / "hf_emms").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting_ref":
                 setting, *values = node.args
                 if isinstance(setting, ast.Constant):
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", Use(setting.value, (...,) if values else ())
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", SettingRef(setting.value, (...,) if values else ())
 
 
 def _arguments() -> set[str]:
@@ -114,7 +114,7 @@ def _arguments() -> set[str]:
 def test_every_setting_that_the_code_refers_to_is_an_argument_and_a_flag() -> None:
     arguments = _arguments()
     for place, reference in _references():
-        check_use(reference)
+        check_reference(reference)
         is_column = reference.setting.endswith("_column")
         assert is_column or reference.setting in arguments, f"{place}: no function takes {reference.setting}"
 

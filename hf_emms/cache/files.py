@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks of files, and texts in the encodings that other programs write."""
+"""Atomic writes, file locks, and texts in the encodings of other programs."""
 
 from __future__ import annotations
 
@@ -17,60 +17,62 @@ UNFINISHED = ".writing-"
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of bytes in UTF-8, or in the encoding of their byte order mark; a ValueError for other bytes."""
+    """Decode UTF-8, or the encoding of a byte order mark; other bytes raise a ValueError."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     if "\0" in text:
-        raise ValueError("it is not a text in UTF-8")
+        raise ValueError("it is not UTF-8 text")
     return text
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file, whole or not at all; text as UTF-8."""
+    """Write a complete file or nothing; text is encoded as UTF-8."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def check_writable(folder: Path) -> None:
-    """Raise an OSError unless files can be made in a folder, or in the nearest folder above it that exists."""
+    """Raise an OSError unless a folder, or its nearest existing parent, is writable."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     tempfile.TemporaryFile(dir=existing).close()
 
 
 def check_kind(path: Path, *, is_folder: bool) -> None:
-    """Refuse anything but a file, or a folder, at a path; a link is neither, as it may lead anywhere.
+    """Check that a path is a file, or a folder. A link is neither, because it may point anywhere.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        FileExistsError: something else is there.
-        OSError: it cannot be looked up.
+        FileNotFoundError: the path does not exist.
+        FileExistsError: the path is something else.
+        OSError: the path is not accessible.
     """
     mode = path.lstat().st_mode
     if stat.S_ISDIR(mode) if is_folder else stat.S_ISREG(mode):
         return
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFLNK: "a link, which is not followed"}
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFLNK: "a link, which hf_emms does not follow"}
     kind = kinds.get(stat.S_IFMT(mode), "a pipe, a socket or a device")
-    raise FileExistsError(errno.EEXIST, f"{path.name} is no {'folder' if is_folder else 'file'}, but {kind}", str(path))
+    raise FileExistsError(
+        errno.EEXIST, f"{path.name} is not a {'folder' if is_folder else 'file'}, but {kind}", str(path)
+    )
 
 
 def set_mode(path: Path, mode: int) -> None:
-    """Set the mode of a file where it has another: what safetensors writes, only its user may read."""
+    """Set the mode of a file if it differs. Files that safetensors writes are readable only by their owner."""
     if path.stat().st_mode != mode:
         path.chmod(stat.S_IMODE(mode))
 
 
 def folder_below(root: Path, *names: str) -> Path:
-    """Return a folder below another, made as needed; no link below that is followed.
+    """Create and return a folder below another, without following links below `root`.
 
     Raises:
-        OSError: it cannot be made, or something else is in its place.
+        OSError: the folder cannot be created, or something else has its name.
     """
     root.mkdir(parents=True, exist_ok=True)
     for name in names:
         root /= name
         try:
             root.mkdir()
-        except OSError:  # of several kinds where it exists already
+        except OSError:  # the class of the error depends on what exists
             if not os.path.lexists(root):
                 raise
         check_kind(root, is_folder=True)
@@ -79,12 +81,12 @@ def folder_below(root: Path, *names: str) -> Path:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give the block a hidden path in the same folder; its file takes the place of `path` when the block ends.
+    """Yield a hidden path in the same folder. When the block ends, its file replaces `path`.
 
-    Folders are made as needed. A pipe or a device is written to as it is.
+    Creates parent folders. Yields a pipe or a device itself.
 
     Raises:
-        OSError: it cannot be written; a file that was there stays as it was.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -103,9 +105,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give the block an empty folder of the same name in a hidden folder, and move it to `path` when the block ends.
+    """Yield an empty folder in a hidden folder. When the block ends, it replaces `path`.
 
-    It replaces a folder at `path`. Its files get the mode of other new files.
+    Its files get the mode of other new files.
 
     Raises:
         OSError: the folder cannot be written.
@@ -127,23 +129,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, timeout: float | None = None, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file, which is made as needed and stays; other processes and threads wait for it.
+    """Hold a file lock; other processes and threads wait for it. The lock file stays.
 
     Args:
-        path: of the lock.
-        timeout: seconds to wait; by default for ever.
-        on_wait: is called once where the lock is held by others.
+        path: the lock file.
+        timeout: seconds to wait; without a limit by default.
+        on_wait: called once if the lock is already held.
 
     Raises:
-        TimeoutError: others have held it for too long.
-        OSError: the file cannot be made, or something else is in its place.
+        TimeoutError: the lock was not released in time.
+        OSError: the file cannot be created, or something else has its name.
     """
     from filelock import FileLock
 
     folder_below(path.parent)
     with suppress(FileNotFoundError):
         check_kind(path, is_folder=False)
-    path.touch()  # `FileLock` would try an unwritable place for ever
+    path.touch()  # `FileLock` retries forever in an unwritable folder
     lock = FileLock(path)
     try:
         held = lock.acquire(blocking=False)

@@ -13,7 +13,7 @@ import click
 import cloup
 
 from hf_emms.cache.files import decoded
-from hf_emms.errors import EmmsError, HintStyle, Use, setting_ref
+from hf_emms.errors import EmmsError, HintStyle, SettingRef, setting_ref
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", h
 _JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package", "bucket")}
 
 
-def _as_flag(reference: Use) -> str:
+def _as_flag(reference: SettingRef) -> str:
     name, values = reference.setting, reference.values
     role = name.removesuffix("_column")
     setting = SETTINGS.get(name)

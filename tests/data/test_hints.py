@@ -15,7 +15,7 @@ import pytest
 from hf_emms.cli.option_flags import FLAGS as COMMAND_LINE
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank
-from hf_emms.errors import PYTHON, EmmsError, Text, Use
+from hf_emms.errors import PYTHON, EmmsError, SettingRef, Text
 from hf_emms.options import with_role_columns
 from tests import ROOT
 from tests.data.test_shapes import BARS, BITS, OTHER_TEXTS, VALUES, WORDS, Build, csv_of, table, with_images
@@ -219,30 +219,30 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
 OUTCOMES: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "refusals.json").read_text())
 
 
-def offered(hint: Text | None) -> list[tuple[Use, ...]]:
+def offered(hint: Text | None) -> list[tuple[SettingRef, ...]]:
     """The readings in a hint: settings that name a task and columns."""
     parts = hint.parts if hint is not None else ()
     uses = [part for part in parts if not isinstance(part, str) and part[0].setting == "task"]
     return [part for part in uses if all(use.values and use.values != (...,) for use in part)]
 
 
-def named_by(reading: tuple[Use, ...]) -> list[Any]:
+def named_by(reading: tuple[SettingRef, ...]) -> list[Any]:
     """The task and the columns by role that a reading names."""
     task, *columns = (use.values[0] for use in reading)
     return [task, dict(zip((use.setting.removesuffix("_column") for use in reading[1:]), columns, strict=True))]
 
 
-def typed(reading: tuple[Use, ...]) -> dict[str, Any]:
+def typed(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
     """The settings of a command that is pasted into a shell."""
-    arguments = shlex.split(COMMAND_LINE.between.join(map(COMMAND_LINE.say, reading)))
+    arguments = shlex.split(COMMAND_LINE.separator.join(map(COMMAND_LINE.write, reading)))
     context = rank.make_context("rank", ["--dataset", "typed", "--max-samples", "0", *arguments])
     named = options_from(context.params).sample
     return {"task": named.task, "columns": dict(named.columns)}
 
 
-def called(reading: tuple[Use, ...]) -> dict[str, Any]:
+def called(reading: tuple[SettingRef, ...]) -> dict[str, Any]:
     """The settings of arguments that are pasted into a call."""
-    arguments = eval(f"dict({PYTHON.between.join(map(PYTHON.say, reading))})")
+    arguments = eval(f"dict({PYTHON.separator.join(map(PYTHON.write, reading))})")
     return {"task": arguments.pop("task"), "columns": with_role_columns(None, arguments)}
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from hf_emms.cli.app import app
 from hf_emms.cli.option_flags import FLAGS
-from hf_emms.errors import PYTHON, EmmsError, Text, Use
+from hf_emms.errors import PYTHON, EmmsError, SettingRef, Text
 
 # Shell commands, which contain flags in every interface.
 _COMMAND = re.compile(r"\b(hf|hf-emms|pip|git|ray) \S")
@@ -55,18 +55,18 @@ def check(text: Text, *, names_flags: bool = False) -> None:
     for part in text.parts:
         if isinstance(part, tuple):
             for use in part:
-                check_use(use)
+                check_reference(use)
         elif not (names_flags or _COMMAND.search(part)):
             assert not FLAG.search(part), f"{part!r} spells a flag; `setting_ref` refers to a setting"
 
 
-def check_use(use: Use) -> None:
-    (call,) = ast.parse(f"call({PYTHON.say(use)})").body
+def check_reference(use: SettingRef) -> None:
+    (call,) = ast.parse(f"call({PYTHON.write(use)})").body
     assert isinstance(call, ast.Expr)
     assert isinstance(call.value, ast.Call)
     if use.values:
         assert [argument.arg for argument in call.value.keywords] == [use.setting]
-    flags = [word for word in shlex.split(FLAGS.say(use).replace("|", " ")) if FLAG.match(word)]
+    flags = [word for word in shlex.split(FLAGS.write(use).replace("|", " ")) if FLAG.match(word)]
     assert flags
     assert set(flags) <= flags_of(app), f"no command has {flags}"
 
