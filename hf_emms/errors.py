@@ -107,9 +107,7 @@ class Text:
 
     def written(self, style: HintStyle) -> str:
         """Return the text with its settings in a style, without control characters and access tokens."""
-        parts = (
-            part if isinstance(part, str) else style.separator.join(map(style.write, part)) for part in self.parts
-        )
+        parts = (part if isinstance(part, str) else style.separator.join(map(style.write, part)) for part in self.parts)
         return printable(redacted("".join(parts)))
 
     def __str__(self) -> str:
@@ -329,7 +327,7 @@ def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
 
 
 def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in units:
         raise EmmsError(f"{text!r} is not a {kind}", f"write {examples}")
     return float(match[1]) * units[match[2]]

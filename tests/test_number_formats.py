@@ -68,6 +68,6 @@ def test_what_people_write_is_read(parse: Callable[[str], float], values: dict[s
     ],
 )
 def test_the_rest_is_refused_with_examples(parse: Callable[[str], float], text: str, kind: str) -> None:
-    with pytest.raises(EmmsError, match=f"'{text}' is no {kind}") as caught:
+    with pytest.raises(EmmsError, match=f"'{text}' is not a {kind}") as caught:
         parse(text)
     assert str(caught.value.hint).startswith("write ")

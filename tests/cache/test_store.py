@@ -161,8 +161,11 @@ def test_clear_takes_entries_and_old_leftovers_and_nothing_strange_or_outside(ca
     ("make", "kind"),
     [
         (os.mkfifo, "a pipe, a socket or a device"),
-        (lambda path: path.symlink_to("/dev/zero"), "a link, which is not followed"),
-        (lambda path: path.symlink_to(path.parents[2] / "outside"), "a link, which is not followed"),  # to nothing
+        (lambda path: path.symlink_to("/dev/zero"), "a link, which hf_emms does not follow"),
+        (
+            lambda path: path.symlink_to(path.parents[2] / "outside"),
+            "a link, which hf_emms does not follow",
+        ),  # to nothing
         (Path.mkdir, "a folder"),
     ],
 )
@@ -177,7 +180,7 @@ def test_what_is_in_the_place_of_an_entry_is_no_entry_and_gives_way_or_is_report
     if is_read_before:
         assert not cache.holds(KEY)
         assert cache.get(KEY, dict) is None
-        reason = f"{entry.path.name} is no file, but {kind}"
+        reason = f"{entry.path.name} is not a file, but {kind}"
         assert problems.pop() == f"the cache entry {entry.path} cannot be read ({reason}); computing it again"
     cache.put(KEY, {"x": np.arange(3)})
     assert cache.holds(KEY) == (make is not Path.mkdir)
@@ -196,7 +199,10 @@ def test_a_folder_of_the_cache_that_is_a_link_is_not_followed(
     assert not cache.holds(KEY)
     assert cache.get(KEY, dict) is None
     cache.put_json(KEY, 1)
-    assert ["rows is no folder, but a link, which is not followed)" in problem for problem in problems] == [True, True]
+    assert ["rows is not a folder, but a link, which hf_emms does not follow)" in problem for problem in problems] == [
+        True,
+        True,
+    ]
     assert len(outside.entries()) == 1
 
 
