@@ -84,6 +84,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
+    @property
+    def summary(self) -> str:
+        """The columns by role, the classes or the range of values, and unused columns, on one line."""
+        columns = []
+        for each in self.columns:
+            content = f" ({each.content})" if each.n_classes is not None or each.low is not None else ""
+            columns.append(f"{each.role} = {each.column}{content}")
+        unused = f"; unused: {', '.join(self.unused)}" if self.unused else ""
+        return ", ".join(columns) + unused
+
     def lines(self) -> list[str]:
         """Return the preview: one line per role, each with the setting that changes it."""
         others = [name for name in self.splits if name != self.split]

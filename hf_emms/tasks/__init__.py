@@ -60,6 +60,9 @@ _OURS = (
     AUTOMATIC_SPEECH_RECOGNITION,
 )
 
+# Names of tasks differ in a word that changes the meaning: only misspellings are corrected.
+_SIMILAR = 0.9
+
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
 
 
@@ -73,7 +76,7 @@ def get_task(name: str) -> Task:
     task = TASKS.find(id)
     if task is None:
         names = [name for task in TASKS.values() for name in (task.id, *task.aliases)]
-        close = difflib.get_close_matches(id, names, 1)
+        close = difflib.get_close_matches(id, names, 1, _SIMILAR)
         hint = (
             "did you mean " + setting_ref("task", *close) + "?"
             if close

@@ -35,7 +35,7 @@ TEXT_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     head=ClassHead("AutoModelForSequenceClassification"),
-    aliases=("sentence-classification",),
+    aliases=("sentiment-analysis", "sentence-classification"),
     calibrated_budgets=("quick",),
     source_tags=TEXT_SOURCES,
 )

@@ -27,6 +27,7 @@ DATES = [f"2020-01-{1 + i % 20:02d}" for i in range(N)]
 YEARS = [1990 + i % 9 for i in range(N)]
 DAYS = [datetime.date(2020, 1, 1 + i) for i in range(N)]
 PDFS = [base64.b64encode(b"%PDF-1.4" + bytes(range(i, 90 + i))).decode() for i in range(N)]
+DOCCANO = {"id": 0, "label": "PER", "start_offset": 0, "end_offset": 4}
 OUTSIDE = {"start": 50, "end": 60, "label": "PER"}
 VIDEO = {"bytes": b"video", "path": None}
 VIDEOS = datasets.Features({"clip": datasets.Video(decode=False), "label": datasets.Value("string")})
@@ -197,6 +198,10 @@ UNCLEAR_SO: dict[str, tuple[Build, dict[str, Any]]] = {
     "nine weights of no task": (
         table({"text": TEXTS, "label": [f"{i % 9} kg" for i in range(N)]}),
         {"columns": {"label": "label"}},
+    ),
+    "a relation of entities": (
+        table({"text": TEXTS, "entities": [[DOCCANO]] * N, "relations": [[{"from_id": 0, "to_id": 1}]] * N}),
+        {"columns": {"entities": "entities"}},
     ),
     "lists of lists": (table({"x": [[[1]]] * N, "name": TEXTS}), {"columns": {"image": "name"}}),
     "a picture of lists of lists": (table({"x": [[[1]]] * N, "name": TEXTS}), {"task": "image-classification"}),

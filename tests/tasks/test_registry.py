@@ -30,6 +30,26 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
     assert all(task_id in str(caught.value.hint) for task_id in TASKS)
 
 
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("text-clasification", "text-classification"),
+        ("sentiment-analysis", None),
+        ("image-segmentation", None),
+        ("video-classification", None),
+        ("visual-question-answerin", "visual-question-answering"),
+    ],
+)
+def test_only_a_misspelt_task_is_corrected(name: str, suggested: str | None) -> None:
+    if name == "sentiment-analysis":
+        assert get_task(name).id == "text-classification"
+        return
+    with pytest.raises(EmmsError) as caught:
+        get_task(name)
+    assert ("did you mean" in str(caught.value.hint)) == (suggested is not None)
+    assert suggested is None or suggested in str(caught.value.hint)
+
+
 def test_class_names_become_words() -> None:
     words = {
         **{"apple_pie": "apple pie", "  Faces__easy ": "Faces easy", "AnnualCrop": "Annual Crop"},
