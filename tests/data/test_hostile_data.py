@@ -80,10 +80,13 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     assert len(load_sample(str(tmp_path))) == 8
 
 
-def test_one_class_folder_or_none_is_no_set_of_labels(tmp_path: Path) -> None:
-    error = refused(str(class_folders(tmp_path, "apple")))
-    assert "image (image)" in error.message
-    assert "label_column=" in str(error.hint)
+def test_media_without_labels_say_what_the_folder_contains(tmp_path: Path) -> None:
+    class_folders(tmp_path, "images/train", "images/val")
+    for i in range(4):
+        write(tmp_path / "labels" / f"{i}.txt", "0 0.5 0.5 1 1")
+    error = refused(str(tmp_path))
+    assert "8 .png, 4 .txt" in error.message
+    assert "metadata.csv" in str(error.hint)
 
 
 # ---- options that do not apply -----------------------------------------------------------------------------------

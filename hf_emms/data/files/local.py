@@ -33,7 +33,7 @@ READERS = {
         if suffix not in _NOT_IN_FOLDERS
     },
 }
-_MEDIA = ("imagefolder", "audiofolder")
+MEDIA = ("imagefolder", "audiofolder")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 # Files that describe a dataset.
@@ -46,13 +46,11 @@ _REMEDIES = {
     "Save images as PNG and sounds as WAV, or pass arrays in memory.": ".npy .npz .pt .h5 .hdf5 .mat",
     "Write the texts of the files into a column of a table.": ".pdf .doc .docx .odt .rtf .tex .epub .html .htm",
 }
-_READABLE = (
+READABLE = (
     "Put images, sounds or .txt files in one folder per class, describe media in a metadata.csv with file_name and "
     "label, or write a table: .parquet, .csv, .tsv, .json, .jsonl, .xlsx or .conll."
 )
 _FIRST_ROWS = 20
-# The name that pandas gives to the index of a saved table.
-PANDAS_INDEX = "__index_level_"
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ def find_local(path: Path) -> LocalFiles:
             by_reader[reader].append(file)
     if not by_reader and (tars := [file for file in files if is_webdataset(file)]):
         return LocalFiles("webdataset", _splits(tars, base))
-    media_reader = max(_MEDIA, key=lambda reader: len(by_reader[reader]))
-    media, tables = by_reader[media_reader], {name: by_reader[name] for name in by_reader if name not in _MEDIA}
+    media_reader = max(MEDIA, key=lambda reader: len(by_reader[reader]))
+    media, tables = by_reader[media_reader], {name: by_reader[name] for name in by_reader if name not in MEDIA}
     metadata = [file for file in files if file.name in _METADATA]
     has_classes = len({file.parent.name for file in media if split_of(file.parent.name) is None}) > 1
     if media and metadata:
@@ -138,7 +136,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
     tables = texts_by_class(_splits(texts, base, by_folder=True)) if path.is_dir() else {}
     if not tables:
         content = f" contains {describe(files)}, which" if path.is_dir() and files else ""
-        raise EmmsError(f"{str(path)!r}{content} cannot be read.", remedy_for(file.name for file in files) or _READABLE)
+        raise EmmsError(f"{str(path)!r}{content} cannot be read.", remedy_for(file.name for file in files) or READABLE)
     return LocalFiles("text", dict.fromkeys(tables, texts), tables)
 
 
@@ -172,7 +170,7 @@ def is_webdataset(archive: Path) -> bool:
 
 def files_by_name(folder: Path) -> dict[str, Path]:
     """Return the media below a folder by file name, with and without suffix, without names that occur twice."""
-    files = [file for file in walk(folder) if reader_of(file) in _MEDIA]
+    files = [file for file in walk(folder) if reader_of(file) in MEDIA]
     times = Counter(name for file in files for name in (file.name, file.stem))
     return {name: file for file in files for name in (file.name, file.stem) if times[name] == 1}
 
@@ -230,7 +228,7 @@ def remedy_for(names: Iterable[str]) -> str | None:
 def _notes(local: LocalFiles, files: Sequence[Path]) -> tuple[Note, ...]:
     used = {file for of_split in local.splits.values() for file in of_split}
     if local.media_folder is not None:
-        used.update(file for file in files if reader_of(file) in _MEDIA)
+        used.update(file for file in files if reader_of(file) in MEDIA)
     unused = [file for file in files if file not in used and (reader_of(file) or remedy_for([file.name]))]
     return (Note("files-not-read", f"Not read: {describe(unused)}."),) if unused else ()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_emms.data.files.archives import archive_in, unpacked
 from hf_emms.data.files.lines import QUOTES
-from hf_emms.data.files.local import LocalFiles, card_names_files, describe, find_local, walk
+from hf_emms.data.files.local import MEDIA, READABLE, LocalFiles, card_names_files, describe, find_local, walk
 from hf_emms.data.files.memory import are_splits, as_dataset
 from hf_emms.errors import EmmsError, Note, Text, setting_ref
 from hf_emms.hub import Repo, listing, repo_url, retried, translate_hub_errors
@@ -72,7 +72,6 @@ class OpenSplit:
         joined: column of ids → the images of another configuration.
         folders: the folders from which relative paths in columns may start.
         media_folder: a folder of media that a table refers to by their file names.
-        contents: what a local folder contains, for messages: "24 .jpg, 1 .txt (…)".
     """
 
     name: str
@@ -88,7 +87,6 @@ class OpenSplit:
     joined: Mapping[str, JoinedImages] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     media_folder: Path | None = None
-    contents: str = ""
 
     @property
     def streaming(self) -> bool:
@@ -162,10 +160,14 @@ class DatasetFiles:
                 builder.config = copy.copy(builder.config)
                 rows = with_features(self.name, builder.as_streaming_dataset(split=split))
                 total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
-                return replace(opened, rows=rows, total=total, builder=builder)
-            retried(builder.download_and_prepare)
-            rows = builder.as_dataset(split=split)
-            return replace(opened, rows=rows, total=rows.num_rows)
+                opened = replace(opened, rows=rows, total=total, builder=builder)
+            else:
+                retried(builder.download_and_prepare)
+                rows = builder.as_dataset(split=split)
+                opened = replace(opened, rows=rows, total=rows.num_rows)
+            if self.folder is not None and self.local.reader in MEDIA and len(rows.features) == 1:
+                raise EmmsError(f"{self.name!r} contains {describe(walk(self.folder))}, but no labels.", READABLE)
+            return opened
 
     def _with_folders(self, opened: OpenSplit) -> OpenSplit:
         assert self.folder is not None
@@ -178,7 +180,6 @@ class DatasetFiles:
             file=files[0].name if len(files) == 1 else None,
             folders=tuple(folder for folder in folders if folder.is_dir()),
             media_folder=self.local.media_folder,
-            contents=describe(walk(self.folder)) if self.folder.is_dir() else "",
         )
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.data.files.local import PANDAS_INDEX
 from hf_emms.data.files.media import (
     EncodedMedia,
     MediaFiles,
@@ -51,7 +50,7 @@ _LISTS = ("classes", "integers", "floats")
 # Names of columns that number or identify rows.
 _ID_NAME = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
-    rf"|{PANDAS_INDEX}\d+__"
+    r"|__index_level_\d+__"
 )
 Joined = JoinedImages | MediaFiles | EncodedMedia
 
