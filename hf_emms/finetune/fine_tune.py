@@ -147,7 +147,7 @@ class FineTuning:
         if row.checkpoint in self.activations:
             method = self.methods[row.checkpoint]
             needed = training_bytes(method, row.parameters) + self.activations[row.checkpoint]
-            remedy = setting_ref("method", "lora") + ", or a smaller " + setting_ref("batch_size")
+            remedy = setting_ref("method", "lora") + ", or reduce " + setting_ref("batch_size")
             check_memory("its training", method, needed, self.options.device, remedy)
 
     def key(self, job: TrainingJob) -> Key:
@@ -336,7 +336,7 @@ def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
     if not ranking.fine_tuned:
         raise EmmsError(
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
-            "the first error is the one to look at",
+            "look at the first error",
         )
     if work.model_folder is not None:
         _keep_best(work, work.model_folder, ranking, train_all)

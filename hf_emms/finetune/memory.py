@@ -89,7 +89,7 @@ def check_memory(training: str, method: str, needed: int, device: str, remedy: T
         parts = "weights, gradients, optimizer and activations" if trains_all(method) else "weights and activations"
         raise EmmsError(
             f"{training} needs about {format_bytes(needed)} ({parts}), but {format_bytes(free)} are free",
-            remedy + ", or a larger machine (" + setting_ref("engine", "jobs") + ")",
+            remedy + ", or use a larger machine (" + setting_ref("engine", "jobs") + ")",
         )
 
 

@@ -81,7 +81,7 @@ def _relevance() -> RowOutputs:
 
 
 class _RerankingNetwork(RowNetwork):
-    """A network trained with binary cross-entropy on relevant documents, and on other documents that BM25 finds."""
+    """A network trained with the squared error on relevant documents (1) and on other documents that BM25 finds (0)."""
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         if labelled:
