@@ -1,4 +1,4 @@
-"""The commands, and how their errors are reported."""
+"""The command group, and error reporting."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main() -> None:
         try:
             result = app.main(prog_name="hf-emms", standalone_mode=False)
             code = result if isinstance(result, int) else 0
-        except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
+        except Exception as error:  # noqa: BLE001 (`_report` masks access tokens in tracebacks)
             code = _report(error)
         if out.problem is not None:
             code = code or _report(out.problem)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _report(error: Exception) -> int:
-    """Print an error and return the exit code."""
+    """Print an error and return its exit code."""
     if isinstance(error, click.Abort) or interruptions:
         out.error(STOPPED)
         return exit_code(error.__cause__)
@@ -98,13 +98,13 @@ def _report(error: Exception) -> int:
 
 
 def _prepare_libraries() -> None:
-    """Set environment variables that libraries read when they are imported, unless the user has set them."""
+    """Set environment variables that libraries read on import, unless the user has set them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-    # Readers of a ranking cannot act on its warning about a repository without metadata.
+    # It warns about missing metadata of repositories, which users of a ranking cannot change.
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A core is left for decoding images: a thread too many makes small products several times slower.
+    # One core stays free for decoding images. With one thread too many, small products take several times longer.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

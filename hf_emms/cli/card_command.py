@@ -20,33 +20,31 @@ _STATES = {
     "pushed": "committed to",
     "opened": "opened a pull request at",
     "updated": "updated the pull request at",
-    "declined": "its owner has closed our pull request; --ask-again opens a new request for",
+    "declined": "the owner closed our pull request; --ask-again opens a new one for",
 }
 
 
-@cloup.command(short_help="Put a ranking into model and dataset cards.")
+@cloup.command(short_help="Write a ranking into model and dataset cards.")
 @cloup.option_group(
     "Card",
-    ranking_files_option("What hf-emms rank --output wrote (.json or .parquet); repeat for several datasets."),
-    cloup.option("--repo-id", metavar="ORG/NAME", help="The model whose card it is."),
-    cloup.option(
-        "--dataset-id", metavar="ORG/NAME", help="The dataset whose card it is: the best checkpoints to start from."
-    ),
+    ranking_files_option("File of hf-emms rank --output (.json or .parquet); repeat for several datasets."),
+    cloup.option("--repo-id", metavar="ORG/NAME", help="Model whose card changes."),
+    cloup.option("--dataset-id", metavar="ORG/NAME", help="Dataset whose card changes: it lists the best checkpoints."),
     cloup.option(
         "--all",
         "every",
         is_flag=True,
-        help="The cards of all checkpoints: your own are committed to, those of others are shown.",
+        help="Change the cards of all checkpoints: commit to your own, show the changes of others.",
     ),
-    cloup.option("--checkpoint", metavar="NAME", help="The model's name in the ranking [default: --repo-id]."),
-    cloup.option("--leaderboard", metavar="ORG/SPACE", help="The Space that shows the whole ranking, for a link."),
+    cloup.option("--checkpoint", metavar="NAME", help="Name of the model in the ranking [default: --repo-id]."),
+    cloup.option("--leaderboard", metavar="ORG/SPACE", help="Space with the full ranking, to link to."),
 )
 @cloup.option_group(
     "Publishing",
-    cloup.option("--push", is_flag=True, help="Commit to the repository instead of showing the change."),
-    cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update yours."),
-    cloup.option("--ask-again", is_flag=True, help="Open a pull request even where its owner closed an earlier one."),
-    cloup.option("--dry-run", is_flag=True, help="With --all: only show what would change."),
+    cloup.option("--push", is_flag=True, help="Commit the change instead of showing it."),
+    cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update your open one."),
+    cloup.option("--ask-again", is_flag=True, help="Open a pull request even if the owner closed an earlier one."),
+    cloup.option("--dry-run", is_flag=True, help="With --all: only show the changes."),
 )
 def card(
     files: tuple[Path, ...],
@@ -62,7 +60,8 @@ def card(
 ) -> None:
     """Write a ranking into the README of a checkpoint or of a dataset.
 
-    Prints the change as a unified diff. Only the lines between our markers are touched; those of other datasets stay.
+    Prints the change as a unified diff. Only lines between the hf-emms markers change; the entries of other datasets
+    stay.
     """
     if [repo_id is not None, dataset_id is not None, every].count(True) != 1:
         raise click.UsageError("Pass --repo-id, --dataset-id or --all.")
@@ -105,7 +104,7 @@ def card(
 def _write_all(
     files: tuple[Path, ...], *, create_pr: bool, ask_again: bool, dry_run: bool, leaderboard: str | None
 ) -> None:
-    """Write every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
+    """Write the cards of all checkpoints. Skips cards that are up to date, so users can repeat a stopped run."""
     from hf_emms import hub
     from hf_emms.publish import cards
     from hf_emms.ranking import Ranking
@@ -120,7 +119,7 @@ def _write_all(
         elif create_pr:
             hub.require_proposal(account, made.repo_id, made.kind)
     for reason in left_out:
-        out.message(f"left out: {reason}")
+        out.message(f"skipped: {reason}")
     failed = 0
     for number, made in enumerate(changes, start=1):
         try:
@@ -130,13 +129,13 @@ def _write_all(
             line = f"{made.repo_id}: {error}"
         out.message(f"[{number}/{len(changes)}] {line}")
     if account is not None and not create_pr and not all(account.owns(made.repo_id) for made in changes):
-        out.message("--create-pr proposes the changes of other people's cards to them.")
+        out.message("--create-pr proposes the changes to the owners of the other cards.")
     if failed:
-        raise EmmsError(f"{failed} of {len(changes)} cards could not be done", "run the same command again")
+        raise EmmsError(f"{failed} of {len(changes)} cards failed", "run the same command again")
 
 
 def _write(made: Card, account: Account | None, *, create_pr: bool, ask_again: bool) -> str:
-    """Commit to a card of the account's, propose or show the change of another, and return the action in words."""
+    """Commit to an own card; propose or show the change of another card. Return a message about the action."""
     from hf_emms.publish import cards
 
     if account is not None and account.owns(made.repo_id):

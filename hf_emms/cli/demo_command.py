@@ -1,4 +1,4 @@
-"""hf-emms demo: the whole pipeline on data and checkpoints that ship with the package."""
+"""hf-emms demo: the pipeline on datasets and checkpoints that ship with the package."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _DATASETS = {
 
 @cloup.command(short_help="Rank the embedded demo checkpoints; needs no network.")
 @format_option(("table", "json"))
-@results_folder_option("Where files go.", default="hf_emms_demo")
+@results_folder_option("Folder for the files.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
-    """Rank small checkpoints on eleven small datasets, of a task each; everything ships with hf-emms.
+    """Rank small checkpoints on eleven small datasets, one per task; everything ships with hf-emms.
 
-    Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
-    model-card section to a folder.
+    Prints a table per dataset (--format json: only the captions ranking). Writes the rankings and a model-card section
+    to a folder.
     """
     from hf_emms.publish.card_text import card
 
@@ -72,9 +72,9 @@ def demo(folder: Path) -> None:
 
 
 def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
-    """Rank the demo's datasets in turn, and yield each name and ranking when the ranking is in the folder.
+    """Rank the datasets of the demo, and yield the name and ranking of each after writing it to the folder.
 
-    A dataset whose content needs a package that is not installed is left out.
+    Skips datasets that need a package that is not installed.
     """
     out.message(f"Ranking {len(_DATASETS)} datasets …")
     from hf_emms.presets import dataset_presets
@@ -90,7 +90,7 @@ def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
         try:
             get_task(dataset_presets()[preset].task).input.check_installed()
         except EmmsError as error:
-            out.message(f"{preset} is left out: {error.message}; {error.hint}")
+            out.message(f"skipped {preset}: {error.message}; {error.hint}")
             continue
         with StderrProgress() as progress, stdout_for_data_only():
             ranking = rank(preset, progress=progress)

@@ -21,15 +21,15 @@ FORMATS = ("table", "json", "tsv", "md")
 @cloup.command(short_help="Check rankings against fine-tuning results.")
 @cloup.option_group(
     "Data",
-    ranking_files_option("What hf-emms rank --output wrote; repeat for several targets."),
+    ranking_files_option("File of hf-emms rank --output; repeat for several datasets."),
     cloup.option(
         "--truth",
         metavar="FILE|leaderboard",
-        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the Hub's leaderboard of the dataset, where it "
-        "is a benchmark [default: what hf-emms confirm measured].",
+        help="CSV, TSV or JSON with checkpoint, score (and dataset), or the Hub's leaderboard if the dataset is a "
+        "benchmark [default: fine-tuned scores of hf-emms confirm].",
     ),
-    cloup.option("--metric", metavar="NAME", help="Column of the scores [default: inferred]."),
-    cloup.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates."),
+    cloup.option("--metric", metavar="NAME", help="Column with the scores [default: inferred]."),
+    cloup.option("--lower-is-better", is_flag=True, help="Lower scores are better, such as losses or error rates."),
 )
 @cloup.option_group(
     "Statistics",
@@ -57,7 +57,7 @@ FORMATS = ("table", "json", "tsv", "md")
         "--plot",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Draw a plot into this file: .png, .svg or .pdf.",
+        help="Write a plot to this file: .png, .svg or .pdf.",
     ),
     format_option(FORMATS),
 )
@@ -73,8 +73,8 @@ def validate(
 ) -> None:
     """Check rankings against fine-tuning results.
 
-    Shows for every estimator, and for controls (*) that do not use the dataset, how well its order agrees with the
-    truth and what following it would have cost.
+    Shows per estimator how well its order agrees with the fine-tuned scores, and how much its pick loses to the best
+    checkpoint. Controls (*) do not use the dataset.
     """
     from hf_emms import evaluation
     from hf_emms.evaluation.figure import check_figure, write_figure
@@ -103,9 +103,9 @@ def validate(
 @cloup.argument("b", type=click.Path(path_type=Path))
 @format_option(FORMATS)
 def compare(a: Path, b: Path) -> None:
-    """Show how ranking B differs from ranking A: settings, moves, agreement, missing checkpoints.
+    """Show how ranking B differs from ranking A: settings, changed ranks, agreement, missing checkpoints.
 
-    Ranks are counted among the checkpoints that both have scored; a change within shared ranks is no move.
+    Counts ranks among the checkpoints that both rankings have scored. A change between tied ranks does not count.
     """
     from hf_emms import evaluation
     from hf_emms.ranking import Ranking
@@ -164,7 +164,7 @@ def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def _explained(validation: Validation) -> list[str]:
-    """Return lines for stderr that explain the table to its reader."""
+    """Return the explanation below the table."""
     direction = ", lower is better" if validation.lower_is_better else ""
     lines = ["", f"truth: {validation.metric} of {validation.source}{direction}"]
     for target in validation.targets:
@@ -179,7 +179,7 @@ def _explained(validation: Validation) -> list[str]:
     return [
         *lines,
         *map(str, validation.notes),
-        f"95 %: bootstrap over {over} ({resampling}); rough where they are few.",
-        "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
-        "* a control, which does not use the dataset; random is what a coin gets. An estimator has to beat these.",
+        f"95 %: bootstrap over {over} ({resampling}). A small number of them makes it imprecise.",
+        "regret: best fine-tuned score minus the score of the pick, in points. top 3: is the pick among the best 3?",
+        "*: a control that does not use the dataset; random is the mean of random orders. Estimators should beat it.",
     ]

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 _KINDS = ("task", "dataset", "checkpoint", "encoder", "estimator")
 
 
-@cloup.command(short_help="List the Hugging Face Jobs that hf-emms has started.")
+@cloup.command(short_help="List your Hugging Face Jobs of hf-emms.")
 @format_option()
 def jobs() -> None:
-    """List your jobs that --engine jobs has started, the latest first.
+    """List the jobs that you started with --engine jobs, latest first.
 
-    hf jobs logs ID and hf jobs cancel ID take the ids.
+    Use the ids with hf jobs logs ID and hf jobs cancel ID.
     """
     from hf_emms import hub
     from hf_emms.run.ranking_job import LABELS
@@ -113,7 +113,7 @@ def _in_words(
 
 @cloup.group()
 def cache() -> None:
-    """Show and shrink the cache (HF_EMMS_CACHE)."""
+    """List and remove entries of the cache (HF_EMMS_CACHE)."""
 
 
 class _Amount(click.ParamType):
@@ -132,9 +132,9 @@ class _Amount(click.ParamType):
 
 @cache.command("ls")
 @format_option()
-@quiet_option("Print the digests only.")
+@quiet_option("Print only the digests.")
 def list_entries() -> None:
-    """List features, label tables and finished rows, last used first."""
+    """List cached features, label embeddings and rows, last used first."""
     entries = _open_cache().entries()
     if out.quiet:
         out.data("\n".join(entry.digest for entry in entries))
@@ -157,9 +157,9 @@ def list_entries() -> None:
 
 @cache.command("rm")
 @cloup.argument("prefixes", nargs=-1, metavar="ID|DIGEST...")
-@cloup.option("--all", "everything", is_flag=True, help="Remove every entry; saved rankings stay.")
+@cloup.option("--all", "everything", is_flag=True, help="Remove all entries; saved rankings stay.")
 def remove(prefixes: tuple[str, ...], everything: bool) -> None:
-    """Remove what belongs to a checkpoint or encoder, or single entries by the beginning of their digest."""
+    """Remove entries by checkpoint, label encoder, or the first characters of a digest."""
     if everything == bool(prefixes):
         raise click.UsageError("name checkpoints or digests, or pass --all")
     opened = _open_cache()
@@ -172,16 +172,16 @@ def remove(prefixes: tuple[str, ...], everything: bool) -> None:
     "--older-than",
     type=_Amount("duration", parse_duration),
     metavar="TIME",
-    help="Remove what was not used for this long, e.g. 30d.",
+    help="Remove entries that were not used for this long, e.g. 30d.",
 )
 @cloup.option(
     "--max-size",
     type=_Amount("size", parse_bytes),
     metavar="SIZE",
-    help="Shrink to this size, e.g. 5GB; least used goes first.",
+    help="Shrink to this size, e.g. 5GB; entries that were not used for longest go first.",
 )
 def prune(older_than: float | None, max_size: int | None) -> None:
-    """Remove old entries and temporary files of runs that were killed."""
+    """Remove old entries, and temporary files of killed runs."""
     if older_than is None and max_size is None:
         raise click.UsageError("pass --older-than 30d or --max-size 5GB")
     removed = _open_cache().prune(older_than=older_than, max_bytes=max_size)

@@ -1,4 +1,4 @@
-"""Command line flags, made from the settings in `hf_emms.options`, and options made from typed flags."""
+"""Command line flags from the settings in `hf_emms.options`, and options from typed flags."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Decorator = Callable[[Any], Any]
 
 JOB_FLAGS = [
     cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
-    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
-    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
-    cloup.option(
-        "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
-    ),
+    cloup.option("--jobs-timeout", metavar="TIME", help="Maximum duration of a job, e.g. 90m, 2h [default: 2h]."),
+    cloup.option("--jobs-package", metavar="SPEC", help="Package that a job installs [default: this version]."),
+    cloup.option("--jobs-bucket", metavar="ORG/NAME", help="Bucket that keeps the cache of a job for later jobs."),
 ]
-checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="File with a checkpoint a line.")
+checkpoints_file_option = cloup.option(
+    "--checkpoints-file", metavar="FILE|-", help="File with one checkpoint per line."
+)
 
 
-# Arguments of a job whose flags are not their names with hyphens.
+# Job arguments whose flags have the prefix --jobs-.
 _JOB_FLAGS = {name: f"--jobs-{name}" for name in ("timeout", "package", "bucket")}
 
 
@@ -64,17 +64,17 @@ def _typed(name: str, value: Any) -> str:
 
 
 FLAGS = HintStyle(_as_flag, " ")
-"""Flags as a shell takes them: ``--box-format xywh or --box-format xyxy``; the flag alone without values."""
+"""Flags that a shell accepts: ``--box-format xywh or --box-format xyxy``, or only the flag without values."""
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
-    """Return a decorator that adds a flag for every setting, and further flags, under their headings."""
+    """Return a decorator that adds a flag per setting, and other flags, under their headings."""
     flags: dict[str, list[Decorator]] = {group: [] for group in GROUPS}
     for name, setting in SETTINGS.items():
         group = EVERYDAY if setting.everyday else setting.group
         flags[group] += _column_flags(setting) if name == "columns" else [_flag(name, setting)]
         if name == "race":
-            top = f"How many of the best checkpoints a race looks for [default: {DEFAULT_RACE}]."
+            top = f"Number of best checkpoints that a race looks for [default: {DEFAULT_RACE}]."
             flags[group].append(cloup.option("--top", type=click.IntRange(min=1), metavar="K", help=top))
 
     def add(command: Any) -> Any:
@@ -86,7 +86,7 @@ def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
 
 
 def sweep_flags() -> list[Decorator]:
-    """Return the flags of the settings that all datasets of a sweep share."""
+    """Return the flags of the settings that apply to all datasets of a sweep."""
     return [_flag(name, setting) for name, setting in SETTINGS.items() if setting.sweep in ("flag", "whole")]
 
 
@@ -100,7 +100,7 @@ def confirm_flags(*groups: str) -> list[Decorator]:
 
 
 def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name → value of the settings that were typed among a command's parameters; 0 may mean None."""
+    """Return name → value of the settings that the user typed; for some settings, 0 means None."""
     values = dict(parameters)
     if parameters.get("checkpoints_file") is not None:
         values["checkpoints"] = (*parameters["checkpoints"], *_listed(parameters["checkpoints_file"]))
@@ -115,13 +115,13 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
     """Return the options of ``hf-emms rank``."""
     race, top = parameters["race"], parameters["top"]
     if top and not race:
-        raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
+        raise click.UsageError("--top K requires --race.")
     race = (top or DEFAULT_RACE) if race else None
     return Options.of(**typed_settings({**parameters, "race": race, "columns": _columns(parameters)}))
 
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
-    """Return the typed settings of a job; None for the other engines."""
+    """Return the typed settings of a job, or None for other engines."""
     names = ("flavor", "timeout", "package", "bucket")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default
@@ -186,12 +186,12 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _listed(file: str) -> list[str]:
-    """Return the checkpoints of a file ("-": stdin), which has a checkpoint a line and comments after "#"."""
+    """Read checkpoints from a file ("-": stdin) with one per line and comments after "#"."""
     try:
         text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
-        hint = "--checkpoints-file FILE with a checkpoint a line, in UTF-8"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        hint = "use a UTF-8 file with one checkpoint per line"
         raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
     ids = [id for line in text.splitlines() if (id := line.partition("#")[0].strip())]
     if not ids:

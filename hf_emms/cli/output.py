@@ -1,4 +1,4 @@
-"""Output of commands: data on stdout, all else on stderr, neither with access tokens."""
+"""Output of commands: data on stdout, everything else on stderr, without access tokens."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ LIST_FORMATS = ("table", "json", "tsv")
 
 
 class Output:
-    """The output of a command: data to stdout, everything else to stderr, in the format of the parsed flags."""
+    """The output of a command, in the format that its flags set."""
 
     def __init__(self) -> None:
         self.reset(debug=False)
 
     def reset(self, *, debug: bool) -> None:
-        """Start a command, whose own flags may then change the format and make it quiet."""
+        """Set the defaults of a command, before its flags are parsed."""
         self.format, self.quiet, self.debug = "table", False, debug
         self.problem: EmmsError | None = None
 
     def data(self, text: str, *, styled: bool = False) -> None:
-        """Write to stdout without access tokens; on a terminal control characters are escaped, unless it is `styled`.
+        """Write to stdout. On a terminal, escape control characters unless the text is `styled`.
 
-        `problem` keeps why stdout cannot be written to; a reader that has gone is no problem.
+        If stdout cannot be written, store the reason in `problem`. A closed pipe is not a problem.
         """
         text = redacted(text if styled or not sys.stdout.isatty() else printable(text))
         try:
             click.echo(text, nl=not text.endswith("\n"))
         except OSError as error:
-            # The interpreter would fail again when it flushes the stream at exit.
+            # Otherwise Python fails again when it flushes the stream at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
                 self.problem = EmmsError(
@@ -69,7 +69,7 @@ class Output:
         click.echo(printable(redacted(text)), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
+        """Print a list that is not a ranking, with all columns aligned to the left."""
         from hf_emms.ranking.columns import single_line
         from hf_emms.ranking.text import csv_text, markdown_table
 
@@ -86,7 +86,7 @@ class Output:
             self.data("\n".join("\t".join(line) for line in [header, *texts]))
 
     def ranking(self, ranking: Ranking) -> None:
-        """Print a ranking; a table on a terminal gets colours and fits its width."""
+        """Print a ranking; on a terminal, the table has colours and fits the width."""
         if self.format == "table" and sys.stdout.isatty():
             self.data(_terminal_table(ranking), styled=True)
         else:
@@ -97,7 +97,7 @@ out = Output()
 
 
 def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorator:
-    """Return the flag --output for a folder of rankings."""
+    """Return the flag --output for a folder with rankings."""
     return cloup.option(
         "--output",
         "-o",
@@ -124,14 +124,14 @@ def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
 
 
 def ranking_output_option(text: str) -> Decorator:
-    """Return the flag --output for the file of a ranking."""
+    """Return the flag --output for a ranking file."""
     return cloup.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help=text)
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -> Decorator:
-    """Return the flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal.
+    """Return the flag --format. The default is a table, or `piped` if stdout is not a terminal.
 
-    "agent" is what the hf command line gives programs: TSV, nothing shortened.
+    "agent" is a format of the hf command line for programs: TSV without shortened values.
     """
 
     def set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -145,7 +145,7 @@ def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -
 
 
 def quiet_option(help: str) -> Decorator:
-    """Return the flag --quiet, which silences the messages of `out`."""
+    """Return the flag --quiet, which suppresses messages."""
 
     def set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         out.quiet = value
@@ -155,13 +155,13 @@ def quiet_option(help: str) -> Decorator:
 
 @contextlib.contextmanager
 def stdout_for_data_only() -> Iterator[None]:
-    """Send output of libraries inside the block to stderr."""
+    """Redirect output of libraries inside the block to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 def rendered(ranking: Ranking, format: str) -> str:
-    """Return a ranking in a format of `FORMATS`, without access tokens; the table is plain text."""
+    """Return a ranking in one of `FORMATS`, without access tokens; the table is plain text."""
     from hf_emms.ranking.files import WRITERS
 
     return redacted(WRITERS["txt" if format == "table" else format](ranking))
@@ -175,10 +175,10 @@ def table(
     dispensable: Sequence[str],
     styles: Sequence[str] = (),
 ) -> str:
-    """Return a table as text; `styles` are those of rich, per row.
+    """Return a table as text.
 
-    A narrow terminal gets fewer columns, the `dispensable` ones in their order, then shorter names in the columns of
-    `left`. Other columns are aligned to the right.
+    On a narrow terminal, omits `dispensable` columns in their order, then shortens the names in the columns of `left`.
+    Other columns are aligned to the right. `styles` are styles of rich, one per row.
     """
     if not sys.stdout.isatty():
         from hf_emms.ranking.text import aligned
@@ -192,7 +192,7 @@ def table(
     def made(titles: Sequence[str]) -> Table:
         grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for title in titles:
-            # A column that may wrap gets shorter first. Its cells do not wrap.
+            # rich shortens columns that may wrap. The cells themselves do not wrap.
             grid.add_column(title, justify="left" if title in left else "right", no_wrap=title not in left)
         for row, style in itertools.zip_longest(rows, styles):
             cells = (printable(cell) for title, cell in zip(header, row, strict=True) if title in titles)
@@ -210,7 +210,7 @@ def table(
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
-    """Write a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
+    """Write a ranking in the format of the suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
     suffix = output_format(path)
     try:
         if suffix == "parquet":
@@ -222,10 +222,10 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
 
 
 def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
-    """Write a ranking as `write_ranking` does, but together with what others have added to the file; return the file.
+    """Write a ranking, keep what others added to the file meanwhile, and return the file.
 
-    A .json or .parquet file that holds another ranking stays: the ranking is then written beside it, which is said.
-    `before` is the ranking of the file when the work began.
+    If a .json or .parquet file contains another ranking, writes to a new file next to it and prints a message.
+    `before` is the ranking in the file when the work began.
     """
     from hf_emms.ranking import Ranking
     from hf_emms.ranking.files import add_to_file
@@ -233,21 +233,21 @@ def add_ranking(ranking: Ranking, path: Path, before: Ranking | None) -> Path:
     if output_format(path) not in ("json", "parquet"):
         write_ranking(ranking, path)
         return path
-    # As files have them, without access tokens.
+    # Files contain no access tokens.
     ranking, *earlier = (Ranking.from_json(rendered(each, "json")) for each in (ranking, before) if each is not None)
     try:
         file = add_to_file(ranking, path, write_ranking, *earlier)
     except OSError as error:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
     if file != path:
-        out.error(f"{path} holds something else (another dataset, revision, task or setting) and stays: see {file}")
+        out.error(f"Kept {path}, which has another dataset, revision, task or setting. Results: {file}")
     return file
 
 
 def check_output(path: Path, inputs: Iterable[str]) -> None:
-    """Raise an EmmsError before the work where --output cannot be written, or is or lies in an input.
+    """Raise an EmmsError before the work if --output cannot be written, or would overwrite an input.
 
-    Inputs are files and folders that the command reads; names of the Hub are skipped.
+    Inputs are the files and folders that the command reads. Names of Hub repositories are skipped.
     """
     output_format(path)
     target = Path(os.path.realpath(path))
@@ -260,14 +260,14 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
         for name in inputs:
             source = Path(os.path.realpath(name))
             if source.exists() and (source in target.parents or (target.exists() and target.samefile(source))):
-                raise EmmsError(f"--output {path} would overwrite what is read: {name}", "--output FILE elsewhere")
+                raise EmmsError(f"--output {path} would overwrite the input {name}", "--output FILE elsewhere")
     except OSError as error:
         hint = "--output FILE in a folder that can be written"
         raise EmmsError(f"--output {path} cannot be written: {error.strerror or error}", hint) from error
 
 
 def cached_file(ranking: Ranking) -> Path:
-    """Return the file of a ranking in the cache: the same for the same settings."""
+    """Return the file of a ranking in the cache, which depends on its settings."""
     from hf_emms.cache import cache_key, default_root, digest_of
     from hf_emms.ranking.merge import path_of
 
@@ -278,12 +278,12 @@ def cached_file(ranking: Ranking) -> Path:
 
 
 def output_format(path: Path) -> str:
-    """Return the format of a file's suffix; an EmmsError for other suffixes."""
+    """Return the format of a file's suffix, or raise an EmmsError."""
     suffix = path.suffix.removeprefix(".").lower()
     formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
     if suffix not in formats:
         raise EmmsError(
-            f"--output {path}: {path.suffix!r} is not the suffix of a format that hf-emms writes",
+            f"--output {path}: {path.suffix!r} is not a supported suffix",
             "use " + ", ".join(f".{name}" for name in formats),
         )
     return formats[suffix]

@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
 
 
-@cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
+@cloup.group(short_help='Install or remove evaluate.load("emms").')
 def metric() -> None:
     """The metric for the evaluate library.
 
-    evaluate.load("emms") finds it in the modules cache of evaluate (HF_MODULES_CACHE). `import hf_emms` puts it there
-    too, unless HF_EMMS_INSTALL_METRIC=0 is set.
+    evaluate.load("emms") finds it in evaluate's cache of modules (HF_MODULES_CACHE). `import hf_emms` also installs it,
+    unless HF_EMMS_INSTALL_METRIC=0 is set.
     """
 
 
 @metric.command()
 def install() -> None:
-    """Put the metric where evaluate.load("emms") looks for it; prints the module's path."""
+    """Install the metric for evaluate.load("emms"), and print the path of its module."""
     out.data(str(installation.install()))
     out.message('evaluate.load("emms") finds it, online and offline')
 
 
 @metric.command()
 def uninstall() -> None:
-    """Take the metric away; `import hf_emms` will not put it back."""
+    """Remove the metric. `import hf_emms` will not install it again."""
     removed = installation.uninstall()
-    out.message("\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove")
-    out.message("hf-emms metric install puts it back")
+    out.message("\n".join(f"removed {folder}" for folder in removed) or "the metric was not installed")
+    out.message("hf-emms metric install installs it again")
 
 
 @metric.command()
 def path() -> None:
-    """Print the metric's own folder, which evaluate.load takes as well and hf-emms publish metric uploads."""
+    """Print the folder of the metric. evaluate.load accepts it, and hf-emms publish metric uploads it."""
     out.data(str(installation.source_folder()))
     try:
         state = "installed as" if installation.is_installed() else "not installed as"
@@ -56,25 +56,27 @@ def path() -> None:
 
 @cloup.group(short_help="Publish to the Hub: rankings, the metric, the leaderboard.")
 def publish() -> None:
-    """Write to repositories of your own on the Hub; `hf auth login` first."""
+    """Write to your repositories on the Hub. Log in first: hf auth login."""
 
 
 _hardware_option = cloup.option(
     "--hardware",
     metavar="NAME",
-    help="Hardware of the Space: cpu-basic (paid), zero-a10g (two are free), … [default: what the account can have].",
+    help="Hardware of the Space: cpu-basic (paid), zero-a10g (two are free), … [default: free hardware, if any].",
 )
 
 
 @publish.command("metric", short_help="Publish the metric as a Gradio Space.")
-@cloup.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
+@cloup.option("--repo-id", required=True, metavar="USER/emms", help="Space.")
 @_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
 @cloup.option(
-    "--package", metavar="SPEC", help="What the Space installs as hf-emms [default: a wheel that is uploaded with it]."
+    "--package",
+    metavar="SPEC",
+    help="Package that the Space installs as hf-emms [default: a wheel that is uploaded with it].",
 )
 def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
-    """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
+    """Publish the metric as a Gradio Space for evaluate.load("USER/emms"), and print the URL of the commit."""
     from hf_emms.publish.metric import publish_metric
 
     out.data(publish_metric(repo_id, hardware=hardware, private=private, package=package))
@@ -82,9 +84,13 @@ def publish_metric_space(repo_id: str, hardware: str | None, private: bool, pack
 
 
 @publish.command(short_help="Publish the leaderboard as a Space.")
-@cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; created if needed.")
-@cloup.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
-@cloup.option("--static", is_flag=True, help="A page without a server, free for everyone; drawn anew by each publish.")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="Space; created if needed.")
+@cloup.option("--results", required=True, metavar="ORG/emms-results", help="Results dataset that the Space shows.")
+@cloup.option(
+    "--static",
+    is_flag=True,
+    help="Publish static pages, which need no server and are free. Publish again to update them.",
+)
 @_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
 @cloup.option(
@@ -92,17 +98,17 @@ def publish_metric_space(repo_id: str, hardware: str | None, private: bool, pack
     "secrets",
     multiple=True,
     metavar="NAME",
-    help="Environment variable whose value becomes a secret of the Space, such as HF_TOKEN for a private dataset.",
+    help="Environment variable that becomes a secret of the Space, such as HF_TOKEN for a private dataset.",
 )
-@cloup.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
-@cloup.option("--dry-run", is_flag=True, help="List the files and write nothing.")
+@cloup.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the Space runs.")
+@cloup.option("--dry-run", is_flag=True, help="List the files without publishing them.")
 def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, **options: Any) -> None:
-    """Publish the leaderboard as a Space in a single commit; prints its address.
+    """Publish the leaderboard as a Space in one commit, and print its URL.
 
-    A Gradio Space follows the results dataset by itself and needs a paid plan, or a free account's ZeroGPU Space, of
-    which it has two. A --static Space is free and shows what the dataset holds when it is published.
+    A Gradio Space follows the results dataset. It needs a paid plan, or one of the two ZeroGPU Spaces of a free
+    account. A --static Space is free and shows the dataset as it is now.
 
-    An existing Space is updated. Secrets are set through the Hub's settings and are in no file.
+    An existing Space is updated. Secrets are stored in the settings of the Space, not in files.
     """
     from hf_emms.publish import space as leaderboard
 
@@ -112,7 +118,7 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
         )
     if dry_run:
         out.data("\n".join(("README.md", "index.html", "views/*.html.gz") if static else leaderboard.files()))
-        out.message(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
+        out.message(f"Nothing was published. These files would go to the Space {repo_id}, which would show {results}.")
         return
     out.message(f"Publishing {repo_id} …")
     published = leaderboard.publish(repo_id, results, static=static, wait=wait, **options)
@@ -123,23 +129,22 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
 
 
 @cloup.command("results")
-@cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; created if needed.")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="Dataset; created if needed.")
 @ranking_files_option(
-    "What hf-emms rank --output wrote; repeat for several [default: every saved ranking of a Hub dataset].",
+    "File of hf-emms rank --output; repeat for several [default: all saved rankings of Hub datasets].",
     required=False,
 )
 @cloup.option("--private", is_flag=True, help="Make a new dataset private.")
-@cloup.option("--create-pr", is_flag=True, help="Open a pull request at a dataset that is there, instead of a commit.")
+@cloup.option("--create-pr", is_flag=True, help="Open a pull request at an existing dataset instead of committing.")
 @cloup.option(
-    "--space", "space_id", metavar="ORG/emms-leaderboard", help="A leaderboard of it to publish anew as well."
+    "--space", "space_id", metavar="ORG/emms-leaderboard", help="Leaderboard of the dataset to publish again."
 )
 def publish_results(
     repo_id: str, files: tuple[Path, ...], private: bool, create_pr: bool, space_id: str | None
 ) -> None:
-    """Publish rankings as a dataset; prints the address of the commit or the pull request.
+    """Publish rankings as a dataset, and print the URL of the commit or pull request.
 
-    Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
-    no commit.
+    Adds checkpoints to a published ranking with the same settings. If nothing is new, makes no commit.
     """
     from hf_emms import hub
     from hf_emms.publish import results
@@ -148,7 +153,7 @@ def publish_results(
 
     account = hub.who_am_i()
     if create_pr and space_id is not None:
-        raise EmmsError("a pull request does not change the dataset yet: its leaderboard stays", "leave out --space")
+        raise EmmsError("a pull request does not change the dataset yet", "leave out --space")
     static = space_id is not None and hub.sdk_of(space_id) == "static"
     if create_pr:
         hub.require_proposal(account, repo_id, "dataset")
@@ -159,7 +164,7 @@ def publish_results(
     out.data(outcome.url)
     what = pluralize(len(rankings), "ranking")
     done = f"{'proposed' if create_pr else 'published'} {what} in {repo_id}"
-    out.message(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else done)
+    out.message(f"{repo_id} already has {what}" if outcome.state == "unchanged" else done)
     if space_id is not None:
         published = leaderboard.publish(space_id, repo_id, static=static, wait=False)
         out.message(f"{published.url} shows it")
@@ -167,15 +172,15 @@ def publish_results(
 
 @cloup.group(short_help="Read from the Hub: published rankings.")
 def pull() -> None:
-    """Read what was published on the Hub."""
+    """Read published rankings from the Hub."""
 
 
 @pull.command("results")
-@cloup.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
-@results_folder_option("Where the rankings go, a JSON file each.")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="Results dataset.")
+@results_folder_option("Folder for the rankings, one JSON file each.")
 @format_option()
 def pull_results(repo_id: str, folder: Path) -> None:
-    """Fetch published rankings; prints a line for each file."""
+    """Download published rankings, and print one line per file."""
     from hf_emms.publish import results
 
     with stdout_for_data_only():
@@ -197,7 +202,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
 
 
 def _cached_rankings() -> list[Ranking]:
-    """Return the rankings of datasets of the Hub that earlier runs saved."""
+    """Return the saved rankings of Hub datasets."""
     from hf_emms.cache import default_root
     from hf_emms.ranking import Ranking, is_commit
 
@@ -207,24 +212,26 @@ def _cached_rankings() -> list[Ranking]:
         try:
             ranking = Ranking.load(file)
         except EmmsError as error:
-            out.message(f"left out: {file}: {error.message}")
+            out.message(f"skipped {file}: {error.message}")
             continue
         if is_commit(ranking.dataset_revision):
             rankings.append(ranking)
         else:
-            out.message(f"left out: {file}: {ranking.dataset_id} is no dataset of the Hub (--ranking publishes it)")
+            out.message(f"skipped {file}: {ranking.dataset_id} is not a Hub dataset (--ranking publishes it anyway)")
     if not rankings:
-        raise EmmsError(f"there is no ranking in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
+        raise EmmsError(
+            f"{folder} contains no ranking", "choose a file: --ranking FILE; hf-emms rank … --output FILE writes it"
+        )
     return rankings
 
 
 @cloup.command(short_help="Browse rankings in the browser.")
-@cloup.option("--results", metavar="DIR|REPO", help="Ranking files, or a results dataset [default: those of the demo].")
-@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free port from 7860 on]")
+@cloup.option("--results", metavar="DIR|REPO", help="Folder with rankings, or a results dataset [default: the demo].")
+@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free port, starting at 7860]")
 def leaderboard(results: str | None, port: int | None) -> None:
-    """Serve the leaderboard here: tables, comparisons, a shortlist, and the same for programs (API and MCP).
+    """Serve the leaderboard on this machine: tables, comparisons, a shortlist, an API and an MCP server.
 
-    Ctrl-C ends it.
+    Press Ctrl-C to stop.
     """
     from hf_emms.publish import space
 
@@ -245,7 +252,9 @@ def _source(results: str | None) -> dict[str, str]:
     if Path(results).is_dir():
         return {"EMMS_RESULTS": str(Path(results).resolve())}
     if hub.looks_like_path(results):
-        raise EmmsError(f"there is no folder {results!r}", "hf-emms rank … --output DIR/NAME.json puts rankings there")
+        raise EmmsError(
+            f"there is no folder {results!r}", "hf-emms rank … --output DIR/NAME.json writes rankings there"
+        )
     hub.resolve(results, "dataset")
     return {"EMMS_RESULTS_REPO": results}
 
@@ -255,7 +264,7 @@ def _demo_rankings() -> Path:
     from hf_emms.cli.demo_command import write_rankings
 
     folder = default_root() / "demo"
-    out.message("no --results: showing the demo's rankings (computed once, then cached)")
+    out.message("Showing the rankings of the demo, which are computed once. --results shows others.")
     for name, _ in write_rankings(folder):
         out.message(f"ranked: {name}")
     return folder

@@ -1,4 +1,4 @@
-"""hf-emms rank (here, on a Ray cluster, or as a Hugging Face Job) and hf-emms confirm."""
+"""hf-emms rank and hf-emms confirm."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
     from hf_emms.run.ranking_job import JobSettings
 
-SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
-RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
+TIED = "Ranks with = are tied: the difference is within the noise of the folds."
+RELATIVE = "Scores are relative: compare them only within this dataset, sample and set of labels."
 
 _OWN_FLAGS = {
     EVERYDAY: [
-        ranking_output_option("Write the ranking to this file, too."),
+        ranking_output_option("Also write the ranking to this file."),
         cloup.option(
-            "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and every problem."
+            "--dry-run", is_flag=True, help="Print downloads, expected duration and problems without running anything."
         ),
     ],
     "Checkpoints": [checkpoints_file_option],
     "Running": JOB_FLAGS,
     "Output": [
         format_option(FORMATS),
-        quiet_option("Print the checkpoint ids only, best first."),
-        cloup.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed."),
+        quiet_option("Print only the ids of checkpoints, best first."),
+        cloup.option("--strict", is_flag=True, help="Exit with 1 if a checkpoint failed."),
         cloup.option(
             "--results-repo",
             metavar="ORG/emms-results",
-            help="Also publish the ranking in this dataset; a job's ranking comes back through it.",
+            help="Also publish the ranking in this dataset; required for jobs.",
         ),
     ],
 }
@@ -66,12 +66,12 @@ _OWN_FLAGS = {
 @cloup.command(short_help="Rank checkpoints for a dataset.")
 @setting_groups(_OWN_FLAGS)
 def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
-    """Rank checkpoints for a dataset without fine-tuning any of them.
+    """Rank checkpoints for a dataset without fine-tuning them.
 
-    Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
+    Without --checkpoint, ranks the default checkpoints of the task (see hf-emms presets).
     """
     if target is not None and dry_run:
-        raise click.UsageError("--dry-run makes no ranking that --output could hold; leave either out.")
+        raise click.UsageError("--dry-run makes no ranking for --output; leave one of them out.")
     if target is not None:
         check_output(target, filter(None, (parameters["dataset"], parameters["checkpoints_file"])))
     job = job_settings(parameters, results_repo)
@@ -107,7 +107,7 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
 def _ranked(
     options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None
 ) -> tuple[Ranking, Ranking | None]:
-    """Return the ranking, and what was kept of it before its best checkpoints were fine-tuned."""
+    """Return the ranking, and the ranking that was saved before fine-tuning."""
     from hf_emms import hub
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.ranking.text import to_text
@@ -120,7 +120,7 @@ def _ranked(
 
     def keep(ranking: Ranking) -> None:
         nonlocal kept
-        if options.confirm is not None:  # fine-tuning takes long, and may be interrupted
+        if options.confirm is not None:  # save it now: fine-tuning takes long
             kept = ranking
             path, problem = _saved(ranking, target, options)
             out.message(to_text(ranking))
@@ -137,9 +137,9 @@ def _ranked(
 def _saved(
     ranking: Ranking, target: Path | None, options: Options, before: Ranking | None = None
 ) -> tuple[Path | None, EmmsError | None]:
-    """Write a ranking to --output, else to the cache; return the file, and why --output could not be written.
+    """Write a ranking to --output, or else to the cache. Return the file and the error of --output.
 
-    With --confirm, what others have added to the file since it held `before` stays.
+    With --confirm, keeps what others added to the file after it contained `before`.
     """
     problem = None
     for path in (target, cached_file(ranking) if options.cache else None):
@@ -156,7 +156,7 @@ def _saved(
 
 
 def summary(ranking: Ranking, path: Path | None) -> str:
-    """Return the text for stderr below the table of a ranking, whose file is `path`."""
+    """Return the text below the table of a ranking; `path` is its file."""
     from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommendation
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
     from hf_emms.ranking.text import remarks
@@ -164,7 +164,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     measured = finetuning_summary(ranking)
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
-    # Where the first rank is shared, the answer also says whether more rows would tell its checkpoints apart.
+    # For a tie at the top, `advice` also estimates whether more rows would resolve it.
     shared = None if measured else advice(ranking)
     answer = "\n".join([shared, *caveats(ranking)]) if shared else recommendation(ranking)
     lines = [
@@ -174,13 +174,13 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
         *map(str, ranking.notes),
-        *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # a table ends with them
+        *(remarks(ranking) if out.format in ("json", "csv", "tsv") else ()),  # tables include them
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
-        *([SHARED] if any(row.tied for row in ranking.rows) else []),
+        *([TIED] if any(row.tied for row in ranking.rows) else []),
         *([] if measured else gaps),
         RELATIVE,
     ]
-    lines.append("Nothing was saved; --output FILE writes the results." if path is None else f"Results: {path}")
+    lines.append("Not saved. --output FILE writes the results." if path is None else f"Results: {path}")
     return "\n".join(lines)
 
 
@@ -192,7 +192,7 @@ def _labels(ranking: Ranking) -> list[str]:
 
 
 def _print_dry_run(options: Options, job: JobSettings | None) -> None:
-    """Print the job, or the plan of a run with every problem that it will meet; exit with 1 if it could not start."""
+    """Print the job, or the plan and problems of a run; exit with 1 if the run could not start."""
     from hf_emms.ranking.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
     from hf_emms.run.ranking_job import job_spec
@@ -215,7 +215,7 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
 
 
 def print_spec(spec: JobSpec, job: JobSettings) -> None:
-    """Print a job that is not started, and its highest possible cost."""
+    """Print a job and its maximum price without starting it."""
     from hf_emms.run import ranking_job
 
     out.json(vars(spec))
@@ -225,10 +225,10 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
         out.message(f"the price is unknown: {error}")
     else:
         out.message(
-            f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD a minute, "
+            f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD per minute, "
             f"at most {max_price:.2f} USD in {job.timeout}"
         )
-    out.message("nothing was started")
+    out.message("Nothing was started.")
 
 
 @cloup.command(short_help="Fine-tune the best checkpoints of a ranking.")
@@ -240,7 +240,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         required=True,
         metavar="FILE",
-        help="A ranking in JSON or Parquet: hf-emms rank … --output FILE.",
+        help="Ranking in JSON or Parquet, from hf-emms rank … --output FILE.",
     ),
     cloup.option(
         "--top",
@@ -248,25 +248,24 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
         default=3,
         show_default=True,
         metavar="N",
-        help="How many checkpoints to fine-tune.",
+        help="Number of checkpoints to fine-tune.",
     ),
-    cloup.option("--dataset", metavar="NAME", help="Where its dataset is now [default: as the ranking names it]."),
+    cloup.option("--dataset", metavar="NAME", help="New place of the dataset [default: the name in the ranking]."),
 )
 @cloup.option_group("Fine-tuning", *confirm_flags("Confirm"))
 @cloup.option_group("Running", *confirm_flags("Data", "Running"))
 @cloup.option_group(
     "Output",
     ranking_output_option("[default: the ranking's file]"),
-    cloup.option("--dry-run", is_flag=True, help="Print what would be trained, and about how long."),
+    cloup.option("--dry-run", is_flag=True, help="Print the checkpoints and the expected duration without training."),
     format_option(FORMATS),
-    quiet_option("Print the id of the best checkpoint only."),
+    quiet_option("Print only the id of the best checkpoint."),
 )
 @cloup.option_group("Safety", *confirm_flags("Safety"))
 def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
-    """Fine-tune the best checkpoints of a ranking, and report what that measures.
+    """Fine-tune the best checkpoints of a ranking, and report their fine-tuned scores.
 
-    The results are added to the ranking's file, and to what others have added meanwhile. Finished runs are kept: the
-    same command continues where it was interrupted.
+    Adds the results to the file of the ranking. After an interruption, the same command continues with the next run.
     """
     target = target or file
     check_output(target, [dataset] if dataset else [])

@@ -1,4 +1,4 @@
-"""hf-emms score: the user's own arrays."""
+"""hf-emms score: arrays from a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@cloup.command(short_help="Score arrays of your own.")
+@cloup.command(short_help="Score your own arrays.")
 @cloup.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FEATURES.npz")
 @cloup.option_group(
     "Arrays",
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         multiple=True,
         help="Array (N, D2) or (N, K, D2); repeat for F-labels of different widths.  [default: label_embeddings]",
     ),
-    cloup.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table."),
+    cloup.option("--codes-key", default="codes", show_default=True, help="Integers (N,): indices of table rows."),
     cloup.option("--table-key", "table_keys", multiple=True, help="Array (U, D2) of an F-label.  [default: table]"),
-    cloup.option("--groups-key", help="Array (N,): rows of a group share a fold.  [default: groups, if it is there]"),
+    cloup.option("--groups-key", help="Array (N,): rows of a group share a fold.  [default: groups, if present]"),
 )
 @cloup.option_group(
     "Scoring",
@@ -62,8 +62,8 @@ def score(
 ) -> None:
     """Score an .npz file with features and label embeddings.
 
-    It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2); for labels that repeat, "codes" (N,) and
-    "table" (U, D2) instead.
+    The file contains "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2). For repeated labels, it contains
+    "codes" (N,) and "table" (U, D2) instead.
     """
     from hf_emms.run.from_arrays import emms
 
@@ -84,15 +84,15 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as content:
             if not content.read(6).startswith((b"PK", b"\x93NUMPY")):
-                raise ValueError("it is no .npz archive")
+                raise ValueError("it is not an .npz archive")
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array without a name")
+            raise ValueError("it contains a single array without a name")
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise EmmsError(
-            f"cannot read {file}: {error}", "np.savez(FILE, features=X, label_embeddings=Z) writes one"
+            f"cannot read {file}: {error}", "write it with np.savez(FILE, features=X, label_embeddings=Z)"
         ) from error
 
 

@@ -21,10 +21,8 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
 @cloup.option_group(
     "Filters",
     cloup.option("--task", required=True, metavar="ID", help="Task to rank the checkpoints for."),
-    cloup.option(
-        "--pipeline-tag", metavar="ID", help="The Hub task they are tagged with [default: --task and backbones]."
-    ),
-    cloup.option("--author", metavar="NAME", help="Only checkpoints of this user or organisation."),
+    cloup.option("--pipeline-tag", metavar="ID", help="Task tag on the Hub [default: --task and backbones]."),
+    cloup.option("--author", metavar="NAME", help="Only checkpoints of this user or organization."),
     cloup.option("--text", metavar="TEXT", help="Only ids that contain this text."),
     cloup.option(
         "--filter",
@@ -34,14 +32,14 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         help="Only checkpoints with this tag of the Hub; repeat for several.",
     ),
     cloup.option("--library", metavar="NAME", help="Library, e.g. transformers or timm."),
-    cloup.option("--license", metavar="ID", help="License as the Hub writes it, e.g. apache-2.0."),
+    cloup.option("--license", metavar="ID", help="License id of the Hub, e.g. apache-2.0."),
     cloup.option("--language", metavar="CODE", help="Language, e.g. en or de."),
-    cloup.option("--trained-on", metavar="ID", help="A dataset that the card names as training data."),
+    cloup.option("--trained-on", metavar="ID", help="Dataset that the card lists as training data."),
     cloup.option("--max-params", metavar="N", help="Maximum number of parameters: 22K, 100M, 1.5B."),
     cloup.option(
         "--max-memory",
         metavar="SIZE",
-        help="Maximum memory, e.g. 16GB: weights in their own precision and a fifth more.",
+        help="Maximum memory, e.g. 16GB: 1.2 × the weights in the precision of their files.",
     ),
     cloup.option(
         "--min-downloads",
@@ -52,9 +50,9 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
     ),
 )
 @cloup.option_group(
-    "In place of what the Hub lists for the task",
-    cloup.option("--benchmark", metavar="ORG/NAME", help="The models on this dataset's leaderboard, in its order."),
-    cloup.option("--results", metavar="REPO|DIR", help="The checkpoints of a results dataset, best on average first."),
+    "Other sources",
+    cloup.option("--benchmark", metavar="ORG/NAME", help="Models on the leaderboard of this dataset, in its order."),
+    cloup.option("--results", metavar="REPO|DIR", help="Checkpoints of a results dataset, best on average first."),
     constraint=constraints.mutually_exclusive,
 )
 @cloup.option_group(
@@ -64,7 +62,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         type=click.Choice(SORTS),
         default="downloads",
         show_default=True,
-        help="Sort by this, most or latest first.",
+        help="Sort key, in descending order.",
     ),
     cloup.option(
         "--limit",
@@ -72,24 +70,24 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
         default=20,
         show_default=True,
         metavar="N",
-        help="How many checkpoints to list.",
+        help="Maximum number of checkpoints.",
     ),
     cloup.option(
         "--fold/--no-fold",
         default=True,
-        help="List a single checkpoint of each base model and each set of weights [default].",
+        help="List one checkpoint per base model and per set of weights [default].",
     ),
     cloup.option("--diverse/--no-diverse", default=True, help="List different architectures first [default]."),
 )
 @cloup.option_group(
     "Output",
     format_option(("ids", *LIST_FORMATS), piped="ids"),
-    quiet_option("Leave out what was not taken, and why."),
+    quiet_option("Do not print skipped checkpoints and reasons."),
 )
 def search(**options: Any) -> None:
-    """Find checkpoints on the Hub that hf-emms can load. Nothing is downloaded but their descriptions.
+    """Find checkpoints on the Hub that hf-emms can load. Downloads only their descriptions.
 
-    The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
+    In a pipe, prints ids: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
     out.message("Searching …")
@@ -100,12 +98,12 @@ def search(**options: Any) -> None:
     def on_dropped(id: str, reason: str) -> None:
         nonlocal dropped
         dropped += 1
-        out.message(f"left out {id}: {reason}")
+        out.message(f"skipped {id}: {reason}")
 
     with stdout_for_data_only():
         hits = search(**options, on_dropped=on_dropped)
     _print(hits)
-    out.message(f"{len(hits)} found, {dropped} left out")
+    out.message(f"{len(hits)} found, {dropped} skipped")
 
 
 def _print(hits: list[HubModel]) -> None:
@@ -113,5 +111,5 @@ def _print(hits: list[HubModel]) -> None:
         if hits:
             out.data("\n".join(hit.id for hit in hits))
         return
-    header = _COLUMNS[:-1] if out.format == "table" else _COLUMNS  # shas are for programs
+    header = _COLUMNS[:-1] if out.format == "table" else _COLUMNS  # the table has no room for revisions
     out.records(header, [[getattr(hit, column) for column in header] for hit in hits])

@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 
 @cloup.command(short_help="Rank checkpoints on many datasets.")
-@cloup.argument("file", required=False, metavar="[FILE.yaml]", help="Datasets, and settings of each and of all.")
+@cloup.argument("file", required=False, metavar="[FILE.yaml]", help="Datasets and their settings.")
 @cloup.option_group(
     "Sweep",
     cloup.option(
         "--datasets",
         metavar="NAME,NAME",
-        help='Datasets without further settings, in place of a file; "A,B" in quotes is a single dataset.',
+        help='Datasets, instead of a file; quotes keep a comma: "A,B" is one dataset.',
     ),
     checkpoints_file_option,
-    results_folder_option("Where rankings go, and are read from."),
-    cloup.option("--results-repo", metavar="ORG/emms-results", help="A results dataset in place of the folder."),
+    results_folder_option("Folder of the rankings."),
+    cloup.option("--results-repo", metavar="ORG/emms-results", help="Results dataset, instead of the folder."),
     cloup.option(
-        "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and what it costs."
+        "--dry-run", is_flag=True, help="Print downloads, expected duration and price without running anything."
     ),
     *JOB_FLAGS,
-    cloup.option("--strict", is_flag=True, help="Exit with 1 when any cell failed."),
+    cloup.option("--strict", is_flag=True, help="Exit with 1 if a cell failed."),
     format_option(LIST_FORMATS),
-    quiet_option("Print the table only."),
+    quiet_option("Print only the table."),
 )
 @cloup.option_group("Settings of all datasets", *sweep_flags())
 def sweep(
@@ -57,9 +57,10 @@ def sweep(
     strict: bool,
     **parameters: Any,
 ) -> None:
-    """Rank checkpoints on many datasets; each checkpoint is loaded once, and only cells without a result run.
+    """Rank checkpoints on many datasets. Loads each checkpoint once, and runs only cells without a result.
 
-    A cell is outdated when its checkpoint or dataset has a new revision. Prints ranks, a line for each checkpoint.
+    A cell is one checkpoint on one dataset. It runs again if either has a new revision. Prints one line of ranks per
+    checkpoint.
     """
     from hf_emms.run.sweep import sweep_options
 
@@ -123,7 +124,7 @@ def _print_dry_run(
     for name, reason in planned.failed.items():
         out.message(f"{name}: {reason}")
     if job is None or spec is None:
-        out.message("nothing was run")
+        out.message("Nothing was run.")
         return
     hardware, _ = price(job)
     out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")

@@ -65,7 +65,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     assert result.code == 0
     assert len(best_first(result.out)) == 2
     assert "cannot write to the cache" in result.err
-    assert "Nothing was saved" in result.err
+    assert "Not saved." in result.err
 
 
 def test_failed_rows_and_strict(cli: Cli, rank: list[str]) -> None:
@@ -94,8 +94,8 @@ def test_checkpoints_come_from_a_file_or_stdin(cli: Cli, rank: list[str], tmp_pa
     [
         (b"", "names no checkpoint"),
         (b"# nothing\n\n", "names no checkpoint"),
-        ("org/name  # é".encode("latin-1"), "not a text in UTF-8"),
-        ("org/name".encode("utf-16-le"), "not a text in UTF-8"),
+        ("org/name  # é".encode("latin-1"), "not UTF-8 text"),
+        ("org/name".encode("utf-16-le"), "not UTF-8 text"),
         (None, "No such file"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         (2, "rank", "'--dataset'"),
         (2, "rank --dataset x --max-samples many", "'many'"),
         (2, "rank --dataset x --format xml", "'xml'"),
-        (2, "rank --dataset x --top 2", "--top K goes with --race"),
+        (2, "rank --dataset x --top 2", "--top K requires --race"),
         (2, "rank --dataset x --race --top 0", "0 is not in the range x>=1"),
         (2, "rank --dataset x --dry-run --output x.json", "--dry-run makes no ranking"),
         (2, "card --ranking x.json", "Pass --repo-id, --dataset-id or --all"),

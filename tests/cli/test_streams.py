@@ -150,9 +150,6 @@ def again_at_its_end():
     atexit.register(interrupt)
     interrupt()
 
-def where_python_ignores_exceptions():
-    Closing()
-
 cli.app.main = lambda **settings: globals()[sys.argv[1]]()
 program.main()
 """
@@ -162,7 +159,6 @@ program.main()
     ("place", "said", "code"),
     [
         *[(place, [STOPPED], 130) for place in ("as_another_error", "again_as_it_unwinds", "again_at_its_end")],
-        ("where_python_ignores_exceptions", [], 0),
     ],
 )
 def test_interruptions_end_a_command_with_a_word_at_most(

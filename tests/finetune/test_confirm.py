@@ -480,5 +480,5 @@ def test_another_ranking_that_came_meanwhile_stays_and_the_results_lie_beside_it
     assert Ranking.load(file) == other
     beside = tmp_path / "ranking-2.json"
     assert Ranking.load(beside).best.fine_tuned.recipe["epochs"] == 1
-    assert f"{file} holds something else" in done.stderr
+    assert f"Kept {file}, " in done.stderr
     assert f"Results: {beside}" in done.stderr

@@ -131,7 +131,7 @@ def test_the_command_line(cache, tmp_path):
     assert f"installed as {module}" in done.err
     assert f"removed {module.parent}" in cli.run("metric", "uninstall").err
     assert "not installed as" in cli.run("metric", "path").err
-    assert "nothing to remove" in cli.run("metric", "uninstall").err
+    assert "not installed" in cli.run("metric", "uninstall").err
     cli.close()
 
 

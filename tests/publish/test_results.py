@@ -238,7 +238,7 @@ def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(lab: Hub
     (kept / "broken.json").write_text("{")
     done = publish()
     assert done.code == 0, done
-    assert done.err.count("left out") == 2
+    assert done.err.count("skipped") == 2
     assert [path for path in lab.store.paths(ID, "dataset") if path.endswith(".json")] == [
         f"rankings/{path_of(example())}.json"
     ]
