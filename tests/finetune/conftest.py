@@ -1,4 +1,4 @@
-"""Every test of fine-tuning has an empty cache, and does not sleep after a stream."""
+"""Give every test of fine-tuning an empty cache, and do not sleep after a stream."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def empty_cache(emms_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # five seconds after every stream
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # five seconds per stream

@@ -23,7 +23,7 @@ FAST: dict[str, Any] = {"epochs": 4, "learning_rates": ("0.01",), "batch_size": 
 
 
 class Notes(Progress):
-    """A `Progress` that keeps what it is told."""
+    """A `Progress` that records its calls."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -41,7 +41,7 @@ class Notes(Progress):
 
 
 def picture(colour: tuple[int, int, int], seed: int) -> dict[str, Any]:
-    """An encoded picture of one colour, with noise that makes every one another."""
+    """An encoded picture of one colour, with noise so that no two are equal."""
     noise = np.random.default_rng(seed).integers(0, 60, (20, 20, 3))
     file = io.BytesIO()
     Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(file, "PNG")
@@ -49,7 +49,7 @@ def picture(colour: tuple[int, int, int], seed: int) -> dict[str, Any]:
 
 
 def pictures(count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Pictures that are blue or red in turn."""
+    """Pictures that alternate between blue and red."""
     return [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in range(first, first + count)]
 
 
@@ -61,13 +61,13 @@ def colours(count: int, first: int = 0) -> datasets.Dataset:
 
 
 def texts(count: int) -> list[str]:
-    """Different texts, every second one about a cat."""
+    """Distinct texts, every second one about a cat."""
     words = "a photo of an apple pie on red mat while rain falls over mountain road and children play"
     return [f"the {'cat' if row % 2 else 'dog'} {words[row % 7 : 9 + 5 * (row % 9)]} {row}" for row in range(count)]
 
 
 def poisoned(checkpoint: Path, to: Path, weight: str) -> Path:
-    """A copy of a checkpoint, of which a weight is no number."""
+    """A copy of a checkpoint with a weight that is NaN."""
     shutil.copytree(checkpoint, to)
     weights = load_file(to / "model.safetensors")
     weights[weight].fill_(float("nan"))
@@ -76,7 +76,7 @@ def poisoned(checkpoint: Path, to: Path, weight: str) -> Path:
 
 
 def save(data: datasets.Dataset | datasets.DatasetDict, folder: Path) -> str:
-    """Writes a dataset as a folder of parquet files, one a split."""
+    """Write a dataset as a folder of Parquet files, one per split."""
     folder.mkdir(parents=True)
     splits = data if isinstance(data, dict) else {"train": data}
     for name, rows in splits.items():
@@ -85,7 +85,7 @@ def save(data: datasets.Dataset | datasets.DatasetDict, folder: Path) -> str:
 
 
 def ranking(dataset: str, task: str, columns: dict[str, str], checkpoints: dict[str, float], **fields: Any) -> Ranking:
-    """A ranking of a folder's checkpoints by scores that were written down, without folds."""
+    """A ranking of local checkpoints with given scores, without folds."""
     rows = [
         Row(name, resolve(name, "model").revision, scores={"emms": Score(score)}, parameters=1000)
         for name, score in checkpoints.items()
@@ -107,7 +107,7 @@ PAIR_COLUMNS = {"text": "sentence1", "text_pair": "sentence2", "label": "score"}
 
 
 def pairs(count: int) -> datasets.Dataset:
-    """Sentences that are alike if they name the same thing, wherever it is."""
+    """Sentence pairs that are similar if they name the same thing."""
     rows, same = range(count), [row % 3 for row in range(count)]
     return datasets.Dataset.from_dict(
         {

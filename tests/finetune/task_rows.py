@@ -1,4 +1,4 @@
-"""Rows of each task that tiny checkpoints can be fine-tuned for, and models that are kept of them."""
+"""Rows of each task for fine-tuning tiny checkpoints, and the models that result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRUIT = ["apple", "boats", "cat", "children", "dog"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A task, its rows by their number, the scores that are measured, and the columns that a ranking names."""
+    """A task, its rows by their number, its metrics, and the columns of its rankings."""
 
     task: str
     rows: Callable[[int], datasets.Dataset]
@@ -41,7 +41,7 @@ class Kind:
 def kept(
     kind: Kind, checkpoint: Path, to: Path, count: int = 40, **settings: Any
 ) -> tuple[Path, FineTuned, LabeledSplit]:
-    """The folder of a checkpoint that was fine-tuned for rows, what was measured, and the test rows."""
+    """The folder of a fine-tuned checkpoint, its result, and the test rows."""
     made = ranking(save(kind.rows(count), to / "data"), kind.task, kind.columns, {str(checkpoint): -0.1})
     folder = to / "best"
     (row,) = hf_emms.confirm(made, top=1, save_model=str(folder), **{**FAST, "epochs": 2, **settings})
@@ -64,7 +64,7 @@ def scores(kind: Kind, answers: Sequence[Any], test: LabeledSplit) -> dict[str, 
 
 
 def captioner(zoo: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint of transformers that writes captions."""
+    """The folder of a tiny captioning checkpoint of transformers."""
     return checkpoint(zoo / f"captioner-{name}", CAPTIONERS[name], processor, partial(tokenizer, "bert"))
 
 
@@ -91,7 +91,7 @@ def _tags(longest: int, count: int) -> datasets.Dataset:
 
 
 def _answers(count: int, *, repeated: int = 1, unanswered: int = 0) -> datasets.Dataset:
-    """Questions on a fruit, in contexts of up to so many times the same words; one in so many has no answer."""
+    """Questions about a fruit. Contexts repeat words up to `repeated` times; some questions may have no answer."""
     words = "the road near the mat "
     contexts = [f"{words * (row % repeated)}a red {FRUIT[row % 5]} on a road {row}" for row in range(count)]
     answers = [{"text": [FRUIT[n % 5]], "answer_start": [text.index("red ") + 4]} for n, text in enumerate(contexts)]
@@ -102,7 +102,7 @@ def _answers(count: int, *, repeated: int = 1, unanswered: int = 0) -> datasets.
 
 
 def _with_pictures(features: dict[str, Any], count: int, **columns: Sequence[Any]) -> datasets.Dataset:
-    """Red and blue pictures, with columns whose four values come again and again."""
+    """Red and blue pictures, with columns that cycle through four values."""
     values = {name: [of_four[row % 4] for row in range(count)] for name, of_four in columns.items()}
     return _typed({"image": IMAGE, **features}, image=pictures(count), **values)
 

@@ -1,4 +1,4 @@
-"""Questions about texts are compared with all of their answers, or with none, as SQuAD's own script does it."""
+"""Question answering is scored against all answers, or none, like in SQuAD's script."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANSWERS = [["1066", "the year 1066"], ["William, a duke", "the Norman army of Wi
 
 
 def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
-    """Questions with several answers, the first one twice; every fifth one has none where some are unanswered."""
+    """Questions with several answers, the first one twice; with `unanswered`, every fifth has none."""
     rows = []
     for number in range(count):
         context = f"{CONTEXT} {number}"
@@ -59,7 +59,7 @@ def questions(count: int, *, unanswered: bool) -> datasets.Dataset:
 
 
 @pytest.mark.parametrize("unanswered", [False, True])
-def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
+def test_scores_equal_those_of_the_squad_script(unanswered: bool) -> None:
     data = questions(60, unanswered=unanswered)
     with_test = datasets.DatasetDict(train=data.select(range(45)), test=data.select(range(45, 60)))
     splits = load_splits(Options.of(with_test if unanswered else data, **TASK))
@@ -85,12 +85,12 @@ def test_scores_are_those_of_squads_script(unanswered: bool) -> None:
 
 
 @pytest.mark.parametrize("unanswered", [False, True])
-def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswered: bool, tmp_path: Path) -> None:
+def test_a_model_answers_nothing_only_if_training_had_unanswerable_questions(unanswered: bool, tmp_path: Path) -> None:
     network, splits = loaded(build(tmp_path, "bert"), questions(60, unanswered=unanswered), **TASK)
     windows = network.rows(splits.test, False)
     shape = len(windows), windows.batch(np.arange(len(windows)))["input_ids"].shape[1]
     nothing = np.zeros(shape)
-    nothing[:, 0] = 1  # the first token, of no text
+    nothing[:, 0] = 1  # the first token, which belongs to no text
     answers = network.predictions((2 * nothing, -nothing), splits.test)
     assert {answer == "" for answer in answers} == {unanswered}
     answers = network.predictions((nothing, -nothing), splits.test)
@@ -98,14 +98,14 @@ def test_a_model_says_none_where_questions_without_an_answer_were_learnt(unanswe
 
 
 def asked_for_two_words(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """The question for any two words of a context with what is between them, or for its first word."""
+    """A question whose answer is two words of the context and the text between them, or its first word."""
     first, second = list(re.finditer(r"\w+", row["context"]))[number % 20 :][:2]
     answers = [row["context"][first.start() : second.end()], "In"]
     return {"question": "?", "answers": {"text": answers, "answer_start": [first.start(), 0]}}
 
 
-def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> None:
-    """None that touches it, such as the bracket around it, and at most 30 of them."""
+def test_labels_of_answer_tokens_decode_to_the_answers(tmp_path: Path) -> None:
+    """An answer has at most 30 tokens, and none of adjacent punctuation."""
     folder = build(tmp_path, "bert")
     asked = questions(60, unanswered=False).map(asked_for_two_words, with_indices=True)
     network, splits = loaded(folder, asked, **TASK)
@@ -119,12 +119,12 @@ def test_the_tokens_of_an_answer_are_learnt_and_read_back(tmp_path: Path) -> Non
     contexts = [splits.test.inputs[number][1] for number in splits.test.input_of_row]
     first = batch["token_type_ids"].argmax(1)
     start, end = np.zeros(batch["input_ids"].shape), np.tile(np.arange(batch["input_ids"].shape[1]), (len(rows), 1))
-    start[np.arange(len(rows)), first] = 1e6 - 1e3 * np.arange(len(rows))  # the first of several windows of a text
+    start[np.arange(len(rows)), first] = 1e6 - 1e3 * np.arange(len(rows))  # the first window of a text
     tokens = AutoTokenizer.from_pretrained(folder)(contexts, add_special_tokens=False, return_offsets_mapping=True)
     longest = [context[: offsets[29][1]] for context, offsets in zip(contexts, tokens["offset_mapping"], strict=True)]
     assert min(map(len, tokens["input_ids"])) > 30
     assert network.predictions((start, end), splits.test) == longest
-    # A question takes at most half of a window: of 40 tokens, or of 384, without three that are of neither text.
+    # A question uses at most half of a window of 40 or 384 tokens, without three special tokens.
     asked = questions(60, unanswered=False).map(lambda row: {"question": "cat " * 200})
     for checkpoint, limit in zip(without_context(tmp_path, tmp_path / "wide"), (40, 384), strict=True):
         network, splits = loaded(checkpoint, asked, **TASK)

@@ -1,4 +1,4 @@
-"""Fine-tuning has to beat what needs no checkpoint: each head has one, and who learns nothing is trained once more."""
+"""Each head has a baseline that fine-tuning has to beat. Checkpoints that learn nothing are trained once more."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
     ("task", "train", "test", "expected"),
     [
         ("text-classification", split("a", "b", "b"), split("a", "c"), ["b", "b"]),
-        # The F1 of a rare class is best where all are of it.
+        # The F1 of a rare class is best if all predictions are that class.
         ("text-pair-classification", split("no", *["yes"] * 9), split("yes"), ["no"]),
-        # By the F1 over all classes, not by its mean over classes, nor by whole rows.
+        # Chosen by micro F1, not by macro F1 or accuracy.
         ("text-classification", split((), (), ("a",), ("a", "b", "c")), split(("c",)), [("a",)]),
-        # Of ten classes at most.
+        # At most ten classes are compared.
         ("text-classification", split(tuple("abcdefghijk")), split(("k",)), [tuple("abcdefghij")]),
-        # Of more than 500 rows, every second one decides.
+        # With more than 500 rows, every second row decides.
         ("text-classification", split(*["a", "b"] * 130, *["c", "b"] * 120, "c"), split("c"), ["a"]),
         ("text-regression", split(1.0, 2.0, 6.0), split(0.0, 9.0), [3.0, 3.0]),
         ("token-classification", split(tagged("O", "O", "O", "B-x")), split(tagged("O", "O")), [("B-x", "B-x")]),
@@ -66,7 +66,7 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
             split(texts("x")),
             ["a cat on a mat"],
         ),
-        (  # Of ten texts at most: here every second one.
+        (  # At most ten texts are compared: here every second one.
             "image-to-text",
             split(
                 *map(texts, ["a dog on a red mat", "a cat on a mat"] * 2 + ["dogs", "a cat on a mat"] * 3 + ["dogs"])
@@ -81,7 +81,7 @@ MORE_CONTEXTS = Pairs(["who?"], ["a cat", "the dog barks"], np.array([[0, 0], [0
             split((), (), inputs=CONTEXTS),
             ["a cat", "the dog barks"],
         ),
-        (  # By the F1 of words, not by exact matches.
+        (  # Chosen by the F1 of words, not by exact matches.
             "question-answering",
             split((), (AnswerSpan(4, 7, "dog"),), (AnswerSpan(4, 7, "dog"),), inputs=MORE_CONTEXTS),
             split((), (), inputs=CONTEXTS),
@@ -108,7 +108,7 @@ def test_the_baseline_of_responses_is_the_frequencies_of_bytes() -> None:
     assert head is not None
     train, test = split(texts("ab" * 500), texts("ab" * 500)), (split(texts("abba" * 99)), split(texts("xyz" * 99)))
     likely, unlikely = (byte_likelihood(head.baseline(train, part).predictions, part.references) for part in test)
-    # Of 2,000 letters and 2 ends, and each of 256 bytes and the end once more.
+    # Counts of 2,000 letters and 2 ends, plus one for each of 256 bytes and the end.
     assert likely == pytest.approx(1001 / 2259 * (3 / 2259) ** (1 / 396))
     assert unlikely < 0.01
 

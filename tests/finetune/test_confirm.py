@@ -1,4 +1,4 @@
-"""From a ranking to a decision: checkpoints are fine-tuned, one by one, and what was finished is kept."""
+"""`confirm` fine-tunes the best checkpoints one by one and keeps finished runs."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def ranked_images(zoo: Path, folder: str) -> Ranking:
 
 @pytest.fixture(scope="module")
 def broken(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint whose outputs are no numbers."""
+    """A checkpoint whose outputs are NaN."""
     folder = tmp_path_factory.mktemp("broken") / "resnet"
     return str(poisoned(build(zoo, "resnet"), folder, "resnet.embedder.embedder.convolution.weight"))
 
 
-def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(ranked_images: Ranking) -> None:
+def test_confirm_trains_the_shortlist_once_and_chooses_by_validation_score(ranked_images: Ranking) -> None:
     notes, again, anew = Notes(), Notes(), Notes()
     confirmed = hf_emms.confirm(ranked_images, top=2, progress=notes, time_limit="1h", **FAST)
     first, second, third = confirmed.rows
@@ -96,8 +96,8 @@ def test_the_shortlist_is_fine_tuned_once_and_the_best_is_who_measured_best(rank
     assert len(anew.planned) == 1
 
 
-def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(ranked_images: Ranking) -> None:
-    """Threads stand for processes: locks of files keep both apart."""
+def test_two_concurrent_calls_train_each_run_once_and_keep_the_state_of_the_process(ranked_images: Ranking) -> None:
+    """Threads simulate processes: file locks separate both."""
 
     def states() -> tuple[Any, ...]:
         verbosity = transformers.utils.logging.get_verbosity()
@@ -128,15 +128,13 @@ def test_a_checkpoint_that_diverges_fails_after_a_lower_rate(
     assert f"{bad.checkpoint}: its training diverges at these rates: 5e-05 is tried too" in notes.lines
     assert bad.fine_tuned.value is None
     assert "no number" in bad.fine_tuned.error
-    assert bad.error is None  # its score stays
+    assert bad.error is None  # its score is kept
     assert confirmed.best is good
     assert f"failed: {bad.checkpoint}: fine-tuning: " in to_text(confirmed)
     assert [*(emms_cache / "unfinished").iterdir()] == []
 
 
-def test_a_checkpoint_that_has_changed_since_it_was_ranked_fails_and_the_others_go_on(
-    zoo: Path, folder: str, tmp_path: Path
-) -> None:
+def test_a_changed_checkpoint_fails_and_the_others_continue(zoo: Path, folder: str, tmp_path: Path) -> None:
     changed = Path(shutil.copytree(build(zoo, "vit"), tmp_path / "vit"))
     checkpoints = {str(changed): -0.1, str(build(zoo, "resnet")): -0.2}
     rows = ranking(folder, "image-classification", IMAGES, checkpoints)
@@ -147,10 +145,10 @@ def test_a_checkpoint_that_has_changed_since_it_was_ranked_fails_and_the_others_
     assert good.fine_tuned.value is not None
 
 
-def test_a_model_that_cannot_be_written_costs_no_result(ranked_images: Ranking, tmp_path: Path) -> None:
+def test_a_failed_write_of_the_model_keeps_the_result(ranked_images: Ranking, tmp_path: Path) -> None:
     folder, notes = tmp_path / "best", Notes()
     folder.mkdir()
-    (folder / ".unfinished").touch()  # in place of the folder for models of finished runs
+    (folder / ".unfinished").touch()  # blocks the folder for models of finished runs
     settings = {**FAST, "save_model": str(folder), "progress": notes}
     with pytest.raises(EmmsError, match=f"{folder}.* cannot be written: "):
         hf_emms.confirm(ranked_images, top=1, **settings)
@@ -160,7 +158,7 @@ def test_a_model_that_cannot_be_written_costs_no_result(ranked_images: Ranking, 
     assert (folder / "model.safetensors").is_file()
 
 
-def test_a_run_that_another_process_trains_is_waited_for_until_the_time_limit(ranked_images: Ranking) -> None:
+def test_confirm_waits_for_another_process_until_the_time_limit(ranked_images: Ranking) -> None:
     notes = Notes()
     work = planned(ranked_images, progress=notes, learning_rates=("0.01",), time_limit="0.2s")
     job = job_of(work)
@@ -172,7 +170,7 @@ def test_a_run_that_another_process_trains_is_waited_for_until_the_time_limit(ra
     assert f"{job.name}: another process trains it; waiting for its result" in notes.lines
 
 
-def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking) -> None:
+def test_nothing_starts_after_the_time_limit(ranked_images: Ranking) -> None:
     for cache in (True, False):
         with pytest.raises(EmmsError) as raised:
             hf_emms.confirm(ranked_images, top=2, time_limit="0.001s", cache=cache, **FAST)
@@ -180,7 +178,7 @@ def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking) -> 
         assert raised.value.message == f"no checkpoint could be fine-tuned: {'; '.join(failed)}"
 
 
-def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_many() -> None:
+def test_ties_at_the_last_rank_are_fine_tuned_up_to_twice_the_number() -> None:
     def rows(*ranks: int) -> list[Row]:
         return [Row(f"org/{place}", rank=rank, tied=ranks.count(rank) > 1) for place, rank in enumerate(ranks)]
 
@@ -200,13 +198,13 @@ def job_of(work: FineTuning) -> TrainingJob:
 
 
 def planned(rows: Ranking, dataset: Any = None, progress: Progress | None = None, **settings: Any) -> FineTuning:
-    """What is due for the best checkpoint."""
+    """The planned fine-tuning of the best checkpoint."""
     options = options_for(rows, dataset, confirm=1, **settings)
     return prepared(rows, start_session(rows, options, progress or Progress()))
 
 
 def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images: Ranking) -> None:
-    """A score of zero is no failure."""
+    """A score of zero is not a failure."""
     scores = {0.1: 0.0, 0.2: -0.5, 0.3: None}
 
     def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
@@ -223,7 +221,7 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     work = planned(ranked_images, learning_rates=(0.2, 0.1, 0.3), seeds=3)
     result = fine_tune(work, train).rows[0].fine_tuned
     assert (result.learning_rate, result.validation, result.value, result.spread) == (0.1, 0.0, 1.0, 1.0)
-    # Over test rows on average, and over three seeds.
+    # The mean over test rows, combined with the deviation over three seeds.
     assert (result.stderr, result.baseline.gain_stderr) == pytest.approx(
         (math.hypot(0.3, 3**-0.5), math.hypot(0.4, 3**-0.5))
     )
@@ -236,13 +234,13 @@ def test_validation_rows_choose_the_learning_rate_of_further_seeds(ranked_images
     [
         (("diverged", "diverged"), 5e-5),
         (("learnt", "diverged"), None),
-        (("nothing", "diverged"), None),  # a higher rate would diverge, too
+        (("nothing", "diverged"), None),  # a higher rate would diverge too
         (("diverged", "nothing"), 8e-3),
         (("nothing", "nothing"), 8e-3),
         (("nothing", "learnt"), None),
     ],
 )
-def test_a_rate_beyond_the_defaults_is_tried_where_these_were_not_enough(
+def test_another_rate_is_tried_if_the_default_rates_are_not_enough(
     ranked_images: Ranking, outcomes: tuple[str, str], another: float | None
 ) -> None:
     def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
@@ -255,14 +253,14 @@ def test_a_rate_beyond_the_defaults_is_tried_where_these_were_not_enough(
     assert [run.learning_rate for run in row.fine_tuned.runs] == [5e-4, 2e-3, *filter(None, [another])]
 
 
-def test_the_forecast_counts_what_is_read_in_the_time_that_was_measured(
+def test_the_forecast_counts_inputs_at_the_measured_speed(
     ranked_images: Ranking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = planned(ranked_images, epochs=2, batch_size=8, learning_rates=("0.1", "0.2"))
     (runs,) = work.planned_runs()
     # 10 steps of 8 rows, three evaluations of 9 rows, and one of 12.
     assert replace(runs, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(2 * (1 + 0.01 * 359))
-    # Less than an epoch, which is evaluated at its end, too.
+    # Less than an epoch, which is also evaluated at its end.
     (short,) = planned(ranked_images, steps=1, batch_size=8, learning_rates=("0.1",)).planned_runs()
     assert replace(short, seconds_per_forward=0.01).seconds(work.splits) == pytest.approx(1 + 0.01 * 62)
     quick = planned(ranked_images, budget="quick")
@@ -323,17 +321,17 @@ def test_a_task_without_a_head_is_refused(zoo: Path, folder: str, monkeypatch: p
         ({"method": "cross-encoder"}, "image-classification has no method cross-encoder"),
     ],
 )
-def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused_before_anything_runs(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(EmmsError) as raised:
         hf_emms.confirm(example(), **settings)
     assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(("method", "package", "extra"), [("full", "sacrebleu", "finetune"), ("lora", "peft", "lora")])
-def test_packages_that_are_missing_are_named_with_their_extra(
+def test_errors_name_missing_packages_and_their_extra(
     method: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, package, None)  # as good as not installed, to the import system
+    monkeypatch.setitem(sys.modules, package, None)  # the import system treats it as not installed
     for confirm in (
         partial(hf_emms.confirm, example()),
         partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1),
@@ -352,12 +350,12 @@ def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(zoo: Path) -> None:
     assert hf_emms.confirm(rows, data, top=1, **FAST).best.fine_tuned == rows.best.fine_tuned
 
 
-def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_survives_a_failure(
+def test_a_ranking_is_written_before_fine_tuning_and_survives_its_failure(
     zoo: Path, folder: str, tmp_path: Path, emms_cache: Path
 ) -> None:
     checkpoint, file = str(build(zoo, "resnet")), tmp_path / "ranking.json"
     settings = {"encoders": "demo", "estimators": "emms", "confirm": 1, "steps": 2, "learning_rates": 0.01}
-    # In place of the folder of unfinished runs, so that nothing can be trained.
+    # Blocks the folder of locks, so that nothing can be trained.
     emms_cache.mkdir(exist_ok=True)
     (emms_cache / "locks").touch()
     with pytest.warns(UserWarning, match="ranked, but not fine-tuned: .*locks.* cannot be written"):
@@ -371,7 +369,7 @@ def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_sur
     assert Ranking.load(file).best.fine_tuned is None
 
 
-def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(zoo: Path, folder: str) -> None:
+def test_a_dry_run_forecasts_fine_tuning_and_refuses_invalid_settings(zoo: Path, folder: str) -> None:
     words = ["rank", "--dataset", folder, "-c", str(build(zoo, "resnet")), "-c", str(build(zoo, "regnet"))]
     words += ["--encoder", "demo", "--dry-run", "--confirm", "1"]
     planned = CliRunner().invoke(app, [*words, "--epochs", "3", "--learning-rate", "0.01", "--seeds", "2"])
@@ -384,7 +382,7 @@ def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
 
 
 @pytest.mark.slow
-def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str) -> None:
+def test_slow_reading_reports_progress(zoo: Path, folder: str) -> None:
     heard = threading.Event()
 
     class Listening(Progress):
@@ -401,7 +399,7 @@ def test_reading_that_takes_long_gives_signs_of_life(zoo: Path, folder: str) -> 
     assert hf_emms.confirm(made, data, top=1, progress=Listening(), **FAST, confirm_samples=40).fine_tuned
 
 
-def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_path: Path) -> None:
+def test_fine_tuning_uses_the_recorded_columns_and_revision(zoo: Path, tmp_path: Path) -> None:
     data = colours(40).remove_columns("label")
     for name in ("caption", "cap_good", "cap_better"):
         data = data.add_column(name, [f"{name} {row}" for row in range(40)])
@@ -422,7 +420,7 @@ def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(zoo: Path, tmp_
 
 
 def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has something else be done when the next fine-tuning begins."""
+    """Do other work when the next fine-tuning starts."""
 
     def fine_tune_then(*arguments: Any) -> Ranking:
         monkeypatch.setattr(confirmation, "fine_tune", fine_tune)
@@ -432,7 +430,7 @@ def meanwhile(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(confirmation, "fine_tune", fine_tune_then)
 
 
-def test_the_command_line_adds_to_a_rankings_file_what_others_add_meanwhile_and_continues(
+def test_the_command_line_merges_concurrent_changes_of_the_file(
     ranked_images: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = ranked_images.save(tmp_path / "ranking.json")
@@ -465,7 +463,7 @@ def test_the_command_line_adds_to_a_rankings_file_what_others_add_meanwhile_and_
 
 
 @pytest.mark.parametrize("command", ["confirm", "rank"])
-def test_another_ranking_that_came_meanwhile_stays_and_the_results_lie_beside_it(
+def test_another_ranking_in_the_file_is_kept_and_results_go_to_a_second_file(
     ranked_images: Ranking, folder: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, other = tmp_path / "ranking.json", example()

@@ -1,4 +1,4 @@
-"""Fine-tuning for similarity trains the checkpoint's own embeddings, and saves a folder of sentence-transformers."""
+"""Fine-tuning for similarity trains the embeddings themselves and saves a sentence-transformers folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def described(kind: str, zoo: Path, folder: Path) -> Path:
-    """A checkpoint as sentence-transformers describes it, with every kind of module and a prompt that is not pooled."""
+    """A sentence-transformers checkpoint with every kind of module and a prompt that is not pooled."""
     if kind not in ("modules", "static"):
         return build(zoo, kind)
     bert = str(build(zoo, "bert"))
@@ -52,7 +52,7 @@ def described(kind: str, zoo: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "modules", "static"])
-def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measured(
+def test_saved_models_reproduce_scores_in_sentence_transformers(
     kind: str, data: str, zoo: Path, tmp_path: Path
 ) -> None:
     checkpoint = described(kind, zoo, tmp_path / "st")
@@ -86,7 +86,7 @@ def test_what_is_saved_opens_with_sentence_transformers_and_gives_what_was_measu
     assert again.rows[0].error is None
 
 
-def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(data: str, zoo: Path, tmp_path: Path) -> None:
+def test_original_weights_are_kept_if_training_does_not_help(data: str, zoo: Path, tmp_path: Path) -> None:
     checkpoint, kept = build(zoo, "bert"), tmp_path / "kept"
     settings = FAST | {"learning_rates": ("1e-9",), "epochs": 2}
     confirmed = hf_emms.confirm(rank_pairs(data, checkpoint), top=1, save_model=str(kept), **settings)
@@ -99,7 +99,7 @@ def test_a_checkpoint_that_training_does_not_help_is_kept_as_it_was(data: str, z
     assert all(torch.equal(tensor, before[f"bert.{name}"]) for name, tensor in after.items())
 
 
-def test_a_cross_encoder_is_trained_where_it_is_asked_for(data: str, zoo: Path, tmp_path: Path) -> None:
+def test_a_cross_encoder_is_trained_on_request(data: str, zoo: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     settings = FAST | {"method": "cross-encoder", "save_model": str(kept), "epochs": 1}
     confirmed = hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1, **settings)
@@ -111,10 +111,10 @@ def test_a_cross_encoder_is_trained_where_it_is_asked_for(data: str, zoo: Path, 
     assert "--method cross-encoder" in card
 
 
-def test_without_sentence_transformers_the_extra_is_named(
+def test_the_error_without_sentence_transformers_names_the_extra(
     data: str, zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as good as not installed, to the import system
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # the import system treats it as not installed
     with pytest.raises(EmmsError, match="sentence-similarity needs sentence-transformers") as error:
         hf_emms.confirm(rank_pairs(data, build(zoo, "bert")), top=1)
     assert error.value.hint == install_command("retrieval")

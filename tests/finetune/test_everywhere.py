@@ -1,4 +1,4 @@
-"""What was measured is beside what was estimated: merged rankings, validation, cards and the leaderboard."""
+"""Merged rankings, validation, cards and the leaderboard show fine-tuned scores next to estimates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measured(value: float) -> FineTuned:
 
 @pytest.fixture
 def confirmed() -> Ranking:
-    """Of four checkpoints three are fine-tuned; the estimate's second is the best."""
+    """A ranking with three of four checkpoints fine-tuned, in which the estimate's second is the best."""
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=measured(VALUES[row.checkpoint])) if row.checkpoint in VALUES else row
         for row in ranking().rows
@@ -42,7 +42,7 @@ def confirmed() -> Ranking:
     return msgspec.structs.replace(ranking(), rows=rows)
 
 
-def test_a_new_ranking_has_the_same_path_and_keeps_what_was_measured_of_the_same_revision(confirmed: Ranking) -> None:
+def test_a_new_ranking_keeps_the_fine_tuned_scores_of_the_same_revision(confirmed: Ranking) -> None:
     assert path_of(confirmed) == path_of(ranking())
     later = msgspec.structs.replace(ranking(), created="2027-01-01T00:00:00+00:00")
     both = merged(confirmed, later)
@@ -65,7 +65,7 @@ def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confir
     assert "hf-emms confirm" in raised.value.hint
 
 
-def test_a_comparison_has_what_was_measured_in_either_ranking(confirmed: Ranking, tmp_path: Path) -> None:
+def test_a_comparison_shows_the_fine_tuned_scores_of_both_rankings(confirmed: Ranking, tmp_path: Path) -> None:
     confirmed.save(tmp_path / "a.json")
     ranking().save(tmp_path / "b.json")
 
@@ -89,14 +89,14 @@ def test_a_comparison_has_what_was_measured_in_either_ranking(confirmed: Ranking
     assert not any("fine" in line for line in compared("b", "b", "md"))
 
 
-def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranking) -> None:
+def test_a_card_distinguishes_fine_tuned_scores_from_estimates(confirmed: Ranking) -> None:
     section = card(confirmed, "org/b")
     assert "measured, not estimated: fine-tuned, it has accuracy 91.0 ± 0.4 on the test rows" in section
     assert "epochs 5, method full, best at learning rate 0.0001" in section
     assert "measured, not estimated" not in card(confirmed, "org/d")
 
 
-def test_a_benchmark_that_cannot_be_looked_up_gets_no_result_and_that_is_said(confirmed: Ranking) -> None:
+def test_a_failed_benchmark_lookup_is_noted(confirmed: Ranking) -> None:
     notes: list[str] = []
     test = replace(LabeledSplit.of_inputs(range(3), ["a", "b", "a"]), whole=True)
     row = confirmed.row("org/b")

@@ -1,4 +1,4 @@
-"""The same fine-tuning gives the same digits in processes with different hash seeds, whose sets have other orders."""
+"""Fine-tuning returns equal results in processes with different hash seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.sound import sound_checkpoint
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_writers import writer
 
-# Ranks again and confirms each ranking of a folder; prints what was measured, and the digest of the saved weights.
+# Ranks again and confirms each ranking of a folder; prints the results and the digest of the saved weights.
 CONFIRM = """
 import hashlib, json, sys
 from pathlib import Path
@@ -52,7 +52,7 @@ def bert(zoo: Path) -> Path:
     return build(zoo, "bert")
 
 
-# Name → rows, and the checkpoint: one for each head, whose training needs random numbers.
+# Name → rows and checkpoint, for each head whose training uses random numbers.
 HEADS: dict[str, tuple[Kind, Callable[[Path], Path]]] = {
     "row": (KINDS["classes"], bert),
     "row-of-two": (KINDS["classes"], lambda zoo: build(zoo, "roberta")),

@@ -1,4 +1,4 @@
-"""A kept model opens as users open theirs, and gives what was measured."""
+"""Saved models open with transformers and reproduce the reported scores."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.helpers.tiny_pairs import build_pair
 
 
 @pytest.mark.parametrize("name", ["albert", "bert", "distilbert", "gpt2", "opt", "t5", "xlnet"])
-def test_texts_alone_have_the_classes_that_batches_of_them_had(zoo: Path, tmp_path: Path, name: str) -> None:
-    """Also of models that look at a text's last token: padding is none."""
+def test_single_texts_and_batches_get_equal_classes(zoo: Path, tmp_path: Path, name: str) -> None:
+    """Includes models that classify by a text's last token, which must not be padding."""
     kind, method = KINDS["classes"], "head" if name == "bert" else "full"
     folder, result, test = kept(kind, build(zoo, name), tmp_path, method=method)
     assert result.recipe["method"] == method
@@ -31,7 +31,7 @@ def test_texts_alone_have_the_classes_that_batches_of_them_had(zoo: Path, tmp_pa
     assert scores(kind, answers, test) == pytest.approx(result.scores)
 
 
-def test_values_are_as_they_were_measured(zoo: Path, tmp_path: Path) -> None:
+def test_predicted_values_are_in_the_original_scale(zoo: Path, tmp_path: Path) -> None:
     kind = KINDS["values"]
     folder, result, test = kept(kind, build(zoo, "distilbert"), tmp_path / "a")
     read = transformers.pipeline("text-classification", model=str(folder))
@@ -127,7 +127,7 @@ def test_answers_about_pictures_open_with_the_class_of_the_task(zoo: Path, tmp_p
 
 
 def complete(task: str, folder: Path) -> Any:
-    """The model of a folder, none of whose weights are missing."""
+    """The model of a folder; fails if weights are missing."""
     loader = getattr(transformers, f"AutoModelFor{task}")
     model, report = loader.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]

@@ -1,4 +1,4 @@
-"""What is trained: all weights, an adapter or the head alone; and the best model is kept as a normal checkpoint."""
+"""Fine-tuning trains all weights, an adapter or the head alone, and saves the best model as a checkpoint."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trainable(network: Network) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "clip"])
-def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(zoo: Path, splits: Splits, name: str) -> None:
+def test_a_head_alone_and_an_adapter_do_not_train_the_checkpoint(zoo: Path, splits: Splits, name: str) -> None:
     whole, head, lora = (trainable(loaded(build(zoo, name), splits, method)) for method in ("full", "head", "lora"))
     assert head
     assert all("classifier" in name or "fc" in name for name in head)
@@ -68,7 +68,7 @@ def test_an_adapter_trains_in_every_family_of_images(zoo: Path, splits: Splits, 
 
 def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: Path) -> None:
     splits = load_splits(Options.of(KINDS["classes"].rows(60)))
-    torch.manual_seed(0)  # of dropout
+    torch.manual_seed(0)  # for dropout
     network = loaded(build(zoo, "bert"), splits)
     assert isinstance(network.model, transformers.BertForSequenceClassification)
     assert "new-pooler" in codes(network.notes)
@@ -80,7 +80,7 @@ def test_a_pooling_head_without_weights_starts_as_the_standardized_feature(zoo: 
     assert seen[0].std(0).median() == pytest.approx(0.3, abs=0.1)
 
 
-def test_layers_of_ours_standardize_by_the_first_512_rows_read_32_at_a_time() -> None:
+def test_custom_layers_standardize_by_the_first_512_rows() -> None:
     read = Mock(side_effect=lambda rows: {"x": torch.tensor(rows)[:, None, None].expand(-1, 2, 3)})
     features = first_features(torch.nn.Identity(), lambda model, inputs: inputs["x"], read, 600)
     assert (features.shape, features[:, 0].tolist()) == ((2 * 512, 3), [row for row in range(512) for _ in range(2)])
@@ -92,7 +92,7 @@ def test_layers_of_ours_standardize_by_the_first_512_rows_read_32_at_a_time() ->
     assert Standardize.of(torch.ones(2, 1)).scale.tolist() == pytest.approx([1e12])
 
 
-def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_that_exceed_memory_get_an_adapter_and_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, lora = torch.device("cpu"), setting_ref("method", "lora")
     assert choose_method(Options("d"), 1000, cpu) == ("full", None)
     assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
@@ -103,7 +103,7 @@ def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so(monkeypatch: 
         check_memory("its training", "lora", 10**15, "cpu", lora)
     for module in ("recipe", "memory"):
         monkeypatch.setattr(f"hf_emms.finetune.{module}.free_bytes", lambda device: 16_000)
-    # Where activations are known they count, and weights may take all that they leave.
+    # Known activations are counted, and the weights may use all remaining memory.
     methods = [choose_method(Options("d"), *of_checkpoint)[0] for of_checkpoint in ((700, cpu), (701, cpu))]
     methods += [choose_method(Options("d"), 999, cpu, activations)[0] for activations in (16, 17)]
     assert methods == ["full", "lora", "full", "lora"]
@@ -134,7 +134,7 @@ def test_the_best_model_is_trained_again_to_be_kept_and_opens_with_pipeline(rank
     assert scores(KINDS["colours"], answers, test) == pytest.approx(best.fine_tuned.scores)
     card = (folder / "README.md").read_text()
     (result,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
-    assert "split" not in result["dataset"]  # its test rows are part of the split that was trained on
+    assert "split" not in result["dataset"]  # its test rows are part of the training split
     accuracy = pytest.approx(best.fine_tuned.value, abs=1e-6)
     assert result["metrics"][0] == {"type": "accuracy", "value": accuracy}
     assert best.revision in card
@@ -152,17 +152,17 @@ def test_the_best_model_is_trained_again_to_be_kept_and_opens_with_pipeline(rank
         ("/proc/none", "cannot be written: "),
     ],
 )
-def test_a_place_where_no_model_can_be_saved_is_refused(
+def test_folders_that_cannot_hold_the_model_are_refused(
     ranked: Ranking, tmp_path: Path, place: str, problem: str
 ) -> None:
     (tmp_path / "file").touch()
-    # Of a ranking before anything is read.
+    # `rank` checks the folder before it reads anything.
     for refused in (partial(hf_emms.confirm, ranked), partial(hf_emms.rank, "no/dataset", "no/checkpoint", confirm=1)):
         with pytest.raises(EmmsError, match=problem):
             refused(save_model=str(tmp_path / place), epochs=100_000)
 
 
-def test_a_note_on_how_rows_are_read_is_made_once_for_all_splits(zoo: Path) -> None:
+def test_notes_on_reading_rows_are_not_repeated_per_split(zoo: Path) -> None:
     lines = [f"{text} {'and the cat ' * 60}" for text in texts(40)]
     splits = load_splits(Options.of(datasets.Dataset.from_dict({"text": lines, "label": ["cat", "dog"] * 20})))
     network = loaded(build(zoo, "bert"), splits)

@@ -1,4 +1,4 @@
-"""The folder of the best model contains one whole model, whatever stopped the calls before."""
+"""The folder of the best model contains one complete model, even if earlier calls were interrupted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_model(tmp_path: Path) -> None:
     class Interrupted(Sides):
         def save(self, folder: Path, task: str) -> None:
             (folder / "model.safetensors").write_text("half of the weights")
@@ -43,8 +43,8 @@ def test_a_model_whose_writing_was_interrupted_is_none(tmp_path: Path) -> None:
     assert list(folder.models_of("run").iterdir()) == []
 
 
-def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> None:
-    """Also if the earlier run validated better, and whichever of both is stored first."""
+def test_leftovers_of_earlier_calls_never_replace_a_new_model(tmp_path: Path) -> None:
+    """Applies even if the earlier run has a better score, and in either order."""
     place = tmp_path / "best"
     earlier = ModelFolder(place, "earlier")
     write_model(earlier, "old")
@@ -62,7 +62,7 @@ def test_what_an_earlier_call_left_never_costs_a_new_model(tmp_path: Path) -> No
     assert names(place) == {"model.safetensors", "README.md", RECORD}
 
 
-def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_the_former(tmp_path: Path) -> None:
+def test_a_new_best_model_replaces_all_files_of_the_former(tmp_path: Path) -> None:
     place, run = tmp_path / "best", run_of(0.5)
     folder = ModelFolder(place, "request")
     write_model(folder, "old", "adapter_config.json")
@@ -88,7 +88,7 @@ def test_another_best_model_of_the_same_request_takes_the_place_of_all_files_of_
         ModelFolder(place, "request")
 
 
-def test_a_call_that_is_stopped_while_it_moves_files_is_made_again(
+def test_a_call_that_was_stopped_while_moving_files_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, run = tmp_path / "best", run_of(0.5)

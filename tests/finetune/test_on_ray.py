@@ -1,4 +1,4 @@
-"""The runs of a confirmation on a real Ray cluster of two worker processes: the same results as in this process."""
+"""Fine-tuning on a Ray cluster with two worker processes returns the results of this process."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lost(
+def test_parallel_runs_equal_those_of_one_process_even_if_a_worker_dies(
     zoo: Path, tmp_path: Path, emms_cache: Path
 ) -> None:
     checkpoints = {str(build(zoo, "regnet")): -0.1, str(build(zoo, "resnet")): -0.2}
-    # A run takes longer than a worker's imports: both workers are then seen at work.
+    # A run takes longer than a worker's imports, so that both workers are busy at the same time.
     two = ranking(save(colours(900), tmp_path / "colours"), "image-classification", {"image": "image"}, checkpoints)
     alone = hf_emms.confirm(two, top=2, cache=False, **SETTINGS)
     side_by_side: set[int] = set()

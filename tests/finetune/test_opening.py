@@ -1,4 +1,4 @@
-"""Models that are saved with a head of ours are opened by us, and get the scores that were reported."""
+"""`load_finetuned` opens models with a custom head, and they reproduce the reported scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.helpers.tiny_writers import writer
         ("captions", "resnet", "full"),
     ],
 )
-def test_a_head_of_ours_gets_its_score_again(kind: str, name: str, method: str, zoo: Path, tmp_path: Path) -> None:
+def test_custom_heads_reproduce_their_scores(kind: str, name: str, method: str, zoo: Path, tmp_path: Path) -> None:
     if name == "moonshine":
         checkpoint = sound_checkpoint(zoo, name)
     elif name in PAIR_MODELS:
@@ -64,7 +64,7 @@ def test_a_head_of_ours_gets_its_score_again(kind: str, name: str, method: str, 
     inputs = [test.inputs[row] for row in test.input_of_row]
     if kind == "tones":
         inputs = [{"array": decode(sound, RATE), "sampling_rate": RATE} for sound in inputs]
-    # In several batches; close values may change their ranks with the rows beside them.
+    # Use several batches, except for values: their rank correlation depends on rounding in a batch.
     answers = model.predict(inputs, **({} if kind == "values" else {"batch_size": 7}))
     assert scores(KINDS[kind], answers, test) == pytest.approx(result.scores, abs=1e-4)
 
@@ -78,7 +78,7 @@ def test_a_head_of_ours_gets_its_score_again(kind: str, name: str, method: str, 
         ("text-generation", [], "0.mean", "gpt2", "has a head of transformers"),
     ],
 )
-def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
+def test_heads_in_another_format_are_refused(
     task: str, references: list[str], tensor: str, kind: str, problem: str, zoo: Path, tmp_path: Path
 ) -> None:
     checkpoint = writer(zoo, "gpt2")
@@ -92,7 +92,7 @@ def test_a_model_whose_head_is_not_as_we_save_it_is_refused(
         hf_emms.load_finetuned(folder)
 
 
-def test_inputs_that_a_model_does_not_read_are_refused(zoo: Path, tmp_path: Path) -> None:
+def test_inputs_of_other_types_are_refused(zoo: Path, tmp_path: Path) -> None:
     folder, _, test = kept(KINDS["pairs"], build(zoo, "clip-text"), tmp_path, epochs=1)
     assert "model.predict([(text, text_pair), ...])" in (folder / "README.md").read_text()
     model = hf_emms.load_finetuned(folder, device="cpu")

@@ -1,4 +1,4 @@
-"""The best fine-tuned model as a repository of the Hub, over HTTP."""
+"""`push_to_hub` uploads the best fine-tuned model over HTTP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None)
     return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
 
 
-def test_the_best_model_is_uploaded_in_place_of_other_weights(
+def test_the_uploaded_model_replaces_other_weights(
     hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path
 ) -> None:
     weights = {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2"}
@@ -62,7 +62,7 @@ def test_the_best_model_is_uploaded_in_place_of_other_weights(
     assert not list((home / "emms" / "fine-tuned").iterdir())
 
 
-def test_what_may_not_be_written_is_refused_before_training(hub: Hub, cli: CommandLine, file: Path, token: str) -> None:
+def test_uploads_without_rights_are_refused_before_training(hub: Hub, cli: CommandLine, file: Path, token: str) -> None:
     refused = {
         "you are not logged in": ("ada/colours", None),
         "belongs to 'grace'": ("grace/colours", token),
@@ -80,7 +80,7 @@ def test_what_may_not_be_written_is_refused_before_training(hub: Hub, cli: Comma
 def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
     hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
 ) -> None:
-    """And only these: no part of a split, no other split, and nothing of a dataset that is no benchmark."""
+    """No results are written for a part of a split, another split, or a dataset that is not a benchmark."""
     data = {"train": colours(60), "test": colours(24, first=60)}
     folder = Path(save(datasets.DatasetDict(data), tmp_path / "data"))
     hub.store.put_files("lab/red-or-blue", {path.name: path for path in folder.iterdir()}, "dataset")
@@ -133,7 +133,7 @@ def test_calls_in_python_upload_the_best_model_too(hub: Hub, home: Path, file: P
 def test_after_a_failed_upload_the_model_is_kept_and_the_same_command_uploads_it(
     hub: Hub, cli: CommandLine, home: Path, file: Path, token: str, tmp_path: Path, command: str
 ) -> None:
-    """That of writers has estimators of its own, which are not yet known when the place of the model is checked."""
+    """The estimators of language models are not yet known when the folder of the model is checked."""
     words: list[str | Path] = ["confirm", "--ranking", file, "--top", "1"]
     if command == "rank":
         file = tmp_path / "ranking.json"

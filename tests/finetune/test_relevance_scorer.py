@@ -1,4 +1,4 @@
-"""Rerankers as they are: their outputs, the ranking by them, and what is said of checkpoints that have none."""
+"""Rerankers before fine-tuning: their outputs, their ranking, and errors for other checkpoints."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def texts(count: int, longest: int, seed: int) -> list[str]:
 
 
 def searches(queries: int = 20, documents: int = 120) -> datasets.Dataset:
-    """Queries with a document each, which shares some words with the others."""
+    """Queries with one document each, which shares some words with other documents."""
     passages = texts(documents, 60, seed=1)
     chosen = [passages[number % documents] for number in range(queries)]
     asked = [f"{' '.join(passage.split()[:3])} {number}" for number, passage in enumerate(chosen)]
     columns: dict[str, list[Any]] = {"query": asked, "positive": chosen}
-    if documents > queries:  # the others are in the corpus, too
+    if documents > queries:  # the corpus also contains other documents
         columns["negative"] = [passages[number + queries :: queries] for number in range(queries)]
     return datasets.Dataset.from_dict(columns)
 
 
 @pytest.mark.parametrize("limit", [None, 23, 24])
 @pytest.mark.parametrize("name", RERANKERS)
-def test_outputs_are_those_of_a_cross_encoder_in_batches_of_any_size(name: str, limit: int | None, zoo: Path) -> None:
+def test_outputs_equal_those_of_a_cross_encoder_for_any_batch_size(name: str, limit: int | None, zoo: Path) -> None:
     folder = reranker(zoo, name, limit=limit)
     queries, documents = texts(6, 30, seed=2), texts(12, 60, seed=3)
     parts = np.array([(query, document) for query in range(6) for document in range(12)])
@@ -72,7 +72,7 @@ def test_outputs_are_those_of_a_cross_encoder_in_batches_of_any_size(name: str, 
     assert read.info().counts.cut_pairs > 0
 
 
-def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path) -> None:
+def test_the_ranking_equals_that_of_a_cross_encoder(zoo: Path) -> None:
     data, folder = searches(), reranker(zoo, "mpnet", limit=24)
     ranking = hf_emms.rank(data, str(folder), **SETTINGS)
     assert ranking.estimators == ("reranked_ndcg", "reranked_mrr")
@@ -102,7 +102,7 @@ def test_the_ranking_is_that_of_a_cross_encoder(zoo: Path) -> None:
     assert header == ["rank", "checkpoint", "nDCG@10", "MRR@10", "minutes", "params", "docs/s", "tokens"]
 
 
-def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path) -> None:
+def test_the_answer_names_rerankers_that_do_not_beat_bm25(zoo: Path) -> None:
     ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     (baseline,) = ranking.baselines
     assert set(baseline.scores) == {"reranked_ndcg", "reranked_mrr"}
@@ -123,7 +123,7 @@ def test_a_reranker_that_does_not_beat_bm25_is_said(zoo: Path) -> None:
         ({"task": "text-retrieval", "estimators": ["reranked_mrr"]}, "reranked_mrr is for rerankers, and not for te"),
     ],
 )
-def test_what_rerankers_cannot_do_is_refused(settings: dict[str, Any], problem: str, zoo: Path) -> None:
+def test_unsupported_settings_for_rerankers_are_refused(settings: dict[str, Any], problem: str, zoo: Path) -> None:
     with pytest.raises(EmmsError, match=problem):
         hf_emms.rank(searches(), str(reranker(zoo)), **{**SETTINGS, **settings})
 
@@ -168,7 +168,7 @@ def test_an_adapter_without_the_head_that_it_was_trained_with_is_refused(zoo: Pa
         load_reranker(extraction, torch.device("cpu"))
 
 
-def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path) -> None:
+def test_the_forecast_counts_the_scored_queries(zoo: Path) -> None:
     data = searches(MAX_QUERIES + 20, 30)
     folder = reranker(zoo)
     ranking = hf_emms.rank(data, str(folder), **SETTINGS)
@@ -184,7 +184,7 @@ def test_as_many_queries_are_scored_as_the_forecast_counts(zoo: Path) -> None:
     assert speed.source.endswith("parameters × queries with documents")
 
 
-def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
+def test_an_output_that_is_not_finite_fails(zoo: Path, tmp_path: Path) -> None:
     broken = poisoned(reranker(zoo), tmp_path / "broken", "classifier.bias")
     sample = load_sample(searches(), task="text-ranking")
     extraction = plan_extraction(repo_of(broken), RERANKED_SEARCH, "text-ranking")
@@ -192,7 +192,7 @@ def test_an_output_that_is_no_number_fails(zoo: Path, tmp_path: Path) -> None:
         CheckpointScorers(extraction, sample, RunOptions(device="cpu"), 0).reranked()
 
 
-def test_cards_and_the_leaderboard_say_what_bm25_finds(zoo: Path, tmp_path: Path) -> None:
+def test_cards_and_the_leaderboard_show_bm25(zoo: Path, tmp_path: Path) -> None:
     ranking = hf_emms.rank(searches(), str(reranker(zoo)), **SETTINGS)
     shown = ranking.baselines[0].scores["reranked_ndcg"].value * 100
     for section in (card(ranking), card(ranking, ranking[0].checkpoint)):

@@ -1,4 +1,4 @@
-"""Checkpoints that write responses: their bits, the short fine-tuning, and the ranking by it."""
+"""Language models: the bits of their responses, short runs, and the ranking by these."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WORDS = ["apple", "pie", "cat", "dog", "mat", "rain", "road", "boats"]
 def rows(count: int = 60) -> datasets.Dataset:
     rng = np.random.default_rng(0)
     questions = [" ".join(rng.choice(WORDS, 4)) + f" {i}" for i in range(count)]
-    answers = ["red " + " ".join(question.split()[:3]) for question in questions]  # free texts, which repeat seldom
+    answers = ["red " + " ".join(question.split()[:3]) for question in questions]  # free texts that rarely repeat
     return datasets.Dataset.from_dict({"question": questions, "answer": answers})
 
 
@@ -51,7 +51,7 @@ def response_scorer(folder: Path, data: Any = None, **options: Any) -> ResponseS
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
-def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, name: str) -> None:
+def test_bits_equal_the_models_loss_for_any_batch_size(zoo: Path, name: str) -> None:
     folder = writer(zoo, name)
     checkpoint = response_scorer(folder)
     together = checkpoint.bits(np.arange(20))
@@ -78,7 +78,7 @@ def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, 
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])
-def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) -> None:
+def test_a_short_run_lowers_the_bits_of_responses(zoo: Path, name: str) -> None:
     checkpoint = response_scorer(writer(zoo, name), rows(200))
     training, held_out = np.arange(150), np.arange(150, 200)
     before = checkpoint.bits(held_out)
@@ -86,15 +86,15 @@ def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) 
     assert after[:, 0].sum() < 0.9 * before[:, 0].sum()
     assert np.array_equal(after[:, 1], before[:, 1])
     assert any("150 rows, 57 steps of all weights" in str(note) for note in checkpoint.notes)
-    # Once trained, it is asked again as it is.
+    # After training, it is measured again without training.
     np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
 
 
-def test_parts_of_a_step_and_activations_computed_again_change_no_training(
+def test_split_steps_and_recomputed_activations_do_not_change_training(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training, held_out = np.arange(40), np.arange(40, 60)
-    answers = [f"{row} " + " ".join(WORDS[: 1 + row % 5]) for row in range(60)]  # of several lengths
+    answers = [f"{row} " + " ".join(WORDS[: 1 + row % 5]) for row in range(60)]  # of different lengths
     data = rows().remove_columns("answer").add_column("answer", answers)
 
     def trained(**limits: int) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_parts_of_a_step_and_activations_computed_again_change_no_training(
             return response_scorer(writer(zoo, "llama"), data).bits(held_out, training)
 
     whole = trained()
-    # Not enough for the eight rows of a step.
+    # Not enough memory for the eight rows of a step.
     np.testing.assert_allclose(trained(MAX_LOGITS=3 * 400 * 20), whole, rtol=1e-4)
     np.testing.assert_allclose(trained(CHECKPOINTED_PARAMETERS=1), whole, rtol=1e-4)
 
@@ -114,7 +114,7 @@ def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypa
     monkeypatch.setattr("hf_emms.finetune.recipe._FULL_PARAMETERS", 0)
     monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", 1)
     checkpoint, held_out = response_scorer(writer(zoo, "llama"), rows(200)), np.arange(150, 200)
-    importlib.import_module("transformers.trainer")  # asks for peft when it is first imported
+    importlib.import_module("transformers.trainer")  # imports peft if it is installed
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)
         with pytest.raises(EmmsError, match="trained with LoRA, which needs peft"):
@@ -124,7 +124,7 @@ def test_a_short_run_of_a_large_checkpoint_trains_an_adapter(zoo: Path, monkeypa
     assert any("57 steps of an adapter (LoRA)" in str(note) for note in checkpoint.notes)
 
 
-def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_of_rows(zoo: Path) -> None:
+def test_one_response_per_prompt_is_measured(zoo: Path) -> None:
     once = rows(48)
     others = once.map(lambda row: {"answer": f"{row['answer']} or more than that"})
     checkpoint = response_scorer(writer(zoo, "gpt2"), datasets.concatenate_datasets([once, others]))
@@ -137,7 +137,7 @@ def test_of_a_prompt_with_several_responses_one_counts_so_that_costs_are_those_o
     assert any("32 rows, 12 steps" in str(note) for note in checkpoint.notes)
 
 
-def test_a_response_has_the_room_that_its_prompt_leaves_and_a_long_prompt_leaves_some(zoo: Path) -> None:
+def test_prompts_leave_room_for_responses(zoo: Path) -> None:
     words = " ".join(["the small dog sits on a mat"] * 20)
     both = rows().add_item({"question": "the cat", "answer": words}).add_item({"question": words, "answer": words})
     checkpoint = response_scorer(writer(zoo, "gpt2"), both)
@@ -168,7 +168,7 @@ def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, t
     assert "no-end-token" in [note.code for note in checkpoint.notes]
 
 
-def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_none(zoo: Path, tmp_path: Path) -> None:
+def test_the_models_end_token_is_used_if_the_tokenizer_has_none(zoo: Path, tmp_path: Path) -> None:
     whole, bare = writer(zoo, "llama"), tmp_path / "bare"
     shutil.copytree(whole, bare)
     tokenizer = transformers.AutoTokenizer.from_pretrained(bare)
@@ -178,9 +178,7 @@ def test_a_response_ends_with_the_token_of_the_model_where_the_tokenizer_names_n
     np.testing.assert_allclose(response_scorer(bare).bits(rows_measured), response_scorer(whole).bits(rows_measured))
 
 
-def test_memory_that_runs_out_is_an_error_in_words_and_other_failures_are_not(
-    zoo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_running_out_of_memory_becomes_an_emms_error(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, expected in ((torch.OutOfMemoryError(), EmmsError), (RuntimeError("sizes"), RuntimeError)):
         monkeypatch.setattr("hf_emms.finetune.response_scorer.response_losses", Mock(side_effect=error))
         with pytest.raises(expected) as raised:
@@ -188,13 +186,13 @@ def test_memory_that_runs_out_is_an_error_in_words_and_other_failures_are_not(
         assert expected is RuntimeError or raised.value.message.startswith("memory ran out while ")
 
 
-def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:
+def test_losses_that_are_not_finite_are_an_error(zoo: Path, tmp_path: Path) -> None:
     broken = poisoned(writer(zoo, "gpt2"), tmp_path / "broken", "transformer.ln_f.weight")
     with pytest.raises(EmmsError, match="loss of a response is not finite"):
         response_scorer(broken).bits(np.arange(5))
 
 
-def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path) -> None:
+def test_checkpoints_are_ranked_by_their_short_runs(zoo: Path) -> None:
     chat, notes = writer(zoo, "llama", CHAT_TEMPLATE), Notes()
     headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
     checkpoints = [writer(zoo, "gpt2"), writer(zoo, "t5"), chat, headless, build(zoo, "bert")]
@@ -238,7 +236,7 @@ def test_a_short_run_orders_these_tasks_unless_the_user_says_otherwise(zoo: Path
     assert make_plan(replace(options, estimators=("emms_knn",), race=1), Progress()).options.estimators == ("emms_knn",)
 
 
-def test_classes_are_not_written(zoo: Path) -> None:
+def test_classification_has_no_short_run(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="short_run is for labels that checkpoints write, and not for text-class"):
         hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)
 

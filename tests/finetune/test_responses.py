@@ -1,4 +1,4 @@
-"""Language models that are fine-tuned on responses: what is measured, what they write, and what is saved."""
+"""Fine-tuning of language models on responses: metrics, generation and saved models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.helpers.tiny_writers import DECODERS, writer
 
 
 def bits_per_byte(folder: Path, data: datasets.Dataset) -> float:
-    """What the test rows of a fine-tuning cost a checkpoint as it is."""
+    """The loss of a checkpoint on the test rows before fine-tuning."""
     test = load_splits(Options(data)).test
     prompts = {test.inputs[int(row)][0].text for row in test.input_of_row}
     scorer = response_scorer(folder, data.filter(lambda row: row["question"] in prompts))
@@ -56,7 +56,7 @@ def bits_per_byte(folder: Path, data: datasets.Dataset) -> float:
     ("name", "method", "keep_adapter"),
     [("gpt2", "lora", False), ("t5", "full", False), ("gpt2", "lora", True), ("t5", "lora", True)],
 )
-def test_a_fine_tuned_model_opens_with_what_was_measured(
+def test_saved_language_models_reproduce_their_scores(
     zoo: Path, tmp_path: Path, name: str, method: str, keep_adapter: bool
 ) -> None:
     import peft
@@ -103,11 +103,11 @@ def test_the_forecast_has_activations_and_a_checkpoint_is_resolved_once(zoo: Pat
         work.check_memory(ranked.rows[0])
 
 
-def test_activations_grow_with_the_step_and_are_few_where_they_are_computed_again(
+def test_activations_grow_with_the_step_and_shrink_with_checkpointing(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_extraction(repo_of(writer(zoo, "gpt2")), PROMPT, "text-generation")
-    logits, layer = 400 * 4 * 4, 16 * 17 * 4  # bytes of a token: of 400 words, and of a layer that is 16 wide
+    logits, layer = 400 * 4 * 4, 16 * 17 * 4  # bytes per token: for 400 words, and for a layer of width 16
     for parameters in (None, CHECKPOINTED_PARAMETERS - 1):
         assert activation_bytes(plan, parameters, 8, 64, "cpu") == 8 * 64 * (2 * layer + logits)
     assert activation_bytes(plan, CHECKPOINTED_PARAMETERS, 4, 9, "cpu") == 4 * 9 * (16 * 4 * 2 + layer + logits)
@@ -144,7 +144,7 @@ def test_an_adapter_leaves_shared_weights_alone(zoo: Path) -> None:
     assert "lm_head" not in adapted
 
 
-def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
+def test_metrics_of_responses() -> None:
     references = [(("a cat #### 3", 1.0),), (("a dog #### 1,200", 0.5), ("dogs #### 1200", 0.5))]
     right = [WrittenResponse(8, 8, "the cat: #### 3"), WrittenResponse(8, 8, "dogs #### 1200")]
     assert byte_likelihood(right, references) == 0.5
@@ -158,7 +158,7 @@ def test_responses_are_measured_by_byte_by_letter_and_by_final_answer() -> None:
     assert final_answers([WrittenResponse(1, 1, "#### 4"), WrittenResponse(1, 1, "1200")], references) == 0
 
 
-def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_them() -> None:
+def test_bleu_and_rouge_equal_their_libraries() -> None:
     from sacrebleu import corpus_bleu
 
     for task, third in (("translation", "BLEU"), ("summarization", "ROUGE-L")):
@@ -181,7 +181,7 @@ def test_translations_have_bleu_and_summaries_rouge_as_their_libraries_compute_t
     assert rouge_l([WrittenResponse(1, 1, "")], [(("...", 1.0),)]) == 0
 
 
-def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zoo: Path) -> None:
+def test_checkpoints_with_few_positions_read_the_start_of_prompts(zoo: Path) -> None:
     network, splits = loaded(writer(zoo, "gpt2"), rows(80), "text-generation")
     written = network.test_predictions(np.zeros((len(splits.test), 1)), splits.test)
     assert len({response.text for response in written}) > 1
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_few_positions_reads_more_than_the_end_of_its_prompts(zo
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5"])
-def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path, tmp_path: Path, name: str) -> None:
+def test_padding_does_not_change_responses(zoo: Path, tmp_path: Path, name: str) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(shutil.copytree(writer(zoo, name), tmp_path / name))
     tokenizer.pad_token = None if name == "gpt2" else tokenizer.pad_token
     tokenizer.save_pretrained(tmp_path / name)
@@ -214,13 +214,13 @@ def test_a_prompt_gets_the_same_response_alone_and_beside_longer_ones(zoo: Path,
     assert written(LabeledSplit.of_inputs(inputs, splits.test.references[:3])) == alone
     assert model.generate.call_args.kwargs["max_new_tokens"] == (20 if name == "gpt2" else 256)
     assert not any("<" in text for text in alone), "special tokens"
-    # What is saved can be asked for several prompts at a time, too.
+    # The saved model also answers several prompts at once.
     network.processors[0].save_pretrained(tmp_path / "saved")
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert saved.pad_token == (tokenizer.pad_token or tokenizer.eos_token)
 
 
-def test_each_of_several_responses_is_a_row_of_training_which_the_forecast_counts() -> None:
+def test_each_response_is_a_training_row_in_the_forecast() -> None:
     several = rows(80).map(lambda row: {"answer": [row["answer"], f"{row['answer']} again"]})
     splits = load_splits(Options.of(several, columns={"prompt": "question", "response": "answer"}))
     assert splits.training_rows == 2 * len(splits.train)
@@ -235,7 +235,7 @@ def test_the_instruction_of_a_task_is_noted_once(name: str, zoo: Path) -> None:
     assert codes(network.notes).count("prompt-instruction") == 1
 
 
-def test_a_large_checkpoint_computes_activations_again(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_checkpoints_recompute_activations(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2")).num_parameters()
     for limit, is_large in ((size, True), (size + 1, False)):
         monkeypatch.setattr("hf_emms.heads.response.CHECKPOINTED_PARAMETERS", limit)
@@ -243,7 +243,7 @@ def test_a_large_checkpoint_computes_activations_again(zoo: Path, monkeypatch: p
         assert network.saved.transformer.gradient_checkpointing is is_large
 
 
-def test_responses_that_are_cut_are_counted(zoo: Path) -> None:
+def test_truncated_responses_are_counted(zoo: Path) -> None:
     answers = [f"{place} " + "red cat " * (600 if place < 20 else 1) for place in range(80)]
     data = rows(80).remove_columns("answer").add_column("answer", answers)
     network, splits = loaded(writer(zoo, "gpt2"), data, "text-generation")
@@ -254,7 +254,7 @@ def test_responses_that_are_cut_are_counted(zoo: Path) -> None:
     assert [sum(numbers) for numbers in zip(*counts, strict=True)] == [20, 80]
 
 
-def test_an_adapter_that_cannot_be_kept_is_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
+def test_adapters_that_cannot_be_kept_are_refused_before_anything_runs(zoo: Path, tmp_path: Path) -> None:
     checkpoints = [str(writer(zoo, "gpt2"))]
     kept: dict[str, Any] = {"confirm": 1, "keep_adapter": True}
     with pytest.raises(EmmsError, match="no adapter is trained"):
@@ -280,5 +280,5 @@ def test_the_script_of_trl_trains_on_completions(zoo: Path, tmp_path: Path, monk
     exec(trained, names)
     assert names["chosen"] == str(writer(zoo, "llama"))
     (first, *_) = names["trainer"].get_train_dataloader()
-    # Only completions are learnt.
+    # Only completions are trained on.
     assert 0 < (first["labels"] != -100).sum() < (first["input_ids"] != 0).sum()

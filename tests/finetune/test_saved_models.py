@@ -1,4 +1,4 @@
-"""A folder holds the model that was reported, and the same call can be made again, whatever stopped the last one."""
+"""A folder contains the reported model, and an interrupted call can be repeated."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def ranked_pairs(zoo: Path, tmp_path: Path) -> Ranking:
 
 
 @pytest.mark.parametrize(("kind", "is_killed"), [("ranked", True), ("ranked_pairs", False)])
-def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of_the_finished_one(
+def test_a_model_that_the_time_limit_ended_is_not_reported_as_finished(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, is_killed: bool
 ) -> None:
     def end_after_a_step(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
-        """Trains as in this process, until a deadline that passes in the first step, and may be killed then."""
+        """Train in this process until a deadline in the first step, and simulate a kill if asked."""
         for job in jobs:
             with unfinished_folder(work.cache.root, work.digest(job)) as folder:
                 places = {"models": work.models_of(job), "deadline": 0.0}
@@ -76,7 +76,7 @@ def test_the_model_of_a_run_that_the_time_limit_ended_is_not_reported_as_that_of
 
 
 def with_labels(feature: Any, label_of: Callable[[int], Any], count: int = 60) -> datasets.Dataset:
-    """Texts with labels by the number of the row."""
+    """Texts with labels that depend on the row number."""
     features = datasets.Features({"text": datasets.Value("string"), "label": feature})
     rows = [{"text": text, "label": label_of(row)} for row, text in enumerate(texts(count))]
     return datasets.Dataset.from_list(rows, features)
@@ -92,7 +92,7 @@ def tagged_words() -> datasets.Dataset:
     return datasets.Dataset.from_list(rows, datasets.Features(features))
 
 
-# Dataset → its classes in its own order, which is not that of the alphabet.
+# Dataset → its classes in the dataset's order, which is not alphabetical.
 ORDERED: dict[str, tuple[datasets.Dataset, list[str]]] = {
     "names": (with_labels(classes("zebra", "an ape", "a cat"), lambda row: row % 3), ["zebra", "an ape", "a cat"]),
     "numbers": (with_labels(datasets.Value("int64"), lambda row: (2, 10, 100)[row % 3]), ["2", "10", "100"]),
@@ -113,14 +113,14 @@ def test_classes_keep_the_order_of_the_dataset(kind: str, tmp_path: Path) -> Non
     assert [config["label2id"][name] for name in names] == [0, 1, 2]
 
 
-def test_heads_of_ours_keep_it_too(tmp_path: Path) -> None:
+def test_custom_heads_keep_the_order_of_classes_too(tmp_path: Path) -> None:
     (data, names), folder = ORDERED["names"], tmp_path / "best"
     hf_emms.rank(save(data, tmp_path / "data"), "emms-demo/clip-random", save_model=str(folder), **SETTINGS)
     assert json.loads((folder / "head.json").read_text())["references"] == names
     assert set(hf_emms.load_finetuned(folder).predict(["a text"] * 2)) <= set(names)
 
 
-def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path) -> None:
+def test_weights_have_the_permissions_of_other_files(ranked: Ranking, tmp_path: Path) -> None:
     before = os.umask(0o007)
     try:
         hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), device="cpu", **{**FAST, "epochs": 1})
@@ -131,8 +131,8 @@ def test_weights_have_the_mode_of_other_files(ranked: Ranking, tmp_path: Path) -
     assert {*modes.values()} == {0o660}
 
 
-def test_anyone_can_compute_the_score_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the example of docs/confirm.md."""
+def test_the_documented_example_reproduces_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the example of docs/confirm.md."""
     monkeypatch.chdir(tmp_path)
     rows = with_labels(datasets.ClassLabel(names=["dog", "cat"]), lambda row: row % 2, count=120)
     data = save(rows, tmp_path / "data")

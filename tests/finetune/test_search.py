@@ -1,4 +1,4 @@
-"""Fine-tuning for search trains embeddings of queries and documents, and measures how documents are found."""
+"""Fine-tuning for search trains embeddings of queries and documents, and measures retrieval."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = ["red", "green", "small", "old"]
 
 
 def searches(count: int, *, negatives: bool = False) -> datasets.Dataset:
-    """Queries that name a thing and a place of a kind, and the document about both."""
+    """Queries that name a thing and a place, and the document about both."""
     named = [(THINGS[row % 8], KINDS[row // 40], PLACES[row // 8 % 5]) for row in range(count)]
     columns = {
         "query": [f"{thing} near {kind} {place}" for thing, kind, place in named],
@@ -69,7 +69,7 @@ def described(checkpoint: Path, folder: Path, similarity: str) -> Path:
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
-def test_what_is_saved_finds_what_was_measured(similarity: str, data: str, zoo: Path, tmp_path: Path) -> None:
+def test_saved_search_models_reproduce_their_scores(similarity: str, data: str, zoo: Path, tmp_path: Path) -> None:
     checkpoint, kept = described(build(zoo, "bert"), tmp_path / "st", similarity), tmp_path / "kept"
     made = ranking(data, "text-retrieval", COLUMNS, {str(checkpoint): -0.1})
     settings = FAST | {"save_model": str(kept), "learning_rates": ("3e-3",)}
@@ -107,7 +107,7 @@ def test_what_is_saved_finds_what_was_measured(similarity: str, data: str, zoo: 
     assert error.value.hint == f'sentence_transformers.SentenceTransformer("{kept}") opens it'
 
 
-def test_the_loss_is_that_of_sentence_transformers(zoo: Path) -> None:
+def test_the_loss_equals_that_of_sentence_transformers(zoo: Path) -> None:
     network, splits = loaded(build(zoo, "bert"), searches(60), "text-retrieval")
     rows = network.rows(splits.train, True)
     batch = rows.batch(np.arange(8))
@@ -119,7 +119,7 @@ def test_the_loss_is_that_of_sentence_transformers(zoo: Path) -> None:
     assert network.model(labels=labels, **batch)["loss"].item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
-def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answers_or_is(zoo: Path) -> None:
+def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) -> None:
     judgements = [(0, 1, 1), (0, 2, 2), (0, 0, 1), (0, 3, 0), (0, 5, 0), (1, 5, -1), (1, 4, 3), (1, 0, 0)]
     documents = [f"document {number}" for number in range(9)]
     collection = SearchCollection(["first", "second"], documents[:6], np.array(judgements))
@@ -139,7 +139,7 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
     many_documents = SearchCollection(collection.queries, [*map(str, range(2_003))], collection.judgements)
     assert len({*retrieval.shortened(replace(split, inputs=many_documents)).inputs.documents}) == 2_000
-    # Five pairs for each relevant document, but of six documents: 6 of the first query, and 5 of the second.
+    # Five pairs per relevant document, limited by six documents: 6 for the first query, and 5 for the second.
     assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
     others = [[0, 3, 0], [0, 5, 0], [0, 4, 0]], [[1, number, 0] for number in range(4)]
     assert _training_pairs(split).tolist() == [[0, 1, 1], [0, 2, 2], [0, 0, 1], *others[0], [1, 4, 3], *others[1]]
@@ -147,7 +147,7 @@ def test_a_document_is_in_a_batch_once_and_no_negative_for_a_query_that_it_answe
     assert [retrieval.label(sample, several=False).whole for sample in samples] == [True, False]
 
 
-def test_of_documents_that_are_queries_a_part_is_searched_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_search_a_part_of_documents_that_are_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 20)
     part = load_splits(Options.of(counterarguments(), task="text-retrieval")).validation
     assert len(part.inputs.documents) == 20
@@ -156,7 +156,7 @@ def test_of_documents_that_are_queries_a_part_is_searched_after_an_epoch(monkeyp
         assert {texts[place] for place, grade in judged if grade < 0} == {part.inputs.queries[query]} & {*texts}
 
 
-def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_search_a_part_of_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options.of(searches(100, negatives=True), task="text-retrieval")
     whole = load_splits(options)
     monkeypatch.setattr("hf_emms.heads.judged_search._VALIDATION_DOCUMENTS", 50)
@@ -175,7 +175,7 @@ def test_epochs_are_compared_on_a_part_of_a_large_corpus(monkeypatch: pytest.Mon
 
 
 def counterarguments() -> dict[str, list[dict[str, Any]]]:
-    """Tables whose documents are the queries, each with the same id; a query's neighbour answers it."""
+    """Tables in which each query is also a document with the same id, and its neighbour is relevant."""
     texts = [f"{kind} {thing} near the {place}" for thing in THINGS for place in PLACES for kind in KINDS[:2]]
     rows = [{"_id": f"a{number}", "text": text} for number, text in enumerate(texts)]
     judgements = [{"query-id": f"a{n}", "corpus-id": f"a{n ^ 1}", "score": 1} for n in range(len(texts))]
@@ -183,13 +183,13 @@ def counterarguments() -> dict[str, list[dict[str, Any]]]:
 
 
 def in_documents(split: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the document that each query of `counterarguments` is, and the one that answers it."""
+    """Return each query's own document in `counterarguments`, and its relevant document."""
     texts = split.inputs.documents
     itself = [texts.index(split.inputs.queries[query]) for query in split.input_of_row.tolist()]
     return np.array(itself), np.array([place for judged in split.references for place, grade in judged if grade > 0])
 
 
-def test_a_query_does_not_search_the_document_that_it_is(zoo: Path) -> None:
+def test_a_query_does_not_retrieve_itself(zoo: Path) -> None:
     network, splits = loaded(build(zoo, "bert"), counterarguments(), "text-retrieval")
     test = splits.test
     itself, answers = in_documents(test)
@@ -200,7 +200,7 @@ def test_a_query_does_not_search_the_document_that_it_is(zoo: Path) -> None:
     assert {result.ndcg for result in network.predictions(outputs, test)} == {1.0}
 
 
-def test_a_reranker_does_not_order_the_document_that_a_query_is(zoo: Path) -> None:
+def test_a_reranker_does_not_rank_the_query_itself(zoo: Path) -> None:
     network, splits = loaded(build(zoo, "bert"), counterarguments(), "text-ranking")
     itself, answers = in_documents(splits.test)
     candidates = candidates_of(splits.test)
@@ -212,8 +212,8 @@ def test_a_reranker_does_not_order_the_document_that_a_query_is(zoo: Path) -> No
 # ---- rerankers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["mpnet", "bert"])  # without token types, and with some that its tokenizer hides
-def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["mpnet", "bert"])  # without token types, and with hidden ones
+def test_saved_rerankers_reproduce_their_scores(family: str, zoo: Path, tmp_path: Path) -> None:
     reranked = load_splits(Options.of(searches(60), task="text-ranking"))
     options = Options("data")
     plan = spec_for(resolve(str(build(zoo, family)), "model"), reranked.task, options)
@@ -222,7 +222,10 @@ def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_pa
     run = run_job(job, reranked, options.running, tmp_path / "run", models=tmp_path / "models")
     assert run.error is None
     assert run.validation == max(run.curve)
-    assert (run.is_untrained, len(run.curve)) == (False, 2)  # a new head gives random orders: nothing is measured first
+    assert (run.is_untrained, len(run.curve)) == (
+        False,
+        2,
+    )  # a new head is not measured before training
     model = CrossEncoder(str(tmp_path / "models" / str(run.steps)), device="cpu")
     test, values = reranked.test, []
     for query, judged in zip(test.input_of_row.tolist(), test.references, strict=True):
@@ -235,7 +238,7 @@ def test_what_is_saved_reranks_as_it_was_measured(family: str, zoo: Path, tmp_pa
     assert run.scores["nDCG@10"] == pytest.approx(np.mean(values), abs=5e-3)
 
 
-def test_a_reranker_is_measured_first_where_it_was_trained_and_learns_from_five_documents_a_query(zoo: Path) -> None:
+def test_a_trained_reranker_is_measured_first_and_learns_from_five_documents_per_query(zoo: Path) -> None:
     data, task = searches(60, negatives=True), "text-ranking"
     trained, _ = loaded(reranker(zoo), data, task)
     network, splits = loaded(build(zoo, "bert"), data, task)
@@ -245,7 +248,7 @@ def test_a_reranker_is_measured_first_where_it_was_trained_and_learns_from_five_
     assert rows.batch(np.arange(10))["labels"].tolist() == [1, 0, 0, 0, 0] * 2
 
 
-def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(data: str, zoo: Path) -> None:
+def test_rerankers_are_confirmed_in_the_order_of_the_chosen_estimator(data: str, zoo: Path) -> None:
     settings = {"estimators": "emms", "encoders": "demo", "confirm": 1, "epochs": 1, "learning_rates": ["1e-3"]}
     (row,) = hf_emms.rank(data, str(build(zoo, "mpnet")), task="text-ranking", **settings)
     assert row.fine_tuned.error is None
@@ -257,6 +260,6 @@ def test_rerankers_are_confirmed_in_the_order_of_an_estimator_that_users_name(da
     assert row.fine_tuned.baseline.value == pytest.approx(zero_shot_ndcg(search).value, abs=0.02)
 
 
-def test_a_checkpoint_without_a_classifier_of_texts_cannot_rerank(data: str, zoo: Path) -> None:
+def test_checkpoints_without_a_text_classifier_cannot_rerank(data: str, zoo: Path) -> None:
     with pytest.raises(EmmsError, match="cannot become a reranker"):
         loaded(build(zoo, "clip-text"), data, "text-ranking")

@@ -1,4 +1,4 @@
-"""Parts of a fine-tuning share no input; a dataset's own splits are used, and named."""
+"""The splits for fine-tuning are disjoint, and use the dataset's splits if there are some."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parts(data: object, **settings: object) -> dict:
     return load_splits(Options.of(data, **settings)).parts
 
 
-def test_rows_that_share_an_input_are_in_one_part() -> None:
+def test_rows_that_share_an_input_are_in_one_split() -> None:
     names = [text for text in texts(40) for _ in range(3)]
     data = datasets.Dataset.from_dict({"text": names, "label": [row / 7 for row in range(120)]})
     of_purpose = parts(data, task="text-regression")
@@ -37,7 +37,7 @@ def test_rows_that_share_an_input_are_in_one_part() -> None:
     assert answers == [row / 7 for row in range(120)]
 
 
-def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None:
+def test_splits_do_not_depend_on_row_order_and_contain_every_class() -> None:
     data = colours(60)
     first, second = load_splits(Options.of(data)), load_splits(Options.of(data.shuffle(seed=5)))
     assert first.fingerprint == second.fingerprint
@@ -53,7 +53,7 @@ def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None
         (lambda row: row / 7, "text-regression", TEST_ROWS, "1f249f4734315fb0bb2d90c9de29cbea"),
     ],
 )
-def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
+def test_test_rows_change_only_with_the_version_of_splits(
     label_of: Callable[[int], Any], task: str, test_rows: set[int], fingerprint: str
 ) -> None:
     labels = [label_of(row) for row in range(40)]
@@ -68,7 +68,7 @@ def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
     ("train", "validation", "test", "ranked", "words"),
     [
         (50, (45, 60), (60, 70), "train", "45 rows, split train; 15 rows, split validation; 10 rows, split test"),
-        # Half of the validation rows may be left out, and more of them are not chosen by.
+        # If more than half of the validation rows are shared, the split is not used.
         (30, (30, 40), (35, 50), "train", "30 rows, split train; 5 rows, split validation; 15 rows, split test"),
         (30, (30, 40), (30, 40), "train", "26 rows, split train; 4 rows, held out of split train; 10 rows, split test"),
         (40, (40, 60), (), "train", "34 rows, split train; 6 rows, held out of split train; 20 rows, split validation"),
@@ -81,7 +81,7 @@ def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
         ),
     ],
 )
-def test_splits_of_the_dataset_are_used_and_none_of_their_rows_twice(
+def test_splits_of_the_dataset_are_used_without_shared_rows(
     train: int, validation: tuple[int, int], test: tuple[int, ...], ranked: str, words: str
 ) -> None:
     places = {"train": (0, train), "validation": validation, "test": test}
@@ -91,7 +91,7 @@ def test_splits_of_the_dataset_are_used_and_none_of_their_rows_twice(
     assert [note.code for note in splits.notes] == ["split-not-used"] * (validation == test)
 
 
-def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
+def test_a_test_split_without_labels_is_not_used() -> None:
     train = datasets.Dataset.from_dict({"text": texts(30), "label": ["a", "b"] * 15})
     test = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(10)], "label": [None] * 10})
     splits = load_splits(Options.of(datasets.DatasetDict(train=train, test=test)))
@@ -99,7 +99,7 @@ def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> No
     assert [note.code for note in splits.notes] == ["split-not-used"]
 
 
-def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its_place(tmp_path: Path) -> None:
+def test_an_unreadable_test_split_is_an_error(tmp_path: Path) -> None:
     splits = {"train": datasets.Dataset.from_dict({"text": texts(40), "label": ["a", "b"] * 20})}
     splits["test"] = splits["train"].select(range(10))
     folder = save(splits, tmp_path / "data")
@@ -108,7 +108,7 @@ def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its
         load_splits(Options.of(folder, streaming=True, max_samples=30))
 
 
-def test_evaluations_have_at_most_ten_thousand_rows_of_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluations_have_at_most_ten_thousand_rows_of_complete_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _MAX_EVALUATED == 10_000
     monkeypatch.setattr("hf_emms.finetune.splits._MAX_EVALUATED", 6)
     twice = [text for text in texts(60) for _ in range(2)]
@@ -119,7 +119,7 @@ def test_evaluations_have_at_most_ten_thousand_rows_of_whole_groups(monkeypatch:
     assert len(parts(split, **options)["test"]) == 6
 
 
-def test_parts_of_fewer_than_two_rows_are_refused() -> None:
+def test_splits_of_fewer_than_two_rows_are_refused() -> None:
     data = datasets.Dataset.from_dict({"text": texts(11), "label": [row / 7 for row in range(11)]})
     options = {"task": "text-regression"}
     assert [len(part) for part in parts(data, **options).values()] == [7, 2, 2]
@@ -138,13 +138,13 @@ def test_a_streams_splits_are_read_once_and_then_cached(tmp_path: Path, monkeypa
     assert load_splits(options, cache).fingerprint == first.fingerprint
 
 
-def test_answers_that_are_not_in_their_texts_cannot_be_found_there() -> None:
+def test_answers_outside_their_contexts_are_refused() -> None:
     columns = {"question": texts(40), "context": texts(40), "answers": [f"number {row % 9}" for row in range(40)]}
     with pytest.raises(EmmsError, match="are not in their contexts"):
         load_splits(Options.of(datasets.Dataset.from_dict(columns), task="question-answering"))
 
 
-def test_a_test_split_of_the_groups_that_are_trained_on_is_not_used() -> None:
+def test_a_test_split_with_the_training_groups_is_not_used() -> None:
     def spoken(split: str, speakers: str) -> datasets.Dataset:
         columns = {"text": [f"{split} {row}" for row in range(len(speakers))], "speaker": [*speakers]}
         return datasets.Dataset.from_dict({**columns, "label": ["x", "y"] * (len(speakers) // 2)})

@@ -1,4 +1,4 @@
-"""What tiny checkpoints learn of tasks whose answers are spans, tags, texts and captions, and how it is scored."""
+"""Heads and metrics for spans, tags, texts and captions."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def test_answers_are_found_in_texts_of_several_windows(zoo: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["bert", "bart"])
-def test_every_word_of_texts_longer_than_a_checkpoint_reads_gets_a_tag(name: str, zoo: Path, tmp_path: Path) -> None:
+def test_words_beyond_the_maximum_length_get_tags(name: str, zoo: Path, tmp_path: Path) -> None:
     _, result, _ = kept(KINDS["tags of long texts"], build(zoo, name), tmp_path, count=60, epochs=8)
     assert result.scores["accuracy"] > 0.8
 
 
-def test_each_of_several_captions_is_learnt(zoo: Path, tmp_path: Path) -> None:
+def test_each_caption_is_a_training_row(zoo: Path, tmp_path: Path) -> None:
     _, result, _ = kept(KINDS["several captions"], captioner(zoo, "git"), tmp_path)
     (run,) = result.runs
     assert run.steps > 2 * -(-26 // 8)  # of 26 pictures, half have two captions
 
 
 @pytest.mark.parametrize(("name", "words"), [("resnet", 24), ("vision-encoder-decoder", 38)])
-def test_captions_are_learnt_as_far_as_they_are_written(name: str, words: int, zoo: Path) -> None:
-    """24 words by a decoder of ours, and by a model 40 tokens, each with a start and an end."""
+def test_captions_are_truncated_to_the_length_of_generation(name: str, words: int, zoo: Path) -> None:
+    """The custom decoder writes 24 words, and a model 40 tokens, each with a start and an end token."""
     data = KINDS["captions"].rows(20)
     lengths = [(2, words, words + 1, 60)[row % 4] for row in range(20)]
     captions = [" ".join((["cat", "dog", "mat"][: 2 + row % 2] * 30)[:length]) for row, length in enumerate(lengths)]
@@ -53,7 +53,7 @@ def test_captions_are_learnt_as_far_as_they_are_written(name: str, words: int, z
     assert (labels > 0).sum(1).tolist() == [1 + count + 1 for count in said]
     assert {row[row > 0][-1].item() for row in labels} == {2}, "the end"
     assert [len(text.split()) for text in network.predictions(labels[:, 1:].clamp(0), splits.train)] == said
-    if name != "resnet":  # a model that searches or draws writes the likeliest tokens all the same
+    if name != "resnet":  # models with beam search or sampling also write the likeliest tokens
         model, batch = network.model.eval(), network.rows(splits.test, False).batch(np.arange(3))
         likeliest = model.generate(**batch, max_new_tokens=40)
         model.generation_config.update(do_sample=True, num_beams=4)
@@ -61,7 +61,7 @@ def test_captions_are_learnt_as_far_as_they_are_written(name: str, words: int, z
         assert torch.equal(network.predict(model, batch), expected), "of the same length for all batches"
 
 
-def test_a_decoder_of_ours_writes_the_likeliest_word_behind_each(zoo: Path) -> None:
+def test_the_custom_decoder_writes_the_likeliest_next_word(zoo: Path) -> None:
     network, splits = loaded(build(zoo, "resnet"), KINDS["captions"].rows(20), "image-to-text")
     model, batch = network.model.eval(), network.rows(splits.test, False).batch(np.arange(1))
     (written,) = network.predict(model, batch).tolist()
@@ -71,11 +71,11 @@ def test_a_decoder_of_ours_writes_the_likeliest_word_behind_each(zoo: Path) -> N
         labels = [torch.tensor([[1, *written[:count], word]]) for word in words]
         losses = [model(labels=of_word, **batch)["loss"].item() for of_word in labels]
         assert words[int(np.argmin(losses))] == written[count]
-    # Behind the end nothing is said, and neither a start nor padding nor a word that was not learnt is a word.
+    # Tokens after the end, start tokens, padding and unknown words are not written.
     assert network.predictions(np.array([[5, 1, 0, 3, 4, 2, 6]]), splits.test) == ["a ,"]
 
 
-def test_outputs_of_a_row_are_learnt_and_read_back() -> None:
+def test_labels_of_rows_decode_to_predictions() -> None:
     one = ClassHead(None).outputs(["b", "a", "b"])
     assert (one.count, one.labels(["a", "b", "c"]).tolist()) == (2, [1, 0, -100])
     assert one.predictions(np.array([[0.0, 1.0], [2.0, 1.0]])) == ["a", "b"]
@@ -90,7 +90,7 @@ def test_outputs_of_a_row_are_learnt_and_read_back() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("some answers", "gemma"), ("tags", "bart"), ("boxes", "dual-vit")])
-def test_layers_of_ours_learn_by_the_loss_of_their_outputs(kind: str, name: str, zoo: Path) -> None:
+def test_custom_layers_use_the_loss_of_their_outputs(kind: str, name: str, zoo: Path) -> None:
     folder = build_pair(zoo, name) if kind == "boxes" else build(zoo, name, TEXT_FAMILIES.get(name), reads_text=True)
     network, splits = loaded(folder, KINDS[kind].rows(30), KINDS[kind].task, columns=KINDS[kind].columns)
     assert str(network.notes[0]) == head_of(splits.task).layers_note
@@ -109,39 +109,39 @@ def test_layers_of_ours_learn_by_the_loss_of_their_outputs(kind: str, name: str,
         assert (outputs["start_logits"][inputs["attention_mask"] == 0] == -1e4).all()
 
 
-def test_scores_of_texts_are_what_their_definitions_say() -> None:
+def test_metrics_of_texts_follow_their_definitions() -> None:
     answers = [(("a", 0.2), ("b", 0.8)), (("b", 1.0),), (("a", 1.0),)]
     assert vqa_accuracy(["a", "b", "c"], answers) == pytest.approx((2 / 3 + 1 + 0) / 3)
     cat, dogs = texts("A cat sits on a mat"), texts("dogs bark", "a dog barks at night")
     assert bleu(["a dog barks at night", "a cat sits on a mat"], [dogs, cat]) == pytest.approx(1)
-    # Of 6 words, 5 pairs, 4 triples and 3 runs of four, these are right; two words less than the reference.
-    shares = (5 / 6) * (3 / 5) * (1 / 4) * (1 / 2 / 3)  # sacrebleu counts half a run where none is right
+    # The precision of 6 words, 5 pairs, 4 triples and 3 runs of four; two words shorter than the reference.
+    shares = (5 / 6) * (3 / 5) * (1 / 4) * (1 / 2 / 3)  # sacrebleu counts half a match if there is none
     of_less = bleu(["a cat sat on a mat"], [texts("a cat sits on a mat by day")])
     assert of_less == pytest.approx(np.exp(1 - 8 / 6) * shares ** (1 / 4))
 
 
-def test_cider_is_the_cosine_of_weighted_words_with_counts_clipped_and_lengths_compared() -> None:
+def test_cider_follows_its_definition() -> None:
     right = [texts("red apple"), texts("cat")]
     assert cider(["red apple", "cat"], right) == pytest.approx((10 / 2 + 10 / 4) / 2), (
         "all runs of words that there are"
     )
-    # Each word is in one of two references: all weigh the same. Of one word of two, single words alone agree.
+    # Each word is in one of two references, so all have equal weights. One word of two matches, and no pair.
     of_half = 10 / 4 * (1 / np.sqrt(2)) * np.exp(-1 / (2 * 6**2))
-    # Said three times, a word counts once; no pair of words agrees.
+    # A word that is repeated three times counts once; no pair of words matches.
     of_thrice = 10 / 4 * (1 / 3) * np.exp(-(2**2) / (2 * 6**2))
     assert cider(["apple", "cat cat cat"], right) == pytest.approx((of_half + of_thrice) / 2)
     assert cider(["apple", "apple"], [texts("apple pie"), texts("an apple")]) == 0, "a word of all references"
     assert cider(["cat"], [texts("red apple", "cat")]) == pytest.approx(10 / 4 / 2), "a mean over captions"
 
 
-def test_scores_of_boxes_are_what_their_definitions_say() -> None:
+def test_metrics_of_boxes_follow_their_definitions() -> None:
     whole, half = (0.5, 0.5, 1.0, 1.0), (0.25, 0.5, 0.5, 1.0)
     assert iou([whole, half, half], [whole, whole, (0.75, 0.5, 0.5, 1.0)]) == pytest.approx((1 + 0.5 + 0) / 3)
     assert accuracy_at_half([whole, half], [whole, whole]) == 0.5
     assert np.isclose(iou([(0.5, 0.5, 0.0, 0.0)], [whole]), 0)
 
 
-def test_of_duplicates_that_are_rare_the_first_score_is_their_f1() -> None:
+def test_pairs_with_a_rare_class_are_scored_by_its_f1() -> None:
     rare = ["1"] * 3 + ["0"] * 7
     first, second = pair_metrics(rare)
     assert (first.name, second.name) == ("F1 of 1", "accuracy")
@@ -153,7 +153,7 @@ def test_of_duplicates_that_are_rare_the_first_score_is_their_f1() -> None:
 @pytest.mark.parametrize(
     ("right", "predicted", "f1"),
     [
-        # What seqeval 1.2.2 gives.
+        # Results of seqeval 1.2.2.
         (
             ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"],
             ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"],
@@ -171,7 +171,7 @@ def test_f1_of_entities(right: list[str], predicted: list[str], f1: float) -> No
     assert entity_f1([tags.split() for tags in predicted], references) == pytest.approx(f1)
 
 
-def test_entities_of_all_ways_of_marking_them() -> None:
+def test_entities_in_all_tagging_schemes() -> None:
     whole = {(0, 2, "PER"), (3, 4, "LOC")}
     for tags in ("B-PER I-PER O B-LOC", "I-PER I-PER O I-LOC", "B-PER E-PER O S-LOC", "B-PER L-PER O U-LOC"):
         assert entities(tags.split()) == whole
@@ -179,7 +179,7 @@ def test_entities_of_all_ways_of_marking_them() -> None:
     assert entities(["B-PER", "E-PER", "I-PER"]) == {(0, 2, "PER"), (2, 3, "PER")}
 
 
-def test_types_alone_are_scored_as_entities_where_most_words_have_none() -> None:
+def test_plain_types_are_scored_as_entities_if_most_words_have_none() -> None:
     references = [tagged("PER", "PER", "O", "O", "O", "LOC", "O")]
     metric, accuracy = word_metrics(references)
     assert (metric.name, accuracy.name) == ("entity F1", "accuracy")

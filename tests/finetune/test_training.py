@@ -1,4 +1,4 @@
-"""One run: what ruins a training is repaired or reported, and what fails is tried once more with half the batch."""
+"""One run: problems are repaired or reported, and failures are tried again with half the batch."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def little_garbage() -> Iterator[None]:
 
 
 def part(rows: int, seed: int) -> LabeledSplit:
-    """Points of a plane with the side of a line that each is on."""
+    """Points in a plane, labelled with their side of a line."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     sides = tuple("left" if x < y else "right" for x, y in points)
     return LabeledSplit("points", False, True, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
 
 
 class Line(nn.Module):
-    """Classifies points, and has memory for so many at once."""
+    """A classifier of points with memory for at most `room` points per batch."""
 
     def __init__(self, room: int = 100, weight: float = 0.0) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Line(nn.Module):
 
 
 class Sides(Network):
-    """Reads points, and the side that each is on."""
+    """A network that reads points and the side of each."""
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         labels = {"labels": torch.tensor([int(side == "right") for side in split.references])}
@@ -108,21 +108,24 @@ def test_a_run_learns(tmp_path: Path) -> None:
     assert len(run.curve) == 4
     assert run.validation == max(run.curve)
     assert (run.steps, run.batch_size, notes.steps["line, learning rate 0.05"]) == (40, 16, 40)
-    assert {path.name for path in tmp_path.glob("run/first/*")} == {"checkpoint-30", "checkpoint-40"}  # best and newest
+    assert {path.name for path in tmp_path.glob("run/first/*")} == {
+        "checkpoint-30",
+        "checkpoint-40",
+    }  # the best and the last
     idle = training(tmp_path / "idle", learning_rate=1e-9).run(lambda: network(Line(weight=0.1)))
     assert ([note.code for note in idle.notes], idle.has_diverged) == (["loss-did-not-fall"], False)
 
 
 @pytest.mark.parametrize(("batch_size", "half"), [(16, 8), (3, 1), (1, 1)])
-def test_a_loss_that_is_no_number_is_tried_with_half_the_batch(tmp_path: Path, batch_size: int, half: int) -> None:
-    """A run of less than an epoch is evaluated at its end."""
+def test_a_loss_that_is_not_finite_is_tried_with_half_the_batch(tmp_path: Path, batch_size: int, half: int) -> None:
+    """A run shorter than an epoch is evaluated at its end."""
     recipe, loads = Recipe("full", None, 3, (0.05,), (0,), batch_size), iter([Line(weight=float("nan")), Line()])
     run = training(tmp_path, recipe=recipe).run(lambda: network(next(loads)))
     assert (run.steps, run.batch_size, len(run.curve)) == (3, half, 1)
     assert [note.code for note in run.notes] == ["trained-again"]
 
 
-def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> None:
+def test_a_step_has_two_half_batches_after_memory_ran_out(tmp_path: Path) -> None:
     run = training(tmp_path).run(lambda: network(Line(room=8)))
     assert (run.steps, run.batch_size) == (40, 16)
     assert run.scores["accuracy"] > 0.8
@@ -131,7 +134,7 @@ def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> Non
         training(tmp_path / "smaller").run(lambda: network(Line(room=4)))
 
 
-def test_a_step_has_the_fewest_equal_parts_that_memory_holds_on_one_device(
+def test_a_step_has_the_fewest_equal_parts_that_fit_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, job = network(Line()), TrainingJob("line", None, None, RECIPE, 0.05, 0)
@@ -151,7 +154,7 @@ def test_a_step_has_the_fewest_equal_parts_that_memory_holds_on_one_device(
         assert trainer.optimizer.defaults["fused"]
 
 
-def test_a_loss_or_outputs_that_are_no_numbers_fail_after_a_second_try(tmp_path: Path) -> None:
+def test_a_loss_or_outputs_that_are_not_finite_fail_after_a_second_try(tmp_path: Path) -> None:
     class NoOutputs(Line):
         def forward(self, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
             outputs = super().forward(*arguments, **named)
@@ -186,7 +189,7 @@ def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
         ([0.05, 0.04, 0.06, 0.05, 0.04, 0.07, 0.05, 0.06, 0.04, 0.06], False),
         ([2.0, 1.0, 0.5, 0.2, 0.1], False),
         ([0.7, 0.8, 1.5, 4.0, 9.0], True),
-        ([1.0, 2.0, 1.0, 2.0, 4.0], True),  # by more than two standard errors, and less than three
+        ([1.0, 2.0, 1.0, 2.0, 4.0], True),  # by between two and three standard errors
         ([1.0, 4.0, 3.0, 6.0, 5.0], False),  # by two of them
         ([100.0] * 4 + [102.0], False),  # by 2 %
         ([0.7] * 10 + [3.0, 5.0, 2.0, 6.0, 4.0] * 8, True),
@@ -194,7 +197,7 @@ def test_a_training_whose_loss_rises_has_diverged(tmp_path: Path) -> None:
         ([], False),
     ],
 )
-def test_a_loss_has_risen_where_it_ends_above_its_start_beyond_its_scatter(losses: list[float], risen: bool) -> None:
+def test_a_loss_has_risen_if_it_ends_above_its_start_by_more_than_its_scatter(losses: list[float], risen: bool) -> None:
     assert has_risen(losses) is risen
 
 
@@ -203,7 +206,7 @@ def test_five_losses_are_compared_and_fewer_are_not() -> None:
     assert note_on_losses([0.7] * 4) == []
 
 
-def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
+def test_a_head_has_its_own_higher_learning_rate(tmp_path: Path) -> None:
     def load() -> Network:
         new = network(Line(weight=0.1))
         new.head = frozenset({"linear.weight", "linear.bias"})
@@ -213,26 +216,26 @@ def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path
     assert training(tmp_path, learning_rate=1e-9, recipe=recipe).run(load).validation > 0.8
 
 
-def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: Path) -> None:
+def test_a_run_stops_early_and_keeps_its_best_state(tmp_path: Path) -> None:
     recipe = Recipe("full", 60, None, (0.05,), (0,), batch_size=16, patience=2)
     run = training(tmp_path / "first", recipe=recipe).run(lambda: network(Line()))
     assert run.steps < 600
     assert run.validation > 0.9
-    for _ in range(2):  # and once more where it was killed before its result was stored
+    for _ in range(2):  # the second time, it was killed before its result was stored
         run = training(tmp_path / "second", learning_rate=1e-9, recipe=recipe).run(lambda: network(Line(weight=0.1)))
         assert (run.steps, len(run.curve)) == (30, 3)  # two epochs without a better score
 
 
-def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
+def test_a_run_that_the_deadline_ended_has_scores_and_resumes_to_the_same_result(tmp_path: Path) -> None:
     whole = training(tmp_path / "whole", recipe=SHORT).run(lambda: network(Line()))
     at_end = training(tmp_path / "end", recipe=Recipe("full", None, 1, (0.05,), (0,), 16), deadline=0.0)
     assert at_end.run(lambda: network(Line())).unfinished is None
     ended = training(tmp_path, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
     assert (ended.steps, ended.validation is None, ended.unfinished) == (1, False, "after 1 of 20 steps")
     half = tmp_path / "run" / "first" / ".writing-1" / "checkpoint-10"
-    half.mkdir(parents=True)  # the next state, as a kill leaves it
+    half.mkdir(parents=True)  # an incomplete next state, which a kill may leave
     (half / "trainer_state.json").write_text("{")
-    for _ in range(2):  # and once more because it was killed before its result was stored
+    for _ in range(2):  # the second time, it was killed before its result was stored
         run = training(tmp_path, recipe=SHORT).run(lambda: network(Line()))
         assert (run.scores, run.validation, run.curve, run.steps) == (whole.scores, whole.validation, whole.curve, 20)
         assert run.unfinished is None
@@ -240,7 +243,7 @@ def test_a_run_that_a_deadline_ends_has_scores_and_goes_on_from_there_to_the_sam
 
 @pytest.mark.parametrize("step", ["save_model", "_save_optimizer_and_scheduler", "_save_rng_state"])
 @pytest.mark.parametrize("lost", ["nothing", "the best state"])
-def test_a_run_that_is_stopped_while_it_writes_a_state_goes_on_from_the_former_to_the_same_result(
+def test_a_run_that_was_stopped_while_writing_a_state_resumes_to_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, lost: str
 ) -> None:
     def run() -> tuple[Any, ...]:
@@ -262,7 +265,7 @@ def test_a_run_that_is_stopped_while_it_writes_a_state_goes_on_from_the_former_t
             run()
     states = sorted((tmp_path / "stopped" / "run" / "first").iterdir())
     assert states[-1].name == "checkpoint-20"
-    if lost == "the best state":  # as another machine may remove it that does not see the lock
+    if lost == "the best state":  # another machine, which does not see the lock, may remove it
         best = json.loads((states[-1] / "trainer_state.json").read_text())["best_model_checkpoint"]
         shutil.rmtree(best)
     assert run() == (whole.scores, whole.validation, whole.curve, whole.steps)
@@ -272,10 +275,10 @@ def test_a_run_that_is_stopped_while_it_writes_a_state_goes_on_from_the_former_t
     ("fails_in", "expected"),
     [("start", StorageError), ("eval", StorageError), ("train", OSError), ("train", RuntimeError)],
 )
-def test_a_state_that_cannot_be_written_fails_for_the_disk(
+def test_a_state_that_cannot_be_written_is_a_storage_error(
     tmp_path: Path, fails_in: str, expected: type[Exception]
 ) -> None:
-    """A file in place of the folder is there at first, or comes before its first state is written."""
+    """A file blocks the folder from the start, or before the first state is written."""
 
     def obstruct() -> None:
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -315,7 +318,7 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
     assert repaired(nn.Sequential(*usual)) == []
 
 
-def test_epochs_and_rows_of_a_step_follow_from_the_task() -> None:
+def test_default_epochs_and_batch_sizes_depend_on_the_task() -> None:
     written = ["text-generation", "summarization", "translation"]
     seen = ["image-classification", "image-regression", "image-to-text", "visual-question-answering"]
     epochs = {2: ["text-ranking"], 3: [*written, "text-retrieval"], 10: [*seen, "audio-classification"]}
@@ -328,7 +331,7 @@ def test_epochs_and_rows_of_a_step_follow_from_the_task() -> None:
         assert head_of(task).inputs_per_row == 1 + (task.id == "text-retrieval"), task.id
 
 
-def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
+def test_defaults_depend_on_task_size_and_budget() -> None:
     rates = {size: default_rates(size) for size in (None, 1, 10_000_000, 10_000_001, 50_000_000, 50_000_001, 10**12)}
     small, medium, large = (5e-4, 2e-3), (1e-4, 4e-4), (2e-5, 1e-4)
     assert [*rates.values()] == [small, small, small, medium, medium, large, large]
@@ -341,7 +344,7 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
         assert short_recipe(size) == Recipe(method, 3, None, (rate,), (0,), batch_size=8)
     assert default_rates(None, "head") == default_rates(10**12, "head") == (1e-3, 1e-2)
     texts, images = (head_of(get_task(f"{inputs}-classification")) for inputs in ("text", "image"))
-    # Half of the epochs without a better score end a run.
+    # A run ends after half of its epochs without a better score.
     usual = [recipe_for(Options("d", confirm=1), head, None) for head in (texts, images)]
     assert [(recipe.epochs, recipe.patience) for recipe in usual] == [(5, 3), (10, 5)]
     quick = recipe_for(Options("d", confirm=1, budget="quick", seeds=2, seed=5), images, 10**8)
@@ -361,7 +364,7 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
             Options("d", confirm=1, **beyond)
 
 
-def test_scores_are_what_their_definitions_say() -> None:
+def test_metrics_follow_their_definitions() -> None:
     answers, right = ["a", "a", "b", "c"], ["a", "b", "b", "b"]
     assert accuracy(answers, right) == 0.5
     assert macro_f1(answers, right) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
@@ -391,7 +394,7 @@ def test_training_has_helped_if_validation_rows_say_so(gained: int, lost: int, h
     assert ("within a standard error" in note.text) == is_within
 
 
-def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
+def test_the_standard_error_of_a_share_is_binomial() -> None:
     def error(rows: int, share: float) -> float:
         answers = ["a" if row < share * rows else "b" for row in range(rows)]
         return measure(ACCURACY, answers, ["a"] * rows, np.arange(rows, dtype=np.uint64)).stderr
@@ -399,13 +402,13 @@ def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     assert error(200, 0.92) == pytest.approx((0.92 * 0.08 / 200) ** 0.5, rel=0.01)
     assert error(20_000, 0.75) == pytest.approx((0.25 * 0.75 / 20_000) ** 0.5, rel=0.5)
     some, all_right = np.arange(489, dtype=np.uint64), ["a"] * 489
-    assert len(measure(ACCURACY, all_right, all_right, some).without_part) == 286  # of 408 parts, by hashes
+    assert len(measure(ACCURACY, all_right, all_right, some).without_part) == 286  # hashes fill 286 of 408 parts
     right, answers = ["a"] * 4, ["a", "a", "b", "a"]
-    # Without one of four groups 2/3, 2/3, 1 or 2/3 are right.
+    # Without each of the four groups, 2/3, 2/3, 1 and 2/3 are right.
     groups = np.array([0, 1, 2, 5], np.uint64)
     assert measure(ACCURACY, answers, right, groups).stderr == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
     assert measure(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)).stderr == 0
-    # As many parts as groups: each group is one.
+    # With the same number of parts and groups, each group is a part.
     many, said = np.arange(30, dtype=np.uint64), ["a"] * 21 + ["b"] * 9
     assert len(measure(ACCURACY, said * 9, ["a"] * 270, np.arange(270, dtype=np.uint64), max_rows=0).without_part) == 20
     exact = measure(ACCURACY, said, ["a"] * 30, many, max_rows=30 * 30)

@@ -1,4 +1,4 @@
-"""Checkpoints that transcribe, as they are and fine-tuned: their texts, their wrong words, and what others are told."""
+"""ASR checkpoints before and after fine-tuning: transcripts, word errors, and errors for other checkpoints."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ SOUNDS = [encoded(tone(200 + 300 * i, seconds, seed=i)) for i, seconds in enumer
 
 
 @pytest.mark.parametrize("name", ASR_MODELS)
-def test_texts_are_those_of_the_pipeline_of_transformers(name: str, zoo: Path) -> None:
-    """Of 16 tokens and 25 more a second of the longest clip that is read at once, or of as many as the decoder has."""
+def test_transcripts_equal_those_of_the_pipeline(name: str, zoo: Path) -> None:
+    """Transcripts have at most 16 tokens plus 25 per second of the longest clip, within the decoder's limit."""
     folder = asr_model(zoo, name)
     model = load_asr_model(plan_extraction(repo_of(folder), AUDIO, "asr"))
     texts = [*model.transcribe(SOUNDS), *model.transcribe(SOUNDS[:1])]
@@ -57,7 +57,7 @@ def test_texts_are_those_of_the_pipeline_of_transformers(name: str, zoo: Path) -
     assert [text.split() for text in texts] == [text.split() for text in expected]
 
 
-def test_case_punctuation_and_apostrophes_do_not_make_words_wrong() -> None:
+def test_case_punctuation_and_apostrophes_are_no_errors() -> None:
     assert spoken_words("  Don't stop: ＡＢＣ, twenty-one!") == ["dont", "stop", "abc", "twenty", "one"]
     assert spoken_words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
     assert spoken_words("今日は。") == ["今", "日", "は"]
@@ -70,7 +70,7 @@ def test_case_punctuation_and_apostrophes_do_not_make_words_wrong() -> None:
     assert WORDS_RIGHT.compute(["two words", "three more words"], references) == 1 - 2 / 4
 
 
-def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> None:
+def test_word_error_rates_are_shown_next_to_the_ranking(zoo: Path) -> None:
     data = transcripts(24)
     transcribing = asr_model(zoo, "wav2vec2-layer-norm")
     folders = [transcribing, sound_checkpoint(zoo, "wav2vec2"), sound_checkpoint(zoo, "audio-spectrogram-transformer")]
@@ -97,7 +97,7 @@ def test_wrong_words_stand_beside_the_ranking_of_all_checkpoints(zoo: Path) -> N
     assert make_plan(raced, Progress()).options.estimators == ("emms_knn", "emms")
 
 
-def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_an_emms_error(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_extraction(repo_of(asr_model(zoo, "wav2vec2-layer-norm")), AUDIO, "asr")
     monkeypatch.setattr(checkpoint_scorers, "load_asr_model", Mock(side_effect=torch.OutOfMemoryError()))
     sample, options = load_sample(transcripts(24)), RunOptions(device="cpu")
@@ -105,7 +105,7 @@ def test_memory_that_runs_out_is_an_error_in_words(zoo: Path, monkeypatch: pytes
         CheckpointScorers(plan, sample, options, 0).word_errors(np.arange(3))
 
 
-def test_a_checkpoint_without_its_head_has_no_wrong_words(zoo: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_head_has_no_word_error_rate(zoo: Path, tmp_path: Path) -> None:
     folder = asr_model(zoo, "wav2vec2-layer-norm")
     transformers.Wav2Vec2Model.from_pretrained(folder).save_pretrained(tmp_path)
     for name in ("vocab.json", "tokenizer_config.json", "preprocessor_config.json"):
@@ -127,12 +127,12 @@ WORDS = ["Do!", "mi"]
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-layer-norm", "whisper"])
-def test_clips_that_are_not_read_or_written_at_once_are_left_out_of_training_and_counted(name: str, zoo: Path) -> None:
+def test_training_skips_and_counts_clips_that_are_too_long(name: str, zoo: Path) -> None:
     network, _ = loaded(asr_model(zoo, name), transcripts(24), "automatic-speech-recognition")
     asr = load_asr_model(plan_extraction(repo_of(asr_model(zoo, name)), AUDIO, "automatic-speech-recognition"))
     whole = tone(300, asr.reader.part / RATE)
     long = encoded(np.concatenate([whole, whole[:1]]))
-    # Of tokens, those at the start and the end count too. CTC learns nothing of no letters, or of more than sounds.
+    # Start and end tokens count too. CTC cannot train on empty transcripts or on more letters than frames.
     texts = ["a", "a", "...", "a" * 200] if asr.is_ctc else ["a", "a", "a" * 43, "a" * 42]
     assert asr.is_ctc or max_new_tokens(asr.model) == 44
 
@@ -149,7 +149,7 @@ def test_clips_that_are_not_read_or_written_at_once_are_left_out_of_training_and
         rows([long], ["a"])
 
 
-def test_a_checkpoint_of_many_languages_is_trained_in_that_of_most_of_the_first_clips(
+def test_a_multilingual_checkpoint_is_trained_in_the_language_of_the_first_clips(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = torch.tensor([31, 30, 30, 31, 31, 30, 31, 31])
@@ -172,7 +172,7 @@ CAPITALS = {"vocab.json": {**dict.fromkeys("abcdefghijklmnopq", ...), **dict(zip
 @pytest.mark.parametrize(
     ("changes", "is_kept"),
     [
-        ({"config.json": {"vocab_size": 18}}, True),  # o is the last letter that is needed, number 17
+        ({"config.json": {"vocab_size": 18}}, True),  # o, number 17, is the last letter that is needed
         ({"config.json": {"vocab_size": 17}}, False),
         ({"config.json": {"vocab_size": ...}, "vocab.json": {"o": 32}}, False),  # 32 by default
         ({"config.json": {"vocab_size": 99}, "vocab.json": {"o": ...}}, False),
@@ -181,7 +181,7 @@ CAPITALS = {"vocab.json": {**dict.fromkeys("abcdefghijklmnopq", ...), **dict(zip
         ({"config.json": {"architectures": None}}, False),
     ],
 )
-def test_a_head_for_ctc_is_kept_where_it_has_all_letters(
+def test_a_ctc_head_is_kept_if_it_has_all_letters(
     changes: dict[str, dict[str, Any]], is_kept: bool, zoo: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(asr_model(zoo, "wav2vec2-layer-norm"), tmp_path / "model"))
@@ -200,7 +200,7 @@ def test_a_head_for_ctc_is_kept_where_it_has_all_letters(
 
 
 def spoken(count: int, first: int = 0) -> tuple[list[np.ndarray], list[str]]:
-    """Two tones a clip, high or low, and a word for each."""
+    """Clips with two tones, high or low, and a word per tone."""
     places = [(row % 2, row // 2 % 2) for row in range(count)]
     sounds = [
         np.concatenate([tone([250, 2500][pitch], 0.25, seed=first + row) for pitch in pair])
@@ -224,7 +224,7 @@ def confirmed(folders: list[Path], tmp_path: Path, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2-layer-norm", "whisper-multilingual"])
-def test_pipeline_gets_the_reported_score(name: str, zoo: Path, tmp_path: Path) -> None:
+def test_the_pipeline_reproduces_the_reported_score(name: str, zoo: Path, tmp_path: Path) -> None:
     folder = asr_model(zoo, name) if name in ASR_MODELS else sound_checkpoint(zoo, name)
     (result,) = confirmed([folder], tmp_path)
     assert result.error is None

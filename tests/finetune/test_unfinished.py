@@ -1,4 +1,4 @@
-"""What lies in place of a lock or a state is an error in words, at once; nothing outside the cache is touched."""
+"""A file or link in place of a folder of runs is an error, and nothing outside the cache is changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def open_folder(root: Path) -> None:
     ("use", "place"),
     [(lock, "locks"), (open_folder, "unfinished"), (open_folder, f"unfinished/{RUN}")],
 )
-def test_obstacles(tmp_path: Path, use: Callable[[Path], None], place: str, kind: str) -> None:
+def test_a_file_or_link_in_place_of_a_folder_is_an_error(
+    tmp_path: Path, use: Callable[[Path], None], place: str, kind: str
+) -> None:
     root, outside = tmp_path / "cache", tmp_path / "outside"
     path = root / place
     path.parent.mkdir(parents=True)
