@@ -1,10 +1,10 @@
-"""How fast hf_emms is on this machine.
+"""Measure the speed of hf_emms on this machine.
 
     python -m scripts.bench NAME [options]      one benchmark; --help after the name lists its options
     python -m scripts.bench all [--parts NAME …] [--write FILE]  those of docs/benchmark.md (`make bench`)
 
-Contestants run in turn, so that a drifting machine affects all alike. What is compared is the ratio within each round,
-reported as median [min … max]. `all` continues after a benchmark that fails, and then ends with an error.
+Contestants run in turn, so that a drifting machine affects all alike. Tables report the ratio within each round as
+median [min … max]. `all` continues after a failed benchmark, and then ends with an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import io
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -25,13 +24,13 @@ from types import ModuleType
 BENCHES = {
     "peer": "features and rankings against transformer-ranker",
     "embedding": "texts embedded against a bare loop and sentence-transformers; nDCG over 100,000 documents",
-    "forecast": "forecast seconds against those that rankings and fine-tunings take",
+    "forecast": "forecast seconds against the measured seconds of fine-tunings",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "race": "a race for the best checkpoints against a full run",
     "space": "the leaderboard in a browser",
-    "sequences": "random sequences of what a user does on the leaderboard",
+    "sequences": "random sequences of a user's actions on the leaderboard",
 }
-# With options that keep each of them short; the page ends with what they took.
+# Short options for `all`.
 OF_THE_PAGE = {
     "peer": "texts --rows 2000 --rounds 2",
     "embedding": "--rounds 2",
@@ -43,7 +42,7 @@ OF_THE_PAGE = {
 
 
 def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
-    """A benchmark's module, and the parser of its options."""
+    """Return a benchmark's module, and the parser of its options."""
     module = import_module(f"scripts.bench.{name}")
     parser = argparse.ArgumentParser(
         prog=f"python -m scripts.bench {name}",
@@ -55,7 +54,7 @@ def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Describe this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "torch", "transformers"))
@@ -65,19 +64,13 @@ def machine() -> str:
     )
 
 
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of those that it has waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
 def run_all(names: Sequence[str], page: Path | None) -> None:
-    """Run benchmarks of the page; print, with the seconds that each of them took, and write if asked to."""
+    """Run benchmarks of the page; print their tables with the seconds of each, and write the page if there is one."""
     parts = [f"# Benchmark\n\n`make bench`, median [min … max].\n\n{machine()}.\n"]
     print(parts[0], flush=True)
-    took, failed = [], []
+    failed = []
     for name in names:
-        text, started, cpu = io.StringIO(), time.perf_counter(), cpu_seconds()
+        text, started = io.StringIO(), time.perf_counter()
         with redirect_stdout(text):
             try:
                 module, parser = bench(name)
@@ -85,13 +78,8 @@ def run_all(names: Sequence[str], page: Path | None) -> None:
             except (Exception, SystemExit) as error:  # noqa: BLE001
                 failed.append(name)
                 print(f"\n### {name}\n\nnot run: {type(error).__name__}: {error}")
-        parts.append(text.getvalue())
+        parts.append(f"{text.getvalue()}\n`{name}` took {time.perf_counter() - started:,.0f} s.\n")
         print(parts[-1], flush=True)
-        took.append((f"{name} {OF_THE_PAGE[name]}".strip(), time.perf_counter() - started, cpu_seconds() - cpu))
-    took.append(("all", *(sum(column) for column in list(zip(*took, strict=True))[1:])))
-    lines = "\n".join(f"| {name} | {wall:,.0f} | {cpu:,.0f} |" for name, wall, cpu in took)
-    parts.append(f"\n### What this took\n\n| benchmark | seconds | CPU seconds |\n|---|---|---|\n{lines}\n")
-    print(parts[-1], flush=True)
     if page is not None:
         page.write_text("".join(parts), encoding="utf-8")
     if failed:
@@ -99,7 +87,7 @@ def run_all(names: Sequence[str], page: Path | None) -> None:
 
 
 def main() -> None:
-    """Parse the name, and leave the other arguments to its benchmark."""
+    """Parse the name, and pass the other arguments to its benchmark."""
     lines = "\n".join(f"  {name:12}{text}" for name, text in BENCHES.items())
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench",

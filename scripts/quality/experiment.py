@@ -185,22 +185,6 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def add_baselines(pool: Pool, names: Collection[str]) -> None:
-    """Add scores of the literature's estimators to a pool's scored targets, all or those with these names."""
-    records = results.read(pool)
-    for target in pool.targets:
-        if target.name not in records or (names and target.name not in names):
-            continue
-        record, folders = records[target.name], places(pool, target)
-        if missing := set(record["candidates"]) - set(folders):
-            print(f"{target.name:18s} left out, without {', '.join(sorted(missing))}", flush=True)
-            continue
-        scores = _scores_by_baselines(pool, target, [folders[name] for name in record["candidates"]])
-        record["scores"] |= scores
-        results.write(pool, records)
-        print(f"{target.name:18s} {', '.join(scores) or 'no estimators of the literature'}", flush=True)
-
-
 def _scores_by_baselines(pool: Pool, target: Target, checkpoints: list[str]) -> dict[str, list[float]]:
     """Scores of estimators that hf_emms does not have."""
     if target.task == "text-retrieval":
