@@ -1,7 +1,7 @@
 """The leaderboard Space.
 
-Settings come from the environment: EMMS_RESULTS_REPO is the results dataset, "ORG/NAME"; EMMS_RESULTS is a
-folder to read instead; EMMS_REFRESH_SECONDS is the time between two readings.
+The environment has the settings. EMMS_RESULTS_REPO is the results dataset, "ORG/NAME". EMMS_RESULTS is a folder to read
+instead. EMMS_REFRESH_SECONDS is the time between two refreshes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
     @spaces.GPU
     def unused() -> None:
-        """Do nothing: ZeroGPU ends a Space that has no function for it, and this page needs none."""
+        """Do nothing. ZeroGPU stops Spaces without a GPU function, and this page needs no GPU."""
 
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ REFRESH_SECONDS = 300.0
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
-    """Return the store that the environment names, and the results dataset for submissions ("" for none)."""
+    """Create the store from the environment; also return the results dataset for submissions ("" for none)."""
     repo_id = environment.get("EMMS_RESULTS_REPO", "")
     named = environment.get("EMMS_RESULTS", "")
     if named or not repo_id:
@@ -41,7 +41,7 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
     def download() -> Path:
         from huggingface_hub import HfApi, errors, snapshot_download
 
-        try:  # snapshot_download would give its last copy in silence
+        try:  # without this check snapshot_download would silently return its last copy
             revision = HfApi().dataset_info(repo_id).sha
         except errors.HTTPError as error:
             raise ConnectionError(f"the Hub cannot be reached: {type(error).__name__}") from error
@@ -69,7 +69,7 @@ def main() -> None:
     )
     blocks = server.get_blocks()
     if blocks.mcp_server_obj is not None:
-        blocks.mcp_server_obj.postprocess_output_data = as_json  # that of Gradio writes Python's repr
+        blocks.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own function writes Python's repr
     blocks.block_thread()
 
 

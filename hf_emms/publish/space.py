@@ -36,6 +36,7 @@ _SHIPPED = (
     "scoring/estimators.py",
     "scoring/generative.py",
     "scoring/quantity.py",
+    "scoring/ratio.py",
     "ranking/__init__.py",
     "ranking/advice.py",
     "ranking/columns.py",

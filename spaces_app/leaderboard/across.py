@@ -1,4 +1,4 @@
-"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and how often each checkpoint wins."""
+"""The tab Across datasets: a heat map of ranks, checkpoints × rankings, and the share of wins of each checkpoint."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Grid:
 
     Attributes:
         entries: the rankings, each a column.
-        rows: checkpoint → entry id → row; an entry that has not ranked the checkpoint is not there.
-        wins: checkpoint → how often it wins over all rankings, also those that are not shown.
-        rankings: how many rankings there are.
-        left_out: how many rankings and checkpoints are not shown.
+        rows: checkpoint → entry id → row, for the entries that ranked the checkpoint.
+        wins: checkpoint → its share of wins over all rankings, hidden ones included.
+        rankings: number of rankings.
+        left_out: number of hidden rankings and hidden checkpoints.
     """
 
     entries: tuple[Entry, ...]
@@ -43,12 +43,12 @@ class Grid:
 
 
 def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
-    """Return the entries of a view's task, or of all tasks."""
+    """Return the entries of the view's task, or of all tasks."""
     return list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
 
 
 def grid(view: View, snapshot: Snapshot) -> Grid:
-    """Return the grid for a view's task (or all tasks) and filters, in the view's order."""
+    """Return the grid of a view, filtered and in the view's order."""
     entries = of_scope(view, snapshot)
     rows_of = {entry.id: _by_checkpoint(matching(lines(entry.ranking, snapshot), view)) for entry in entries}
     most = sorted((entry for entry in entries if rows_of[entry.id]), key=lambda entry: -len(rows_of[entry.id]))
@@ -64,7 +64,7 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
 
 
 def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
-    """Return the grid as an HTML table; `sorted_by_browser` as in `table.table`."""
+    """Render the grid; for `sorted_by_browser` see `table.table`."""
     cells = grid(view, snapshot)
     if not cells.rows:
         return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
@@ -109,7 +109,7 @@ def _ordered(rows: Mapping[str, Mapping[str, Row]], won: Mapping[str, Wins], ord
 
 
 def _starts_of_groups(cells: Grid) -> frozenset[str]:
-    """Return the first checkpoint of each group but the first, in the order of wins."""
+    """Return the first checkpoint of each group except the first group, in the order of wins."""
     groups = [(name, cells.wins[name].group) for name in cells.rows if name in cells.wins]
     return frozenset(name for (_, before), (name, group) in pairwise(groups) if group != before)
 
@@ -148,9 +148,9 @@ def _cell(row: Row | None, worst: int) -> str:
 
 def _explained(cells: Grid) -> str:
     text = (
-        "Wins: how often the checkpoint would be ranked above an average one of those that it met, in a ranking or by "
-        "others that did, from all pairs that share a ranking (Bradley–Terry), with its 95 % interval. A line divides "
-        "groups of checkpoints that never met. Rankings: in how many of them it has a rank."
+        "Wins: the probability to rank above an average checkpoint of its group, with its 95 % interval, estimated "
+        "from all pairs that share a ranking (Bradley–Terry). Checkpoints of different groups share no ranking, "
+        "not even indirectly; a line separates the groups. Rankings: how many rankings rank the checkpoint."
     )
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:
@@ -162,6 +162,6 @@ def _explained(cells: Grid) -> str:
 def _legend() -> str:
     shades = "".join(f'<span class="shade{shade}">&nbsp;</span>' for shade in reversed(range(_SHADES)))
     return (
-        f'<span class="small legend">best {shades} worst rank of its column · empty: not ranked there · '
-        "= shared rank. Scores of different datasets cannot be compared, ranks can.</span>"
+        f'<span class="small legend">best {shades} worst rank of the column · empty: not ranked · '
+        "= tied. Compare ranks between datasets, not scores.</span>"
     )

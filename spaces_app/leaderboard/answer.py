@@ -1,4 +1,4 @@
-"""The answer in a sentence: which checkpoint to fine-tune, with a link to its page and the code to copy."""
+"""The answer: which checkpoint to fine-tune, with a link to its page and code to copy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LOAD_WITH_TRANSFORMERS = (
 
 
 def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Return the sentence and the code as HTML, for the checkpoints that pass the filters, with their number."""
+    """Render the answer for the checkpoints that pass the filters, and their number."""
     if not is_filtered(view):
         more = advice(ranking)
         hint = [f"{more}."] if more and more != recommendation(ranking) else []
@@ -56,7 +56,7 @@ def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Return code that loads, fine-tunes and ranks the checkpoint of the answer; empty where it is not on the Hub."""
+    """Render code that loads, fine-tunes and ranks the recommended checkpoint; empty if it is not on the Hub."""
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
     row = recommended(_of_rows(ranking, rows))
     if row is None or not markup.is_id(row.checkpoint) or not is_commit(row.revision):
@@ -77,7 +77,7 @@ def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 
 
 def recommended(ranking: Ranking) -> Row | None:
-    """Return the row to fine-tune; None where no estimate and no fine-tuning is above the baseline."""
+    """Return the row to fine-tune, or None if no estimate and no fine-tuned score is above the baseline."""
     name = verdict(ranking).checkpoint
     return None if name is None else ranking.row(name)
 
@@ -94,7 +94,7 @@ def _sentence(ranking: Ranking, view: View) -> str:
     others = [other for other in ranking.rows_of(judgement.first) if other is not row]
     if others:
         choice = "; it is the smallest" if row.parameters is not None and row is smallest_of([row, *others]) else ""
-        return f"{start}, not told apart from {_names(others, view)}{choice}."
+        return f"{start}, tied with {_names(others, view)}{choice}."
     if judgement.lead == "alone":
         return f"Only {_named(row, view)} has a score."
     behind = comparable(ranking)[1]

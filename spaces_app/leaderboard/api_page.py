@@ -1,4 +1,4 @@
-"""The page Use via API: the endpoints, and how programs and agents call them."""
+"""The tab Use via API: the endpoints, and how programs and agents call them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MCP = """{"mcpServers": {"emms": {"url": "https://ORG-NAME.hf.space/gradio_api/
 
 @cache
 def page() -> str:
-    """Return the page as HTML."""
+    """Render the tab."""
     return (
-        "<h2>Use via API</h2><p>Each of these is an endpoint of this server's API and a tool for agents (MCP).</p>"
+        "<h2>Use via API</h2><p>This server offers these functions as API endpoints and as tools for agents (MCP).</p>"
         + command_box(_PYTHON, "In Python")
         + command_box(_MCP, "For an agent")
         + "".join(_described(name) for name in ENDPOINTS)

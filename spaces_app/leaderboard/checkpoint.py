@@ -1,4 +1,4 @@
-"""The page of a checkpoint: facts about it, and its place in every ranking."""
+"""The page of a checkpoint: facts, and its rank in every ranking."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MAX_NAMED = 3
 
 
 def page(view: View, snapshot: Snapshot, *, compares: bool = True) -> str:
-    """Return the page as HTML: where the checkpoint is good, facts about it, and its rankings, the best place first.
+    """Render the page: the best rankings of the checkpoint, facts, and all its rankings, best rank first.
 
     Args:
-        view: names the checkpoint.
+        view: has the name of the checkpoint.
         snapshot: the data.
-        compares: whether there are pages that compare checkpoints, which are linked then.
+        compares: whether to link comparisons, which a static Space does not have.
     """
     best_first = sorted(places(snapshot).get(view.checkpoint, []), key=_share)
     if not best_first:
-        return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
+        return f'<p class="empty">No ranking contains the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
     newest = max(best_first, key=lambda place: place[0].ranking.created)[1]
     rows = [(entry, _place(entry, line, snapshot, compares)) for entry, line in best_first]
     columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
@@ -63,7 +63,7 @@ def _count_ranked(entry: Entry) -> int:
 
 
 def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
-    """Return a sentence on the rankings where a checkpoint is first, or else on the one where it comes closest."""
+    """Render a sentence on the rankings in which the checkpoint is first, or else on its best ranking."""
     first = [entry for entry, line in best_first if line.row.rank == 1]
     entry, line = best_first[0]
     if first:
@@ -71,7 +71,7 @@ def _strengths(best_first: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> 
         more = f" and {len(first) - _MAX_NAMED} more" if len(first) > _MAX_NAMED else ""
         return f"First in {len(first)} of {pluralize(len(best_first), 'ranking')}: {names}{more}."
     if line.row.rank is None:
-        return "It failed in each of its rankings."
+        return "It failed in all of its rankings."
     return f"Best on {_ranking_link(entry, snapshot)}: {format_rank(line.row)} of {_count_ranked(entry)}."
 
 
@@ -99,7 +99,7 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
 
 
 def _place(entry: Entry, line: Line, snapshot: Snapshot, compares: bool) -> dict[str, str]:
-    """Return column → cell, of a ranking that has the checkpoint."""
+    """Return column → cell for a ranking of the checkpoint."""
     ranking, row = entry.ranking, line.row
     won = snapshot.wins[ranking.task].get(row.checkpoint)
     shown = ScoreFormatter(ranking, ranking.estimators[0])
@@ -119,7 +119,7 @@ def _score(shown: ScoreFormatter, score: Score | None) -> str:
 
 
 def _fine_tuned(ranking: Ranking, row: Row) -> str:
-    """Return the score after fine-tuning, and its place among the fine-tuned checkpoints of the ranking."""
+    """Render the fine-tuned score, and its rank among the fine-tuned checkpoints of the ranking."""
     result = row.fine_tuned
     if result is None:
         return MISSING
@@ -131,7 +131,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
 
 
 def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> str:
-    """Return how far the best checkpoint is ahead, with a link to the comparison of both where there is one."""
+    """Render the gap to the best checkpoint, linked to the comparison of both if there is one."""
     ranking, row = entry.ranking, line.row
     best = next((other for other in ranking.rows if other.rank is not None), None)
     if best is None or row.rank is None or best.n != row.n:
@@ -139,7 +139,7 @@ def _behind(entry: Entry, line: Line, shown: ScoreFormatter, compares: bool) -> 
     if best.checkpoint == row.checkpoint:
         return "it is the best"
     first = ranking.estimators[0]
-    text = "not told apart" if row.rank == best.rank else f"by {shown.gap(best.scores[first], row.scores[first])}"
+    text = "tied" if row.rank == best.rank else f"by {shown.gap(best.scores[first], row.scores[first])}"
     if not compares:
         return text
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))

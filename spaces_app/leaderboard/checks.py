@@ -1,6 +1,7 @@
-"""Checks of a ranking, the same for a folder and for Submit.
+"""Check rankings, of a folder and of the tab Submit alike.
 
-Impossible values are refused, what follows from the fold scores is computed anew, and what looks wrong is remarked.
+The checks reject impossible values, recompute ranks and standard errors from the fold scores, and remark on suspicious
+values.
 """
 
 from __future__ import annotations
@@ -22,39 +23,37 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.quantity import quantity_of_metric
 
 _LONGEST_NAME = 200
-# Longer numbers say nothing and break tables.
+# Larger numbers break tables.
 _LARGEST = 1e12
 _NO_NUMBER = re.compile(rb"[:\[,]\s*(NaN|-?Infinity)\b")
-# The tasks that hf_emms knew when it published a Space, which has no tasks itself.
+# A published Space has this list in place of the package hf_emms.tasks.
 _SHIPPED_TASKS = Path(__file__).with_name("tasks.txt")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A ranking with nothing impossible in it, and what looks wrong, in words."""
+    """A valid ranking, and remarks on suspicious values."""
 
     ranking: Ranking
     remarks: tuple[str, ...]
 
 
 def read(data: bytes) -> Checked:
-    """Return the checked ranking of a JSON file.
+    """Parse and check a JSON file.
 
     Raises:
-        EmmsError: not a ranking, or its first impossible value: the place in the file and the fault.
+        EmmsError: the file is not a ranking, or has an impossible value.
     """
     try:
         return checked(Ranking.from_json(data))
     except EmmsError as error:
         if wrong := _NO_NUMBER.search(data):
-            raise EmmsError(
-                f"it holds {wrong[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
-            ) from error
+            raise EmmsError(f"{wrong[1].decode()} is not a number: set the error of a row without a score") from error
         raise
 
 
 def checked(ranking: Ranking) -> Checked:
-    """Return a ranking with its order computed anew; an EmmsError names its first impossible value."""
+    """Check a ranking and recompute its order; raise an EmmsError for its first impossible value."""
     if first := next(_problems(ranking), None):
         raise EmmsError(" ".join(first))
     anew = recomputed(ranking)
@@ -63,7 +62,7 @@ def checked(ranking: Ranking) -> Checked:
 
 @cache
 def known_tasks() -> frozenset[str]:
-    """Return the ids of the tasks that hf_emms ranks for."""
+    """Return the ids of the tasks of hf_emms."""
     if _SHIPPED_TASKS.is_file():
         return frozenset(_SHIPPED_TASKS.read_text(encoding="utf-8").split())
     from hf_emms.tasks import list_tasks
@@ -72,7 +71,7 @@ def known_tasks() -> frozenset[str]:
 
 
 def recomputed(ranking: Ranking) -> Ranking:
-    """Return the ranking with standard errors, order and ranks as its fold scores give them."""
+    """Recompute standard errors, order and ranks from the fold scores."""
     rows = [
         msgspec.structs.replace(row, scores={name: _with_stderr(name, score) for name, score in row.scores.items()})
         for row in ranking.rows
@@ -84,13 +83,13 @@ def _remarks(ranking: Ranking, anew: Ranking) -> Iterator[str]:
     given = {row.checkpoint: row.rank for row in ranking.rows}
     moved = [row.checkpoint for row in anew.rows if row.rank != given[row.checkpoint]]
     if moved:
-        yield f"{pluralize(len(moved), 'rank')} did not follow from the scores: computed anew"
+        yield f"{pluralize(len(moved), 'rank')} did not match the scores and changed"
     if ranking.task not in known_tasks():
-        yield f"the task {ranking.task} is unknown to hf-emms: it may be misspelt"
+        yield f"the task {ranking.task} is unknown: check its spelling"
 
 
 def _with_stderr(name: str, score: Score) -> Score:
-    """Return a score with the standard error over its folds, where folds give it: not for bits per byte of all rows."""
+    """Recompute the standard error over folds, except for scores that are not means over folds."""
     if name not in EMMS or len(score.folds) < 2:
         return score
     return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
@@ -111,7 +110,7 @@ def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
     for place, row in enumerate(ranking.rows):
         same = seen.setdefault((row.checkpoint.partition("@")[0].casefold(), row.revision), place)
         if same != place:
-            yield f"rows[{place}].checkpoint", f"is in the list twice: it is that of rows[{same}]"
+            yield f"rows[{place}].checkpoint", f"is listed twice, see rows[{same}]"
         for where, problem in _of_row(row, ranking):
             yield f"rows[{place}].{where}", problem
     for place, row in enumerate(ranking.baselines):
@@ -119,7 +118,7 @@ def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
             yield f"baselines[{place}].{where}", problem
     folds = {len(row.scores[ranking.estimators[0]].folds) for row in ranking.rows if row.error is None and not row.n}
     if len(folds) > 1:
-        yield "rows", f"should have the same folds, but have {' and '.join(map(str, sorted(folds)))}"
+        yield "rows", f"should have the same number of folds, but have {' and '.join(map(str, sorted(folds)))}"
 
 
 def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
@@ -168,9 +167,9 @@ def _of_score(name: str, score: Score) -> Iterator[tuple[str, str]]:
     if not all(abs(value) <= _LARGEST for value in (score.value, score.stderr or 0.0, *score.folds)):
         yield "value", f"should be between -{_LARGEST:g} and {_LARGEST:g}, and so should its folds"
     if name in EMMS and score.value > 0:
-        yield "value", "should be 0 or less: EMMS is a held-out error with a minus before it"
+        yield "value", "should be 0 or less: EMMS is a negative held-out error"
     if name == "knn" and score.value > 1:
-        yield "value", "should be at most 1: an accuracy or explained share"
+        yield "value", "should be at most 1: it is an accuracy or R²"
     yield from _within("stderr", score.stderr, 0)
     r2 = score.details.get("r2")
     if r2 is not None and not (isinstance(r2, int | float) and r2 <= 1):
@@ -190,7 +189,7 @@ def _created(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_id(place: str, id: str, revision: str | None) -> Iterator[tuple[str, str]]:
-    """Yield a problem where a revision is a commit of the Hub, but the id is no id of the Hub."""
+    """Yield a problem if the revision is a commit of the Hub, but the id is not a Hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -199,7 +198,7 @@ def _is_id(place: str, id: str, revision: str | None) -> Iterator[tuple[str, str
     try:
         validate_repo_id(id)
     except HFValidationError:
-        yield place, "has a commit of the Hub, but is no id of the Hub, ORG/NAME"
+        yield place, "has a commit of the Hub, but is not a Hub id, ORG/NAME"
 
 
 def _within(place: str, value: float | None, least: int) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Two to five checkpoints of a ranking side by side: facts, scores, and whether each pair can be told apart."""
+"""Two to five checkpoints of a ranking side by side: facts, scores, and whether each difference is significant."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Pair:
     Attributes:
         first: the row with the better score.
         second: the other row.
-        gain: the difference of what the table shows of them, never negative.
+        gain: the difference in the unit of the table, never negative.
         stderr: standard error of the paired differences over folds; 0 without folds.
         folds: the difference in each fold.
-        told_apart: whether the difference is more than noise.
+        significant: whether the difference exceeds the noise.
     """
 
     first: Row
@@ -36,11 +36,11 @@ class Pair:
     gain: float
     stderr: float
     folds: tuple[float, ...]
-    told_apart: bool
+    significant: bool
 
 
 def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
-    """Return all pairs of rows with a score on the same sample."""
+    """Compare all pairs of rows with scores on the same sample."""
     estimator = ranking.estimators[0]
     shown = ScoreFormatter(ranking, estimator)
     scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
@@ -51,20 +51,20 @@ def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
             paired = len(better.folds) == len(other.folds)
             folds = tuple(a - b for a, b in zip(better.folds, other.folds, strict=True)) if paired else ()
             gain, stderr = gain_and_stderr(better, other)
-            told_apart = gain > TIE_WIDTH * stderr and gain > 0
+            significant = gain > TIE_WIDTH * stderr and gain > 0
             unit = shown.unit_of(better)
             in_units = tuple(unit * fold for fold in folds)
-            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, told_apart))
+            compared.append(Pair(first, second, unit * gain, unit * stderr, in_units, significant))
     return compared
 
 
 def chosen(view: View, ranking: Ranking) -> list[Row]:
-    """Return the rows that a view compares, in the ranking's order."""
+    """Return the compared rows, in the order of the ranking."""
     return [row for row in ranking.rows if row.checkpoint in view.compare][:MOST]
 
 
 def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Return the comparison as HTML."""
+    """Render the comparison."""
     rows = chosen(view, ranking)
     if len(rows) < FEWEST:
         return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
@@ -77,18 +77,18 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     return (
         f'<p class="small">{back(view)}</p><h2>{escape(ranking.dataset)}, {escape(ranking.task)}</h2>'
         f"{markup.boxed_table('Checkpoints side by side', markup.header(*names, css='text'), facts)}"
-        f"<h2>Told apart?</h2>{markup.boxed_table('Pairs', markup.header(*_PAIR_HEADS), compared)}"
-        f'<p class="small">Differences are of {escape(shown.heading)}. One counts when it is more than '
-        f"{TIE_WIDTH:g} standard errors of the paired differences over folds: every checkpoint has the same folds.</p>"
+        f"<h2>Significant?</h2>{markup.boxed_table('Pairs', markup.header(*_PAIR_HEADS), compared)}"
+        f'<p class="small">The table shows differences of {escape(shown.heading)}. A difference is significant if it '
+        f"exceeds {TIE_WIDTH:g} standard errors of the paired differences over folds.</p>"
     )
 
 
 def back(view: View) -> str:
-    """Return a link to the whole ranking."""
-    return markup.view_link(to_query(replace(view, compare=(), checkpoint="")), "← the whole ranking")
+    """Render a link to the ranking."""
+    return markup.view_link(to_query(replace(view, compare=(), checkpoint="")), "← back to the ranking")
 
 
-_PAIR_HEADS = ("Better", "Other", "Difference", "Standard errors", "Told apart", "In each fold")
+_PAIR_HEADS = ("Better", "Other", "Difference", "Standard errors", "Significant", "Per fold")
 
 
 def _pair(pair: Pair) -> str:
@@ -98,7 +98,7 @@ def _pair(pair: Pair) -> str:
         markup.breakable(pair.second.checkpoint),
         f"{pair.gain:.4f} ± {pair.stderr:.4f}",
         errors,
-        "yes" if pair.told_apart else "no",
+        "yes" if pair.significant else "no",
         folds,
     )
     return markup.row(markup.breakable(pair.first.checkpoint), cells)
@@ -116,6 +116,6 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
 
 
 def checkpoint_link(name: str, view: View) -> str:
-    """Return a link from a view to the page of a checkpoint, which leads back."""
+    """Render a link to the page of a checkpoint, which links back to the view."""
     there = replace(view, tab="rankings", checkpoint=name, compare=(), rows=View.rows)
     return markup.view_link(to_query(there), f'<span class="name">{markup.breakable(name)}</span>')

@@ -1,4 +1,4 @@
-"""The form over a view: pickers, a search, filters with the number of checkpoints that each lets through, columns."""
+"""The form above a view: pickers, a search, filters with numbers of checkpoints, and columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORM = 'id="emms-form" method="get" action="" role="search"'
 
 
 def form(view: View, snapshot: Snapshot) -> str:
-    """Return the form as HTML; hidden fields hold the parts of the view that it does not show."""
+    """Render the form; hidden fields contain the rest of the view."""
     hidden = {name: getattr(view, name) for name in ("tab", "sort", "order")}
     usual = View()
     fields = "".join(_hidden(name, value) for name, value in hidden.items() if value != getattr(usual, name))
@@ -83,7 +83,7 @@ def _rankings(view: View, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _filters(view: View, snapshot: Snapshot) -> str:
-    """Return the filters as HTML; each choice has the number of checkpoints that would pass with it."""
+    """Render the filters; each choice shows how many checkpoints would pass."""
     if _has_dataset(view):
         entry = snapshot.entries.get(view.ranking)
         all_lines = lines(entry.ranking, snapshot) if entry else []
@@ -117,7 +117,7 @@ def _filters(view: View, snapshot: Snapshot) -> str:
 
 
 def _columns(view: View) -> str:
-    """Return the boxes of the columns, and an empty field by which a form says that no box is ticked."""
+    """Render the boxes of the columns, and an empty field that is sent even if no box is ticked."""
     boxes = "".join(_box("columns", name, title, name in view.columns) for name, title in COLUMNS.items())
     return f'<fieldset><legend>Columns</legend><input type="hidden" name="columns" value="">{boxes}</fieldset>'
 
@@ -142,7 +142,7 @@ def _text(name: str, title: str, value: str, placeholder: str, kind: str = "text
 
 
 def _boxes(name: str, title: str, chosen: tuple[str, ...], values: Iterable[str | None]) -> str:
-    """Return boxes of the values that most checkpoints have; a chosen value stays though no checkpoint has it."""
+    """Render boxes for the most frequent values and for the chosen ones."""
     every = Counter(value for value in values if value)
     counts = {value: every[value] for value in chosen} | dict(every.most_common(_MAX_BOXES))
     if not counts:

@@ -1,4 +1,4 @@
-"""The tab Score vs cost: a scatter plot as SVG, with the checkpoints marked that nothing cheaper beats."""
+"""The tab Score vs cost: a scatter plot as SVG, with the Pareto front marked."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_POINTS = 1000
 _MAX_LABELS = 12
 _RADIUS = 6
 
-# Left, top, right and bottom of a part of a drawing.
+# Left, top, right, bottom.
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """The size of a drawing, in pixels; each is drawn, and CSS shows the one that fits the window."""
+    """The size of a drawing in pixels. The page contains both, and CSS shows the one that fits the window."""
 
     name: str
     width: int
@@ -39,7 +39,7 @@ _CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint in the plot, with its cost and its score, as a number and as text."""
+    """A checkpoint with its cost and its score, as number and text."""
 
     line: Line
     cost: float
@@ -48,7 +48,7 @@ class Point:
 
 
 def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
-    """Return the checkpoints that pass the filters and have a score and a cost, the cheapest first."""
+    """Return the checkpoints that pass the filters and have a score and a cost, cheapest first."""
     measured, shown = [], ScoreFormatter(ranking, ranking.estimators[0])
     for line in matching(lines(ranking, snapshot), view):
         score = line.score(ranking.estimators[0])
@@ -59,7 +59,7 @@ def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
 
 
 def front(cheapest_first: Sequence[Point]) -> list[Point]:
-    """Return the points that no cheaper (or equally cheap) point beats: the Pareto front, the cheapest first."""
+    """Return the Pareto front, cheapest first: points that score more than all that cost the same or less."""
     best: list[Point] = []
     for point in cheapest_first:
         if not best or point.score.value > best[-1].score.value:
@@ -68,16 +68,16 @@ def front(cheapest_first: Sequence[Point]) -> list[Point]:
 
 
 def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Return the plot, and the front in words."""
+    """Render the plot, and the front as a list."""
     drawn = points(view, ranking, snapshot)[:_MAX_POINTS]
     if not drawn:
         return '<p class="empty">No checkpoint passes these filters.</p>'
     best = front(drawn)
     return (
         f'<div class="plots">{"".join(_svg(view, ranking, drawn, best, canvas) for canvas in _CANVASES)}</div>'
-        f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
-        f"{_missing(view, ranking, snapshot, len(drawn))} Bars are one standard error. "
-        "A point leads to the page of its checkpoint.</p>"
+        f'<p class="small"><span class="key"></span> Pareto front: no cheaper checkpoint scores higher. '
+        f"{_missing(view, ranking, snapshot, len(drawn))} Bars show one standard error. "
+        "Click a point to open the page of its checkpoint.</p>"
         f"<h2>The front</h2><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
     )
 
@@ -122,7 +122,7 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
 
 
 def _labels(best: Sequence[Point], drawn: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
-    """Return the names beside the points of the front, without names that would cover a point or another name."""
+    """Label the points of the front, but omit labels that would cover a point or another label."""
     boxes = [_box(point, across, up) for point in drawn]
     texts = []
     for point in reversed(best):
@@ -143,7 +143,7 @@ def _labels(best: Sequence[Point], drawn: Sequence[Point], across: Callable, up:
 
 
 def _box(point: Point, across: Callable, up: Callable) -> Box:
-    """Return the box that a point and its error bar cover."""
+    """Return the bounding box of a point and its error bar."""
     x, value, error = across(point.cost), point.score.value, _error(point)
     return (
         x - _RADIUS,

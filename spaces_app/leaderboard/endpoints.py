@@ -1,4 +1,4 @@
-"""The leaderboard for programs: each function is an endpoint of the API and a tool for agents (MCP)."""
+"""The leaderboard for programs: each method is an endpoint of the API and a tool for agents (MCP)."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _UNKNOWN = float("inf")
 
 
 class Endpoints:
-    """The endpoints over a store. For unknown names they raise a ValueError with the names that exist."""
+    """The endpoints of a store. Unknown names raise a ValueError that lists the known names."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def list_rankings(self, task: str = "", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
-        """List the published rankings: which datasets have been ranked, for which task, on how many samples.
+        """List the published rankings: dataset, task, number of examples and best checkpoint.
 
         Args:
             task: the Hub's task id, such as "image-classification"; empty for all tasks.
-            limit: how many rankings to give at most.
-            offset: how many to leave out before.
+            limit: maximum number of rankings.
+            offset: number of rankings to skip.
 
         Returns:
-            For each ranking its id (for get_ranking), task, dataset, split, n, checkpoints, best, lead (how far the
-            estimate's first is ahead, in words), outcome (of fine-tuning; null where nothing was tuned) and created.
+            Per ranking: id (for get_ranking), task, dataset, split, n, checkpoints, best, lead (of the estimate's best
+            checkpoint), outcome (of fine-tuning; null without fine-tuning) and created.
         """
         listed = []
         for entry in self._store.snapshot.entries.values():
@@ -81,35 +81,35 @@ class Endpoints:
         limit: int = 20,
         offset: int = 0,
     ) -> dict[str, Any]:
-        """Give the checkpoints of a ranking with their scores, best first. Higher scores are better, and scores of
-        different rankings cannot be compared. Checkpoints that are tied differ by less than the noise.
+        """Return the checkpoints of a ranking with their scores, best first. Higher scores are better. Do not compare
+        scores of different rankings. Tied checkpoints differ by less than the noise.
 
         Args:
             ranking: the id of a ranking, from list_rankings.
             search: words that a checkpoint's name must contain; "resnet | vit" for either.
-            max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
+            max_parameters: maximum number of parameters, such as 100000000; 0 for no limit.
             license: only checkpoints with this license, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
-            unseen: leave out checkpoints that were trained on the ranking's dataset, as far as their cards say so.
+            unseen: skip checkpoints whose cards list the dataset as training data.
             sort: rank, checkpoint, an estimator of the ranking (such as emms_knn or short_run), parameters,
-                downloads or seconds; "-" before it: largest first.
-            limit: how many rows to give at most.
-            offset: how many to leave out before.
+                downloads or seconds; "-" in front: largest first.
+            limit: maximum number of rows.
+            offset: number of rows to skip.
 
         Returns:
-            answer: in a sentence which checkpoint to fine-tune; advice: whether more rows would tell the first ones
-            apart; verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
-            better than the baseline"); measure: title, unit and direction of the first estimator as people write it,
-            while the rows' scores are stored so that higher is better; dataset, task, split, n, seed, how many rows
-            match, and the rows.
+            answer: a sentence that names the checkpoint to fine-tune. advice: whether more examples would resolve the
+            ties. verdict: checkpoint, lead of the estimate and outcome of fine-tuning ("confirmed", "measured", "no
+            better than the baseline"). measure: title, unit and direction of the first estimator for display; in the
+            rows, higher scores are always better. Also dataset, task, split, n, seed, the number of matching rows, and
+            the rows.
         """
         entry, snapshot = self._known_ranking(ranking)
         choices = selection.sorts(entry.ranking)
         if sort.removeprefix("-") not in choices:
-            raise ValueError(f"cannot sort by {sort!r}; it takes {', '.join(choices)}")
+            raise ValueError(f"cannot sort by {sort!r}; choose from {', '.join(choices)}")
         limits = View(q=search, license=_one(license), library=_one(library), trained="unseen" if unseen else "")
         passing = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
-        ordered = lines.gather_batches(passing, sort)[max(0, offset) :][: _within_limits(limit)]
+        ordered = lines.sorted_lines(passing, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
@@ -123,25 +123,25 @@ class Endpoints:
     def compare_checkpoints(
         self, ranking: str, checkpoints: list[str], limit: int = 20, offset: int = 0
     ) -> dict[str, Any]:
-        """Compare checkpoints of a ranking in pairs: by how much the better leads, and whether that is more than noise.
+        """Compare pairs of checkpoints of a ranking: by how much one is better, and whether that is significant.
 
         Args:
             ranking: the id of a ranking, from list_rankings.
-            checkpoints: 2 to 50 names of checkpoints, as get_ranking gives them.
-            limit: how many pairs to give at most.
-            offset: how many to leave out before.
+            checkpoints: 2 to 50 names of checkpoints from get_ranking.
+            limit: maximum number of pairs.
+            offset: number of pairs to skip.
 
         Returns:
-            The rows of the checkpoints as get_ranking gives them, how many pairs match, and the pairs: better, other,
-            difference, stderr (standard error of the paired differences over folds), told_apart (more than two
-            standard errors) and folds (the difference in each fold).
+            The rows of the checkpoints, the number of matching pairs, and the pairs: better, other, difference, stderr
+            (of the paired differences over folds), significant (more than two standard errors) and folds (the
+            differences per fold).
         """
         entry, snapshot = self._known_ranking(ranking)
         unknown = [name for name in checkpoints if all(row.checkpoint != name for row in entry.ranking.rows)]
         if unknown:
-            raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking names them")
+            raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking lists them")
         if not compare.FEWEST <= len(set(checkpoints)) <= _MOST_COMPARED:
-            raise ValueError(f"{len(set(checkpoints))} checkpoints are named; it compares 2 to {_MOST_COMPARED}")
+            raise ValueError(f"cannot compare {len(set(checkpoints))} checkpoints; pass 2 to {_MOST_COMPARED}")
         some = [line for line in lines.lines(entry.ranking, snapshot) if line.row.checkpoint in checkpoints]
         pairs = compare.pairs(entry.ranking, [line.row for line in some])
         return {
@@ -155,7 +155,7 @@ class Endpoints:
                     "other": pair.second.checkpoint,
                     "difference": pair.gain,
                     "stderr": pair.stderr,
-                    "told_apart": pair.told_apart,
+                    "significant": pair.significant,
                     "folds": list(pair.folds),
                 }
                 for pair in pairs[max(0, offset) :][: _within_limits(limit)]
@@ -171,11 +171,11 @@ class Endpoints:
             task: the Hub's task id, such as "image-classification".
             max_parameters: parameter budget, such as 100000000 for 100M; 0 for no limit.
             license: only checkpoints with this license, such as "apache-2.0"; empty for any.
-            limit: how many checkpoints to give at most.
+            limit: maximum number of checkpoints.
 
         Returns:
-            The shortlist, the largest share of wins first (how often it would be ranked above an average checkpoint),
-            and the command that ranks it on the user's dataset.
+            The shortlist, largest share of wins first (the probability to rank above an average checkpoint), and the
+            command that ranks it on the user's dataset.
         """
         snapshot = self._known_task(task)
         view = View(task=task, license=_one(license))
@@ -193,18 +193,18 @@ class Endpoints:
         }
 
     def compare_datasets(self, task: str, limit: int = 20, offset: int = 0) -> dict[str, Any]:
-        """Compare checkpoints over all rankings of a task: how often each wins, and its rank in each.
+        """Compare checkpoints over all rankings of a task: the share of wins of each, and its rank in each ranking.
 
         Args:
             task: the Hub's task id, such as "image-classification".
-            limit: how many checkpoints to give at most.
-            offset: how many to leave out before.
+            limit: maximum number of checkpoints.
+            offset: number of checkpoints to skip.
 
         Returns:
-            How many rankings and checkpoints there are, and for each checkpoint, the largest share of wins first: wins
-            (how often it would be ranked above an average checkpoint of its group, 0 to 1), its 95 % interval, its
-            group (checkpoints of different groups never met and cannot be compared), in how many rankings it has a
-            rank, and its rank by ranking id (null where it failed).
+            The number of rankings and of checkpoints. Per checkpoint, largest share of wins first: wins (the
+            probability to rank above an average checkpoint of its group, 0 to 1), its 95 % interval, its group
+            (checkpoints of different groups cannot be compared), the number of rankings that rank it, and ranking id →
+            rank (null if it failed).
         """
         snapshot = self._known_task(task)
         won = snapshot.wins[task]
@@ -238,7 +238,7 @@ class Endpoints:
             ranking_json: the content of the file that `hf-emms rank --output ranking.json` writes.
 
         Returns:
-            valid, problem (what is wrong, in words; null when valid) and remarks.
+            valid, problem (an error message; null if valid) and remarks.
         """
         try:
             result = submit.checked(ranking_json)
@@ -250,18 +250,18 @@ class Endpoints:
         snapshot = self._store.snapshot
         entry = snapshot.entries.get(ranking)
         if entry is None:
-            raise ValueError(f"there is no ranking {ranking!r}; list_rankings names them")
+            raise ValueError(f"unknown ranking {ranking!r}; list_rankings lists the ids")
         return entry, snapshot
 
     def _known_task(self, task: str) -> Snapshot:
         snapshot = self._store.snapshot
         if task not in snapshot.tasks:
-            raise ValueError(f"no ranking of the task {task!r}; there are rankings of: {', '.join(snapshot.tasks)}")
+            raise ValueError(f"no rankings for the task {task!r}; known tasks: {', '.join(snapshot.tasks)}")
         return snapshot
 
 
 def as_json(outputs: Any, root_url: str) -> list[Any]:
-    """Return the answers of tools for agents as JSON texts, where Gradio's MCP server would write Python's repr."""
+    """Return the results of MCP tools as JSON; Gradio's MCP server would write Python's repr."""
     from mcp.types import TextContent
 
     return [TextContent(type="text", text=json.dumps(output, ensure_ascii=False)) for output in outputs]

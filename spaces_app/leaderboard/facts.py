@@ -19,7 +19,7 @@ PER_REFRESH = 300
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a repository, None where unknown; the card names the `datasets` of training and the `languages`."""
+    """Facts of a repository, None if unknown. `datasets` (of training) and `languages` come from the card."""
 
     downloads: int | None = None
     library: str | None = None
@@ -33,12 +33,12 @@ NOT_KNOWN = Facts()
 
 @dataclass
 class HubFacts:
-    """Facts from the Hub, which is asked about each repository at most once a day, and about few at a time."""
+    """Facts from the Hub, which are requested at most once per repository and day, and few at a time."""
 
     _known: dict[str, tuple[float, Facts]] = field(default_factory=dict)
 
     def of_checkpoints(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
-        """Return facts by checkpoint id, of the Hub's checkpoints in the rankings, but of none that is gone."""
+        """Return checkpoint id → facts, for the Hub's checkpoints in the rankings."""
         from huggingface_hub import HfApi, errors
 
         rows = (row for ranking in rankings for row in ranking.rows)
@@ -55,7 +55,7 @@ class HubFacts:
                 self._known[id] = (now, NOT_KNOWN)
                 continue
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-                logger.warning("the Hub was not asked about %d repositories: %s", len(stale), type(error).__name__)
+                logger.warning("no facts of %d repositories: %s", len(stale), type(error).__name__)
                 break
             licenses, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
             license = next(iter(licenses), None)

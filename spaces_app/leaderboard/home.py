@@ -1,4 +1,4 @@
-"""The home page: a line for each dataset, with its answer, how sure that is, and when it was measured."""
+"""The home page: a row for each dataset with its best checkpoint, its lead, the fine-tuned outcome and the date."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from leaderboard.store import Entry, Snapshot
 
 _LEADS: dict[Lead, Callable[[Verdict], str]] = {
     "no score": lambda judgement: "no checkpoint has a score",
-    "no head": lambda judgement: "none can be fine-tuned for it",
+    "no head": lambda judgement: "no checkpoint can be fine-tuned for it",
     "nothing explained": lambda judgement: "no features predict these labels",
     "alone": lambda judgement: "the only one with a score",
-    "shared": lambda judgement: f"not told apart from {len(judgement.first) - 1:,} more",
+    "shared": lambda judgement: f"tied with {len(judgement.first) - 1:,} more",
     "race": lambda judgement: "a race stopped the others",
     "ahead": lambda judgement: "ahead",
     "clearly ahead": lambda judgement: "clearly ahead",
 }
 _OUTCOMES: dict[Outcome | None, str] = {
-    None: "not measured",
+    None: "not fine-tuned",
     "confirmed": "confirmed",
-    "measured": "measured, not told apart",
+    "measured": "fine-tuned, tied",
     "no better than the baseline": "no better than the baseline",
 }
 _HEADS = (
     ("checkpoint", "Dataset"),
     ("checkpoint", "Fine-tune"),
     ("text", "Lead of the estimate"),
-    ("text", "By fine-tuning"),
+    ("text", "Fine-tuned"),
     ("number", "Checkpoints"),
     ("number", "Measured on"),
 )
@@ -43,19 +43,19 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """A ranking and what it shows."""
+    """A ranking and its verdict."""
 
     entry: Entry
     judgement: Verdict
 
     @property
     def in_words(self) -> tuple[str, str]:
-        """How sure the estimate is, and what fine-tuning came to."""
+        """The lead of the estimate, and the outcome of fine-tuning."""
         return _LEADS[self.judgement.lead](self.judgement), _OUTCOMES[self.judgement.outcome]
 
 
 def answers(snapshot: Snapshot) -> list[Answer]:
-    """Return the answer of each ranking, by task and dataset."""
+    """Return the verdict of each ranking, by task and dataset."""
     if "answers" not in snapshot.memo:
         snapshot.memo["answers"] = [Answer(entry, verdict(entry.ranking)) for entry in snapshot.entries.values()]
     shown: list[Answer] = snapshot.memo["answers"]
@@ -63,11 +63,11 @@ def answers(snapshot: Snapshot) -> list[Answer]:
 
 
 def page(view: View, snapshot: Snapshot) -> str:
-    """Return the page as HTML: the datasets whose name, task or best checkpoint has the words of the search."""
+    """Render the datasets whose name, task or best checkpoint contains all words of the search."""
     words = view.q.lower().split()
     matching = [answer for answer in answers(snapshot) if all(word in _searched(answer) for word in words)]
     if not matching:
-        return '<p class="empty">No dataset, task or checkpoint has these words.</p>'
+        return '<p class="empty">No dataset, task or checkpoint contains these words.</p>'
     tables = "".join(
         f"<h2>{_heading(task)}</h2>{_table(task, list(of_task), view, snapshot)}"
         for task, of_task in groupby(matching, key=lambda answer: answer.entry.ranking.task)

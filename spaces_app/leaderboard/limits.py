@@ -1,20 +1,20 @@
-"""Limits of the server: how much of a request's body is read, and which routes of Gradio stay closed."""
+"""Limits of the server: the size of a request body, and closed routes of Gradio."""
 
 from __future__ import annotations
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Nothing here takes files from anybody but the form of Submit.
+# Only the form of the tab Submit accepts files.
 _CLOSED = ("/gradio_api/upload", "/upload")
 
 
 class BodyTooLargeError(Exception):
-    """Raised where a body is read beyond the limit."""
+    """Raised if a body exceeds the limit."""
 
 
 class Limits:
-    """Middleware that stops a request whose body is longer than `max_body` bytes, whether or not it says its length."""
+    """Middleware that rejects requests whose body exceeds `max_body` bytes, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, max_body: int) -> None:
         self._app, self._max_body = app, max_body
@@ -24,7 +24,7 @@ class Limits:
             await self._app(scope, receive, send)
             return
         if scope["path"].rstrip("/").endswith(_CLOSED):
-            await PlainTextResponse("This leaderboard takes no files here.", 404)(scope, receive, send)
+            await PlainTextResponse("This address does not accept files.", 404)(scope, receive, send)
             return
         read, has_answered = 0, False
 
@@ -45,5 +45,5 @@ class Limits:
             await self._app(scope, limited, noted)
         except BodyTooLargeError:
             if not has_answered:
-                words = f"The body is longer than the {self._max_body:,} bytes that are read."
+                words = f"The request body exceeds the limit of {self._max_body:,} bytes."
                 await PlainTextResponse(words, 413)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The rows of a ranking with facts about each: filtered, sorted, and as flat records."""
+"""The rows of a ranking with facts from the Hub: filtered, sorted, and as flat records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE_COLUMNS = {column.name: column for column in (*columns.IDENTITY, *columns.C
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a ranking with facts from the Hub, and the reason, if any, to assume that the checkpoint saw it."""
+    """A row of a ranking, its facts from the Hub, and the evidence that the checkpoint was trained on the dataset."""
 
     ranking: Ranking
     row: Row
@@ -36,7 +36,7 @@ class Line:
 
     @property
     def speed(self) -> float | None:
-        """Inputs a second, from the loading of the checkpoint to the last feature; None where that was not measured."""
+        """Inputs per second, loading included; None if it was not measured."""
         seconds = self.row.seconds.features
         return (self.row.n or self.ranking.n_inputs) / seconds if self.row.error is None and seconds > 0 else None
 
@@ -50,7 +50,7 @@ def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
         described = [(row, snapshot.facts_of(row)) for row in ranking.rows]
         snapshot.memo[id(ranking)] = (
             ranking,
-            [  # with the ranking, so that no other ranking gets its id
+            [  # keeps the ranking alive, so that its id stays unique
                 Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id))
                 for row, facts in described
             ],
@@ -59,7 +59,7 @@ def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
 
 
 def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
-    """Return by checkpoint the rankings that have it, and its line in each."""
+    """Return checkpoint → its rankings, and its line in each."""
     if "places" not in snapshot.memo:
         lines_by_checkpoint: dict[str, list[tuple[Entry, Line]]] = {}
         for entry in snapshot.entries.values():
@@ -70,7 +70,7 @@ def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
-    """Return the lines that pass the view's filters; an unknown value passes none."""
+    """Return the lines that pass the view's filters; lines with an unknown value do not pass."""
     alternatives = [words for part in view.q.lower().split("|") if (words := part.split())]
     least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
 
@@ -93,8 +93,8 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
     return [line for line in all_lines if passes(line)]
 
 
-def gather_batches(some_lines: Sequence[Line], sort: str) -> list[Line]:
-    """Return the lines in order of a column ("-" before it: the largest first), missing values last."""
+def sorted_lines(some_lines: Sequence[Line], sort: str) -> list[Line]:
+    """Sort lines by a column ("-" in front: largest first), with missing values last."""
     column, descending = sort.removeprefix("-"), sort.startswith("-")
     valued = [line for line in some_lines if value(line, column) is not None]
     unknown = [line for line in some_lines if value(line, column) is None]
@@ -102,7 +102,7 @@ def gather_batches(some_lines: Sequence[Line], sort: str) -> list[Line]:
 
 
 def value(line: Line, column: str) -> Any:
-    """Return the value by which a column sorts a line; None where it is missing."""
+    """Return the value by which a column sorts a line, or None if it is missing."""
     if column in line.row.scores:
         return line.row.scores[column].value
     if column in PAGE_COLUMNS:
@@ -112,7 +112,7 @@ def value(line: Line, column: str) -> Any:
 
 
 def record(line: Line, ranking: Ranking) -> dict[str, Any]:
-    """Return a line as a flat dictionary, numbers unrounded; the same keys for every line of a ranking."""
+    """Return a line as a flat dictionary with unrounded numbers and the same keys for all lines of a ranking."""
     row = line.row
     flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied, "checkpoint": row.checkpoint, "revision": row.revision}
     scores = columns.score_columns(ranking.estimators, ranking.estimators)

@@ -1,6 +1,6 @@
-"""Text into HTML.
+"""Functions that turn text into HTML.
 
-Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a view of this page.
+Text from files and URLs must pass `escape`. Links lead to the Hub or to a view of this page.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SMALLEST_FIRST = (
 
 
 def escape(value: object) -> str:
-    """Return text for HTML content and quoted attributes, where it is only text; invisible characters become �."""
+    """Escape text for HTML content and quoted attributes; invisible characters become �."""
     text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
     return html.escape(text)
 
 
 def breakable(name: str) -> str:
-    """Return a name as HTML that is broken into lines after its parts."""
+    """Return a name as HTML that can wrap after its parts."""
     owner, slash, rest = name.partition("/")
     if slash:
         return f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
@@ -39,11 +39,11 @@ def breakable(name: str) -> str:
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
-    """Return the Hub page of a repository that was measured there; None for a folder, a demo and other names.
+    """Return the address of a repository on the Hub; None for folders, demos and other names.
 
     Args:
-        name: "ORG/NAME[@REVISION]" as the ranking has it.
-        revision: that was measured; a commit where it came from the Hub.
+        name: "ORG/NAME[@REVISION]".
+        revision: the measured revision; a commit if it came from the Hub.
         kind: "" for a model, "datasets/" for a dataset.
     """
     id = name.partition("@")[0]
@@ -53,20 +53,20 @@ def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
 
 
 def is_id(name: str) -> bool:
-    """Return whether a name can be part of a command: ORG/NAME, perhaps with @REVISION."""
+    """Return whether a name has the form ORG/NAME or ORG/NAME@REVISION, safe for commands."""
     id, _, revision = name.partition("@")
     return bool(_HUB_ID.fullmatch(id)) and re.fullmatch(r"[\w./-]*", revision, re.ASCII) is not None
 
 
 def hub_link(name: str, revision: str | None, kind: str = "") -> str:
-    """Return a name, linked where the Hub has it."""
+    """Render a name, linked if it is on the Hub."""
     address = hub_address(name, revision, kind)
     shown = f'<span class="name">{breakable(name)}</span>'
     return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
 
 
 def hub_mark(name: str, revision: str | None) -> str:
-    """Return a small link to the Hub's page of a checkpoint; empty where it was not measured there."""
+    """Render a small link to a checkpoint on the Hub; empty if it is not from the Hub."""
     address = hub_address(name, revision)
     if address is None:
         return ""
@@ -76,19 +76,19 @@ def hub_mark(name: str, revision: str | None) -> str:
 
 
 def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
-    """Return a link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
+    """Render a link to another view; `content` is HTML, `query` comes from `selection.to_query`."""
     more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
     return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
 
 
 def header(*titles: str, css: str = "") -> str:
-    """Return the header cells of columns; titles are HTML."""
+    """Render header cells; titles are HTML."""
     classes = f' class="{css}"' if css else ""
     return "".join(f'<th scope="col"{classes}>{title}</th>' for title in titles)
 
 
 def row(title: str, cells: Iterable[str], css: str = "text", cell_css: str = "") -> str:
-    """Return a row that begins with its title; title and cells are HTML."""
+    """Render a row that begins with its title; title and cells are HTML."""
     classes = f' class="{cell_css}"' if cell_css else ""
     body = "".join(f"<td{classes}>{cell}</td>" for cell in cells)
     of_title = f' class="{css}"' if css else ""
@@ -96,7 +96,7 @@ def row(title: str, cells: Iterable[str], css: str = "text", cell_css: str = "")
 
 
 def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", **data: str) -> str:
-    """Return a table that scrolls under its header; `head` and `body` are HTML, `data` JSON for scripts, or empty."""
+    """Render a table with a fixed header; `head` and `body` are HTML, `data` is JSON for scripts."""
     data_html = "".join(f' data-{key}="{html.escape(text)}"' for key, text in data.items() if text)
     return (
         f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data_html}>'
@@ -106,7 +106,7 @@ def boxed_table(name: str, head: str, body: str, css: str = "board", caption: st
 
 
 def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> str:
-    """Return the header of a column, which sorts by it; `order` is the column that sorts now, see `gather_batches`."""
+    """Render the header of a sortable column; `order` is the current order, see `lines.sorted_lines`."""
     sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
     state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
@@ -117,7 +117,7 @@ def sorting_header(name: str, title: str, css: str, order: str, query: Callable[
 
 
 def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
-    """Return columns as JSON for a browser that sorts rows: the place of each row's value among all, null for None."""
+    """Return sort keys as JSON: column → position of each row's value among all values, null for None."""
     places = {}
     for name, values in columns.items():
         order = {value: place for place, value in enumerate(sorted({value for value in values if value is not None}))}
@@ -126,7 +126,7 @@ def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
 
 
 def turned(order: str, column: str) -> str:
-    """Return the order that a click on a column's header asks for."""
+    """Return the order after a click on the header of a column."""
     usual = column if column in _SMALLEST_FIRST else f"-{column}"
     if order != usual:
         return usual
@@ -134,7 +134,7 @@ def turned(order: str, column: str) -> str:
 
 
 def command_box(command: str, title: str) -> str:
-    """Return a command with a button that copies it."""
+    """Render a command with a button that copies it."""
     lines = command.splitlines()
     text = "\n".join(" " * (len(line) - len(line.lstrip())) + escape(line) for line in lines)
     return (

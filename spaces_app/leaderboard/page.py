@@ -1,6 +1,6 @@
-"""A view as a whole HTML page, and the part of it that another view replaces.
+"""A view as a complete HTML page, and the part of the page that changes with the view.
 
-The page works without scripts. With them, page.js fetches the part of the next view and replaces this part by it.
+The page works without scripts. With scripts, page.js fetches the part of the next view and replaces the current one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCRIPT = (HERE / "page.js").read_text(encoding="utf-8").replace("https://hugging
 QUESTION = "Which checkpoint should I fine-tune?"
 _DESCRIPTION = "Pretrained checkpoints, ranked for a dataset without fine-tuning any"
 _EXPORTS = {"csv": "Download CSV", "json": "Download JSON"}
-# Before anything is drawn: that there are scripts, and the theme that the address or an earlier visit asks for.
+# Runs before the first paint: marks that scripts run, and sets the theme of the address or of an earlier visit.
 _START = (
     "{const root=document.documentElement;root.classList.add('has-scripts');let kept=null;"
     "try{kept=localStorage.getItem('emms-theme')}catch{}"
@@ -46,12 +46,12 @@ _PAGE = """<!doctype html>
 
 
 def page(shown: Shown, main: str, *, script: str = SCRIPT, more: str = "") -> str:
-    """Return the page as HTML.
+    """Render the page.
 
     Args:
-        shown: its view.
-        main: HTML of its part that changes.
-        script: runs at its end.
+        shown: the view.
+        main: HTML of the part that changes with the view.
+        script: the script at the end of the page.
         more: HTML before the script.
     """
     words = " ".join(re.sub("<[^>]*>", "", shown.answer.replace("</p>", " ")).split())
@@ -69,7 +69,7 @@ def page(shown: Shown, main: str, *, script: str = SCRIPT, more: str = "") -> st
 
 
 def policy(script: str) -> str:
-    """Return the content security policy: the page may run these two scripts, and fetch from its own address."""
+    """Return the content security policy: the page runs two scripts, and fetches from its own address."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_START, script))
     scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
@@ -79,13 +79,13 @@ def policy(script: str) -> str:
 
 
 def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: float = 0.0) -> str:
-    """Return the part of the page that changes with the view.
+    """Render the part of the page that changes with the view.
 
     Args:
         shown: the view.
         snapshot: the data.
-        content: HTML in place of the view's own.
-        every: seconds between two questions of the browser for newer data.
+        content: HTML that replaces the view's own content.
+        every: seconds between two requests of the browser for newer data.
     """
     view = shown.view
     has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint and not view.compare
@@ -102,7 +102,7 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: flo
 
 
 def tabs(view: View) -> str:
-    """Return links to the same selection in each tab."""
+    """Render links to the same selection in each tab."""
     # The home page searches datasets, all others checkpoints.
     selection = replace(view, checkpoint="", compare=(), rows=View.rows)
     other = replace(selection, q="")
@@ -115,7 +115,7 @@ def tabs(view: View) -> str:
 
 
 def _tools(shown: Shown) -> str:
-    """Return the links and the button that take a table along."""
+    """Render the links and the button that export a table."""
     view = shown.view
     if view.tab != "rankings" or view.checkpoint or view.compare or shown.entry is None:
         return ""

@@ -1,4 +1,4 @@
-"""A view and a snapshot become the HTML of everything that is shown."""
+"""Render a view of a snapshot as HTML."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Shown:
     """The HTML of a view.
 
     Attributes:
-        view: as it could be shown.
+        view: the resolved view.
         entry: the ranking, if there is one.
         query: of the view's address.
         title: of the page.
-        answer: HTML of the answer to the page's question; empty where there is none.
+        answer: HTML of the answer to the page's question; empty if there is none.
         content: HTML of the view's tab.
         notice: HTML of warnings above it; empty if there are none.
-        exists: whether the ranking, task or checkpoint that was asked for is there.
+        exists: whether the requested ranking, task or checkpoint exists.
     """
 
     view: View
@@ -43,10 +43,10 @@ class Shown:
 
 
 def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser: bool = False) -> Shown:
-    """Return the HTML of a view.
+    """Render a view.
 
     Args:
-        view: as it was asked for.
+        view: the requested view.
         snapshot: the data.
         repo_id: the results dataset, "" for a folder.
         sorted_by_browser: for a page without a server.
@@ -64,7 +64,7 @@ def show(view: View, snapshot: Snapshot, *, repo_id: str = "", sorted_by_browser
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
-    """Return the origin of the rankings and the skipped files as HTML."""
+    """Render the origin of the rankings and the skipped files."""
     rows = sum(len(entry.ranking.rows) for entry in snapshot.entries.values())
     origin = escape(snapshot.origin)
     if repo_id and markup.is_id(repo_id):
@@ -72,13 +72,13 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     counts = f"{pluralize(len(snapshot.entries), 'ranking')} with {pluralize(rows, 'row')}"
     text = f"{counts} from {origin}."
     if snapshot.failure and snapshot.entries:
-        text += f" {escape(snapshot.failure)}; the copy of {escape(snapshot.as_of)} is shown."
+        text += f" {escape(snapshot.failure)}; showing the copy of {escape(snapshot.as_of)}."
     listed = _listed("Skipped", "file", snapshot.problems) + _listed("Shown", "remark", snapshot.remarks)
     return f"<h2>The data</h2><p>{text}</p>{listed}"
 
 
 def _listed(title: str, noun: str, texts: Sequence[str]) -> str:
-    """Return texts about files as a list, which is closed where it is long; empty without any."""
+    """Render texts about files as a list, collapsed if it is long; empty without texts."""
     if not texts:
         return ""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
@@ -115,15 +115,15 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot, repo_id: str, 
 def _nothing(snapshot: Snapshot) -> str:
     origin = escape(snapshot.origin)
     if snapshot.failure:
-        return f"{escape(snapshot.failure)}, so there is nothing to show. It is tried again every few minutes."
+        return f"{escape(snapshot.failure)}, so there is nothing to show. The server tries again every few minutes."
     if not snapshot.read:
-        return f"The rankings in {origin} are being read. Load this page again in a moment."
-    skipped = f"; {pluralize(len(snapshot.problems), 'problem')} named under About" if snapshot.problems else ""
-    return f"There are no rankings in {origin}{skipped}. The tab Submit shows how to add one."
+        return f"The server is reading the rankings in {origin}. Reload this page in a moment."
+    skipped = f" (problems: {len(snapshot.problems)}, see About)" if snapshot.problems else ""
+    return f"{origin} does not contain rankings{skipped}. The tab Submit shows how to add one."
 
 
 def _exists(view: View, entry: Entry | None, snapshot: Snapshot) -> bool:
-    """Return whether what a view names is there; while nothing has been read, nobody can tell."""
+    """Return whether the view's ranking, task or checkpoint exists; True before the first reading."""
     if view.tab in ("home", *WITHOUT_SELECTION) or not snapshot.read:
         return True
     if view.checkpoint:
@@ -136,11 +136,11 @@ def _notice(view: View, exists: bool) -> str:
         return ""
     kind = "checkpoint" if view.checkpoint else "ranking" if view.ranking else "ranking for the task"
     missing = f"{kind} {view.checkpoint or view.ranking or view.task}"
-    return f'<p role="alert">There is no {escape(missing)} here: it was removed, or the link is wrong.</p>'
+    return f'<p role="alert">Not found: {escape(missing)}. It was removed, or the link is wrong.</p>'
 
 
 def _age(snapshot: Snapshot) -> str:
-    """Return a warning where the data could not be brought up to date."""
+    """Render a warning if the last refresh failed."""
     if not snapshot.failure or not snapshot.entries:
         return ""
-    return f'<p role="status">{escape(snapshot.failure)}: the data are those of {escape(snapshot.as_of)}.</p>'
+    return f'<p role="status">{escape(snapshot.failure)}: showing the data of {escape(snapshot.as_of)}.</p>'

@@ -1,4 +1,4 @@
-"""The selection that a page shows, as data: from and to the URL's query, and in words."""
+"""The selection of a page as data: from and to the query of the URL, and as a title."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ _FIRST = (
     "library",
     "seconds",
 )
-# Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
+# Columns to choose from, with their titles; rank, checkpoint and the ordering score are always shown.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
-# What decides, in this order; all other columns can be chosen.
+# The default columns, in this order.
 DEFAULT_COLUMNS = (
     *("fine_tuned", "parameters", "license", "memory", "speed"),
     *("bytes_per_million", "documents_per_second", "longest_input"),  # of searches
 )
-# The orders of Across datasets, with titles.
+# Orders of the tab Across datasets, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
-TRAINED = {"": "any", "unseen": "not known to have seen the dataset"}
+TRAINED = {"": "any", "unseen": "not known to be trained on the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
 _LONGEST_TEXT = 120
@@ -67,29 +67,29 @@ _LONGEST_TEXT = 120
 
 @dataclass(frozen=True)
 class View:
-    """A view of the page. Empty text and tuples mean "no restriction".
+    """A view of the page. Empty text and empty tuples do not restrict it.
 
     Attributes:
-        tab: of TABS.
+        tab: a key of TABS.
         task: the Hub's task id.
         ranking: id of an entry.
-        checkpoint: whose page is shown in place of the ranking.
-        compare: checkpoints that are shown side by side in place of the ranking.
-        ticked: checkpoints of the ranking that have been ticked to be compared.
-        q: words that a checkpoint's name must contain; "|" divides alternatives.
-        at_least: of SIZES.
-        at_most: of SIZES.
-        library: any of these.
-        license: any of these.
-        language: any of these, as cards name them ("en").
-        trained: of TRAINED.
-        columns: of COLUMNS.
-        sort: of `sorts` of the ranking, with "-" before it for the largest first.
-        order: of ORDERS, likewise.
-        rows: how many rows are drawn.
-        scope: which datasets are compared, of SCOPES.
-        cost: the axis that the score is drawn over, of COSTS.
-        data: the dataset of the user, for the command.
+        checkpoint: shows the page of a checkpoint.
+        compare: shows these checkpoints side by side.
+        ticked: checkpoints that the user has ticked for a comparison.
+        q: words that a checkpoint's name must contain; "|" separates alternatives.
+        at_least: smallest size, a key of SIZES.
+        at_most: largest size, a key of SIZES.
+        library: accepted libraries.
+        license: accepted licenses.
+        language: accepted languages, in the codes of cards ("en").
+        trained: a key of TRAINED.
+        columns: keys of COLUMNS.
+        sort: a name in `sorts` of the ranking, with "-" in front for largest first.
+        order: a key of ORDERS, likewise.
+        rows: number of rows to draw.
+        scope: the compared datasets, a key of SCOPES.
+        cost: the horizontal axis of the plot, a key of COSTS.
+        data: the user's dataset, for the command.
     """
 
     tab: str = "rankings"
@@ -114,7 +114,7 @@ class View:
     data: str = ""
 
 
-# Field of a view → its name in addresses, where that differs.
+# Field of a view → its name in addresses, if that differs.
 PARAMETERS = {
     "at_least": "min",
     "at_most": "max",
@@ -128,7 +128,7 @@ _MAX_QUERY = 8000
 
 
 def to_query(view: View) -> str:
-    """Return the URL's query in a fixed order, without fields that have their default; it is never empty."""
+    """Return the query of the URL in a fixed order, without default values; it is never empty."""
     usual = View()
     pairs: list[tuple[str, str]] = []
     for name, value in vars(view).items():
@@ -139,11 +139,11 @@ def to_query(view: View) -> str:
             pairs += [(key, item) for item in value]
         else:
             pairs.append((key, ",".join(value) if name == "columns" else str(value)))
-    return urlencode(pairs or [("tab", view.tab)])  # an address without a field is the home page's
+    return urlencode(pairs or [("tab", view.tab)])  # an address without fields is the home page
 
 
 def from_query(query: str) -> View:
-    """Return the view of a URL's query; fields have their default where it names none or nonsense."""
+    """Parse the query of a URL; missing and invalid fields get their default."""
     fields = parse_qs(query.removeprefix("?"), keep_blank_values=True) if len(query) < _MAX_QUERY else {}
 
     def text(name: str) -> str:
@@ -156,7 +156,7 @@ def from_query(query: str) -> View:
         value = text(name)
         return value if value in allowed else getattr(View(), name)
 
-    # A link joins the columns, a form repeats the field; its empty field says that no column may be chosen.
+    # Links join the columns, forms repeat the field. A form also sends an empty field, in case no box is ticked.
     names = ",".join(fields.get("columns", [])).split(",")
     chosen = tuple(name for name in COLUMNS if name in names)
     rows = text("rows")
@@ -166,7 +166,7 @@ def from_query(query: str) -> View:
         ranking=text("ranking"),
         checkpoint=text("checkpoint"),
         compare=texts("compare")[:MAX_COMPARED],
-        ticked=texts("ticked")[: MAX_COMPARED + 1],  # one too many is answered in words
+        ticked=texts("ticked")[: MAX_COMPARED + 1],  # one too many gets a message
         q=text("q")[:_LONGEST_TEXT],
         at_least=choice("at_least", SIZES),
         at_most=choice("at_most", SIZES),
@@ -185,21 +185,21 @@ def from_query(query: str) -> View:
 
 
 def sorts(ranking: Ranking) -> tuple[str, ...]:
-    """Return the names that the rows of a ranking can be sorted by: its estimators and the columns of the table."""
+    """Return the names by which a ranking can be sorted: its estimators and the columns of the table."""
     return ("rank", "checkpoint", *ranking.estimators, *(name for name in COLUMNS if name != "other"))
 
 
 def _names_nothing(fields: Collection[str]) -> bool:
-    """Return whether an address has no field but those of the Hub and of Gradio, such as "__theme"."""
+    """Return whether an address has only fields of the Hub and of Gradio, such as "__theme"."""
     return all(name.startswith("__") for name in fields)
 
 
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
-    """Return the view as it can be shown with these rankings, and its entry.
+    """Resolve the ranking and the order of a view; also return the entry of the ranking.
 
-    Where ranking and task differ, the task counts: a form without scripts sends both. Without a ranking the first of
-    the task is taken; without a task, the first of all. A missing ranking or task stays in the view, without an entry:
-    the page reports it. Filters stay; an order that the ranking does not have becomes its own.
+    If ranking and task differ, the task counts, because a form without scripts sends both. Without a ranking, this
+    takes the first one of the task; without a task, the first one of all. If the ranking or task does not exist, the
+    entry is None, and the page reports it. An order that the ranking does not have becomes the default.
     """
     if view.tab == "home":
         return view, None
@@ -219,18 +219,18 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
 
 
 def is_filtered(view: View) -> bool:
-    """Return whether a filter limits what is shown."""
+    """Return whether a filter is set."""
     return any(getattr(view, name) for name in FILTERS)
 
 
 def without_filters(view: View) -> View:
-    """Return the same view of all checkpoints."""
+    """Return the view without filters."""
     usual = View()
     return replace(view, **{name: getattr(usual, name) for name in FILTERS})
 
 
 def label(entry: Entry, snapshot: Snapshot) -> str:
-    """Return the name of a ranking, which differs from those of the other rankings of its task."""
+    """Return a name of the ranking that is unique within its task."""
     ranking = entry.ranking
     alike = sum(other.ranking.dataset == ranking.dataset for other in snapshot.of_task(ranking.task))
     if alike == 1:
@@ -240,7 +240,7 @@ def label(entry: Entry, snapshot: Snapshot) -> str:
 
 
 def title(view: View, entry: Entry | None) -> str:
-    """Return the page's title: what is shown."""
+    """Return the title of the page."""
     dataset = entry.ranking.dataset if entry else "no such ranking"
     parts = {
         "home": "all datasets",

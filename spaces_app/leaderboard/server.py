@@ -1,4 +1,4 @@
-"""The server of the pages: every view has an address; the endpoints for programs and agents stand beside them."""
+"""The server: pages, of which every view has an address, and endpoints for programs and agents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from leaderboard.submit import MAX_BYTES
 
 _MAX_POLL_SECONDS = 15.0
 _MAX_CACHED_BYTES = 32_000_000
-# A form with the largest file that is taken.
+# Enough for a form with a file of the largest size.
 _MAX_BODY = 2 * MAX_BYTES + 10_000
 _HTML = "text/html; charset=utf-8"
 _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
@@ -32,23 +32,23 @@ _MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "applic
 
 @dataclass(frozen=True)
 class Drawn:
-    """A page in gzip, and whether what its address names is there."""
+    """A compressed page, and whether the requested ranking, task or checkpoint exists."""
 
     content: bytes
     exists: bool
 
 
 class Pages:
-    """Pages over a store, each drawn and compressed once for a version of the data.
+    """Render and cache the pages of a store.
 
     Args:
         store: the rankings.
-        repo_id: the results dataset that submissions go to; "" for none.
-        sign_in: whether users can sign in to the Hub here.
+        repo_id: the results dataset for submissions; "" for none.
+        sign_in: whether users can sign in to the Hub.
         every: seconds between two refreshes of the store.
 
     Attributes:
-        cached_bytes: of the drawn pages that are kept.
+        cached_bytes: size of the cached pages.
     """
 
     def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:
@@ -59,7 +59,7 @@ class Pages:
         self._cache_lock = threading.Lock()
 
     def drawn(self, kind: str, query: str) -> Callable[[], Drawn] | Drawn:
-        """Return a page ("page") or its changing part ("part"), or the function that still has to draw it."""
+        """Return a cached page ("page") or its changing part ("part"), or the function that renders it."""
         snapshot = self.store.snapshot
         view = from_query(query)
         key = (kind, view, snapshot.version)
@@ -82,7 +82,7 @@ class Pages:
         return draw
 
     def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
-        """Return the tab Submit, which differs between users."""
+        """Render the tab Submit, which differs between users."""
         form = submit_page.form(self.repo_id, sign_in=self.sign_in, user=user, pasted=pasted, result=result)
         snapshot = self.store.snapshot
         return self._html(kind, render.show(View(tab="submit"), snapshot, repo_id=self.repo_id), snapshot, form)
@@ -94,7 +94,7 @@ class Pages:
         return page.page(shown, main)
 
     def export(self, query: str, kind: str) -> tuple[str, str] | None:
-        """Return the rows of a view as a file: its name and content; None where there is no such ranking."""
+        """Return name and content of a file with the rows of a view, or None if the ranking does not exist."""
         snapshot = self.store.snapshot
         view, entry = resolved(from_query(query), snapshot)
         if entry is None or kind not in _MEDIA:
@@ -108,7 +108,7 @@ class Pages:
 
 
 class _Routes:
-    """The answers to requests for pages and files."""
+    """The routes of pages and files."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -139,7 +139,7 @@ class _Routes:
         kind = request.query_params.get("kind", "csv")
         file = self._pages.export(request.url.query, kind)
         if file is None:
-            return PlainTextResponse("There is no such ranking here.", 404)
+            return PlainTextResponse("Ranking not found.", 404)
         name, text = file
         headers = {"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
         return Response(text, headers=headers, media_type=_MEDIA[kind])
@@ -153,13 +153,13 @@ class _Routes:
                 pasted = str(form.get("pasted") or "")
                 proposes = "propose" in form
         except BodyTooLargeError:
-            result = submit_page.message(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
+            result = submit_page.message(f"the ranking exceeds the limit of {MAX_BYTES / 1e6:.0f} MB")
             return HTMLResponse(pages.with_form(_user(request), result=result), 413)
         content = file or pasted
         if not proposes:
             work = (submit_page.checked_in_words, content, pages.repo_id)
         else:
-            # Other sites must not open pull requests in the name of a user who is signed in here.
+            # Other sites must not open pull requests in the name of a signed-in user.
             is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
             work = (submit_page.proposed, content, pages.repo_id, _token(request) if is_ours else None)
         result = await run_in_threadpool(*work)
@@ -167,7 +167,7 @@ class _Routes:
 
 
 def serve(pages: Pages) -> Server:
-    """Return the server; `launch` starts it."""
+    """Build the server; `launch` starts it."""
     server, routes = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None), _Routes(pages)
     server.add_middleware(Limits, max_body=_MAX_BODY)
     endpoints = Endpoints(pages.store)
@@ -184,7 +184,7 @@ def serve(pages: Pages) -> Server:
 
 
 def _signed_in(request: Request) -> dict[str, Any]:
-    """Return the content of the session of Gradio's sign-in; empty for users who are not signed in."""
+    """Return the session of Gradio's sign-in; empty if the user is not signed in."""
     from gradio.oauth import _get_valid_oauth_info_from_session
 
     session = request.scope.get("session")

@@ -1,4 +1,4 @@
-"""The tab Which one for me?: a task and limits in, a shortlist and the command that ranks it."""
+"""The tab Which one for me?: a shortlist for a task and limits, and the command that ranks it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Candidate:
     """A checkpoint with its ranks in several rankings.
 
     Attributes:
-        row: its row in the ranking where it is best.
+        row: its row in its best ranking.
         facts: from the Hub.
-        wins: how often it wins over all rankings of the task.
-        ranks: (entry, its row there, number of ranked checkpoints), the best first.
+        wins: its share of wins over all rankings of the task.
+        ranks: (entry, its row, number of ranked checkpoints), best first.
     """
 
     row: Row
@@ -48,7 +48,7 @@ class Candidate:
 
 
 def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Candidate]:
-    """Return the checkpoints of a task that pass the view's filters, the largest share of wins first."""
+    """Return the checkpoints of a task that pass the view's filters, largest share of wins first."""
     ranks: dict[str, list[tuple[Entry, Row, int]]] = {}
     rows: dict[str, tuple[Row, Facts]] = {}
     won = snapshot.wins.get(view.task, {})
@@ -72,14 +72,14 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
 
 
 def command(view: View, candidates: Sequence[Candidate]) -> str:
-    """Return the command that ranks the candidates with ids of the Hub on the user's dataset."""
+    """Return the command that ranks the Hub's candidates on the user's dataset."""
     parts = ["hf-emms", "rank", "--dataset", view.data or _OWN, "--task", view.task]
     names = [candidate.row.checkpoint for candidate in candidates if markup.is_id(candidate.row.checkpoint)]
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
 
 
 def sentence(view: View, snapshot: Snapshot) -> str:
-    """Return in a sentence, as HTML, which checkpoint to begin with; empty where none passes the limits."""
+    """Render a sentence that names the first checkpoint to try; empty if none passes the limits."""
     candidates = shortlist(view, snapshot)
     if not candidates:
         return ""
@@ -95,7 +95,7 @@ def sentence(view: View, snapshot: Snapshot) -> str:
     close = [other for other in others if other.wins.group == first.wins.group and other.wins.high >= first.wins.low]
     if close:
         more = f" and {len(close) - 1} more of the shortlist" if len(close) > 1 else ""
-        text += f", not told apart from {checkpoint_link(close[0].row.checkpoint, view)}{more}"
+        text += f", tied with {checkpoint_link(close[0].row.checkpoint, view)}{more}"
     elif others:
         text += ", clearly more than the others"
     return f'<p class="answer">{text}.</p>'
@@ -110,7 +110,7 @@ def _share(wins: Wins) -> str:
 
 
 def answer(view: View, snapshot: Snapshot) -> str:
-    """Return the shortlist and the command as HTML."""
+    """Render the shortlist and the command."""
     candidates = shortlist(view, snapshot)
     if not candidates:
         return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>'
@@ -127,9 +127,9 @@ def answer(view: View, snapshot: Snapshot) -> str:
     return (
         f"<h2>A shortlist for {escape(view.task)}</h2>"
         + markup.boxed_table("Shortlist", head, rows, "board plain")
-        + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings, '
-        "with its 95 % interval; a checkpoint that few of them have stays near 50 %. They are of "
-        "<em>other people's</em> datasets: the command below ranks the shortlist on yours.</p>"
+        + '<p class="small">Wins: the probability to rank above an average checkpoint of these rankings, with its '
+        "95 % interval. Checkpoints in few rankings stay near 50 %. The rankings are of <em>other people's</em> "
+        "datasets. The command below ranks the shortlist on yours.</p>"
         + markup.command_box(command(view, candidates), "Rank them on your dataset")
     )
 

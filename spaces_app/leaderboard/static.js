@@ -99,7 +99,7 @@ window.emmsView = async (signal) => {
     const cell = (name) => rows[first].querySelector(`.${name}`);
     const link = cell("name").closest("a").cloneNode(true);
     sentence.append("Best of these: ", link, `, rank ${cell("place").textContent.trim()} of all`);
-    sentence.append(equal ? `, not told apart from ${equal} more.` : ".");
+    sentence.append(equal ? `, tied with ${equal} more.` : ".");
   }
 
   function arrange(table, [field, sort]) {

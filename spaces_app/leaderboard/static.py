@@ -1,10 +1,10 @@
-"""The leaderboard as files, for a host without a server: a page, and a file for each view, fetched when it is shown.
+"""The leaderboard as files for a static host: a page, and a file per view, which the page fetches.
 
-Views are compressed, and the browser unpacks them: not every host of files does.
+The files of views are compressed, and the browser unpacks them, because not every host compresses files.
 
     python -m leaderboard.static RESULTS ORIGIN FOLDER
 
-reads the results dataset in RESULTS, whose name is ORIGIN, and writes the files into FOLDER.
+reads the results dataset ORIGIN from the folder RESULTS, and writes the files into FOLDER.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _content(shown: Shown) -> str:
 
 
 def _switch(view: View) -> str:
-    """Return links to the tab's other drawings, where there are several."""
+    """Render links to other drawings of the tab, if there are several."""
     name, choices = {"cost": ("cost", COSTS), "across": ("scope", SCOPES)}.get(view.tab, ("", {}))
     if view.checkpoint or not choices:
         return ""

@@ -1,7 +1,7 @@
-"""The rankings that are shown: read from a folder or a results dataset, and read again in the background.
+"""Read rankings from a folder or a results dataset, and refresh them in the background.
 
-A snapshot never changes. A refresh replaces it, so that each page shows a single state of the data. A file that cannot
-be read is named in the snapshot's problems and costs nothing else.
+A snapshot never changes. A refresh replaces it, so that each page shows a single state of the data. Unreadable files
+are listed in the snapshot's problems.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A ranking and its name in URLs: its path in the results, without suffix.
+    """A ranking and its id in URLs: its path in the results, without suffix.
 
-    Files with the same settings share an entry: it has the name of the first and the rows of all.
+    Files with the same settings share an entry, with the name of the first file and the rows of all.
     """
 
     id: str
@@ -41,26 +41,26 @@ class Entry:
 
     @cached_property
     def settings(self) -> str:
-        """A key that entries share whose rows can be compared."""
+        """Key of the settings that must be equal for two rankings to be comparable."""
         return path_of(self.ranking)
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Everything that is shown at a time.
+    """A state of the data.
 
     Attributes:
         entries: by id, in order of task, dataset and age (newest first).
-        problems: which files were skipped and why, in words.
-        remarks: which files are shown although something looks wrong, or together with others of the same settings.
-        origin: where the rankings come from, for people.
-        wins: task → checkpoint → how often it wins in the rankings of the task; of all tasks for "".
-        facts: checkpoint id → from the Hub.
+        problems: the skipped files, each with the reason.
+        remarks: suspicious files that are shown, and files that were merged.
+        origin: source of the rankings, for display.
+        wins: task ("" for all) → checkpoint → its share of wins.
+        facts: checkpoint id → facts from the Hub.
         read: whether the rankings have been read.
-        failure: why they could not be read the last time, in words; empty if they could.
-        as_of: when they were last read before that, "2026-01-31 12:00 UTC"; empty without a failure.
-        version: counts the changes.
-        memo: values derived from this snapshot, so that they are derived once.
+        failure: the error of the last refresh; empty if it succeeded.
+        as_of: time of the last successful refresh, "2026-01-31 12:00 UTC"; empty without a failure.
+        version: number of changes.
+        memo: cache of derived values.
     """
 
     entries: Mapping[str, Entry]
@@ -83,7 +83,7 @@ class Snapshot:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
 
     def facts_of(self, row: Row) -> Facts:
-        """Return facts about a row's checkpoint: from the file first, then from the Hub."""
+        """Return facts about the checkpoint of a row: from the file, or else from the Hub."""
         hub = self.facts.get(row.checkpoint.partition("@")[0], NOT_KNOWN)
         return Facts(
             hub.downloads if row.downloads is None else row.downloads,
@@ -107,7 +107,7 @@ class Snapshot:
 
 
 class Folder:
-    """A folder whose rankings are read; files that have not changed are not read again."""
+    """Reader of a folder with rankings, which reads only changed files again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -134,7 +134,7 @@ class Folder:
                 entry = Entry(name.with_suffix("").as_posix(), content.ranking)
                 remarks += (f"{file}: {remark}" for remark in content.remarks)
                 if same := merged_entries.get(entry.settings):
-                    remarks.append(f"{file}: has the settings of {same.id} and is shown with it")
+                    remarks.append(f"{file}: merged with {same.id}, which has the same settings")
                     entry = Entry(same.id, merged(same.ranking, entry.ranking))
                 merged_entries[entry.settings] = entry
         entries = _ordered({entry.id: entry for entry in merged_entries.values()})
@@ -142,22 +142,22 @@ class Folder:
 
     def _file(self, path: Path) -> tuple[tuple[int, int], Checked | str]:
         try:
-            path.as_posix().encode()  # it becomes part of addresses
+            path.as_posix().encode()  # the path becomes part of addresses
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if path in self._known and self._known[path][0] == stamp:
                 return self._known[path]
             if status.st_size > MAX_FILE_BYTES:
-                return stamp, f"{status.st_size / 1e6:.0f} MB are more than {MAX_FILE_BYTES / 1e6:.0f} MB"
+                return stamp, f"{status.st_size / 1e6:.0f} MB exceed the limit of {MAX_FILE_BYTES / 1e6:.0f} MB"
             return stamp, _read(path)
         except UnicodeEncodeError:
-            return (0, 0), "its name is not UTF-8"
+            return (0, 0), "the file name is not UTF-8"
         except OSError as error:
             return (0, 0), f"cannot be read ({error.strerror})"
 
 
 def _read(path: Path) -> Checked | str:
-    """Return the ranking of a file, or the fault of a broken file."""
+    """Return the ranking of a file, or an error message."""
     try:
         return checks.read(path.read_bytes())
     except EmmsError as error:
@@ -180,13 +180,13 @@ def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
 
 
 class Store:
-    """Holds the snapshot in use and replaces it in the background.
+    """Keep the current snapshot, and replace it in the background.
 
     Args:
-        folder: gives the folder to read; for a results dataset, after bringing it up to date. It may raise OSError or
-            ValueError (the Hub's errors are among them): the last snapshot stays then.
-        origin: where the rankings come from, for people.
-        facts: asks the Hub about checkpoints; None asks nothing.
+        folder: returns the folder to read; for a results dataset, it downloads the latest files first. If it raises
+            OSError or ValueError (bases of the Hub's errors), the last snapshot stays.
+        origin: source of the rankings, for display.
+        facts: requests facts about checkpoints from the Hub; None for no requests.
     """
 
     def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
@@ -198,7 +198,7 @@ class Store:
         self.snapshot = Snapshot({}, origin=origin)
 
     def refresh(self) -> None:
-        """Read new and changed files; the snapshot is replaced only when its content changes."""
+        """Read new and changed files; replace the snapshot if its content changed."""
         with self._lock:
             try:
                 folder = self._locate()
@@ -210,13 +210,13 @@ class Store:
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
             entries, problems, remarks = self._reader.read()
-            # Here, so that no visitor waits for it.
+            # Computed here, so that no visitor waits for it.
             won = self.snapshot.wins if entries == self.snapshot.entries else _wins(entries.values())
             self._read_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
             self._change(entries=entries, wins=won, problems=problems, remarks=remarks, read=True, failure="", as_of="")
 
     def refresh_facts(self) -> None:
-        """Ask the Hub for facts about the checkpoints."""
+        """Request facts about the checkpoints from the Hub."""
         if self._facts is None:
             return
         rankings = [entry.ranking for entry in self.snapshot.entries.values()]
@@ -225,7 +225,7 @@ class Store:
             self._change(facts=facts)
 
     def keep_fresh(self, every: float) -> None:
-        """Start a thread that refreshes at once, and then every so many seconds."""
+        """Start a thread that refreshes now, and then every `every` seconds."""
         threading.Thread(target=self._run, args=(every,), daemon=True, name="refresh").start()
 
     def close(self) -> None:

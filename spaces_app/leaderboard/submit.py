@@ -1,4 +1,4 @@
-"""Submitting a ranking: checked as the files of a folder are, then a pull request on the results dataset."""
+"""Submit a ranking: check it as files of a folder are checked, then open a pull request on the results dataset."""
 
 from __future__ import annotations
 
@@ -19,43 +19,40 @@ MAX_ROWS = 2_000
 
 
 class SubmissionError(ValueError):
-    """The ranking was not taken; the message is for its author."""
+    """The ranking was rejected; the message is for its author."""
 
 
 def checked(content: bytes | str) -> Checked:
-    """Return a ranking that may be submitted.
+    """Parse and check a submitted ranking.
 
     Raises:
-        SubmissionError: its fault in plain words.
+        SubmissionError: the ranking is invalid.
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     if not data.strip():
-        raise SubmissionError("there is nothing in it: choose a file or paste a ranking")
+        raise SubmissionError("the submission is empty: choose a file or paste a ranking")
     if len(data) > MAX_BYTES:
-        raise SubmissionError(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
+        raise SubmissionError(f"the ranking exceeds the limit of {MAX_BYTES / 1e6:.0f} MB")
     try:
         accepted = checks.read(data)
     except EmmsError as error:
         raise SubmissionError(error.message) from error
     rows = len(accepted.ranking.rows)
     if rows > MAX_ROWS:
-        raise SubmissionError(f"it has {rows:,} checkpoints; at most {MAX_ROWS:,} are taken")
+        raise SubmissionError(f"the ranking has {rows:,} checkpoints; the limit is {MAX_ROWS:,}")
     return Checked(accepted.ranking, (*accepted.remarks, *_remarks(accepted.ranking)))
 
 
 def file_of(ranking: Ranking) -> str:
-    """Return the path of a ranking in a results dataset, as `hf-emms publish results` names it."""
+    """Return the path of a ranking in a results dataset, the same as that of `hf-emms publish results`."""
     return f"{JSON_FOLDER}/{path_of(ranking)}.json"
 
 
 def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
-    """Open a pull request on the results dataset in the name of the token's user.
-
-    Returns:
-        The address of the pull request.
+    """Open a pull request on the results dataset as the user of the token; return its address.
 
     Raises:
-        SubmissionError: the Hub refused it, or cannot be reached; the message never holds the token.
+        SubmissionError: the Hub refused, or cannot be reached. The message does not contain the token.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
@@ -65,7 +62,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
         published = _published(api, repo_id, path, head)
         whole = merged(published, ranking)
         if whole is published:
-            raise SubmissionError("the dataset has all of this ranking already")
+            raise SubmissionError("the dataset already contains this ranking")
         commit = api.create_commit(
             repo_id,
             [CommitOperationAdd(path, whole.to_json().encode())],
@@ -78,10 +75,10 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     except EmmsError as error:
         raise SubmissionError(f"{path} in the dataset cannot be merged with: {error.message}") from error
     except errors.RepositoryNotFoundError as error:
-        raise SubmissionError(f"there is no dataset {repo_id}, or you may not see it") from error
+        raise SubmissionError(f"the dataset {repo_id} does not exist, or you cannot read it") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "an error"
-        hint = {401: "sign in again", 403: "your account may not open pull requests there"}.get(
+        hint = {401: "sign in again", 403: "your account cannot open pull requests there"}.get(
             status, "try again later"
         )
         raise SubmissionError(f"the Hub answered {status}: {hint}") from error
@@ -91,7 +88,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
 
 
 def command(repo_id: str) -> str:
-    """Return the command that opens the same pull request; it merges with the published ranking."""
+    """Return the command that opens the same pull request."""
     return f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr"
 
 
@@ -111,9 +108,9 @@ def _remarks(ranking: Ranking) -> tuple[str, ...]:
     failed = sum(row.error is not None for row in ranking.rows)
     remarks = []
     if not is_commit(ranking.dataset_revision):
-        remarks.append("the dataset has no commit of the Hub: others cannot repeat this")
+        remarks.append("the dataset is not from the Hub: others cannot repeat this ranking")
     if local:
-        remarks.append(f"{pluralize(local, 'checkpoint')} without a commit of the Hub will not be linked")
+        remarks.append(f"{pluralize(local, 'checkpoint')} not from the Hub will not be linked")
     if failed:
         remarks.append(f"{pluralize(failed, 'checkpoint')} failed and will be shown without a rank")
     return tuple(remarks)

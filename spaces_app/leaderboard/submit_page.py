@@ -1,4 +1,4 @@
-"""The tab Submit: a form that checks a ranking, then a pull request or the command that opens it."""
+"""The tab Submit: a form that checks a ranking and opens a pull request, or shows the command for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from leaderboard.submit import MAX_BYTES, MAX_ROWS, SubmissionError
 
 
 def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", result: str = "") -> str:
-    """Return the form as HTML.
+    """Render the form.
 
     Args:
-        repo_id: the results dataset; "" where there is none to submit to.
-        sign_in: whether users can sign in to the Hub here.
-        user: who is signed in.
+        repo_id: the results dataset; "" if there is none.
+        sign_in: whether users can sign in to the Hub.
+        user: the name of the signed-in user.
         pasted: content of the text field.
         result: HTML of the result of the last submission.
     """
@@ -41,12 +41,12 @@ def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", res
 
 
 def escape_lines(text: str) -> str:
-    """Return text of several lines in HTML."""
+    """Escape text, and keep its lines."""
     return "\n".join(escape(line) for line in text.splitlines())
 
 
 def checked_in_words(content: bytes | str, repo_id: str) -> str:
-    """Return the result of a check as HTML, with the command that opens a pull request."""
+    """Check a ranking, and render the result with the command that opens a pull request."""
     try:
         accepted = submit.checked(content)
     except SubmissionError as error:
@@ -55,11 +55,11 @@ def checked_in_words(content: bytes | str, repo_id: str) -> str:
 
 
 def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
-    """Check and submit a ranking, and return the result as HTML."""
+    """Check and submit a ranking, and render the result."""
     try:
         accepted = submit.checked(content)
         if token is None:
-            raise SubmissionError("sign in first: the pull request is opened in your name")
+            raise SubmissionError("sign in first: you are the author of the pull request")
         address = escape(submit.open_pull_request(accepted.ranking, repo_id, token))
     except SubmissionError as error:
         return message(str(error))
@@ -69,7 +69,7 @@ def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
 
 
 def message(text: str, *, good: bool = False, more: str = "") -> str:
-    """Return a message as HTML; `text` is HTML if `good`, else text, and `more` is HTML behind it."""
+    """Render a message; `text` is HTML if `good`, else plain text; `more` is HTML that follows."""
     content = text if good else escape(text[:1].upper() + text[1:])
     css, role = ("good", "status") if good else ("bad", "alert")
     return f'<p class="{css}" role="{role}">{content}</p>{more}'
@@ -83,9 +83,9 @@ def _accepted(accepted: Checked, repo_id: str) -> str:
     )
     text += "".join(f" Note: {escape(remark)}." for remark in accepted.remarks)
     if not repo_id:
-        return message(f"{text} This leaderboard shows a folder: put the file there.", good=True)
+        return message(f"{text} This leaderboard shows a folder: put the file into it.", good=True)
     where = escape(repo_id)
     if is_id(repo_id):
         where = f'<a href="{HUB}/datasets/{where}" target="_blank" rel="noopener">{where}</a>'
     command = command_box(submit.command(repo_id), "Open a pull request from a command line")
-    return message(f"{text} It can go to {where} as a pull request.", good=True, more=command)
+    return message(f"{text} You can add it to {where} by a pull request.", good=True, more=command)

@@ -19,7 +19,7 @@ from hf_emms.ranking.text import settings_text
 from hf_emms.scoring.quantity import quantity_of_metric
 from leaderboard import answer, markup
 from leaderboard.compare import FEWEST, MOST, checkpoint_link
-from leaderboard.lines import PAGE_COLUMNS, Line, gather_batches, lines, matching, record, value
+from leaderboard.lines import PAGE_COLUMNS, Line, lines, matching, record, sorted_lines, value
 from leaderboard.markup import escape
 from leaderboard.selection import (
     COLUMNS,
@@ -34,33 +34,33 @@ from leaderboard.store import Snapshot
 Cell = Callable[[Line], str]
 
 _BANDS = (
-    "A line divides bands: checkpoints of equal rank (=) are not told apart from the best of their band, their "
-    "differences are within the noise. ± is one standard error."
+    "A line separates ranks. Checkpoints with the same rank (=) are tied: their differences are within the noise. "
+    "± is one standard error."
 )
 _HINTS = {
-    "score": "minus the held-out loss, which orders the rows; higher is better within this table",
-    "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
-    "mean_rank_elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
-    "rank": "1 + the number of checkpoints in better bands",
-    "seconds": "wall time of features and scoring when the row was computed",
-    "memory": "computed, not measured: of the weights in 32-bit numbers, without activations",
-    "speed": "inputs a second on the machine that ranked, from loading the checkpoint to the last feature",
+    "score": "the negative held-out loss, which orders the rows; higher is better within this table",
+    "fine_tuned": "score on test examples after fine-tuning, in points, with its spread; not an estimate",
+    "mean_rank_elsewhere": "a control: mean rank on other datasets, in percent; lower is better",
+    "rank": "1 + the number of checkpoints with a better rank",
+    "seconds": "elapsed time of feature extraction and scoring",
+    "memory": "of the weights in 32-bit numbers, without activations; computed, not measured",
+    "speed": "inputs per second on the machine of the ranking, loading included",
 }
 
 
 def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """Return the lines of a view, in its order."""
-    return gather_batches(matching(lines(ranking, snapshot), view), view.sort)
+    return sorted_lines(matching(lines(ranking, snapshot), view), view.sort)
 
 
 def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
-    """Return the table as HTML, with its caption and explanations.
+    """Render the table with its caption and explanations.
 
     Args:
         view: the selection.
-        ranking: whose rows are shown.
-        snapshot: has facts about them.
-        sorted_by_browser: for a page without a server: the table has keys to sort its rows, and compares none.
+        ranking: the ranking.
+        snapshot: has facts about the checkpoints.
+        sorted_by_browser: for a page without a server: add sort keys to the table, and no boxes to compare rows.
     """
     shown = chosen(view, ranking, snapshot)
     columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
@@ -88,7 +88,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser
 
 
 def _filtered_by(shown: Sequence[Line]) -> str:
-    """Return as JSON what each line is filtered by, for a page without a server."""
+    """Return the values for filters as JSON, for a page without a server."""
     return json.dumps(
         [
             {
@@ -105,7 +105,7 @@ def _filtered_by(shown: Sequence[Line]) -> str:
 
 
 def _switch(view: View, ranking: Ranking) -> str:
-    """Return the link that shows or hides the scores of the other estimators; empty where there are none."""
+    """Render the link that shows or hides other estimators; empty if there are none."""
     if len(ranking.estimators) < 2:
         return ""
     are_shown = "other" in view.columns
@@ -115,7 +115,7 @@ def _switch(view: View, ranking: Ranking) -> str:
 
 
 def _how_to_read(ranking: Ranking) -> str:
-    """Return what the numbers of the first column are, and what bands mean, as HTML."""
+    """Explain the ordering score and ties."""
     shown = ScoreFormatter(ranking, ranking.estimators[0])
     direction = "" if shown.explains else f" ({escape(shown.quantity.direction)})"
     meaning = escape(shown.quantity.help or _of_estimator(ranking))
@@ -127,10 +127,10 @@ def _of_estimator(ranking: Ranking) -> str:
 
 
 def _compared(view: View, ranking: Ranking) -> str:
-    """Return the links to compare and to untick the ticked checkpoints."""
+    """Render the links that compare and untick the ticked checkpoints."""
     ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked[:MOST]]
     if not ticked:
-        return '<p class="compare"></p>'  # its place, so that nothing after it moves
+        return '<p class="compare"></p>'  # reserves the space, so that the table does not move
     clear = markup.view_link(to_query(replace(view, ticked=())), "Untick all")
     query = to_query(replace(view, compare=tuple(ticked), ticked=()))
     link = markup.view_link(query, f"Compare {len(ticked)} checkpoints", css="button")
@@ -140,7 +140,7 @@ def _compared(view: View, ranking: Ranking) -> str:
 
 
 def described(ranking: Ranking) -> str:
-    """Return the data and settings of a ranking as HTML: a line, and the rest on request."""
+    """Render the data and settings of a ranking: a line, and details to open."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if not encoder.numbers]
     numbers = [escape(encoder.numbers) for encoder in ranking.encoders if encoder.numbers]
@@ -183,7 +183,7 @@ def _harmless(cell: object) -> object:
 def _columns(
     view: View, ranking: Ranking, shown_lines: Sequence[Line], *, ticks: bool
 ) -> list[tuple[str, str, str, Cell]]:
-    """Return name, title, CSS class and content of the shown columns; by default of those that have a value."""
+    """Return name, title, CSS class and content of the shown columns; default columns need a value."""
     first, *others = ranking.estimators
     shown_scores = {name: ScoreFormatter(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
@@ -202,7 +202,7 @@ def _columns(
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
         "revision": ("text", _revision),
     }
-    # The heading has the number of rows, but for those that a race stopped earlier.
+    # After a race, rows have different numbers of examples.
     raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
     shown = (*view.columns, "n") if raced else view.columns
     others_only = {name for name, column in PAGE_COLUMNS.items() if not column.applies(ranking, "page")}
@@ -222,7 +222,7 @@ def _columns(
 
 
 def _fine_tuned_title(ranking: Ranking) -> str:
-    """Return the title of the column of measured scores, which names their metric."""
+    """Return the title of the fine-tuned scores, with their metric if they share one."""
     metrics = {row.fine_tuned.metric for row in ranking.rows if row.fine_tuned is not None}
     if len(metrics) != 1:
         return COLUMNS["fine_tuned"]
@@ -252,7 +252,7 @@ def _header(name: str, title: str, css: str, view: View, ranking: Ranking) -> st
 
 
 def _rows(shown_lines: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:
-    """Yield the rows; with `banded` the first of each band is marked."""
+    """Yield the rows; with `banded`, mark the first row of each rank."""
     above = None
     for line in shown_lines:
         starts = banded and above is not None and line.row.rank != above
@@ -288,7 +288,7 @@ def _checkpoint(view: View) -> Cell:
 
 
 def _ranks(view: View) -> Cell:
-    """Return the content of the rank's column, with a box that marks the checkpoint for a comparison."""
+    """Return the content of the rank column, with a box that ticks the checkpoint for a comparison."""
 
     def cell(line: Line) -> str:
         if line.row.rank is None:
@@ -319,7 +319,7 @@ def _plain_score(name: str, shown: ScoreFormatter) -> Cell:
 
 
 def _bar(ranking: Ranking, shown: ScoreFormatter, best: int | None) -> Cell:
-    """Return the content of the score's column: figures, and a bar with its error, from 0 to 1 or worst to best."""
+    """Return the content of the score column: numbers and a bar with its error, from 0 to 1 or worst to best."""
     estimator = ranking.estimators[0]
     low, high = 0.0, 1.0
     if not shown.explains:
@@ -359,4 +359,4 @@ def _counted(shown_lines: Sequence[Line], view: View, ranking: Ranking) -> str:
     if len(shown_lines) <= view.rows:
         return count
     more = markup.view_link(to_query(replace(view, rows=view.rows + 5 * ROWS_AT_ONCE)), "show more")
-    return f"{count}, the first {view.rows:,} drawn: {more}"
+    return f"{count}, showing the first {view.rows:,}: {more}"

@@ -1,10 +1,10 @@
-"""Checkpoints over several rankings: how often each would be ranked above another.
+"""Compare checkpoints over several rankings by a Bradley–Terry model.
 
-A Bradley–Terry model of the pairs in every ranking: checkpoint i is above j with probability σ(θᵢ − θⱼ), a shared rank
-is half a win. In a ranking the pairs of a checkpoint weigh 1 together: a ranking counts once however long it is.
-A prior as strong as a ranking draws strengths to 0: a checkpoint that was ranked once stays near the middle, with a
-wide interval. Checkpoints that never met, neither in a ranking nor by others that did, are in different groups: their
-shares are of different checkpoints, and cannot be compared. Bradley and Terry, Biometrika 39 (1952).
+Checkpoint i ranks above j with probability σ(θᵢ − θⱼ); a tie is half a win. In each ranking, the pairs of a checkpoint
+have a total weight of 1, so that a ranking counts once however long it is. A prior with the weight of one ranking pulls
+strengths to 0: a checkpoint with one ranking stays near the middle, with a wide interval. Checkpoints that share no
+ranking, not even indirectly, are in different groups, and their shares cannot be compared.
+Bradley and Terry, Biometrika 39 (1952).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 _MOST = 1_500
 _STEPS = 30
 _SETTLED = 1e-4
-# The curvature of a game between equals.
+# Curvature of a game between equals.
 _PRIOR = 0.25
 _NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
 class Wins:
-    """How often a checkpoint wins over several rankings.
+    """The share of wins of a checkpoint over several rankings.
 
     Attributes:
-        share: the expected share of wins against an average checkpoint of its group, 0 to 1.
-        low: end of its 95 % interval.
-        high: the other end.
-        rankings: in how many rankings it has a rank next to others.
-        group: number of the checkpoints that it can be compared with; the largest group is 0.
+        share: expected share of wins against an average checkpoint of its group, 0 to 1.
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        rankings: number of rankings that rank it with others.
+        group: number of its group of comparable checkpoints; the largest group is 0.
     """
 
     share: float
@@ -42,9 +42,9 @@ class Wins:
 
 
 def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
-    """Return the wins of each checkpoint by the fitted model, the largest group and the largest share first.
+    """Fit the model, and return the wins of each checkpoint, largest group and largest share first.
 
-    Only the checkpoints in most rankings are fitted where there are very many.
+    If there are too many checkpoints, fit only those in most rankings.
 
     Args:
         rankings: checkpoint → rank, of each ranking; a ranking of a single checkpoint adds nothing.
@@ -73,7 +73,7 @@ def wins(rankings: Sequence[Mapping[str, int]]) -> dict[str, Wins]:
 
 
 def _groups(pairs: np.ndarray) -> np.ndarray:
-    """Return the group of each checkpoint, (C,), from the weights of its pairs, (C, C); the largest group is 0."""
+    """Return the group of each checkpoint, (C,), from the weights of pairs, (C, C); the largest group is 0."""
     labels = np.full(len(pairs), -1)
     for start in range(len(pairs)):
         if labels[start] >= 0:
@@ -89,10 +89,10 @@ def _groups(pairs: np.ndarray) -> np.ndarray:
 
 
 def _strengths(won: np.ndarray) -> np.ndarray:
-    """Return the strengths with the largest posterior, by Newton's method.
+    """Return the strengths that maximise the posterior, by Newton's method.
 
     Args:
-        won: (C, C), weights of wins of the row's checkpoint over the column's.
+        won: (C, C), weights of wins of the row over the column.
     """
     pairs = won + won.T
     strength = np.zeros(len(won))

@@ -54,7 +54,7 @@ def of_rows(dataset: str, *rows: Row, **changes: object) -> Ranking:
     return example(**(fields | changes))
 
 
-def gather_batches(dataset: str, *names: str, **changes: object) -> Ranking:
+def with_clear_order(dataset: str, *names: str, **changes: object) -> Ranking:
     """Return a ranking with clear differences, the best checkpoint first."""
     return of_rows(dataset, *(scored(name, -place / 10, 10) for place, name in enumerate(names)), **changes)
 

@@ -58,7 +58,7 @@ def test_checkpoints_are_compared_in_pairs_and_pages(client):
     asked = {"ranking": "image/beans", "checkpoints": names, "api_name": "/compare_checkpoints"}
     found = client.predict(**asked)
     assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/close", "org/worse"]
-    assert [(pair["better"], pair["other"], pair["told_apart"]) for pair in found["pairs"]] == [
+    assert [(pair["better"], pair["other"], pair["significant"]) for pair in found["pairs"]] == [
         ("org/best", "org/close", False),
         ("org/best", "org/worse", True),
         ("org/close", "org/worse", True),
@@ -66,7 +66,7 @@ def test_checkpoints_are_compared_in_pairs_and_pages(client):
     assert found["pairs"][1]["folds"] == pytest.approx([0.22 / 0.62] * 3)  # in R², as the table is
     second = client.predict(**asked, limit=1, offset=1)
     assert (second["matching"], second["pairs"]) == (3, found["pairs"][1:2])
-    for wrong, message in ((["org/best"], "it compares 2 to 50"), (["org/best", "x"], "no checkpoint 'x'")):
+    for wrong, message in ((["org/best"], "pass 2 to 50"), (["org/best", "x"], "no checkpoint 'x'")):
         with pytest.raises(Exception, match=message):
             client.predict(**asked | {"checkpoints": wrong})
 

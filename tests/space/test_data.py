@@ -84,12 +84,12 @@ def test_what_cannot_be_read_is_said_and_the_last_copy_shown(tmp_path):
         return store.snapshot, render.show(View(), store.snapshot)
 
     snapshot, page = shown_of("full", None)
-    assert "UTC is shown" in render.about_the_data(snapshot, "")
+    assert "copy of 20" in render.about_the_data(snapshot, "")
     assert "org/best" in page.content
-    age = r"ORG/results could not be read \(OSError\): the data are those of 20\d\d-\d\d-\d\d \d\d:\d\d UTC"
+    age = r"ORG/results could not be read \(OSError\): showing the data of 20\d\d-\d\d-\d\d \d\d:\d\d UTC"
     assert re.search(age, page.notice)
-    assert "ORG/results are being read" in shown_of()[1].content
-    assert "There are no rankings in ORG/results." in shown_of("empty")[1].content
+    assert "reading the rankings in ORG/results" in shown_of()[1].content
+    assert "ORG/results does not contain rankings." in shown_of("empty")[1].content
     assert "could not be read (OSError)" in shown_of(None)[1].content
 
 

@@ -211,7 +211,7 @@ def test_the_page_follows_the_results_and_the_hub_and_outlives_both(hub, results
         eventually(lambda: "food" in text_of(url))
         assert "could not be read" not in text_of(url)
         hub.fail("*", RESET, None)
-        eventually(lambda: re.search(r"results could not be read \(\w+\): the data are those of 20", text_of(url)))
+        eventually(lambda: re.search(r"results could not be read \(\w+\): showing the data of 20", text_of(url)))
         assert "org/best" in text_of(url)
         hub.faults.clear()
         eventually(lambda: "could not be read" not in text_of(url))
@@ -274,7 +274,12 @@ def test_a_submission_becomes_a_pull_request_of_the_user_that_adds_to_what_is_th
     assert {*names(whole)} == {"org/other", *names(example())}
     hub.store.put_files(RESULTS, {path: whole.to_json().encode()}, "dataset")
     refused += propose((token, RESULTS))[1]
-    said = ("sign in again", "may not open pull requests", "there is no dataset ada/nothing", "has all of this ranking")
+    said = (
+        "sign in again",
+        "cannot open pull requests",
+        "the dataset ada/nothing does not exist",
+        "already contains this ranking",
+    )
     for text, answer in zip(said, refused, strict=True):
         assert text in answer["error"]
         assert not [secret for secret in (token, wrong, reader) if secret in answer["error"]]

@@ -17,7 +17,7 @@ from leaderboard.wins import wins
 from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example, first_row_changed
-from tests.helpers.space import HOSTILE, gather_batches, of_rows, scored, snapshot_of, store_of, write
+from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, store_of, with_clear_order, write
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_tied_rows_are_not_looked_up_one_by_one(snapshot, monkeypatch):
     row = Ranking.row
     monkeypatch.setattr(Ranking, "row", lambda ranking, name: looked_up.append(name) or row(ranking, name))
     found = snapshot(x=of_rows("x", *(scored(f"org/{number}", -0.1, number) for number in range(1, 101))))
-    assert "not told apart from" in render.show(View(ranking="x"), found).answer
+    assert "tied with" in render.show(View(ranking="x"), found).answer
     assert len(looked_up) < 10
 
 
@@ -209,9 +209,9 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     found = render.show(View(checkpoint="org/close"), shown)
     assert found.view.checkpoint == "org/close"
     assert "checkpoint=org%2Fclose" in found.query
-    for text in ("=1 of 3", "1 of 4", "not told apart", "https://huggingface.co/org/close"):
+    for text in ("=1 of 3", "1 of 4", "tied", "https://huggingface.co/org/close"):
         assert text in found.content
-    assert "No ranking here has the checkpoint org/none" in content(shown, checkpoint="org/none")
+    assert "No ranking contains the checkpoint org/none" in content(shown, checkpoint="org/none")
     for name in HOSTILE:
         assert "<img" not in content(shown, checkpoint=name)
 
@@ -238,7 +238,7 @@ def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estim
         assert text in pages["d"]
 
 
-def test_two_checkpoints_are_told_apart_by_their_folds(shown):
+def test_two_checkpoints_differ_significantly_by_their_folds(shown):
     page = render.show(View(ranking="image/beans", compare=("org/best", "org/close", "org/broken")), shown)
     assert "with=org%2Fbest&with=org%2Fclose" in page.query
     assert ">no<" in page.content
@@ -250,7 +250,9 @@ def test_two_checkpoints_are_told_apart_by_their_folds(shown):
 def test_checkpoints_that_never_met_are_not_compared(snapshot):
     found = wins([{"a": 1, "b": 2, "c": 3}, {"c": 1, "d": 2}, {"x": 1, "y": 2}])
     assert [name for name, won in found.items() if won.group == 1] == ["x", "y"] == list(found)[-2:]
-    apart = snapshot(one=gather_batches("one", "org/a", "org/b", "org/c"), two=gather_batches("two", "org/x", "org/y"))
+    apart = snapshot(
+        one=with_clear_order("one", "org/a", "org/b", "org/c"), two=with_clear_order("two", "org/x", "org/y")
+    )
     page = across.heat_map(View(tab="across", task="image-classification"), apart)
     assert re.search('<tr class="band"><th scope="row" class="checkpoint"><a href="[^"]*org%2Fx', page)
     assert page.count('class="band"') == 1
@@ -261,7 +263,7 @@ def test_a_shortlist_begins_with_a_sentence(shown):
     text = re.sub("<[^>]*>", "", page.answer)
     assert re.fullmatch(
         r"Begin with org/close \(1.3B parameters\): in 2 rankings for image-classification it wins \d+% \(\d+%–\d+%\), "
-        "not told apart from org/best and 2 more of the shortlist.",
+        "tied with org/best and 2 more of the shortlist.",
         text,
     ), text
     assert re.search(r'\d+% <span class="error">\d+%–\d+%</span>', page.content)
