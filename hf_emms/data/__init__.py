@@ -1,4 +1,4 @@
-"""From a dataset to a sample: a seeded choice of inputs, their label texts and groups."""
+"""Read a dataset and draw a seeded sample of inputs with their labels and groups."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset
 def load_sample(
     options: SampleOptions, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
 ) -> Sample:
-    """Return a seeded sample of a dataset, whose columns are recognised unless they are named.
+    """Return a seeded sample of a dataset. Its task and columns are inferred unless the options name them.
 
-    Rows are drawn by content: the order of files and rows does not matter, except in streams. Without a split in the
-    options or the preset, training splits come first.
+    Draws rows by their content, so the order of files and rows does not matter, except in streams. If neither the
+    options nor the preset name a split, prefers a training split.
 
     Args:
         options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (media or texts in
             class folders, or with a metadata file; tables of the formats in docs/rank-texts.md; the Hub's layout), such
             a file, or data in memory.
         cache: stores samples of streams.
-        source: the result of `open_dataset` for options that may have another split or number of rows: it saves the
-            requests for its revision and its files.
-        training: whether to make the items that a fine-tuning learns, see `Task.training_items`.
+        source: the result of `open_dataset` for the same dataset, which saves requests to the Hub.
+        training: whether to make the items for fine-tuning, see `Task.training_items`.
 
     Raises:
-        EmmsError: there is no such dataset, split, task or column; fewer than two labels; more than 5 % of the rows
-            (and more than two) cannot be read.
+        EmmsError: the dataset, split, task or a column does not exist; no reading or several readings fit; the sample
+            has fewer than two labels; more than 5 % of the rows (and more than two) are unusable.
     """
     source = source or open_dataset(options)
     sample = stored_sample(cache, source, options, training=training)

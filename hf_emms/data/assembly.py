@@ -1,4 +1,4 @@
-"""Drawn rows and their labels become a sample, with the preview of how they were read."""
+"""Assemble a sample from drawn rows and their labels, with a preview of how they were read."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hf_emms.ranking.reading import ColumnReading, Reading, class_counts, shorte
 from hf_emms.tasks import TASKS, Column, use_column
 
 _FEW = 5
-# Enough rows and classes if the dataset declares that labels are classes.
+# Minimum rows of a sample in which all classes may differ, if the dataset declares that labels are classes.
 _MANY = 20
-# A larger share of skipped rows is worth a warning.
+# Share of skipped rows above which a note warns.
 _FEW_SKIPPED = 0.01
 _REFERENCES = {
     "all": "one row per {label}",
@@ -36,7 +36,7 @@ _LIKE_INPUTS = ("choices", "options", "passage", "score", "rating", "label", "im
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
-    """Return the sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
+    """Return the sample of drawn rows, with rows and inputs in the order of their content."""
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
     grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
@@ -47,7 +47,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     spans = labels.spans if labels.spans is not None else np.zeros_like(labels.codes)[:, None]
     order = np.lexsort((labels.codes, *reversed(spans.T), labels.inputs, groups))
     hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
-    # Whether a row's input or its span differs from that of the row before.
+    # Whether the input or the span changes from one row to the next.
     new_input = np.append(True, hashes[1:] != hashes[:-1])
     new_span = new_input | np.diff(spans, axis=0, prepend=spans[:1]).any(axis=1)
     inputs = _collect(drawn, hashes[new_input].tolist())
@@ -68,7 +68,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     ]
     skipped, total = drawn.skipped + drawn.set_aside + drawn.unlabelled, split.total
     usable = len(drawn.inputs) if task.counts_items else n_inputs
-    # A row of the split makes at most a row of the sample, but for lists of inputs and separate texts.
+    # A row of the split makes at most one row of the sample, except lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or options.references == "all"
     most = None if makes_several or total is None else total - skipped
     return Sample(
@@ -132,7 +132,7 @@ def _reading(split: OpenSplit, drawn: DrawnRows, labels: Labels, skipped: int, f
 
 
 def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
-    """Return the classes of a label with their counts, or the range of its values."""
+    """Return the classes with their counts, or the range of values."""
     counts = drawn.class_counts
     if drawn.schema.task.counts_items:
         counts = {labels.texts[code]: int(times) for code, times in enumerate(np.bincount(labels.codes))}
@@ -144,7 +144,7 @@ def _label_content(drawn: DrawnRows, labels: Labels) -> dict[str, Any]:
 
 
 def _example(cell: Any) -> str:
-    """Return a cell in a few words: a text in quotes, the name of a file."""
+    """Return a short form of a cell: a text in quotes, or the name of a file."""
     if isinstance(cell, str):
         return shortened(cell)
     if isinstance(cell, bytes):
@@ -160,7 +160,7 @@ def _example(cell: Any) -> str:
 
 
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """Return the contents of inputs in this order; inputs of several parts have each distinct content once."""
+    """Return the contents of inputs in this order; pairs store each distinct content once."""
     task = drawn.schema.task
     if len(task.inputs) == 1:
         contents = drawn.contents[0]
@@ -179,37 +179,37 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
     schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
     if task.numbers is not None and labels.form != "numbers" and len(labels.texts) == 1:
         raise EmmsError(
-            f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
-            setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
+            f"All rows have the same {task.label.name} in words: {labels.texts[0]!r}.",
+            "Use " + setting_ref("label_form", "numbers") + ", or draw more rows: " + setting_ref("max_samples", ...),
         )
     if len(np.unique(labels.codes)) == 1:
         raise EmmsError(
-            f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
-            "a ranking needs at least two; draw more rows ("
+            f"All rows have the same {task.label.name} in column {column!r}: {labels.texts[0]!r}.",
+            "A ranking needs at least two. Draw more rows ("
             + setting_ref("max_samples")
-            + ") or name "
+            + "), or choose another column: "
             + use_column(task.label.name),
         )
-    n_rows = len(labels.codes)  # a row of the dataset may have many, as a sentence with its words has
+    n_rows = len(labels.codes)
     are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
     if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
-            f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
-            "draw more rows ("
+            f"No class has two rows: column {column!r} has {n_rows} different values in {pluralize(n_rows, 'row')}.",
+            "Draw more rows ("
             + setting_ref("max_samples")
-            + "), or name the column of the class: "
+            + "), or choose another column: "
             + use_column(task.label.name),
         )
 
 
 def _input_names() -> set[str]:
-    """Return the usual names of inputs, in all tasks."""
+    """Return the expected names of the input columns of all tasks."""
     columns: list[Column] = [column for task in TASKS.built_in.values() for column in (*task.inputs, *task.beside)]
     return {name for column in columns for name in column.candidates} | {*_LIKE_INPUTS}
 
 
 def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> Iterator[str]:
-    """Yield how the examples became rows and label texts."""
+    """Yield facts about how examples became rows and label texts."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     yield from (str(fact) for fact in labels.notes if not isinstance(fact, Note))
     if task.instruction is not None:
@@ -220,15 +220,15 @@ def _facts(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> It
         if empty:
             yield f"{pluralize(empty, 'row')} without {label}: the label text is {task.no_label_text!r}"
     if drawn.normalized:
-        yield f"each {label} is read as fractions of its image, not as pixels"
+        yield f"{label} in fractions of the image, not in pixels"
     if schema.flag_names is not None:
-        yield f"each of {len(schema.flag_names)} classes has a 0 or 1"
+        yield f"one 0 or 1 for each of {len(schema.flag_names)} classes"
     elif schema.class_separator is not None:
-        yield f"a {label} holds several classes, separated by {schema.class_separator} or written as a list"
+        yield f"several classes per {label}, separated by {schema.class_separator} or written as a list"
     if schema.joins_labels:
-        yield f"the {label} is {' and '.join(schema.label_columns)}, joined"
+        yield f"{' and '.join(schema.label_columns)} are joined to one {label}"
     if schema.group_column is not None:
-        yield f"rows of the same {schema.group_column} are a group: never on both sides of a split"
+        yield f"rows with the same {schema.group_column} stay in one fold and one split"
 
 
 def _sampled(drawn: DrawnRows, labels: Labels) -> str:
@@ -255,12 +255,12 @@ def _inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> s
 
 
 def _warnings(drawn: DrawnRows, labels: Labels, skipped: int, total: int | None) -> Iterator[Note]:
-    """Yield notes that the user might act on."""
+    """Yield warnings about the sample."""
     task = drawn.schema.task
     if task.categorical and labels.spans is None and labels.soft is None:
         counts = np.bincount(labels.codes)
         if counts.max() == 1:
-            yield Note("labels-all-different", "Each row has a different class.")
+            yield Note("labels-all-different", "All rows have different classes.")
         elif np.median(counts) < _FEW:
             yield Note(
                 "few-rows-per-class",

@@ -1,4 +1,4 @@
-"""From the raw labels of the drawn rows to distinct labels: texts, weighted means of texts, numbers, items."""
+"""Turn raw labels into distinct labels: texts, weighted means of texts, numbers, or items."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, SampleOptions
 from hf_emms.tasks import Item, NumericLabels, Task
 
-# The texts, with weights, whose mean a label is, in order; most labels are a single text of weight 1.
+# A label as a weighted mean of texts; most labels are a single text with weight 1.
 WeightedTexts = tuple[tuple[str, float], ...]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The N rows of a sample, and the distinct labels that they have.
+    """The labels of the N rows of a sample.
 
     Attributes:
-        inputs: uint64, shape (N,): the hash of each row's input, a key of `DrawnRows.inputs`.
-        codes: int64, shape (N,): the label of each row.
-        spans: int64, shape (N, 2): the span of its input that a row is about; None where rows are about inputs.
-        soft: the texts whose mean each label is; None where label u is text u.
-        form: of the F-labels, see `Sample`.
-        numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
+        inputs: uint64, shape (N,): hash of each row's input, a key of `DrawnRows.inputs`.
+        codes: int64, shape (N,): index of each row's label.
+        texts: the distinct label texts.
+        spans: int64, shape (N, 2): the span of each row in its input; None if a row is a whole input.
+        soft: each label as a mean of texts; None if label u is text u.
+        form: form of the label embeddings, see `Sample`.
+        numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
         values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
-        order: the texts in the order that the dataset has for its classes; empty where it has none.
-        notes: warnings, and facts on how labels were made.
+        order: label texts in the dataset's own order of classes; empty if it has none.
+        notes: warnings, and facts about the labels as plain strings.
     """
 
     inputs: np.ndarray
@@ -51,7 +52,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, *, training: bool) -> Labels:
-    """Return the labels of the drawn rows, or of the items that the task makes of them."""
+    """Return the labels of drawn rows, or of the items that the task makes of them."""
     task, options = drawn.schema.task, drawn.options
     itemize = (task.training_items if training else None) or task.items
     items, notes = itemize(drawn.examples(), options) if itemize is not None else (None, ())
@@ -109,7 +110,7 @@ def _text_labels(
 
 
 def _class_order(schema: RowSchema, text_of: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the texts of raw labels in the order of the dataset's classes, or of whole numbers; else none."""
+    """Return label texts in the dataset's order of classes or in numerical order; empty if there is neither."""
     names = [schema.words.get(name, name) for name in schema.flag_names or schema.class_names or ()]
     if not names and all(raw.isdecimal() for raw in text_of):
         names = sorted(text_of, key=int)
@@ -117,14 +118,14 @@ def _class_order(schema: RowSchema, text_of: Mapping[str, str]) -> tuple[str, ..
 
 
 def _distinct(values: Sequence[T]) -> tuple[list[T], np.ndarray]:
-    """Return the U distinct values, sorted, and the number of each of N values among them, int64 (N,)."""
+    """Return the U distinct values in order, and the index of each value among them, int64 (N,)."""
     distinct = sorted(set(values))  # type: ignore[type-var]
     code_of = {value: code for code, value in enumerate(distinct)}
     return distinct, np.array([code_of[value] for value in values], dtype=np.int64)
 
 
 def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], SoftLabels]:
-    """Return the distinct texts of labels, sorted, and the labels as means of them."""
+    """Return the distinct texts in order, and the labels as means of them."""
     texts = tuple(sorted({text for label in labels for text, _ in label}))
     number_of = {text: number for number, text in enumerate(texts)}
     entries = [(code, number_of[text], weight) for code, label in enumerate(labels) for text, weight in label]
@@ -134,14 +135,14 @@ def _soft_labels(labels: Sequence[WeightedTexts]) -> tuple[tuple[str, ...], Soft
 
 
 def _label_texts(task: Task, raws: Sequence[str], prompt: str | None) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return raw label → text, and notes; classes that cleaning would merge keep their raw names."""
+    """Return raw label → text, and facts; classes that cleaning would merge keep their raw names."""
     text_of = {raw: task.label_text(raw) for raw in raws}
     if not task.categorical:
         return text_of, ()
     times = Counter(text_of.values())
     merged = [raw for raw in raws if times[text_of[raw]] > 1]
     text_of.update((raw, raw) for raw in merged)
-    note = f"class names kept as they are, because cleaning would merge them: {', '.join(merged[:6])}"
+    note = f"class names used unchanged, because cleaning would merge them: {', '.join(merged[:6])}"
     texts = {raw: prompt.replace("{}", text) for raw, text in text_of.items()} if prompt else text_of
     return texts, (note,) if merged else ()
 

@@ -1,4 +1,4 @@
-"""From rows of a dataset to the inputs and raw labels in them."""
+"""Read the inputs and raw labels of a dataset's rows, and count the rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from hf_emms.tasks import Column, Example, use_column
 # At most max(2, 5 %) of the rows may be skipped.
 MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
-ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
+ALLOWED = f"at most {FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be skipped"
 
-# The label of a row that has no class of several.
+# The label of a row that has none of several classes.
 NO_CLASS = "none"
-# A raw label with its start and end in the input, where the dataset has them.
+# A raw label with its start and end in the input, if the dataset has them.
 PlacedLabel = tuple[Any, int | None, int | None]
 
 
 def too_many(left_out: int, total: int) -> bool:
-    """Return whether too many rows are left out for the others to represent all."""
+    """Return whether too many rows are skipped for the others to represent the dataset."""
     return left_out > max(FEW_SKIPPED, MAX_SKIPPED * total) or left_out == total > 0
 
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a column or field; for a list of structs and for joined columns, a list of values."""
+    """Return the value of a column or field; a list of values for joined columns and lists of structs."""
     if name in row:
         return row[name]
     if "," in name:
@@ -43,7 +43,12 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
 
 
 def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
-    """Return the contents (texts, encoded media) of a row's input of this index, for each of the task's input columns.
+    """Return the content (text, encoded media) of each input column of the task.
+
+    Args:
+        schema: the columns of the dataset.
+        row: a row of the dataset.
+        index: the position of the input in lists of inputs.
 
     Raises:
         UnusableError: a content is missing.
@@ -57,10 +62,10 @@ def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[A
 
 
 def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[PlacedLabel]:
-    """Return the raw labels of an input, in the dataset's order: texts, or values that `Task.numbers` measures.
+    """Return the raw labels of an input in the dataset's order: texts, or values for `Task.numbers`.
 
     Raises:
-        UnusableError: there is no label, and the task has no text for that.
+        UnusableError: the input has no label, and the task requires one.
     """
     task, values = schema.task, _label_values(schema, row, index)
     places = [_places(row, column, len(values)) for column in (schema.position_column, schema.end_column)]
@@ -72,7 +77,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int | None]:
-    """Return the places of a row's labels in a column or field; None each where it has none."""
+    """Return the start or end of each label of a row; None for each label without one."""
     places = value_of(row, column) if column else None
     places = places if isinstance(places, list) else [places]
     return places if len(places) == count else [None] * count
@@ -91,17 +96,17 @@ def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, ind
 
 
 def _as_lines(texts: Iterable[str | None]) -> str:
-    """Return texts joined, a line each, without those that are empty."""
+    """Join texts with line breaks; skip empty texts."""
     return "\n".join(text for text in texts if text and text.strip())
 
 
 def classes_of(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
-    """Return the names of the classes that a row has."""
+    """Return the names of a row's classes."""
     return [name for value in _label_values(schema, row, 0) if (name := schema.label_name(value)) is not None]
 
 
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
-    """Return the values of the label columns for an input, empty values included."""
+    """Return the cells of the label columns for an input, including empty cells."""
     if schema.flag_names is not None:
         return _flagged_classes(schema, row)
     if schema.joins_labels:
@@ -116,7 +121,7 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
         if schema.has_parallel_labels:
             if len(value or ()) <= index:
                 column = schema.list_columns[0].name
-                raise UnusableError(f"there is no {schema.task.label.name} to the last {column}")
+                raise UnusableError(f"the last {column} has no {schema.task.label.name}")
             value = value[index]
         is_several = isinstance(value, (list, tuple)) and schema.task.numbers is None
         values += value if is_several else [value]
@@ -124,7 +129,7 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
 
 
 def _flagged_classes(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
-    """Return the names of the classes that are flagged by a 1; for a row of zeros, the label of no class."""
+    """Return the names of the classes with a 1; `NO_CLASS` for a row of zeros."""
     names = schema.flag_names or ()
     columns = schema.label_columns
     flags = [value_of(row, name) for name in columns] if len(columns) > 1 else value_of(row, columns[0])
@@ -145,9 +150,13 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 
 @dataclass
 class DrawnInput:
-    """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them.
+    """A distinct input, with the raw labels of all rows that share it.
 
-    `group` is a hash of the group of its first row; None without a column of groups.
+    Attributes:
+        hashes: hashes of its contents.
+        group: hash of its first row's group; None without a column of groups.
+        labels: raw labels of all rows with this input.
+        row: index of its row in the sample.
     """
 
     hashes: tuple[int, ...]
@@ -158,20 +167,20 @@ class DrawnInput:
 
 @dataclass
 class DrawnRows:
-    """The rows that are drawn for a sample, up to its size.
+    """The drawn rows of a sample, up to its size.
 
     Attributes:
-        normalized: whether labels are measured without the size of their images, as fractions of them.
-        unlabelled: rows that were not drawn because they hold no label or no input.
-        contents: for each of the task's input columns, hash → content.
-        inputs: by their hashes.
-        rows: (hash of the input, raw labels) of each row of the sample.
-        n_read, skipped: inputs read, and those of them that were left out.
-        set_aside: further inputs, for another use.
-        notes: how a stream was read.
-        reasons: places of the first inputs that were left out, and why.
-        first: the cells of the first row of the sample.
-        class_counts: class → number of rows of the split that have it.
+        normalized: whether boxes are fractions of their images, not pixels.
+        unlabelled: number of rows without a label or an input.
+        contents: hash → content, for each input column of the task.
+        inputs: hash → input.
+        rows: hash of the input and raw labels, for each row of the sample.
+        n_read: number of inputs read; `skipped` of them are unusable.
+        set_aside: number of inputs for another use, such as conversations that call tools.
+        notes: warnings about a stream.
+        reasons: the first skipped rows, and why each is unusable.
+        first: the cells of the first row.
+        class_counts: class → number of rows in the split.
     """
 
     schema: RowSchema
@@ -194,7 +203,7 @@ class DrawnRows:
 
     @property
     def is_full(self) -> bool:
-        """Whether the sample has all its rows; further texts of its last input may still come."""
+        """Whether the sample has enough rows; its last input may still get further texts."""
         limit = self.options.max_samples
         return limit is not None and len(self.rows) >= limit
 
@@ -204,7 +213,7 @@ class DrawnRows:
         return one_label or self.options.references == "all"
 
     def examples(self) -> list[Example]:
-        """Return the inputs with all their labels, in the order of their hashes."""
+        """Return all inputs with their labels, ordered by hash."""
         return [
             Example(
                 id,
@@ -215,7 +224,13 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Add a row's input of this index, or count why not; `where` is the row's file and number, in words."""
+        """Add an input of a row, or count it as skipped.
+
+        Args:
+            row: a row of the dataset.
+            index: the position of the input in lists of inputs.
+            where: the row's file and number, for messages.
+        """
         task = self.schema.task
         try:
             contents = read_input(self.schema, row, index)
@@ -254,22 +269,21 @@ class DrawnRows:
                 self.rows.append((input, several))
 
     def check(self) -> None:
-        """Refuse an empty sample, and a sample where more than max(2, 5 %) of the rows were left out."""
+        """Raise an `EmmsError` if no row, or less than 95 % of the rows (all but two at least), is usable."""
         if not self.rows and self.set_aside and not self.skipped:
             raise EmmsError(
-                f"each of {pluralize(self.set_aside, 'row')} is for another use; the first: {self.reasons[0]}",
-                "take other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
+                f"All {pluralize(self.set_aside, 'row')} are for another use. First: {self.reasons[0]}",
+                "Choose other data, or name other columns: " + joined(map(use_column, self.schema.task.columns)),
             )
         if not self.rows and not self.skipped:
             raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
         if too_many(self.skipped, self.n_read):
             task = self.schema.task
-            hint = "repair the data, or name other columns: " + joined(map(use_column, task.columns))
+            hint = "Repair the data, or name other columns: " + joined(map(use_column, task.columns))
             if task.numbers is not None and task.numbers.formats:
                 hint += ", or " + setting_ref("box_format", *task.numbers.formats)
             raise EmmsError(
-                f"{self.skipped} of {pluralize(self.n_read, 'row')} could not be read, and {ALLOWED}; "
-                f"the first: {self.reasons[0]}",
+                f"Skipped {self.skipped} of {pluralize(self.n_read, 'row')}, but {ALLOWED}. First: {self.reasons[0]}",
                 hint,
             )
 
@@ -297,7 +311,7 @@ class DrawnRows:
         self.n_read += 1
         self.skipped += 1
         self._add_reason(row, where, problem)
-        # With more, even a sample whose other rows are all good would be refused.
+        # Stop early: good rows alone could no longer bring the share below the limit.
         limit = self.options.max_samples
         if limit is not None and too_many(self.skipped, limit + self.skipped):
             self.check()

@@ -1,4 +1,4 @@
-"""The sample of a dataset that checkpoints are ranked on, and the stored samples of streams."""
+"""The sample of a dataset that checkpoints are ranked on, and how samples of streams are stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_emms.options.registry import installed_versions, plugin_versions
 from hf_emms.ranking.reading import Reading
 from hf_emms.tasks import Task, get_task
 
-# Part of the key of every stored sample: raise it when the same options would draw another sample.
+# Part of the key of every stored sample. Raise it if the same options now draw another sample.
 SAMPLE_VERSION = 15
 
 # Fields of a stored sample that are neither arrays nor plain values.
@@ -30,13 +30,13 @@ _SOFT = "soft:"
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Labels as weighted means of texts: entry i gives text ``texts[i]`` the weight ``weights[i]`` in ``labels[i]``.
+    """Labels as weighted means of texts: text ``texts[i]`` has the weight ``weights[i]`` in label ``labels[i]``.
 
     Attributes:
         labels: int64, shape (E,).
         texts: int64, shape (E,).
         weights: float32, shape (E,); they sum to 1 for each label.
-        count: U, the number of labels.
+        count: number U of labels.
     """
 
     labels: np.ndarray
@@ -45,7 +45,7 @@ class SoftLabels:
     count: int
 
     def mean_of(self, embedded: np.ndarray) -> np.ndarray:
-        """Return the embeddings of the labels, float32 (U, D2), from those of the texts, float32 (T, D2)."""
+        """Return the label embeddings, float32 (U, D2), from the embeddings of texts, float32 (T, D2)."""
         means = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
         np.add.at(means, self.labels, embedded[self.texts] * self.weights[:, None])
         return means
@@ -55,32 +55,32 @@ class SoftLabels:
 class Sample:
     """The sample that checkpoints are ranked on.
 
-    Rows and inputs are in the order of their content's hash, so that the order of files does not matter.
+    Rows and inputs are in the order of their content's hash, so the order of files does not matter.
 
     Attributes:
-        dataset: as the user typed it.
-        repo: the repository at its pinned state.
-        columns: the task's column → the dataset's, several joined by commas: as `SampleOptions.columns` takes them.
-        unused_columns: the dataset's columns that were not read.
-        no_class: the label text of rows that have no class of several; None where every row has a class.
-        inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`; of a search a `SearchCollection`, whose
-            relevant documents are the labels of its queries.
-        input_of_row: int64, shape (N,): the input of each row.
+        dataset: the dataset as the user typed it.
+        repo: the repository at its pinned revision.
+        columns: the task's column → the dataset's, as in `SampleOptions.columns`.
+        inputs: the M distinct inputs: strings, `Images`, `Pairs` or `Spans`. For a search, a `SearchCollection`; its
+            relevant documents are the labels.
+        input_of_row: int64, shape (N,): index of each row's input.
         label_texts: the T distinct label texts, sorted.
-        label_order: those that are classes of the dataset in its own order; empty where it has none.
-        reading: how the dataset was read, for users.
-        codes: int64, shape (N,): the number of each row's label among the U distinct labels.
+        codes: int64, shape (N,): index of each row's label among the U distinct labels.
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
-        skipped: dataset rows left out because they could not be read or lack a label.
-        total_rows: rows of the split; None where a stream does not have the number.
-        fingerprint: 32 hex digits of a hash of the whole sample.
-        inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
-        soft_labels: the texts whose mean each label is; None where label u is text u.
-        label_numbers: float32, shape (U, D2): a further F-label, for labels that are numbers.
-        label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.NumericLabels`.
-        form: of the F-labels: "text", "numbers" or "both"; "spans" where rows are items of the task, spans of an input.
-        available: the most rows that a sample of the split can have, N where this sample is all of it (for items, the
-            inputs); None where the number is unknown.
+        skipped: number of dataset rows without a usable input or label.
+        total_rows: number of rows in the split; None if a stream does not have it.
+        fingerprint: 32 hex digits, a hash of the whole sample.
+        inputs_fingerprint: 32 hex digits, a hash of the inputs. Other labels of the same inputs need no new features.
+        soft_labels: each label as a mean of texts; None if label u is text u.
+        label_numbers: float32, shape (U, D2): label embeddings of numbers; None for labels that are texts.
+        label_values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
+        form: form of the label embeddings: "text", "numbers" or "both"; "spans" if rows are spans of inputs.
+        available: the largest possible sample of the split; None if the number is unknown.
+        unused_columns: the dataset's columns that were not read.
+        no_class: label text of rows with none of several classes; None if all rows have a class.
+        splits: names of all splits.
+        label_order: label texts in the dataset's own order of classes; empty if it has none.
+        reading: the preview of how the dataset was read.
     """
 
     dataset: str
@@ -119,21 +119,21 @@ class Sample:
 
     @property
     def n_read(self) -> int:
-        """How many inputs a checkpoint reads: spans of an input are read together."""
+        """Number of inputs that a checkpoint reads; it reads the spans of an input together."""
         return len(self.inputs.inputs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
     def numbers_name(self) -> str:
-        """The name of the F-label of numbers among those of the encoders."""
+        """Name of the label embeddings of numbers, beside those of encoders."""
         return f"{self.task.label.name} (numbers)"
 
     def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:
-        """Return the embeddings of the labels, (U, D2), from those of the texts, (T, D2)."""
+        """Return the label embeddings, (U, D2), from the embeddings of texts, (T, D2)."""
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
     @property
     def has_several_texts(self) -> bool:
-        """Whether a label may be the mean of several texts."""
+        """Whether labels may be means of several texts."""
         return self.soft_labels is not None
 
     @property
@@ -148,7 +148,7 @@ class Sample:
         return list(map(tuple, weighted))
 
     def texts_of(self, label: int) -> list[str]:
-        """Return the texts whose mean a label is."""
+        """Return the texts of a label."""
         soft = self.soft_labels
         if soft is None:
             return [self.label_texts[label]]
@@ -157,7 +157,7 @@ class Sample:
 
 
 def pinned(repo: Repo, content: bytes) -> Repo:
-    """Return the repository of a sample; its revision is a hash of the sample's content where it has no other."""
+    """Return the repository of a sample; without a revision, it gets a hash of the sample's content."""
     return repo if repo.revision else replace(repo, revision=f"local-{hash64(content):016x}")
 
 
@@ -177,7 +177,7 @@ def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool 
         source.repo.id,
         source.repo.revision,
         options.in_keys(),
-        # The version of another package decides how its task cleans labels.
+        # A plugin's version decides how its task cleans labels.
         versions=installed_versions("datasets") | plugin_versions(),
         code=SAMPLE_VERSION,
         dataset=source.name,
@@ -191,7 +191,7 @@ def sample_key(source: DatasetSource, options: SampleOptions, *, training: bool 
 def store_sample(
     cache: Cache | None, source: DatasetSource, options: SampleOptions, sample: Sample, *, training: bool = False
 ) -> None:
-    """Store the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
+    """Store the sample of a stream, so that the next run needs no network. Other samples are drawn again from files."""
     if cache is None or not source.is_streamed(options):
         return
     values = {field.name: getattr(sample, field.name) for field in fields(Sample) if field.name not in _RECORDS}
@@ -217,7 +217,7 @@ def store_sample(
 
 
 def _stored_kinds(task: Task) -> list[Modality]:
-    """Return the kinds of the contents that are stored: of the inputs' parts, or of queries and of documents."""
+    """Return the modalities of stored contents: of the input columns, or of queries and documents."""
     kinds = [column.kind for column in task.inputs]
     return [*kinds, task.label.kind] if task.input.is_collection else kinds
 
@@ -225,7 +225,7 @@ def _stored_kinds(task: Task) -> list[Modality]:
 def stored_sample(
     cache: Cache | None, source: DatasetSource, options: SampleOptions, *, training: bool = False
 ) -> Sample | None:
-    """Return the sample of a stream that was stored for the same options, or None."""
+    """Return the stored sample of a stream for the same options, or None."""
     if cache is None or not source.is_streamed(options):
         return None
     return cache.get(sample_key(source, options, training=training), lambda stored: _unpack(source, stored))

@@ -1,6 +1,6 @@
-"""The draw of a sample: its N rows are the first N that can be read, in an order that depends on their content.
+"""Draw the rows of a sample: the first N usable rows, in an order that depends on their content.
 
-A cheap look at every row of a split, or at the first rows of a stream, decides which rows are read.
+The order needs only the first bytes of each input, so a large dataset is not read in full.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ from hf_emms.options import SampleOptions
 from hf_emms.tasks import use_column
 
 _BATCH = 1_000
-# Bytes by which a content is identified, with its length.
+# Number of bytes that identify a content, together with its length.
 _HEAD = 4096
-# A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
-# images, and for small samples.
+# Rows in the shuffle buffer of a stream, per row of the sample. The buffer is in memory.
 _BUFFER_PER_ROW = 20
-# Rows that are read for each row of the sample before the wait for a missing class ends.
+# Rows of a stream, per row of the sample, after which balanced sampling no longer waits for a missing class.
 _PATIENCE = 10
-# The most rows that a row of ten questions on an image counts as: a sample should not be of few images.
+# Maximum number of questions that count per image of a stream, so that a sample has many images.
 _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRows:
-    """Return the rows of a sample, read in their order of drawing until it is full."""
+    """Draw rows until the sample is full."""
     rows, notes = split.select(schema.columns_read), tuple[Note, ...]()
     if split.streaming:
         rows, notes = _start_of_stream(rows, split, schema, options)
@@ -53,7 +52,7 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     if schema.task.categorical:
         order, unlabelled, counts = _order_by_class(rows, split, schema, options, keys, n_empty)
     else:
-        # Inputs of the same key are equal, and stay together.
+        # Rows with the same key have equal inputs, and stay together.
         order, unlabelled = np.argsort(keys, kind="stable"), np.array([], dtype=np.int64)
     drawn = DrawnRows(schema, options, _are_normalized(rows, schema), n_empty + len(unlabelled), notes)
     drawn.class_counts = counts
@@ -62,7 +61,7 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
     last = None
     for number, row in zip(order.tolist(), _in_order(rows, row_of[order], schema.task.input.chunk_rows), strict=True):
-        # All texts of the last input count.
+        # The last input gets all its texts.
         if drawn.is_full and (drawn.one_row_per_label or keys[number] != last):
             break
         last = keys[number]
@@ -72,34 +71,36 @@ def draw(split: OpenSplit, schema: RowSchema, options: SampleOptions) -> DrawnRo
 
 
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return row numbers, int64 (N,): a first of every class, then a second of every class, and so on.
+    """Return row numbers, int64 (N,), that take one row of each class in turn.
 
-    A prefix holds every class equally often as far as its rows reach. Random keys, uint64 (N,), decide within classes,
-    int64 (N,).
+    Args:
+        keys: uint64, shape (N,): random numbers that order the rows of a class.
+        classes: int64, shape (N,): the class of each row.
     """
     rank, _ = _rank_within_class(keys, classes)
     return np.lexsort((keys, rank))
 
 
 def proportional_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return row numbers, int64 (N,), of which any prefix has about the dataset's proportions of classes."""
+    """Return row numbers, int64 (N,), so that any prefix has about the dataset's proportions of classes."""
     rank, count = _rank_within_class(keys, classes)
     return np.lexsort((keys, (rank + 0.5) / count))
 
 
 def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return a random number per input that depends on the seed and the input's content, not on its place.
+    """Return a random key per input that depends on the seed and the input's content, not on its position.
 
-    Contents held as bytes are hashed by length and first 4 KiB, those held as files by the last two parts of their
-    path: reading all of a large dataset to draw a few rows of it would take longer than ranking does.
+    Hashes the length and the first 4 KiB of bytes, and the last two parts of a path. Reading a whole dataset to draw
+    a few rows would take longer than ranking does.
 
     Returns:
-        The keys of I inputs, uint64 (I,), their rows, int64 (I,), increasing; and how many rows hold no input.
+        The key of each input, uint64 (I,), its row in increasing order, int64 (I,), and the number of rows without
+        input.
     """
     salt = str(seed).encode()
     names = [schema.columns[column.name] for column in schema.task.inputs]
     lists = {schema.columns[column.name] for column in schema.list_columns}
-    # Media stay in Arrow, where their heads are read without a copy.
+    # Media stay in Arrow, which reads their first bytes without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
     media -= set(schema.joined)
     columns = list(dict.fromkeys(schema.column_of(name) for joined in names for name in schema.names_of(joined)))
@@ -121,7 +122,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
 
 
 def _place(split: OpenSplit, number: int) -> str:
-    """Return the place of a row in words; empty for a stream, which is shuffled."""
+    """Return a row's number and file, for messages; empty for a stream, which is shuffled."""
     if split.streaming:
         return ""
     return f"row {number + 1:,}" + (f" of {split.file}" if split.file else "")
@@ -130,20 +131,21 @@ def _place(split: OpenSplit, number: int) -> str:
 def _order_by_class(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions, keys: np.ndarray, n_empty: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Return the order of the rows that have a class, the rows without a class, and how many rows have each class."""
+    """Return the order of rows with a class, the rows without one, and the number of rows per class."""
     classes, counts = _classes(rows, schema)
     unlabelled = np.flatnonzero(classes < 0)
     n_unlabelled = n_empty + len(unlabelled)
     if too_many(n_unlabelled, len(classes)):
         place = _place(split, int(unlabelled[0])) if len(unlabelled) else ""
+        first = f", first {place}" if place else ""
         raise EmmsError(
-            f"no label in column {schema.label_column!r} (empty or −1): {n_unlabelled} of "
-            f"{pluralize(len(classes), 'row')}" + (f", the first is {place}" if place else "") + f", and {ALLOWED}",
-            "take a split with labels ("
+            f"{n_unlabelled} of {pluralize(len(classes), 'row')} have no label in column "
+            f"{schema.label_column!r}{first}, but {ALLOWED}.",
+            "Choose a split with labels ("
             + setting_ref("split", "train")
             + ") or another column ("
             + use_column(schema.task.label.name)
-            + ")",
+            + ").",
         )
     labelled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order
@@ -151,7 +153,7 @@ def _order_by_class(
 
 
 def _are_normalized(rows: Any, schema: RowSchema) -> bool:
-    """Return whether labels are fractions of their inputs, which only the whole column shows."""
+    """Return whether boxes are fractions of their images. Only the whole column can tell."""
     numbers = schema.task.numbers
     if numbers is None or numbers.are_normalized is None:
         return False
@@ -162,7 +164,7 @@ def _are_normalized(rows: Any, schema: RowSchema) -> bool:
 
 
 def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's rank among its class by key, and the size of its class."""
+    """Return each row's rank by key within its class, and the size of its class."""
     by_class = np.lexsort((keys, classes))
     _, start, count = np.unique(classes[by_class], return_index=True, return_counts=True)
     rank = np.empty(len(keys), dtype=np.int64)
@@ -202,7 +204,7 @@ def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str,
 
 
 def _head(value: Any) -> tuple[bytes, ...]:
-    """Return bytes that identify a text, an id or a medium (Arrow scalar or plain), copying only its head."""
+    """Return bytes that identify a text, an id or a medium (Arrow scalar or plain), without a copy of the rest."""
     if value is None or not getattr(value, "is_valid", True):
         return ()
     if isinstance(value, (str, int, bytes)):
@@ -210,7 +212,7 @@ def _head(value: Any) -> tuple[bytes, ...]:
         return str(len(content)).encode(), content[:_HEAD]
     if isinstance(value, list):
         return tuple(piece for element in value for piece in _head(element))
-    if isinstance(value, Mapping):  # Arrow's structs are mappings, too
+    if isinstance(value, Mapping):  # also structs of Arrow
         if "bytes" not in value:  # a message of a conversation
             return _head(list(value.values()))
         return _head(value["bytes"]) or _path_head(value["path"])
@@ -223,7 +225,7 @@ def _head(value: Any) -> tuple[bytes, ...]:
 
 
 def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
-    """Return bytes that identify a list: its first medium, or all numbers of an array."""
+    """Return bytes that identify a list: those of its first medium, or all numbers of an array."""
     import pyarrow as pa
 
     values = scalar.values
@@ -236,7 +238,7 @@ def _head_of_list(scalar: Any) -> tuple[bytes, ...]:
 
 
 def _path_head(path: Any) -> tuple[bytes, ...]:
-    """Return the last two parts of a path, Arrow's or plain."""
+    """Return the last two parts of a path (Arrow scalar or plain)."""
     path = path.as_py() if hasattr(path, "as_py") else path
     return tuple(part.encode() for part in PurePosixPath((path or "").replace("\\", "/")).parts[-2:])
 
@@ -247,12 +249,12 @@ def _path_head(path: Any) -> tuple[bytes, ...]:
 def _start_of_stream(
     rows: Any, split: OpenSplit, schema: RowSchema, options: SampleOptions
 ) -> tuple[Any, tuple[Note, ...]]:
-    """Return enough rows of a stream to draw a sample from, and notes; balanced sampling waits for all classes."""
+    """Return enough rows of a stream to draw a sample, and a note; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
         raise EmmsError(
-            "a stream is read up to a number of rows",
-            "add " + setting_ref("max_samples", 1000) + ", or leave " + setting_ref("streaming") + " out",
+            "A stream requires a number of rows.",
+            "Add " + setting_ref("max_samples", 1000) + ", or remove " + setting_ref("streaming") + ".",
         )
     import datasets
 
@@ -276,7 +278,7 @@ def _start_of_stream(
 def _first(
     rows: Iterable[Mapping[str, Any]], enough: int, count: Callable[[Mapping[str, Any]], int]
 ) -> tuple[list[Mapping[str, Any]], int]:
-    """Return rows until their counts add up to enough, and how many were read."""
+    """Return rows until their counts add up to enough, and the number of rows read."""
     taken: list[Mapping[str, Any]] = []
     total = 0
     for row in rows:
@@ -288,7 +290,7 @@ def _first(
 
 
 def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOptions, seen: set[int]) -> int:
-    """Return how many rows of the sample a row of the dataset makes; `seen` holds the hashes of inputs so far."""
+    """Return the number of sample rows per dataset row; `seen` are the hashes of earlier inputs."""
     if schema.list_columns:
         return min(len(value_of(row, schema.columns[schema.list_columns[0].name]) or ()), _MAX_OF_A_ROW)
     try:
@@ -303,7 +305,7 @@ def _count_rows(row: Mapping[str, Any], schema: RowSchema, options: SampleOption
 
 
 def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) -> tuple[list[Mapping[str, Any]], int]:
-    """Return rows until each class has its share or patience runs out, and how many were read."""
+    """Return rows until each class has its share or the limit is reached, and the number of rows read."""
     n_classes = len(schema.class_names or ())
     share = math.ceil(limit / n_classes) if n_classes else limit // 2
     enough = share * n_classes or limit
@@ -323,5 +325,5 @@ def _evenly(rows: Iterable[Mapping[str, Any]], schema: RowSchema, limit: int) ->
             reserve.append(row)
         if len(taken) >= enough or n_read >= _PATIENCE * limit:
             break
-    # A few unusable rows are left out; where there are many, the draw has to see them.
+    # If many rows are unusable, the draw has to count them.
     return taken + reserve + unlabelled * too_many(len(unlabelled), n_read), n_read

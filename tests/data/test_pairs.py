@@ -111,7 +111,7 @@ def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
     answers = [["x", "y"]] * 29 + [["x"]]
     short = load_sample(image_rows(pictures(30), question=[["a?", "b?"]] * 30, answer=answers))
     assert (len(short), short.skipped) == (59, 1)
-    assert "there is no answer to the last question" in reasons(short)[0]
+    assert "the last question has no answer" in reasons(short)[0]
     blank = asked(30).map(lambda row, i: {"answer": " " if i == 3 else row["answer"]}, with_indices=True)
     assert (len(load_sample(blank)), load_sample(blank).skipped) == (59, 1)
 
@@ -180,7 +180,7 @@ def test_a_struct_may_be_named_instead_of_its_field_that_the_task_knows() -> Non
     sample = load_sample(paragraphs(), task="qa", columns={"answer": "answers"})
     assert sample.columns["answer"] == "answers.text"
     error = refused(paragraphs(), task="qa", columns={"answer": "answers.answer_start"})
-    assert "holds integers" in error.message
+    assert "contains integers" in error.message
     assert "answers.text (strings)" in error.message
 
 

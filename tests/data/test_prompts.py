@@ -156,7 +156,7 @@ def test_conversations_that_call_tools_are_left_out_and_counted(tmp_path: Path, 
 
 def test_conversations_that_all_call_tools_are_refused_and_never_counted_as_unreadable() -> None:
     error = refused([{"messages": WITH_TOOL}] * 3)
-    assert "each of 3 rows is for another use" in error.message
+    assert "All 3 rows are for another use" in error.message
     unanswered = [*TURNS[0], {"role": "assistant", "content": " "}]
     error = refused([{"messages": chat} for chat in [WITH_TOOL, *chats(), *[unanswered] * 3]])
     assert "3 of 43 rows could not be read" in error.message
@@ -173,7 +173,7 @@ def test_an_empty_response_is_left_out_and_many_are_an_error() -> None:
     rows = {"question": QUESTIONS, "answer": [" ", *ANSWERS[1:]]}
     assert load_sample(datasets.Dataset.from_dict(rows)).skipped == 1
     rows["answer"] = [" ", "", " ", "", *ANSWERS[4:]]
-    assert "could not be read" in refused(datasets.Dataset.from_dict(rows)).message
+    assert "4 of 40 rows" in refused(datasets.Dataset.from_dict(rows)).message
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_several_columns_are_parts_of_a_response_unless_they_are_numbered(
 def test_parts_of_a_response_are_texts_and_an_answer_in_a_context_has_none() -> None:
     rows = datasets.Dataset.from_dict({"prompt": QUESTIONS, "response": ANSWERS, "chat": chats()})
     error = refused(rows, task="text-generation", columns={"response": "response,chat"})
-    assert "the response of text-generation is one column" in error.message
+    assert "The response of text-generation is one column" in error.message
     rows = datasets.Dataset.from_dict({"question": QUESTIONS, "context": ANSWERS, "one": ANSWERS, "other": ANSWERS})
     error = refused(rows, task="question-answering", columns={"answer": "one,other"})
     assert "the answer of question-answering is one column" in error.message

@@ -267,7 +267,7 @@ def test_the_number_of_rows_of_a_stream_is_what_its_card_says(tmp_path: Path) ->
 
 def test_a_stream_needs_a_number_of_rows() -> None:
     hint = str(refused(counted(10, [])).hint)
-    assert hint == "add max_samples=1000, or leave streaming out"
+    assert hint == "Add max_samples=1000, or remove streaming."
 
 
 def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The types of a dataset's columns: by their declared features, and by the few cells that documented layouts need."""
+"""Determine the types of columns from their declared features, and from cells for a few documented layouts."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
 }
 # Lists with a 0 or 1 per class.
 FLAGS = "flags"
-# Types that no task reads: paths of files that are missing, and names of files that hf_emms does not read.
+# Types that no task reads: paths of missing files, and names of files in unknown formats.
 PATH, FILE_NAME = "path", "file name"
 
-# Rows of a stream, and texts of a table, by which columns are recognized.
+# Number of rows of a stream, and of texts of a table, that determine the type of a column.
 _STREAMED_ROWS, _TEXTS = 100, 1_000
-# A list of two, [0, 1], may be two class ids.
+# A list of two, such as [0, 1], may be two class ids.
 _MIN_FLAGS = 2
 # Longer texts are not lists of classes, and longer parts are not classes.
 _MAX_CLASS_LIST, _MAX_CLASS = 5_000, 50
@@ -78,7 +78,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """The columns, without the fields of structs."""
+        """Columns without the fields of structs."""
         return [name for name in self.types if column_of(name, self.types) == name]
 
     def first_texts(self, name: str) -> list[str]:
@@ -88,12 +88,12 @@ class Columns:
         return self.types[name] in ("string", "integer", "float") and _ID_NAME.fullmatch(name) is not None
 
     def repeats(self, name: str) -> bool:
-        """Return whether a column of texts looks like classes: at most half of its texts are different."""
+        """Return whether texts look like classes: at most half of them are different, or some are several classes."""
         if self.types[name] != "string" or name not in self.cells:
             return False
         if (name, "repeats") not in self._known:
             texts = self.first_texts(name)
-            if len(texts) == _TEXTS and max(map(len, texts)) <= _MAX_CLASS:  # many classes may follow
+            if len(texts) == _TEXTS and max(map(len, texts)) <= _MAX_CLASS:  # there may be many classes
                 texts = self.cells[name].drop_null().to_pylist()
             few = bool(texts) and 2 * len(set(texts)) <= len(texts)
             several = few or class_separator(self.cells[name].slice(length=_TEXTS)) is not None
@@ -101,7 +101,7 @@ class Columns:
         return bool(self._known[name, "repeats"])
 
     def has_letters(self, name: str) -> bool:
-        """Return whether texts have letters, which numbers and dates lack."""
+        """Return whether any text contains a letter. Numbers and dates do not."""
         return any(char.isalpha() for text in self.first_texts(name) for char in text)
 
     def varies(self, name: str) -> bool:
@@ -123,7 +123,7 @@ class Columns:
         return values
 
     def are_classes(self, name: str, most: int) -> bool:
-        """Return whether a column may hold classes: at most this many different whole numbers, or repeated texts."""
+        """Return whether a column may contain classes: repeated texts, or few different whole numbers."""
         if self.types[name] != "integer":
             return self.types[name] in ("class", "classes", FLAGS) or self.repeats(name)
         values = self.distinct(name)
@@ -133,7 +133,7 @@ class Columns:
 def read_columns(split: OpenSplit) -> Columns:
     """Return the columns of a split with their types.
 
-    Reads all numbers and lists and the first texts of a table, or the first rows of a stream.
+    Reads all numbers and lists of a table, its first texts, or the first rows of a stream.
     """
     types = column_types(split.rows.features)
     types |= _types_of_bytes(split, types) | _types_of_json(split) | dict.fromkeys(split.joined, "image")
@@ -159,7 +159,7 @@ def column_of(name: str, names: Mapping[str, Any]) -> str:
 
 
 def names_in(joined: str, names: Mapping[str, Any]) -> list[str]:
-    """Return the columns in a setting such as "title,body"; a name with a comma is one column if it exists."""
+    """Split a setting such as "title,body"; a name with a comma is one column if it exists."""
     return [joined] if joined in names else joined.split(",")
 
 
@@ -262,7 +262,7 @@ def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
 
 
 def _recognize_files(columns: Columns, split: OpenSplit, name: str, cells: pa.ChunkedArray) -> None:
-    """Set the type of a column whose texts are paths or names of media, or media in base64."""
+    """Set the type of a column of paths, of names of media, or of media in base64."""
     is_text = columns.types[name] == "string"
     values = [str(value) for value in cells.slice(length=_TEXTS).to_pylist() if value is not None and value != ""]
     encoded = encoded_type(values) if is_text else None
@@ -294,7 +294,7 @@ def _recognize_files(columns: Columns, split: OpenSplit, name: str, cells: pa.Ch
 
 
 def _recognize_list(columns: Columns, name: str, cells: pa.ChunkedArray, class_names: list[str] | None) -> None:
-    """Set the type of a column of lists that hold a tag per word, or a 0 or 1 per class."""
+    """Recognize lists with a tag per word, or with a 0 or 1 per class."""
     import pyarrow.compute as pc
 
     if columns.types[name] == "strings":
@@ -315,7 +315,7 @@ def _lengths(cells: pa.ChunkedArray) -> np.ndarray:
 
 
 def _flag_count(cells: pa.ChunkedArray, class_names: list[str] | None) -> int | None:
-    """Return the length of lists with a 0 or 1 per class; None for other lists, also of the class ids 0 and 1."""
+    """Return the length of lists with a 0 or 1 per class; None for other lists, such as class ids."""
     import pyarrow.compute as pc
 
     cells = cells.drop_null()
@@ -332,7 +332,7 @@ def _flag_count(cells: pa.ChunkedArray, class_names: list[str] | None) -> int | 
 
 
 def _aligned_tags(columns: Columns) -> Iterator[str]:
-    """Yield the columns of class ids or numbers whose lists are as long as the lists of words in each row."""
+    """Yield columns of ids or numbers with as many elements as words in each row."""
     types = columns.types
     lengths = {
         name: _lengths(cells.slice(length=_TEXTS))
@@ -346,7 +346,7 @@ def _aligned_tags(columns: Columns) -> Iterator[str]:
 
 
 def _are_whole(cells: pa.ChunkedArray) -> bool:
-    """Return whether floats are whole numbers, as integers become in a column with an empty cell."""
+    """Return whether all floats are whole numbers, as integers become if a cell is empty."""
     values = np.asarray(cells.drop_null(), dtype=np.float64)
     values = values[~np.isnan(values)]
     return len(values) > 0 and bool((values == np.round(values)).all()) and bool(np.isfinite(values).all())
@@ -358,8 +358,8 @@ def _are_whole(cells: pa.ChunkedArray) -> bool:
 def class_separator(cells: pa.ChunkedArray) -> str | None:
     """Return the character between several classes in a text: |, ; or a comma; None if a text is a single class.
 
-    A bar is enough, and so are brackets around all texts. A semicolon counts if one part occurs in several different
-    texts, a comma if most parts do: names such as "tench, Tinca tinca" contain commas.
+    One bar is enough, and so are brackets around all texts. A semicolon separates classes if one part occurs in
+    several texts, a comma if most parts do, because names such as "tench, Tinca tinca" contain commas.
     """
     distinct = sorted({text.strip() for text in cells.drop_null().unique().to_pylist()})
     if not distinct or any(len(text) > _MAX_CLASS_LIST for text in distinct):
@@ -397,7 +397,7 @@ def split_classes(text: str, separator: str) -> list[str]:
 
 
 def flag_count_in_texts(texts: Sequence[str], separator: str) -> int | None:
-    """Return the length of lists of zeros and ones that are written as texts; None for other texts."""
+    """Return the length of lists with a 0 or 1 per class that are written as texts; None for other texts."""
     import pyarrow as pa
 
     flags = [[int(part) if part in ("0", "1") else -1 for part in split_classes(text, separator)] for text in texts]

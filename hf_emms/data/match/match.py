@@ -1,4 +1,4 @@
-"""The reading of a dataset: the one task and the columns that fit it, or an error that lists the readings that fit."""
+"""Infer the task and its columns, or list all readings that fit in one error."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from hf_emms.ranking.reading import shortened
 from hf_emms.tasks import TASKS, Column, Task, get_task, use_column
 from hf_emms.tasks.task import spelling
 
-# The surest way of finding columns that fits is taken: by their names; also by types that only one column has, first of
-# inputs and declared classes, then of any label.
+# How columns are found, surest first: by name; also by a type that only one column has, for inputs and declared
+# classes; by such a type for all columns.
 _BY_NAME, _BY_DECLARED_TYPE, _BY_TYPE = range(3)
 # More different whole numbers than these may be values.
 _MAX_NUMBERED_CLASSES = 20
-# What datasets write if a label is missing. Beside the classes 0, 1 and 2 it is not a class; −1, 0 and 1 are opinions.
+# Datasets write −1 for a missing label. With fewer other classes it may be a class: negative, neutral, positive.
 _UNKNOWN, _MIN_KNOWN = -1, 3
 _NUMBERED = re.compile(r"(.*?)_?\d+")
-# A conversation holds both the prompt and the response.
+# A conversation contains both the prompt and the response.
 _SHARED_TYPES = ("messages",)
 _MAX_READINGS, _MAX_COLUMNS, _MAX_CHOICES, _MAX_JOINED = 12, 20, 12, 3
 
@@ -49,19 +49,19 @@ Named = Mapping[str, str]
 
 @dataclass(frozen=True)
 class RowSchema:
-    """The columns of a dataset for a task, and the forms of their cells.
+    """The columns that a task reads, and the form of their cells.
 
     Attributes:
         columns: the task's column → the dataset's, inputs first; commas separate several columns.
         types: the dataset's column → its type, see `column_types`.
         class_names: the names of class ids in the label column; None if it has no ids.
         words: abbreviated label → the words that it stands for.
-        joined: column of ids, paths or base64 → the images behind them.
+        joined: column of ids, paths or base64 → the media that they stand for.
         unused: the dataset's columns that are not read.
-        flag_names: the names of classes for which the label columns have a 0 or 1, in a list or in a column each.
-        class_separator: the character between several classes in a label's text, as in "a|b".
-        missing: numbers in the label column that stand for no label.
-        group_column: the column whose values are the groups of rows; None if rows of equal content are groups.
+        flag_names: names of classes with a 0 or 1 each, in a list or in several columns.
+        class_separator: the character between classes in a label's text, as in "a|b".
+        missing: numbers in the label column that mean "no label".
+        group_column: the column of groups; None if rows of equal content are a group.
         notes: warnings about the columns.
     """
 
@@ -100,7 +100,7 @@ class RowSchema:
 
     @property
     def joins_labels(self) -> bool:
-        """Whether the label columns are parts of a single text; a numbered series has several texts."""
+        """Whether label columns are parts of one text; a numbered series contains several texts."""
         return self.task.is_text_to_text and not is_series(self.label_columns)
 
     @property
@@ -109,12 +109,12 @@ class RowSchema:
 
     @property
     def position_column(self) -> str | None:
-        """The column or field with the character of the input at which each label starts, as in SQuAD."""
+        """The column or field with the start of each label in the input, as in SQuAD."""
         return self._beside_label(self.task.label_position)
 
     @property
     def end_column(self) -> str | None:
-        """The column or field with the character of the input at which each label ends."""
+        """The column or field with the end of each label in the input."""
         return self._beside_label(self.task.label_end)
 
     def _beside_label(self, field: str | None) -> str | None:
@@ -125,7 +125,7 @@ class RowSchema:
 
     @property
     def list_columns(self) -> tuple[Column, ...]:
-        """The task's columns with a list in each row, whose elements are separate inputs."""
+        """The task's columns with a list of separate inputs per row."""
         return tuple(
             column
             for column in self.task.inputs
@@ -134,7 +134,7 @@ class RowSchema:
 
     @property
     def has_parallel_labels(self) -> bool:
-        """Whether a list of labels goes along with the list of inputs; else its texts are a single label."""
+        """Whether each element of a list of inputs has its own label."""
         return bool(self.list_columns) and all(self.types[name] == "strings" for name in self.label_columns)
 
     @property
@@ -147,7 +147,7 @@ class RowSchema:
         return self.task.categorical and not self.multi_label
 
     def label_name(self, value: Any) -> str | None:
-        """Return a raw class or other value as text; None if it stands for no label."""
+        """Return a raw label as text; None for a missing label."""
         if value is None:
             return None
         if isinstance(value, float) and self.label_type == "integer":
@@ -157,22 +157,22 @@ class RowSchema:
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
         else:
-            # −1 is what ``datasets`` writes in test splits whose labels are secret.
+            # ``datasets`` writes −1 in test splits with secret labels.
             name = self.class_names[value] if value in range(len(self.class_names)) else None
         return name and self.words.get(name, name)
 
 
 def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleOptions) -> RowSchema:
-    """Return the task and its columns: those of the options, else of the preset, else the only ones that fit.
+    """Return the task and its columns, from the options, the preset, or the columns' names and types.
 
     Raises:
-        EmmsError: no reading fits or several do, a named column cannot be read, or an option is not for this task.
+        EmmsError: no reading or several readings fit, a named column is unusable, or an option is for another task.
     """
     features, named = split.rows.features, options.columns
     task_id = options.task or (preset.task if preset else None)
     task = None if task_id is None else get_task(task_id)
     of_preset = dict(preset.columns) if preset and task is not None and preset.task == task.id else {}
-    if task is not None and set(task.columns) <= set(of_preset):  # no cell has to be read
+    if task is not None and set(task.columns) <= set(of_preset):  # the preset saves reading cells
         columns = Columns(column_types(features) | dict.fromkeys(split.joined, "image"), joined=dict(split.joined))
     else:
         columns = read_columns(split)
@@ -191,16 +191,16 @@ def read_schema(split: OpenSplit, preset: DatasetPreset | None, options: SampleO
 
 
 def find_reading(columns: Columns, named: Named, task: Task | None, dataset: str) -> tuple[Task, dict[str, str]]:
-    """Return the only task whose columns are all there, with the dataset's column for each of its columns.
+    """Return the only task that fits, with role → the dataset's column.
 
     Args:
         columns: the dataset's columns.
-        named: role → column, as the user or the preset names them.
-        task: the task that the user or the preset names; None to infer it.
-        dataset: the dataset's name, for messages.
+        named: role → column, from the user or the preset.
+        task: the task of the user or the preset; None to infer it.
+        dataset: name for messages.
 
     Raises:
-        EmmsError: no reading fits, or several do.
+        EmmsError: no reading fits, or several readings do.
     """
     if task is not None:
         named = {role: _checked_names(task, role, names, columns) for role, names in named.items()}
@@ -225,7 +225,7 @@ def find_reading(columns: Columns, named: Named, task: Task | None, dataset: str
 
 
 def _is_sure(task: Task, read: Named, columns: Columns, named: Named, candidates: Sequence[Task]) -> bool:
-    """Return whether the columns hold what the task expects, and no other column may be the label."""
+    """Return whether cells are as the task expects, and no other column could be the label."""
     if task.fits is not None and not task.fits({role: columns.cells.get(name) for role, name in read.items()}):
         return False
     label = read[task.label.name]
@@ -241,7 +241,7 @@ def _is_sure(task: Task, read: Named, columns: Columns, named: Named, candidates
 
 
 def is_series(names: Sequence[str]) -> bool:
-    """Return whether columns differ in their number alone, as "answer_1" and "answer_2"; a single column does, too."""
+    """Return whether names differ in a number alone, as "answer_1" and "answer_2"; True for a single name."""
     return len({match[1] if (match := _NUMBERED.fullmatch(name)) else name for name in names}) == 1
 
 
@@ -249,7 +249,7 @@ def is_series(names: Sequence[str]) -> bool:
 
 
 def _candidates(columns: Columns, named: Named) -> list[Task]:
-    """Return the tasks that have the named columns; of a dataset with images or sounds, those that read them."""
+    """Return the tasks with the named columns. If the dataset has images or sounds, prefer tasks that read them."""
     types = set(columns.types.values())
     media = {kind.name for kind in MODALITIES.values() if kind.recognised_by_type and types & set(kind.column_types)}
     tasks = [task for task in TASKS.built_in.values() if named.keys() <= task.all_columns.keys()]
@@ -264,7 +264,7 @@ def _may_be_inferred(task: Task, columns: Columns, named: Named) -> bool:
 
 
 def _fill(task: Task, columns: Columns, named: Named, how: int) -> dict[str, str] | None:
-    """Return the dataset's column for every column that a task needs, and for those that it also reads; or None."""
+    """Return role → column if the task finds all columns that it requires, else None."""
     read = {
         role: ",".join(
             _field_of(task.all_columns[role], name, columns.types) for name in names_in(names, columns.types)
@@ -287,7 +287,7 @@ def _fill(task: Task, columns: Columns, named: Named, how: int) -> dict[str, str
 
 
 def _accepted(task: Task, column: Column, columns: Columns) -> list[str]:
-    """Return the columns of a type that a role accepts; tags of words are labels of words alone."""
+    """Return the columns with a type that a role accepts. Tags of words are labels of words only."""
     return [
         name
         for name, type in columns.types.items()
@@ -296,14 +296,14 @@ def _accepted(task: Task, column: Column, columns: Columns) -> list[str]:
 
 
 def _free(task: Task, column: Column, read: Named, columns: Columns) -> list[str]:
-    """Return the columns that a role accepts, without those of other roles."""
+    """Return the columns that a role accepts and no other role uses."""
     taken = {name for names in read.values() for name in names_in(names, columns.types)}
     accepted = _accepted(task, column, columns)
     return [name for name in accepted if name not in taken or columns.types[name] in _SHARED_TYPES]
 
 
 def _with_beside(task: Task, read: Named, columns: Columns, named: Named) -> dict[str, str]:
-    """Return the columns with those that the task also reads if a dataset has them, such as negatives."""
+    """Add optional columns, such as negatives, if the dataset has them."""
     read = {role: name for role, name in named.items() if role not in read} | dict(read)
     for column in task.beside:
         name = (
@@ -315,7 +315,7 @@ def _with_beside(task: Task, read: Named, columns: Columns, named: Named) -> dic
 
 
 def _inputs_by_name(task: Task, columns: Columns) -> dict[str, str]:
-    """Return the columns of the inputs by the first pair of usual names, such as premise and hypothesis."""
+    """Return input columns by the first pair of usual names, such as premise and hypothesis."""
     by_spelling = {spelling(name): name for name, type in columns.types.items() if type == "string"}
     for names in task.input_names:
         if by_spelling.keys() >= set(names):
@@ -324,7 +324,7 @@ def _inputs_by_name(task: Task, columns: Columns) -> dict[str, str]:
 
 
 def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Columns) -> str | None:
-    """Return the column of an expected name, or a numbered series of such names."""
+    """Return the column with an expected name, or a numbered series of such columns."""
     if column in task.inputs and task.input_names:
         return None
     by_spelling = {column.spelling(name): name for name in reversed(free)}
@@ -332,7 +332,7 @@ def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Col
         names = candidate.split(",")  # several texts that are joined
         if all(name in by_spelling for name in names):
             name = ",".join(by_spelling[each] for each in names)
-            # Texts that repeat are rather classes than responses.
+            # Repeated texts are probably classes, not responses.
             if column is task.label and task.is_free_text and columns.types.get(name) == "string":
                 return None if columns.repeats(name) else name
             return name
@@ -343,7 +343,7 @@ def _named_usually(task: Task, column: Column, free: Sequence[str], columns: Col
 
 
 def _only_one(task: Task, column: Column, free: Sequence[str], columns: Columns, how: int) -> str | None:
-    """Return the only column that a type makes possible; None if there are several, or types say too little."""
+    """Return the only column with a suitable type; None if there are several, or types are not enough."""
     suitable = [name for name in free if _is_suitable(task, column, name, columns)]
     if column.kind.recognised_by_type:
         return suitable[0] if len(suitable) == 1 else None
@@ -360,7 +360,7 @@ def _only_one(task: Task, column: Column, free: Sequence[str], columns: Columns,
 
 
 def _is_suitable(task: Task, column: Column, name: str, columns: Columns) -> bool:
-    """Return whether a column may be meant by its type and cells alone."""
+    """Return whether a column's type and cells suit a role, whatever its name."""
     type = columns.types[name]
     if columns.is_id(name) or column_of(name, columns.types) != name:
         return False
@@ -376,7 +376,7 @@ def _is_suitable(task: Task, column: Column, name: str, columns: Columns) -> boo
 
 
 def _flag_columns(task: Task, suitable: Sequence[str], columns: Columns) -> str | None:
-    """Return the columns with a 0 or 1 per class, if the dataset has no other columns than these and the inputs."""
+    """Return the columns with a 0 or 1 per class, if the dataset has no columns besides these and the inputs."""
     flags = [name for name in columns.names if columns.is_zero_one(name) and not columns.is_id(name)]
     others = [name for name in columns.names if name not in flags and not columns.is_id(name)]
     differ = any(len(columns.distinct(name)) > 1 for name in flags)
@@ -394,16 +394,16 @@ def _is_readable(task: Task, read: Mapping[str, str], columns: Columns) -> bool:
 
 
 def _sibling(label: str, field: str, types: Mapping[str, str]) -> str:
-    """Return the column or field beside the label's."""
+    """Return the name of another field of the label's column, or of another column."""
     column = column_of(label, types)
     return field if column == label else f"{column}.{field}"
 
 
 def _is_preferred(task: Task, read: Named, other: Task, other_read: Named, columns: Columns, named: Named) -> bool:
-    """Return whether a task that fits rules out another: it reads the same columns and more, or them more usually."""
+    """Return whether one fitting task rules out another, because it reads more columns or reads them more usually."""
     names, others = set(read.values()), set(other_read.values())
     if names != others:
-        # A score beside a prompt and its response may rate them, or be the label of a pair.
+        # A score with a prompt and a response may rate the response, or be the label of a pair.
         return names > others and not (other.is_text_to_text and task.numbers is not None)
     if (task.signs is None) != (other.signs is None):
         return task.signs is not None
@@ -420,10 +420,10 @@ def _is_preferred(task: Task, read: Named, other: Task, other_read: Named, colum
 
 
 def _unclear(columns: Columns, named: Named, tasks: Sequence[Task], dataset: str, *, several: bool) -> EmmsError:
-    """Return the error that lists the columns, and every reading that fits them as settings that can be pasted."""
+    """Return an error that lists the columns and all readings, as settings that users can paste."""
     readings = possible_readings(columns, named, tasks)
     if not readings and named:
-        # The named columns may have another role.
+        # Perhaps the named columns have other roles.
         named_columns = {name for names in named.values() for name in names_in(names, columns.types)}
         readings = [
             (task, read)
@@ -432,7 +432,7 @@ def _unclear(columns: Columns, named: Named, tasks: Sequence[Task], dataset: str
         ]
     if not readings and columns.problems:
         return next(iter(columns.problems.values()))
-    how = "several readings fit" if several or len(readings) > 1 else "nothing says how to read"
+    how = "Several readings fit" if several or len(readings) > 1 else "No reading surely fits"
     typed = [use_column(role, name) for role, name in named.items()]
     problem = joined([f"{how} the columns of {dataset!r}"])
     problem = problem + " with " + joined(typed) if typed else problem
@@ -440,16 +440,16 @@ def _unclear(columns: Columns, named: Named, tasks: Sequence[Task], dataset: str
     if not readings:
         if len(tasks) == 1:
             roles = (use_column(role) + f" ({' or '.join(column.types)})" for role, column in tasks[0].columns.items())
-            return EmmsError(problem, f"{tasks[0].id} needs a column for each of " + joined(roles))
+            return EmmsError(problem, f"{tasks[0].id} requires the columns " + joined(roles))
         example = setting_refs(setting_ref("task", ...), use_column("text"), use_column("label"))
-        return EmmsError(problem, "name the task and its columns: " + example + "; hf-emms presets lists the tasks")
+        return EmmsError(problem, "Name the task and its columns: " + example + ". docs/tasks.md lists them.")
     shown = [
         setting_refs(setting_ref("task", task.id), *(use_column(role, name) for role, name in read.items()))
         for task, read in readings[:_MAX_READINGS]
     ]
     others = len(readings) - len(shown)
     more = f"\n    and {others} more, see docs/tasks.md" if others > 0 else ""
-    return EmmsError(problem, "choose a reading:\n    " + joined(shown, "\n    ") + more)
+    return EmmsError(problem, "Choose a reading:\n    " + joined(shown, "\n    ") + more)
 
 
 def described(columns: Columns) -> list[str]:
@@ -458,14 +458,14 @@ def described(columns: Columns) -> list[str]:
     for name in [*columns.types][:_MAX_COLUMNS]:
         cells = columns.cells.get(name)
         example = next((cell for cell in cells.slice(length=1).to_pylist()), None) if cells is not None else None
-        text = "" if example is None else f": {shortened(example) if isinstance(example, str) else example}"
+        text = "" if example is None else f": {shortened(str(example))}"
         lines.append(f"{name} ({columns.types[name]}){text}")
     others = len(columns.types) - len(lines)
     return [*lines, *([f"and {others} more"] if others else [])]
 
 
 def possible_readings(columns: Columns, named: Named, tasks: Sequence[Task]) -> list[tuple[Task, dict[str, str]]]:
-    """Return every task with columns that it can read; the first ones read most columns, of the most usual names."""
+    """Return all readings, ordered by the number of columns and the number of expected names."""
     readings = [
         (task, read)
         for task in tasks
@@ -489,7 +489,7 @@ def _is_usual(task: Task, role: str, name: str) -> bool:
 
 
 def _assignments(task: Task, columns: Columns, named: Named) -> Iterator[dict[str, str]]:
-    """Yield role → column for each choice of different columns that a task can read."""
+    """Yield role → column for all combinations of distinct columns that suit a task."""
     choices = [
         [named[column.name]] if column.name in named else _choices(task, column, columns)
         for column in task.columns.values()
@@ -501,7 +501,7 @@ def _assignments(task: Task, columns: Columns, named: Named) -> Iterator[dict[st
         parts = [part for name in names for part in names_in(name, columns.types)]
         if len(set(parts)) < len(parts) and not all(columns.types[part] in _SHARED_TYPES for part in parts):
             continue
-        # Two texts of a pair are in the dataset's order.
+        # Keep the dataset's order of two texts.
         places = [order.get(read[column.name], 0) for column in task.inputs]
         if same_kind and places != sorted(places) and not _has_usual_inputs(task, read, named):
             continue
@@ -527,7 +527,7 @@ def _choices(task: Task, column: Column, columns: Columns) -> list[str]:
     suitable = [name for name in accepted if name not in usual and _is_suitable(task, column, name, columns)]
     texts = [name for name in suitable if columns.types[name] == "string"]
     if column in task.inputs and len(task.inputs) == 1 and not task.is_text_to_text and not usual:
-        if not suitable and "string" in column.types:  # a class may be the only text
+        if not suitable and "string" in column.types:  # the only texts may repeat
             return [name for name, type in columns.types.items() if type == "string" and not columns.is_id(name)]
         if 1 < len(texts) <= _MAX_JOINED:
             return [*suitable, ",".join(texts)]
@@ -541,38 +541,38 @@ def _check_exists(role: str, names: str, columns: Columns) -> None:
     for name in names_in(names, columns.types):
         if name not in columns.types and column_of(name, columns.types) not in columns.types:
             close = difflib.get_close_matches(name, columns.types, n=1)
-            raise EmmsError(_with_columns(f"there is no column {name!r}", columns), use_column(role, *close))
+            raise EmmsError(_with_columns(f"The dataset has no column {name!r}", columns), use_column(role, *close))
 
 
 def _with_columns(problem: str, columns: Columns) -> str:
-    return problem + "; the columns are:" + "".join(f"\n  {line}" for line in described(columns))
+    return problem + ". Its columns:" + "".join(f"\n  {line}" for line in described(columns))
 
 
 def _checked_group_column(name: str | None, columns: Columns) -> str | None:
     if name is not None:
         _check_exists("group", name, columns)
         if columns.types[name] not in ("class", "string", "integer"):
-            problem = f"column {name!r} holds {columns.types[name]}: groups are texts, classes or whole numbers"
+            problem = f"Column {name!r} contains {columns.types[name]}. Groups must be texts, classes or whole numbers."
             raise EmmsError(problem, setting_ref("group_column", ...))
     return name
 
 
 def _checked_names(task: Task, role: str, names: str, columns: Columns) -> str:
-    """Return the columns that are named for a role; for a struct, the name of the field that the task reads.
+    """Return the named columns of a role; for a struct, the field that the task reads.
 
     Raises:
-        EmmsError: the task has no such role, or cannot read the columns.
+        EmmsError: the task does not have this role, or cannot read the columns.
     """
     if role not in task.all_columns:
         raise EmmsError(
-            f"{task.id} has no {role} column", "its columns are " + joined(map(use_column, task.all_columns))
+            f"{task.id} has no {role} column.", "Its columns are " + joined(map(use_column, task.all_columns))
         )
     column, types = task.all_columns[role], columns.types
     checked = [_checked_name(column, name, columns, task) for name in names_in(names, types)]
     if len(checked) > 1 and not _can_join(task, role, checked, columns):
         texts = "zeros and ones" if role == task.label.name and task.categorical else "texts"
         raise EmmsError(
-            f"the {role} of {task.id} is one column, not {' and '.join(checked)}; columns of {texts} can be joined",
+            f"The {role} of {task.id} is one column, not {' and '.join(checked)}. Only {texts} can be joined.",
             use_column(role),
         )
     return ",".join(checked)
@@ -585,13 +585,13 @@ def _checked_name(column: Column, name: str, columns: Columns, task: Task) -> st
         return field
     if name in columns.problems:
         raise columns.problems[name]
-    holds = f"holds {types[name]}" if name in types else "does not exist"
-    problem = f"column {name!r} {holds}; the {column.name} of {task.id} must be {' or '.join(column.types)}"
+    content = f"contains {types[name]}" if name in types else "does not exist"
+    problem = f"Column {name!r} {content}. The {column.name} of {task.id} must be {' or '.join(column.types)}"
     raise EmmsError(_with_columns(problem, columns), use_column(column.name))
 
 
 def _field_of(column: Column, name: str, types: Mapping[str, str]) -> str:
-    """Return the field of a struct that a task reads; other columns unchanged."""
+    """Return the field of a struct that a role reads; other columns unchanged."""
     fields = {column.spelling(field): field for field in types if field.startswith(f"{name}.")}
     readable = [fields[candidate] for candidate in column.candidates if candidate in fields]
     readable = [field for field in readable if types[field] in column.types]
@@ -604,7 +604,7 @@ def _can_join(task: Task, role: str, names: Sequence[str], columns: Columns) -> 
             return all(columns.is_zero_one(name) for name in names)
         if not task.is_text_to_text or is_series(names):
             return task.numbers is None
-    # The start of an answer in a text is not its start in several joined texts.
+    # Starts of answers count characters of a single text.
     return task.items is None and all(columns.types[name] == "string" for name in names)
 
 
@@ -613,7 +613,7 @@ def _check_preset(task: Task, of_preset: Named, columns: Columns, name: str) -> 
         try:
             _checked_names(task, role, column, columns)
         except EmmsError as error:
-            problem = f"the preset {name!r} expects the {role} in column {column!r}"
+            problem = f"The preset {name!r} expects the {role} in column {column!r}"
             raise EmmsError(_with_columns(problem, columns), use_column(role)) from error
 
 
@@ -621,7 +621,7 @@ def _check_preset(task: Task, of_preset: Named, columns: Columns, name: str) -> 
 
 
 def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
-    """Yield the columns that are not read, and the unread fields of columns that are read in part."""
+    """Yield unused columns, and unused fields of structs."""
     names = {name for joined in schema.columns.values() for name in schema.names_of(joined)}
     names.update(filter(None, (schema.position_column, schema.end_column, schema.group_column)))
     for column in features:
@@ -633,7 +633,7 @@ def _unused(features: Mapping[str, Any], schema: RowSchema) -> Iterator[str]:
 
 
 def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Columns) -> RowSchema:
-    """Return the schema with the names of its classes and the form of a label's cell."""
+    """Add the names of classes and the form of label cells."""
     names, task = schema.label_columns, schema.task
     column = schema.column_of(names[0])
     feature, field = element_of(as_struct(features[column])), names[0].removeprefix(f"{column}.")
@@ -657,7 +657,7 @@ def _with_label_form(schema: RowSchema, features: Mapping[str, Any], columns: Co
 
 
 def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
-    """Yield notes on a class that may stand for no label, and on an input that equals the label."""
+    """Yield warnings about a class that may mean "no label", and about an input that equals the label."""
     label, task = schema.label_column, schema.task
     if schema.one_class and schema.class_names is None and columns.types.get(label) in ("string", "integer"):
         for value in columns.distinct(label):
@@ -672,12 +672,12 @@ def _warnings(schema: RowSchema, columns: Columns) -> Iterator[Note]:
             yield Note("equal-columns", f"Columns {name!r} ({role}) and {label!r} ({task.label.name}) are equal.")
 
 
-# Texts that often stand for a missing label.
+# Texts that often mean "no label".
 _NULLS = {"?", "-", "n/a", "na", "nan", "null", "none", "missing"}
 
 
 def _check_options(options: SampleOptions, schema: RowSchema) -> None:
-    """Refuse options that have no meaning for the task."""
+    """Raise an `EmmsError` for an option that is for another task."""
     task = schema.task
     form_fits = options.label_form is None or (task.items is not None and options.label_form in ("text", "spans"))
     misplaced: list[tuple[bool, Text, str]] = [
@@ -702,4 +702,4 @@ def _check_options(options: SampleOptions, schema: RowSchema) -> None:
     ]
     for is_misplaced, setting, purpose in misplaced:
         if is_misplaced:
-            raise EmmsError(setting + f" is for {purpose}, not for the {task.label.name} of {task.id}", "leave it out")
+            raise EmmsError(setting + f" is for {purpose}, not for the {task.label.name} of {task.id}.", "Remove it.")

@@ -141,7 +141,7 @@ def _read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
         raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
     if too_many(drawn.skipped, n_rows):
         raise EmmsError(
-            f"{drawn.skipped} of {pluralize(n_rows, 'row')} could not be read, and {ALLOWED}; the first: "
+            f"{drawn.skipped} of {pluralize(n_rows, 'row')} cannot be read, but {ALLOWED}. First: "
             f"{drawn.reasons[0]}",
             "Correct the data, or name other columns: " + joined(map(use_column, data.task.columns)),
         )
