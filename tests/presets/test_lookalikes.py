@@ -150,7 +150,7 @@ def label_column(name: str) -> str:
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(changed: dict[str, Report], name: str) -> None:
     refused = changed[f"loaded('{name}')"]
-    assert f"the preset {name!r} expects" in refused["error"]
+    assert f"The preset {name!r} expects" in refused["error"]
     assert label_column(name) in refused["error"]
     assert "surprise" in refused["error"]
     assert "_column=" in refused["hint"]
