@@ -141,8 +141,7 @@ def _read_judgments(data: SearchData, drawn: DrawnSearch) -> np.ndarray:
         raise EmmsError("The split has no rows.", "Choose another: " + setting_ref("split", ...))
     if too_many(drawn.skipped, n_rows):
         raise EmmsError(
-            f"{drawn.skipped} of {pluralize(n_rows, 'row')} cannot be read, but {ALLOWED}. First: "
-            f"{drawn.reasons[0]}",
+            f"{drawn.skipped} of {pluralize(n_rows, 'row')} cannot be read, but {ALLOWED}. First: {drawn.reasons[0]}",
             "Correct the data, or name other columns: " + joined(map(use_column, data.task.columns)),
         )
     grades = np.maximum(np.nan_to_num(judgments["grade"]), 0.0)
