@@ -93,7 +93,7 @@ class FineTunedModel:
         from transformers.trainer_pt_utils import nested_concat, nested_numpify
 
         contents = self._contents(list(inputs))
-        split = LabeledSplit.of_inputs(contents, head_of(self._task).questions(contents))
+        split = LabeledSplit.of_inputs(contents, head_of(self._task).unanswered_references(contents))
         if not len(split):
             return []
         rows, outputs = self._network.rows(split, False), None

@@ -308,7 +308,7 @@ def model_card(
         opening=_opening(ranking, place) if has_custom_head else None,
         adapter=_opening_of_adapter(adapter_class, place) if adapter_class else None,
         library=library,
-        code=head.opening(place),
+        code=head.loading_code(place),
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         above_baseline=is_above_baseline(result),

@@ -145,7 +145,7 @@ def load_splits(
         evaluated["test"] = evaluated.pop("validation")
     notes += _take_test_rows_out_of_validation(evaluated)
     parts = _hold_out(train, evaluated, options.seed)
-    parts["validation"] = head.shortened(parts["validation"])
+    parts["validation"] = head.reduce_validation(parts["validation"])
     for name, part in parts.items():
         if len(part) < _MIN_ROWS:
             raise EmmsError(

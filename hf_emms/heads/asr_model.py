@@ -80,7 +80,7 @@ def max_new_tokens(model: Any) -> int:
     return next(int(getattr(model.config, name)) for name in _LIMITS if hasattr(model.config, name)) - _START_TOKENS
 
 
-def asr_class(plan: FeatureSpec) -> str:
+def asr_class(spec: FeatureSpec) -> str:
     """Return the name of the class of transformers that transcribes with checkpoints of this family.
 
     Raises:
@@ -88,27 +88,27 @@ def asr_class(plan: FeatureSpec) -> str:
     """
     from transformers.models.auto import modeling_auto
 
-    model_type = plan.config["model_type"]
-    if plan.architecture.model_types and not plan.code:
+    model_type = spec.config["model_type"]
+    if spec.architecture.model_types and not spec.code:
         if model_type in modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES:
             return CTC
         if model_type in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
             return _SEQ2SEQ
-    raise EmmsError(f"{plan.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
+    raise EmmsError(f"{spec.repo.id} is a {model_type} checkpoint, a family without a head that transcribes")
 
 
-def load_asr_model(plan: FeatureSpec) -> AsrModel:
-    """Load a checkpoint that transcribes without fine-tuning, in the plan's precision, on the CPU.
+def load_asr_model(spec: FeatureSpec) -> AsrModel:
+    """Load a checkpoint that transcribes without fine-tuning, in the spec's dtype, on the CPU.
 
     Raises:
         EmmsError: it cannot be loaded, or has no head or vocabulary.
     """
     import transformers
 
-    name = asr_class(plan)
-    reader, tokenizer = load_sound_reader(plan), load_tokenizer(plan)
-    model, missing, mismatched = load_pretrained(plan, getattr(transformers, name), getattr(torch, plan.dtype))
+    name = asr_class(spec)
+    reader, tokenizer = load_sound_reader(spec), load_tokenizer(spec)
+    model, missing, mismatched = load_pretrained(spec, getattr(transformers, name), getattr(torch, spec.dtype))
     missing = {name for name in missing | mismatched if not name.endswith(_TRAINING_ONLY)}
     if missing:
-        raise EmmsError(f"{plan.repo.id} has no head that transcribes: it has no weights for {min(missing)}")
+        raise EmmsError(f"{spec.repo.id} has no head that transcribes: it has no weights for {min(missing)}")
     return AsrModel(model, tokenizer, reader, name == CTC)

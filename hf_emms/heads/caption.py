@@ -51,17 +51,17 @@ class CaptionHead(FeatureHead):
         return sum(len(texts) for texts in split.references)
 
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return (_ModelNetwork if has_head else _DecoderNetwork)(plan, modality, model, references)
+        return (_ModelNetwork if has_head else _DecoderNetwork)(spec, modality, model, references)
 
 
 class _CaptionNetwork(FeatureNetwork):
     """The base class of networks that write a text about each row, and learn each text of a row."""
 
-    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
-        self._reader = modality.training_reader(plan, model)
-        super().__init__(plan, model, self._reader.processors)
+    def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        self._reader = modality.training_reader(spec, model)
+        super().__init__(spec, model, self._reader.processors)
         self.notes += self._reader.notes
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
@@ -90,10 +90,10 @@ def _text_per_row(split: LabeledSplit) -> LabeledSplit:
 class _ModelNetwork(_CaptionNetwork):
     """A class of transformers that writes."""
 
-    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
-        super().__init__(plan, modality, model, references)
+    def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(spec, modality, model, references)
         part = getattr(model, "decoder", None) or getattr(model, "text_decoder", model)
-        self._texts = load_training_texts(plan, model, part)
+        self._texts = load_training_texts(spec, model, part)
         self._tokenizer = self._texts.tokenizer
         self.processors = (*self.processors, self._tokenizer)
         self._reads_text = "input_ids" in signature(model.forward).parameters
@@ -127,8 +127,8 @@ class _DecoderNetwork(_CaptionNetwork):
 
     head_rate = DEEP_HEAD_RATE
 
-    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
-        super().__init__(plan, modality, model, references)
+    def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any]) -> None:
+        super().__init__(spec, modality, model, references)
         vocabulary = sorted({word for texts in references for text, _ in texts for word in tokenize_caption(text)})
         self._words = ["<pad>", "<start>", "<end>", "<unknown>", *vocabulary]
         self.references = [[[word, 1.0]] for word in vocabulary]

@@ -54,17 +54,17 @@ class EmbeddingHead(Head):
     module, extra, library = "sentence_transformers", "retrieval", "sentence-transformers"
 
     def build(
-        self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
+        self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
     ) -> EmbeddingNetwork:
         from hf_emms.features.load import load_model
 
-        weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
-        return self.network(load_model(plan, weights, allow_pickle=allow_pickle))
+        weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+        return self.network(load_model(spec, weights, allow_pickle=allow_pickle))
 
     def open(
-        self, plan: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
+        self, spec: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> EmbeddingNetwork:
-        return self.build(plan, modality, LabeledSplit.of_inputs((), ()), allow_pickle=False)
+        return self.build(spec, modality, LabeledSplit.of_inputs((), ()), allow_pickle=False)
 
     @abstractmethod
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
@@ -78,14 +78,14 @@ class EmbeddingNetwork(Network):
         from hf_emms.features.layers import plan_layers
         from hf_emms.heads.modules import Embedder
 
-        plan, base = loaded.plan, loaded.model
+        spec, base = loaded.plan, loaded.model
         is_mean = loaded.pooling in _MEANS and not hasattr(base, "get_text_features")
-        if loaded.pooling in TOWER_POOLINGS or not (is_mean or (plan.folder / MODULES).is_file()):
+        if loaded.pooling in TOWER_POOLINGS or not (is_mean or (spec.folder / MODULES).is_file()):
             raise EmmsError(
-                f"sentence-transformers cannot pool as {plan.repo.id} does, because it is a text tower",
+                f"sentence-transformers cannot pool as {spec.repo.id} does, because it is a text tower",
                 "fine-tune a checkpoint for texts alone",
             )
-        self.plan, self._reader = plan, load_training_texts(plan, base)
+        self.spec, self._reader = spec, load_training_texts(spec, base)
         super().__init__(Embedder(base, plan_layers(loaded, (LAST,)), self.batch_loss), (self._reader.tokenizer,))
 
     @abstractmethod
@@ -134,7 +134,7 @@ class EmbeddingNetwork(Network):
         """Return each text's tokens, the number of tokens that pooling skips, int64 (M,), and the texts by length."""
         tokens, prompt_tokens = list[list[int]](), list[int]()
         for texts, start in self.texts(split):
-            prompt = Prompt.of(self.plan, self._reader.tokenizer, start)
+            prompt = Prompt.of(self.spec, self._reader.tokenizer, start)
             ids, truncated = self._reader.tokenize([prompt.text + text for text in texts])
             self.notes += [note for note in self._reader.truncation_notes(truncated) if note not in self.notes]
             tokens += ids
@@ -147,14 +147,14 @@ class EmbeddingNetwork(Network):
 
         from hf_emms.features.load import BEHIND
 
-        base, plan = self.model.base, self.plan
+        base, spec = self.model.base, self.spec
         layers = base._modules.pop(BEHIND, ())
-        place = folder / plan.subfolder
+        place = folder / spec.subfolder
         base.save_pretrained(place)
         self.save_processors(place)
-        if not copy_modules(plan, folder):
+        if not copy_modules(spec, folder):
             self._describe(folder)
-        for (name, path), layer in zip(plan.behind, layers, strict=True):
+        for (name, path), layer in zip(spec.behind, layers, strict=True):
             prefix = _PREFIXES.get(name, "")
             tensors = {f"{prefix}{part}": tensor.contiguous() for part, tensor in layer.state_dict().items()}
             if tensors:
@@ -165,14 +165,14 @@ class EmbeddingNetwork(Network):
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding, Transformer
 
         modules: list[Any]
-        if self.plan.config["model_type"] == MODEL_TYPE:
-            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.plan.normalise else [])]
+        if self.spec.config["model_type"] == MODEL_TYPE:
+            modules = [StaticEmbedding.load(str(folder)), *([Normalize()] if self.spec.normalise else [])]
         else:
             transformer = Transformer(str(folder))
             transformer.model = self.model.base  # without the random pooling head that its own class would add
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
         model = SentenceTransformer(
-            modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self.plan.similarity)
+            modules=modules, device="cpu", similarity_fn_name=SimilarityFunction(self.spec.similarity)
         )
         model.save_pretrained(str(folder), create_model_card=False)
 
@@ -195,7 +195,7 @@ class SimilarityHead(NumberAnswers, EmbeddingHead):
     def network(self, loaded: Any) -> EmbeddingNetwork:
         return _SimilarityNetwork(loaded)
 
-    def opening(self, place: str) -> str:
+    def loading_code(self, place: str) -> str:
         return (
             f"from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer({place!r})\n"
             "model.similarity_pairwise(model.encode([text, ...]), model.encode([text_pair, ...]))"
@@ -206,7 +206,7 @@ class _SimilarityNetwork(EmbeddingNetwork):
     """A network trained with CoSENT: more similar pairs get a higher cosine."""
 
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
-        return ((self.cached_for_split("texts", split, _distinct_texts)[0], self.plan.prompt),)
+        return ((self.cached_for_split("texts", split, _distinct_texts)[0], self.spec.prompt),)
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         import torch
@@ -260,7 +260,7 @@ class SearchHead(JudgedSearch, EmbeddingHead):
     def network(self, loaded: LoadedModel) -> EmbeddingNetwork:
         return _SearchNetwork(loaded)
 
-    def opening(self, place: str) -> str:
+    def loading_code(self, place: str) -> str:
         return (
             f"from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer({place!r})\n"
             "model.similarity(model.encode_query([query, ...]), model.encode_document([document, ...]))"
@@ -278,7 +278,7 @@ class _SearchNetwork(EmbeddingNetwork):
     def texts(self, split: LabeledSplit) -> Sequence[tuple[Sequence[str], str]]:
         collection = collection_of(split)
         queries = [collection.queries[query] for query in split.input_of_row.tolist()]
-        return (queries, self.plan.query_prompt), (collection.documents, self.plan.document_prompt)
+        return (queries, self.spec.query_prompt), (collection.documents, self.spec.document_prompt)
 
     def rows(self, split: LabeledSplit, labelled: bool) -> BatchedRows:
         import torch
@@ -309,14 +309,14 @@ class _SearchNetwork(EmbeddingNetwork):
         from torch.nn.functional import cross_entropy
 
         queries, documents = embeddings[: len(labels)], embeddings[len(labels) :]
-        similarity = SimilarityFunction.to_similarity_fn(self.plan.similarity)
-        scores = similarity(queries, documents) * (_SCALE if self.plan.similarity == "cosine" else 1.0)
+        similarity = SimilarityFunction.to_similarity_fn(self.spec.similarity)
+        scores = similarity(queries, documents) * (_SCALE if self.spec.similarity == "cosine" else 1.0)
         return cross_entropy(scores.masked_fill(labels == _IGNORED_NEGATIVE, float("-inf")), labels.argmax(1))
 
     def predictions(self, outputs: Any, split: LabeledSplit) -> list[SearchResult]:
         embeddings = self.embeddings(outputs, split)
         queries, documents = embeddings[: len(split)], embeddings[len(split) :]
-        search = SearchScores(queries, documents, judgements_of(split), split.groups, self.plan.similarity)
+        search = SearchScores(queries, documents, judgements_of(split), split.groups, self.spec.similarity)
         return search_results(search.relevant, search.places, len(split))
 
     def save(self, folder: Path, task: str) -> None:
@@ -324,7 +324,7 @@ class _SearchNetwork(EmbeddingNetwork):
         place = folder / SETTINGS
         about = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
         about["prompts"] = about.get("prompts", {}) | {
-            "query": self.plan.query_prompt,
-            "document": self.plan.document_prompt,
+            "query": self.spec.query_prompt,
+            "document": self.spec.document_prompt,
         }
         place.write_text(json.dumps(about, indent=2), encoding="utf-8")

@@ -147,7 +147,7 @@ class Head(ABC):
         answers: Sequence[Any] = sample.weighted_texts
         return answers
 
-    def why_not(self, plan: FeatureSpec) -> str | None:
+    def why_not(self, spec: FeatureSpec) -> str | None:
         """Return why checkpoints of a family cannot be fine-tuned for the task, or None if they can."""
         return None
 
@@ -162,7 +162,7 @@ class Head(ABC):
         """
         return None
 
-    def shortened(self, validation: LabeledSplit) -> LabeledSplit:
+    def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Reduce the validation rows to what is enough for choosing an epoch."""
         return validation
 
@@ -179,7 +179,7 @@ class Head(ABC):
         return None
 
     @abstractmethod
-    def build(self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         """Load a checkpoint with a head for training rows: its own if that fits, else a new one.
 
         Raises:
@@ -187,20 +187,20 @@ class Head(ABC):
         """
 
     def open(
-        self, plan: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
+        self, spec: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> Network:
         """Load a checkpoint with saved layers of hf_emms, see `FeatureNetwork.references`.
 
         Raises:
             EmmsError: this head lacks such layers.
         """
-        raise EmmsError(f"{plan.repo.id} has a head of transformers", "load it with transformers")
+        raise EmmsError(f"{spec.repo.id} has a head of transformers", "load it with transformers")
 
-    def opening(self, place: str) -> str:
+    def loading_code(self, place: str) -> str:
         """Return Python code that loads a model from a folder or Hub id with a library other than transformers."""
         return ""
 
-    def questions(self, inputs: Sequence[Any]) -> list[Any]:
+    def unanswered_references(self, inputs: Sequence[Any]) -> list[Any]:
         """Return references without answers for n inputs to predict."""
         return [None] * len(inputs)
 
@@ -216,9 +216,9 @@ class FeatureNetwork(Network):
     references: Sequence[Any] = ()
     count: int
 
-    def __init__(self, plan: FeatureSpec, model: Any, processors: Sequence[Any] = ()) -> None:
+    def __init__(self, spec: FeatureSpec, model: Any, processors: Sequence[Any] = ()) -> None:
         super().__init__(model, processors)
-        self._plan = plan
+        self._spec = spec
         self._has_layers = False
 
     def read(self, reader: TrainingReader, inputs: Sequence[Any], input_of_row: np.ndarray) -> BatchReader:
@@ -268,7 +268,7 @@ class FeatureNetwork(Network):
         try:
             layers.load_state_dict(weights)
         except RuntimeError as error:
-            raise EmmsError(f"{HEAD_WEIGHTS} of {self._plan.repo.id} does not fit the head in {ABOUT}") from error
+            raise EmmsError(f"{HEAD_WEIGHTS} of {self._spec.repo.id} does not fit the head in {ABOUT}") from error
         self._put_on(features, layers)
 
     def _put_on(self, features: Features, layers: nn.Module) -> None:
@@ -280,7 +280,7 @@ class FeatureNetwork(Network):
     def save(self, folder: Path, task: str) -> None:
         super().save(folder, task)
         if self._has_layers:
-            write_description(folder, self._plan, task, self.references)
+            write_description(folder, self._spec, task, self.references)
 
 
 class FeatureHead(Head):
@@ -294,14 +294,14 @@ class FeatureHead(Head):
 
     @abstractmethod
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         """Return the network of a loaded checkpoint for training rows with these references.
 
         If the model `has_head`, the head is from transformers. Otherwise the caller adds new layers.
         """
 
-    def described(self, train: LabeledSplit) -> Sequence[Any]:
+    def output_references(self, train: LabeledSplit) -> Sequence[Any]:
         """Return references that determine the outputs for training rows, with classes in the dataset's order."""
         return train.references
 
@@ -310,30 +310,30 @@ class FeatureHead(Head):
         return {}
 
     def build(
-        self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
+        self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import class_with_head, load_base, load_with_head
 
-        loader = class_with_head(plan, self.auto_class, self.excluded_model_types)
-        references = self.described(train)
+        loader = class_with_head(spec, self.auto_class, self.excluded_model_types)
+        references = self.output_references(train)
         if loader is not None:
-            model, names, is_new = load_with_head(plan, loader, **self.arguments(references))
-            network = self.network(plan, modality, model, references, has_head=True)
+            model, names, is_new = load_with_head(spec, loader, **self.arguments(references))
+            network = self.network(spec, modality, model, references, has_head=True)
             network.head, network.has_new_head = names, is_new
             network.start(train)
             return network
-        base, features = load_base(plan, modality, allow_pickle=allow_pickle)
-        network = self.network(plan, modality, base, references, has_head=False)
+        base, features = load_base(spec, modality, allow_pickle=allow_pickle)
+        network = self.network(spec, modality, base, references, has_head=False)
         network.add_layers(features, train)
         network.notes = [Note("new-layers", self.layers_note), *network.notes]
         return network
 
     def open(
-        self, plan: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
+        self, spec: FeatureSpec, modality: Modality, references: Sequence[Any], weights: dict[str, Tensor]
     ) -> FeatureNetwork:
         from hf_emms.heads.modules import load_base
 
-        base, features = load_base(plan, modality, allow_pickle=False)
-        network = self.network(plan, modality, base, references, has_head=False)
+        base, features = load_base(spec, modality, allow_pickle=False)
+        network = self.network(spec, modality, base, references, has_head=False)
         network.load_layers(features, weights)
         return network

@@ -35,7 +35,7 @@ class JudgedSearch(Head):
         split = LabeledSplit.from_sample(sample, references, input_of_row=queries, groups=sample.groups[first_rows])
         return replace(split, whole=len(sample.codes) == sample.total_rows)
 
-    def shortened(self, validation: LabeledSplit) -> LabeledSplit:
+    def reduce_validation(self, validation: LabeledSplit) -> LabeledSplit:
         """Keep the judged documents of the queries, and other documents up to 2,000 from the start of the corpus."""
         collection = collection_of(validation)
         judged = {document for judgements in validation.references for document, grade in judgements if grade >= 0}

@@ -18,19 +18,19 @@ from hf_emms.heads.split import IGNORED
 from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
 
 
-def load_language_model(plan: FeatureSpec) -> Any:
-    """Load the checkpoint as a class of transformers that writes texts, in the plan's precision, on the CPU.
+def load_language_model(spec: FeatureSpec) -> Any:
+    """Load the checkpoint as a class of transformers that writes texts, in the spec's dtype, on the CPU.
 
     Raises:
         EmmsError: it cannot be loaded, or has no weights for writing.
     """
     import transformers
 
-    loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
-    model, missing, mismatched = load_pretrained(plan, loader, getattr(torch, plan.dtype))
+    loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(spec) else transformers.AutoModelForCausalLM
+    model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
     if missing or mismatched:
         raise EmmsError(
-            f"{plan.repo.id} has no weights for {min(missing or mismatched)}, so it cannot write a text",
+            f"{spec.repo.id} has no weights for {min(missing or mismatched)}, so it cannot write a text",
             "rank checkpoints that were saved with their language model head",
         )
     return model

@@ -33,22 +33,22 @@ Features = Callable[[Any, Inputs], Tensor]
 # ---- checkpoints with a head of transformers -------------------------------------------------------------------------
 
 
-def class_with_head(plan: FeatureSpec, auto_class: str | None, excluded_model_types: Sequence[str] = ()) -> Any:
+def class_with_head(spec: FeatureSpec, auto_class: str | None, excluded_model_types: Sequence[str] = ()) -> Any:
     """Return the class of transformers with such a head, or None if the checkpoint's family has none."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    model_type = plan.config["model_type"]
+    model_type = spec.config["model_type"]
     if auto_class is None or model_type in excluded_model_types:
         return None
-    if plan.code or plan.architecture.package or model_type not in CONFIG_MAPPING:
+    if spec.code or spec.architecture.package or model_type not in CONFIG_MAPPING:
         return None
     loader = getattr(transformers, auto_class)
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
 def load_pretrained(
-    plan: FeatureSpec, loader: Any, dtype: torch.dtype, **config: Any
+    spec: FeatureSpec, loader: Any, dtype: torch.dtype, **config: Any
 ) -> tuple[Any, set[str], set[str]]:
     """Load a checkpoint on the CPU as a class of transformers, with its adapter merged.
 
@@ -59,37 +59,37 @@ def load_pretrained(
     Raises:
         EmmsError: the checkpoint cannot be loaded.
     """
-    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
+    weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
     try:
         with torch.random.fork_rng(devices=[]):  # some models draw random numbers even on the meta device
-            check_size(plan, weights)
+            check_size(spec, weights)
         model, report = loader.from_pretrained(
             weights.folder,
             dtype=dtype,
             use_safetensors=not weights.pickled,
-            trust_remote_code=plan.code,
+            trust_remote_code=spec.code,
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **{name: value for name, value in load_options(plan).items() if name == "model_args"},
+            **{name: value for name, value in load_options(spec).items() if name == "model_args"},
             **config,
         )
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
-        raise load_error(plan, "weights", error) from error
-    if plan.base is not None:
-        merge_adapter(plan.repo, model)
+        raise load_error(spec, "weights", error) from error
+    if spec.base is not None:
+        merge_adapter(spec.repo, model)
     return model, set(report["missing_keys"]), {name for name, *_ in report["mismatched_keys"]}
 
 
-def load_with_head(plan: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
+def load_with_head(spec: FeatureSpec, loader: Any, **config: Any) -> tuple[Any, frozenset[str], bool]:
     """Load the checkpoint in float32 as a class of transformers with a head.
 
     Returns:
         The model, the names of its head's parameters, and whether some of them are random.
     """
-    model, missing, mismatched = load_pretrained(plan, loader, torch.float32, **config)
+    model, missing, mismatched = load_pretrained(spec, loader, torch.float32, **config)
     random = missing | mismatched
     # Sorted, because each layer takes its random numbers from the same stream.
     for name in sorted({name.rpartition(".")[0] for name in missing}):
@@ -207,10 +207,10 @@ class ModelWithHead(nn.Module):
         save_file(tensors, folder / HEAD_WEIGHTS)
 
 
-def load_base(plan: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
+def load_base(spec: FeatureSpec, modality: Modality, *, allow_pickle: bool) -> tuple[Any, Features]:
     """Load the checkpoint without a head, and return it with its pooled feature, or token states for pairs of texts."""
-    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
-    loaded = load_model(plan, weights, allow_pickle=allow_pickle)
+    weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
+    loaded = load_model(spec, weights, allow_pickle=allow_pickle)
     return loaded.model, modality.trained_features(loaded)
 
 

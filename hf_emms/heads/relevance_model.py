@@ -24,7 +24,7 @@ from hf_emms.options import LAST
 _SUMMARY = "its output for a query with a document, read together"
 
 
-def load_reranker(plan: FeatureSpec, device: torch.device) -> Extractor:
+def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     """Load the checkpoint as a reader of `Pairs` of a query and a document, whose feature is its output, (b, 1).
 
     Pairs are truncated to the length that `CrossEncoder` of sentence-transformers reads.
@@ -32,19 +32,19 @@ def load_reranker(plan: FeatureSpec, device: torch.device) -> Extractor:
     Raises:
         EmmsError: it cannot be loaded, or has no trained output for relevance, or several.
     """
-    loader = class_with_head(plan, RerankingHead.auto_class)
+    loader = class_with_head(spec, RerankingHead.auto_class)
     if loader is None:
-        raise _no_output(plan, "transformers has no text classifier for its family")
-    if plan.base is not None:
-        raise _no_output(plan, "the classifier of an adapter is not read; merge both with model.merge_and_unload()")
-    model, missing, mismatched = load_pretrained(plan, loader, getattr(torch, plan.dtype))
+        raise _no_output(spec, "transformers has no text classifier for its family")
+    if spec.base is not None:
+        raise _no_output(spec, "the classifier of an adapter is not read; merge both with model.merge_and_unload()")
+    model, missing, mismatched = load_pretrained(spec, loader, getattr(torch, spec.dtype))
     if missing or mismatched:
         prefix = f"{model.base_model_prefix}."
         name = min(missing | mismatched, key=lambda name: (name.startswith(prefix), name))
-        raise _no_output(plan, f"it has no weights for {name}, which computes the output")
+        raise _no_output(spec, f"it has no weights for {name}, which computes the output")
     if model.config.num_labels != 1:
-        raise _no_output(plan, f"its classifier has {model.config.num_labels} outputs instead of 1")
-    text = load_training_texts(plan, model, max_length=None)
+        raise _no_output(spec, f"its classifier has {model.config.num_labels} outputs instead of 1")
+    text = load_training_texts(spec, model, max_length=None)
     model = model.to(device).eval()
     if device.type == "cpu":
         prepare_for_cpu(model, channels_last=False)
@@ -52,8 +52,8 @@ def load_reranker(plan: FeatureSpec, device: torch.device) -> Extractor:
     if TOKEN_TYPES not in text.tokenizer.model_input_names:
         reader = replace(reader, types=None)  # as in CrossEncoder
     notes = [("pairs", str(note)) for note in reader.notes]
-    layers = JoinedLayers((LAST,), plan.repo.id, _SUMMARY)
-    return Extractor(replace(plan, notes=(*plan.notes, *notes)), model, _RelevanceReader(model, reader, layers))
+    layers = JoinedLayers((LAST,), spec.repo.id, _SUMMARY)
+    return Extractor(replace(spec, notes=(*spec.notes, *notes)), model, _RelevanceReader(model, reader, layers))
 
 
 class _RelevanceReader(JointReader):
@@ -69,6 +69,6 @@ class _RelevanceReader(JointReader):
         self.counts.add(ReadCounts(documents=len(inputs), document_seconds=seconds, limit=limit))
 
 
-def _no_output(plan: FeatureSpec, reason: str) -> EmmsError:
+def _no_output(spec: FeatureSpec, reason: str) -> EmmsError:
     hint = "fine-tune it for this output: " + setting_refs(setting_ref("estimators", "emms"), setting_ref("confirm", 1))
-    return EmmsError(f"{plan.repo.id} cannot rerank documents before fine-tuning: {reason}", hint)
+    return EmmsError(f"{spec.repo.id} cannot rerank documents before fine-tuning: {reason}", hint)

@@ -52,16 +52,16 @@ class RerankingHead(JudgedSearch, FeatureHead):
         return {"num_labels": 1, "problem_type": "regression"}
 
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
         if not has_head:
             raise EmmsError(
-                f"{plan.repo.id} cannot become a reranker: transformers has no text classifier for its family",
+                f"{spec.repo.id} cannot become a reranker: transformers has no text classifier for its family",
                 "choose another checkpoint",
             )
-        return _RerankingNetwork(plan, SENTENCE_PAIR, model, _relevance())
+        return _RerankingNetwork(spec, SENTENCE_PAIR, model, _relevance())
 
-    def opening(self, place: str) -> str:
+    def loading_code(self, place: str) -> str:
         return (
             f"from sentence_transformers import CrossEncoder\n\nmodel = CrossEncoder({place!r})\n"
             "model.rank(query, [document, ...])"

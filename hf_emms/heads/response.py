@@ -72,14 +72,14 @@ class ResponseHead(Head):
         texts = (text for responses in split.references for text, _ in responses)
         return longest_tokens(modality.contents(split.inputs), texts, MAX_TOKENS)
 
-    def build(self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.language_model import load_language_model
 
-        model = load_language_model(plan)
-        reader: PromptReader = modality.response_reader(plan, model)
+        model = load_language_model(spec)
+        reader: PromptReader = modality.response_reader(spec, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
-        notes = [Note("prompt-format", text) for _, text in modality.reading_notes(plan, reader.tokenizer)]
+        notes = [Note("prompt-format", text) for _, text in modality.reading_notes(spec, reader.tokenizer)]
         return ResponseNetwork(model, reader, notes)
 
 

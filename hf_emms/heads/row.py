@@ -82,9 +82,9 @@ class RowHead(FeatureHead):
         return self.outputs(references).config
 
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return RowNetwork(plan, modality, model, self.outputs(references))
+        return RowNetwork(spec, modality, model, self.outputs(references))
 
 
 class ClassHead(RowHead):
@@ -100,7 +100,7 @@ class ClassHead(RowHead):
             return names
         return [tuple(text for text, _ in texts if text != sample.no_class) for texts in sample.weighted_texts]
 
-    def described(self, train: LabeledSplit) -> Sequence[Any]:
+    def output_references(self, train: LabeledSplit) -> Sequence[Any]:
         """Return the classes of the training rows. If rows have several classes, return all in one tuple."""
         if have_several(train.references):
             return [train.classes(name for names in train.references for name in names)]
@@ -217,9 +217,9 @@ def numbers_of(sample: LabeledSample) -> list[list[float]]:
 class RowNetwork(FeatureNetwork):
     """A network with a prediction per row."""
 
-    def __init__(self, plan: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs) -> None:
-        self._reader, self._outputs = modality.training_reader(plan, model), outputs
-        super().__init__(plan, model, self._reader.processors)
+    def __init__(self, spec: FeatureSpec, modality: Modality, model: Any, outputs: RowOutputs) -> None:
+        self._reader, self._outputs = modality.training_reader(spec, model), outputs
+        super().__init__(spec, model, self._reader.processors)
         self.notes += self._reader.notes
         self.references, self.count = outputs.references, outputs.count
         self.head_rate = HEAD_RATE if outputs.hidden is None else DEEP_HEAD_RATE
@@ -255,11 +255,11 @@ class RowNetwork(FeatureNetwork):
             self.notes.append(Note("standardized-output", text))
         layer = _pooler_without_weights(self.model, self.head)
         if layer is not None:
-            self._pass_on(layer, train)
+            self._initialize_pooler(layer, train)
             text = "Its pooling head has no weights, so it starts as the standardized feature of its first token."
             self.notes.append(Note("new-pooler", text))
 
-    def _pass_on(self, layer: nn.Linear, train: LabeledSplit) -> None:
+    def _initialize_pooler(self, layer: nn.Linear, train: LabeledSplit) -> None:
         """Initialize a layer to return its standardized input. From random weights, it learns slower and worse."""
         import torch
 

@@ -20,28 +20,28 @@ MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
 
 
-def copy_modules(plan: FeatureSpec, folder: Path) -> bool:
+def copy_modules(spec: FeatureSpec, folder: Path) -> bool:
     """Copy the sentence-transformers description of a checkpoint without weights. Return whether it has one."""
     patterns = (MODULES, SETTINGS, "[0-9]*_*/config.json")
-    paths = [*plan.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(plan.folder.glob, patterns))]
+    paths = [*spec.model_folder.glob("sentence_*_config.json"), *chain.from_iterable(map(spec.folder.glob, patterns))]
     for path in paths:
-        if path != plan.model_folder / "config.json":  # the trained model has its own
-            _copy(path, folder / path.relative_to(plan.folder))
+        if path != spec.model_folder / "config.json":  # the trained model has its own
+            _copy(path, folder / path.relative_to(spec.folder))
     return (folder / MODULES).is_file()
 
 
-def write_description(folder: Path, plan: FeatureSpec, task: str, references: Sequence[Any]) -> None:
+def write_description(folder: Path, spec: FeatureSpec, task: str, references: Sequence[Any]) -> None:
     """Write the description that `load_finetuned` needs, besides the weights of a checkpoint and its new layers.
 
     Args:
         folder: the folder of the model.
-        plan: the checkpoint that was fine-tuned.
+        spec: the checkpoint that was fine-tuned.
         task: the id of the task that it was fine-tuned for.
         references: what the task's head needs to make the same outputs, see `FeatureNetwork.references`.
     """
-    for path in sorted(plan.folder.rglob("*")):
+    for path in sorted(spec.folder.rglob("*")):
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in DESCRIPTIONS):
-            _copy(path, folder / CHECKPOINT / path.relative_to(plan.folder))
+            _copy(path, folder / CHECKPOINT / path.relative_to(spec.folder))
     about = {"task": task, "references": list(references)}
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 

@@ -71,9 +71,9 @@ class SpansHead(FeatureHead):
         return best_baseline("whole texts, or none, as answers", self.metrics(train.references)[0], rules, train, split)
 
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return _SpansNetwork(plan, model, may_decline=not all(references))
+        return _SpansNetwork(spec, model, may_decline=not all(references))
 
 
 def _whole_texts(split: LabeledSplit) -> list[str]:
@@ -106,9 +106,9 @@ class _SpansNetwork(FeatureNetwork):
 
     count = 2
 
-    def __init__(self, plan: FeatureSpec, model: Any, *, may_decline: bool) -> None:
-        texts = replace(load_training_texts(plan, model, max_length=_MAX_TOKENS), pads_left=False)
-        super().__init__(plan, model, (texts.tokenizer,))
+    def __init__(self, spec: FeatureSpec, model: Any, *, may_decline: bool) -> None:
+        texts = replace(load_training_texts(spec, model, max_length=_MAX_TOKENS), pads_left=False)
+        super().__init__(spec, model, (texts.tokenizer,))
         self._reader, self._may_decline = text_pair_reader(model, texts), may_decline
         self.references = [()] if may_decline else []
 

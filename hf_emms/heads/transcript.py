@@ -42,11 +42,11 @@ class TranscriptHead(Head):
     def metrics(self, references: Sequence[Any]) -> tuple[Metric, ...]:
         return WORDS_RIGHT, CHARACTERS_RIGHT
 
-    def why_not(self, plan: FeatureSpec) -> str | None:
+    def why_not(self, spec: FeatureSpec) -> str | None:
         from hf_emms.heads.asr_model import asr_class
 
         try:
-            asr_class(plan)
+            asr_class(spec)
         except EmmsError as error:
             return str(error.problem)
         return None
@@ -54,13 +54,13 @@ class TranscriptHead(Head):
     def baseline(self, train: LabeledSplit, split: LabeledSplit) -> ConstantBaseline:
         return ConstantBaseline("an empty transcript", [""] * len(split))
 
-    def build(self, plan: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
+    def build(self, spec: FeatureSpec, modality: Modality, train: LabeledSplit, *, allow_pickle: bool) -> Network:
         from hf_emms.heads.asr_model import CTC, asr_class, load_asr_model
 
         load_jiwer()  # fail before training
-        if asr_class(plan) == CTC:
-            return _with_ctc_head(plan, [_transcript(row) for row in train.references])
-        asr = load_asr_model(replace(plan, dtype="float32"))
+        if asr_class(spec) == CTC:
+            return _with_ctc_head(spec, [_transcript(row) for row in train.references])
+        asr = load_asr_model(replace(spec, dtype="float32"))
         return _TranscriptNetwork(asr, *_with_prompt(asr, train))
 
 
@@ -123,20 +123,20 @@ def _transcript(reference: Sequence[tuple[str, float]]) -> str:
 # ---- CTC heads -------------------------------------------------------------------------------------------------------
 
 
-def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
+def _with_ctc_head(spec: FeatureSpec, transcripts: Sequence[str]) -> Network:
     """Load the checkpoint with its own head if that has the letters of the transcripts, else with a new head."""
     import transformers
 
     from hf_emms.heads.asr_model import AsrModel
     from hf_emms.heads.modules import load_with_head
 
-    reader, letters = load_sound_reader(plan), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
-    saved = _own_vocabulary(plan, letters)
+    reader, letters = load_sound_reader(spec), sorted({*"".join("".join(spoken_words(text)) for text in transcripts)})
+    saved = _own_vocabulary(spec, letters)
     tokenizer = saved or _new_vocabulary(letters)
     text = f"The head is new, with {pluralize(len(letters), 'letter')} of the transcripts."
     notes = [] if saved is not None else [Note("new-head", text)]
     model, head, _ = load_with_head(
-        plan,
+        spec,
         transformers.AutoModelForCTC,
         pad_token_id=tokenizer.pad_token_id,
         ctc_loss_reduction="mean",
@@ -154,17 +154,17 @@ def _with_ctc_head(plan: FeatureSpec, transcripts: Sequence[str]) -> Network:
     return network
 
 
-def _own_vocabulary(plan: FeatureSpec, letters: Sequence[str]) -> Any:
+def _own_vocabulary(spec: FeatureSpec, letters: Sequence[str]) -> Any:
     """Return the tokenizer of a checkpoint that was saved with a CTC head, or None if it lacks a letter."""
-    if not any(str(name).endswith("ForCTC") for name in plan.config.get("architectures") or ()):
+    if not any(str(name).endswith("ForCTC") for name in spec.config.get("architectures") or ()):
         return None
     try:
-        tokenizer = load_tokenizer(plan)
+        tokenizer = load_tokenizer(spec)
     except EmmsError:
         return None
     numbers = tokenizer.get_vocab()
     case = _case_of(tokenizer)
-    fits = all(numbers.get(case(letter), np.inf) < plan.config.get("vocab_size", 32) for letter in letters)
+    fits = all(numbers.get(case(letter), np.inf) < spec.config.get("vocab_size", 32) for letter in letters)
     return tokenizer if fits and tokenizer.pad_token_id is not None else None
 
 

@@ -66,12 +66,12 @@ class WordsHead(FeatureHead):
         rules = [_for_all_words(tag) for tag, _ in counts.most_common(MAX_BASELINES)]
         return best_baseline("the same tag for all words", self.metrics(train.references)[0], rules, train, split)
 
-    def questions(self, inputs: Sequence[Any]) -> list[Any]:
+    def unanswered_references(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the words of n texts, separated by spaces."""
         words = [tuple(word.span() for word in _WORD.finditer(text)) for text in inputs]
         return [TaggedText(words_of_text, ("",) * len(words_of_text)) for words_of_text in words]
 
-    def described(self, train: LabeledSplit) -> Sequence[Any]:
+    def output_references(self, train: LabeledSplit) -> Sequence[Any]:
         """Return a text without words that has all tags of the training rows."""
         return [TaggedText((), train.classes(tag for _, tags in train.references for tag in tags))]
 
@@ -79,9 +79,9 @@ class WordsHead(FeatureHead):
         return class_config(_tags(references))
 
     def network(
-        self, plan: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
+        self, spec: FeatureSpec, modality: Modality, model: Any, references: Sequence[Any], *, has_head: bool
     ) -> FeatureNetwork:
-        return _WordsNetwork(plan, model, _tags(references))
+        return _WordsNetwork(spec, model, _tags(references))
 
 
 def _for_all_words(tag: str) -> Rule:
@@ -95,10 +95,10 @@ def _tags(references: Sequence[Any]) -> list[str]:
 class _WordsNetwork(FeatureNetwork):
     """A network that tags each token. It reads the texts of a split in windows."""
 
-    def __init__(self, plan: FeatureSpec, model: Any, tags: list[str]) -> None:
-        texts = replace(load_training_texts(plan, model), pads_left=False)
-        super().__init__(plan, model, (texts.tokenizer,))
-        self._reader, self._tags = word_reader(texts, plan.repo.id), tags
+    def __init__(self, spec: FeatureSpec, model: Any, tags: list[str]) -> None:
+        texts = replace(load_training_texts(spec, model), pads_left=False)
+        super().__init__(spec, model, (texts.tokenizer,))
+        self._reader, self._tags = word_reader(texts, spec.repo.id), tags
         self.references, self.count = [TaggedText((), tuple(tags))], len(tags)
 
     def predict(self, model: Any, batch: Inputs) -> Any:

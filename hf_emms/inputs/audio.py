@@ -178,15 +178,15 @@ def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> In
     return inputs
 
 
-def load_sound_reader(plan: FeatureSpec) -> SoundReader:
+def load_sound_reader(spec: FeatureSpec) -> SoundReader:
     """Load the checkpoint's feature extractor, or raise an `EmmsError`."""
     from transformers import AutoFeatureExtractor
 
     load_soundfile()
-    check_processor_config(plan.repo, plan.model_folder)
+    check_processor_config(spec.repo, spec.model_folder)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(
-            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+            spec.model_folder, trust_remote_code=spec.code, local_files_only=True
         )
         rate = int(extractor.sampling_rate)
         short, long = (
@@ -196,7 +196,7 @@ def load_sound_reader(plan: FeatureSpec) -> SoundReader:
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
-        raise load_error(plan, "feature extractor (preprocessor_config.json)", error) from error
+        raise load_error(spec, "feature extractor (preprocessor_config.json)", error) from error
     if short.shape != long.shape:
         return SoundReader(extractor, rate, _PART_SECONDS * rate, False, short.numel() / rate)
     part = _fixed_samples(extractor, rate)
@@ -225,8 +225,8 @@ class SoundFeatures(FeatureReader):
     def batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        plan = self._plan_batches(sounds, batch_size)
-        for positions, (counts, groups) in prepare_ahead(plan, lambda batch: self._read(sounds, batch)):
+        planned = self._plan_batches(sounds, batch_size)
+        for positions, (counts, groups) in prepare_ahead(planned, lambda batch: self._read(sounds, batch)):
             sums = None
             for clips, inputs in groups:
                 features = self._forward(inputs)
@@ -341,8 +341,8 @@ class _Audio(EncodedModality):
     def seconds(self, inputs: Any) -> float:
         return sum(map(_seconds_in, inputs.encoded))
 
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> SoundReader:
-        return load_sound_reader(plan)
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> SoundReader:
+        return load_sound_reader(spec)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: SoundReader, layers: tuple[str, ...], *, spans: bool
@@ -351,8 +351,8 @@ class _Audio(EncodedModality):
 
         return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        reader = load_sound_reader(plan)
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
+        reader = load_sound_reader(spec)
 
         def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()]), ()

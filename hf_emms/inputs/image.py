@@ -273,7 +273,7 @@ class ImageReader:
         return pinned(self.processor([as_rgb(images[position]) for position in positions]), self.device)
 
 
-def load_image_reader(plan: FeatureSpec, device: torch.device | None = None) -> ImageReader:
+def load_image_reader(spec: FeatureSpec, device: torch.device | None = None) -> ImageReader:
     """Load the checkpoint's image processor, by default for training on the CPU.
 
     Raises:
@@ -283,19 +283,19 @@ def load_image_reader(plan: FeatureSpec, device: torch.device | None = None) -> 
     from PIL import Image
     from transformers import AutoImageProcessor
 
-    check_processor_config(plan.repo, plan.model_folder)
+    check_processor_config(spec.repo, spec.model_folder)
     try:
         loaded = AutoImageProcessor.from_pretrained(
-            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+            spec.model_folder, trust_remote_code=spec.code, local_files_only=True
         )
         # The code of two repositories may differ even if their configurations are equal.
         processor = ImageProcessor(
-            loaded, None if plan.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
+            loaded, None if spec.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
         shape = tuple(processor(example_images(1)).shape)
         if len(shape) != 4:
             raise EmmsError(
-                f"{plan.repo.id} splits an image into tiles ({' × '.join(map(str, shape))} numbers)",
+                f"{spec.repo.id} splits an image into tiles ({' × '.join(map(str, shape))} numbers)",
                 "choose a checkpoint that reads whole images, for instance at a fixed size",
             )
         square = shape[-2:]
@@ -303,7 +303,7 @@ def load_image_reader(plan: FeatureSpec, device: torch.device | None = None) -> 
     except EmmsError:
         raise
     except LOAD_FAILURES as error:
-        raise load_error(plan, "image processor (preprocessor_config.json)", error) from error
+        raise load_error(spec, "image processor (preprocessor_config.json)", error) from error
     return ImageReader(processor, square[0] * square[1], fixed, device or torch.device("cpu"))
 
 
@@ -385,8 +385,8 @@ class _Image(EncodedModality):
             turned = image.getexif().get(_ORIENTATION) in _TURNED
         return (height, width) if turned else (width, height)
 
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> ImageReader:
-        return load_image_reader(plan, device)
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> ImageReader:
+        return load_image_reader(spec, device)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
@@ -395,8 +395,8 @@ class _Image(EncodedModality):
 
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        reader = load_image_reader(plan)
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
+        reader = load_image_reader(spec)
         return TrainingReader(
             lambda images, image_of_row: (reader.training_batches(images, image_of_row), ()),
             (reader.processor.original,),

@@ -172,8 +172,8 @@ def _image_tokens(images: Tensor) -> int:
 
 
 class _ImageText(Modality):
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> tuple[ImageReader, Any]:
-        return load_image_reader(plan, device), load_tokenizer(plan)
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> tuple[ImageReader, Any]:
+        return load_image_reader(spec, device), load_tokenizer(spec)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: tuple[ImageReader, Any], layers: tuple[str, ...], *, spans: bool
@@ -181,26 +181,26 @@ class _ImageText(Modality):
         from hf_emms.features.fusion import Fused, find_fusion
         from hf_emms.features.layers import JoinedLayers
 
-        plan, model = loaded.plan, loaded.model
-        if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
+        spec, model = loaded.plan, loaded.model
+        if spec.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
             raise EmmsError(
-                f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
+                f"{spec.repo.id} ({spec.architecture.family}) has no image tower and text tower with a common space",
                 f"choose checkpoints of these families: {', '.join(families(self.name))}",
             )
         fusion, (images, tokenizer) = find_fusion(loaded.pooling), processors
-        texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
-        joined = JoinedLayers(layers, plan.repo.id, fusion.summary)
+        texts = text_reader(spec, model.get_submodule(fusion.text_part), tokenizer)
+        joined = JoinedLayers(layers, spec.repo.id, fusion.summary)
         if isinstance(fusion, Fused):
             fusion.prepare(model)
             return _FusedFeatures(model, fusion, images, texts, joined)
         return _TowerFeatures(model, fusion, images, texts, joined)
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         from hf_emms.features.fusion import Fused, find_fusion
 
-        fusion = find_fusion(plan.pooling)
-        images = load_image_reader(plan)
-        texts = load_training_texts(plan, model, model.get_submodule(fusion.text_part))
+        fusion = find_fusion(spec.pooling)
+        images = load_image_reader(spec)
+        texts = load_training_texts(spec, model, model.get_submodule(fusion.text_part))
         phrase = fusion.phrase if isinstance(fusion, Fused) else str
 
         def read(pairs: Any, input_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:

@@ -170,7 +170,7 @@ class Modality:
 
     def load_extractor(
         self,
-        plan: FeatureSpec,
+        spec: FeatureSpec,
         *,
         device: str = "auto",
         allow_pickle: bool = False,
@@ -181,7 +181,7 @@ class Modality:
         """Load a checkpoint with its image processor or tokenizer. Close it to free the memory.
 
         Args:
-            plan: how the checkpoint reads this modality.
+            spec: how the checkpoint reads this modality.
             device: "auto" (cuda, else mps, else cpu), "cuda", "mps" or "cpu"; "cuda:1" is the second GPU.
             allow_pickle: whether to unpickle weights that torch refuses to load without running code.
             layers: the layers that become features, as `options.layer_names` writes them.
@@ -198,22 +198,22 @@ class Modality:
         from hf_emms.features.load import is_tested, load_model, loading
 
         torch_device = choose_device(device)
-        weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
+        weights = fetch_weights(spec.weights_repo, subfolder=spec.subfolder)
         with loading():
-            processors = self.load_processors(plan, torch_device)
-            loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)
+            processors = self.load_processors(spec, torch_device)
+            loaded = load_model(spec, weights, allow_pickle=allow_pickle, cache=cache)
             notes = (*loaded.plan.notes, *self.reading_notes(loaded.plan, processors))
             loaded = replace(loaded, plan=replace(loaded.plan, notes=notes))
             model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
-                prepare_for_cpu(model, channels_last=is_tested(plan))
+                prepare_for_cpu(model, channels_last=is_tested(spec))
             return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> Any:
         """Load the tokenizer or processor for `feature_reader`. The model is loaded after it."""
         raise NotImplementedError(self.name)
 
-    def reading_notes(self, plan: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
+    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
         """Return a topic and a note for each way of reading that differs between checkpoints."""
         return ()
 
@@ -223,17 +223,17 @@ class Modality:
         """Return the reader that extracts features with a loaded checkpoint. Arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
-    def response_reader(self, plan: FeatureSpec, model: Any) -> Any:
+    def response_reader(self, spec: FeatureSpec, model: Any) -> Any:
         """Return the `PromptReader` that tokenizes an input and the response to it."""
         raise NotImplementedError(self.name)
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
         """Return the reader of training batches, and set the padding token in the model's configuration.
 
         Raises:
             EmmsError: the checkpoint cannot be trained.
         """
-        raise EmmsError(f"{plan.repo.id} cannot be fine-tuned on {self.plural}")
+        raise EmmsError(f"{spec.repo.id} cannot be fine-tuned on {self.plural}")
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """Return the function from model and batch to the features (b, D1) under a head; token states for text pairs.

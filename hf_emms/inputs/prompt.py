@@ -273,11 +273,11 @@ def _first_text(conversation: Conversation, role: str) -> str | None:
     return next((message.text for message in conversation if message.role == role), None)
 
 
-def prompt_reader(plan: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader:
+def prompt_reader(spec: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader:
     """Return the reader with the model's limits, its chat template and the special tokens around a prompt."""
-    text = text_reader(plan, model, tokenizer, MAX_TOKENS)
-    reads_encoder = is_encoder_decoder(plan)
-    has_template = _has_template(plan, tokenizer)
+    text = text_reader(spec, model, tokenizer, MAX_TOKENS)
+    reads_encoder = is_encoder_decoder(spec)
+    has_template = _has_template(spec, tokenizer)
     before, after = ((), ()) if has_template else special_tokens(tokenizer)
     end = tokenizer.eos_token_id
     if end is None:
@@ -290,36 +290,36 @@ def prompt_reader(plan: FeatureSpec, model: Any, tokenizer: Any) -> PromptReader
         after=after if reads_encoder else (),
         has_template=has_template,
         is_encoder=reads_encoder,
-        is_instructed=not reads_encoder or plan.config["model_type"] in _INSTRUCTED_ENCODERS,
+        is_instructed=not reads_encoder or spec.config["model_type"] in _INSTRUCTED_ENCODERS,
         end_id=end,
     )
 
 
-def _has_template(plan: FeatureSpec, tokenizer: Any) -> bool:
-    return not is_encoder_decoder(plan) and bool(getattr(tokenizer, "chat_template", None))
+def _has_template(spec: FeatureSpec, tokenizer: Any) -> bool:
+    return not is_encoder_decoder(spec) and bool(getattr(tokenizer, "chat_template", None))
 
 
 def _with_fixed_date(template: str) -> str:
     return _FIXED_DATE + template if "strftime_now" in template else template
 
 
-def is_encoder_decoder(plan: FeatureSpec) -> bool:
+def is_encoder_decoder(spec: FeatureSpec) -> bool:
     """Return whether a checkpoint is an encoder with a decoder that writes."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
-    return plan.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    return spec.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
-def _check_writes(plan: FeatureSpec) -> None:
+def _check_writes(spec: FeatureSpec) -> None:
     """Refuse families outside of the table of architectures that have an encoder or cannot write texts."""
     from transformers.models.auto import modeling_auto
 
-    model_type = plan.config["model_type"]
+    model_type = spec.config["model_type"]
     writes = model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     writes = writes and model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if not plan.architecture.model_types and not plan.code and (is_encoder_decoder(plan) or not writes):
+    if not spec.architecture.model_types and not spec.code and (is_encoder_decoder(spec) or not writes):
         raise EmmsError(
-            f"{plan.repo.id} is a {model_type} checkpoint, and hf_emms cannot rank this family by what it writes",
+            f"{spec.repo.id} is a {model_type} checkpoint, and hf_emms cannot rank this family by what it writes",
             f"choose checkpoints of these families: {', '.join(families(PROMPT.name))}",
         )
 
@@ -378,14 +378,14 @@ class _Prompt(TokenizedModality):
     def contents(self, inputs: Sequence[Any]) -> list[bytes]:
         return TEXT.contents([json.dumps(conversation, ensure_ascii=False) for conversation in inputs])
 
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
-        _check_writes(plan)
-        return super().load_processors(plan, device)
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> Any:
+        _check_writes(spec)
+        return super().load_processors(spec, device)
 
-    def reading_notes(self, plan: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
-        if is_encoder_decoder(plan):
+    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
+        if is_encoder_decoder(spec):
             return ()
-        if _has_template(plan, processors):
+        if _has_template(spec, processors):
             return (("prompt", "prompts use its own chat template"),)
         return (("prompt", _PLAIN),)
 
@@ -398,8 +398,8 @@ class _Prompt(TokenizedModality):
             loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)
         )
 
-    def response_reader(self, plan: FeatureSpec, model: Any) -> PromptReader:
-        return prompt_reader(plan, model, load_tokenizer(plan))
+    def response_reader(self, spec: FeatureSpec, model: Any) -> PromptReader:
+        return prompt_reader(spec, model, load_tokenizer(spec))
 
 
 class PromptFeatures(TextFeatures):

@@ -91,9 +91,9 @@ class _Search(TokenizedModality):
     ) -> SearchFeatures:
         from hf_emms.features.layers import plan_layers
 
-        plan = loaded.plan
-        reader = text_reader(plan, loaded.model, processors)
-        prompts = [Prompt.of(plan, processors, text) for text in (plan.query_prompt, plan.document_prompt)]
+        spec = loaded.plan
+        reader = text_reader(spec, loaded.model, processors)
+        prompts = [Prompt.of(spec, processors, text) for text in (spec.query_prompt, spec.document_prompt)]
         # Similarity is only meaningful for the checkpoint's own embedding, not for hidden layers.
         return SearchFeatures(loaded.model, reader, plan_layers(loaded, layers, spreads=False), *prompts)
 

@@ -144,8 +144,8 @@ class _SentencePair(TokenizedModality):
         states = token_states(loaded.pooling)
         return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary))
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        text = load_training_texts(plan, model)
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
+        text = load_training_texts(spec, model)
         reader = text_pair_reader(model, text)
         if reader.types is not None:
             _add_token_types(text.tokenizer)

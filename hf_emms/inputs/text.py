@@ -154,7 +154,7 @@ class TextReader:
         return (note,) if truncated else ()
 
 
-def load_tokenizer(plan: FeatureSpec) -> Any:
+def load_tokenizer(spec: FeatureSpec) -> Any:
     """Load the checkpoint's tokenizer.
 
     Raises:
@@ -163,21 +163,21 @@ def load_tokenizer(plan: FeatureSpec) -> Any:
     from tokenizers import normalizers
     from transformers import AutoTokenizer
 
-    require_vocabulary(plan.repo, plan.model_folder)
+    require_vocabulary(spec.repo, spec.model_folder)
     try:
-        if plan.config["model_type"] == MODEL_TYPE:
+        if spec.config["model_type"] == MODEL_TYPE:
             from hf_emms.features.static_embedding import static_tokenizer
 
-            tokenizer = static_tokenizer(plan.model_folder)
+            tokenizer = static_tokenizer(spec.model_folder)
         else:
             tokenizer = AutoTokenizer.from_pretrained(
-                plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+                spec.model_folder, trust_remote_code=spec.code, local_files_only=True
             )
-        if plan.lower_case and tokenizer.is_fast:
+        if spec.lower_case and tokenizer.is_fast:
             core = tokenizer.backend_tokenizer
             core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *filter(None, [core.normalizer])])
     except LOAD_FAILURES as error:
-        raise load_error(plan, "tokenizer", error) from error
+        raise load_error(spec, "tokenizer", error) from error
     return tokenizer
 
 
@@ -190,9 +190,9 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(before), tuple(reversed(after))
 
 
-def text_reader(plan: FeatureSpec, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
+def text_reader(spec: FeatureSpec, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
     """Return the reader with the limits of the model or of its text part, and at most `max_length` tokens."""
-    limits = (plan.max_length or tokenizer.model_max_length, _max_positions(model))
+    limits = (spec.max_length or tokenizer.model_max_length, _max_positions(model))
     length = min((limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT), default=_DEFAULT_LIMIT)
     # GPT-2 has no padding token. Padding is masked, so any token will do.
     pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
@@ -203,22 +203,22 @@ def text_reader(plan: FeatureSpec, model: Any, tokenizer: Any, max_length: int |
         pad_id=pad,
         empty_id=next((token for token in ends if token is not None), pad),
         vocabulary_size=_vocabulary_size(model),
-        pads_to_limit=plan.architecture.pads_to_limit,
+        pads_to_limit=spec.architecture.pads_to_limit,
     )
 
 
 def load_training_texts(
-    plan: FeatureSpec, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
+    spec: FeatureSpec, model: Any, text_part: Any = None, max_length: int | None = MAX_TRAINING_TOKENS
 ) -> TextReader:
     """Return the reader of texts for training a checkpoint, or its `text_part`.
 
     If `max_length` is None, the checkpoint's own limit applies. The model's configuration gets the padding token and
     the start token of the decoder.
     """
-    tokenizer = load_tokenizer(plan)
+    tokenizer = load_tokenizer(spec)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    reader = text_reader(plan, model if text_part is None else text_part, tokenizer, max_length)
+    reader = text_reader(spec, model if text_part is None else text_part, tokenizer, max_length)
     config = model.config
     # Classes that read the last token of a text find it by the padding token.
     config.pad_token_id = reader.pad_id
@@ -260,9 +260,9 @@ class Prompt:
     tokens: int = 0
 
     @classmethod
-    def of(cls, plan: FeatureSpec, tokenizer: Any, text: str) -> Prompt:
+    def of(cls, spec: FeatureSpec, tokenizer: Any, text: str) -> Prompt:
         """Return a prompt, with the number of its tokens if the checkpoint does not pool them."""
-        if plan.pools_prompt or not text:
+        if spec.pools_prompt or not text:
             return cls(text)
         ids = tokenizer(text)["input_ids"]
         return cls(text, len(ids) - (ids[-1] in tokenizer.all_special_ids))
@@ -313,8 +313,8 @@ class TextFeatures(FeatureReader):
 class TokenizedModality(Modality):
     """Base class of modalities that checkpoints read through a tokenizer."""
 
-    def load_processors(self, plan: FeatureSpec, device: torch.device) -> Any:
-        return load_tokenizer(plan)
+    def load_processors(self, spec: FeatureSpec, device: torch.device) -> Any:
+        return load_tokenizer(spec)
 
 
 class _Text(TokenizedModality):
@@ -335,8 +335,8 @@ class _Text(TokenizedModality):
         prompt = Prompt.of(loaded.plan, processors, loaded.plan.prompt)
         return TextFeatures(loaded.model, reader, plan_layers(loaded, layers), prompt)
 
-    def training_reader(self, plan: FeatureSpec, model: Any) -> TrainingReader:
-        reader = load_training_texts(plan, model)
+    def training_reader(self, spec: FeatureSpec, model: Any) -> TrainingReader:
+        reader = load_training_texts(spec, model)
         return TrainingReader(reader.training_batches, (reader.tokenizer,))
 
 

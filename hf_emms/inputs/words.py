@@ -159,10 +159,10 @@ class _Words(TokenizedModality):
         from hf_emms.features.layers import LayerReader
         from hf_emms.features.pooling import find_pooling, states_at_places
 
-        plan = loaded.plan
-        reader = word_reader(text_reader(plan, loaded.model, processors), plan.repo.id)
+        spec = loaded.plan
+        reader = word_reader(text_reader(spec, loaded.model, processors), spec.repo.id)
         pooling = states_at_places(find_pooling(loaded.pooling))
-        first = plan.architecture.first_layer
+        first = spec.architecture.first_layer
         states = LayerReader(pooling, first, layers, normalise=False, truncate_dim=None)
         return WordFeatures(loaded.model, reader, states)
 

@@ -121,7 +121,7 @@ def test_the_error_without_sentence_transformers_names_the_extra(
 
 
 def test_towers_that_sentence_transformers_cannot_open_are_refused(data: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="sentence-transformers has no pooling like that of"):
+    with pytest.raises(EmmsError, match="sentence-transformers cannot pool as"):
         hf_emms.confirm(rank_pairs(data, build(zoo, "clip-text")), top=1, **FAST)
 
 

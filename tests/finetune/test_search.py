@@ -138,7 +138,7 @@ def test_documents_are_unique_in_a_batch_and_never_false_negatives(zoo: Path) ->
     retrieval, ranking = (head_of(get_task(f"text-{name}")) for name in ("retrieval", "ranking"))
     assert [retrieval.count_rows(split), retrieval.count_inputs(split)] == [4, 2 + 6]
     many_documents = SearchCollection(collection.queries, [*map(str, range(2_003))], collection.judgements)
-    assert len({*retrieval.shortened(replace(split, inputs=many_documents)).inputs.documents}) == 2_000
+    assert len({*retrieval.reduce_validation(replace(split, inputs=many_documents)).inputs.documents}) == 2_000
     # Five pairs per relevant document, limited by six documents: 6 for the first query, and 5 for the second.
     assert [ranking.count_rows(split), ranking.count_inputs(split)] == [6 + 5, 2 * 6]
     others = [[0, 3, 0], [0, 5, 0], [0, 4, 0]], [[1, number, 0] for number in range(4)]
