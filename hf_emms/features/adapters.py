@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 # Attributes of a convolution that code of some families pads images by, and that PEFT's wrappers lack.
 _CONVOLUTION_ATTRIBUTES = ("kernel_size", "stride", "padding", "dilation")
-# Of a start of LoRA layers that decomposes the weights of the base.
-_MAX_ITERATIONS = 100
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
 # In the names of biases of a head that was trained whole, which the file holds once more where all biases were trained.
 _COPIES = (".modules_to_save.", ".original_module.")
@@ -71,7 +68,6 @@ def merge_adapter(repo: Repo, model: Any) -> None:
             "rank its base: " + setting_ref("checkpoints", config.base_model_name_or_path),
         )
     tensors = _tensors(repo, folder)
-    _check_settings(repo, config, tensors)
     layers, whole = _by_names_of(model, tensors)
     # The loaded model has neither the class with a head nor the head.
     config.task_type = config.modules_to_save = None
@@ -89,28 +85,6 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     for name, parameter in model.named_parameters():  # peft freezes the base
         parameter.requires_grad_(name in trainable)
     model.load_state_dict(whole, strict=False)
-
-
-def _check_settings(repo: Repo, config: Any, tensors: dict[str, Tensor]) -> None:
-    """Raise an `EmmsError` if settings of an adapter would take for ever or fill the memory.
-
-    These are ranks, and the iterations of a start whose result the adapter's weights replace.
-    """
-    settings = vars(config)
-    ranks = [settings.get("r"), settings.get("init_r"), *(settings.get("rank_pattern") or {}).values()]
-    longest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
-    too_high = [rank for rank in ranks if isinstance(rank, int) and rank > longest]
-    if too_high:
-        raise EmmsError(
-            f"{ADAPTER} of {repo.id} names rank {max(too_high):,}, and no side of its weights is so long",
-            "the files of the adapter do not belong together",
-        )
-    start = f"{settings.get('init_lora_weights')} {settings.get('loftq_config')}"
-    if any(int(number) > _MAX_ITERATIONS for number in re.findall(r"\d+", start)):
-        raise EmmsError(
-            f"{ADAPTER} of {repo.id} asks for more than {_MAX_ITERATIONS} iterations before its weights are read",
-            "set init_lora_weights to true there: its weights replace those that it starts with",
-        )
 
 
 def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:

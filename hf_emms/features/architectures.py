@@ -60,10 +60,12 @@ CAPTIONERS = "hf_emms: features/captioners.py"
 FUSION = "hf_emms: features/fusion.py"
 FRAMES = "mean of frames, as the model's ...ForSequenceClassification pools them"
 
+_PROMPTS = "hf_emms: inputs/prompt.py"
+
 _image = partial(Architecture, input_kind="image")
 _text = partial(Architecture, input_kind="text")
 _image_text = partial(Architecture, input_kind="image+text")
-_prompt = partial(Architecture, input_kind="prompt", source="hf_emms: inputs/prompt.py")
+_prompt = partial(Architecture, input_kind="prompt", source=_PROMPTS)
 # A vector that takes the place of frames in training: many checkpoints lack it, and features do not need it.
 _audio = partial(Architecture, input_kind="audio", unused=("masked_spec_embed",))
 
@@ -202,6 +204,31 @@ ARCHITECTURES += tuple(
     for row in ARCHITECTURES
     if row.pooling in _TOKEN_POOLINGS
 )
+# Prompts: a decoder's next token depends on the state of the last token, or on those of an encoder.
+_WRITERS = {
+    "last_token": (
+        *("GPT-2", "GPT-NeoX", "OPT", "Llama", "Qwen2", "Qwen3", "Gemma", "Gemma 2", "Gemma 3", "Mistral", "Phi-3"),
+        *("SmolLM3", "gpt-oss"),
+    ),
+    "masked_mean": ("T5 encoder", "mT5 encoder"),
+    "encoder_masked_mean": ("BART encoder",),
+}
+ARCHITECTURES += tuple(
+    replace(row, family=row.family.removesuffix(" encoder"), input_kind="prompt", pooling=pooling, source=_PROMPTS)
+    for pooling, names in _WRITERS.items()
+    for row in ARCHITECTURES
+    if row.family in names and row.pooling in _TOKEN_POOLINGS
+)
+ARCHITECTURES += (
+    _prompt("BLOOM", ("bloom",), "BloomModel", "last_token"),
+    _prompt("Phi", ("phi",), "PhiModel", "last_token"),
+    _prompt("OLMo 2", ("olmo2",), "Olmo2Model", "last_token"),
+    _prompt("Mamba", ("mamba",), "MambaModel", "last_token"),
+    _prompt("mBART", ("mbart",), "MBartModel", "encoder_masked_mean"),
+    _prompt("Marian", ("marian",), "MarianMTModel", "encoder_masked_mean"),
+    _prompt("M2M-100 and NLLB", ("m2m_100",), "M2M100Model", "encoder_masked_mean"),
+    _prompt("Pegasus", ("pegasus",), "PegasusForConditionalGeneration", "encoder_masked_mean"),
+)
 # Every family that reads texts compares two, gives states of words, and embeds queries and documents.
 _OF_TEXTS = {
     "text": {
@@ -215,34 +242,6 @@ ARCHITECTURES += tuple(
     replace(row, input_kind=kind, source=f"hf_emms: inputs/{module}.py")
     for row in ARCHITECTURES
     for kind, module in _OF_TEXTS.get(row.input_kind, {}).items()
-)
-
-# Prompts: a decoder's next token depends on the state of the last token, or on those of an encoder.
-ARCHITECTURES += (
-    _prompt("GPT-2", ("gpt2",), "GPT2Model", "last_token"),
-    _prompt("GPT-NeoX", ("gpt_neox",), "GPTNeoXModel", "last_token"),
-    _prompt("OPT", ("opt",), "OPTModel", "last_token"),
-    _prompt("BLOOM", ("bloom",), "BloomModel", "last_token"),
-    _prompt("Llama", ("llama",), "LlamaModel", "last_token"),
-    _prompt("Qwen2", ("qwen2",), "Qwen2Model", "last_token"),
-    _prompt("Qwen3", ("qwen3",), "Qwen3Model", "last_token"),
-    _prompt("Gemma", ("gemma",), "GemmaModel", "last_token"),
-    _prompt("Gemma 2", ("gemma2",), "Gemma2Model", "last_token"),
-    _prompt("Gemma 3", ("gemma3_text",), "Gemma3TextModel", "last_token"),
-    _prompt("Mistral", ("mistral",), "MistralModel", "last_token"),
-    _prompt("Phi", ("phi",), "PhiModel", "last_token"),
-    _prompt("Phi-3", ("phi3",), "Phi3Model", "last_token"),
-    _prompt("SmolLM3", ("smollm3",), "SmolLM3Model", "last_token"),
-    _prompt("OLMo 2", ("olmo2",), "Olmo2Model", "last_token"),
-    _prompt("gpt-oss", ("gpt_oss",), "GptOssModel", "last_token"),
-    _prompt("Mamba", ("mamba",), "MambaModel", "last_token"),
-    _prompt("T5", ("t5",), "T5EncoderModel", "masked_mean"),
-    _prompt("mT5", ("mt5",), "MT5EncoderModel", "masked_mean"),
-    _prompt("BART", ("bart",), "BartModel", "encoder_masked_mean"),
-    _prompt("mBART", ("mbart",), "MBartModel", "encoder_masked_mean"),
-    _prompt("Marian", ("marian",), "MarianMTModel", "encoder_masked_mean"),
-    _prompt("M2M-100 and NLLB", ("m2m_100",), "M2M100Model", "encoder_masked_mean"),
-    _prompt("Pegasus", ("pegasus",), "PegasusForConditionalGeneration", "encoder_masked_mean"),
 )
 
 # A kind of input → the kinds of its parts, where its name does not tell.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.checkpoint_files import read_json
 from hf_emms.hub import Repo, replacement_hint
 
@@ -46,14 +46,14 @@ _QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """The fields of an `FeatureSpec` that a repository says of itself, and notes with their topics.
+    """The fields of an `FeatureSpec` that a repository says of itself, and notes.
 
     Attributes:
         refused: why it does not give a row of numbers for each text; None where it does.
     """
 
     fields: Mapping[str, Any]
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
     refused: EmmsError | None = None
 
 
@@ -95,7 +95,7 @@ def embedding_settings(repo: Repo, folder: Path) -> EmbeddingSettings:
         fields |= _behind(modules)
     used = (*_READERS, "Pooling", *_BEHIND, *_IDLE)
     unused = [name for name in names if name not in used]
-    notes = (("modules", f"not used of its modules.json: {', '.join(unused)}"),) if unused else ()
+    notes = (Note("modules-unused", f"not used of its modules.json: {', '.join(unused)}"),) if unused else ()
     return EmbeddingSettings(fields, notes, refused)
 
 

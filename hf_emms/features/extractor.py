@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.errors import EmmsError, pluralize
+from hf_emms.errors import EmmsError, Note, pluralize
 from hf_emms.features.feature_spec import FeatureInfo, FeatureSpec, ReadCounts
 from hf_emms.options import LAST
 
@@ -78,7 +78,7 @@ class Extractor:
         self._reader: FeatureReader | None = reader
         self._layers, self._counts = reader.layers, reader.counts  # `info` is called after `close`, too
         self._device: torch.device = model.device
-        self._notes = dict(plan.notes)
+        self._notes = {note.code: note for note in plan.notes}
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.width = self._probe(reader)
         self.layer_slices = self._layers.slices_of(self.width)
@@ -110,7 +110,8 @@ class Extractor:
         finally:
             halvings = sum(forward.halvings for forward in reader.forwards)
             if halvings:
-                self._notes["memory"] = f"out of memory: the batch was halved {pluralize(halvings, 'time')}"
+                text = f"out of memory: the batch was halved {pluralize(halvings, 'time')}"
+                self._notes["batch-halved"] = Note("batch-halved", text)
 
     def info(self, layer: str = LAST) -> FeatureInfo:
         """Return the report about the features of a layer; counts and notes grow while batches are taken."""
@@ -124,7 +125,7 @@ class Extractor:
         )
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         return self.info(next(iter(self.layer_slices))).notes
 
     @property

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms.errors import EmmsError, Text, install_command, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, Text, install_command, pluralize, setting_ref
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json, unreadable_json
@@ -28,26 +29,9 @@ if TYPE_CHECKING:
     from hf_emms.scoring.retrieval import Similarity
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 9
+FEATURES_VERSION = 10
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-
-
-class InputTraits(Protocol):
-    """The attributes of a kind of input that a plan depends on; see `hf_emms.inputs.Modality`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def plural(self) -> str: ...
-    @property
-    def parts(self) -> tuple[InputTraits, ...]: ...
-    @property
-    def fallback_pooling(self) -> str: ...
-    @property
-    def fallback_summary(self) -> str: ...
-    @property
-    def sentence_settings(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +39,7 @@ class FeatureSpec:
     """The plan of how a candidate's features are made.
 
     Its configuration files are in `folder`, the transformers model in a `subfolder`. With `code`, Python files of the
-    repository are run. Each note has a topic. Folders of sentence-transformers set the following.
+    repository are run. Folders of sentence-transformers set the following.
 
     Attributes:
         behind: (name, folder) of the layers behind the pooling.
@@ -87,7 +71,7 @@ class FeatureSpec:
     similarity: Similarity = "cosine"
     code: bool = False
     base: Repo | None = None
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def model_folder(self) -> Path:
@@ -146,7 +130,7 @@ def device_in_keys(options: RunOptions) -> str:
 
 def plan_extraction(
     repo: Repo,
-    kind: InputTraits,
+    kind: Any,
     purpose: str,
     *,
     dtype: str = "auto",
@@ -179,22 +163,20 @@ def plan_extraction(
     model_type = config["model_type"]
     if config.get("auto_map") and not code:
         text = f"the code in its repository is not run: transformers has its own for {model_type!r}"
-        notes = [("code", text), *notes]
+        notes = [Note("code-not-run", text), *notes]
     quantised = config.get("quantization_config")
     if isinstance(quantised, dict) and not code:
         method = quantised.get("quant_method", "its quantization_config")
-        notes = [
-            ("quantisation", f"its config.json names a quantisation ({method}): its weights are read as {dtype}"),
-            *notes,
-        ]
+        text = f"its config.json names a quantisation ({method}): its weights are read as {dtype}"
+        notes = [Note("quantisation-ignored", text), *notes]
     if not architecture.family:
         text = f"no row for {model_type!r} in the table of architectures; fallback: {kind.fallback_summary}"
-        notes = [("fallback", text), *notes]
+        notes = [Note("fallback-pooling", text), *notes]
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
     notes = [*_embedding_notes(kind, fields, described=bool(embedding.fields)), *notes]
     if base is not None:
-        notes = [("adapter", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
+        notes = [Note("adapter-merged", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
     row = replace(architecture, family=_family(architecture, config))
     return FeatureSpec(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
 
@@ -206,23 +188,25 @@ def _chosen_prompts(options: FeatureOptions | FeatureSpec | None) -> dict[str, s
     return {name: prompt for name, prompt in chosen.items() if prompt is not None}
 
 
-def _embedding_notes(kind: InputTraits, fields: Mapping[str, Any], *, described: bool) -> Iterator[tuple[str, str]]:
+def _embedding_notes(kind: Any, fields: Mapping[str, Any], *, described: bool) -> Iterator[Note]:
     """Yield what is used of a checkpoint's settings that its architecture does not tell."""
     if "similarity" in kind.sentence_settings:
         if not described:
-            yield "pooling", "nothing in its files says how it embeds texts (modules.json): the pooling of its family"
+            text = "nothing in its files says how it embeds texts (modules.json): the pooling of its family"
+            yield Note("pooling-of-family", text)
         prompts = [fields.get(name) or "" for name in ("query_prompt", "document_prompt")]
         queries, documents = (repr(prompt) if prompt else "nothing" for prompt in prompts)
         start = f"queries start with {queries}, documents with {documents}" if any(prompts) else "no prompts"
-        yield "prompts", f"{start}; compared by {fields.get('similarity', 'cosine')}"
+        yield Note("prompts", f"{start}; compared by {fields.get('similarity', 'cosine')}")
     elif fields.get("prompt"):
-        yield "prompts", f"texts start with its prompt {fields['prompt']!r}"
+        yield Note("prompts", f"texts start with its prompt {fields['prompt']!r}")
     if fields.get("truncate_dim"):
-        yield "truncate_dim", f"features are cut to {fields['truncate_dim']} columns, as its truncate_dim says"
+        text = f"features are cut to {fields['truncate_dim']} columns, as its truncate_dim says"
+        yield Note("features-truncated", text)
 
 
 def _architecture(
-    repo: Repo, config: dict[str, Any], kind: InputTraits, purpose: str, *, trust_remote_code: bool
+    repo: Repo, config: dict[str, Any], kind: Any, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
     """Return the row of the table, or a fallback without a family, and whether the repository's code runs."""
     model_type = config["model_type"]
@@ -333,6 +317,10 @@ def transformers_config(plan: FeatureSpec) -> Any:
     return CONFIG_MAPPING[model_type].from_dict(dict(plan.config)) if model_type in CONFIG_MAPPING else None
 
 
+# Fields of `ReadCounts` that are maxima; the others are sums.
+_MAXIMA = ("cut_length", "pair_length", "window_length", "part_seconds", "limit")
+
+
 class ReadCounts(msgspec.Struct):
     """Counts of texts and pairs of texts that were cut, and of inputs that were read in windows, with the lengths.
 
@@ -361,20 +349,9 @@ class ReadCounts(msgspec.Struct):
         return self.documents / self.document_seconds if self.document_seconds else None
 
     def add(self, other: ReadCounts) -> None:
-        self.texts += other.texts
-        self.tokens += other.tokens
-        self.unknown += other.unknown
-        self.cut += other.cut
-        self.cut_length = max(self.cut_length, other.cut_length)
-        self.cut_pairs += other.cut_pairs
-        self.pair_length = max(self.pair_length, other.pair_length)
-        self.windowed += other.windowed
-        self.window_length = max(self.window_length, other.window_length)
-        self.parted += other.parted
-        self.part_seconds = max(self.part_seconds, other.part_seconds)
-        self.documents += other.documents
-        self.document_seconds += other.document_seconds
-        self.limit = max(self.limit, other.limit)
+        for name in self.__struct_fields__:
+            combine = max if name in _MAXIMA else operator.add
+            setattr(self, name, combine(getattr(self, name), getattr(other, name)))
 
     def add_tokens(self, texts: Iterable[Sequence[int]], unknown: int | None) -> None:
         """Count texts as tokens, among which `unknown` is the id of those that the tokenizer does not know."""
@@ -405,21 +382,23 @@ class ReadCounts(msgspec.Struct):
         if count:
             self.add(ReadCounts(windowed=count, window_length=length))
 
-    def notes(self) -> Iterator[str]:
+    def notes(self) -> Iterator[Note]:
         if self.windowed:
             inputs = pluralize(self.windowed, "input was", "inputs were")
-            yield f"{inputs} longer than the {self.window_length:,} tokens that it reads: overlapping windows, merged"
+            text = f"{inputs} longer than the {self.window_length:,} tokens that it reads: overlapping windows, merged"
+            yield Note("inputs-windowed", text)
         if self.parted:
             clips = pluralize(self.parted, "clip was", "clips were")
-            yield f"{clips} longer than {self.part_seconds:g} seconds: equal parts, averaged"
+            yield Note("clips-split", f"{clips} longer than {self.part_seconds:g} seconds: equal parts, averaged")
         if self.cut:
             texts = pluralize(self.cut, "text was", "texts were")
-            yield f"{texts} cut at {self.cut_length:,} tokens, the most that it reads"
+            yield Note("texts-truncated", f"{texts} cut at {self.cut_length:,} tokens, the most that it reads")
         if self.cut_pairs:
             pairs = pluralize(self.cut_pairs, "pair is", "pairs are")
-            yield (
+            yield Note(
+                "pairs-truncated",
                 f"{pairs} longer than the {self.pair_length:,} tokens that it reads: the longer text is cut, or both "
-                "to half of that"
+                "to half of that",
             )
 
 
@@ -434,11 +413,11 @@ class FeatureInfo(msgspec.Struct, frozen=True):
     width: int
     architecture: str
     pooling: str
-    general_notes: tuple[str, ...] = ()
+    general_notes: tuple[Note, ...] = ()
     counts: ReadCounts = msgspec.field(default_factory=ReadCounts)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         return (*self.general_notes, *self.counts.notes())
 
     def merge(self, other: FeatureInfo) -> FeatureInfo:

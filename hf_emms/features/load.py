@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError, format_bytes, pluralize, setting_ref
+from hf_emms.errors import EmmsError, Note, format_bytes, pluralize, setting_ref
 from hf_emms.features.adapters import merge_adapter
 from hf_emms.features.checkpoint_files import Weights, fetch_weights, read_json, read_tensors
 from hf_emms.features.feature_spec import LOAD_FAILURES, FeatureSpec, load_error, transformers_config
@@ -90,7 +90,7 @@ def load_model(plan: FeatureSpec, weights: Weights, *, allow_pickle: bool, cache
         setattr(model, part, None)
     if plan.behind:
         model.add_module(BEHIND, torch.nn.Sequential(*(_load_behind(plan, *layer, cache) for layer in plan.behind)))
-    notes = plan.notes if note is None else (*plan.notes, ("weights", note))
+    notes = plan.notes if note is None else (*plan.notes, Note("pickled-weights", note))
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path("/")
-# Files of a control group's limit and use, and the prefix of its statistics: of versions 2 and 1.
-_FILES_V2 = "memory.max", "memory.current", ""
-_FILES_V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
+# Cached files that a control group counts as used, and that the system frees on demand.
+_CACHED = ("active_file", "inactive_file")
 
 
 def total_main_memory(root: Path = _ROOT) -> int | None:
@@ -39,20 +38,16 @@ def _limits(root: Path) -> Iterator[tuple[int, int]]:
     """Yield limit and use, without cached files, of each control group around this process that has a limit."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            folder, (max_name, used_name, prefix) = root / "sys/fs/cgroup", _FILES_V2
-        elif "memory" in controllers.split(","):
-            folder, (max_name, used_name, prefix) = root / "sys/fs/cgroup/memory", _FILES_V1
-        else:
-            continue
+        if controllers:
+            continue  # of version 1
+        folder = root / "sys/fs/cgroup"
         group = folder / path.lstrip("/")
         # A container may see its own group as the root, and name it as the machine does.
         for level in (group, *group.parents):
-            limit, used = _number(level / max_name), _number(level / used_name)
+            limit, used = _number(level / "memory.max"), _number(level / "memory.current")
             if limit is not None and used is not None:
                 statistics = _statistics(level / "memory.stat")
-                cached = sum(statistics.get(f"{prefix}{state}_file", 0) for state in ("active", "inactive"))
-                yield limit, used - cached
+                yield limit, used - sum(statistics.get(name, 0) for name in _CACHED)
             if level == folder:
                 break
 

@@ -41,7 +41,7 @@ def load_network(
     with loading():
         head = head_of(splits.task)
         network = head.build(spec, splits.task.input, splits.train, allow_pickle=allow_pickle)
-    network.notes = [*(note for _, note in spec.notes), *network.notes, *repaired(network.model)]
+    network.notes = [*spec.notes, *network.notes, *repaired(network.model)]
     apply_method(network, method)
     return network
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hf_emms.errors import EmmsError, setting_ref, setting_refs
+from hf_emms.errors import EmmsError, Note, setting_ref, setting_refs
 from hf_emms.features.device import Batch, prepare_for_cpu
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
@@ -51,7 +51,7 @@ def load_reranker(spec: FeatureSpec, device: torch.device) -> Extractor:
     reader = text_pair_reader(model, text)
     if TOKEN_TYPES not in text.tokenizer.model_input_names:
         reader = replace(reader, types=None)  # as in CrossEncoder
-    notes = [("pairs", str(note)) for note in reader.notes]
+    notes = [Note("pairs", str(note)) for note in reader.notes]
     layers = JoinedLayers((LAST,), spec.repo.id, _SUMMARY)
     return Extractor(replace(spec, notes=(*spec.notes, *notes)), model, _RelevanceReader(model, reader, layers))
 

@@ -79,8 +79,7 @@ class ResponseHead(Head):
         reader: PromptReader = modality.response_reader(spec, model)
         if reader.tokenizer.pad_token_id is None and reader.tokenizer.eos_token is not None:
             reader.tokenizer.pad_token = reader.tokenizer.eos_token
-        notes = [Note("prompt-format", text) for _, text in modality.reading_notes(spec, reader.tokenizer)]
-        return ResponseNetwork(model, reader, notes)
+        return ResponseNetwork(model, reader, list(modality.reading_notes(spec, reader.tokenizer)))
 
 
 def _byte_counts(texts: Sequence[tuple[str, float]]) -> np.ndarray:

@@ -213,8 +213,8 @@ class Modality:
         """Load the tokenizer or processor for `feature_reader`. The model is loaded after it."""
         raise NotImplementedError(self.name)
 
-    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
-        """Return a topic and a note for each way of reading that differs between checkpoints."""
+    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[Note, ...]:
+        """Return notes on a way of reading that differs between checkpoints."""
         return ()
 
     def feature_reader(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, Note, one_line
 from hf_emms.features.architectures import families
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.languages import set_languages
@@ -382,12 +382,12 @@ class _Prompt(TokenizedModality):
         _check_writes(spec)
         return super().load_processors(spec, device)
 
-    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[tuple[str, str], ...]:
+    def reading_notes(self, spec: FeatureSpec, processors: Any) -> tuple[Note, ...]:
         if is_encoder_decoder(spec):
             return ()
         if _has_template(spec, processors):
-            return (("prompt", "prompts use its own chat template"),)
-        return (("prompt", _PLAIN),)
+            return (Note("chat-template", "prompts use its own chat template"),)
+        return (Note("plain-prompts", _PLAIN),)
 
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool

@@ -25,6 +25,7 @@ from hf_emms.inputs import MODALITIES, TEXT, SearchCollection
 from hf_emms.options import FeatureOptions
 from hf_emms.run.label_embeddings import embed_texts
 from tests.helpers.extracting import copied, edit_json, load, rows
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 WORDS = TEXTS[:5]
@@ -124,11 +125,7 @@ def test_limit_and_case_of_a_checkpoint_are_those_of_its_files(zoo: Path, tmp_pa
 
 def test_a_prompt_is_named_and_moves_the_key_of_features(zoo: Path, tmp_path: Path) -> None:
     bert(zoo, tmp_path / "st", **PROMPTS, truncate_dim=1)
-    info = load(tmp_path / "st", "text").info()
-    assert info.notes == (
-        "texts start with its prompt 'a photo of '",
-        "features are cut to 1 columns, as its truncate_dim says",
-    )
+    assert codes(load(tmp_path / "st", "text").notes) == ["prompts", "features-truncated"]
     named = plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint
     (tmp_path / "st" / "config_sentence_transformers.json").unlink()
     assert plan_extraction(repo_of(tmp_path / "st"), TEXT, "t").fingerprint != named
@@ -308,16 +305,13 @@ def test_what_is_used_of_a_checkpoint_is_said(sentences: Path, tmp_path: Path) -
         edit_json(folder / ABOUT, prompts={"document": "the road "}, similarity_fn_name=similarity)
         plan = plan_extraction(repo_of(folder), MODALITIES["search"], "t")
         assert plan.similarity == similarity
-        (said,) = dict(plan.notes).values()
-        assert said == f"queries start with nothing, documents with 'the road '; compared by {similarity}"
+        assert [note.code for note in plan.notes] == ["prompts"]
 
 
 def test_a_checkpoint_that_says_nothing_is_pooled_as_its_family_with_a_note(zoo: Path) -> None:
     extractor = load(build(zoo, "bert"), "search")
     assert extractor.info("last").pooling == "mean of the last layer's tokens, padding left out"
-    said, prompts = extractor.notes
-    assert "nothing in its files says how it embeds texts" in said
-    assert prompts == "no prompts; compared by cosine"
+    assert codes(extractor.notes) == ["pooling-of-family", "prompts"]
 
 
 def test_colbert_without_a_folder_of_sentence_transformers_is_refused_by_name(zoo: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from hf_emms.features.device import pinned, to_device, to_numpy
 from tests.helpers.extracting import load, pairs_of, pictures, rows, some_pairs
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import TEXTS, build
 from tests.helpers.tiny_pairs import build_pair
 
@@ -82,7 +83,7 @@ def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
     del hog
     torch.cuda.empty_cache()
     assert tight < roomy
-    assert "halved" not in " ".join(extractor.notes)  # the probe measured what fits
+    assert "batch-halved" not in codes(extractor.notes)  # the probe measured what fits
 
 
 def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
@@ -96,5 +97,5 @@ def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
         found = rows(extractor, texts, len(texts))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "halved" in " ".join(extractor.notes)
+    assert "batch-halved" in codes(extractor.notes)
     np.testing.assert_allclose(found[[0, -1]], expected.repeat(2, 0), rtol=1e-3, atol=1e-4)

@@ -10,12 +10,6 @@ from hf_emms.features.main_memory import free_main_memory, total_main_memory
 
 MIB = 2**20
 V2 = {"memory.max": 512 * MIB, "memory.current": 400 * MIB, "memory.stat": "inactive_file 104857600\n"}
-V1 = {
-    "memory.limit_in_bytes": 512 * MIB,
-    "memory.usage_in_bytes": 400 * MIB,
-    "memory.stat": "inactive_file 5\ntotal_inactive_file 52428800\ntotal_active_file 52428800\n",
-}
-UNLIMITED = {**V1, "memory.limit_in_bytes": 9223372036854771712}
 
 
 def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
@@ -36,8 +30,6 @@ def machine(root: Path, groups: str, **files: dict[str, object]) -> Path:
         ("0::/\n", {".": V2}),
         ("0::/docker/a:b\n", {".": V2}),  # named as the machine names it, and mounted as the root
         ("0::/a/b\n", {".": {}, "a": V2, "a/b": {**V2, "memory.max": "max"}}),  # the group around it has a limit
-        ("5:cpu:/x\n4:memory:/docker/abc\n0::/\n", {"memory": V1}),
-        ("4:hugetlb,memory:/x\n", {"memory": UNLIMITED, "memory/x": V1}),
     ],
 )
 def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
@@ -46,9 +38,7 @@ def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, groups: str, fi
     assert total_main_memory(root) == 512 * MIB
 
 
-@pytest.mark.parametrize(
-    ("groups", "files"), [("", {}), ("0::/\n", {".": {"memory.max": "max"}}), ("4:memory:/\n", {"memory": UNLIMITED})]
-)
+@pytest.mark.parametrize(("groups", "files"), [("", {}), ("0::/\n", {".": {"memory.max": "max"}})])
 def test_without_a_limit_it_is_the_memory_of_the_machine(tmp_path: Path, groups: str, files: dict[str, dict]) -> None:
     root = machine(tmp_path, groups, **files)
     assert free_main_memory(root) == 8192 * MIB

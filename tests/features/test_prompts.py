@@ -20,6 +20,7 @@ from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import Conversation, Message, PromptReader, prompt_reader
 from hf_emms.inputs.text import load_tokenizer
 from tests.helpers.extracting import load, rows
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
 
@@ -47,19 +48,12 @@ def reader_with(zoo: Path, template: str) -> PromptReader:
 
 def test_a_chat_model_reads_its_own_template_and_a_base_model_plain_text(zoo: Path) -> None:
     base, chat = (load(writer(zoo, "llama", template), "prompt") for template in (None, CHAT_TEMPLATE))
-    assert base.notes[0].startswith("it has no chat template")
-    assert [*base.notes[1:], *chat.notes] == ["prompts use its own chat template"]
+    assert (codes(base.notes)[0], codes(chat.notes)) == ("plain-prompts", ["chat-template"])
     assert (reader_of(base).write(QUESTION), reader_of(chat).write(QUESTION)) == ("cat\n", "[user] cat [assistant]")
     assert reader_of(base).write(CHAT) == "a red apple\nUser: the cat\nAssistant: a dog\nUser: the mat\nAssistant:"
     # The template has no role of the system: its text is read with the first question.
     expected = "[user] a red apple\n\nthe cat [assistant] a dog [user] the mat [assistant]"
     assert reader_of(chat).write(CHAT) == expected
-
-
-DOUBLED = (
-    "{% set all = namespace(text='aa') %}{% for i in range(70) %}{% set all.text = all.text + all.text %}{% endfor %}"
-    "{{ all.text }}"
-)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +62,9 @@ DOUBLED = (
         ("{{ raise_exception('never') }}", "its chat template fails: TemplateError: never"),
         ("{{ 1 / 0 }}", "its chat template fails: ZeroDivisionError"),
         ("{{ messages.__class__.__mro__ }}", "its chat template fails: SecurityError"),
-        (DOUBLED, "the chat template of .* needs more than 2.1 GB of memory"),
-        (DOUBLED.replace("70", "20"), "the chat template of .* makes 2,097,152 characters"),
     ],
 )
-def test_a_template_that_fails_or_has_no_end_is_an_error(zoo: Path, template: str, reason: str) -> None:
+def test_a_template_that_fails_is_an_error(zoo: Path, template: str, reason: str) -> None:
     with pytest.raises(EmmsError, match=reason):
         reader_with(zoo, template).write(QUESTION)
 
@@ -88,7 +80,7 @@ def test_prompts_that_are_too_long_lose_their_beginning_and_are_counted(zoo: Pat
     end = " ".join(["the cat sits on a red mat"] * 10)
     first, second = rows(extractor, [(Message("user", f"{start} {end}"),) for start in ("boats", "an apple pie")])
     np.testing.assert_allclose(first, second, atol=1e-6)
-    assert extractor.notes[-1] == "2 texts were cut at 40 tokens, the most that it reads"
+    assert (extractor.info().counts.cut, extractor.info().counts.cut_length) == (2, 40)
     reader = reader_of(extractor)
     limits = [replace(reader, max_length=length).max_response([0] * 30) for length in (1, 40, 200)]
     assert limits == {"gpt2": [1, 30, 170], "bart": [1, 40, 200]}[name]

@@ -15,6 +15,7 @@ from hf_emms.inputs import SENTENCE_PAIR, Pairs
 from hf_emms.inputs.text_pair import truncate_longest
 from hf_emms.presets import demo
 from tests.helpers.extracting import Reads, load, pairs_of, rows
+from tests.helpers.notes import codes
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 LONG = " ".join(TEXTS[:5] * 3)
@@ -55,9 +56,7 @@ def test_text_towers_read_each_text_once_and_compare(zoo: Path) -> None:
 def test_of_a_pair_that_is_too_long_the_longer_text_is_cut_and_it_is_said(zoo: Path) -> None:
     extractor = load(build(zoo, "bert"), "text-pair")
     assert np.isfinite(rows(extractor, pairs_of(TEXTS[1:2], [LONG]))).all()
-    assert extractor.notes == (
-        "1 pair is longer than the 40 tokens that it reads: the longer text is cut, or both to half of that",
-    )
+    assert (codes(extractor.notes), extractor.info().counts.pair_length) == (["pairs-truncated"], 40)
     lengths = [(3, 40), (40, 3), (40, 41), (41, 40), (40, 40), (9, 9), (11, 10), (0, 30)]
     kept = [tuple(map(len, truncate_longest([0] * first, [0] * second, 21))) for first, second in lengths]
     assert kept == [(3, 18), (18, 3), (10, 11), (11, 10), (10, 11), (9, 9), (11, 10), (0, 21)]

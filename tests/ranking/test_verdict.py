@@ -20,7 +20,7 @@ from hf_emms.ranking.advice import advice, caveats, finetuning_summary, recommen
 from hf_emms.ranking.expected_gap import expected_gap
 from hf_emms.ranking.verdict import Verdict, verdict
 from hf_emms.scoring import Score
-from hf_emms.scoring.generative import ratio
+from hf_emms.scoring.ratio import ratio
 from tests import ROOT
 from tests.helpers.rankings import NULL_LOSS, emms_score, example
 
@@ -91,7 +91,7 @@ QUESTIONS = {"n": 400, "n_inputs": 100, "label_form": "spans"}
 WORDS = QUESTIONS | {"sampled": "words"}
 # Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
 BITS, SLIGHTLY = np.random.default_rng(0).normal(1, 0.1, (2, 256)) - [[0], [1]]
-RATIOS = [ratio(np.column_stack([bits, np.ones(256)]), np.arange(256)) for bits in (BITS, BITS + SLIGHTLY)]
+RATIOS = [ratio(np.column_stack([bits, np.ones(256)]), np.arange(256), 256) for bits in (BITS, BITS + SLIGHTLY)]
 
 CASES: dict[str, Ranking] = {
     # Estimates

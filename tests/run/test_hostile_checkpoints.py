@@ -184,9 +184,6 @@ def adapter(**changes: Any) -> Spoil:
 
 # Each is a panic of Rust, or describes a model that cannot exist; → the reason in its row.
 IMPOSSIBLE: dict[str, tuple[Spoil, str]] = {
-    "rank": (adapter(r=2**15), "names rank 32,768, and no side of its weights is so long"),
-    "rank-of-a-layer": (adapter(rank_pattern={"query": 2**15}), "names rank 32,768, and no side"),
-    "start": (adapter(init_lora_weights="pissa_niter_101"), "asks for more than 100 iterations"),
     "vocabulary": (config(vocab_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
     "positions": (config(max_position_embeddings=2**33), "config.json of .* describes [0-9,]{14,} parameters"),
     "intermediate": (config(intermediate_size=2**33), "config.json of .* describes [0-9,]{14,} parameters"),

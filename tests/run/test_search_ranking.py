@@ -14,12 +14,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 import hf_emms
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, Note
 from hf_emms.features.embedding_settings import SIMILARITIES
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking, merge
 from hf_emms.ranking.advice import baselines_in_words, caveats, recommendation
 from hf_emms.scoring import Score
+from tests.helpers.notes import codes
 from tests.helpers.rows import texts as labelled
 from tests.helpers.samples import load_sample
 from tests.helpers.space import client_of, write
@@ -58,7 +59,7 @@ def test_checkpoints_are_ordered_by_what_a_search_gives_today(ranking: Ranking) 
     assert "EMMS is a control" in ranking.reason
     assert all(row.scores["zero_shot_ndcg"].stderr for row in ranking)
     assert ranking[0].pooling == "mean of the last layer's tokens, padding left out"
-    assert any("compared by cosine" in note for note in ranking[0].notes)
+    assert "prompts" in codes(ranking[0].notes)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -169,7 +170,8 @@ def test_prompts_of_the_user_make_other_rows() -> None:
         for prompts in ({}, {"query_prompt": "storm: ", "document_prompt": "apple: "})
     )
     assert plain[0].score != prompted[0].score
-    assert "queries start with 'storm: ', documents with 'apple: '; compared by cosine" in prompted[0].notes
+    (note,) = (note for note in prompted[0].notes if isinstance(note, Note) and note.code == "prompts")
+    assert ("storm: " in note.text, "apple: " in note.text) == (True, True)
     assert (prompted.settings["query_prompt"], plain.settings["query_prompt"]) == ("storm: ", None)
 
 
