@@ -61,7 +61,7 @@ def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
         *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
         *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
         *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
-        *((name, value, "a text") for name, value in (("task", 3), ("split", ""))),
+        *((name, value, "a non-empty text") for name, value in (("task", 3), ("split", ""))),
         *((name, value, "names") for name, value in (("encoders", [""]), ("checkpoints", [None]), ("estimators", 7))),
         *(("columns", value, "a column") for value in ({"text": ""}, {"text": 1}, "text")),
         *((name, [], "an empty list") for name in ("checkpoints", "encoders", "estimators", "layers")),

@@ -1,9 +1,8 @@
-"""The settings of a ranking, each defined once.
+"""Define the settings of a ranking, each once.
 
-They come in five parts: what is read, which features are made, how they are scored, how is trained, where it runs.
-`Options` is the sum of them. A field is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` says
-where it appears. Flags and their help, sweep files, command lines of jobs and cards, cache keys and the settings
-that a ranking records are made from it.
+`Options` is the sum of five parts: reading data, computing features, scoring, training and running. Each field is a
+setting. Its name is the argument of `hf_emms.rank`, and its `Setting` says where it appears. Flags with their help,
+sweep files, command lines of jobs and cards, cache keys and the recorded settings are derived from it.
 """
 
 from __future__ import annotations
@@ -29,53 +28,52 @@ Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
 P = TypeVar("P", bound="OptionsPart")
 
-# Layers by name: what the table of architectures says; the average over hidden layers; the first and the middle hidden
-# layer in addition to the last.
+# Layers by name: the default of the architecture; the mean over hidden layers; the first, middle and last hidden layer.
 LAST, MEAN, SPREAD = "last", "mean", "spread"
 
-# Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
+# More than the 1,500 rows that a stable order needs, but few enough for an afternoon on one machine.
 DEFAULT_MAX_SAMPLES = 5000
-# Documents that queries search: enough to be hard, few enough to embed in minutes.
+# Documents of a corpus: enough for a hard search, few enough to embed in minutes.
 DEFAULT_CORPUS_SIZE = 10_000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
 DEFAULT_ENCODERS = "base"
 # The largest seed that NumPy accepts, plus 1, and the most seeds per checkpoint in fine-tuning.
 _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
-# Folder of rankings that are pulled from a results dataset, or that a sweep makes.
+# The default folder for pulled results and for sweeps.
 DEFAULT_RESULTS = "emms-results"
 
-# Columns with a flag of their own, --NAME-column, and its help. Other columns of a task are named by --column.
+# Columns with their own flag, --NAME-column, and its help. Use --column for other columns of a task.
 COLUMN_FLAGS = {
     "image": "Column with the images [default: inferred].",
     "audio": "Column with the sounds [default: inferred].",
     "text": "Column with the texts or captions [default: inferred].",
     "label": "Column with the classes or values [default: inferred].",
-    "question": "Column with the questions; texts.user is a field of a column [default: inferred].",
+    "question": "Column with the questions, or a field of a column: texts.user [default: inferred].",
     "answer": "Column with the answers [default: inferred].",
-    "context": "Column with the texts that questions are about [default: inferred].",
-    "expression": "Column with the expressions that refer to boxes [default: inferred].",
+    "context": "Column with the contexts of questions [default: inferred].",
+    "expression": "Column with the referring expressions of boxes [default: inferred].",
     "box": "Column with the boxes [default: inferred].",
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a setting appears, and what it allows."""
+    """Where a setting appears, and its allowed values."""
 
     default: Any  # `MISSING` if it has none
     help: str
     group: Group  # heading in the help
-    # Whether cache keys hold its value; False where it changes no result, and where they hold what it stands for, such
-    # as a commit.
+    # Whether cache keys contain its value. False if it does not change results, or if keys contain what it refers to,
+    # such as a commit.
     in_key: bool = True
     everyday: bool = False  # among the settings that the help lists first
     recorded: bool = False  # a ranking records it among its settings
-    compared: bool = True  # recorded scores can only be compared where it is the same
-    # In a sweep: a "flag" for all datasets, which a dataset may override; only for a "dataset"; a flag for the "whole".
+    compared: bool = True  # scores are comparable only if the setting is equal
+    # In a sweep: a "flag" that a dataset may override, only for a "dataset", or a flag for the "whole" sweep.
     sweep: SweepUse = "flag"
     confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
-    job: bool = True  # a command that does the same on another machine has it
+    job: bool = True  # also for the same command on another machine
     flag_name: str = ""  # by default the name, with hyphens
     short: str = ""  # one-letter flag
     metavar: str | None = None
@@ -86,12 +84,12 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The flag that changes it; of a setting that is on by default, the flag that turns it off."""
+        """The flag that changes the setting. If the setting is on by default, the flag turns it off."""
         return self.flag_name if self.default is not True else f"--no-{self.flag_name[2:]}"
 
 
 def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
-    """Return a field of a part of `Options`; the arguments are those of `Setting`."""
+    """Return a field of a part of `Options`. The arguments are the fields of `Setting`."""
     metadata = {"setting": Setting(default, help, group, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
@@ -99,7 +97,7 @@ def setting(default: Any, help: str, group: Group, **details: Any) -> Any:
 
 
 def fine_tuning(default: Any, help: str, **details: Any) -> Any:
-    """Return a field of `TrainingOptions`, which a `Recipe` is made from."""
+    """Return a field of `TrainingOptions`."""
     return setting(default, help, "Confirm", sweep="never", in_key=False, **{"confirm": "flag", **details})
 
 
@@ -115,21 +113,21 @@ def _seed() -> Any:
 
 
 class OptionsPart:
-    """The settings of a ranking that a kind of work needs; each value is checked when it is made."""
+    """The settings of one kind of work. Each value is checked when the part is made."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every part is a dataclass
             _check_value(item.name, getattr(self, item.name))
 
     def in_keys(self) -> dict[str, Any]:
-        """Return name → value, as JSON holds it, of the settings that results are cached under."""
+        """Return name → value, as JSON stores it, of the settings in cache keys."""
         names = [item.name for item in dataclasses.fields(self)]  # type: ignore[arg-type]
         return {name: _as_json(getattr(self, name)) for name in names if SETTINGS[name].in_key}
 
 
 @dataclass(frozen=True)
 class SampleOptions(OptionsPart):
-    """The settings of reading a dataset: its rows, columns and labels."""
+    """The settings of reading a dataset: rows, columns and labels."""
 
     dataset: str | datasets.Dataset = setting(
         MISSING,
@@ -147,11 +145,16 @@ class SampleOptions(OptionsPart):
         None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="dataset", in_key=False
     )
     columns: Mapping[str, str] = setting(
-        {}, "Any column of a task, as ROLE=COLUMN.", "Data", flag_name="--column", metavar="ROLE=NAME", sweep="dataset"
+        {},
+        "Column for any role of a task, as ROLE=COLUMN.",
+        "Data",
+        flag_name="--column",
+        metavar="ROLE=NAME",
+        sweep="dataset",
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
-        f"Rows to use; 0 for all [default: {DEFAULT_MAX_SAMPLES}].",
+        f"Maximum number of rows; 0 for all [default: {DEFAULT_MAX_SAMPLES}].",
         "Data",
         metavar="N",
         minimum=2,
@@ -161,7 +164,7 @@ class SampleOptions(OptionsPart):
     )
     corpus_size: int | None = setting(
         DEFAULT_CORPUS_SIZE,
-        f"Documents that queries search, the relevant ones among them; 0 for all [default: {DEFAULT_CORPUS_SIZE}].",
+        f"Maximum number of documents in the corpus; 0 for all [default: {DEFAULT_CORPUS_SIZE}].",
         "Data",
         metavar="N",
         minimum=2,
@@ -170,11 +173,11 @@ class SampleOptions(OptionsPart):
         confirm="kept",
     )
     sampling: Sampling | None = setting(
-        None, "How rows are drawn.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="dataset"
+        None, "Sampling of rows.", "Data", choices=("balanced", "proportional"), recorded=True, sweep="dataset"
     )
     references: References = setting(
         "mean",
-        "Which captions, answers or classes of one input count.",
+        "How to use several captions, answers or classes per input.",
         "Labels",
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
@@ -190,7 +193,7 @@ class SampleOptions(OptionsPart):
     )
     label_form: LabelForm | None = setting(
         None,
-        "F-labels of boxes, values and answers [default: by task and data].",
+        "Form of the labels of boxes, values and answers [default: by task and data].",
         "Labels",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
@@ -198,7 +201,7 @@ class SampleOptions(OptionsPart):
     )
     box_format: str | None = setting(
         None,
-        "How boxes are written, in pixels or as parts of the image [default: xywh].",
+        "Format of boxes, in pixels or relative to the image [default: xywh].",
         "Labels",
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
@@ -207,7 +210,7 @@ class SampleOptions(OptionsPart):
     )
     group_column: str | None = setting(
         None,
-        "Column of speakers, patients or documents: rows of one are never on both sides of a split.",
+        "Column of groups (speakers, patients, documents), which are never divided between folds or splits.",
         "Data",
         metavar="NAME",
         recorded=True,
@@ -216,7 +219,7 @@ class SampleOptions(OptionsPart):
     )
     streaming: bool = setting(
         False,
-        "Stream the dataset instead of downloading all of it.",
+        "Stream the dataset instead of downloading it.",
         "Data",
         flag_name="--stream",
         confirm="flag",
@@ -234,7 +237,7 @@ class SampleOptions(OptionsPart):
 
 @dataclass(frozen=True)
 class FeatureOptions(OptionsPart):
-    """Which checkpoints and label encoders turn inputs and labels into features, and at which layers."""
+    """The checkpoints, label encoders and layers that compute features."""
 
     checkpoints: tuple[str, ...] = setting(
         (),
@@ -259,7 +262,7 @@ class FeatureOptions(OptionsPart):
     )
     layers: tuple[str, ...] = setting(
         (),
-        f"Hidden layer to take features from; repeat for several: each checkpoint's best counts [default: {SPREAD}].",
+        f"Hidden layer of the features; repeat for several: the best counts [default: {SPREAD}].",
         "Checkpoints",
         flag_name="--layer",
         metavar="spread|last|mean|N",
@@ -267,7 +270,7 @@ class FeatureOptions(OptionsPart):
     )
     query_prompt: str | None = setting(
         None,
-        "What queries start with [default: as each checkpoint says].",
+        "Prefix of queries [default: each checkpoint's own].",
         "Checkpoints",
         metavar="TEXT",
         recorded=True,
@@ -276,7 +279,7 @@ class FeatureOptions(OptionsPart):
     )
     document_prompt: str | None = setting(
         None,
-        "What documents start with [default: as each checkpoint says].",
+        "Prefix of documents [default: each checkpoint's own].",
         "Checkpoints",
         metavar="TEXT",
         recorded=True,
@@ -286,17 +289,17 @@ class FeatureOptions(OptionsPart):
 
     @property
     def read_layers(self) -> tuple[str, ...]:
-        """The layers that are read: those asked for, or the last with two earlier ones."""
+        """The layers to read: the user's, or the last with two earlier ones."""
         return self.layers or (SPREAD,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions(OptionsPart):
-    """The settings of scoring features, and of comparing scores."""
+    """The settings of scoring features and comparing scores."""
 
     race: int | None = setting(
         None,
-        "Stop early the checkpoints that cannot be among the best.",
+        "Stop checkpoints early that cannot be among the best.",
         "Scoring",
         minimum=1,
         everyday=True,
@@ -307,7 +310,7 @@ class ScoringOptions(OptionsPart):
     )
     estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
-        f"The first one orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
+        f"Estimator; repeat for several: the first orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
         "Scoring",
         flag_name="--estimator",
         metavar="NAME",
@@ -316,7 +319,7 @@ class ScoringOptions(OptionsPart):
     folds: int = setting(5, "Number of folds of the held-out score.", "Scoring", minimum=1, recorded=True)
     results: str | None = setting(
         None,
-        "Results dataset or folder of rankings: adds the column mean_rank_elsewhere, a control.",
+        "Results dataset or folder of rankings, for the control column mean_rank_elsewhere.",
         "Scoring",
         metavar="REPO|DIR",
         recorded=True,
@@ -328,12 +331,12 @@ class ScoringOptions(OptionsPart):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(OptionsPart):
-    """Which checkpoints are fine-tuned, how, and where the best model goes."""
+    """Which checkpoints are fine-tuned, how, and where the best model is saved."""
 
     seed: int = _seed()
     confirm: int | None = fine_tuning(
         None,
-        "Then fine-tune the best N, and report what that measured.",
+        "Then fine-tune the best N checkpoints, and report their scores.",
         metavar="N",
         minimum=1,
         everyday=True,
@@ -341,34 +344,34 @@ class TrainingOptions(OptionsPart):
     )
     method: str | None = fine_tuning(
         None,
-        "What is trained: all weights, a LoRA adapter (needs the extra lora), the head alone; for similarity a "
+        "Weights to train: all, a LoRA adapter (requires the extra lora) or the head; for similarity also a "
         "cross-encoder instead of a bi-encoder [default: full].",
         choices=("full", "lora", "head", "cross-encoder"),
     )
     budget: str | None = fine_tuning(
         None,
-        "A quick fine-tuning with few rows and epochs; the best at this budget may not be the best at yours.",
+        "Fine-tune with few rows and epochs; a larger budget may have another best checkpoint.",
         choices=("quick",),
     )
-    epochs: int | None = fine_tuning(None, "Maximum epochs of a run [default: by task].", minimum=1)
-    steps: int | None = fine_tuning(None, "Optimizer steps of a run, instead of epochs.", minimum=1)
+    epochs: int | None = fine_tuning(None, "Maximum number of epochs per run [default: by task].", minimum=1)
+    steps: int | None = fine_tuning(None, "Optimizer steps per run, instead of epochs.", minimum=1)
     learning_rates: tuple[str, ...] = fine_tuning(
         (),
-        "Peak learning rate; repeat for several: validation rows choose one [default: two, by model size].",
+        "Peak learning rate; repeat for several, which are compared on validation rows [default: two, by model size].",
         flag_name="--learning-rate",
         metavar="RATE",
     )
-    seeds: int | None = fine_tuning(None, "Runs of each checkpoint at its best rate [default: 1].", minimum=1)
+    seeds: int | None = fine_tuning(None, "Runs per checkpoint at its best learning rate [default: 1].", minimum=1)
     confirm_samples: int | None = fine_tuning(
-        None, "Maximum rows for fine-tuning [default: all].", metavar="N", minimum=20
+        None, "Maximum number of rows for fine-tuning [default: all].", metavar="N", minimum=20
     )
     time_limit: str | None = fine_tuning(
         None, "Time limit of fine-tuning, e.g. 90m or 2h; finished runs count.", metavar="TIME"
     )
     save_model: str | None = fine_tuning(
-        None, "Keep the best fine-tuned model in this folder.", metavar="DIR", job=False
+        None, "Save the best fine-tuned model in this folder.", metavar="DIR", job=False
     )
-    keep_adapter: bool = fine_tuning(False, "Save the LoRA adapter alone, not merged into the model.")
+    keep_adapter: bool = fine_tuning(False, "Save the LoRA adapter without merging it into the model.")
     push_to_hub: str | None = fine_tuning(
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
@@ -378,24 +381,24 @@ class TrainingOptions(OptionsPart):
         names = [item.name for item in dataclasses.fields(TrainingOptions) if item.name != "seed"]
         changed = [name for name in names if getattr(self, name) != SETTINGS[name].default]
         if changed and self.confirm is None:
-            raise EmmsError(
-                setting_ref(changed[0]) + " is for fine-tuning, which was not asked for", setting_ref("confirm", ...)
-            )
+            raise EmmsError(setting_ref(changed[0]) + " is for fine-tuning, which is off", setting_ref("confirm", ...))
         if self.confirm is not None:
             self._check_fine_tuning()
 
     def _check_fine_tuning(self) -> None:
-        """Refuse settings that contradict each other, seeds that NumPy does not accept, and invalid rates and times."""
+        """Raise an EmmsError for contradictory settings, invalid rates and times, and seeds that NumPy rejects."""
         seeds = self.seeds or 1
         if self.epochs and self.steps:
             hint = "leave " + setting_ref("epochs") + " or " + setting_ref("steps") + " out"
-            raise EmmsError("both epochs and steps are given", hint)
+            raise EmmsError("epochs and steps exclude each other", hint)
         if seeds > _MAX_SEEDS:
             hint = setting_ref("seeds", 3) + f", {_MAX_SEEDS} at most"
             raise EmmsError(f"{seeds:,} runs of each checkpoint are too many", hint)
         if not 0 <= self.seed <= _MAX_SEED - seeds:
             refs = setting_refs(setting_ref("seed", self.seed), setting_ref("seeds", seeds))
-            raise EmmsError(f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: " + refs, setting_ref("seed", 0))
+            raise EmmsError(
+                f"seeds of fine-tuning must be from 0 to {_MAX_SEED - 1:,}: " + refs, setting_ref("seed", 0)
+            )
         for rate in self.learning_rates:
             if not _is_rate(rate):
                 hint = setting_ref("learning_rates", "1e-4")
@@ -404,9 +407,9 @@ class TrainingOptions(OptionsPart):
             parse_duration(self.time_limit)
         if self.keep_adapter and self.method != "lora":
             hint = setting_ref("method", "lora") + ", or leave " + setting_ref("keep_adapter") + " out"
-            raise EmmsError("no adapter is trained that could be kept", hint)
+            raise EmmsError("there is no adapter to save", hint)
         if self.keep_adapter and not (self.save_model or self.push_to_hub):
-            problem = setting_ref("keep_adapter") + " is for a model that is saved"
+            problem = setting_ref("keep_adapter") + " requires a saved model"
             raise EmmsError(problem, setting_ref("save_model", ...))
 
 
@@ -414,10 +417,10 @@ class TrainingOptions(OptionsPart):
 class RunOptions(OptionsPart):
     """The settings of running checkpoints: device, engine, caches and permissions."""
 
-    # Results are cached under what "auto" stands for.
+    # Cache keys contain the chosen device instead of "auto".
     device: str = setting(
         "auto",
-        "cpu, cuda, mps.",
+        "Device: cpu, cuda or mps.",
         "Running",
         everyday=True,
         recorded=True,
@@ -425,7 +428,7 @@ class RunOptions(OptionsPart):
         confirm="flag",
         in_key=False,
     )
-    # As part of how a checkpoint's features are made, it is in their keys.
+    # Cache keys contain it as part of the `FeatureSpec`.
     dtype: str = setting(
         "auto",
         "Precision of the checkpoints.",
@@ -436,7 +439,7 @@ class RunOptions(OptionsPart):
     )
     batch_size: int | None = setting(
         None,
-        "Inputs in a batch [default: chosen by hf-emms].",
+        "Inputs per batch [default: chosen automatically].",
         "Running",
         metavar="N",
         minimum=1,
@@ -456,7 +459,7 @@ class RunOptions(OptionsPart):
     cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag", in_key=False)
     allow_pickle: bool = setting(
         False,
-        "Unpickle weights that hold more than tensors (can run code).",
+        "Unpickle weights that contain more than tensors (can run code).",
         "Safety",
         confirm="flag",
         in_key=False,
@@ -464,7 +467,7 @@ class RunOptions(OptionsPart):
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", confirm="flag")
     engine: str = setting(
         "local",
-        "Where checkpoints run: this process, a Ray cluster (needs the extra ray), a Hugging Face Job.",
+        "Where checkpoints run: this process, a Ray cluster (requires the extra ray) or a Hugging Face Job.",
         "Running",
         choices=("local", "ray", "jobs"),
         sweep="whole",
@@ -474,7 +477,7 @@ class RunOptions(OptionsPart):
     )
     ray_address: str | None = setting(
         None,
-        "A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
+        "Running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else a new cluster on this machine].",
         "Running",
         metavar="ADDRESS",
         sweep="whole",
@@ -484,20 +487,20 @@ class RunOptions(OptionsPart):
     )
 
 
-# Fields of the last base come first.
+# The fields of the last base class come first.
 @dataclass(frozen=True)
 class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, SampleOptions):
     """All settings of a ranking: the sum of its parts. The arguments of `hf_emms.rank` explain them.
 
-    A function takes the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
+    Pass each function the part that it needs: `sample`, `features`, `scoring`, `training` or `running`.
 
     Raises:
-        EmmsError: a value that is not allowed.
+        EmmsError: A value is invalid.
     """
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
-        """Return options from the arguments of users, where a name may stand for a list, and None for the default."""
+        """Return options from a user's arguments. A name may replace a list, and None means the default."""
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
@@ -532,13 +535,13 @@ class Options(RunOptions, TrainingOptions, ScoringOptions, FeatureOptions, Sampl
         return part(**{item.name: getattr(self, item.name) for item in dataclasses.fields(part)})  # type: ignore[arg-type]
 
     def recorded(self) -> dict[str, Any]:
-        """Name → value, as JSON holds it, of the settings that a ranking records."""
+        """Return name → value, as JSON stores it, of the settings that a ranking records."""
         return {name: _as_json(getattr(self, name)) for name, setting in SETTINGS.items() if setting.recorded}
 
     def changed(self) -> dict[str, Any]:
-        """Name → value of the settings that differ from their defaults."""
+        """Return name → value of the settings that differ from their defaults."""
         values = {name: (getattr(self, name), setting.default) for name, setting in SETTINGS.items()}
-        # An array as the dataset has no single answer to whether it differs.
+        # Comparing an array as the dataset would not return a bool.
         return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
 
     def to_argv(self) -> list[str]:
@@ -557,9 +560,9 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Yield the flags of ``hf-emms rank`` for settings, each with its value; None after a flag without a value.
+    """Yield the flags of ``hf-emms rank`` for settings, each with its value; None for a flag without a value.
 
-    Settings without a value, and those that stay on one machine, are left out.
+    Settings without a value and settings of one machine are omitted.
     """
     for name, value in values.items():
         setting = SETTINGS[name]
@@ -580,7 +583,7 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
             yield setting.flag_name, str(value or 0 if setting.zero_is_none else value)
 
 
-# What people call a setting from memory that no similar word finds.
+# Other names that users try for settings, which similar spelling does not find.
 _SYNONYMS = {
     "checkpoints": ("model", "models", "candidates"),
     "max_samples": ("samples", "limit", "sample_size"),
@@ -594,11 +597,15 @@ def unknown_setting(name: str) -> EmmsError:
     close = [right for right, others in _SYNONYMS.items() if name in others]
     close = close or [f"{name}_column"] * (name in COLUMN_FLAGS) or difflib.get_close_matches(name, names)
     hint = "did you mean " + setting_ref(close[0], ...) + "?" if close else f"the arguments are {', '.join(SETTINGS)}"
-    return EmmsError(f"there is no argument {name!r}", hint)
+    return EmmsError(f"unknown argument {name!r}", hint)
 
 
 def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
-    """Return the columns by role, with those of arguments such as ``text_column``; an EmmsError for other arguments."""
+    """Return the columns by role, with arguments such as ``text_column``.
+
+    Raises:
+        EmmsError: Another argument is among `others`.
+    """
     roles = {name: name.removesuffix("_column") for name in others}
     for name, role in roles.items():
         if role == name:
@@ -607,7 +614,7 @@ def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
 
 
 def settings_of(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings among the arguments of a call, its `locals()`; ``role_columns`` are added to the columns."""
+    """Return the settings among the `locals()` of a call. ``role_columns`` are added to the columns."""
     settings = {name: value for name, value in call.items() if name in SETTINGS}
     if "role_columns" in call:
         settings["columns"] = with_role_columns(call["columns"], call["role_columns"])
@@ -618,7 +625,7 @@ _LAYERS = setting_ref("layers", SPREAD, LAST, MEAN) + " or a number"
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
-    """Return distinct layers as they are written in keys and tables: "spread", "last", "mean" and whole numbers."""
+    """Return distinct layers in the spelling of keys and tables: "spread", "last", "mean" and whole numbers."""
     return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in _several(names)))
 
 
@@ -637,7 +644,7 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
     names = _several(value)
-    if not names:  # to whoever made the list, it does not mean the default
+    if not names:  # an empty list does not mean the default
         raise EmmsError(
             f"{setting_name} is an empty list", "name at least one, or leave it out: " + setting_ref(setting_name)
         )
@@ -645,7 +652,7 @@ def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _as_text(value: Any) -> Any:
-    """Return a path or a float as its text; other values unchanged."""
+    """Return a path or float as text, and other values unchanged."""
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value) if isinstance(value, float) else value
 
 
@@ -671,19 +678,19 @@ def _check_value(name: str, value: Any) -> None:
 
 
 def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:
-    """Return the check of a setting's type, and the type in words; they follow from the default and the minimum."""
+    """Return the check of a setting's type and a description of the type, from the default and the minimum."""
     default = setting.default
     if isinstance(default, bool):
         return lambda value: isinstance(value, bool), "True or False"
     if isinstance(default, tuple):
-        return lambda value: isinstance(value, tuple) and all(map(_is_name, value)), "names, none of them empty"
+        return lambda value: isinstance(value, tuple) and all(map(_is_name, value)), "non-empty names"
     if isinstance(default, dict):
         return _is_mapping_of_names, "a column for each role"
     if setting.minimum is not None:
         return lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"
     if setting.empty:
         return lambda value: isinstance(value, str), "a text"
-    return _is_name, "a text that is not empty"
+    return _is_name, "a non-empty text"
 
 
 def _is_rate(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Tasks, estimators and architectures that other installed packages add by entry points.
+"""Look up tasks, estimators and architectures, including those that other packages add by entry points.
 
-The name of an entry point is a task's id, an estimator's name or a `model_type`. Names are read from the packages'
-metadata; a package is imported when a name of it is looked up, or all are listed.
+The name of an entry point is a task's id, an estimator's name or a `model_type`. Names come from package metadata. A
+package is imported when one of its names is looked up, or when all are listed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from hf_emms.errors import EmmsError, checkpoint_errors
 T = TypeVar("T")
 
 GROUPS = {"hf_emms.tasks": "task", "hf_emms.estimators": "estimator", "hf_emms.architectures": "architecture"}
-# Packages whose version a score depends on.
+# Packages whose versions affect scores.
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point of another package, not yet imported."""
+    """An entry point of another package that is not imported yet."""
 
     package: str
     version: str
@@ -38,7 +38,11 @@ class Plugin:
         return self.entry.name
 
     def load(self, kind: type[T]) -> tuple[T, ...]:
-        """Import and return the object or list of objects as a tuple; an EmmsError unless all are of `kind`."""
+        """Import and return the object or list of objects as a tuple.
+
+        Raises:
+            EmmsError: An object is not of type `kind`, or the import fails.
+        """
         try:
             with checkpoint_errors():
                 loaded = self.entry.load()
@@ -51,7 +55,7 @@ class Plugin:
         return objects
 
     def error(self, problem: str) -> EmmsError:
-        """Return an error that names the package, and how to go on without it."""
+        """Return an error that names the package and a way to continue without it."""
         return EmmsError(
             f"the {GROUPS[self.entry.group]} {self.name!r} of the package {self.package} {self.version} {problem}",
             f"repair or update the package, or go on without it: pip uninstall {self.package}",
@@ -60,7 +64,7 @@ class Plugin:
 
 @cache
 def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
-    """Return the entry points of a group in installed packages, by name; several packages may use the same name."""
+    """Return the entry points of a group by name. Several packages may use the same name."""
     by_name: dict[str, tuple[Plugin, ...]] = {}
     for entry in metadata.entry_points(group=group):
         if entry.dist is not None:
@@ -71,12 +75,12 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 
 @cache
 def installed_version(package: str) -> str:
-    """Return the version of an installed package, read once."""
+    """Return the version of an installed package, and cache it."""
     return metadata.version(package)
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
-    """Return package → version of those packages that are installed."""
+    """Return package → version of the installed packages."""
     installed: dict[str, str] = {}
     for package in packages:
         with suppress(metadata.PackageNotFoundError):
@@ -85,18 +89,18 @@ def installed_versions(*packages: str) -> dict[str, str]:
 
 
 def plugin_versions() -> dict[str, str]:
-    """Return the versions of the packages with entry points of hf_emms: scores may depend on them."""
+    """Return the versions of packages with entry points of hf_emms. Scores may depend on them."""
     added = (plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name)
     return {plugin.package: plugin.version for plugin in added}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all installed packages that a score may depend on, plugins included."""
+    """Return the versions of all packages that a score may depend on, including plugins."""
     return {"hf_emms": __version__, **{name: installed_version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
-    """Refuse a name that several packages define; hf_emms may be among them."""
+    """Raise an EmmsError for a name that several packages define. hf_emms may be one of them."""
     same_name = list(same_name)
     owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {plugin.package}" for plugin in same_name)]
     if len(owners) > 1:
@@ -108,15 +112,15 @@ def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Built-in entries, and those of other packages, by name.
+    """Built-in entries and entries of other packages, by name.
 
-    A name that several packages define, or whose package cannot be loaded, raises an EmmsError when it is looked up;
-    iteration leaves it out, with a warning. `names` returns the name of an entry, then its aliases.
+    If several packages define a name, or its package cannot be loaded, looking it up raises an EmmsError. Iteration
+    skips it with a warning. `names` returns the name of an entry, then its aliases.
     """
 
     def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
         self._group, self._kind, self._names = group, kind, names
-        # The entries of hf_emms: the choice when nothing is named.
+        # The entries of hf_emms, which are the defaults.
         self.built_in = {names(entry)[0]: entry for entry in built_in}
         self._aliases = {alias: entry for entry in self.built_in.values() for alias in names(entry)[1:]}
         self._loaded: dict[str, T] = {}
@@ -151,7 +155,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(tuple(iter(self)))
 
     def find(self, name: str) -> T | None:
-        """Return the entry of this name or alias, or None."""
+        """Return the entry with this name or alias, or None."""
         if name in self:
             return self[name]
         if name in self._aliases:
@@ -172,7 +176,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def by_reference(reference: str) -> Any:
-    """Return the object behind "package.module:NAME"."""
+    """Return the object with the reference "package.module:NAME"."""
     try:
         with checkpoint_errors():
             return metadata.EntryPoint(reference, reference, "").load()
@@ -181,7 +185,7 @@ def by_reference(reference: str) -> Any:
 
 
 def entry_or_reference(name: str, table: Mapping[str, T], *kinds: Any) -> T:
-    """Return an entry of a table, or the object of another package behind "package.module:NAME", of these kinds."""
+    """Return an entry of a table, or the object with the reference "package.module:NAME", of these types."""
     entry: T = by_reference(name) if ":" in name else table[name]
     if not isinstance(entry, kinds):
         names = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)

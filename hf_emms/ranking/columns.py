@@ -82,10 +82,10 @@ class ScoreFormatter:
     """Format the scores of an estimator for people: R² if every row has it, else the score.
 
     Attributes:
-        explains: whether the formatter shows R².
-        quantity: the unit, direction and help of the shown number.
-        title: the title of the column.
-        is_informative: whether any row shows a number other than 0.
+        explains: Whether the formatter shows R².
+        quantity: The unit, direction and help of the shown number.
+        title: The title of the column.
+        is_informative: Whether any row shows a number other than 0.
     """
 
     def __init__(self, ranking: RankingData, estimator: str) -> None:
@@ -193,15 +193,15 @@ class TableColumn:
     """A column of the tables.
 
     Attributes:
-        name: the name in files and in addresses of the leaderboard. If `read` is None, also the attribute of `Row`.
-        tables: the tables with this column.
-        read: returns the unrounded value of a row. None without a value.
-        format: formats the value.
-        title: the title for people. By default the name.
-        titles: other titles for some tables.
-        applies: whether such a table of a ranking has the column.
-        formatted: returns the argument of `format`. By default the value.
-        importance: a narrow terminal omits the least important columns first.
+        name: The name in files and in addresses of the leaderboard. If `read` is None, also the attribute of `Row`.
+        tables: The tables with this column.
+        read: Returns the unrounded value of a row. None without a value.
+        format: Formats the value.
+        title: The title for people. By default the name.
+        titles: Other titles for some tables.
+        applies: Whether such a table of a ranking has the column.
+        formatted: Returns the argument of `format`. By default the value.
+        importance: A narrow terminal omits the least important columns first.
     """
 
     name: str

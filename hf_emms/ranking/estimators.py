@@ -23,7 +23,7 @@ def get_estimator(name: str) -> Estimator:
     """Return an estimator.
 
     Raises:
-        EmmsError: the name is unknown, or the package of the estimator cannot be loaded.
+        EmmsError: The name is unknown, or the package of the estimator cannot be loaded.
     """
     check_type("estimator", name, str)
     if name not in ESTIMATORS:

@@ -68,7 +68,7 @@ def from_parquet(path: Path, kind: type[R]) -> R:
     """Return the ranking that `to_parquet` wrote.
 
     Raises:
-        EmmsError: the file is missing, or hf_emms did not write it.
+        EmmsError: The file is missing, or hf_emms did not write it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -95,13 +95,13 @@ def add_to_file(ranking: R, path: Path, write: Callable[[R, Path], object], befo
     ``NAME-3.json``, … that is free or contains the same ranking.
 
     Args:
-        ranking: the ranking to add.
-        path: the file.
-        write: writes a ranking to a path.
-        before: the content of the file when the work on `ranking` began, if it is known.
+        ranking: The ranking to add.
+        path: The file.
+        write: Writes a ranking to a path.
+        before: The content of the file when the work on `ranking` began, if it is known.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     real = Path(os.path.realpath(path))
     with locked(real.with_name(LOCK)):

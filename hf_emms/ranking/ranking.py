@@ -37,7 +37,7 @@ class Ranking(RankingData, frozen=True):
         """Return the row of a checkpoint or at a position, or the rows of a slice.
 
         Raises:
-            EmmsError: there is no such row.
+            EmmsError: There is no such row.
         """
         if isinstance(which, slice):
             return list(self.rows[which])
@@ -86,7 +86,7 @@ class Ranking(RankingData, frozen=True):
         """Return the table as a DataFrame with unrounded numbers.
 
         Raises:
-            EmmsError: pandas is not installed.
+            EmmsError: Pandas is not installed.
         """
         try:
             import pandas as pd
@@ -129,7 +129,7 @@ class Ranking(RankingData, frozen=True):
         """Return the ranking that `to_json` wrote.
 
         Raises:
-            EmmsError: the text is not a ranking or is damaged. The message names the field.
+            EmmsError: The text is not a ranking or is damaged. The message names the field.
         """
         check_type("text", text, str, bytes)
         return files.from_json(text, cls)
@@ -138,15 +138,15 @@ class Ranking(RankingData, frozen=True):
         """Write the ranking to a file in the format of its suffix, and return the file.
 
         Args:
-            path: the file. .json and .parquet store the complete ranking, which `load` reads. .csv and .tsv store the
+            path: The file. .json and .parquet store the complete ranking, which `load` reads. .csv and .tsv store the
                 table with unrounded numbers. .md and .txt store the rounded table.
-            merge: add the rows and fine-tuned scores to the ranking in the file, even if another process writes to the
+            merge: Add the rows and fine-tuned scores to the ranking in the file, even if another process writes to the
                 file. If the file contains a different ranking (another dataset, revision, task or setting), write to a
                 new file next to it and return that file.
 
         Raises:
-            EmmsError: the suffix is unknown.
-            OSError: the file cannot be written.
+            EmmsError: The suffix is unknown.
+            OSError: The file cannot be written.
         """
         check_type("path", path, str, PathLike)
         path = Path(path)
@@ -169,7 +169,7 @@ class Ranking(RankingData, frozen=True):
         """Return the ranking of a .json or .parquet file.
 
         Raises:
-            EmmsError: the file does not contain a ranking.
+            EmmsError: The file does not contain a ranking.
         """
         check_type("path", path, str, PathLike)
         path = Path(path)
@@ -196,12 +196,12 @@ class Ranking(RankingData, frozen=True):
 
         Args:
             kind: "scores" draws one line per checkpoint, "size" draws scores against the number of parameters.
-            estimator: the estimator whose scores are drawn. By default the first.
-            ax: the axes to draw on. By default a new figure.
-            path: a .png, .svg or .pdf file to write.
+            estimator: The estimator whose scores are drawn. By default the first.
+            ax: The axes to draw on. By default a new figure.
+            path: A .png, .svg or .pdf file to write.
 
         Raises:
-            EmmsError: matplotlib is not installed, or there is nothing to draw.
+            EmmsError: Matplotlib is not installed, or there is nothing to draw.
         """
         from hf_emms.ranking.plot import draw
 

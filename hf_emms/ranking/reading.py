@@ -19,12 +19,12 @@ class ColumnReading(msgspec.Struct, frozen=True):
     """A column of the dataset in a role of the task.
 
     Attributes:
-        role: the task's name for the column, such as "label".
-        column: the dataset's column; commas separate several columns.
-        example: the content of the first example, shortened.
-        n_classes: number of classes; None for a column without classes.
+        role: The task's name for the column, such as "label".
+        column: The dataset's column; commas separate several columns.
+        example: The content of the first example, shortened.
+        n_classes: Number of classes; None for a column without classes.
         classes: class → number of examples, for the most frequent and the rarest classes in this order.
-        low, high: the range of a column of values; None for other columns.
+        low, high: The range of a column of values; None for other columns.
     """
 
     role: str
@@ -59,14 +59,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How a dataset was read: the task, a column for each role, and everything that was left out.
 
     Attributes:
-        dataset: the dataset as the user named it.
-        split: the split that was read; `splits` are all splits.
-        examples: number of examples in the split; None if a stream does not have the number.
-        columns: inputs first, then the label.
-        facts: how examples became the rows of the sample, one fact per line.
-        unused: columns that were not read.
-        unused_inputs: those of them that look like a part of the input.
-        skipped: number of examples that were skipped; `reasons` are the first ones.
+        dataset: The dataset as the user named it.
+        split: The split that was read; `splits` are all splits.
+        examples: Number of examples in the split; None if a stream does not have the number.
+        columns: Inputs first, then the label.
+        facts: How examples became the rows of the sample, one fact per line.
+        unused: Columns that were not read.
+        unused_inputs: Those of them that look like a part of the input.
+        skipped: Number of examples that were skipped; `reasons` are the first ones.
     """
 
     dataset: str

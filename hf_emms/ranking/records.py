@@ -38,9 +38,9 @@ class Seconds(msgspec.Struct, frozen=True):
     """The wall time of a row in seconds.
 
     Attributes:
-        features: time to compute the features, including loading.
-        scoring: time of all estimators.
-        loading: time to load the checkpoint.
+        features: Time to compute the features, including loading.
+        scoring: Time of all estimators.
+        loading: Time to load the checkpoint.
     """
 
     features: float = 0.0
@@ -57,10 +57,10 @@ class BaselineScore(msgspec.Struct, frozen=True):
     """The score of predictions that need no checkpoint, on the same test rows as the fine-tuned score.
 
     Attributes:
-        name: how the baseline predicts, such as "the same class for all rows".
-        value: the score by which checkpoints are compared.
-        stderr: the standard error over groups of test rows.
-        gain_stderr: the standard error of the difference between the fine-tuned score and this score.
+        name: How the baseline predicts, such as "the same class for all rows".
+        value: The score by which checkpoints are compared.
+        stderr: The standard error over groups of test rows.
+        gain_stderr: The standard error of the difference between the fine-tuned score and this score.
     """
 
     name: str
@@ -73,18 +73,18 @@ class TrainingRun(msgspec.Struct, frozen=True):
     """One fine-tuning run of a checkpoint.
 
     Attributes:
-        learning_rate: the peak learning rate.
-        seed: the seed of the new head and of the order of examples.
-        validation: the validation score, by which runs are chosen. None if the run failed.
+        learning_rate: The peak learning rate.
+        seed: The seed of the new head and of the order of examples.
+        validation: The validation score, by which runs are chosen. None if the run failed.
         scores: metric → score on the test rows.
-        stderr: the standard error of the first score, over groups of test rows.
-        steps: the number of optimizer steps.
-        curve: the validation score at each evaluation.
-        loss: the mean loss on the test rows. None if the head has no loss.
-        has_diverged: whether the loss rose or became NaN.
-        has_learnt: whether the validation score is significantly above the baseline. True without a baseline.
-        baseline: the baseline on the test rows. None if it is unknown.
-        is_untrained: whether training did not help, so that the scores belong to the original weights.
+        stderr: The standard error of the first score, over groups of test rows.
+        steps: The number of optimizer steps.
+        curve: The validation score at each evaluation.
+        loss: The mean loss on the test rows. None if the head has no loss.
+        has_diverged: Whether the loss rose or became NaN.
+        has_learnt: Whether the validation score is significantly above the baseline. True without a baseline.
+        baseline: The baseline on the test rows. None if it is unknown.
+        is_untrained: Whether training did not help, so that the scores belong to the original weights.
         unfinished: "after 56 of 100,000 steps" if the time limit ended the run, else None.
     """
 
@@ -111,18 +111,18 @@ class FineTuned(msgspec.Struct, frozen=True):
     """The fine-tuned scores of a checkpoint. Scores are shares (0.912 is 91.2 points); higher is better.
 
     Attributes:
-        metric: the metric by which checkpoints are compared.
-        value: its test score, the mean over seeds at the chosen learning rate. None if all runs failed.
-        spread: the standard deviation between seeds. With one seed, the standard error over groups of test rows.
-        validation: its validation score, the mean over seeds. The best checkpoint is chosen by it.
+        metric: The metric by which checkpoints are compared.
+        value: Its test score, the mean over seeds at the chosen learning rate. None if all runs failed.
+        spread: The standard deviation between seeds. With one seed, the standard error over groups of test rows.
+        validation: Its validation score, the mean over seeds. The best checkpoint is chosen by it.
         scores: metric → test score, the mean over seeds.
-        learning_rate: the learning rate with the best validation score.
-        runs: all runs, including failed ones.
+        learning_rate: The learning rate with the best validation score.
+        runs: All runs, including failed ones.
         recipe: setting → value, to repeat the fine-tuning.
-        rows: split ("train", "validation", "test") → a description of the source of its rows.
-        stderr: the standard error of `value`, over groups of test rows and over seeds. If it is None, use `spread`.
-        baseline: the baseline on the same rows. None if it is unknown.
-        error: the reason for a missing value, on one line.
+        rows: Split ("train", "validation", "test") → a description of the source of its rows.
+        stderr: The standard error of `value`, over groups of test rows and over seeds. If it is None, use `spread`.
+        baseline: The baseline on the same rows. None if it is unknown.
+        error: The reason for a missing value, on one line.
     """
 
     metric: str
@@ -150,29 +150,29 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         checkpoint: ``ORG/NAME[@REVISION]`` or a folder, as the user named it.
-        revision: a commit, or "local-" and a content hash. None if the checkpoint was not found.
+        revision: A commit, or "local-" and a content hash. None if the checkpoint was not found.
         rank: 1 is best, see `ranked`. None for a failed row.
-        tied: whether another row has the same rank.
-        n: the number of scored rows of the sample if a race stopped the checkpoint early. None for all rows.
+        tied: Whether another row has the same rank.
+        n: The number of scored rows of the sample if a race stopped the checkpoint early. None for all rows.
         scores: estimator → score, without the estimators that failed for this checkpoint.
-        parameters: the number of parameters of the model that ran.
+        parameters: The number of parameters of the model that ran.
         width: D1, the number of features.
-        architecture: the model class that ran.
-        pooling: a description of how hidden states became features.
-        seconds: the time to compute the row.
-        cached: what this run took from the cache.
-        error: the reason for a missing score, on one line.
-        no_head: why the task cannot fine-tune the checkpoint. None if it can.
-        unknown_tokens: the share of unknown tokens in the inputs. None without texts.
-        cut_texts: the share of truncated inputs. None without texts.
-        layer: the layer of the features. None unless the user named layers.
+        architecture: The model class that ran.
+        pooling: A description of how hidden states became features.
+        seconds: The time to compute the row.
+        cached: What this run took from the cache.
+        error: The reason for a missing score, on one line.
+        no_head: Why the task cannot fine-tune the checkpoint. None if it can.
+        unknown_tokens: The share of unknown tokens in the inputs. None without texts.
+        cut_texts: The share of truncated inputs. None without texts.
+        layer: The layer of the features. None unless the user named layers.
         layers: layer → estimator → score, if the user named layers.
-        downloads, library, license: facts from the Hub. None if it is unknown.
-        fine_tuned: the fine-tuned scores. None if the checkpoint was not fine-tuned.
-        mean_rank_elsewhere: a control that does not affect the order: the mean rank on other datasets, as a share of
+        downloads, library, license: Facts from the Hub. None if it is unknown.
+        fine_tuned: The fine-tuned scores. None if the checkpoint was not fine-tuned.
+        mean_rank_elsewhere: A control that does not affect the order: the mean rank on other datasets, as a share of
             the checkpoints there (.05 is among the best tenth). None if no ranking of another dataset has it.
-        documents_per_second: the speed of embedding the corpus. None for other tasks.
-        longest_input: the maximum number of tokens per document. None for other tasks.
+        documents_per_second: The speed of embedding the corpus. None for other tasks.
+        longest_input: The maximum number of tokens per document. None for other tasks.
     """
 
     checkpoint: str
@@ -225,10 +225,10 @@ class Encoder(msgspec.Struct, frozen=True):
     """Label embeddings, and the encoder or numbers that they come from.
 
     Attributes:
-        id: the encoder, or the name of the numbers.
-        revision: the revision of the encoder. Empty for numbers.
-        width: the number of dimensions.
-        weight: the mean weight in the EMMS scores of the rows.
+        id: The encoder, or the name of the numbers.
+        revision: The revision of the encoder. Empty for numbers.
+        width: The number of dimensions.
+        weight: The mean weight in the EMMS scores of the rows.
     """
 
     id: str
@@ -248,27 +248,27 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     Scores compare checkpoints on this dataset, sample and label set. Scores of different rankings are not comparable.
 
     Attributes:
-        dataset: the dataset as the user named it.
-        dataset_id: the repository or folder of the dataset.
-        dataset_revision: a commit, or "local-" and a content hash. Empty for a dataset in memory.
+        dataset: The dataset as the user named it.
+        dataset_id: The repository or folder of the dataset.
+        dataset_revision: A commit, or "local-" and a content hash. Empty for a dataset in memory.
         columns: role → column ("image" → "img").
-        unused_columns: columns of the dataset that were not read.
-        task: the Hub's task id.
+        unused_columns: Columns of the dataset that were not read.
+        task: The Hub's task id.
         n: N, the number of scored rows.
-        n_inputs: the number of distinct inputs.
-        n_labels: the number of distinct label texts.
-        input_seconds: the total duration of the inputs. None if the inputs have no duration.
-        skipped: the number of rows that could not be decoded.
-        available: the maximum number of rows that the split has for a sample. None if it is unknown.
+        n_inputs: The number of distinct inputs.
+        n_labels: The number of distinct label texts.
+        input_seconds: The total duration of the inputs. None if the inputs have no duration.
+        skipped: The number of rows that could not be decoded.
+        available: The maximum number of rows that the split has for a sample. None if it is unknown.
         settings: name → value of the settings, see `Options.recorded`. `label_form` is the form that was used. None if
             labels can only be texts. `sampled` is "words" if `max_samples` counts the words of sentences.
-        estimators: their names. The first orders the rows.
-        reason: why the first estimator is not EMMS, in a sentence.
+        estimators: Their names. The first orders the rows.
+        reason: Why the first estimator is not EMMS, in a sentence.
         created: UTC time in ISO 8601.
-        notes: what the user may want to know or change.
-        rows: the ranked rows, then the failed rows.
-        reading: how the dataset was read.
-        baselines: rows without a checkpoint and without a rank, such as BM25. Only tables show them.
+        notes: What the user may want to know or change.
+        rows: The ranked rows, then the failed rows.
+        reading: How the dataset was read.
+        baselines: Rows without a checkpoint and without a rank, such as BM25. Only tables show them.
     """
 
     schema_version: Literal[1] = 1
@@ -336,7 +336,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         """Return the row of a checkpoint, by its name or by the last part of it.
 
         Raises:
-            EmmsError: no checkpoint, or more than one, has this name.
+            EmmsError: No checkpoint, or more than one, has this name.
         """
         exact = [row for row in self.rows if row.checkpoint == checkpoint]
         rows = exact or [row for row in self.rows if checkpoint in _short_names(row.checkpoint)]

@@ -29,14 +29,14 @@ class Verdict(msgspec.Struct, frozen=True):
     """The checkpoint that a ranking recommends, and how certain the estimate and the fine-tuning are.
 
     Attributes:
-        checkpoint: the checkpoint to fine-tune. None if neither the estimate nor the fine-tuning is above the baseline.
-        lead: how clearly the first rank leads, among the checkpoints that can be fine-tuned. "no score": no row has a
+        checkpoint: The checkpoint to fine-tune. None if neither the estimate nor the fine-tuning is above the baseline.
+        lead: How clearly the first rank leads, among the checkpoints that can be fine-tuned. "no score": no row has a
             score. "no head": no checkpoint can be fine-tuned. "nothing explained": no row explains more than its own
             noise. "alone": a single row has a score. "shared": several rows share the first rank. "race": a race
             stopped all others. "ahead": the first row is better. "clearly ahead": it is better by more than the noise
             of the folds.
-        first: the checkpoints of the first rank, ordered by score.
-        outcome: the result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
+        first: The checkpoints of the first rank, ordered by score.
+        outcome: The result of fine-tuning. None without fine-tuning. "confirmed": the best is significantly above the
             baseline and all other fine-tuned checkpoints. "no better than the baseline": no checkpoint is significantly
             above the baseline. Else "measured".
     """

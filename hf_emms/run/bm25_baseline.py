@@ -1,4 +1,4 @@
-"""BM25 as a row beside checkpoints: a search without a model, which a checkpoint has to beat."""
+"""Add BM25, a search without a model, as a baseline of search rankings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from hf_emms.run.engines.rows import plain_score
 from hf_emms.scoring.bm25 import SCORES, word_search
 
 NAME = "BM25 (no checkpoint)"
-# Part of the key of its row: raise it when the same sample gives another.
+# Part of the key of its row. Increase it if the same sample produces another row.
 BM25_VERSION = 2
 
 
 def bm25_row(sample: Sample, options: ScoringOptions, cache: Cache) -> Row | None:
-    """Return the row of BM25 on a sample that is searched, without a rank; None without an estimator of places."""
+    """Return the row of BM25 on a search, without a rank; None if no estimator scores ranks of documents."""
     names = [name for name in options.estimators if name in SCORES]
     if not names:
         return None
@@ -44,6 +44,6 @@ def _scored(sample: Sample, names: list[str]) -> Row:
         NAME,
         scores=scores,
         architecture="none",
-        pooling="words that query and document share, by BM25",
+        pooling="BM25 over shared words",
         seconds=Seconds(0.0, round(time.perf_counter() - started, 3)),
     )

@@ -1,4 +1,4 @@
-"""The best checkpoints of a ranking are fine-tuned, in this process or on a Ray cluster."""
+"""Fine-tune the best checkpoints of a ranking, in this process or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -56,42 +56,44 @@ def confirm(
 ) -> Ranking:
     """Fine-tune the best checkpoints of a ranking, and return the ranking with their test scores.
 
-    The scores hold for this budget. Every finished run is on disk before the next run starts, so that the same call
-    continues where it was interrupted.
+    The scores apply to this budget. Each finished run is stored before the next run starts, so that the same call
+    continues after an interruption.
 
     Args:
-        ranking: whose best checkpoints are fine-tuned.
-        dataset: what it was made on; by default found under the ranking's name for it.
-        top: how many; those that share the last rank are fine-tuned too, up to twice as many.
-        method: "full" (all weights; the default), "lora" or "head"; of similarity also "cross-encoder", no bi-encoder.
-        budget: "quick": few rows and epochs.
-        epochs: the most epochs a run; by default it depends on the task, and a run ends when it no longer improves.
-        steps: optimizer steps a run, instead of epochs.
-        learning_rates: peaks that are tried; by default two, by the size of the checkpoint.
-        seeds: runs of each checkpoint at its best rate.
-        confirm_samples: the most rows that are read; all by default.
-        time_limit: when training ends, e.g. "90m" or "2h"; what is finished counts.
-        save_model: a folder for the best fine-tuned model.
-        keep_adapter: save the LoRA adapter alone, not merged into the model; for checkpoints that write responses.
-        push_to_hub: a model repository, "ORG/NAME", that it is uploaded to with its card; created, and private then, if
-            needed.
-        batch_size: rows a step.
-        stall_limit: seconds without progress after which a run fails.
+        ranking: The ranking whose best checkpoints are fine-tuned.
+        dataset: The dataset of the ranking. By default found by its name in the ranking.
+        top: The number of checkpoints. Checkpoints that share the last rank are fine-tuned too, up to twice this
+            number.
+        method: "full" (all weights, the default), "lora" or "head". For similarity also "cross-encoder" instead of a
+            bi-encoder.
+        budget: "quick" for few rows and epochs.
+        epochs: The maximum number of epochs per run. By default by task. A run ends when it no longer improves.
+        steps: The number of optimizer steps per run, instead of epochs.
+        learning_rates: The peak learning rates to try. By default two, by the size of the checkpoint.
+        seeds: The number of runs per checkpoint at its best learning rate.
+        confirm_samples: The maximum number of rows. By default all.
+        time_limit: The time limit of training, such as "90m" or "2h". Finished runs count.
+        save_model: A folder for the best fine-tuned model.
+        keep_adapter: Save the LoRA adapter without merging it. For checkpoints that write responses.
+        push_to_hub: A model repository, "ORG/NAME", for the best model and its card. A new repository is private.
+        batch_size: The number of rows per step.
+        stall_limit: Seconds without progress after which a run fails.
         device: "auto", "cpu", "cuda" or "mps".
-        engine: "local", one run after the other, or "ray", as many at a time as the cluster has GPUs or cores for.
-        ray_address: see `hf_emms.rank`.
-        resume: take runs that an earlier call finished.
-        cache: read finished runs from the cache, and store them there.
-        streaming: read the dataset without downloading all of it.
-        allow_pickle: see `hf_emms.rank`.
-        trust_remote_code: see `hf_emms.rank`.
-        progress: see `hf_emms.rank`.
+        engine: "local" (one run after the other) or "ray" (as many runs at a time as the cluster has GPUs or cores
+            for).
+        ray_address: See `hf_emms.rank`.
+        resume: Reuse runs that an earlier call finished.
+        cache: Read finished runs from the cache, and store them.
+        streaming: Stream the dataset instead of downloading it.
+        allow_pickle: See `hf_emms.rank`.
+        trust_remote_code: See `hf_emms.rank`.
+        progress: See `hf_emms.rank`.
 
     Returns:
-        The ranking with `Row.fine_tuned`; `Ranking.best` is then the best by what was measured.
+        The ranking with `Row.fine_tuned`. `Ranking.best` is then the best fine-tuned checkpoint.
 
     Raises:
-        EmmsError: the dataset or an argument is not usable.
+        EmmsError: The dataset or an argument is invalid.
 
     Example:
         >>> import hf_emms
@@ -107,12 +109,16 @@ def confirm(
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
-    """Return the options that read a ranking's dataset again; raises for a dataset that was in memory."""
+    """Return the options that read a ranking's dataset again.
+
+    Raises:
+        EmmsError: The dataset was in memory.
+    """
     check_ranking(ranking)
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":
-            raise EmmsError("the ranking is of a dataset in memory", "hf_emms.confirm(ranking, dataset)")
+            raise EmmsError("the dataset of the ranking was in memory", "hf_emms.confirm(ranking, dataset)")
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
     kept = {
@@ -132,9 +138,15 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
 
 
 def start_session(ranking: Ranking, options: Options, progress: Progress) -> Session:
-    """Return a session that confirms a kept ranking; raises if a setting is not usable, or the task has no head."""
+    """Return a session that fine-tunes the checkpoints of a stored ranking.
+
+    Raises:
+        EmmsError: A setting is invalid, or the task has no head.
+    """
     if options.engine == "jobs":
-        raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
+        raise EmmsError(
+            "a job cannot fine-tune the checkpoints of a stored ranking", "hf-emms rank --engine jobs --confirm N"
+        )
     session = Session.start(options, progress)
     check_settings(options)
     check_head(get_task(ranking.task), options.training)
@@ -159,7 +171,7 @@ def prepared(ranking: Ranking, session: Session, model_folder: ModelFolder | Non
 
 
 def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
-    """Return the dataset at the revision that was ranked, where a preset names the dataset without one."""
+    """Return the dataset at the revision of the ranking, if a preset names it without revision."""
     revision = ranking.dataset_revision
     if source.repo.id != ranking.dataset_id or source.repo.revision == revision or not is_commit(revision):
         return source
@@ -167,11 +179,11 @@ def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
 
 
 class NotConfirmedError(EmmsError):
-    """The best checkpoints of a finished `ranking` could not be fine-tuned."""
+    """Fine-tuning failed after the `ranking` was finished."""
 
     ranking: Ranking
 
 
 def confirmed(ranking: Ranking, session: Session, model_folder: ModelFolder | None = None) -> Ranking:
-    """Return a ranking with its shortlist, of `TrainingOptions.confirm` checkpoints, fine-tuned."""
+    """Return a ranking whose `TrainingOptions.confirm` best checkpoints are fine-tuned."""
     return fine_tune(prepared(ranking, session, model_folder), session.train_all)

@@ -1,4 +1,4 @@
-"""The features of a checkpoint as an array, for scores of the user's."""
+"""Return the features of a checkpoint as an array."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def extract_features(
     """Return a checkpoint's features of inputs, as rankings use them at a layer.
 
     Args:
-        checkpoint: a Hub model id (``ORG/NAME[@REVISION]``), a folder or a model in memory, as in `rank`.
-        inputs: N texts or pictures of PIL.
-        layer: "last" (the pooling of the table of architectures), "mean" over all hidden layers, or a layer's number.
-        device: as for `rank`, like the arguments that follow.
-        dtype: precision of the checkpoint.
-        batch_size: inputs a batch; chosen by default.
-        allow_pickle: unpickle weights in full, which can run code.
-        trust_remote_code: run code from the checkpoint's repository.
+        checkpoint: A Hub model id (``ORG/NAME[@REVISION]``), a folder or a model in memory, as in `rank`.
+        inputs: N texts or PIL images.
+        layer: "last" (the default pooling of the architecture), "mean" over all hidden layers, or the number of a
+            layer.
+        device: See `rank`.
+        dtype: The precision of the checkpoint.
+        batch_size: The number of inputs per batch. By default chosen automatically.
+        allow_pickle: Unpickle weights that contain more than tensors. This can run code.
+        trust_remote_code: Run code from the checkpoint's repository.
 
     Returns:
-        float32 (N, D1), a row for each input, in order.
+        float32 (N, D1), one row per input, in order.
 
     Raises:
-        EmmsError: inputs of no kind that checkpoints read, or a checkpoint that cannot be used.
+        EmmsError: Checkpoints cannot read the inputs, or the checkpoint cannot be used.
 
     Example:
         >>> extract_features("emms-demo/bert-random", ["a text", "another"], device="cpu").shape
@@ -71,17 +72,17 @@ def extract_features(
 
 
 def _read(inputs: Iterable[Any]) -> tuple[Modality, list[Any]]:
-    """Return the kind of the inputs, and their contents."""
+    """Return the modality of the inputs, and their contents."""
     import datasets
 
     hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'
-    # A text is an iterable of letters, a table of the names of its columns.
+    # Iterating over a text yields letters, over a table the names of its columns.
     if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping)) or hasattr(inputs, "columns"):
         described = f"a {type(inputs).__name__} of columns" if hasattr(inputs, "columns") else f"{inputs!r:.80}"
         raise EmmsError(f"inputs is {described}; it must be a list", hint)
     inputs = list(inputs)
     if not inputs:
-        raise EmmsError("there are no inputs to extract features from", hint)
+        raise EmmsError("inputs is empty", hint)
     try:
         rows = datasets.Dataset.from_dict({"input": inputs})
     except (ValueError, TypeError, OverflowError) as error:
@@ -89,7 +90,7 @@ def _read(inputs: Iterable[Any]) -> tuple[Modality, list[Any]]:
     feature = rows.features["input"]
     kind = next((kind for kind in MODALITIES.values() if kind.holds(feature)), None)
     if kind is None:
-        raise EmmsError(f"no checkpoint reads inputs such as {inputs[0]!r:.80}", hint)
+        raise EmmsError(f"checkpoints cannot read inputs such as {inputs[0]!r:.80}", hint)
     try:
         return kind, [kind.read(value, "input") for value in rows.data.column("input").to_pylist()]
     except UnusableError as error:

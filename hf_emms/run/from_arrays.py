@@ -1,4 +1,4 @@
-"""Scores of arrays: features and labels of the user's own, where labels are embeddings, class ids or texts."""
+"""Score arrays of features with labels as embeddings, class ids or texts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from hf_emms.scoring.moments import Moments
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# The estimator that orders rankings, and the estimator of moments, which have no rows to find neighbours among.
+# The default estimators of arrays and of moments. Moments have no rows for neighbours.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
 _OF_MOMENTS = "emms"
-# The format of files of moments.
+# The version of the file format of moments.
 _FORMAT = 1
 
-_NAMES_HINT = 'class_names=dataset.features["label"].names says what the ids mean'
+_NAMES_HINT = 'pass the texts of the ids: class_names=dataset.features["label"].names'
 
 
 def emms(
@@ -44,27 +44,29 @@ def emms(
     folds: int = 5,
     seed: int = 0,
 ) -> EmmsResult:
-    """Return the EMMS of a set of features: how well they explain the labels. Higher is better, 0 is perfect.
+    """Return the EMMS score of features: how well they explain the labels. Higher is better, 0 is perfect.
 
-    With standardised features X (N, D1) and F-labels Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over
-    W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3; the default and "emms" take the
-    residual of rows that were held out.
+    With standardised features X (N, D1) and label embeddings Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² /
+    (N·D2) over W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3. The default and "emms"
+    use the residuals of held-out rows.
 
     Args:
-        features: (N, D1), numpy or torch, a row for each sample; or `Moments`, which hold labels and folds already.
-        label_embeddings: the F-labels: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; or class
-            ids or texts, see `score`.
-        method: "emms_knn" (held out, ridge and 3 nearest rows; the default), "emms" (the ridge alone; the default of
+        features: (N, D1), NumPy or torch, one row per example. Or `Moments`, which include labels and folds.
+        label_embeddings: The label embeddings (F-labels): (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a
+            `LabelTable`. Or class ids or texts, see `score`.
+        method: "emms_knn" (held out, ridge and 3 nearest rows, the default), "emms" (ridge alone, the default for
             moments), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the official function
             without its factor D2²) or "emms_alternating" (the paper's Algorithm 1).
-        encoders: of texts, see `embed_labels`.
-        groups: (N,) ids; rows of a group share a fold (five captions of an image). None: rows of equal features do.
-            Give every checkpoint the same ids to compare all of them on the same folds, if only range(N).
-        folds: folds of the held-out score, at least 2 (ignored by the other methods).
-        seed: seed of the assignment of groups to folds.
+        encoders: The encoders of texts, see `embed_labels`.
+        groups: (N,) ids. All rows of a group are in the same fold, such as five captions of an image. By default rows
+            with equal features form a group. To compare checkpoints on the same folds, pass the same ids for each, such
+            as range(N).
+        folds: The number of folds of the held-out score, at least 2. The other methods ignore it.
+        seed: The seed of the assignment of groups to folds.
 
     Raises:
-        EmmsError: NaN, Inf, empty, non-numeric or mismatched input, an unknown method, or too few rows or groups.
+        EmmsError: The input is NaN, infinite, empty, non-numeric or mismatched, the method is unknown, or there are too
+            few rows or groups.
 
     Example:
         >>> import numpy as np
@@ -90,22 +92,21 @@ def score(
     folds: int = 5,
     seed: int = 0,
 ) -> Score:
-    """Return the score of a set of features by any estimator, by EMMS an `EmmsResult`; higher is better.
+    """Return the score of features by any estimator; higher is better. EMMS returns an `EmmsResult`.
 
     Args:
-        features: as for `emms`; moments are for estimators that need sums only.
-        labels: of the same rows: class ids, integers (N,); texts (N,); or embeddings as `emms` takes them. Texts become
-            F-labels by `encoders`. Without encoders, class ids and texts that repeat are classes, whose F-label is
-            the one-hot code.
-        estimator: a name: "emms_knn" (the default), "emms" (the default of moments), "emms_exact", "emms_one_pass",
-            "emms_alternating", "logme", "logme_flabels", "logme_common", "hscore", "knn", or that of a plugin.
-        encoders: of texts, see `embed_labels`.
-        groups: as for `emms`.
-        folds: as for `emms`.
-        seed: as for `emms`.
+        features: See `emms`. Moments are for estimators that need sums only.
+        labels: Labels of the same rows: class ids, integers (N,). Texts (N,). Or embeddings, see `emms`. `encoders`
+            embed texts. Without encoders, class ids and repeated texts are classes, with one-hot label embeddings.
+        estimator: "emms_knn" (the default), "emms" (the default for moments), "emms_exact", "emms_one_pass",
+            "emms_alternating", "logme", "logme_flabels", "logme_common", "hscore", "knn", or an estimator of a plugin.
+        encoders: The encoders of texts, see `embed_labels`.
+        groups: See `emms`.
+        folds: See `emms`.
+        seed: See `emms`.
 
     Raises:
-        EmmsError: an unknown estimator, or input that it cannot score.
+        EmmsError: The estimator is unknown, or it cannot score this input.
 
     Example:
         >>> import numpy as np
@@ -121,19 +122,19 @@ def score(
 def embed_labels(
     texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
 ) -> LabelTable:
-    """Return the F-labels of label texts: each encoder embeds each distinct text once.
+    """Return the label embeddings of texts. Each encoder embeds each distinct text once.
 
     Args:
-        texts: N texts: class names, captions, answers.
-        encoders: sets ("base", the default as in `rank`; "paper", "demo") or ids of text encoders, on the Hub or in
+        texts: N texts: class names, captions or answers.
+        encoders: Sets ("base", the default as in `rank`. "paper", "demo") or ids of text encoders, on the Hub or in
             folders.
-        device: where the encoders run.
+        device: The device of the encoders.
 
     Returns:
-        A table for `emms` and `score`; `LabelTable.embeddings` are K arrays (N, D2_k).
+        A table for `emms` and `score`. `LabelTable.embeddings` are K arrays (N, D2_k).
 
     Raises:
-        EmmsError: not texts, or an encoder that cannot be loaded.
+        EmmsError: The input is not texts, or an encoder cannot be loaded.
 
     Example:
         >>> labels = embed_labels(["cat", "dog", "cat"], "demo")
@@ -145,7 +146,8 @@ def embed_labels(
     names = names_of("encoders", encoders)
     if not names:
         raise EmmsError(
-            "no label encoder was named", setting_ref("encoders", "demo") + " takes those that ship with hf-emms"
+            "no label encoder was named",
+            setting_ref("encoders", "demo") + " selects the encoders that ship with hf-emms",
         )
     array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
     if not len(array) or not all(isinstance(text, str) for text in array):
@@ -154,10 +156,10 @@ def embed_labels(
 
 
 def save_moments(moments: Moments, path: str | Path) -> None:
-    """Write moments to an .npz file, whole or not at all.
+    """Write moments to an .npz file, completely or not at all.
 
     Raises:
-        EmmsError: the file cannot be written.
+        EmmsError: The file cannot be written.
     """
     check_type("moments", moments, Moments)
     check_type("path", path, str, PathLike)
@@ -170,14 +172,14 @@ def save_moments(moments: Moments, path: str | Path) -> None:
 
 
 def load_moments(path: str | Path) -> Moments:
-    """Return the moments of a file that `save_moments` wrote; no code is run.
+    """Return the moments of a file that `save_moments` wrote. No code runs.
 
     Raises:
-        EmmsError: not such a file, or written by another version.
+        EmmsError: The file does not contain moments.
     """
     check_type("path", path, str, PathLike)
     try:
-        with np.load(path) as stored:  # which unpickles nothing
+        with np.load(path) as stored:  # np.load does not unpickle by default
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays["format"])
         if version == _FORMAT:
@@ -193,7 +195,7 @@ def _score(
 ) -> Score:
     if isinstance(features, Moments):
         if labels is not None or groups is not None or encoders is not None:
-            raise EmmsError("moments hold labels and groups already", "pass the moments alone")
+            raise EmmsError("moments include labels and groups", "pass the moments alone")
     elif labels is None:
         raise EmmsError("labels is missing", "pass features and labels, or moments")
     else:
@@ -205,7 +207,7 @@ def _score(
 
 
 def names_of(argument: str, value: Any) -> tuple[str, ...]:
-    """Return the names in an argument, which may be None, a name or several."""
+    """Return the names in an argument: None, a name, or several names."""
     several = (value,) if isinstance(value, str) else value or ()
     names: tuple[Any, ...] = tuple(several) if isinstance(several, Iterable) else (None,)
     if not all(isinstance(name, str) for name in names):
@@ -221,7 +223,7 @@ def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:
         return table_for(array, encoders=encoders)
     if encoders:
         raise EmmsError(
-            "labels are embeddings already, so encoders has nothing to do", "leave it out, or pass texts as labels"
+            "labels are embeddings already, so encoders has no effect", "leave it out, or pass texts as labels"
         )
     return labels
 
@@ -230,7 +232,7 @@ def _ids_or_texts(labels: Any) -> np.ndarray | None:
     """Return class ids as int64 (N,), or texts as object (N,); None for other labels."""
     try:
         array = as_numpy(labels)
-    except ValueError:  # F-labels of different widths
+    except ValueError:  # label embeddings of different widths
         return None
     if array.ndim != 1 or not array.size:
         return None
@@ -248,19 +250,19 @@ def table_for(
     device: str = "auto",
     name: str = "labels",
 ) -> LabelTable:
-    """Return the table of labels by encoders, or by a table at hand; else by the one-hot codes of classes.
+    """Return the table of labels: by encoders, by existing embeddings, or by one-hot codes of classes.
 
     Args:
-        labels: class ids, int64 (N,), or texts, object (N,).
-        encoders: presets or ids of text encoders, each of which makes an F-label.
-        label_table: embeddings at hand: a `LabelTable`, a mapping from text to (D2,) or (K, D2), an array (U, D2) or
+        labels: Class ids, int64 (N,), or texts, object (N,).
+        encoders: Sets or ids of text encoders.
+        label_table: Existing embeddings: a `LabelTable`, a mapping from text to (D2,) or (K, D2), an array (U, D2) or
             (U, K, D2), or a list of K arrays (U, D2_k).
-        class_names: the text of every class id.
-        device: where the encoders run.
-        name: of the labels in an error.
+        class_names: The text of each class id.
+        device: The device of the encoders.
+        name: The name of the labels in an error.
     """
     if encoders and label_table is not None:
-        raise EmmsError("both encoders and label_table were given", "F-labels come from one of them: leave one out")
+        raise EmmsError("encoders and label_table exclude each other", "leave out one of them")
     if label_table is not None:
         tables, texts = _tables_and_texts(label_table, class_names)
         codes = _codes(labels, texts, name) if labels.dtype == object else labels
@@ -286,9 +288,9 @@ def _one_hot(labels: np.ndarray, name: str) -> LabelTable:
     if not _are_classes(labels, len(classes)) or len(classes) == len(labels):
         kind = "texts" if labels.dtype == object else "class ids"
         raise EmmsError(
-            f"{name} are {kind}, {len(classes):,} different ones in {pluralize(len(labels), 'row')}: no classes, so "
-            "their meaning counts, which embeddings hold",
-            'encoders="demo" embeds texts without a network; embeddings as labels take what you have',
+            f"{name} are {kind}, {len(classes):,} different ones in {pluralize(len(labels), 'row')}, "
+            "so that they are not classes",
+            'embed them: encoders="demo" needs no network; or pass embeddings as labels',
         )
     return LabelTable(codes, (np.eye(len(classes), dtype=np.float32),), ("classes",), tuple(map(str, classes)))
 
@@ -300,7 +302,7 @@ def _codes_and_texts(
         texts, codes = np.unique(labels.astype(str), return_inverse=True)
         return codes, tuple(texts.tolist())
     if class_names is None:
-        raise EmmsError(f"{name} are class ids, and an encoder needs texts", _NAMES_HINT)
+        raise EmmsError(f"{name} are class ids, but encoders need texts", _NAMES_HINT)
     if labels.min() < 0 or labels.max() >= len(class_names):
         names = pluralize(len(class_names), "name")
         raise EmmsError(f"{name} reach from {labels.min()} to {labels.max()} but class_names has {names}", _NAMES_HINT)
@@ -316,11 +318,11 @@ def _resolve_encoder(id: str) -> Repo:
         return resolve(id, "model")
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + setting_ref("encoders", "demo") + ": those ship with hf-emms"
+        hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
         raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 
-# Scoring a list of checkpoints asks for the same table every time; a few sets of labels are all that is in use at once.
+# Scoring several checkpoints needs the same table each time.
 @lru_cache(maxsize=8)
 def _embed(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
     from hf_emms.run.label_embeddings import embed_texts
@@ -339,18 +341,18 @@ def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tu
         if len(shapes) != 1:
             raise EmmsError(
                 f"label_table has embeddings of shapes {sorted(shapes)}",
-                "every text needs (D2,) or (K, D2) of the same size",
+                "use the same size, (D2,) or (K, D2), for every text",
             )
     elif isinstance(value, (list, tuple)) and all(np.ndim(part) == 2 and hasattr(part, "dtype") for part in value):
         return tuple(map(as_numpy, value)), texts
     try:
         array = f_labels(as_numpy(value))
     except ValueError:
-        raise EmmsError("label_table is ragged: its rows differ in length", "every text needs the same width") from None
+        raise EmmsError("the rows of label_table differ in length", "use the same width for every text") from None
     if array.ndim not in (2, 3):
         raise EmmsError(
             f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",
-            "label_table={text: embedding} does as well, and a list of K arrays (U, D2_k) for different widths",
+            "use label_table={text: embedding}, or a list of K arrays (U, D2_k) for different widths",
         )
     return (array,) if array.ndim == 2 else tuple(array[:, k] for k in range(array.shape[1])), texts
 
@@ -358,7 +360,7 @@ def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tu
 def _codes(labels: np.ndarray, texts: tuple[str, ...], name: str) -> np.ndarray:
     if not texts:
         raise EmmsError(
-            f"{name} are texts, but label_table does not say which row is whose",
+            f"{name} are texts, but label_table has no texts",
             "label_table={text: embedding}, or class_names=[text of row 0, …]",
         )
     code_of = {text: code for code, text in enumerate(texts)}

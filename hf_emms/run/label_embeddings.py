@@ -1,4 +1,4 @@
-"""Label embeddings (F-labels): label texts through the same forward pass as texts for features."""
+"""Embed label texts (F-labels in the EMMS paper) with the same code as texts for features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hf_emms.scoring.labels import LabelTable
 if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
 
-# Part of the key of every label table: raise it when the same texts give other embeddings.
+# Part of the key of every label table. Increase it if the same texts produce other embeddings.
 LABELS_VERSION = 2
 
 
@@ -42,16 +42,16 @@ def embed_texts(
     on_note: Callable[[str], None] = lambda note: None,
     pool: ExtractorPool | None = None,
 ) -> np.ndarray:
-    """Return the embeddings of label texts by an encoder: its F-labels.
+    """Return the label embeddings of texts by an encoder.
 
-    They are the mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or as a
-    sentence-transformers repository defines them. A row depends on its text alone, not on its batch.
+    They are the mean of the last layer's tokens without padding (EMMS), the projected text features (CLIP), or the
+    embeddings that a sentence-transformers repository defines. A row depends on its text alone, not on its batch.
 
-    `on_note` is called with notes for the user, e.g. how many texts were cut at the encoder's limit. In a pool encoders
-    stay loaded by their id, device and dtype; without a pool the encoder is loaded for this call.
+    `on_note` receives notes for the user, such as the number of truncated texts. In a pool, encoders stay loaded by
+    their id, device and dtype. Without a pool, the encoder is loaded for this call.
     """
     if not texts:
-        raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
+        raise EmmsError("there are no label texts to embed", "check that the label column is not empty")
     from hf_emms.features.device import gather_batches
 
     def load() -> Extractor:
@@ -67,9 +67,9 @@ def embed_texts(
 
 
 def label_table(plan: RankingPlan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
-    """Return the F-labels of the sample's rows; numbers are a further F-label.
+    """Return the label embeddings of the sample's rows. Numbers are an additional label embedding.
 
-    `embeddings` are those of the distinct label texts by each encoder; by default they are computed here.
+    `embeddings` are the embeddings of the distinct label texts by each encoder. By default they are computed here.
     """
     sample = plan.sample
     if embeddings is None:
@@ -77,7 +77,7 @@ def label_table(plan: RankingPlan, embeddings: Iterable[np.ndarray] | None = Non
     tables = [sample.label_embeddings(table) for table in embeddings]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
-    if not tables:  # no estimator reads them: moments are of the numbers of the texts
+    if not tables:  # no estimator uses embeddings; moments need some labels
         tables.append(np.arange(len(sample.label_texts), dtype=np.float32)[:, None])
     texts = sample.label_texts if sample.soft_labels is None else ()
     return LabelTable(sample.codes, tuple(tables), label_names(plan), texts, sample.categorical)
@@ -89,9 +89,10 @@ def label_names(plan: RankingPlan) -> tuple[str, ...]:
 
 
 def embed_labels_with(encoder: Repo, plan: RankingPlan, pool: ExtractorPool | None = None) -> np.ndarray:
-    """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), from the cache if it can.
+    """Return an encoder's embeddings of the sample's U distinct label texts, float32 (U, D2), if possible from the
+    cache.
 
-    The encoder stays loaded in the pool; without a pool it is loaded for this call.
+    The encoder stays loaded in the pool. Without a pool, it is loaded for this call.
     """
     texts, options = plan.sample.label_texts, plan.options.running
     cache, progress = plan.session.cache, plan.session.progress
@@ -156,19 +157,23 @@ def labels_key(encoder: Repo, texts: Sequence[str], options: RunOptions) -> Key:
 
 
 def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Return label embeddings from the cache; raises a `ValueError` unless they are a row of numbers for each text."""
+    """Return label embeddings from the cache.
+
+    Raises:
+        ValueError: Their shape or dtype is wrong, or they are not finite.
+    """
     if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
-        raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
+        raise ValueError(f"dtype {table.dtype} and shape {table.shape} do not match {texts} label texts")
     return table
 
 
 def _check_embeddings(encoder: str, table: np.ndarray) -> None:
-    """Refuse label embeddings (U, D2) that cannot tell labels apart."""
+    """Raise an `EmmsError` for label embeddings (U, D2) that cannot distinguish labels."""
     problem = None
     if not np.isfinite(table).all():
-        problem = "gives NaN or infinite label embeddings; its weights may be damaged"
+        problem = "returns NaN or infinite label embeddings; its weights may be damaged"
     elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        same = f"gives the same embedding for all {len(table)} label texts"
+        same = f"returns the same embedding for all {len(table)} label texts"
         problem = f"{same}: it may not know their language, or be damaged"
     if problem:
         raise _encoder_error(encoder, problem)
@@ -177,5 +182,5 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
 def _encoder_error(encoder: str, problem: str | Text) -> EmmsError:
     others = setting_ref("encoders", "base")
     if not encoder.startswith(DEMO_PREFIX):
-        others += ", or " + setting_ref("encoders", "demo") + ", which is here"
-    return EmmsError(f"the label encoder {encoder} " + problem, "name another one: " + others)
+        others += ", or " + setting_ref("encoders", "demo") + ", which ship with hf-emms"
+    return EmmsError(f"the label encoder {encoder} " + problem, "choose another encoder: " + others)

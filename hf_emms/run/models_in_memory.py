@@ -1,4 +1,4 @@
-"""Models in memory, which are saved and ranked as folders that any engine can load."""
+"""Save models in memory as folders, which any engine can load."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking
 
-# Files of an image processor or a tokenizer.
+# Files of image processors and tokenizers.
 _PROCESSOR_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
 @contextmanager
 def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Give the block checkpoints with folders in place of models in memory, and folder → the model's name.
+    """Yield the checkpoints with folders instead of models in memory, and folder → name of the model.
 
     The folders are deleted when the block ends. A dictionary names the models.
 
     Raises:
-        EmmsError: a model without its tokenizer or processor, or a dictionary with other values than models.
+        EmmsError: A model has no tokenizer or processor, or a dictionary contains other values than models.
     """
     titles: dict[int, str] = {}
     if isinstance(checkpoints, Mapping):
         for title, model in checkpoints.items():
             if not _is_model(model):
                 raise EmmsError(
-                    f"the checkpoints are a dictionary, in which {title!r} is no model in memory but {model!r:.80}",
-                    'a dictionary names models, {"mine": model}; ids and folders go into a list: ["ORG/NAME"]',
+                    f"checkpoints[{title!r}] is {model!r:.80}; it must be a model in memory",
+                    'use a dictionary for models, {"mine": model}, and a list for ids and folders, ["ORG/NAME"]',
                 )
             titles[id(model)] = str(title)
         checkpoints = list(checkpoints.values())
@@ -60,7 +60,7 @@ def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 def renamed(ranking: Ranking, names: Mapping[str, str]) -> Ranking:
-    """Return the ranking with models by their names instead of their folders."""
+    """Return the ranking with the names of models instead of their folders."""
     rows = tuple(
         msgspec.structs.replace(row, checkpoint=names.get(row.checkpoint, row.checkpoint)) for row in ranking.rows
     )
@@ -85,7 +85,7 @@ def _is_sentence_transformer(checkpoint: Any) -> bool:
 
 
 def _model(checkpoint: Any) -> Any:
-    """Return the model in a pipeline, a tuple with processors, or a model of sentence-transformers."""
+    """Return the model in a pipeline, in a tuple with processors, or in a model of sentence-transformers."""
     if isinstance(checkpoint, tuple):
         return checkpoint[0]
     if _is_sentence_transformer(checkpoint):
@@ -109,11 +109,11 @@ def _save(checkpoint: Any, folder: Path) -> None:
     model = _model(checkpoint)
     checkpoint.save_pretrained(folder)
     if checkpoint is not model:
-        return  # a pipeline has its processors
+        return  # a pipeline includes its processors
     source = getattr(model, "name_or_path", "")
     if not source:
         raise EmmsError(
-            f"a {type(model).__name__} in memory does not say which tokenizer or image processor it goes with",
+            f"a {type(model).__name__} in memory has no tokenizer or image processor",
             "pass the tuple (model, tokenizer), or a folder with both",
         )
     repo = hub.resolve(source, "model", revision=getattr(model.config, "_commit_hash", None))

@@ -1,4 +1,4 @@
-"""The plan of a ranking: its data, checkpoints and encoders, resolved and pinned before anything runs."""
+"""Plan a ranking: resolve and pin its data, checkpoints and encoders before anything runs."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ from hf_emms.tasks import TASKS, Task, get_task
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
 
-# Part of the key of every finished row: raise it when the same inputs give a different row.
+# Part of the key of every row. Increase it if the same inputs produce a different row.
 ROW_VERSION = 13
 
-# Checkpoints that are looked up at the same time.
+# Number of checkpoints to look up at the same time.
 _THREADS = 4
 
 
 @dataclass(frozen=True)
 class Session:
-    """The options, dataset, cache and engine that a ranking and the fine-tuning of its best checkpoints share."""
+    """The options, dataset, cache and engine that ranking and fine-tuning share."""
 
     options: Options
     progress: Progress
@@ -67,10 +67,10 @@ class Session:
 
     @classmethod
     def start(cls, options: Options, progress: Progress) -> Self:
-        """Return a session, with the rankings of other datasets pinned.
+        """Return a session that pins the rankings of other datasets.
 
         Raises:
-            EmmsError: the engine is not installed, or does not support the other options; rankings cannot be read.
+            EmmsError: The engine is not installed or contradicts other options, or the rankings cannot be read.
         """
         engine, cache, rankings = _engine_for(options), default_cache(options.cache, progress.noted), None
         if options.results is not None:
@@ -80,7 +80,7 @@ class Session:
 
     @property
     def preset(self) -> DatasetPreset | None:
-        """The preset that the dataset is named by."""
+        """The preset of the dataset; None if the user named another dataset."""
         name = self.options.dataset
         return dataset_preset(name) if isinstance(name, str) else None
 
@@ -93,8 +93,8 @@ class Session:
 
     @cached_property
     def sample(self) -> Sample:
-        """The rows that checkpoints are ranked on, read once."""
-        import datasets  # noqa: F401 (loaded before it is said that rows are read)
+        """The sample that checkpoints are ranked on."""
+        import datasets  # noqa: F401 (imported before the message about reading)
 
         from hf_emms.data import load_sample
 
@@ -109,7 +109,7 @@ class Session:
     def train_all(
         self, work: FineTuning, jobs: Sequence[TrainingJob]
     ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
-        """Yield each job with its finished run, trained by the engine of the options."""
+        """Yield each job with its finished run from the engine of the options."""
         if self.options.engine != "ray":
             return train_in_worker(work, jobs) if runs_in_worker() else train_here(work, jobs)
         from hf_emms.run.engines.ray import train_on_ray
@@ -119,28 +119,28 @@ class Session:
 
 def _engine_for(options: Options) -> Engine:
     if options.engine != "ray" and options.ray_address is not None:
-        problem = setting_ref("ray_address") + f" is for a Ray cluster, but the engine is {options.engine}"
+        problem = setting_ref("ray_address") + f" requires a Ray cluster, but the engine is {options.engine}"
         raise EmmsError(problem, setting_ref("engine", "ray"))
     estimators = get_estimators(options.estimators)
     for estimator in estimators:
         if estimator.folds and options.folds < 2:
             raise EmmsError(
-                f"{estimator.name} holds rows out, which takes two folds or more, not {options.folds}",
+                f"{estimator.name} needs at least two folds, not {options.folds}",
                 setting_ref("folds", 5),
             )
     if options.race is not None:
         if options.engine != "local":
-            problem = setting_ref("race") + " runs in this process, not on " + setting_ref("engine", options.engine)
-            raise EmmsError(problem, "leave one of them out")
+            problem = setting_ref("race") + " requires the local engine, not " + setting_ref("engine", options.engine)
+            raise EmmsError(problem, "leave out one of them")
         return _in_worker(RaceEngine(options.race, estimators[0], options.layers))
     if options.engine != "ray":
         _check_device(options.device)
         return _in_worker(LocalEngine())
     if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray reads this when it is imported: its processes then listen on the loopback device only.
+        # Ray reads this on import. Its processes then listen on the loopback device only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if find_spec("ray") is None:
-        raise EmmsError(setting_ref("engine", "ray") + " needs Ray, which is not installed", install_command("ray"))
+        raise EmmsError(setting_ref("engine", "ray") + " requires Ray, which is not installed", install_command("ray"))
     from hf_emms.run.engines.ray import RayEngine
 
     return RayEngine(options.ray_address)
@@ -151,7 +151,7 @@ def _in_worker(engine: Engine) -> Engine:
 
 
 def _check_device(name: str) -> None:
-    """Raise an `EmmsError` if this machine lacks a device; torch is imported only if the user chose one."""
+    """Raise an `EmmsError` if this machine lacks the device. Import torch only if the user named a device."""
     if name not in ("auto", "cpu"):
         from hf_emms.features.device import choose_device
 
@@ -163,10 +163,10 @@ class Candidate:
     """A checkpoint of a plan.
 
     Attributes:
-        id: as the user named it; a repository that was renamed has its present name.
-        repo: None if it could not be resolved.
-        row: its finished row, if the cache has it, or its failed row if it cannot be run.
-        spec: how its features are made; None if it cannot be run.
+        id: The name from the user, or the new name of a renamed repository.
+        repo: None if the checkpoint was not found.
+        row: Its finished row from the cache, or its failed row if it cannot run.
+        spec: How to compute its features. None if it cannot run.
     """
 
     id: str
@@ -180,13 +180,13 @@ class RankingPlan:
     """The resolved plan of a ranking.
 
     Attributes:
-        session: what the ranking shares with the fine-tuning of its best checkpoints.
-        options: those of the session, with the estimators of the task if the user named none.
-        sample: the rows that checkpoints are ranked on.
-        encoders: the label encoders.
-        candidates: the checkpoints, in the order in which the user named them.
-        notes: what the user may want to change.
-        mean_ranks_elsewhere: see `KnownRankings`.
+        session: What ranking and fine-tuning share.
+        options: The options of the session, with the estimators of the task if the user named none.
+        sample: The sample that checkpoints are ranked on.
+        encoders: The label encoders.
+        candidates: The checkpoints, in the user's order.
+        notes: What the user may want to know or change.
+        mean_ranks_elsewhere: See `KnownRankings`.
     """
 
     session: Session
@@ -203,14 +203,14 @@ class RankingPlan:
 
     @cached_property
     def baselines(self) -> tuple[Row, ...]:
-        """The rows without a checkpoint that stand beside the ranked ones."""
+        """The rows without a checkpoint."""
         if not self.estimators.need_search:
             return ()
         return tuple(filter(None, [bm25_row(self.sample, self.options.scoring, self.session.cache)]))
 
     @property
     def to_run(self) -> dict[str, FeatureSpec]:
-        """Name → how its features are made, for the checkpoints that have no row yet."""
+        """Name → feature spec of the checkpoints without a row."""
         waiting = (candidate for candidate in self.candidates if candidate.row is None)
         return {candidate.id: candidate.spec for candidate in waiting if candidate.spec}
 
@@ -224,16 +224,16 @@ def find_model(id: str) -> Repo:
 
 
 def make_plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> RankingPlan:
-    """Return the plan of a ranking: the sample, and every checkpoint and encoder, resolved in several threads.
+    """Return the plan of a ranking. Checkpoints are resolved in several threads.
 
     Raises:
-        EmmsError: the dataset, an encoder or an argument is not usable.
+        EmmsError: The dataset, an encoder or an argument is invalid.
     """
     session = Session.start(options, progress)
     options, preset = session.options, session.preset
     if preset is not None:
         preset.check_usable()
-    # If it is clear already that label texts will be embedded, a wrong encoder fails before a long download.
+    # If encoders are surely needed, resolve them now, so that a wrong name fails before a long download.
     at_once = _surely_embeds_texts(options, preset)
     encoders = _resolve_encoders(options.features, preset, resolver) if at_once else ()
     sample = session.sample
@@ -265,32 +265,30 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
 
 
 def _check_groups(sample: Sample, options: Options) -> None:
-    """Raise an `EmmsError` if a sample has fewer groups of rows than there are folds."""
+    """Raise an `EmmsError` if a sample has fewer groups than folds."""
     n_groups = len(np.unique(sample.groups))
     if n_groups < options.folds:
         groups = f"values in {options.group_column!r}" if options.group_column else "different inputs"
         rows = pluralize(len(sample), "row") + f" of {n_groups} {groups}" * (n_groups < len(sample))
         fewer = ", or " + setting_ref("folds", n_groups) if n_groups > 1 else ""
         raise EmmsError(
-            f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
-            "take a dataset or a split with more rows" + fewer,
+            f"{rows} are too few for {options.folds} folds",
+            "use a dataset or split with more rows" + fewer,
         )
 
 
 def _check_prompts(task: Task, options: FeatureOptions) -> None:
-    """Raise an `EmmsError` where prompts of queries or documents are set for a task that searches nothing."""
+    """Raise an `EmmsError` if prompts of queries or documents are set for a task without a search."""
     for name in ("query_prompt", "document_prompt"):
         if getattr(options, name) is not None and name not in task.input.sentence_settings:
-            raise EmmsError(
-                setting_ref(name) + f" is for texts that are searched, and not for {task.id}", "leave it out"
-            )
+            raise EmmsError(setting_ref(name) + f" is for searches, not for {task.id}", "leave it out")
 
 
 def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
     """Return the estimators of the options, or the defaults of the task.
 
     Raises:
-        EmmsError: an estimator needs the checkpoint itself, or a search, which the task does not offer.
+        EmmsError: The task does not support an estimator.
     """
     estimators = _named_or_default(task, options)
     special = [estimator for estimator in estimators if estimator.needs_model or estimator.needs_search]
@@ -301,7 +299,7 @@ def _estimators_for(task: Task, options: ScoringOptions) -> EstimatorList:
         fitting = ", ".join(other.id for other in TASKS.values() if unfit.name in other.estimators)
         raise EmmsError(
             f"{unfit.name} is for {what}, and not for {task.id}",
-            "name other " + setting_ref("estimators") + f"; tasks that it is for: {fitting}",
+            "choose other " + setting_ref("estimators") + f", or one of the tasks {fitting}",
         )
     if special and options.race is not None:
         needed = "the whole corpus" if special[0].needs_search else "the checkpoints themselves"
@@ -340,7 +338,7 @@ def row_key(spec: FeatureSpec, options: Options, sample: Sample, encoders: tuple
 
 
 def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool:
-    """Return whether it is clear before the dataset is read that labels become texts, which encoders embed."""
+    """Return whether the options alone imply that encoders will embed label texts."""
     name = options.task or (preset.task if preset else None)
     if name is None:
         return False
@@ -352,24 +350,24 @@ def _surely_embeds_texts(options: Options, preset: DatasetPreset | None) -> bool
 
 
 def encoder_names(options: FeatureOptions, preset: DatasetPreset | None) -> tuple[str, ...]:
-    """Return the ids of the label encoders: those asked for, the dataset preset's, or the default."""
+    """Return the ids of the label encoders: the user's, the dataset preset's, or the default."""
     return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
 
 
 def checkpoint_names(
     options: FeatureOptions, preset: DatasetPreset | None, task_id: str
 ) -> tuple[tuple[str, ...], tuple[Note, ...]]:
-    """Return the ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
+    """Return the ids of the checkpoints (the user's, the dataset preset's, or the task's), and notes on their sets.
 
     Raises:
-        EmmsError: the options name none, and the task has no list.
+        EmmsError: The options name none, and the task has no list.
     """
     of_preset = preset.checkpoints if preset is not None and preset.task == task_id else ()
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
 def reading_note(options: SampleOptions) -> str:
-    """Return the message that is shown while rows are read."""
+    """Return the message to show while the dataset is read."""
     name = options.dataset if isinstance(options.dataset, str) else "the dataset"
     return f"reading {name}" + ("" if options.streaming else f" ({setting_ref('streaming', True)} reads only a part)")
 
@@ -381,7 +379,7 @@ def _resolve_encoders(
         return tuple(map(resolver, encoder_names(options, preset)))
     except EmmsError as error:
         remedy = error.remedy + "; or " if error.remedy else ""
-        hint = remedy + setting_ref("encoders", "demo") + ": those ship with hf-emms"
+        hint = remedy + setting_ref("encoders", "demo") + ", which ship with hf-emms"
         raise EmmsError("a label encoder cannot be used: " + error.problem, hint) from error
 
 
@@ -393,9 +391,9 @@ def _candidates(
     encoders: tuple[Repo, ...],
     resolver: ModelResolver,
 ) -> tuple[Candidate, ...]:
-    """Return the checkpoints, resolved several at a time: the Hub takes long to answer, and folders are read whole."""
+    """Return the checkpoints. Resolve several at a time, because the Hub answers slowly."""
     resolve_it = partial(_resolved, options=options, task=sample.task, resolver=resolver)
-    # Its threads are daemons, which do not keep an interrupted program from ending.
+    # The threads are daemons, so that an interrupted program can end.
     with noted_while(session.progress, f"looking up {pluralize(len(ids), 'checkpoint')}"), ThreadPool(_THREADS) as pool:
         resolved = list(pool.imap(resolve_it, ids))
     n_embeddings = len(encoders) + (sample.label_numbers is not None)
@@ -414,11 +412,11 @@ def _candidates(
 
 
 def _too_large(id: str, spec: FeatureSpec, longest: int, device: str) -> Row | None:
-    """Return the failed row of a checkpoint whose short run does not fit into memory, without downloading weights."""
+    """Return a failed row if a checkpoint's short run does not fit into memory. Do not download its weights."""
     try:
         of_weights = weight_bytes(spec.weights_repo)
     except EmmsError:
-        return None  # loading will say it
+        return None  # loading reports it
     return or_failed_row(id, spec.repo.revision, partial(check_short_run, spec, of_weights, longest, device))
 
 
@@ -428,7 +426,7 @@ def longest_row(sample: Sample) -> int:
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
-    name = printable(redacted(id))  # which every file can hold
+    name = printable(redacted(id))
     repo = or_failed_row(name, None, lambda: resolver(id))
     if isinstance(repo, Row):
         return Candidate(name, None, repo)
@@ -442,7 +440,7 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
 
 
 def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
-    """Return how the features of a checkpoint are made for a task."""
+    """Return how to compute a checkpoint's features for a task."""
     return plan_extraction(
         repo,
         task.input,
@@ -454,13 +452,17 @@ def spec_for(repo: Repo, options: Options, task: Task) -> FeatureSpec:
 
 
 def _finished_row(id: str, estimators: Sequence[str], n_embeddings: int, stored: dict[str, Any]) -> Row:
-    """Return a stored row; raises a `ValueError` if it is of other estimators, or its numbers are none."""
+    """Return a stored row.
+
+    Raises:
+        ValueError: The row has other estimators or invalid numbers.
+    """
     row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row)
     if row.error is not None or estimators[0] not in row.scores or not set(row.scores) <= {*estimators}:
-        raise ValueError("its scores are those of other estimators")
+        raise ValueError("its scores are from other estimators")
     for name in EMMS:
         if name in row.scores:
             weights = row.scores[name].details["weights"]
             if len(weights) != n_embeddings or not np.isfinite(weights).all():
-                raise ValueError("its weights are not those of the label embeddings")
+                raise ValueError("its weights do not match the label embeddings")
     return row

@@ -1,4 +1,4 @@
-"""The costs and problems of a run before it starts: nothing is run, and no weights are downloaded."""
+"""Estimate the costs of a run and find its problems, without running anything or downloading weights."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 _GPU_SPEEDUP = 100
-# Seconds for a row in small batches besides arithmetic: for a small model nearly all of its time.
+# Overhead in seconds per row in small batches, which dominates for a small model.
 _ROW_SECONDS = 0.005
-# Seconds of an input besides arithmetic, and by how many times checkpoints may differ in size to be as fast.
+# Overhead in seconds per input, and the largest ratio of sizes of checkpoints whose speed is comparable.
 _INPUT_SECONDS, _NEAR = 0.0003, 4
-# Shorter runs are dominated by what each batch takes besides arithmetic, and measure no rate.
+# Overhead dominates shorter runs, so that they do not measure a rate.
 _MIN_SECONDS = 1.0
 _MAX_RANKINGS = 50
 _BYTES_PER_PARAMETER = 4
@@ -60,12 +60,13 @@ class Cost:
     """The cost of a checkpoint or encoder.
 
     Attributes:
-        files: number of needed files.
-        bytes: to download; `cached` bytes are on this machine already.
-        seconds: of computing features, by the `Rate`; None for an encoder.
-        problem: why the other fields are unknown.
-        weights: bytes of the weights.
-        memory: bytes that its short run takes, by its configuration; None where there is none.
+        files: The number of needed files.
+        bytes: The number of bytes to download.
+        cached: The number of bytes that are on this machine already.
+        seconds: The time to compute features, by `Rate`. None for an encoder.
+        problem: The reason why the other fields are unknown.
+        weights: The size of the weights in bytes.
+        memory: The memory of its short run in bytes, by its configuration. None without a short run.
     """
 
     files: int = 0
@@ -79,12 +80,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds of an input by the size of a checkpoint: as measured, else by a rule of thumb.
+    """Seconds per input by the size of a checkpoint: measured, else by a rule of thumb.
 
     Attributes:
-        seconds_per_parameter: by the rule of thumb, besides `_INPUT_SECONDS`.
-        unit: what it is per, in words.
-        measured: parameters and seconds of an input, of checkpoints that earlier rankings of the dataset ran.
+        seconds_per_parameter: By the rule of thumb, in addition to `_INPUT_SECONDS`.
+        unit: The unit of inputs.
+        measured: Parameters and seconds per input of checkpoints in earlier rankings of the dataset.
     """
 
     seconds_per_parameter: float
@@ -92,7 +93,7 @@ class Rate:
     measured: tuple[tuple[float, float], ...] = ()
 
     def seconds(self, parameters: float) -> float:
-        """Return the seconds of an input for a checkpoint of this size."""
+        """Return the seconds per input for a checkpoint of this size."""
         near = [(size, seconds) for size, seconds in self.measured if 1 / _NEAR <= parameters / size <= _NEAR]
         if near:
             return median(seconds * parameters / size for size, seconds in near)
@@ -105,9 +106,10 @@ class Rate:
 
 
 def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text: float | None = None) -> Rate:
-    """Return how fast checkpoints run here: as in earlier rankings of the dataset on this device, or by a rule.
+    """Return how fast checkpoints run here: as in earlier rankings of the dataset on this device, or by a rule of
+    thumb.
 
-    `bytes_of_text` are those of an input that is text, by which the rule scales.
+    The rule scales with `bytes_of_text`, the mean size of an input text.
     """
     measured = tuple(
         (float(row.parameters), row.seconds.forward / ranking.n_inputs)
@@ -123,7 +125,7 @@ def rate(device: str, kind: Modality, dataset: str | None = None, bytes_of_text:
 
 
 def text_bytes(sample: Sample) -> float | None:
-    """Return the mean bytes of an input that is a text or two; None of other inputs."""
+    """Return the mean size of an input text or pair of texts in bytes; None for other inputs."""
     kind, inputs = sample.task.input, sample.inputs.inputs if isinstance(sample.inputs, Spans) else sample.inputs
     if kind.text_bytes is None:
         return None
@@ -133,7 +135,7 @@ def text_bytes(sample: Sample) -> float | None:
 
 
 def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] | None = None) -> Cost:
-    """Return download and time of a checkpoint on numbers of inputs, each at a rate; of an encoder without inputs."""
+    """Return download and time of a checkpoint for numbers of inputs and their rates; of an encoder without inputs."""
     try:
         files = listing(repo)
         needed = needed_files(repo, files, code=options.trust_remote_code)
@@ -150,7 +152,7 @@ def cost_of(repo: Repo, options: RunOptions, inputs: Sequence[tuple[int, Rate]] 
 
 
 def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
-    """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate behind the seconds."""
+    """Return the cost of each checkpoint and encoder that a plan still has to run, and the rate of its seconds."""
     speed = rate(plan.options.device, plan.sample.task.input, plan.sample.repo.id, text_bytes(plan.sample))
     costs = {encoder: cost_of(encoder, plan.options.running) for encoder in plan.encoders}
     estimators = plan.estimators
@@ -172,7 +174,7 @@ def plan_costs(plan: RankingPlan) -> tuple[dict[Repo, Cost], Rate]:
 
 
 def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
-    """Return in words about how long checkpoints take, and how much memory their short runs."""
+    """Return the time of checkpoints and the memory of their short runs as text."""
     seconds = sum(filter(None, (cost.seconds for cost in costs.values())))
     memory = max(filter(None, (cost.memory for cost in costs.values())), default=None)
     of_memory = f"; a short run takes up to {format_bytes(memory)} of memory" if memory else ""
@@ -182,7 +184,7 @@ def costs_in_words(costs: Mapping[Repo, Cost], speed: Rate) -> str:
 def _kind_of(ranking: Ranking) -> Modality | None:
     try:
         return get_task(ranking.task).input
-    except EmmsError:  # the package that added the task is gone
+    except EmmsError:  # the package of the task is not installed
         return None
 
 
@@ -198,7 +200,7 @@ def _earlier_rankings() -> list[Ranking]:
         try:
             rankings.append(Ranking.from_json(path.read_text(encoding="utf-8")))
         except (EmmsError, OSError):
-            continue  # of a newer version, or removed meanwhile
+            continue  # unreadable, or removed in the meantime
     return rankings
 
 
@@ -210,8 +212,10 @@ class Problem:
     """A problem of a run.
 
     Attributes:
-        what: the part of the run: "fine-tuning", "label encoder ID", "checkpoint ID", "checkpoints" or "disk".
-        fatal: whether the run could not start; otherwise a checkpoint will be a failed row.
+        what: The affected part: "fine-tuning", "label encoder ID", "checkpoint ID", "checkpoints" or "disk".
+        message: What is wrong.
+        hint: What to do.
+        fatal: Whether the run cannot start. Otherwise a checkpoint will be a failed row.
     """
 
     what: str
@@ -225,7 +229,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Machine:
-    """Free bytes on the disk of the Hub's cache, all bytes of memory, and the cache's folder."""
+    """The free bytes on the disk of the Hub's cache, the total bytes of memory, and the folder of the cache."""
 
     disk: int
     memory: int
@@ -242,9 +246,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Preflight:
-    """A plan with its costs, and every problem that it will meet.
+    """A plan with its costs, and all its problems.
 
-    `fine_tuning` is the most time and memory that confirming will take, in words.
+    Attributes:
+        plan: The plan of the ranking.
+        costs: checkpoint or encoder → its cost.
+        rate: The rate of the seconds.
+        problems: The problems that the run will have.
+        fine_tuning: The maximum time and memory of fine-tuning, as text.
     """
 
     plan: RankingPlan
@@ -276,12 +285,12 @@ class Preflight:
         return header, [[single_line(value) for value in row] for row in rows]
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """Return the same with models in memory by their names in place of their folders."""
+        """Return a copy with the names of models in memory instead of their folders."""
         candidates = tuple(replace(each, id=names.get(each.id, each.id)) for each in self.plan.candidates)
         return replace(self, plan=replace(self.plan, candidates=candidates))
 
     def lines(self) -> list[str]:
-        """Return the dataset, the label encoders, notes, the downloads and about how long it takes, in words."""
+        """Return how the dataset was read, the label encoders, notes, downloads and time as lines of text."""
         plan, sample = self.plan, self.plan.sample
         default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
         encoders = (
@@ -304,16 +313,16 @@ class Preflight:
         ]
 
     def records(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """Return the header and a row for each checkpoint: its state, files, bytes and seconds."""
+        """Return the header, and state, files, bytes and seconds of each checkpoint."""
         header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
         return header, [self._record(candidate) for candidate in self.plan.candidates]
 
     def fine_tuning_and_problems(self) -> list[str]:
-        """Return the most that fine-tuning will take, and every problem, in words."""
+        """Return the maximum cost of fine-tuning, and all problems, as lines of text."""
         count = len(self.problems)
         return [
             *([self.fine_tuning] if self.fine_tuning is not None else []),
-            *([f"{pluralize(count, 'problem')} that this run will meet:"] if count else []),
+            *([f"{pluralize(count, 'problem')} of this run:"] if count else []),
             *(f"  {problem}" for problem in self.problems),
         ]
 
@@ -333,10 +342,10 @@ class Preflight:
 
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:
-    """Return the plan of a run, and the problems that its encoders, its checkpoints, disk and memory will make.
+    """Return the plan of a run, and the problems of its encoders, checkpoints, disk and memory.
 
     Raises:
-        EmmsError: no plan can be made.
+        EmmsError: The run cannot be planned.
     """
     plan = make_plan(options, progress)
     costs, rate = plan_costs(plan)
@@ -351,7 +360,9 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     problems += [*_check_repos(plan, costs), *_check_machine(plan, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
     if all(f"checkpoint {candidate.id}" in bad for candidate in plan.candidates):
-        problems.append(Problem("checkpoints", "none can be ranked", str(setting_ref("checkpoints", "ORG/NAME"))))
+        problems.append(
+            Problem("checkpoints", "no checkpoint can be ranked", str(setting_ref("checkpoints", "ORG/NAME")))
+        )
     return Preflight(plan, costs, rate, tuple(problems), *fine_tuning)
 
 
@@ -365,7 +376,7 @@ def _check_fine_tuning(plan: RankingPlan) -> Iterator[Problem]:
 
 
 def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
-    """Return in words what confirming will take if the largest checkpoints are the best."""
+    """Return the cost of fine-tuning if the largest checkpoints are the best, as text."""
     from hf_emms.features.device import choose_device
 
     options, session, task = plan.options, plan.session, plan.sample.task
@@ -385,8 +396,8 @@ def _fine_tuning_at_most(plan: RankingPlan, costs: Mapping[Repo, Cost], rate: Ra
         recipe = recipe_for(options.training, head_of(task), parameters, method, options.batch_size)
         shortlist.append(PlannedRuns(recipe, rate.seconds(parameters), parameters, kept))
     if not shortlist:
-        raise EmmsError("there is no checkpoint to fine-tune", setting_ref("checkpoints", "ORG/NAME"))
-    return f"at most, if the largest are the best: {forecast_text(shortlist, splits, options.engine)}"
+        raise EmmsError("no checkpoint can be fine-tuned", setting_ref("checkpoints", "ORG/NAME"))
+    return f"fine-tuning, at most: {forecast_text(shortlist, splits, options.engine)}"
 
 
 def _check_repos(plan: RankingPlan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
@@ -414,7 +425,7 @@ def _check_machine(plan: RankingPlan, costs: Mapping[Repo, Cost], machine: Machi
         yield Problem(
             "disk",
             f"{format_bytes(total)} to download, {format_bytes(machine.disk)} free in {machine.folder}",
-            "free space there, or set HF_HUB_CACHE to a folder on a larger disk",
+            "free some space, or set HF_HUB_CACHE to a folder on a larger disk",
             fatal=encoders > machine.disk,
         )
     for repo, cost in costs.items():

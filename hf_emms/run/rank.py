@@ -1,4 +1,4 @@
-"""From a dataset and checkpoints to a ranking."""
+"""Turn a dataset and checkpoints into a ranking."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ P = ParamSpec("P")
 
 
 class _Rank(Protocol[P]):
-    """The types of `rank`: `dry_run` returns another."""
+    """The type of `rank`, whose return type depends on `dry_run`."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -125,79 +125,78 @@ def rank(
     dry_run: bool = False,
     **role_columns: str | None,
 ) -> Ranking | Preflight:
-    """Rank checkpoints for a dataset without fine-tuning any of them.
+    """Rank checkpoints for a dataset without fine-tuning them.
 
     Args:
-        dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a DataFrame
-            of pandas or polars, an Arrow table, a dictionary of columns or of tables by split, or a list of
-            dictionaries, a row each.
-        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models in memory, in any mixture: models and
-            pipelines of transformers, tuples of a model and its tokenizer, and models of sentence-transformers; or a
-            dictionary from names to models in memory. The task's preset list by default.
-        task: the Hub's task id; inferred from the columns by default.
-        config: dataset configuration.
-        split: dataset split.
-        columns: role → column, e.g. ``{"image": "img", "label": "fine_label"}``; inferred by default.
-        max_samples: the most rows that are used; None for all of them. A question that becomes spans counts as one, and
-            so does a query with all its documents.
-        corpus_size: the most documents that queries search, beside those that answer them; None for all.
-        sampling: "balanced" (evenly over classes) or "proportional".
-        race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
-        references: which of an input's texts count (captions, answers, classes): "mean" of their embeddings, "first",
-            "majority", "one-per-image" (by the seed), or "all", each as a row of its own.
-        prompt: template of the label texts, with ``{}`` where the label goes.
-        label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
-            "spans" of their contexts, the default if they are substrings of these, or "text".
+        dataset: A preset, a Hub dataset id, a folder or a file. Or in memory: a `datasets.Dataset` or `DatasetDict`, a
+            pandas or polars DataFrame, an Arrow table, a dictionary of columns or of tables per split, or a list of
+            dictionaries.
+        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders and models in memory. A model in memory is a model
+            or pipeline of transformers, a tuple of a model and its tokenizer, or a model of sentence-transformers. A
+            dictionary maps names to models in memory. By default the task's list.
+        task: The Hub's task id. By default inferred from the columns.
+        config: The dataset configuration.
+        split: The dataset split.
+        columns: role → column, such as ``{"image": "img", "label": "fine_label"}``. By default inferred.
+        max_samples: The maximum number of rows. None for all. All spans of a question count as one row, and so do all
+            documents of a query.
+        corpus_size: The maximum number of documents in the corpus, in addition to the relevant ones. None for all.
+        sampling: "balanced" (the same number per class) or "proportional".
+        race: K: stop checkpoints early that cannot be among the best K. None runs all checkpoints on all rows.
+        references: How to use several texts per input (captions, answers, classes): the "mean" of their embeddings,
+            "first", "majority", "one-per-image" (random), or "all" (one row per text).
+        prompt: The template of label texts, with ``{}`` for the label.
+        label_form: The label embeddings of boxes and values: "text", "numbers" or "both". By default by task. For
+            answers "spans" of their contexts (the default if they are substrings) or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
-        group_column: a column of the dataset, such as the speakers, patients or documents that rows are of: those of
-            one are in one fold, and in one split of a fine-tuning.
-        encoders: sets ("base", "paper", "demo") or ids of the label encoders.
-        estimators: names; the first one orders the rows.
-        seed: of the sample and the folds.
-        folds: number of folds of the held-out estimators.
-        results: a results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings; the mean ranks of the checkpoints
-            on its other datasets of the same task become `Row.mean_rank_elsewhere`, a control that orders nothing.
-        confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
-            from here to `push_to_hub`.
-        method: what is trained.
+        group_column: A dataset column with groups, such as speakers, patients or documents. All rows of a group are in
+            the same fold, and in the same split of a fine-tuning.
+        encoders: Sets ("base", "paper", "demo") or ids of label encoders.
+        estimators: Their names. The first orders the rows.
+        seed: The seed of the sample and the folds.
+        folds: The number of folds of held-out estimators.
+        results: A results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings. The mean ranks of the checkpoints
+            on other datasets of the task become `Row.mean_rank_elsewhere`, a control that does not affect the order.
+        confirm: Fine-tune this many of the best checkpoints, see `hf_emms.confirm`. It explains the arguments from here
+            to `push_to_hub`.
+        method: The weights to train.
         budget: "quick" for few rows and epochs.
-        epochs: the most epochs a run.
-        steps: optimizer steps a run.
-        learning_rates: peaks that are tried.
-        seeds: runs of each checkpoint at its best rate.
-        confirm_samples: the most rows for fine-tuning.
-        time_limit: when fine-tuning ends.
-        save_model: a folder for the best fine-tuned model.
-        keep_adapter: save the LoRA adapter alone, not merged into the model; for checkpoints that write responses.
-        push_to_hub: a model repository for it, "ORG/NAME".
+        epochs: The maximum number of epochs per run.
+        steps: The number of optimizer steps per run.
+        learning_rates: The peak learning rates to try.
+        seeds: The number of runs per checkpoint at its best learning rate.
+        confirm_samples: The maximum number of rows for fine-tuning.
+        time_limit: The time limit of fine-tuning.
+        save_model: A folder for the best fine-tuned model.
+        keep_adapter: Save the LoRA adapter without merging it. For checkpoints that write responses.
+        push_to_hub: A model repository for the best fine-tuned model, "ORG/NAME".
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
-        batch_size: inputs a batch; chosen by default.
-        stall_limit: seconds without progress after which a checkpoint becomes a failed row.
-        layers: "spread" (the first and the middle hidden layer besides the last; the default), "last" (what the table
-            of architectures names), "mean" over all hidden layers, or the number of one; each checkpoint's row is
-            that of the best of several.
-        query_prompt: what queries start with, for every checkpoint, "" for nothing; as each checkpoint says by default.
-        document_prompt: what documents start with, likewise.
-        resume: take rows that an earlier run with the same settings finished.
-        cache: read features, label embeddings and rows from the cache, and store them there.
-        streaming: read the dataset without downloading all of it.
-        allow_pickle: unpickle weights in full, which can run code, where torch's loader of tensors refuses them.
-        trust_remote_code: run code from checkpoint repositories.
-        engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
-        ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
-        job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
-        progress: True for lines and bars on stderr, False for none, or a receiver of events; by default the former
-            where stderr is a terminal or a notebook.
-        dry_run: return what would be downloaded and run, how long, and every problem; no checkpoint runs.
-        role_columns: ``text_column``, ``image_column``, ``label_column``, …: a column for a role, as in `columns`.
+        batch_size: The number of inputs per batch. By default chosen automatically.
+        layers: "spread" (the first, the middle and the last hidden layer, the default), "last" (the default pooling of
+            the architecture), "mean" (over all hidden layers), or the number of a layer. If you name several, the row
+            of a checkpoint is that of its best layer.
+        query_prompt: The prefix of queries for all checkpoints, "" for none. By default each checkpoint's own.
+        document_prompt: The prefix of documents, likewise.
+        resume: Reuse rows that an earlier run with the same settings finished.
+        cache: Read features, label embeddings and rows from the cache, and store them.
+        streaming: Stream the dataset instead of downloading it.
+        allow_pickle: Unpickle weights that contain more than tensors. This can run code.
+        trust_remote_code: Run code from checkpoint repositories.
+        engine: Where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
+        ray_address: The address of a running Ray cluster. By default RAY_ADDRESS, else a new cluster on this machine.
+        job: The hardware of a Hugging Face Job, and the results dataset for its ranking.
+        progress: True for lines and bars on stderr, False for none, or a receiver of events. By default True if stderr
+            is a terminal or a notebook.
+        dry_run: Return the downloads, the expected time and all problems without running a checkpoint.
+        role_columns: ``text_column``, ``image_column``, ``label_column``, …: the column of a role, as in `columns`.
 
     Returns:
-        The ranking; a checkpoint that failed is a row with an error. Where fine-tuning fails, a warning and the last
-        note say why, and no row has a `Row.fine_tuned`. With `dry_run` a `Preflight`, whose text says it all.
+        The ranking. A checkpoint that failed is a row with an error. If fine-tuning fails, a warning and the last note
+            explain the reason, and no row has `Row.fine_tuned`. With `dry_run`, a `Preflight`. Print it.
 
     Raises:
-        EmmsError: the dataset, an encoder or an argument is not usable. No checkpoint has run then.
+        EmmsError: The dataset, an encoder or an argument is invalid. No checkpoint has run.
 
     Example:
         >>> import hf_emms
@@ -211,7 +210,7 @@ def rank(
         with reporting(progress) as receiver:
             if dry_run:
                 if job is not None:
-                    raise EmmsError("a dry run of a job is that of its command", "hf-emms rank --engine jobs --dry-run")
+                    raise EmmsError("a job has no dry run in Python", "hf-emms rank --engine jobs --dry-run prints it")
                 return preflight(options, receiver).renamed(names)
             try:
                 ranking = rank_with(options, receiver, job)
@@ -233,9 +232,9 @@ def rank_with(
     job: JobSettings | None,
     on_ranking: Callable[[Ranking], None] = lambda ranking: None,
 ) -> Ranking:
-    """Return the ranking of `rank`, by options; the best fine-tuned model is not uploaded yet.
+    """Return the ranking of `rank` for options, without uploading the best fine-tuned model.
 
-    `on_ranking` is called before the best checkpoints are fine-tuned, which may fail; not for a job.
+    `on_ranking` is called before fine-tuning, which may fail. It is not called for a job.
     """
     ranking_job.check_job(options.engine, job)
     if options.engine == "local":
@@ -265,7 +264,7 @@ def rank_with(
 
 
 def execute_plan(plan: RankingPlan) -> Ranking:
-    """Run the checkpoints of a plan, and return the ranking. Each row is on disk before the next checkpoint starts."""
+    """Run the checkpoints of a plan, and return the ranking. Each row is stored before the next checkpoint starts."""
     labels = functools.cache(lambda: label_table(plan))
     rows = []
     for candidate in plan.candidates:
@@ -327,7 +326,7 @@ def _revisions(plan: RankingPlan) -> dict[str, str]:
 
 
 def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
-    """Return the ranking of finished rows, which come in any order."""
+    """Return the ranking of finished rows, which may come in any order."""
     options, sample = plan.options, plan.sample
     facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
     described = [
@@ -364,7 +363,7 @@ def ranking_of(plan: RankingPlan, labels: LabelTable, finished: Iterable[Row]) -
 
 
 def _reason(estimator: Estimator, rows: Sequence[Row]) -> str:
-    """Return why an estimator orders the rows, with the rows that it trained on where these were few."""
+    """Return why an estimator orders the rows, and its training rows if they are few."""
     reason = estimator.reason
     trained = [
         row.scores[estimator.name].details.get("training_rows", TRAINING_ROWS) for row in rows if row.error is None

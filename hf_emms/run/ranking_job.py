@@ -1,4 +1,4 @@
-"""A ranking as a Hugging Face Job: the same command on the Hub's hardware; the ranking comes back as a dataset."""
+"""Run a ranking as a Hugging Face Job: the same command on the Hub's hardware. A dataset returns the ranking."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hf_emms.publish.destinations import IN_JOB, PublishedRanking
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 
-# Debian with Python and uv; huggingface_hub uses it for scripts too.
+# Debian with Python and uv; huggingface_hub also uses it for scripts.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
-# The label of the jobs that hf-emms jobs lists.
+# The label of the jobs that `hf-emms jobs` lists.
 LABELS = {"app": "hf-emms"}
-# The folder in which a bucket is mounted.
+# The folder of the bucket in the job.
 _CACHE = "/hf-emms-cache"
 # Packages that a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("peft", "sacrebleu", "scikit-learn", "sentence-transformers")
@@ -36,11 +36,12 @@ class JobSettings:
     """The settings of a Hugging Face Job.
 
     Attributes:
-        results_repo: "ORG/emms-results": the dataset that the ranking is published in and read from; created if needed.
-        flavor: of the hardware.
-        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
-        package: that the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
-        bucket: "ORG/NAME" of a bucket that keeps the cache, features above all, for later jobs; None keeps no cache.
+        results_repo: The dataset for the ranking, "ORG/emms-results". It is created if needed.
+        flavor: The hardware.
+        timeout: The time limit: seconds, or a number with s, m, h, d or w.
+        package: The package that the job installs. None for this version of hf-emms, whose wheel is uploaded to
+            `results_repo`.
+        bucket: A bucket, "ORG/NAME", that keeps the cache with features for later jobs. None for no cache.
     """
 
     results_repo: str
@@ -50,7 +51,7 @@ class JobSettings:
     bucket: str | None = None
 
     def __post_init__(self) -> None:
-        _ = self.minutes  # refuses what is none
+        _ = self.minutes  # raises an error for an invalid timeout
 
     @property
     def minutes(self) -> float:
@@ -58,21 +59,23 @@ class JobSettings:
 
 
 def check_job(engine: str, job: JobSettings | None) -> None:
-    """Raise unless a job has settings, and only a job."""
+    """Raise an EmmsError if a job has no settings, or another engine has job settings."""
     if engine == "jobs" and job is None:
         raise EmmsError(
-            setting_ref("engine", "jobs") + " needs to know where results come back",
+            setting_ref("engine", "jobs") + " requires the settings of the job",
             "job=JobSettings('ORG/emms-results')",
         )
     if engine != "jobs" and job is not None:
-        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", setting_ref("engine", "jobs"))
+        raise EmmsError(
+            f"job= requires a Hugging Face Job, but the engine is {engine!r}", setting_ref("engine", "jobs")
+        )
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
-    """Return the job that makes the ranking of these options."""
+    """Return the job for the ranking of these options."""
     if options.save_model is not None:
         raise EmmsError(
-            "a job's folders are gone when it ends",
+            "a job cannot save a model, because its folders are deleted when it ends",
             setting_ref("push_to_hub", "ORG/NAME") + " instead of " + setting_ref("save_model"),
         )
     words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
@@ -82,7 +85,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
 def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
-    """Return the job of a command (words after ``hf-emms``) that publishes its results, with further packages."""
+    """Return the job for a command (words after ``hf-emms``) that publishes its results."""
     package = settings.package or wheel.requirement(hub.repo_url(settings.results_repo, "dataset"))
     requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", *words)
@@ -105,21 +108,21 @@ def command_spec(
 
 
 def price(settings: JobSettings) -> tuple[Hardware, float]:
-    """Return the hardware, and what the job costs at most, in USD."""
+    """Return the hardware, and the maximum price of the job in USD."""
     flavors = hub.hardware()
     if settings.flavor not in flavors:
         raise EmmsError(
-            f"the Hub has no flavor {settings.flavor!r}", setting_ref("flavor") + f" is one of: {', '.join(flavors)}"
+            f"the Hub has no flavor {settings.flavor!r}", setting_ref("flavor") + f": choose from {', '.join(flavors)}"
         )
     chosen = flavors[settings.flavor]
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
 def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
-    """Check everything that can be checked, start a job, wait for it, and return its rankings.
+    """Check what can be checked, start a job, wait for it, and return its rankings.
 
-    `progress` receives the lines of its log; `pushes_to` is the model repository that it writes, if any. The rankings
-    are as they were published: with the checkpoints that others ranked under the same settings.
+    `progress` receives the lines of its log. `pushes_to` is the model repository that it writes, if any. The rankings
+    are those that were published. They include checkpoints that others ranked with the same settings.
     """
     account = hub.who_am_i()
     hub.require_jobs(account)
@@ -137,7 +140,7 @@ def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: 
     except KeyboardInterrupt:
         progress.noted(
             f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {repo}: "
+            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it. Its ranking goes to {repo}: "
             f"hf-emms pull results --repo-id {repo}"
         )
         raise
@@ -151,11 +154,11 @@ def _follow(job: Job, progress: Progress) -> list[Ranking]:
         records += [published] if published is not None else []
     stage, message = hub.job_stage(job)
     if stage != hub.JOB_SUCCEEDED:
-        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
-    # A connection that broke near the end may have cost the last lines.
+        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"read its log: {job.url}")
+    # The last lines are missing if the connection broke near the end.
     records = records or list(filter(None, map(_published, hub.job_log(job, follow=False))))
     if not records:
-        raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
+        raise EmmsError("the job has ended, but its log does not name a ranking", f"read the log: {job.url}")
     return [_read(published) for published in records]
 
 
@@ -170,25 +173,29 @@ def _read(published: PublishedRanking) -> Ranking:
     content = hub.read_file(published.repo_id, "dataset", published.path)
     if content is None:
         raise EmmsError(
-            f"{published.repo_id} has no {published.path}, where the job put the ranking",
+            f"{published.repo_id} has no file {published.path} with the ranking of the job",
             f"hf-emms pull results --repo-id {published.repo_id}",
         )
     return Ranking.from_json(content)
 
 
 def publish(ranking: Ranking, results_repo: str) -> str:
-    """Publish a ranking and return a line with its address; in a job it is a record."""
+    """Publish a ranking and return a line with its address. In a job the line is a record."""
     results.publish([ranking], results_repo)
     return PublishedRanking.of(results_repo, ranking).line
 
 
 def rank_argv(options: Options) -> list[str]:
-    """Return the words after ``hf-emms rank``; an EmmsError where they name something that only this machine has."""
+    """Return the words after ``hf-emms rank``.
+
+    Raises:
+        EmmsError: The options name something that only this machine has.
+    """
     for kind, id in _names(options):
         if not isinstance(id, str) or hub.on_this_machine(id):
             named = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
-                f"the {kind} {named} is on this machine only; a job cannot reach it",
+                f"a job cannot read the {kind} {named}, which is on this machine",
                 "put it on the Hub, or " + setting_ref("engine", "local"),
             )
     return options.to_argv()

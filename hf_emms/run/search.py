@@ -1,4 +1,4 @@
-"""Search of the Hub for checkpoints that can be ranked for a task."""
+"""Search the Hub for checkpoints that can be ranked for a task."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from hf_emms.publish.results import pull
 from hf_emms.ranking.merge import static_order
 from hf_emms.tasks import Task, get_task
 
-# The most models of a list that are looked at, however few of them can be ranked.
+# The maximum number of models to look at.
 MAX_LISTED = 2000
-# LOOKED_AT × limit models are scanned to find a checkpoint for each architecture.
+# LOOKED_AT × limit models are scanned for different architectures.
 LOOKED_AT = 3
-# Memory of a forward pass in that of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
+# Memory of a forward pass, as a multiple of the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
 _OVERHEAD = 1.2
 
 
@@ -59,31 +59,31 @@ def search(
     diverse: bool = True,
     on_dropped: Callable[[str, str], None] = lambda id, reason: None,
 ) -> list[HubModel]:
-    """Return checkpoints of the Hub that can be ranked for a task; only their descriptions are downloaded.
+    """Return checkpoints of the Hub that can be ranked for a task. Only their descriptions are downloaded.
 
     Args:
-        task: to rank them for.
-        pipeline_tag: their task on the Hub; by default that of `task` and those of backbones.
-        author: a user or organisation.
-        text: a part of the id.
-        tags: tags that all of them have.
+        task: The task to rank them for.
+        pipeline_tag: Their task on the Hub. By default that of `task` and of backbones.
+        author: A user or organisation.
+        text: A part of the id.
+        tags: Tags that all checkpoints have.
         library: "transformers" or "timm".
-        license: as the Hub writes it, "apache-2.0".
-        language: "en".
-        trained_on: a dataset that the card names as training data.
-        max_params: the most parameters, 100_000_000 or "100M".
-        max_memory: the most bytes, 16 * 10**9 or "16GB": weights in their own precision and a fifth more.
-        min_downloads: the fewest downloads in the last 30 days.
-        benchmark: a dataset, whose leaderboard gives the models and their order.
-        results: a results dataset or a folder of rankings, whose checkpoints are taken, the best on average first.
-        sort: "downloads", "likes", "trending_score", "created_at" or "last_modified", the most or latest first.
-        limit: the most checkpoints.
-        fold: whether only the first of the checkpoints of a base model, and of copies of the same weights, is taken.
-        diverse: whether the first checkpoint of each architecture goes before all second ones.
-        on_dropped: called with the id of each checkpoint that is left out, and the reason.
+        license: The license as the Hub writes it, such as "apache-2.0".
+        language: The language, such as "en".
+        trained_on: A dataset that the card names as training data.
+        max_params: The maximum number of parameters, 100_000_000 or "100M".
+        max_memory: The maximum memory in bytes, 16 * 10**9 or "16GB": the weights in their own precision plus 20 %.
+        min_downloads: The minimum number of downloads in the last 30 days.
+        benchmark: A dataset whose leaderboard lists the checkpoints in order.
+        results: A results dataset or a folder of rankings, whose checkpoints are taken, ordered by mean rank.
+        sort: "downloads", "likes", "trending_score", "created_at" or "last_modified", in descending order.
+        limit: The maximum number of checkpoints.
+        fold: Whether to keep only the first checkpoint per base model, and per set of equal weights.
+        diverse: Whether the first checkpoint of each architecture precedes all second ones.
+        on_dropped: Called with the id and the reason for each omitted checkpoint.
 
     Raises:
-        EmmsError: an argument is not usable, or the Hub cannot be searched.
+        EmmsError: An argument is invalid, or the Hub cannot be searched.
 
     Example:
         >>> models = hf_emms.search("text-classification", max_params="100M", limit=5)  # doctest: +SKIP
@@ -95,7 +95,7 @@ def search(
     if sort not in SORTS:
         raise EmmsError(f"sort is {sort!r}", f"choose from {', '.join(SORTS)}")
     if benchmark is not None and results is not None:
-        raise EmmsError("both benchmark and results name the checkpoints", "leave one of them out")
+        raise EmmsError("benchmark and results both name checkpoints", "leave out one of them")
     named = (("", library), ("license:", license), ("", language), ("dataset:", trained_on))
     tags = (tags,) if isinstance(tags, str) else tags
     return _ModelSearch(
@@ -117,7 +117,7 @@ def search(
 
 
 def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
-    """Return the ids of a leaderboard or of a results dataset in order; None where neither is named."""
+    """Return the ids of a leaderboard or results dataset in order; None if neither is named."""
     if benchmark is not None:
         return list(dict.fromkeys(entry.id for entry in leaderboard(benchmark)))
     if results is not None:
@@ -127,7 +127,7 @@ def _source(task_id: str, benchmark: str | None, results: str | None) -> list[st
 
 @dataclass(frozen=True)
 class _ModelSearch:
-    """The arguments of `search`, parsed; `source` are ids to take in this order, instead of the Hub's list."""
+    """The parsed arguments of `search`. `source` are ids to take in this order, instead of the Hub's list."""
 
     task: Task
     pipeline_tag: str | None
@@ -145,7 +145,7 @@ class _ModelSearch:
     on_dropped: Callable[[str, str], None]
 
     def models(self) -> list[HubModel]:
-        """Return checkpoints with their architecture, and their size if a header names it."""
+        """Return checkpoints with their architecture, and their size if it is known."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
@@ -184,11 +184,11 @@ class _ModelSearch:
     def _candidates(self) -> Iterator[HubModel]:
         for position, model in enumerate(self._listed()):
             if position == MAX_LISTED:
-                self.on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
+                self.on_dropped("…", f"only the first {MAX_LISTED:,} checkpoints of the list are read")
                 return
             if model.downloads < self.min_downloads:
                 if self.sort == "downloads" and self.source is None:
-                    return  # the next have still fewer
+                    return  # the next models have fewer
                 self.on_dropped(model.id, pluralize(model.downloads, "download"))
                 continue
             try:
@@ -211,7 +211,11 @@ class _ModelSearch:
                 self.on_dropped(candidate.id, f"near-duplicate of {first}")
 
     def _described(self, model: HubModel) -> HubModel:
-        """Return the checkpoint with its architecture and size; an error with the reason if it cannot be ranked."""
+        """Return the checkpoint with its architecture and size.
+
+        Raises:
+            EmmsError: The checkpoint cannot be ranked.
+        """
         if not weight_files(model.files):
             raise EmmsError("no weights for PyTorch")
         if model.gated and not logged_in():
@@ -230,7 +234,7 @@ class _ModelSearch:
 
 
 def _same_weights(model: HubModel, other: HubModel) -> bool:
-    """Return whether two models have the same weights as far as the Hub tells."""
+    """Return whether two models have the same weights, by their hashes on the Hub."""
     try:
         first, second = (weight_hashes(copy, weight_files(copy.files)) for copy in (model, other))
     except EmmsError:
@@ -243,12 +247,12 @@ def _architecture(model: HubModel, task: Task) -> str:
         raise EmmsError("no config.json")
     model_type = model_type_of(model.config) or model_type_of(read_config(model))
     if model_type is None:
-        raise EmmsError("its config.json names no model_type")
+        raise EmmsError("config.json does not contain model_type")
     row = find_architecture(model_type, task.input.name)
     if row is not None:
         return row.family
     if other_inputs(model_type, task.input.name):
-        raise EmmsError(f"{model_type} reads no {task.input.plural}")
+        raise EmmsError(f"{model_type} does not read {task.input.plural}")
     if not known_to_transformers(model_type):
         raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
     return f"{model_type} (fallback)"

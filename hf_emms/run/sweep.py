@@ -1,4 +1,4 @@
-"""Checkpoints × datasets: each checkpoint is loaded once for all datasets, and only cells without a result run."""
+"""Rank checkpoints on many datasets: load each checkpoint once, and run only cells without a result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
-# The loader of libyaml, where PyYAML has it, is fast and refuses deep nesting.
+# The loader of libyaml is faster and refuses deep nesting. PyYAML may lack it.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -49,17 +49,18 @@ class Sweep:
     """The results of a sweep.
 
     Attributes:
-        rankings: dataset → its ranking of the sweep's checkpoints; the stored ranking may hold others besides.
-        failed: dataset → why it has no ranking, or no new rows, in a line.
+        rankings: dataset → its ranking of the sweep's checkpoints. The stored ranking may contain others.
+        failed: dataset → the reason for a missing ranking or missing rows, on one line.
     """
 
     rankings: dict[str, Ranking]
     failed: dict[str, str]
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Return header and lines with a checkpoint's rank on every dataset: "=2" if shared, "failed", or empty.
+        """Return a header and the rank of each checkpoint on each dataset: "=2" if shared, "failed", or empty.
 
-        The checkpoints among the best on most datasets come first, then by their mean share of checkpoints above them.
+        Checkpoints are ordered by the number of datasets on which they are first, then by the mean share of better
+        checkpoints.
         """
         rows = {name: {row.checkpoint: row for row in ranking.rows} for name, ranking in self.rankings.items()}
         checkpoints = dict.fromkeys(row.checkpoint for ranking in self.rankings.values() for row in ranking.rows)
@@ -103,29 +104,28 @@ def sweep(
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Rank checkpoints on many datasets; a checkpoint is loaded once, and cells with a result do not run again.
+    """Rank checkpoints on many datasets. Each checkpoint is loaded once, and cells with a result do not run again.
 
-    Each row is stored as soon as it is finished, so that a killed sweep continues where it was. A checkpoint that fails
-    on a dataset is a failed row of it; it runs again in the next sweep. Rows are outdated when their checkpoint or
-    dataset has a new revision.
+    Each row is stored when it is finished, so that a killed sweep continues. A checkpoint that fails on a dataset is a
+    failed row, which runs again in the next sweep. A row is outdated if its checkpoint or dataset has a new revision.
 
     Args:
-        datasets: names, or dictionaries of a ``dataset`` and its settings; or a YAML file with ``datasets`` and
-            settings for all of them.
-        checkpoints: as for `rank`; by default each dataset's or task's list.
-        output: a folder for the rankings, a JSON file each.
-        results_repo: "ORG/emms-results": a results dataset in place of the folder.
-        engine: "local", "ray" (a checkpoint is a task) or "jobs" (the sweep is a Hugging Face Job).
-        ray_address: as for `rank`.
-        job: hardware of the job; its results dataset is that of the sweep.
-        progress: as for `rank`; the name of a cell is "CHECKPOINT on DATASET".
-        settings: other arguments of `rank`, for all datasets; not `race` and those of fine-tuning.
+        datasets: Names, or dictionaries of a ``dataset`` and its settings. Or a YAML file with ``datasets`` and shared
+            settings.
+        checkpoints: See `rank`. By default the list of each dataset or task.
+        output: A folder with one JSON file per ranking.
+        results_repo: A results dataset instead of the folder, "ORG/emms-results".
+        engine: "local", "ray" (one task per checkpoint) or "jobs" (the sweep is a Hugging Face Job).
+        ray_address: See `rank`.
+        job: The hardware of the job. Its results dataset stores the rankings.
+        progress: See `rank`. A cell is named "CHECKPOINT on DATASET".
+        settings: Other arguments of `rank` for all datasets, without `race` and fine-tuning.
 
     Raises:
-        EmmsError: an argument or every dataset is not usable, or results cannot be stored.
+        EmmsError: An argument or all datasets are invalid, or results cannot be stored.
     """
     ranking_job.check_job(engine, job)
-    # None is the default of all but `max_samples`, where it means all rows.
+    # None is the default, except for `max_samples`, for which it means all rows.
     shared = {
         name: value for name, value in _columns_gathered(settings).items() if value is not None or name == "max_samples"
     }
@@ -140,7 +140,7 @@ def sweep(
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
-    """Return the results dataset, or the folder where none is named."""
+    """Return the results dataset, or the folder if `results_repo` is None."""
     if not isinstance(output, str | os.PathLike):
         raise EmmsError(f"output is {output!r:.80}; it must be a folder", setting_ref("output", DEFAULT_RESULTS))
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))
@@ -150,10 +150,10 @@ def destination(output: str | PathLike[str], results_repo: str | None, progress:
 
 
 def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[str, Options]:
-    """Return the options of each dataset by its name in the sweep, which has its config and split where these are set.
+    """Return the options of each dataset by its name in the sweep, which includes its config and split.
 
-    A text that begins with "{" is the content of a sweep file. The settings win over those of a file for all datasets,
-    but not over those of a dataset.
+    A text that begins with "{" is the content of a sweep file. `settings` override the shared settings of a file, but
+    not the settings of a dataset.
     """
     if isinstance(datasets, str | os.PathLike):
         of_file = _read_sweep_file(os.fspath(datasets))
@@ -173,7 +173,7 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
         )
         name = " ".join(filter(None, (str(options.dataset), options.config, options.split)))
         if name in options_of:
-            raise EmmsError(f"{name} is listed twice", "list it once, or tell them apart by config or split")
+            raise EmmsError(f"{name} is listed twice", "list it once, or with different configs or splits")
         options_of[name] = options
     if not options_of:
         raise EmmsError(
@@ -183,12 +183,12 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
 
 
 def _none_for_zero(name: str, value: Any) -> Any:
-    """Return a value of a sweep file with None in place of 0, which there and on the command line means all rows."""
+    """Return a value of a sweep file, with None instead of 0 if 0 means all rows."""
     return None if SETTINGS[name].zero_is_none and value == 0 and value is not False else value
 
 
 def _columns_gathered(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, with ``text_column`` and similar settings in `columns`."""
+    """Return the settings, with ``text_column`` and similar settings moved to `columns`."""
     by_role = {name: value for name, value in settings.items() if str(name).endswith("_column")}
     others = {name: value for name, value in settings.items() if name not in by_role}
     return others | {"columns": with_role_columns(others.get("columns"), by_role)} if by_role else others
@@ -219,18 +219,18 @@ def _check_names(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
         setting = SETTINGS.get(str(name))
         if setting is None:
             hint = unknown_setting(str(name)).remedy
-            raise EmmsError(f"{entry['dataset']}: there is no setting {name!r}", hint)
+            raise EmmsError(f"{entry['dataset']}: unknown setting {name!r}", hint)
         if setting.sweep == "never":
-            raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
+            raise EmmsError(f"{name} is not a setting of a sweep", "use it with hf-emms rank, for one dataset")
         if setting.sweep == "whole" and name in entry:
-            raise EmmsError(f"{entry['dataset']}: {name} is for the whole sweep", setting_ref(name))
+            raise EmmsError(f"{entry['dataset']}: {name} must be the same for all datasets", setting_ref(name))
 
 
 # ---- as a job --------------------------------------------------------------------------------------------------
 
 
 def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpec:
-    """Return the job that does the whole sweep, with its datasets among the words of its command."""
+    """Return the job for a sweep. Its command contains the datasets."""
     for options in options_of.values():
         ranking_job.rank_argv(options)
     entries = [
@@ -250,7 +250,7 @@ def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progr
 
 
 def _by_name(rankings: Iterable[Ranking], options_of: Mapping[str, Options]) -> dict[str, Ranking]:
-    """Return dataset → its ranking of the checkpoints that it was to have."""
+    """Return dataset → its ranking, with the requested checkpoints only."""
     by_name = {}
     for ranking in rankings:
         names = [
@@ -275,10 +275,10 @@ class SweepPlan:
 
     Attributes:
         plans: dataset → the plan of its ranking, whose candidates are the checkpoints without a result.
-        checkpoints: dataset → all of its checkpoints.
+        checkpoints: dataset → all its checkpoints.
         stored: dataset → its ranking so far.
-        failed: dataset → why it cannot be used, in a line.
-        done: how many cells have a result already.
+        failed: dataset → the reason why it cannot be used, on one line.
+        done: The number of cells with a result.
     """
 
     plans: dict[str, RankingPlan]
@@ -289,12 +289,12 @@ class SweepPlan:
 
     @property
     def cells(self) -> int:
-        """How many cells, pairs of a checkpoint and a dataset, will run."""
+        """The number of cells, pairs of a checkpoint and a dataset, to run."""
         return sum(len(plan.to_run) for plan in self.plans.values())
 
 
 class _DatasetProgress(Progress):
-    """The progress of the cells of a dataset, which are named after checkpoint and dataset."""
+    """Forward the events of a dataset, with names of cells instead of checkpoints."""
 
     def __init__(self, progress: Progress, dataset: str) -> None:
         self._progress = progress
@@ -317,7 +317,7 @@ class _DatasetProgress(Progress):
 
 
 def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
-    """Return the plan of a sweep: every dataset is read, and the cells with a result are left out."""
+    """Read all datasets, and return the plan of the cells without a result."""
     plans, stored, failed, done = dict[str, RankingPlan](), dict[str, Ranking](), dict[str, str](), 0
     checkpoints = dict[str, tuple[str, ...]]()
     resolver = functools.cache(find_model)
@@ -351,7 +351,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
 
 
 def sweep_costs(plan: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
-    """Return the cost of each checkpoint and encoder over all datasets, and the number of cells of each checkpoint."""
+    """Return the cost of each checkpoint and encoder over all datasets, and the cells per checkpoint."""
     inputs: dict[Repo, list[tuple[int, Rate]]] = {}
     options_by_repo: dict[Repo, RunOptions] = {}
     for of_dataset in plan.plans.values():
@@ -370,7 +370,7 @@ def sweep_costs(plan: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
 
 
 def run_sweep(sweep_plan: SweepPlan, results: Destination, progress: Progress) -> Sweep:
-    """Run the cells of a plan and return the results; every finished row is stored before the next cell starts."""
+    """Run the cells of a plan and return the results. Each row is stored before the next cell starts."""
     rankings, failed = dict(sweep_plan.stored), dict(sweep_plan.failed)
     plans = {name: each for name, each in sweep_plan.plans.items() if each.candidates}
     progress.expect(sweep_plan.cells, "cells")
@@ -402,7 +402,7 @@ def run_sweep(sweep_plan: SweepPlan, results: Destination, progress: Progress) -
 
 
 def _only(ranking: Ranking, checkpoints: Collection[str]) -> Ranking:
-    """Return the ranking with only some of its checkpoints."""
+    """Return the ranking of some of its checkpoints."""
     rows = [row for row in ranking.rows if row.checkpoint in checkpoints]
     return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
@@ -410,7 +410,7 @@ def _only(ranking: Ranking, checkpoints: Collection[str]) -> Ranking:
 def _label_tables(
     plans: Mapping[str, RankingPlan], failed: dict[str, str], progress: Progress
 ) -> dict[str, LabelTable]:
-    """Return the F-labels of each dataset, loading encoders once; datasets without them are added to `failed`."""
+    """Return the label embeddings of each dataset, loading encoders once. Add datasets that fail to `failed`."""
     embeddings: dict[tuple[str, Repo], np.ndarray] = {}
     for encoder in dict.fromkeys(encoder for each in plans.values() for encoder in each.encoders):
         with closing(ExtractorPool()) as pool:

@@ -85,7 +85,7 @@ def test_ids_come_on_stdout_and_what_was_left_out_is_told_with_the_reason(hub: H
     # The most downloaded first, backbones among them.
     assert ids(done) == ["ada/vit", "ada/backbone", "ada/pickled", "bob/fallback", "bob/timm", "bob/unread"]
     for id, reason in {
-        "ada/text": "bert reads no images",
+        "ada/text": "bert does not read images",
         "bob/flax": "no weights for PyTorch",
         "bob/no-config": "no config.json",
         "bob/new": "does not know the architecture 'tomorrow'",

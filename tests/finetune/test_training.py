@@ -360,7 +360,7 @@ def test_defaults_depend_on_task_size_and_budget() -> None:
     for limit in ({"seeds": 1000}, {"seed": 2**32 - 1}, {"seed": 2**32 - 3, "seeds": 3}):
         Options("d", confirm=1, **limit)
     for beyond in ({"seed": 2**32}, {"seed": 2**32 - 2, "seeds": 3}):
-        with pytest.raises(EmmsError, match="fine-tuning takes seeds from 0 to 4,294,967,295"):
+        with pytest.raises(EmmsError, match="seeds of fine-tuning must be from 0 to 4,294,967,295"):
             Options("d", confirm=1, **beyond)
 
 

@@ -55,7 +55,7 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
 
 def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
     assert rank_argv(Options("org/data", results=ID))[-2:] == ["--results", ID]
-    with pytest.raises(EmmsError, match="on this machine only"):
+    with pytest.raises(EmmsError, match="is on this machine"):
         rank_argv(Options("org/data", results=str(tmp_path)))
 
 

@@ -131,11 +131,11 @@ def test_a_chart_has_the_numbers_of_the_tables(monkeypatch: pytest.MonkeyPatch) 
     assert whole.plot().figure.get_figheight() > first.plot().figure.get_figheight()  # a line for each checkpoint
     assert whole.plot("size").figure.get_figheight() == first.plot("size").figure.get_figheight()
     for arguments, said in (
-        ({"kind": "pie"}, "unknown kind of chart 'pie'"),
-        ({"kind": "size"}, "nothing to draw of word_error_rate\n  → estimators: word_error_rate, logme"),
-        ({"estimator": "emms"}, "nothing to draw of emms"),
-        ({"ax": "axes"}, "ax is 'axes'; it must be axes of matplotlib"),
-        ({"path": "chart.doc"}, "'chart.doc' says no format that can be drawn"),
+        ({"kind": "pie"}, "'pie'"),
+        ({"kind": "size"}, "word_error_rate"),
+        ({"estimator": "emms"}, "emms"),
+        ({"ax": "axes"}, "ax is 'axes'"),
+        ({"path": "chart.doc"}, "'chart.doc'"),
     ):
         with pytest.raises(EmmsError, match=said):
             ranking.plot(**arguments)

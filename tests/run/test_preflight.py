@@ -68,7 +68,7 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
             ["-c", "org/hollow", "-c", "org/nowhere", "-c", "emms-demo/bert-random", "-c", GOOD],
             0,
             [
-                "3 problems that this run will meet:",
+                "3 problems of this run:",
                 "checkpoint org/hollow: org/hollow has no weights for PyTorch, only weights for ONNX Runtime",
                 "checkpoint org/nowhere: ",
                 "emms-demo/bert-random is a bert checkpoint, which reads texts, not images",
@@ -77,14 +77,14 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
         (
             ["-c", "org/hollow", "-e", "demo"],
             1,
-            ["this run could not start: checkpoints: none can be ranked", "\n12 files: 0 B to download, "],
+            ["this run could not start: checkpoints: no checkpoint can be ranked", "\n12 files: 0 B to download, "],
         ),
         (
             ["-c", GOOD, "-e", "org/hollow-encoder"],
             1,
             ["this run could not start: label encoder org/hollow-encoder: "],
         ),
-        (["-c", "org/nowhere", "--confirm", "1"], 1, ["fine-tuning: there is no checkpoint to fine-tune"]),
+        (["-c", "org/nowhere", "--confirm", "1"], 1, ["fine-tuning: no checkpoint can be fine-tuned"]),
         (["-c", GOOD, "-e", "org/nowhere"], 1, ["there is no model 'org/nowhere'"]),
         (["-c", GOOD, "--dataset", "org/no-data"], 1, ["Error: there is no dataset 'org/no-data'"]),
     ],
@@ -117,10 +117,10 @@ def test_too_little_memory_or_disk_is_a_problem(tmp_path: Path) -> None:
         f"checkpoint{' ' * 18}revision{' ' * 16}state         files  download_bytes  cached_bytes  seconds",
         "  ".join("-" * width for width in (26, 22, 12, 5, 14, 12, 7)),
         f"{GOOD}  {good.revision}  local folder      3               0  {found.costs[good].cached:12}      0.1",
-        "2 problems that this run will meet:",
+        "2 problems of this run:",
         f"  checkpoint {GOOD}: its weights are {format_bytes(weights)}, more than the 500.0 kB of memory",
         '    → choose a smaller checkpoint, or engine="jobs" with larger hardware',
-        "  checkpoints: none can be ranked",
+        "  checkpoints: no checkpoint can be ranked",
         '    → checkpoints="ORG/NAME"',
     ]
     assert found.costs[good].seconds == pytest.approx(60 * found.rate.seconds(weights / 4))
@@ -143,7 +143,7 @@ def test_a_full_disk_is_a_problem_and_ends_a_run_where_not_even_the_encoders_fit
     assert {disk: [problem.fatal for problem in problems] for disk, problems in found.items()} == {
         **{3999: [True], 4000: [False], 5999: [False], 6000: []}
     }
-    said = "disk: 6.0 kB to download, 4.0 kB free in /c\n    → free space there, or set HF_HUB_CACHE to a folder on a "
+    said = "disk: 6.0 kB to download, 4.0 kB free in /c\n    → free some space, or set HF_HUB_CACHE to a folder on a "
     assert str(found[4000][0]) == said + "larger disk"
     costs[Repo("org/other", "model", "0" * 40)] = Cost(seconds=1000.2, memory=2 * 10**9)
     words = costs_in_words(costs, Rate(2e-9, "texts", ((1.0, 1.0), (2.0, 2.0))))
