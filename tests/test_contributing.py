@@ -97,7 +97,7 @@ EDITS = {
     "an option of a ranking": (
         ("options/__init__.py", "    results: str | None = setting(", OPTION),
         ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
-        ("run/rank.py", "        results: a results", "        warmup: rows that are left out.\n"),
+        ("run/rank.py", "        results: A results", "        warmup: Rows to omit.\n"),
         ("run/engines/rows.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),
     ),
     "an estimator": (

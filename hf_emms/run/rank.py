@@ -173,6 +173,7 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: The number of inputs per batch. By default chosen automatically.
+        stall_limit: Seconds without progress after which a checkpoint becomes a failed row.
         layers: "spread" (the first, the middle and the last hidden layer, the default), "last" (the default pooling of
             the architecture), "mean" (over all hidden layers), or the number of a layer. If you name several, the row
             of a checkpoint is that of its best layer.
