@@ -65,6 +65,28 @@ def presets(kind: str | None, task: str | None) -> None:
     out.records(("kind", "name", "task", "what", "parameters", "bytes", "license", "verified"), rows)
 
 
+@cloup.command(short_help="List the default checkpoints of a task, with their values in public tables.")
+@cloup.option("--task", metavar="ID", help="List only the checkpoints of this task.")
+@format_option()
+def checkpoints(task: str | None) -> None:
+    """List the checkpoints that hf-emms rank uses without --checkpoint.
+
+    docs/default-checkpoints.md explains the rule that chose them and the tables.
+    """
+    from hf_emms.presets import checkpoint_presets, default_checkpoints
+    from hf_emms.tasks import get_task
+
+    ids = list(checkpoint_presets()) if task is None else [get_task(task).id]
+    rows = []
+    for id in ids:
+        default_checkpoints(id)  # raises an error if the task has no list
+        for preset in checkpoint_presets()[id]:
+            size = format_count(preset.parameters) if out.format == "table" else preset.parameters
+            value = "" if preset.value is None else preset.value
+            rows.append((preset.name, id, size, preset.license or "", preset.released or "", value, preset.table or ""))
+    out.records(("checkpoint", "task", "parameters", "license", "released", "value", "table"), rows)
+
+
 def _entries() -> Iterator[tuple[Any, ...]]:
     """Yield kind, name, task, content, parameters, bytes, license and whether these were verified."""
     from hf_emms.presets import candidate_sets, checkpoint_presets, dataset_presets, encoder_sets, usable_datasets

@@ -122,6 +122,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _text("DeBERTa", ("deberta",), "DebertaModel", "masked_mean", EMMS),
     _text("DeBERTa-v2", ("deberta-v2",), "DebertaV2Model", "masked_mean", EMMS),
     _text("ModernBERT", ("modernbert",), "ModernBertModel", "masked_mean", EMMS),
+    _text("ModernBERT decoder", ("modernbert-decoder",), "ModernBertDecoderModel", "masked_mean", EMMS),
     _text("EuroBERT", ("eurobert",), "EuroBertModel", "masked_mean", EMMS),
     _text("Nomic BERT", ("nomic_bert",), "NomicBertModel", "masked_mean", EMMS),
     _text("MPNet", ("mpnet",), "MPNetModel", "masked_mean", EMMS, poolerless=True),
@@ -134,6 +135,14 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _text("Gemma", ("gemma",), "GemmaModel", "masked_mean", EMMS),
     _text("Gemma 2", ("gemma2",), "Gemma2Model", "masked_mean", EMMS),
     _text("Gemma 3", ("gemma3_text",), "Gemma3TextModel", "masked_mean", EMMS),
+    _text(
+        "EmbeddingGemma 2",
+        ("embedding_gemma2",),
+        "EmbeddingGemma2Model",
+        "masked_mean",
+        EMMS,
+        unused=("vision_tower", "embed_vision", "audio_tower", "embed_audio"),
+    ),
     _text("Mistral", ("mistral",), "MistralModel", "masked_mean", EMMS),
     _text("Phi-3", ("phi3",), "Phi3Model", "masked_mean", EMMS),
     _text("SmolLM3", ("smollm3",), "SmolLM3Model", "masked_mean", EMMS),
@@ -171,6 +180,15 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _audio("SEW-D", ("sew-d",), "SEWDModel", "frames", FRAMES),
     _audio("Whisper encoder", ("whisper",), "WhisperModel", "frames", FRAMES, unused=("decoder",)),
     _audio("Moonshine encoder", ("moonshine",), "MoonshineModel", "frames", FRAMES, unused=("decoder",)),
+    _audio(
+        "Moonshine streaming encoder",
+        ("moonshine_streaming",),
+        "MoonshineStreamingModel",
+        "frames",
+        FRAMES,
+        unused=("decoder",),
+    ),
+    _audio("Parakeet encoder", ("parakeet_ctc", "parakeet_encoder"), "ParakeetEncoder", "frames", FRAMES),
     _audio("SpeechT5 encoder", ("speecht5",), "SpeechT5ForSpeechToText", "frames", FRAMES),
     _audio(
         "AST",
@@ -193,6 +211,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image_text("BLIP", ("blip",), "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
     _image_text("GIT", ("git",), "GitModel", "git", FUSION),
     _image_text("Grounding DINO", ("grounding-dino",), "GroundingDinoForObjectDetection", "grounding_dino", FUSION),
+    _image_text(
+        "MM Grounding DINO", ("mm-grounding-dino",), "MMGroundingDinoForObjectDetection", "grounding_dino", FUSION
+    ),
 )
 
 # Poolings of text towers: embeddings that images are compared with, not states of tokens.
@@ -208,7 +229,7 @@ ARCHITECTURES += tuple(
 _WRITERS = {
     "last_token": (
         *("GPT-2", "GPT-NeoX", "OPT", "Llama", "Qwen2", "Qwen3", "Gemma", "Gemma 2", "Gemma 3", "Mistral", "Phi-3"),
-        *("SmolLM3", "gpt-oss"),
+        *("SmolLM3", "gpt-oss", "ModernBERT decoder"),
     ),
     "masked_mean": ("T5 encoder", "mT5 encoder"),
     "encoder_masked_mean": ("BART encoder",),

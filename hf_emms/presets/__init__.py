@@ -84,6 +84,9 @@ class CheckpointPreset:
     parameters: int | None = None
     bytes: int | None = None
     license: str | None = None
+    released: str | None = None
+    table: str | None = None
+    value: float | None = None
     verified: bool = False
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import tokenizers
 
 from tests.helpers.tiny_checkpoints import T, checkpoint, tiny
 
@@ -93,6 +94,21 @@ SOUND_FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
         extractor("Wav2Vec2FeatureExtractor", do_normalize=False, return_attention_mask=True),
     ),
+    "moonshine_streaming": (
+        tiny(
+            "MoonshineStreamingForConditionalGeneration", vocab_size=40, num_hidden_layers=1, hidden_size=16,
+            intermediate_size=32, num_attention_heads=2, num_key_value_heads=2,
+            encoder_config={**SIZE, "num_key_value_heads": 2, "sliding_windows": [[16, 4], [16, 4], [16, 0]]},
+        ),
+        extractor("Wav2Vec2FeatureExtractor", do_normalize=False, return_attention_mask=True),
+    ),
+    "parakeet_ctc": (
+        tiny(
+            "ParakeetForCTC", vocab_size=40, pad_token_id=39,
+            encoder_config={**SIZE, "num_mel_bins": 16, "subsampling_conv_channels": 8},
+        ),
+        extractor("ParakeetFeatureExtractor", feature_size=16),
+    ),
     "speecht5": (
         tiny(
             "SpeechT5ForSpeechToText", vocab_size=20, hidden_size=16, encoder_layers=3, encoder_attention_heads=2,
@@ -127,6 +143,7 @@ _LANGUAGES, _TASKS = {"<|de|>": 30, "<|en|>": 31}, {"transcribe": 32, "translate
 ASR_MODELS = {
     "wav2vec2-layer-norm": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
     "hubert": ["<pad>", "<unk>", "|", *_LETTERS[:17]],
+    "parakeet_ctc": [" ", *_LETTERS, *"0123456789.", "<unk>", "<pad>"],
     "whisper": [*_STARTS, *"012345678", "<|notimestamps|>"],
     "whisper-multilingual": [*_STARTS, *_LANGUAGES, *(f"<|{task}|>" for task in _TASKS), *"01234", "<|notimestamps|>"],
 }
@@ -138,7 +155,8 @@ def asr_model(root: Path, name: str) -> Path:
     numbers = {mark: number for number, mark in enumerate(ASR_MODELS[name])}
     if not name.startswith("whisper"):
         make = tiny("HubertForCTC", **WAVES) if name == "hubert" else make
-        return checkpoint(root / f"asr-{name}", make, reader, lambda: _ctc_tokenizer(numbers))
+        tokenizer = _parakeet_tokenizer if name.startswith("parakeet") else _ctc_tokenizer
+        return checkpoint(root / f"asr-{name}", make, reader, lambda: tokenizer(numbers))
     ids: dict[str, Any] = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     ids |= {"no_timestamps_token_id": 39, "return_timestamps": False}
     if name == "whisper-multilingual":
@@ -154,3 +172,10 @@ def _ctc_tokenizer(numbers: dict[str, int]) -> Any:
         vocabulary = Path(folder, "letters.json")
         vocabulary.write_text(json.dumps(numbers))
         return T.Wav2Vec2CTCTokenizer(str(vocabulary))
+
+
+def _parakeet_tokenizer(numbers: dict[str, int]) -> Any:
+    letters = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbers, unk_token="<unk>"))
+    letters.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    letters.decoder = tokenizers.decoders.Fuse()
+    return T.ParakeetTokenizer(tokenizer_object=letters, pad_token="<pad>", unk_token="<unk>")

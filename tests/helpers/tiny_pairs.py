@@ -23,7 +23,10 @@ from tests.helpers.tiny_checkpoints import (
 # Images keep their aspect ratio, as with the real processors.
 PROCESSORS = {
     "vilt": lambda: T.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8),
-    "grounding-dino": lambda: T.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}),
+    **dict.fromkeys(
+        ("grounding-dino", "mm-grounding-dino"),
+        lambda: T.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}),
+    ),
 }
 
 
@@ -65,13 +68,11 @@ _DINO_SWIN = {
     "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [2, 2, 2], "window_size": 2,
     "out_indices": [2, 3],
 }  # fmt: skip
-FUSED: dict[str, Callable[[], Any]] = {
-    "vilt": tiny("ViltForQuestionAnswering", **{**TEXT, **VISION}, num_labels=3),
-    "blip-vqa": tiny("BlipForQuestionAnswering", **_BLIP),
-    "blip-itm": tiny("BlipForImageTextRetrieval", **_BLIP),
-    "git": tiny("GitForCausalLM", vision_config=VISION, **ENDS, **TEXT),
-    "grounding-dino": lambda: tiny(
-        "GroundingDinoForObjectDetection",
+
+
+def _grounding_dino(name: str) -> Any:
+    return tiny(
+        name,
         backbone_config=T.SwinConfig(**_DINO_SWIN),
         text_config={"model_type": "bert", **TEXT},
         d_model=32,
@@ -84,6 +85,15 @@ FUSED: dict[str, Callable[[], Any]] = {
         num_feature_levels=3,
         num_queries=12,
         max_text_len=40,
-    )(),
+    )()
+
+
+FUSED: dict[str, Callable[[], Any]] = {
+    "vilt": tiny("ViltForQuestionAnswering", **{**TEXT, **VISION}, num_labels=3),
+    "blip-vqa": tiny("BlipForQuestionAnswering", **_BLIP),
+    "blip-itm": tiny("BlipForImageTextRetrieval", **_BLIP),
+    "git": tiny("GitForCausalLM", vision_config=VISION, **ENDS, **TEXT),
+    "grounding-dino": partial(_grounding_dino, "GroundingDinoForObjectDetection"),
+    "mm-grounding-dino": partial(_grounding_dino, "MMGroundingDinoForObjectDetection"),
 }
 PAIR_MODELS = {**TWO_TOWERS, **DETECTORS, **FUSED}

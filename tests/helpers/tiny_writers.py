@@ -32,6 +32,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "phi": tiny("PhiForCausalLM", **ENDS, **TEXT),
     "phi3": tiny("Phi3ForCausalLM", **DECODER),
     "smollm3": tiny("SmolLM3ForCausalLM", **DECODER),
+    "modernbert-decoder": tiny("ModernBertDecoderForCausalLM", **DECODER),
     "olmo2": tiny("Olmo2ForCausalLM", pad_token_id=0, **ENDS, **TEXT),
     "gpt_oss": tiny("GptOssForCausalLM", num_local_experts=2, num_experts_per_tok=1, **DECODER),
     "mamba": tiny(

@@ -55,10 +55,13 @@ def _put_checkpoint(store: Store, id: str, folder: Path) -> None:
     if ("model", name) in store.repos:
         return
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    is_commit = len(revision) == 40
     presets = [preset for listed in (*checkpoint_presets().values(), *encoder_sets().values()) for preset in listed]
-    is_pickled = revision or any(preset.id == name and preset.weights == "pickled" for preset in presets)
-    store.put_files(name, _pickled(files) if is_pickled else files)
-    if revision:
+    is_pickled = (revision and not is_commit) or any(
+        preset.id == name and preset.weights == "pickled" for preset in presets
+    )
+    store.put_files(name, _pickled(files) if is_pickled else files, sha=revision if is_commit else None)
+    if revision and not is_commit:
         store.put_files(name, {_WEIGHTS: files[_WEIGHTS]}, ref=revision)
 
 

@@ -48,6 +48,14 @@ def test_default_checkpoints_are_listed_with_their_pins() -> None:
     assert [row["what"] for row in rows] == [id for task in checkpoint_presets() for id in default_checkpoints(task)]
 
 
+def test_default_checkpoints_are_listed_with_size_and_public_value() -> None:
+    rows = listed("checkpoints", "--task", "sentence-classification")
+    assert {row["task"] for row in rows} == {"text-classification"}
+    ettin = next(row for row in rows if row["checkpoint"] == "jhu-clsp/ettin-encoder-68m")
+    facts = (ettin["parameters"], ettin["license"], ettin["released"], ettin["value"], ettin["table"])
+    assert [str(fact) for fact in facts] == ["68000000", "mit", "2025-07", "87.2", "glue"]
+
+
 def test_lists_agree_about_a_repository_and_hold_everything_that_ships() -> None:
     lists = [*checkpoint_presets().values(), *encoder_sets().values()]
     facts: dict[str, set[Any]] = {}

@@ -43,7 +43,7 @@ def test_pickled_weights_are_read_without_running_code_where_there_are_no_others
     cli: CommandLine, demo_hub: Hub
 ) -> None:
     """Of an encoder, and of a checkpoint that is not read at the pin of the defaults."""
-    id = "microsoft/git-base-coco"
+    id = "nlpconnect/vit-gpt2-image-captioning"
     done = cli.run(
         *("rank", "--dataset", "coco_captions", "-c", id, "-e", "paper-small", "--max-samples", "60"),
         *("--format", "json"),
