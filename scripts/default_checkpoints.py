@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hf_emms.formatting import format_count
+from hf_emms.errors import format_count
 from hf_emms.presets import CheckpointPreset, checkpoint_presets
 from hf_emms.presets.public_results import PUBLIC_TABLES, public_results
 
