@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-slow lint bench quality quality-full hostile clean
+.PHONY: docs demo test test-slow lint bench quality quality-full hostile clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-emms demo
@@ -39,6 +39,10 @@ quality-full: $(VENV)/.installed-dev
 # 500 mutated files, 1,000 mutated checkpoints, and 300 bad days with kills and faults.
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.hostile --quiet
+
+# The documentation site, in site/. Zensical and mkdocstrings are in the extra docs.
+docs: $(VENV)/.installed-dev
+	$(BIN)/zensical build --clean --strict
 
 clean:
 	rm -rf $(VENV) build dist

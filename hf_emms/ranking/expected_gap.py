@@ -1,7 +1,7 @@
 """Estimate how far apart the checkpoints of a ranking will be after fine-tuning, in points of accuracy.
 
 The same difference of scores means more on some datasets than on others. The lines are quantiles over classification
-datasets, fitted by ``scripts/quality/calibration.py``. docs/quality.md reports how often they were right on other
+datasets, fitted by ``scripts/quality/calibration.py``. docs/evidence.md reports how often they were right on other
 datasets.
 """
 

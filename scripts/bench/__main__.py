@@ -27,6 +27,7 @@ BENCHES = {
     "forecast": "forecast seconds against the measured seconds of fine-tunings",
     "scoring": "EMMS against bare matrix products, and against LogME on the same F-labels",
     "race": "a race for the best checkpoints against a full run",
+    "image_minutes": "minutes to rank and to fine-tune image checkpoints by size",
     "space": "the leaderboard in a browser",
     "sequences": "random sequences of a user's actions on the leaderboard",
 }

@@ -5,6 +5,7 @@ python -m scripts.docs command_line [--check]                      docs/command-
 python -m scripts.docs screenshots [NAME …]                        pictures of the pages and of a model card
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
 python -m scripts.docs outputs                                     what commands print in README.md and docs/
+python -m scripts.docs charts                                      the charts of docs/evidence.md
 python -m scripts.docs paper                                       a control on the paper's fine-tuning results
 """
 
@@ -14,7 +15,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", "paper")
+NAMES = ("architectures", "command_line", "screenshots", "notebook", "outputs", "paper", "charts")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Measure ranking quality against fine-tuning: the tables of docs/quality.md and of the pages on tasks.
+"""Ranking quality against real fine-tuning: the tables of docs/evidence.md and of pages on tasks.
 
     python -m scripts.quality scores --pool sound          score the candidates (minutes once features are cached)
     python -m scripts.quality truth --pool images          fine-tune the scored candidates (hours; it can be continued)

@@ -120,7 +120,7 @@ class Pool:
         truth: the budget whose runs are the truth of tables with one truth.
         estimators: that rank the candidates, the one that orders first; those of classes only are left out elsewhere.
         max_samples: rows that are ranked on; None for all training rows.
-        page: whose table this pool's results are; None for docs/quality.md, whose pools are scored in more ways.
+        page: whose table this pool's results are; None for docs/evidence.md, whose pools are scored in more ways.
         file: the committed results.
         confirmed: how many of the first are fine-tuned in the page's table of regret.
     """
@@ -345,7 +345,7 @@ PAIRS_AND_WORDS = Pool(
     SMALL.name,
     OF_SMALL_POOLS,
     1_000,
-    "rank-pairs-and-tokens.md",
+    "evidence-tasks.md",
 )
 SEARCH = Pool(
     "search",
@@ -363,7 +363,7 @@ SEARCH = Pool(
     FEW_QUERIES.name,
     ("zero_shot_ndcg", "adapted_ndcg", "emms"),
     500,
-    "rank-search.md",
+    "evidence-search.md",
     confirmed=2,
 )
 SOUND = Pool(
@@ -380,7 +380,7 @@ SOUND = Pool(
     FEW.name,
     OF_SMALL_POOLS,
     1_000,
-    "rank-sound.md",
+    "evidence-tasks.md",
 )
 LANGUAGE_MODELS = Pool(
     "language-models",
@@ -398,7 +398,7 @@ LANGUAGE_MODELS = Pool(
     ALL_RESPONSES.name,
     ("short_run", "zero_shot", "emms_knn", "emms"),
     None,
-    "rank-language-models.md",
+    "evidence-tasks.md",
     "writers.json",
 )
 POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO, PAIRS_AND_WORDS, SEARCH, SOUND, LANGUAGE_MODELS)}

@@ -18,7 +18,7 @@ from scipy.stats import rankdata, spearmanr
 from scripts.quality.pools import DOCS
 
 RESULTS = Path(__file__).parent / "results" / "language_models.json"
-PAGE = DOCS / "rank-language-models.md"
+PAGE = DOCS / "evidence-tasks.md"
 SETS = {"flan": "FLAN", "gigaword": "Gigaword", "wmt19": "WMT19"}
 TARGET_ROWS = (6_400, 25_600, 1_638_400)
 # Families that read the prompt with an encoder.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -113,20 +116,33 @@ Tables = Iterator[tuple[str, str]]
 
 
 def pages() -> Iterator[tuple[Path, str, str]]:
-    """Yield page, name of the mark that its tables stand between, and tables."""
-    tables = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables())
-    yield DOCS / "quality.md", "tables", "\n\n".join(f"### {title}\n\n{table}" for title, table in tables)
+    """Yield page, name of the mark around its tables, and tables."""
     for pool in POOLS.values():
         if pool.page is not None:
-            yield DOCS / pool.page, "agreement", pool_table(pool)
+            yield DOCS / pool.page, f"agreement {pool.name}", pool_table(pool)
     yield DOCS / str(SEARCH.page), "real", pool_table(SEARCH, "real", "altered")
     yield DOCS / str(SEARCH.page), "search", search_table(SEARCH)
-    yield DOCS / str(SEARCH.page), "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
+    yield DOCS / "rank-search.md", "queries", query_counts_table(json.loads(query_counts.RESULTS.read_text()))
     yield published_losses.PAGE, "replays", replays_table(json.loads(published_losses.RESULTS.read_text()))
 
 
+def evidence_files() -> Iterator[tuple[Path, str]]:
+    """Yield file and content of each table of docs/evidence.md, as CSV."""
+    found = (*real_tables(IMAGES), *real_tables(TEXTS), *shared_tables(), *micro_tables())
+    for title, table in found:
+        head, _, *rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n\n")[0].splitlines()
+        ]
+        content = io.StringIO()
+        csv.writer(content, lineterminator="\n").writerows([head, *rows])
+        yield DOCS / "evidence" / f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.csv", content.getvalue()
+
+
 def write_pages() -> None:
-    """Put all tables into their pages."""
+    """Put all tables into their pages and files."""
+    for file, content in evidence_files():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content, encoding="utf-8")
     for page, mark, tables in pages():
         before, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->")
         after = rest.partition(f"<!-- /{mark} -->")[2]

@@ -31,18 +31,17 @@ def sentence(page: str, pattern: str) -> list[int]:
     return [WORDS.get(number) or int(number.replace(",", "")) for number in match.groups()]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quality.md"])
-def test_the_targets_and_fine_tunings(page):
+def test_the_targets_and_fine_tunings():
     targets = results("micro")["targets"]
     tasks = {target["task"] for target in targets.values()}
     sizes = {len(target["candidates"]) for target in targets.values()}
     runs = sum(len(runs) for target in targets.values() for runs in target["runs"]["first"].values())
-    numbers = sentence(page, r"(\d+) targets of (\w+) tasks, (\d+) or (\d+) .{0,70}?(\d{3}) (?:runs|full fine-tunings)")
+    numbers = sentence("README.md", r"(\d+) targets of (\w+) tasks, (\d+) or (\d+) .{0,70}?(\d{3}) runs")
     assert numbers == [len(targets), len(tasks), *sorted(sizes), runs]
 
 
 def test_a_second_seed_is_that_of_the_quality_page():
-    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     (agreement,) = re.findall(
         r"Fine-tuning with another seed agrees with itself to (0\.\d+)",
         (ROOT / "README.md").read_text(encoding="utf-8"),
@@ -84,7 +83,7 @@ def test_what_fine_tuning_all_candidates_takes():
         if "full" in target["runs"]
     ]
     minutes = [round(total / 60) for total in (min(seconds), max(seconds))]
-    assert sentence("README.md", r"once each, took (\d+) to (\d+) minutes a dataset") == minutes
+    assert sentence("README.md", r"once each, took (\d+) to (\d+) minutes per dataset") == minutes
 
 
 def test_the_first_table_of_the_readme_is_that_of_the_results():
@@ -104,6 +103,6 @@ def test_the_first_table_of_the_readme_is_that_of_the_results():
 
 def test_r2_orders_as_the_score_does():
     pairs, differences = report.swapped()
-    page = (ROOT / "docs" / "read-the-table.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     assert f"differ in {len(differences)} of {pairs:,} pairs" in page
     assert f"at most {max(differences):.4f} of R²" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import defaultdict
@@ -22,7 +23,7 @@ from scripts.quality.results import TargetResult, replayed
 from scripts.quality.rows import Split
 from tests import ROOT
 
-PAGE = ROOT / "docs" / "quality.md"
+EVIDENCE = ROOT / "docs" / "evidence"
 BLOCKS = {(page.name, mark): tables for page, mark, tables in report.pages()}
 
 
@@ -39,11 +40,16 @@ def truth_of(runs):
     return max((np.mean(values, axis=0) for values in by_rate.values()), key=lambda means: means[0])[1]
 
 
-def printed(title):
-    """A table of the page: name → column → cell."""
-    lines = PAGE.read_text(encoding="utf-8").split(f"### {title}\n\n")[1].split("\n\n")[0].strip().splitlines()
-    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def printed(name):
+    """A table of the evidence: name → column → cell."""
+    head, *rows = csv.reader((EVIDENCE / f"{name}.csv").read_text(encoding="utf-8").splitlines())
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_files_of_evidence_are_those_that_the_report_writes():
+    written = dict(report.evidence_files())
+    assert {file.name for file in written} == {file.name for file in EVIDENCE.glob("*.csv")}
+    assert [file for file, content in written.items() if file.read_text(encoding="utf-8") != content] == []
 
 
 @pytest.mark.parametrize(("page", "mark"), BLOCKS)
@@ -55,16 +61,16 @@ def test_the_page_shows_what_the_report_makes_of_the_results(page, mark):
 def test_the_readme_quotes_the_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## How good, how fast")[1].split("\n## ")[0]
     default, *others = re.findall(r"0\.\d\d(?:\s+\[[^\]]*\])?", text)[:3]
-    agreement = printed("Agreement with fine-tuning")
+    agreement = printed("agreement-with-fine-tuning")
     column = "weighted τ [95 %]"
     assert " ".join(default.split()) == agreement["EMMS + k-NN, held out (`emms_knn`, the default)"][column]
-    names = ("LogME on F-labels (`logme_flabels`)", "*control:* parameter count")
+    names = ("LogME on F-labels (`logme_flabels`)", "*control:* mean rank elsewhere (dataset-blind)")
     assert others == [agreement[name][column].split()[0] for name in names]
 
 
 @pytest.mark.parametrize("estimator", ["emms", "emms_exact", "logme", "logme_flabels", "knn"])
 def test_every_tau_of_the_page_follows_from_the_results(records, estimator):
-    rows = {name: row for name, row in printed("Weighted τ by target").items() if f"(`{estimator}`" in name}
+    rows = {name: row for name, row in printed("weighted-by-target").items() if f"(`{estimator}`" in name}
     (row,) = rows.values()
     for name, record in records.items():
         truth = [truth_of(record["runs"]["first"][candidate]) for candidate in record["candidates"]]
