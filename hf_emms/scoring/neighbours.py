@@ -1,7 +1,7 @@
 """The nearest rows: k-NN as a control, and EMMS with two base learners, a ridge and the mean label of the nearest rows.
 
 Full fine-tuning bends the features, which a linear map cannot foresee: where a ridge explains the labels equally well
-from two checkpoints, the checkpoint whose rows of like labels lie together tends to fine-tune better (docs/evidence.md).
+from two checkpoints, the checkpoint whose rows of like labels lie together often fine-tunes better (docs/evidence.md).
 For fold f each base learner b leaves residuals E_b of the fold's rows, fitted on the others; with w on the simplex of
 base learners and t on that of F-labels the loss is Σ_f ‖Σ_b w_b E_b t‖², least over both (stacked regression: Breiman
 1996).
