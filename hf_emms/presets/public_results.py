@@ -94,14 +94,14 @@ def public_results(task_id: str, checkpoints: Iterable[str]) -> PublicResults | 
     counts. Returns None if no table contains two of the checkpoints.
     """
     ids = {name: name.partition("@")[0].lower() for name in checkpoints}
-    found = []
+    candidates = []
     for key, table in PUBLIC_TABLES.items():
         if task_id in table.tasks:
             rows = _read()[key]
             values = {name: rows[id][0] for name, id in ids.items() if id in rows}
             trained_on = {name: count for name in values if (count := rows[ids[name]][1]) is not None}
-            found.append(PublicResults(key, values, trained_on))
-    results = max(found, key=lambda results: len(results.values), default=None)
+            candidates.append(PublicResults(key, values, trained_on))
+    results = max(candidates, key=lambda results: len(results.values), default=None)
     return results if results is not None and len(results.values) > 1 else None
 
 
