@@ -53,7 +53,7 @@ class FeatureReader(ABC):
         self.forwards: tuple[BatchedForward, ...] = (self._forward,)
 
     @abstractmethod
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+    def batches(self, inputs: Any, batch_size: int | None) -> Iterator[Batch]:
         """Yield positions and features of batches, see `Extractor.batches`."""
 
     @abstractmethod

@@ -18,7 +18,7 @@ from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec
 from hf_emms.inputs.encoded import prepare_ahead
 from hf_emms.inputs.image import IMAGE, ImageReader, example_images, load_image_reader
-from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader, check_inputs_type
+from hf_emms.inputs.modality import BatchReader, Modality, Pairs, TrainingReader
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,
@@ -55,8 +55,7 @@ class _ImageTextFeatures(FeatureReader):
         super().__init__(lambda inputs: fusion.encode_image(model, inputs["pixel_values"]), model, layers, PIXELS)
         self._images, self._texts = images, texts
 
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        pairs = check_inputs_type(inputs, Pairs)
+    def batches(self, pairs: Any, batch_size: int | None) -> Iterator[Batch]:
         used, text_of_pair = np.unique(pairs.parts[:, 1], return_inverse=True)
         return self._rows(pairs, [pairs.seconds[i] for i in used], text_of_pair, batch_size)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -292,13 +292,3 @@ class Spans(Sequence):
         whole = self.inputs[number]
         texts = whole if isinstance(whole, tuple) else (whole,)
         return *texts, texts[-1][start:stop]
-
-
-Checked = TypeVar("Checked")
-
-
-def check_inputs_type(inputs: Any, needed: type[Checked]) -> Checked:
-    """Raise a `TypeError` if inputs do not have the type that a reader was loaded for."""
-    if not isinstance(inputs, needed):
-        raise TypeError(f"inputs must be {needed.__name__}, not {type(inputs).__name__}")
-    return inputs

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.feature_spec import ReadCounts
-from hf_emms.inputs.modality import check_inputs_type
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import (
     EMBEDDING_SETTINGS,
@@ -70,8 +69,7 @@ class SearchFeatures(TextFeatures):
         super().__init__(model, reader, layers)
         self._prompts = query_prompt, document_prompt
 
-    def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
-        search = check_inputs_type(texts, SearchCollection)
+    def batches(self, search: Any, batch_size: int | None) -> Iterator[Batch]:
         for part, start, prompt in zip(
             (search.queries, search.documents), (0, len(search.queries)), self._prompts, strict=True
         ):

@@ -15,7 +15,7 @@ from hf_emms.errors import Note
 from hf_emms.features.architectures import TOWER_POOLINGS
 from hf_emms.features.extractor import FeatureReader
 from hf_emms.features.feature_spec import FeatureSpec, ReadCounts
-from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader, check_inputs_type
+from hf_emms.inputs.modality import BatchReader, Pairs, TrainingReader
 from hf_emms.inputs.text import TEXT, TokenizedModality, example_texts, load_training_texts, text_reader
 from hf_emms.inputs.text_pair import TOKEN_TYPES, TextPairReader, Window, text_pair_reader
 from hf_emms.options import LAST
@@ -60,8 +60,8 @@ class JointReader(PairsFeatureReader):
     def tensors(self, windows: Sequence[Window]) -> Inputs:
         return self._reader.pad(windows)
 
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        pairs, reader = check_inputs_type(inputs, Pairs), self._reader
+    def batches(self, pairs: Any, batch_size: int | None) -> Iterator[Batch]:
+        reader = self._reader
         for start in range(0, len(pairs), _CHUNK):
             windows, truncated = reader.truncate(pairs[start : start + _CHUNK])
             ids = [reader.ids(window) for window in windows]
@@ -104,10 +104,9 @@ class ComparedFeatures(PairsFeatureReader):
     def counts(self, counts: ReadCounts) -> None:
         self._texts.counts = counts
 
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+    def batches(self, pairs: Any, batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        pairs = check_inputs_type(inputs, Pairs)
         for start in range(0, len(pairs), _CHUNK):
             parts = pairs.parts[start : start + _CHUNK]
             firsts, first_of_pair = self._read(pairs.firsts, parts[:, 0], batch_size)
@@ -150,8 +149,7 @@ class _SentencePair(TokenizedModality):
         if reader.types is not None:
             _add_token_types(text.tokenizer)
 
-        def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
-            pairs = check_inputs_type(inputs, Pairs)
+        def read(pairs: Any, pair_of_row: np.ndarray) -> tuple[BatchReader, Sequence[Note]]:
             used, position = np.unique(pair_of_row, return_inverse=True)
             windows, truncated = reader.truncate(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
             notes = [Note("pairs-truncated", f"Training truncates pairs of texts to {text.max_length:,} tokens.")]

@@ -18,7 +18,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError, Note, setting_ref
 from hf_emms.features.extractor import FeatureReader
-from hf_emms.inputs.modality import Pairs, Spans, check_inputs_type
+from hf_emms.inputs.modality import Pairs, Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, text_reader
 
 if TYPE_CHECKING:
@@ -204,7 +204,6 @@ class PairFeatures(FeatureReader):
     """
 
     summary = "mean of the question's tokens and mean of the context's, read together"
-    input_type: type = Pairs
 
     def __init__(self, model: Any, reader: TextPairReader, states: States, layers: JoinedLayers) -> None:
         from hf_emms.features.reductions import sum_runs
@@ -217,10 +216,9 @@ class PairFeatures(FeatureReader):
         super().__init__(pool_windows, model, layers)
         self._reader = reader
 
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+    def batches(self, inputs: Any, batch_size: int | None) -> Iterator[Batch]:
         import torch
 
-        check_inputs_type(inputs, self.input_type)
         max_tokens = self._forward.batch_elements()
         for start in range(0, len(inputs), _CHUNK):
             for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):
@@ -304,7 +302,6 @@ class SpanFeatures(PairFeatures):
     """The `FeatureReader` of spans: the mean of a span's token states. Each pair is read once, with both texts."""
 
     summary = "mean of the span's tokens, read with question and context"
-    input_type = Spans
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
         return Spans(super().examples(count, words), np.array([(pair, 0, 1) for pair in range(count)]))

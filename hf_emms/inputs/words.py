@@ -15,7 +15,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import FeatureReader
-from hf_emms.inputs.modality import Spans, check_inputs_type
+from hf_emms.inputs.modality import Spans
 from hf_emms.inputs.text import TEXT, TextReader, TokenizedModality, example_texts, special_tokens, text_reader
 from hf_emms.inputs.text_pair import split_into_windows
 
@@ -110,8 +110,7 @@ class WordFeatures(FeatureReader):
         super().__init__(lambda inputs: layers(model, inputs), model, layers)
         self._reader = reader
 
-    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        spans = check_inputs_type(inputs, Spans)
+    def batches(self, spans: Any, batch_size: int | None) -> Iterator[Batch]:
         text_of_word = spans.bounds[:, 0]
         order = np.argsort(text_of_word, kind="stable")
         # A chunk ends at the end of a text, so that all words of a text come from the same forward pass.

@@ -133,18 +133,9 @@ def test_texts_of_large_datasets_are_read_in_chunks(
     np.testing.assert_allclose(rows(extractor, INPUTS[kind]), whole, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("image+text", "must be Pairs, not list"),
-        ("text+text", "must be Pairs, not list"),
-        ("text-pair", "must be Pairs, not list"),
-        ("words", "must be Spans, not list"),
-        ("search", "must be SearchCollection, not list"),
-    ],
-)
-def test_inputs_of_another_form_are_refused(kind: str, message: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match=message):
+@pytest.mark.parametrize("kind", ["image+text", "text+text", "text-pair", "words", "search"])
+def test_inputs_of_another_form_are_refused(kind: str, zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="failed on its inputs"):
         rows(load(build_pair(zoo, "clip") if kind == "image+text" else family(zoo, "bert"), kind), ["a"])
 
 

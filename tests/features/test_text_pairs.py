@@ -183,9 +183,3 @@ def test_spans_need_a_tokenizer_with_offsets(zoo: Path, tmp_path: Path) -> None:
     for kind in ("text+text", "words"):
         with pytest.raises(EmmsError, match="does not report the characters of each token"):
             load(folder, kind, spans=True)
-
-
-def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path) -> None:
-    for inputs, needed in ((SPANS, "must be Pairs, not Spans"), (SPANS.inputs, "must be Spans, not Pairs")):
-        with pytest.raises(EmmsError, match=needed):
-            rows(load(build(zoo, "bert"), "text+text", spans=inputs is not SPANS), inputs)
