@@ -225,7 +225,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
         out.message(f"the price is unknown: {error}")
     else:
         out.message(
-            f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD per minute, "
+            f"{hardware.name}: {hardware.summary}; {hardware.usd_per_minute:.4f} USD per minute, "
             f"at most {max_price:.2f} USD in {job.timeout}"
         )
     out.message("Nothing was started.")

@@ -127,5 +127,5 @@ def _print_dry_run(
         out.message("Nothing was run.")
         return
     hardware, _ = price(job)
-    out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")
+    out.message(f"about {60 * hours * hardware.usd_per_minute:.2f} USD if {hardware.name} is as fast as this machine")
     print_spec(spec, job)

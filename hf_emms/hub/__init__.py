@@ -1,7 +1,6 @@
-"""The Hugging Face Hub: the only package that makes requests to it.
+"""Requests to the Hugging Face Hub; no other package makes any.
 
-Each function that makes requests raises `EmmsError` where the Hub refuses or cannot be reached, docstring or no
-docstring.
+Every function that makes requests raises an `EmmsError` if the Hub refuses them or is unreachable.
 """
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i

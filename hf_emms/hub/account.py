@@ -1,4 +1,4 @@
-"""The account and its rights to write. They are checked before the work, so that hours are not lost."""
+"""The account and its write access, which hf_emms checks before long work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Account:
     is_pro: bool = False  # whether the user has a paid plan
 
     def owns(self, id: str) -> bool:
-        """Return whether the user may write to a repository, whatever the token allows."""
+        """Return whether the user may write to a repository, regardless of the token."""
         namespace = id.partition("/")[0]
         return namespace == self.name or self.orgs.get(namespace, "read") != "read"
 
@@ -49,7 +49,7 @@ def who_am_i() -> Account:
 
 
 def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) -> None:
-    """Raise an EmmsError if the user may not commit to a repository; `instead` is its hint if others own it."""
+    """Raise an EmmsError if the user may not commit to a repository; `instead` is the hint if others own it."""
     from huggingface_hub.utils import validate_repo_id
 
     with translate_hub_errors(id, kind):
@@ -66,7 +66,7 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str | Text) 
 
 
 def require_proposal(account: Account, id: str, kind: Kind) -> None:
-    """Raise an EmmsError if the token may not open a pull request; it needs no rights in the repository."""
+    """Raise an EmmsError if the token may not open a pull request."""
     _require_write(account, f"open a pull request at {repo_url(id, kind)}")
 
 
@@ -78,5 +78,5 @@ def require_jobs(account: Account) -> None:
 def _require_write(account: Account, action: str) -> None:
     if account.role == "read":
         raise EmmsError(
-            f"your token is read-only: it cannot {action}", f"make a write token at {_TOKENS}, then {_LOGIN}"
+            f"your token is read-only: it cannot {action}", f"create a write token at {_TOKENS}, then {_LOGIN}"
         )

@@ -12,7 +12,8 @@ READ_SECONDS = 60.0
 class Api(HfApi):
     """`HfApi` whose `repo_info` has a time-out and keeps its answer.
 
-    `resolve_revision` returns only the commit of that answer. A second request for the rest would count.
+    `resolve_revision` returns only the commit of the answer. A second request per checkpoint would count towards the
+    rate limit of the Hub.
     """
 
     info: Any = None

@@ -19,45 +19,45 @@ Hints = Mapping[int | None, str | Text]
 """HTTP status → hint that replaces the usual one; None stands for any other status."""
 T = TypeVar("T")
 
-RETRY_HINT = "run the same command again later: what is finished is not done twice"
-_RETRY_LATER_HINT = f"{RETRY_HINT}; HF_EMMS_DEADLINE=SECONDS waits longer"
+RETRY_HINT = "run the same command again later; finished work is kept"
+_RETRY_LATER_HINT = f"{RETRY_HINT}; to wait longer, set HF_EMMS_DEADLINE=SECONDS"
 _LOGIN = "hf auth login"
 
 _PUBLIC = "https://huggingface.co"
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
-# The Hub limits requests per five minutes, so a client that has to wait is admitted again within five minutes.
+# The Hub limits requests per five minutes, so a client waits at most five minutes.
 _DEADLINE_SECONDS = 420.0
 _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-# After these statuses the same request may succeed. After the others, a signed address may have expired.
+# After these statuses, the same request may succeed later. The others may mean that a signed URL has expired.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _EXPIRED = (400, 401, 403, 404, 410)
-# Attempts if a new request may help: an expired address, an incomplete file, a lost commit.
+# Attempts after an expired URL, an incomplete file or a lost commit.
 TRIES = 3
 _MAX_REASON = 200
-# What huggingface_hub raises for an answer that is not the API's, such as the login page of a proxy.
+# Errors of huggingface_hub if the answer is not from the Hub, such as the login page of a proxy.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 class RepoNotFoundError(EmmsError):
-    """The Hub has no such repository, or none that this user may see."""
+    """The repository does not exist, or this user may not see it."""
 
 
 class ConflictError(EmmsError):
-    """Somebody else committed since the parent of our commit."""
+    """Another commit was made since the parent of this commit."""
 
 
 def deadline() -> float:
-    """Return for how many seconds failing requests are repeated: HF_EMMS_DEADLINE, or 420."""
+    """Return the number of seconds to repeat failing requests: HF_EMMS_DEADLINE, or 420."""
     text = os.environ.get("HF_EMMS_DEADLINE", "")
     try:
         return float(text) if text else _DEADLINE_SECONDS
     except ValueError:
-        raise EmmsError(f"HF_EMMS_DEADLINE is {text!r}", "it takes seconds: HF_EMMS_DEADLINE=120") from None
+        raise EmmsError(f"HF_EMMS_DEADLINE is {text!r}", "set seconds: HF_EMMS_DEADLINE=120") from None
 
 
 def endpoint() -> str:
-    """Return the address of the Hub: HF_ENDPOINT as it is now; huggingface_hub reads it on import only."""
+    """Return the current HF_ENDPOINT, which huggingface_hub reads only on import."""
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
@@ -82,13 +82,13 @@ def request(
     tries: int | None = None,
     hints: Hints | None = None,
 ) -> T:
-    """Return the result of a call of huggingface_hub, which is repeated after failures that may pass.
+    """Call huggingface_hub, and repeat the call after temporary failures.
 
-    The call must have no effect, or the same effect each time. Errors name the repository `id`, or the words in `id`
-    if `kind` is None. Without `tries`, the deadline ends the repetition.
+    The call must be idempotent. Errors name the repository `id`. If `kind` is None, `id` is a description of the
+    request. Without `tries`, the deadline ends the repetition.
 
     Raises:
-        EmmsError: refused, unreachable, no answer within the deadline, or not the answer of a Hub.
+        EmmsError: refused, unreachable, no answer before the deadline, or an answer that is not the Hub's.
     """
     from hf_emms.hub.api import Api
 
@@ -101,13 +101,13 @@ def request(
             if isinstance(error, EmmsError) or _in_words(error, target, hints or {}):
                 raise
             raise EmmsError(
-                f"what {endpoint()} answers for {target} is not the answer of a Hub ({one_line(error)[:_MAX_REASON]})",
-                "check HF_ENDPOINT, and whether a proxy asks for a login",
+                f"the answer of {endpoint()} for {target} is not from a Hub ({one_line(error)[:_MAX_REASON]})",
+                "check HF_ENDPOINT, and whether a proxy requires a login",
             ) from error
 
 
 def retried(call: Callable[[], T], tries: int | None = None) -> T:
-    """Return the result of a call, repeated after failures that may pass, with the pauses that the Hub asks for."""
+    """Repeat a call after temporary failures, with the pauses that the Hub requests."""
     attempt, pause, failing_since = 0, _FIRST_PAUSE, 0.0
     retryable: tuple[type[Exception], ...] = (*_client_errors(), OSError)
     while True:
@@ -127,13 +127,13 @@ def retried(call: Callable[[], T], tries: int | None = None) -> T:
 def translate_hub_errors(
     id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
 ) -> Iterator[None]:
-    """Raise errors of huggingface_hub inside the block as an EmmsError; arguments as of `request`."""
+    """Raise errors of huggingface_hub inside the block as an EmmsError. The arguments are those of `request`."""
     from huggingface_hub import get_session
     from huggingface_hub.utils import httpx
 
     from hf_emms.hub.api import READ_SECONDS
 
-    # By default, huggingface_hub waits for an answer without end.
+    # By default, huggingface_hub waits for an answer forever.
     limit = deadline()
     get_session().timeout = httpx.Timeout(min(READ_SECONDS, limit), connect=min(_CONNECT_SECONDS, limit))
     try:
@@ -146,7 +146,7 @@ def translate_hub_errors(
 
 
 def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
-    """Return the pause before the next try; None if another try cannot help."""
+    """Return the pause before the next try, or None if another try cannot help."""
     from huggingface_hub.utils import httpx
 
     response = _response_behind(error)
@@ -172,7 +172,7 @@ def _seconds_asked_for(response: Any) -> float:
 
 @dataclass(frozen=True)
 class _Target:
-    """The subject of a request; `str` names it in words."""
+    """The subject of a request, with a description as `str`."""
 
     id: str
     kind: Kind | None
@@ -188,14 +188,14 @@ class _Target:
 
 
 def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
-    """Return the EmmsError for an error; None if it is not about a request."""
+    """Return the EmmsError for an error, or None if it is not about a request."""
     from huggingface_hub import errors
 
     if isinstance(error, EmmsError):
         return None
     if _is_incomplete(error):
         reason = " ".join(str(error).split())
-        return EmmsError(f"a file of {target} arrived incomplete, {TRIES} times: {reason}", RETRY_HINT)
+        return EmmsError(f"{TRIES} downloads of a file of {target} were incomplete: {reason}", RETRY_HINT)
     if isinstance(error, errors.HFValidationError):
         return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)
@@ -210,7 +210,7 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
 
     if target.kind and isinstance(error, errors.GatedRepoError):
         return EmmsError(
-            f"{target} is gated: its owner asks who uses it",
+            f"{target} is gated: its owner restricts access",
             f"accept its terms at {target.repo_url}, then log in: {_LOGIN}",
         )
     if target.kind and isinstance(error, errors.RevisionNotFoundError):
@@ -227,7 +227,7 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
     if status == 401 and "Invalid credentials" in message:
         return EmmsError("the Hub does not accept your token", f"{_LOGIN}, or check HF_TOKEN")
     if status == 412:
-        return ConflictError(f"{target} was changed by somebody else each time we wrote to it", RETRY_HINT)
+        return ConflictError(f"{target} changed during each attempt to commit", RETRY_HINT)
     if status == 429:
         wait = _seconds_asked_for(response)
         pause = f"a pause of {wait:,.0f} s" if wait else "a pause"
@@ -235,8 +235,8 @@ def _refused(error: BaseException, response: Any, target: _Target, hints: Hints)
     if status in _TRANSIENT:
         return EmmsError(f"the Hub could not serve {target} ({detail})", asked or _RETRY_LATER_HINT)
     if status // 100 == 5:
-        problem = f"{endpoint()} does not do what {target} needs ({detail})"
-        return EmmsError(problem, asked or "another Hub may: check HF_ENDPOINT")
+        problem = f"{endpoint()} does not support a request for {target} ({detail})"
+        return EmmsError(problem, asked or "check HF_ENDPOINT")
     or_login = f"; log in: {_LOGIN}" if status in (401, 403) else ""
     return EmmsError(f"the Hub refused {target} ({detail})", asked or f"look at {target.repo_url}{or_login}")
 
@@ -245,22 +245,22 @@ def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsErr
     from huggingface_hub import constants
     from huggingface_hub.utils import httpx
 
-    uncached = f"{target} is not (or not wholly) in the local cache"
+    uncached = f"{target} is not completely in the local cache"
     if constants.HF_HUB_OFFLINE:
         hint = "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER"
         return EmmsError(f"{uncached}, and HF_HUB_OFFLINE is set", hint)
     if any(isinstance(cause, (httpx.ReadTimeout, httpx.WriteTimeout)) for cause in _chain(error)):
-        return EmmsError(f"{target}: nothing arrived in time", hints.get(None, _RETRY_LATER_HINT))
+        return EmmsError(f"{target}: the Hub did not answer in time", hints.get(None, _RETRY_LATER_HINT))
     if isinstance(error, httpx.HTTPError):
         proxy = f"check the network and proxy; then {RETRY_HINT}"
-        broke = f"the connection broke while asking the Hub for {target}: {error}"
+        broke = f"the connection to the Hub broke during a request for {target}: {error}"
         return EmmsError(broke, hints.get(None, proxy))
     hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     return EmmsError(f"{endpoint()} cannot be reached, and {uncached}", hint)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of huggingface_hub, and of its HTTP client, that are about a request."""
+    """Return the errors of huggingface_hub and its HTTP client that are about a request."""
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
@@ -286,12 +286,12 @@ def _response_behind(error: BaseException) -> Any:
 
 
 def _is_expired(response: Any) -> bool:
-    """Return whether an answer refuses a signed address of a file, which is valid for some minutes."""
+    """Return whether the storage refused a signed URL, which expires after some minutes."""
     path = response.url.path
     of_hub = "/api/" in path or "/resolve/" in path or "/info/lfs/" in path
     return not of_hub and response.status_code in _EXPIRED
 
 
 def _is_incomplete(error: BaseException) -> bool:
-    """Return whether the size of a file that arrived is not the size that the Hub named."""
+    """Return whether a downloaded file has another size than on the Hub."""
     return isinstance(error, OSError) and "Consistency check failed" in str(error)

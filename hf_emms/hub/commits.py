@@ -1,4 +1,4 @@
-"""Commits and pull requests: files are read, changed and committed; if others change them meanwhile, again."""
+"""Commits and pull requests. If others commit at the same time, hf_emms reads and changes the files again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from hf_emms.hub.api import Api
 
 FileReader = Callable[[str], bytes | None]
-"""The content of a file at the commit that is changed; None where there is none."""
+"""Returns the content of a file at the parent commit, or None."""
 Files = Mapping[str, bytes]
 Change = Callable[[FileReader], Files]
-"""What some files should hold, by path. Called again when the repository has changed meanwhile."""
+"""Returns the new content of files by path. Called again if the repository has changed."""
 
 _OPEN = ("open", "draft")
 _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*"]
@@ -29,14 +29,14 @@ _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.ind
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a change; "declined": the owner of the repository has closed our pull request."""
+    """The outcome of a change. "declined" means that the owner has closed our pull request."""
 
     state: Literal["unchanged", "pushed", "opened", "updated", "declined"]
-    url: str  # of the commit or the pull request; of the repository where nothing was done
+    url: str  # of the commit or pull request, or of the repository without either
 
 
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
-    """Return the content of a file on main; None where the repository has none."""
+    """Return the content of a file on main, or None."""
 
     def read(api: Api) -> bytes | None:
         repository = _Repository(api, id, kind)
@@ -46,7 +46,7 @@ def read_file(id: str, kind: Kind, path: str) -> bytes | None:
 
 
 def create_dataset(id: str, *, private: bool) -> None:
-    """Create a dataset repository where there is none."""
+    """Create a dataset repository if it does not exist."""
     request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
 
 
@@ -55,9 +55,9 @@ def is_private(id: str, kind: Kind) -> bool:
 
 
 def upload_model(id: str, folder: Path, *, title: str) -> str:
-    """Upload the folder of a checkpoint in a commit, and return its address; a new repository is private.
+    """Upload the folder of a checkpoint, and return the URL of the commit. A new repository is private.
 
-    Weights and evaluation results of a model that was there before are deleted; other files stay.
+    Deletes the weights and evaluation results of an earlier model. Other files stay.
     """
 
     def upload(api: Api) -> str:
@@ -69,7 +69,7 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
 
 
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:
-    """Commit a change to main, with at most `tries` attempts where others commit at the same time."""
+    """Commit a change to main, with at most `tries` attempts if others commit at the same time."""
 
     def commit(repository: _Repository, head: str, files: Files) -> Outcome:
         return Outcome("pushed", repository.commit(files, "main", head, title).commit_url)
@@ -80,9 +80,9 @@ def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES)
 def propose(
     id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool
 ) -> Outcome:
-    """Open a pull request, or commit to the account's open pull request of this title.
+    """Open a pull request, or commit to the account's open pull request with this title.
 
-    One that the owner has closed is not opened again, unless `again`.
+    If the owner has closed an earlier one, does nothing unless `again`.
     """
 
     def commit(repository: _Repository, head: str, files: Files) -> Outcome:
@@ -107,7 +107,7 @@ def propose(
 def _until_committed(
     commit: Callable[[_Repository, str, Files], Outcome], change: Change, id: str, kind: Kind, tries: int
 ) -> Outcome:
-    """Commit, reading main again at each attempt: a commit whose answer was lost is not made twice."""
+    """Read main and commit, up to `tries` times. A commit whose answer was lost is not repeated."""
 
     def attempt(api: Api) -> Outcome:
         repository = _Repository(api, id, kind)
@@ -123,13 +123,13 @@ def _until_committed(
         except ConflictError:
             if attempts == tries:
                 raise
-        # Among many writers chance keeps them apart.
+        # Random pauses separate concurrent writers.
         time.sleep(random.uniform(0.05, min(0.2 * attempts, 2.0)))
 
 
 @dataclass(frozen=True)
 class _Repository:
-    """A repository while it is changed."""
+    """A repository during a change."""
 
     api: Api
     id: str
@@ -150,7 +150,7 @@ class _Repository:
             return None
 
     def changed(self, change: Change, sha: str) -> dict[str, bytes]:
-        """Return the files that differ from the files of a commit."""
+        """Return the files whose content differs from a commit."""
         files = change(lambda path: self.read(path, sha))
         return {path: content for path, content in files.items() if self.read(path, sha) != content}
 
@@ -161,7 +161,7 @@ class _Repository:
 
         try:
             with warnings.catch_warnings():
-                # The Hub remarks on metadata that its owner left out; that is not ours to change.
+                # The Hub warns about missing metadata, which is the owner's choice.
                 warnings.simplefilter("ignore", UserWarning)
                 return self.api.create_commit(
                     self.id,
@@ -178,11 +178,11 @@ class _Repository:
                 raise
             raise EmmsError(
                 f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",
-                f"correct the block at its top by hand first: {repo_url(self.id, self.kind)}",
+                f"correct the metadata at its top first: {repo_url(self.id, self.kind)}",
             ) from error
 
     def pull_request(self, account: Account, title: str) -> tuple[int | None, str | None]:
-        """Return number and status of the newest pull request of this title, preferably an open pull request."""
+        """Return number and status of the newest pull request with this title; open ones first."""
         discussions = self.api.get_repo_discussions(
             self.id, repo_type=self.kind, author=account.name, discussion_type="pull_request"
         )

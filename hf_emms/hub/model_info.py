@@ -1,4 +1,4 @@
-"""Checkpoints as the Hub describes them: search, sizes, configurations, and leaderboards of benchmarks."""
+"""Descriptions of checkpoints on the Hub: search, sizes, configurations, and leaderboards of benchmarks."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _BENCHMARKS = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
 @dataclass(frozen=True)
 class HubModel:
-    """A checkpoint as the Hub's API describes it."""
+    """The description of a checkpoint by the Hub's API."""
 
     id: str  # "ORG/NAME"
     revision: str  # the sha of its main branch
-    config: dict[str, Any]  # the Hub's summary of config.json; empty where there is none
+    config: dict[str, Any]  # the Hub's summary of config.json, or empty
     files: tuple[str, ...]  # all paths
-    dtypes: dict[str, int]  # type → parameters, from its safetensors headers; empty where nobody has read them
+    dtypes: dict[str, int]  # type → number of parameters, from the safetensors headers; may be empty
     downloads: int  # in the last 30 days
     likes: int
     library: str | None  # e.g. "transformers", "timm"
     gated: bool
     tags: tuple[str, ...] = ()
-    # The family in `features.architectures`, "NAME (fallback)" for a family without a row there; None before a look.
+    # The family in `features.architectures`, "NAME (fallback)" for other families; None if not yet known.
     architecture: str | None = None
 
     @property
@@ -51,7 +51,7 @@ class HubModel:
 
     @property
     def memory(self) -> int | None:
-        """Return the bytes of the weights in the precision of their files."""
+        """Return the size of the weights in bytes, in the precision of their files."""
         return round(sum(count * _BYTES.get(dtype, _DEFAULT_BYTES) for dtype, count in self.dtypes.items())) or None
 
     @property
@@ -60,7 +60,7 @@ class HubModel:
 
     @property
     def base_model(self) -> str | None:
-        """Return the id of the checkpoint that it was made from, as its card names it."""
+        """Return the id of the base model in the card."""
         bases = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
         return next((id for id in bases if ":" not in id), None)
 
@@ -73,7 +73,7 @@ def find_models(
     tags: Sequence[str] = (),
     sort: Sort = "downloads",
 ) -> Iterator[HubModel]:
-    """Yield checkpoints with any of the pipeline tags and all other tags; pages are requested as they are needed."""
+    """Yield checkpoints with any of the pipeline tags and all other tags; request pages on demand."""
 
     def sort_key(model: Any) -> tuple[bool, Any]:
         value = getattr(model, sort)
@@ -89,23 +89,23 @@ def find_models(
             lists = [api.list_models(pipeline_tag=tag, expand=expand, **filters) for tag in pipeline_tags]
             models = heapq.merge(*lists, key=sort_key, reverse=True)
         model = next(models, None)
-        if model is not None and (model.sha is None or model.siblings is None):  # some servers list ids alone
+        if model is not None and (model.sha is None or model.siblings is None):  # some servers list only ids
             model = api.repo_info(model.id)
         return None if model is None else _hub_model(model)
 
-    # A generator that has failed cannot go on; the client itself asks for a page again.
+    # One try: a failed generator cannot continue. huggingface_hub itself repeats requests for pages.
     while (model := request(next_model, "a search of the Hub", tries=1)) is not None:
         yield model
 
 
 def describe_model(id: str) -> HubModel:
-    """Return a checkpoint as `find_models` lists it."""
+    """Return the description of a checkpoint."""
     expand: Any = [*_EXPANDED]
     return _hub_model(request(lambda api: api.repo_info(id, expand=expand), id, "model"))
 
 
 def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
-    """Return the hashes of some files of a checkpoint, by which copies are recognised."""
+    """Return the hashes of files of a checkpoint, to recognize copies."""
     from huggingface_hub.hf_api import RepoFile
 
     infos = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
@@ -114,7 +114,7 @@ def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
 
 
 def weight_dtypes(model: HubModel) -> dict[str, int]:
-    """Return type → parameters, from the headers of a checkpoint's safetensors files; empty where a file has none."""
+    """Return type → number of parameters from the safetensors headers; empty without safetensors."""
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
@@ -127,14 +127,14 @@ def weight_dtypes(model: HubModel) -> dict[str, int]:
 
 
 def read_config(model: HubModel) -> dict[str, Any]:
-    """Return the config.json of a checkpoint, of which `HubModel.config` is a summary."""
+    """Return the complete config.json of a checkpoint."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise EmmsError(f"config.json of {model.id} is no JSON: {error}") from error
+        raise EmmsError(f"config.json of {model.id} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise EmmsError(f"config.json of {model.id} is no JSON object")
+        raise EmmsError(f"config.json of {model.id} is not a JSON object")
     return config
 
 
@@ -156,15 +156,15 @@ def _hub_model(model: Any) -> HubModel:
 
 @dataclass(frozen=True)
 class BenchmarkEntry:
-    """A checkpoint on the leaderboard of a benchmark: a dataset whose page lists results of checkpoints."""
+    """A checkpoint on the leaderboard of a benchmark dataset."""
 
     id: str  # "ORG/NAME"
-    value: float  # what was measured, in the benchmark's own unit
-    verified: bool  # whether the Hub vouches for the run
+    value: float  # in the unit of the benchmark
+    verified: bool  # whether the Hub has verified the result
 
 
 def leaderboard(id: str) -> list[BenchmarkEntry]:
-    """Return the entries of a benchmark, the best first; some are fine-tunings of others."""
+    """Return the entries of a benchmark, best first. Some are fine-tuned from others."""
     hint = f"benchmarks are listed at {_BENCHMARKS}"
     entries = request(
         lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}

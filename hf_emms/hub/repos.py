@@ -1,4 +1,4 @@
-"""Repositories of checkpoints and datasets: on the Hub, in a folder, or in the embedded demo."""
+"""Repositories of checkpoints and datasets: on the Hub, in folders, or in the embedded demo."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from hf_emms.hub.client import RETRY_HINT, Kind, repo_url, request
 if TYPE_CHECKING:
     from hf_emms.hub.api import Api
 
-# Set by whoever downloads in a thread: once the event is set, a download ends at its next piece.
+# An event that ends downloads in the background.
 CANCELLED: ContextVar[threading.Event | None] = ContextVar("CANCELLED", default=None)
 
-# Exports and leftovers of training in a checkpoint's repository, which loading does not need.
+# Exports and training files, which loading a checkpoint does not need.
 IGNORED_FILES = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
-# The embedded demo: small datasets, checkpoints and label encoders with ids like those of the Hub.
+# Prefix of ids in the embedded demo, which contains small datasets, checkpoints and label encoders.
 DEMO_PREFIX = "emms-demo/"
 _DEMO_KINDS = ("checkpoints", "encoders", "datasets")
 _DEMO = Path(__file__).resolve().parents[1] / "presets" / "demo"
@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HubFacts:
-    """Facts in the Hub's answer to a name, beside the commit; None where it has none."""
+    """Facts about a repository from the request that resolved its name; None if unknown."""
 
     downloads: int | None = None  # in the last 30 days
     library: str | None = None  # e.g. "transformers", "timm"
@@ -52,13 +52,13 @@ class HubFacts:
 
 @dataclass(frozen=True)
 class Repo:
-    """A checkpoint or a dataset at an exact state."""
+    """A checkpoint or dataset at a fixed revision."""
 
-    id: str  # "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it
+    id: str  # "ORG/NAME", "emms-demo/NAME" or the path that the user typed
     kind: Kind
-    revision: str  # the commit's 40 hex digits, or "local-" and 16 hex digits of the content
-    folder: Path | None = None  # or single file; None for a repository of the Hub
-    facts: HubFacts = field(default=HubFacts(), compare=False)  # none for a commit, a folder, or offline
+    revision: str  # the 40 hex digits of a commit, or "local-" and 16 hex digits of a content hash
+    folder: Path | None = None  # or a single file; None for a Hub repository
+    facts: HubFacts = field(default=HubFacts(), compare=False)  # empty for a commit, a folder, or offline
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class RepoFile:
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
-    """Return a repository at a pinned state, under its present name if it was renamed.
+    """Return a repository at a fixed revision, under its current name.
 
-    The id is a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N), whose revision
-    wins. Offline, a branch or tag is looked up among those that the local cache has seen.
+    The id is a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N). A revision in the
+    id takes precedence. Offline, resolves branches and tags from the local cache.
 
     Raises:
-        RepoNotFoundError: the Hub has no such repository.
-        EmmsError: no such folder or revision, access refused, or offline and not in the cache.
+        RepoNotFoundError: the repository does not exist on the Hub.
+        EmmsError: the folder or revision does not exist, access is refused, or it is not cached and offline.
     """
     local = _local(id, kind)
     if local is not None:
@@ -96,7 +96,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
 
 def embedded_folder(id: str) -> Path | None:
-    """Return the folder of a repository of the demo; None where the id does not start with `DEMO_PREFIX`."""
+    """Return the folder of a demo repository, or None if the id does not start with `DEMO_PREFIX`."""
     if not id.startswith(DEMO_PREFIX):
         return None
     name = id.removeprefix(DEMO_PREFIX)
@@ -123,7 +123,7 @@ def license_of(tags: Sequence[str] | None) -> str | None:
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
-    """Return the files of a repository by path, with a single request; offline the cached files, without requests."""
+    """Return the files of a repository by path. Offline, return the cached files."""
     if repo.folder is not None:
         return _on_disk(repo.folder)
     from huggingface_hub import constants, try_to_load_from_cache
@@ -149,20 +149,22 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
 
 
 class NoMatchingFileError(EmmsError):
-    """A repository of the Hub has no file of the names that were asked for."""
+    """A Hub repository has no file that matches the patterns."""
 
 
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Return the folder with the files that match shell patterns, after downloading those that are not cached.
+    """Download the files that match shell patterns unless they are cached, and return their folder.
 
     Compares new files with the Hub's checksums. If one differs, downloads it again once.
 
     Raises:
-        NoMatchingFileError: the repository has no such file.
-        EmmsError: a file is damaged after the second download, too.
+        NoMatchingFileError: no file matches.
+        EmmsError: a file is still damaged after the second download.
     """
     if repo.folder is not None:
         return repo.folder
+    from huggingface_hub import constants
+
     started = time.time()
     folder = _download(repo, allow_patterns)
     if not folder.is_dir():
@@ -171,8 +173,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             f"look at its files: {repo_url(repo.id, repo.kind)}/tree/{repo.revision}",
         )
     matching = _matching([file.relative_to(folder).as_posix() for file in _visible_files(folder)], allow_patterns)
-    # File systems may store the time of a change in whole seconds.
-    if any((folder / path).stat().st_mtime > started - 1 for path in matching):
+    # Some file systems round times to seconds.
+    if not constants.HF_HUB_OFFLINE and any((folder / path).stat().st_mtime > started - 1 for path in matching):
         damaged = _damaged_files(repo, allow_patterns)
         if damaged:
             _LOG.info("%s: downloading damaged files again: %s", repo.id, ", ".join(damaged))
@@ -188,14 +190,14 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
 
 def replacement_hint(repo: Repo, path: Path) -> str:
-    """Return the hint for a file of a repository that is damaged: how to remove or replace it."""
+    """Return the hint for a damaged file: how to remove or replace it."""
     if repo.folder is not None:
         return f"write it again: {path}"
     return f"remove {path.resolve()}, or replace it: {download_command(repo, _path_in(repo, path))}"
 
 
 def download_command(repo: Repo, path: str) -> str:
-    """Return the command that downloads a file of a repository of the Hub, whether or not it is cached."""
+    """Return the command that downloads a file of a Hub repository, even if it is cached."""
     kind = () if repo.kind == "model" else ("--repo-type", repo.kind)
     words = ("hf", "download", repo.id, str(path), *kind, "--revision", str(repo.revision), "--force-download")
     return " ".join(words)
@@ -230,20 +232,20 @@ def _remove(folder: Path, paths: Sequence[str]) -> None:
 
 
 def on_this_machine(id: str) -> bool:
-    """Return whether `resolve` looks for this name on this machine only."""
+    """Return whether `resolve` searches for this name only on this machine."""
     return _is_path(Path(id).expanduser(), id) or looks_like_path(id)
 
 
 def looks_like_path(id: str) -> bool:
-    """Return whether the text can only be a path, whether or not something is there."""
+    """Return whether the text can only be a path, even if it does not exist."""
     nested = id.count("/") > 1 and "@" not in id
     return id.startswith((".", "/", "~", os.sep)) or id.endswith(_DATA_FILES) or "\\" in id or nested
 
 
 def content_revision(path: Path) -> str:
-    """Return "local-" and 16 hex digits: the hash of a file, or of a folder's visible files and their names.
+    """Return "local-" and a hash of a file, or of the visible files of a folder and their names.
 
-    A process reads them again only where the file system shows a change.
+    A process hashes files again only if their size or time has changed.
     """
     files = [path] if path.is_file() else _visible_files(path)
     base = path.parent if path.is_file() else path
@@ -267,10 +269,7 @@ def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...
 
 
 def check_unchanged(repo: Repo) -> None:
-    """Raise an `EmmsError` unless a folder or file still has the content that its revision names.
-
-    Commits of the Hub do not change.
-    """
+    """Raise an `EmmsError` if a folder or file has changed since `resolve`. Hub commits cannot change."""
     if repo.folder is None:
         return
     try:
@@ -280,7 +279,7 @@ def check_unchanged(repo: Repo) -> None:
     if present != repo.revision:
         raise EmmsError(
             f"the files of {repo.id} have changed since this run started",
-            "run it again when nothing writes there any more",
+            "run it again when no other program writes there",
         )
 
 
@@ -300,7 +299,7 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
 
 
 def _cached_name(name: str, kind: Kind, sha: str) -> str:
-    """Return the name under which a commit is cached: the present name of a repository that was renamed."""
+    """Return the current name of a renamed repository, if a commit is cached under that name."""
     from huggingface_hub import constants
 
     cached = [folder.parts[-3] for folder in Path(constants.HF_HUB_CACHE).glob(f"{kind}s--*/snapshots/{sha}")]
@@ -345,11 +344,13 @@ def _local(id: str, kind: Kind) -> Repo | None:
         if not _is_path(path, id):
             return None
         if kind == "model" and path.is_dir() and not _visible_files(path):
-            raise EmmsError(f"the folder {id!r} holds no files", "name the folder that model.save_pretrained wrote")
+            raise EmmsError(
+                f"the folder {id!r} contains no files", "choose the folder that model.save_pretrained wrote"
+            )
         return Repo(id, kind, content_revision(path), path.absolute())
     except EmmsError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # of a name that no file system takes, a home that is unknown
+    except (OSError, ValueError, RuntimeError) as error:  # e.g. an invalid file name or an unknown home folder
         reason = getattr(error, "strerror", None) or str(error)
         place = getattr(error, "filename", None)
         inside = f" ({place})" if place not in (None, id, str(path)) else ""
@@ -360,7 +361,7 @@ def _local(id: str, kind: Kind) -> Repo | None:
 
 
 def _is_path(path: Path, id: str) -> bool:
-    # Nothing at all would be the folder that the program runs in.
+    # The empty text would be the current folder.
     return bool(id) and path.exists() and not id.startswith(DEMO_PREFIX)
 
 

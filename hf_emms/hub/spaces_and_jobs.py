@@ -1,4 +1,4 @@
-"""Spaces on the Hub (created, filled, waited for), and Jobs (started, listed, followed)."""
+"""Spaces and Jobs on the Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hf_emms.hub.api import Api
 
 _POLL_SECONDS = 3.0
-# What a free account may run: https://huggingface.co/docs/hub/spaces-overview
+# Hardware that free accounts may use: https://huggingface.co/docs/hub/spaces-overview
 ZERO_GPU = "zero-a10g"
 _CHOICES = (
     setting_ref("hardware", ZERO_GPU)
@@ -28,15 +28,15 @@ _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELET
 JOB_SUCCEEDED = "COMPLETED"
 _JOB_HINTS = {
     401: "hf auth login",
-    402: "jobs are paid by the minute: https://huggingface.co/settings/billing",
+    402: "jobs are billed by the minute: https://huggingface.co/settings/billing",
     403: "hf auth login with a token that may start jobs (job.write)",
-    None: "hf jobs ps lists what runs; then run the same command again",
+    None: "list your jobs with hf jobs ps, then run the same command again",
 }
 _MINUTES = {"second": 1 / 60, "hour": 60}
 
 
 def require_space(id: str) -> Account:
-    """Return the owner of the token in use; an EmmsError where it may not write to the Space."""
+    """Return the owner of the token in use, or raise an EmmsError if it may not write to the Space."""
     account = who_am_i()
     require_push(account, id, "space", instead=setting_ref("repo_id", f"{account.name}/{id.rpartition('/')[2]}"))
     return account
@@ -56,23 +56,23 @@ def publish_space(
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> str:
-    """Upload a folder to a Space in a commit, and return its address; a new Space is deleted if that fails.
+    """Upload a folder to a Space, and return the URL of the commit. If that fails, delete a new Space.
 
-    Files of the Space stay, but those of the patterns `replace` that the folder doesn't have. Without `hardware`, a new
-    Space gets what the account can have. `free` is what is free for everyone instead, for a refusal. Everybody may read
-    the variables, nobody the secrets: they are in no file.
+    Deletes files of the Space that match the patterns `replace` and are not in the folder. Other files stay. Without
+    `hardware`, a new Space gets free hardware if the account has any. `free` is a free alternative, for the hint of a
+    refusal. Variables are public; secrets are not.
     """
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
     new_hardware = hardware
     if hardware is None and sdk != "static" and id.partition("/")[0] == account.name and not account.is_pro:
-        new_hardware = ZERO_GPU  # for the Hub's default, users pay a plan
+        new_hardware = ZERO_GPU  # the default of the Hub requires a paid plan
 
     def publish(api: Api) -> str:
         chosen: Any = new_hardware if is_new else None
         api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=chosen, private=private, exist_ok=True)
         if hardware is not None and not is_new:
             api.request_space_hardware(id, hardware)  # type: ignore[arg-type]
-        # Before the commit: then only the commit starts a build.
+        # Before the commit, because each later change would start another build.
         for name, value in (variables or {}).items():
             api.add_space_variable(id, name, value)
         for name, value in (secrets or {}).items():
@@ -102,7 +102,7 @@ def sdk_of(id: str) -> str:
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0) -> str:
-    """Return the stage of a Space when it has been built and started."""
+    """Wait until a Space has been built and started, and return its stage."""
     page = repo_url(id, "space")
     try:
         runtime = request(
@@ -116,18 +116,18 @@ def wait_for_space(id: str, *, seconds: float = 900.0) -> str:
 
 
 def _delete_empty(api: Api, id: str) -> None:
-    """Delete a Space without an app: the failure may have been the answer to a commit that was made."""
+    """Delete a Space without an app. With an app, the commit succeeded although its answer was lost."""
     if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
         api.delete_repo(id, repo_type="space")
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A flavor of hardware for jobs."""
+    """Hardware for jobs."""
 
     name: str
     summary: str
-    usd_a_minute: float
+    usd_per_minute: float
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ class JobSpec:
     command: tuple[str, ...]
     flavor: str
     timeout: str  # seconds, or a number with s, m, h, d or w
-    environment: dict[str, str]  # everybody who sees the job may read it
+    environment: dict[str, str]  # visible to everybody who sees the job
     secrets: tuple[str, ...] = ("HF_TOKEN",)  # names; HF_TOKEN is the token in use
     labels: dict[str, str] = field(default_factory=dict)
-    bucket: str | None = None  # "ORG/NAME", where files outlive the job
-    mount: str = "/bucket"  # where the bucket is mounted
+    bucket: str | None = None  # "ORG/NAME" of persistent storage
+    mount: str = "/bucket"  # mount point of the bucket
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ class Job:
     id: str
     namespace: str
     url: str
-    stage: str = ""  # as the Hub names it; `JOB_SUCCEEDED` where it has succeeded
+    stage: str = ""  # a stage of the Hub, such as `JOB_SUCCEEDED`
     flavor: str = ""
     created: str = ""  # ISO 8601
     labels: dict[str, str] = field(default_factory=dict)
 
 
 def hardware() -> dict[str, Hardware]:
-    """Return the flavors that jobs may ask for, by name."""
+    """Return the hardware that jobs can use, by name."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -171,9 +171,9 @@ def hardware() -> dict[str, Hardware]:
 
 
 def start_job(account: Account, spec: JobSpec) -> Job:
-    """Start a job in the name of an account and return it; its bucket, where there is none, is made as a private one.
+    """Start a job for an account, and return it. If its bucket does not exist, create it as a private one.
 
-    Sent once only: a request that is repeated might pay twice.
+    Sends the request once, because a repeated request might start a second paid job.
     """
     from huggingface_hub import Volume, get_token
 
@@ -203,7 +203,7 @@ def start_job(account: Account, spec: JobSpec) -> Job:
 
 
 def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
-    """Return the jobs of an account that have these labels, the latest first."""
+    """Return the jobs of an account with these labels, latest first."""
     jobs = request(
         lambda api: [_job(job, account) for job in api.list_jobs(labels=labels, namespace=account.name)],
         "the list of jobs",
@@ -213,7 +213,7 @@ def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
 
 
 def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
-    """Yield the lines of a job's log: as they come until it has ended, or those that are there."""
+    """Yield the lines of a job's log. With `follow`, wait for new lines until the job ends."""
     from huggingface_hub import HfApi
 
     with translate_hub_errors(f"the log of job {job.id}", hints=_JOB_HINTS):
@@ -221,7 +221,7 @@ def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
 
 
 def job_stage(job: Job) -> tuple[str, str]:
-    """Return the stage of a job (`JOB_SUCCEEDED` where it has succeeded), and the Hub's message about it."""
+    """Return the stage of a job, such as `JOB_SUCCEEDED`, and the Hub's message about it."""
     status = request(
         lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hints=_JOB_HINTS
     )

@@ -1,1 +1,1 @@
-"""The metric for the evaluate library: how it gets there, what it takes, how it behaves."""
+"""The metric for the evaluate library."""

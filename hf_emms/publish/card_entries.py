@@ -1,4 +1,4 @@
-"""The entries of a card's section: what a card shows of a ranking, and the command that makes its numbers again."""
+"""Entries: the part of a ranking that a card shows, and the command that reproduces its numbers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--che
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
-    """Return the shortest command that scores some checkpoints of a ranking again, at the same revisions.
+    """Return the shortest command that scores checkpoints of a ranking again, at the same revisions.
 
-    What `hf-emms rank` does by itself is left out: settings and estimators by default, and columns by their first name.
+    Omits default settings, default estimators, and columns that `hf-emms rank` finds by name.
     """
     task = TASKS.find(ranking.task)
     foreign = () if task is not None and task.input.is_collection else ("corpus_size",)
@@ -46,7 +46,7 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     }
     command = "hf-emms rank"
     for flag, value in to_flags(settings):
-        # Each value on a line, so that none can end the code block; a prompt's last space counts.
+        # Line breaks become spaces, so that no value can end the code block. Trailing spaces of a prompt stay.
         words = [flag] if value is None else [flag, shlex.quote(printable(" ".join(str(value).splitlines())))]
         command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
@@ -57,13 +57,13 @@ def _default_estimators(task: Task | None) -> tuple[str, ...]:
 
 
 def _is_first_name(task: Task | None, role: str, name: str) -> bool:
-    """Return whether a task reads this column before any other."""
+    """Return whether a task prefers this column name for a role."""
     columns = task.columns if task is not None else {}
     return role in columns and name.lower() == next(iter(columns[role].candidates), None)
 
 
 def _encoders(ranking: Ranking) -> Sequence[str]:
-    """Return the label encoders with their revisions, or the name of the demo's set; none where labels are numbers."""
+    """Return the label encoders with their revisions, or the name of a set that ships with hf_emms."""
     used = [encoder for encoder in ranking.encoders if encoder.revision]
     shipped = next(
         (name for name, ids in encoder_presets().items() if ids == tuple(encoder.id for encoder in used)), None
@@ -74,7 +74,7 @@ def _encoders(ranking: Ranking) -> Sequence[str]:
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
-    """Return ``ORG/NAME@SHA`` where the revision is a commit; else the id (or `unpinned`) as it is."""
+    """Return ``ORG/NAME@SHA`` if the revision is a commit; otherwise the id, or `unpinned`."""
     if is_commit(revision):
         return f"{id.partition('@')[0]}@{revision}"
     return unpinned or id
@@ -85,26 +85,26 @@ class Entry:
     """The part of a ranking that a card shows.
 
     Attributes:
-        ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
-        ranked: how many checkpoints have a rank.
-        first: how many checkpoints share the first rank.
-        judgement: what the whole ranking shows.
-        checkpoint: None in a dataset's card.
-        command: makes the numbers again; None for a dataset that nobody else has.
-        leaderboard: the Space that shows the whole ranking.
+        ranking: the ranking with only the rows of the card: the best ones and the card's checkpoint.
+        ranked: the number of checkpoints with a rank.
+        first: the number of checkpoints that are tied at the top.
+        verdict: the conclusion from the full ranking.
+        checkpoint: the checkpoint of a model card; None for a dataset card.
+        command: reproduces the numbers; None for a dataset in memory.
+        leaderboard: the Space with the full ranking.
     """
 
     ranking: Ranking
     ranked: int
     first: int
-    judgement: Verdict
+    verdict: Verdict
     checkpoint: str | None
     command: str | None
     leaderboard: str | None
 
     @property
     def key(self) -> str:
-        """Return 16 hex digits for dataset, config, split and task: a newer ranking with these replaces the entry."""
+        """Return 16 hex digits for dataset, config, split and task. A ranking with the same key replaces the entry."""
         ranking = self.ranking
         parts = ranking.dataset_id, ranking.config, ranking.split, ranking.task
         return hashlib.blake2b(repr(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -119,26 +119,24 @@ class Entry:
 
     @property
     def weights(self) -> list[float]:
-        """Return the weights of the F-labels in the EMMS score of the card's checkpoint."""
+        """Return the F-label weights of the checkpoint's EMMS score."""
         score = emms_score(self.row.scores) if self.row else None
         return (score.details.get("weights") if score else None) or []
 
     @property
     def estimators(self) -> tuple[str, ...]:
-        """Return the estimators that scored any of the rows, in the ranking's order."""
+        """Return the estimators with a score in any row, in the order of the ranking."""
         return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
 
 
 def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None) -> Entry:
-    """Return the entry of a checkpoint's card; an EmmsError where the ranking has no score for it on all rows."""
+    """Return the entry of a model card. Raises an EmmsError if the checkpoint has no score on all rows."""
     row = ranking.row(checkpoint)
     if row.rank is None:
-        raise EmmsError(
-            f"the ranking has no score for {checkpoint!r}: {row.error}", "a card shows scored checkpoints only"
-        )
+        raise EmmsError(f"the ranking has no score for {checkpoint!r}: {row.error}", "choose a checkpoint with a score")
     if row.n is not None:
         raise EmmsError(
-            f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows: its score is not that of the others",
+            f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows, so its score is not comparable",
             f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
         )
     first = _scored(ranking)[:TOP_ROWS]
@@ -147,10 +145,10 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | No
 
 
 def dataset_entry(ranking: Ranking, *, leaderboard: str | None) -> Entry:
-    """Return the entry of a dataset's card; an EmmsError where the ranking has no scored checkpoint."""
+    """Return the entry of a dataset card. Raises an EmmsError if no checkpoint has a score."""
     scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:
-        raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
+        raise EmmsError("the ranking has no scored checkpoint", "read the errors in the rows of the ranking")
     return _entry(ranking, scored, scored, None, leaderboard)
 
 
@@ -161,7 +159,7 @@ def _scored(ranking: Ranking) -> list[Row]:
 def _entry(
     ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
 ) -> Entry:
-    """Return an entry that shows `rows`, whose command ranks those of `again`, on the card of `checkpoint`."""
+    """Return the entry of `checkpoint` that shows `rows` and whose command ranks the rows `again`."""
     costs = runs_models(ranking)
     shown = tuple(_card_row(row, whole=row is checkpoint, costs=costs) for row in rows)
     command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
@@ -171,13 +169,13 @@ def _entry(
         checkpoint=checkpoint.checkpoint if checkpoint else None,
         command=command,
         leaderboard=leaderboard,
-        judgement=verdict(ranking),
+        verdict=verdict(ranking),
         first=sum(row.rank == 1 for row in ranking.rows),
     )
 
 
 def _card_row(row: Row, *, whole: bool, costs: bool) -> Row:
-    """Return a row as a card needs it, with its time and its notes where models themselves were run."""
+    """Return the fields of a row that a card shows; duration and notes only if models generated or trained."""
     details = ("r2", "weights") if whole else ("r2",)
     scores = {
         name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in details})

@@ -1,6 +1,6 @@
-"""Entries → Markdown, through the templates: a block of the section per entry, which an update replaces as a whole.
+"""Render entries as Markdown. Each entry is a block of the section, which an update replaces.
 
-Text from the Hub is escaped for each place in a README: it can format nothing, link nowhere and mention nobody.
+Text from the Hub is escaped: it cannot format, link or mention anything in a README.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ _ENTRY = "<!-- hf-emms:entry {} -->"
 _ENTRY_MARKER = re.compile(r"^<!-- hf-emms:entry ([0-9a-f]{16}) -->[ \t]*$", re.MULTILINE)
 _HEADINGS: dict[CardKind, str] = {"model": "## Transferability", "dataset": "## Checkpoints to start from"}
 
-# A word joiner: invisible, and what keeps "@name" from being a mention and "www." from being a link.
+# A word joiner is invisible. It prevents "@name" from being a mention and "www." from being a link.
 _JOINER = "&#8288;"
 _PUNCTUATION = re.compile(r"([\\|`*_<>\[\]~$#!&])")
 _CALLS = (("@", f"@{_JOINER}"), ("://", f":{_JOINER}//"), ("www.", f"www{_JOINER}."))
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
-# Columns of the chart: of its axis, and of a checkpoint's name at most.
+# Widths of the chart's axis and of names, in characters.
 _AXIS_WIDTH = 36
 _NAME_WIDTH = 40
 
 
 def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
-    """Return the section of a model card, from marker to marker; without a checkpoint, of the dataset's card.
+    """Return the Markdown section of a model card or, without `checkpoint`, of a dataset card.
 
     Args:
-        ranking: what it shows.
-        checkpoint: of the ranking.
-        leaderboard: the Space (ORG/NAME) that shows the whole ranking.
+        ranking: the ranking to show.
+        checkpoint: a checkpoint of the ranking, for its model card.
+        leaderboard: the Space (ORG/NAME) with the full ranking, to link to.
 
     Raises:
-        EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
+        EmmsError: the ranking does not contain the checkpoint, or has no score for it.
     """
     check_ranking(ranking)
     if leaderboard is not None and not isinstance(leaderboard, str):
         raise EmmsError(
-            f"leaderboard is {leaderboard!r:.80}; it must be a Space", setting_ref("leaderboard", "ORG/NAME")
+            f"leaderboard is {leaderboard!r:.80}; it must be the id of a Space", setting_ref("leaderboard", "ORG/NAME")
         )
     if checkpoint is None:
         entry = dataset_entry(ranking, leaderboard=leaderboard)
@@ -93,49 +93,42 @@ def block_of(about: CardKind, entry: Entry) -> str:
 
 
 def card_section(about: CardKind, blocks: Mapping[str, str]) -> str:
-    """Return the section of a card, from marker to marker, with the blocks by the keys of their entries."""
+    """Return the section of a card from its blocks by key."""
     parts = [_HEADINGS[about], *(f"{_ENTRY.format(key)}\n{text}" for key, text in blocks.items())]
     body = "\n\n".join(parts)
-    # The empty line ends an HTML block, such as </div>, that is above the section.
+    # The empty line ends an HTML block above the section, such as </div>.
     return f"{START}\n\n{body}\n{END}\n"
 
 
 def blocks_in(content: bytes) -> dict[str, str]:
-    """Return the blocks of a README's section by the keys of their entries."""
+    """Return the blocks in a README by key."""
     _, *pieces = _ENTRY_MARKER.split(section_text(content))
     return {key: text.strip("\n") for key, text in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
 def sentence_of(entry: Entry) -> str:
-    """Return in a sentence of Markdown what a checkpoint is good for, or which checkpoint a dataset asks for."""
+    """Return the first sentence of an entry: the rank of the checkpoint, or the best checkpoint for the dataset."""
     ranking, row = entry.ranking, entry.row
-    aim = f"{_repo_link(ranking.dataset_id, 'dataset', on_hub=is_commit(ranking.dataset_revision))}"
-    aim += f" ({markdown_text(ranking.task)})"
-    lead = entry.judgement.lead
+    on_hub = is_commit(ranking.dataset_revision)
+    aim = f"{_repo_link(ranking.dataset_id, 'dataset', on_hub=on_hub)} ({markdown_text(ranking.task)})"
+    lead, measured = entry.verdict.lead, _measured(entry)
     if lead in ("nothing explained", "no head") and not any(other.fine_tuned for other in ranking.rows):
         reason = "can be fine-tuned" if lead == "no head" else "has features that predict the labels"
         return f"None of {entry.ranked} checkpoints {reason} for {aim}."
-    if entry.judgement.outcome == "no better than the baseline":
-        return f"Fine-tuning taught no checkpoint more than the baseline for {aim}.{_measured(entry)}"
-    if row is None:
-        best = _linked(entry.top[0])
-        if entry.first > 1:
-            return f"Of {entry.ranked} checkpoints {best} is one of {entry.first} that share the first rank for {aim}."
-        return f"Of {entry.ranked} checkpoints {best} is the best to fine-tune for {aim}{_ahead(entry)}."
-    if row.rank == 1 and row.tied:
-        return (
-            f"Of {entry.ranked} checkpoints one of the {entry.first} best to fine-tune for {aim}, "
-            f"which are not told apart.{_measured(entry)}"
-        )
-    if row.rank == 1:
-        return f"Of {entry.ranked} checkpoints the best to fine-tune for {aim}{_ahead(entry)}.{_measured(entry)}"
-    place = f"{format_rank(row).lstrip('=')} of {entry.ranked} checkpoints"
-    return f"Rank {place} to fine-tune for {aim}; the best is {_linked(entry.top[0])}.{_measured(entry)}"
-
-
-def _ahead(entry: Entry) -> str:
-    lead = entry.judgement.lead
-    return f", {lead} of the second" if lead in ("ahead", "clearly ahead") else ""
+    if entry.verdict.outcome == "no better than the baseline":
+        return f"After fine-tuning, no checkpoint is better than the baseline for {aim}.{measured}"
+    best = _linked(entry.top[0])
+    if row is not None and row.rank != 1:
+        place = f"{format_rank(row).lstrip('=')} of {entry.ranked} checkpoints"
+        return f"Rank {place} to fine-tune for {aim}. The best is {best}.{measured}"
+    subject = f"{best} is " if row is None else ""
+    checkpoints = f"of {entry.ranked} checkpoints to fine-tune for {aim}"
+    if entry.first > 1:
+        sentence = f"{subject}one of the {entry.first} best {checkpoints}. They are tied."
+    else:
+        ahead = f", {lead} of the second" if lead in ("ahead", "clearly ahead") else ""
+        sentence = f"{subject}the best {checkpoints}{ahead}."
+    return sentence[0].upper() + sentence[1:] + measured
 
 
 def _linked(row: Row) -> str:
@@ -143,12 +136,12 @@ def _linked(row: Row) -> str:
 
 
 def _measured(entry: Entry) -> str:
-    """Return what fine-tuning measured of the card's checkpoint, as a further sentence; empty where it was not."""
+    """Return a sentence with the fine-tuned score of the checkpoint, or an empty text."""
     result = entry.row.fine_tuned if entry.row else None
     if result is None or result.value is None:
         return ""
     suffix = _baseline(result) if is_above_baseline(result) is False else ""
-    return f" Fine-tuned, it has {markdown_text(measured_in_words(result))} on test rows{suffix}."
+    return f" After fine-tuning, it has {markdown_text(measured_in_words(result))} on test examples{suffix}."
 
 
 def _baseline(result: FineTuned) -> str:
@@ -156,11 +149,11 @@ def _baseline(result: FineTuned) -> str:
     if result.baseline is None:
         return ""
     scored = markdown_text(f"{result.baseline.name}: {format_measured(result.metric, result.baseline.value)}")
-    return f", {'' if is_above_baseline(result) else 'no '}better than the baseline ({scored})"
+    return f", {'' if is_above_baseline(result) else 'not '}better than the baseline ({scored})"
 
 
 def rendered_template(name: str, **values: Any) -> str:
-    """Return a template filled with values; values from outside pass its filters."""
+    """Render a template. Its filters escape text from outside."""
     return redacted(_environment().get_template(name).render(values))
 
 
@@ -203,12 +196,12 @@ def _environment() -> jinja2.Environment:
 
 
 def markdown_text(value: Any) -> str:
-    """Return a value escaped for a line of Markdown or a cell of a table."""
+    """Escape a value for a line of Markdown or a table cell."""
     return _without_calls(_PUNCTUATION.sub(r"\\\1", single_line(value)))
 
 
 def _code_span(value: Any) -> str:
-    """Return a code span, safe in a table, that no backticks in the text can end."""
+    """Return a code span that backticks in the text cannot end, and that is safe in a table."""
     line = _no_comment(single_line(value)).replace("|", "\N{BROKEN BAR}")
     fence = "`" * (_longest_backticks(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") or not line else ""
@@ -216,7 +209,7 @@ def _code_span(value: Any) -> str:
 
 
 def _code_block(value: str, language: str = "") -> str:
-    """Return a fenced code block that nothing in the text can end."""
+    """Return a fenced code block that the text cannot end."""
     lines = "\n".join(_no_comment(line) for line in value.splitlines())
     fence = "`" * max(3, _longest_backticks(lines) + 1)
     return f"{fence}{language}\n{lines}\n{fence}"
@@ -252,13 +245,13 @@ def _title(column: TableColumn, about: CardKind) -> str:
 
 
 def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
-    """Return the text of a cell with spaces that do not break, which keep a number and its error together."""
+    """Return the text of a cell, with non-breaking spaces between a number and its error."""
     text = column.text(ranking, row) if column.applies(ranking, "model card") else MISSING
     return markdown_text(text).replace(" ", "\u00a0")
 
 
 def _columns(about: CardKind, entry: Entry) -> list[TableColumn]:
-    """Return the columns that follow the rank and the checkpoint; a model's card has the row of its checkpoint only."""
+    """Return the columns after rank and checkpoint. A model card shows only the row of its checkpoint."""
     ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
     if about == "dataset":
         return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
@@ -272,16 +265,16 @@ def _columns(about: CardKind, entry: Entry) -> list[TableColumn]:
 
 
 def _how_to_read(entry: Entry) -> str:
-    """Return what the numbers of the first column are."""
+    """Explain the numbers of the first column."""
     shown = ScoreFormatter(entry.ranking, entry.ranking.estimators[0])
     direction = "" if shown.explains else f" ({shown.quantity.direction})"
     return f"{shown.title}{direction}: {shown.quantity.help}".rstrip(": ")
 
 
 def _chart(entry: Entry) -> str:
-    """Return a chart in text: a line a checkpoint, with a dot at its first score and a bar of two standard errors.
+    """Return a text chart with one line per checkpoint: a dot at its score and a bar of two standard errors.
 
-    The axis runs from the lowest to the highest value shown. The card's checkpoint is marked.
+    The axis starts at the lowest and ends at the highest value. An arrow marks the card's checkpoint.
     """
     from rich.cells import cell_len, set_cell_size
 

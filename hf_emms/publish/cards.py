@@ -1,4 +1,4 @@
-"""Cards on the Hub: the change that rankings make in a README, shown, committed or proposed."""
+"""Cards on the Hub: show, commit or propose the change of a README."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Card:
-    """One README of the Hub, and the rankings with the entries that it should show of them."""
+    """A README on the Hub, and the rankings and entries that it should show."""
 
     repo_id: str
     kind: CardKind
@@ -32,7 +32,7 @@ class Card:
     entries: tuple[Entry, ...]
 
     def updated(self, readme: bytes | None) -> bytes:
-        """Return the README with a section on the rankings; other entries stay, and every byte outside the section.
+        """Return the README with the entries. Other entries and all bytes outside the section stay.
 
         Raises:
             EmmsError: the markers are broken.
@@ -44,7 +44,7 @@ class Card:
             raise EmmsError(f"{self.kind} {self.repo_id!r}: {error.message}", error.hint) from error
 
     def _new_readme(self) -> bytes:
-        """Return a README with the least that the Hub takes for a card."""
+        """Return a minimal card."""
         from huggingface_hub import DatasetCardData, ModelCardData
 
         tasks = dict.fromkeys(hub_tag(ranking.task) for ranking in self.rankings)
@@ -55,17 +55,17 @@ class Card:
 def model_card(
     rankings: Sequence[Ranking], repo_id: str, *, checkpoint: str | None = None, leaderboard: str | None = None
 ) -> Card:
-    """Return the card of a checkpoint, whose name in the rankings may not be the repository's (a folder, say).
+    """Return the card of a model. `checkpoint` is its name in the rankings, if it differs from the repository.
 
     Raises:
-        EmmsError: a ranking doesn't hold the checkpoint, or has no score for it.
+        EmmsError: a ranking does not contain the checkpoint, or has no score for it.
     """
     named = [(ranking, _row(ranking, repo_id, checkpoint).checkpoint) for ranking in rankings]
     return _model_card(named, repo_id, leaderboard)
 
 
 def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None) -> Card:
-    """Return the card of a dataset: the best checkpoints to start from.
+    """Return the card of a dataset, which lists the best checkpoints.
 
     Raises:
         EmmsError: a ranking is of another dataset, or has no scored checkpoint.
@@ -81,7 +81,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
 
 
 def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) -> tuple[list[Card], list[str]]:
-    """Return the cards of all checkpoints, in the order of their first ranking, and why some have none."""
+    """Return the cards of all checkpoints, and the reasons why some have none."""
     named: dict[str, list[tuple[Ranking, str]]] = {}
     left_out = []
     for ranking in rankings:
@@ -101,7 +101,7 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
 
 
 def preview(card: Card) -> str:
-    """Return the change as a unified diff; empty where there is none."""
+    """Return the change as a unified diff, which may be empty."""
     before = hub.read_file(card.repo_id, card.kind, README)
     after = card.updated(before)
     if before == after:
@@ -117,7 +117,7 @@ def push(card: Card) -> hub.Outcome:
 
 
 def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Outcome:
-    """Open a pull request, or update the account's; `again` even where the owner has closed an earlier one."""
+    """Open or update a pull request. `again` opens one even if the owner closed an earlier one."""
     return hub.propose(
         card.repo_id,
         card.kind,
@@ -154,6 +154,6 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
 
 
 def _diff_lines(content: bytes) -> list[str]:
-    """Return lines as diff and patch count them: ended by line feeds and nothing else."""
+    """Split into lines as diff and patch do: only at line feeds."""
     pieces = content.decode().split("\n")
     return [f"{piece}\n" for piece in pieces[:-1]] + ([pieces[-1]] if pieces[-1] else [])

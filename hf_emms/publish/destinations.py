@@ -1,4 +1,4 @@
-"""Where the rows of a sweep go as they are finished: a folder, or a results dataset on the Hub."""
+"""Destinations for the rows of a sweep: a folder, or a results dataset on the Hub."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hf_emms.ranking import Ranking
 from hf_emms.ranking.files import LOCK
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
-# The Hub takes some hundred commits an hour from a user.
+# The Hub accepts a few hundred commits per hour and user.
 COMMIT_SECONDS = 60.0
 # Set in the environment of a job.
 IN_JOB = "HF_EMMS_JOB"
 
 
 class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
-    """The place of a published ranking: the results dataset, and the path of the JSON file there."""
+    """The location of a published ranking: the results dataset, and the path of the JSON file."""
 
     repo_id: str
     path: str
@@ -39,12 +39,12 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
 
     @property
     def line(self) -> str:
-        """Return the line of a log: a sentence, or this record in JSON where a job's log is read by a program."""
+        """Return the line for a log: a sentence, or JSON in a job, whose log hf-emms reads."""
         return msgspec.json.encode(self).decode() if os.environ.get(IN_JOB) else self.in_words
 
 
 class ResultsFolder:
-    """A folder with a JSON file for each ranking, as ``hf-emms pull results`` lays them out.
+    """A folder with one JSON file per ranking, in the layout of ``hf-emms pull results``.
 
     Raises:
         EmmsError: the folder cannot be written.
@@ -60,7 +60,7 @@ class ResultsFolder:
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:
-        """Return the ranking at a path (see `path_of`), or None; an EmmsError where it cannot be read."""
+        """Return the ranking at a path (see `path_of`), or None. Raises an EmmsError if it cannot be read."""
         file = self._file(path)
         try:
             return Ranking.from_json(file.read_bytes())
@@ -69,13 +69,13 @@ class ResultsFolder:
         except (OSError, EmmsError) as error:
             reason = error.message if isinstance(error, EmmsError) else error.strerror
             raise EmmsError(
-                f"cannot read {file}: {reason}", "remove it, or name another folder: " + setting_ref("output", "DIR")
+                f"cannot read {file}: {reason}", "remove it, or choose another folder: " + setting_ref("output", "DIR")
             ) from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Write a ranking, merged with the ranking at its path, and return the merged ranking.
+        """Merge a ranking with the file at its path, and return the merged ranking.
 
-        Other processes and threads that add to the file wait meanwhile.
+        Other processes and threads wait meanwhile.
         """
         path = path_of(ranking)
         file = self._file(path)
@@ -88,16 +88,16 @@ class ResultsFolder:
         return whole
 
     def flush(self) -> None:
-        """Do nothing: everything is written already."""
+        """Do nothing, because `add` writes at once."""
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{path}.json"
 
 
 class ResultsDataset:
-    """A results dataset on the Hub, with a commit for the rows of each minute.
+    """A results dataset on the Hub, with at most one commit per minute. Creates the dataset if needed.
 
-    It is created if needed; `on_note` receives a line for each ranking that is published, and why a commit has to wait.
+    `on_note` receives a line per published ranking, and the reason if a commit has to wait.
     """
 
     def __init__(self, repo_id: str, on_note: Callable[[str], None]) -> None:
@@ -120,7 +120,7 @@ class ResultsDataset:
         return ranking
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Return a ranking merged with the ranking at its path; a commit that fails is repeated with the next."""
+        """Merge a ranking with the published one, and return it. A failed commit is repeated with the next one."""
         path = path_of(ranking)
         whole = self._rankings[path] = merged(self._rankings.get(path), ranking)
         self._waiting.setdefault(path, []).append(ranking)
@@ -132,7 +132,7 @@ class ResultsDataset:
         return whole
 
     def flush(self) -> None:
-        """Commit the rankings that are not published yet."""
+        """Commit the remaining rankings."""
         self._last_try = time.monotonic()
         if not self._waiting:
             return
@@ -142,7 +142,7 @@ class ResultsDataset:
         self._waiting = {}
 
     def _name(self, path: str) -> None:
-        """Write the name of a published ranking to the log, once, for whoever follows a job."""
+        """Log the location of a published ranking once."""
         if path not in self._named:
             self._named.add(path)
             self._on_note(PublishedRanking(self._repo_id, f"{JSON_FOLDER}/{path}.json").line)

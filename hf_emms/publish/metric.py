@@ -1,8 +1,7 @@
-"""Puts the metric where ``evaluate.load("emms")`` looks for it, the modules cache of evaluate, or on the Hub.
+"""Install the metric in evaluate's cache of modules, where ``evaluate.load("emms")`` finds it, or publish it.
 
-What is put there holds no code but an import of the installed hf_emms. So environments with different versions of
-hf_emms can share one cache, and an upgrade needs no new file. Everything here is imported by ``import hf_emms``: it
-must be quick, and it knows evaluate's folders without importing evaluate.
+The installed module only imports hf_emms. So environments with different versions of hf_emms can share one cache,
+and an upgrade needs no new file. ``import hf_emms`` imports this module, so it must be fast and not import evaluate.
 """
 
 from __future__ import annotations
@@ -25,21 +24,22 @@ except ModuleNotFoundError as error:
 
 __all__ = ["Emms"]
 '''
-# evaluate takes any folder with a name of 64 digits; this is MODULE's sha256, written out because importing hashlib
-# takes longer than all the rest.
+# evaluate accepts any folder with a name of 64 hex digits. This is the SHA-256 of MODULE as a literal, because
+# importing hashlib is slow.
 _DIGEST = "6fc147a2314c37bc84ba8a588ba203f55ef7ad58eb85a67f574a4a0eb7fade4d"
 _UNWANTED = ".uninstalled"
 
 
 def source_folder() -> Path:
-    """Return the folder of the metric as it is published, which ``evaluate.load`` takes."""
+    """Return the folder of the metric, which ``evaluate.load`` accepts."""
     return Path(__file__).parents[1] / "metric" / "emms"
 
 
 def modules_cache() -> Path:
-    """Return the folder where evaluate keeps modules, by the same environment variables in the same order.
+    """Return evaluate's cache of modules, from the same environment variables as evaluate.
 
-    Refused is a relative path, which evaluate would make wherever it is run.
+    Raises:
+        EmmsError: the path is relative; evaluate would create it in the current folder.
     """
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.path.expanduser(os.environ.get("HF_HOME", f"{caches}/huggingface"))  # noqa: PTH111 (as evaluate does)
@@ -58,7 +58,7 @@ def installed_module() -> Path:
 
 
 def is_installed() -> bool:
-    """Return whether the module is there, whole and as this version would write it."""
+    """Return whether the module exists with the content of this version."""
     try:
         return installed_module().read_bytes() == MODULE.encode()
     except OSError:
@@ -66,7 +66,7 @@ def is_installed() -> bool:
 
 
 def install() -> Path:
-    """Write the module to the cache, or repair it, and return its path; many processes may do so at once."""
+    """Write the module to the cache, and return its path. Several processes may do so at once."""
     module = installed_module()
     try:
         (_package() / _UNWANTED).unlink(missing_ok=True)
@@ -74,14 +74,14 @@ def install() -> Path:
             _write(module)
     except OSError as error:
         raise EmmsError(
-            f"cannot put the metric into {module.parent}: {error.strerror or error}",
-            'set HF_MODULES_CACHE to a folder that can be written; evaluate.load("emms") cannot work without one',
+            f"cannot install the metric in {module.parent}: {error.strerror or error}",
+            'set HF_MODULES_CACHE to a writable folder, which evaluate.load("emms") requires',
         ) from error
     return module
 
 
 def uninstall() -> tuple[Path, ...]:
-    """Delete every version of the module and return their folders; ``import hf_emms`` writes it no more."""
+    """Delete the module, and return its folders. ``import hf_emms`` does not install it again."""
     import shutil
 
     package = _package()
@@ -97,7 +97,7 @@ def uninstall() -> tuple[Path, ...]:
 
 
 def install_on_import() -> None:
-    """Write the module at ``import hf_emms``, for ``evaluate.load("emms")``; log a line where it cannot be."""
+    """Install the metric on ``import hf_emms``, or log a warning if that fails."""
     if os.environ.get(OPT_OUT, "1").lower() in ("0", "false", "no", "off"):
         return
     try:
@@ -106,7 +106,7 @@ def install_on_import() -> None:
     except (OSError, ValueError) as error:
         import logging
 
-        hint = f"{OPT_OUT}=0 silences this"
+        hint = f"{OPT_OUT}=0 disables this"
         logging.getLogger(__name__).warning('evaluate.load("emms") will not find the metric: %s; %s', error, hint)
 
 
@@ -115,7 +115,7 @@ def _package() -> Path:
 
 
 def _write(module: Path) -> None:
-    """Write the module so that its folder appears whole: evaluate fails on a folder without a module."""
+    """Write the module and its folder atomically, because evaluate fails on a folder without a module."""
     import shutil
 
     folder, package = module.parent, module.parent.parent
@@ -129,38 +129,36 @@ def _write(module: Path) -> None:
         (partial / "emms.py").write_text(MODULE, encoding="utf-8")
         try:
             partial.rename(folder)
-        except OSError:  # it exists: another process was faster, or it is damaged
+        except OSError:  # it exists, because another process was faster, or is damaged
             (partial / "emms.py").replace(module)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-# What the requirements and the card say of hf-emms; a published Space says where its wheel is.
+# Texts in the requirements and the card, which a published Space replaces with the URL of its wheel.
 _PINNED = "hf-emms==0.1.0"
 _BRINGS = "The package hf-emms brings it."
 
 
 def publish_metric(repo_id: str, *, hardware: str | None, private: bool, package: str | None) -> str:
-    """Publish the metric as a Gradio Space and return the address of the commit; an existing Space is updated.
+    """Create or update the metric's Gradio Space, and return the URL of the commit.
 
     Args:
-        repo_id: "USER/emms": ``evaluate.load`` asks a Space for the file that has the Space's name.
+        repo_id: "USER/emms", because ``evaluate.load`` requests the file with the name of the Space.
         hardware: see `hub.publish_space`.
-        private: of a Space that is made anew.
-        package: what the Space installs as hf-emms; by default this version, whose wheel is uploaded beside.
+        private: whether a new Space is private.
+        package: the package that the Space installs as hf-emms; by default a wheel of this version.
     """
     owner, _, name = repo_id.partition("/")
     if name != "emms":
         raise EmmsError(
-            f"{repo_id!r} cannot hold the metric: evaluate.load looks for emms.py in a Space called emms",
+            f"{repo_id!r} is not a valid name: evaluate.load requires a Space called emms",
             setting_ref("repo_id", f"{owner if name else 'USER'}/emms"),
         )
     if private and package is None:
         raise EmmsError(
-            "while a private Space is built, it cannot download the wheel that it holds",
-            "name another place of hf-emms, such as the address of a wheel; or leave "
-            + setting_ref("private")
-            + " out",
+            "a private Space cannot download its own wheel while it is built",
+            "choose another package, such as the URL of a wheel, or leave " + setting_ref("private") + " out",
         )
     import shutil
     import tempfile

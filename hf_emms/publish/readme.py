@@ -1,7 +1,4 @@
-"""Replace one section, or single fields of the metadata, in a README; every other byte stays as it is.
-
-Bytes in, bytes out. Markers enclose the section.
-"""
+"""Replace a section or metadata fields of a README, and keep every other byte. Markers enclose the section."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from hf_emms.errors import EmmsError
 START = "<!-- hf-emms:start -->"
 END = "<!-- hf-emms:end -->"
 
-# Lines as CommonMark counts them, and the block of metadata that the Hub takes off before it reads Markdown.
+# Line breaks of CommonMark, and the metadata that the Hub removes before it parses Markdown.
 _BREAK = re.compile(r"\r\n?|\n")
 _METADATA = re.compile(r"\ufeff?(---[ \t]*(?:\r\n?|\n).*?^---[ \t\r]*$)?", re.MULTILINE | re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
@@ -23,10 +20,10 @@ _FRONT_MATTER = re.compile(r"(\ufeff?---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.M
 
 
 def section_span(readme: bytes) -> tuple[int, int] | None:
-    """Return the offsets of the section's first byte and of the byte behind it; None without a section.
+    """Return the offsets of the first byte of the section and of the byte after it, or None.
 
     Raises:
-        EmmsError: a marker is damaged, or they are not one start and one end.
+        EmmsError: a marker is damaged, missing or duplicated.
     """
     markers: list[tuple[bytes, int, int, int]] = []
     for match in _MARKER.finditer(readme):
@@ -36,8 +33,8 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
         number = _line_number(readme, begin)
         if line.removeprefix(_BOM).strip() != marker:
             raise EmmsError(
-                f"line {number} of the README holds a damaged marker of hf_emms, or other text on its line",
-                f"put {marker.decode()} on a line of its own, or remove the whole section",
+                f"line {number} of the README contains a damaged hf_emms marker, or a marker next to other text",
+                f"put {marker.decode()} on a separate line, or remove the section",
             )
         markers.append((kind, number, begin, begin + len(marker)))
     if not markers:
@@ -45,8 +42,8 @@ def section_span(readme: bytes) -> tuple[int, int] | None:
     if [kind for kind, *_ in markers] != [b"start", b"end"]:
         places = ", ".join(f"{kind.decode()} in line {number}" for kind, number, *_ in markers)
         raise EmmsError(
-            f"the markers of hf_emms in the README are not one start and one end behind it: {places}",
-            "remove the markers that are too many, or the whole section; it is written anew then",
+            f"the hf_emms markers in the README are not one start followed by one end: {places}",
+            "remove the extra markers, or the section; then run the command again",
         )
     return markers[0][2], markers[1][3]
 
@@ -56,13 +53,13 @@ def _line_number(readme: bytes, place: int) -> int:
 
 
 def put_section(readme: bytes, section: str) -> bytes:
-    """Return the README with the section in place of the earlier section, or at its end.
+    """Replace the section of a README, or append it.
 
-    Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
-    of the section, the README is what it was before; its line breaks are those of the section too.
+    If a code fence or an HTML comment at the end is not closed, inserts the section before it. Uses the line breaks
+    of the README. Removing the section restores the README.
 
     Raises:
-        EmmsError: the README's markers are broken, or it is not UTF-8.
+        EmmsError: the markers are broken, or the README is not UTF-8.
     """
     try:
         readme.decode()
@@ -82,7 +79,7 @@ def put_section(readme: bytes, section: str) -> bytes:
 
 
 def _open_block(readme: bytes) -> int:
-    """Return the offset of the first byte of a block that nothing closes; of the end where all are closed."""
+    """Return the offset of an unclosed block, or of the end."""
     from markdown_it import MarkdownIt
 
     text = readme.decode()
@@ -100,17 +97,14 @@ def _open_block(readme: bytes) -> int:
 
 
 def section_text(readme: bytes) -> str:
-    """Return the text between the markers of a README, with Unix line breaks; empty without a section."""
+    """Return the text between the markers, with Unix line breaks; empty without a section."""
     span = section_span(readme)
     text = "" if span is None else readme[span[0] : span[1]].decode().replace("\r\n", "\n")
     return text.removeprefix(START).removesuffix(END)
 
 
 def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
-    """Return the README with some top-level fields of its front matter set; None removes a field.
-
-    Comments, the order and the spelling of all other fields stay, as do line breaks.
-    """
+    """Set top-level fields of the metadata; None removes a field. Everything else stays, comments included."""
     import yaml
 
     text = readme.decode("utf-8")
@@ -118,7 +112,7 @@ def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
     newline = "\r\n" if "\r\n" in text else "\n"
     start, block, end = match.groups() if match else (f"---{newline}", "", f"---{newline}")
     for name, value in fields.items():
-        # A field's value goes on in the lines that are indented, or that are items of its list.
+        # The value of a field continues in indented lines and list items.
         field = re.compile(rf"^{re.escape(name)}:[^\n]*\n(?:[ \t-][^\n]*\n)*", re.MULTILINE)
         written = ""
         if value is not None:

@@ -1,4 +1,4 @@
-"""Rankings as files of a results dataset, published, merged and read back; and the card that lists them."""
+"""Publish rankings as files of a results dataset, merge them, and read them back."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _TABLE_HEAD = """\
 
 | dataset | task | rows | checkpoints | best | fine-tuned | ranked |
 | :--- | :--- | ---: | ---: | :--- | :--- | :--- |"""
-# A line of the table, with the path of its ranking in the last column's link.
+# A line of the table. The link in its last column contains the path of the ranking.
 _TABLE_LINE = re.compile(rf"^\|.*/{JSON_FOLDER}/([^|]+)\.json\) \|[ \t]*$", re.MULTILINE)
 
 
 def parquet_rows(ranking: Ranking, path: str) -> bytes:
-    """Return the rows as a Parquet file; all rankings have the same columns, so that their files are a table."""
+    """Return the rows as a Parquet file. All files have the same columns, so that they form one table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -93,14 +93,19 @@ def _schema() -> pa.Schema:
 def publish(
     rankings: Sequence[Ranking], repo_id: str, *, private: bool = False, proposed_by: hub.Account | None = None
 ) -> hub.Outcome:
-    """Add rankings to a results dataset, which is created where there is none, in a commit or a pull request.
+    """Add rankings to a results dataset, in one commit or pull request. Creates the dataset if needed.
 
-    Rows are merged with those of the ranking at the same path. What others commit meanwhile is read again, so that
-    nothing is lost; a result that is there already makes no commit. `proposed_by` opens a pull request instead of
-    committing, `private` is of a new dataset.
+    Merges rows with the published ranking at the same path, and again if others commit meanwhile. Makes no commit if
+    nothing is new.
+
+    Args:
+        rankings: the rankings to add.
+        repo_id: the results dataset.
+        private: whether a new dataset is private.
+        proposed_by: opens a pull request by this account instead of committing.
 
     Raises:
-        EmmsError: no rights, no dataset to propose to, a file of a newer version, or the Hub cannot be reached.
+        EmmsError: no access, no dataset to propose to, a file of a newer version, or the Hub is unreachable.
     """
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
@@ -126,42 +131,42 @@ def _push(
 
 
 def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str:
-    """Add a ranking to a results dataset on the Hub, which is created where there is none.
+    """Add a ranking to a results dataset on the Hub. Creates the dataset if needed.
 
     Args:
-        ranking: to add.
-        repo_id: "ORG/emms-results"; the leaderboard Space reads it.
-        private: of a new dataset.
+        ranking: the ranking to add.
+        repo_id: "ORG/emms-results", which the leaderboard Space reads.
+        private: whether a new dataset is private.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        EmmsError: no rights, or the Hub cannot be reached.
+        EmmsError: no access, or the Hub is unreachable.
     """
     check_ranking(ranking)
     return publish([ranking], repo_id, private=private).url
 
 
 def publish_wheel(repo_id: str) -> None:
-    """Upload this version of hf-emms to a results dataset, for jobs; the dataset is made where there is none."""
+    """Upload a wheel of this version to a results dataset, for jobs. Creates the dataset if needed."""
     content = wheel.build()
     _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
             f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
-            setting_ref("package") + " names another place, such as git+https://… or a wheel's address",
+            setting_ref("package") + " chooses another source, such as git+https://… or the URL of a wheel",
         )
 
 
 def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
-    """Return rankings by their path (see `path_of`), and a sentence for each file that could not be read.
+    """Return rankings by their path (see `path_of`), and the reasons why some files could not be read.
 
     Args:
         place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
 
     Raises:
-        EmmsError: no such dataset, it has no rankings, or the Hub cannot be reached.
+        EmmsError: the dataset does not exist or has no rankings, or the Hub is unreachable.
     """
     return _rankings_in(hub.resolve(place, "dataset"))
 
@@ -172,7 +177,7 @@ def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
 
 
 def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
-    """Return the rankings in a folder, at any depth, by their path, and a sentence for each unreadable file."""
+    """Return the rankings below a folder by their path, and the reasons why some files could not be read."""
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):
@@ -188,7 +193,7 @@ def rankings_below(folder: Path) -> tuple[dict[str, Ranking], list[str]]:
 
 @dataclass(frozen=True)
 class KnownRankings:
-    """The rankings of a results dataset or a folder at its exact state, and notes on files that could not be read."""
+    """The rankings of a results dataset or folder at a fixed revision, and notes on skipped files."""
 
     repo: hub.Repo
     rankings: tuple[Ranking, ...]
@@ -196,7 +201,7 @@ class KnownRankings:
 
     @classmethod
     def read(cls, place: str) -> Self:
-        """Return the rankings of "ORG/NAME[@REVISION]" or a folder; an EmmsError where none can be read."""
+        """Read the rankings of "ORG/NAME[@REVISION]" or a folder. Raises an EmmsError if there are none."""
         repo = hub.resolve(place, "dataset")
         rankings, problems = _rankings_in(repo)
         if not rankings:
@@ -204,7 +209,7 @@ class KnownRankings:
             raise EmmsError(
                 f"{repo.id} has no ranking that can be read{reason}",
                 setting_ref("results", "ORG/emms-results")
-                + ", or a folder that hf-emms rank … --output DIR/NAME.json put rankings in",
+                + ", or a folder with rankings from hf-emms rank … --output DIR/NAME.json",
             )
         skipped = f"Skipped {pluralize(len(problems), 'file')} of {repo.id}, the first: "
         notes = (Note("result-files-skipped", skipped + problems[0]),) if problems else ()
@@ -213,7 +218,7 @@ class KnownRankings:
     def mean_ranks_elsewhere(
         self, task_id: str, dataset_id: str, config: str | None
     ) -> tuple[dict[str, float], tuple[Note, ...]]:
-        """Return the `mean_ranks` of checkpoints on a task's other datasets, and notes that name their source."""
+        """Return the `mean_ranks` of checkpoints on other datasets of a task, and notes about their source."""
         others = [
             ranking
             for ranking in self.rankings
@@ -250,7 +255,7 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> d
 
 
 def _updated_card(card: bytes | None, repo_id: str, rankings: Mapping[str, Ranking]) -> bytes:
-    """Return the card with a line per ranking in its table; the lines of other rankings stay."""
+    """Return the card with a table line per ranking. The lines of other rankings stay."""
     url = f"{hub.repo_url(repo_id, 'dataset')}/blob/main/{JSON_FOLDER}"
     listed = {match[1]: match[0] for match in _TABLE_LINE.finditer(section_text(card or b""))}
     for path, ranking in rankings.items():

@@ -1,4 +1,4 @@
-"""The leaderboard: its files as a Gradio or a static Space, a local server, and its publication on the Hub."""
+"""The leaderboard: its files, a local server, and its publication as a Gradio or static Space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hf_emms.ranking.merge import JSON_FOLDER, path_of
 from hf_emms.tasks import list_tasks
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
-# The modules of this package that the Space uses. None imports anything else of it.
+# The modules of this package that the Space uses. They import no other modules of it.
 _SHIPPED = (
     "errors.py",
     "options/__init__.py",
@@ -49,14 +49,14 @@ _SHIPPED = (
     "ranking/text.py",
     "ranking/verdict.py",
 )
-# Modules that a newer version no longer has are deleted; other files of the owner stay.
+# Files that an update deletes if the new version does not have them. Other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")
 _APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
 _README = "README.md"
-# The Space names rankings of tasks that are not among these.
+# The Space lists rankings of other tasks as unknown.
 _TASKS = "leaderboard/tasks.txt"
 _PAGE = "index.html"
-# Of the front matter, where there is no server.
+# Metadata of a static Space.
 _STATIC = {"sdk": "static", "app_file": _PAGE} | dict.fromkeys(
     ("sdk_version", "python_version", "hf_oauth", "hf_oauth_scopes")
 )
@@ -65,7 +65,7 @@ _TAGS = ("leaderboard", "emms")
 
 @dataclass(frozen=True)
 class Published:
-    """A published Space: its page, the commit, the stage that it reached, and why it cannot show some rankings."""
+    """A published Space: URL, commit, stage, and the reasons why it cannot show some rankings."""
 
     url: str
     commit: str
@@ -74,16 +74,16 @@ class Published:
 
 
 def source_folder() -> Path:
-    """Return the folder of the Space's files: inside the installed package; in a checkout it is next to it."""
+    """Return the folder of the Space's files: inside the installed package, or next to it in a checkout."""
     package = Path(str(resources.files("hf_emms")))
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
             return folder
-    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again, as a whole")
+    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again")
 
 
 def files() -> dict[str, bytes]:
-    """Return path → content of the published files: the Space's own, and the modules of hf_emms that it uses."""
+    """Return path → content of the files of the Space, including the modules of hf_emms that it uses."""
     folder, package = source_folder(), Path(str(resources.files("hf_emms")))
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     app_files = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
@@ -94,13 +94,13 @@ def files() -> dict[str, bytes]:
 
 
 def write_files(folder: Path, content_by_path: Mapping[str, bytes]) -> None:
-    """Write files, by their paths, to a folder."""
+    """Write files to a folder."""
     for path, content in content_by_path.items():
         write_atomic(folder / path, content)
 
 
 def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
-    """Return the front matter by which pages of models and datasets link to a Space with these rankings."""
+    """Return the metadata that makes pages of models and datasets link to a Space with these rankings."""
     shown = sorted(rankings, key=path_of)
     models = [row.checkpoint.partition("@")[0] for ranking in shown for row in ranking.rows if is_commit(row.revision)]
     datasets = [ranking.dataset_id for ranking in shown if is_commit(ranking.dataset_revision)]
@@ -110,7 +110,7 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
 
 
 def static_files(folder: Path, results: str) -> dict[str, bytes]:
-    """Return path → content of a leaderboard without a server, which the app's own code draws."""
+    """Return path → content of the static pages, which the code of the app renders."""
     source = source_folder()
     path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as made:
@@ -124,7 +124,7 @@ def static_files(folder: Path, results: str) -> dict[str, bytes]:
         )
         if drawn.returncode:
             reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EmmsError(f"the static pages of {results} cannot be drawn: {reason}", install_command("space"))
+            raise EmmsError(f"cannot render the static pages of {results}: {reason}", install_command("space"))
         paths = sorted(path for path in Path(made).rglob("*") if path.is_file())
         return {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
 
@@ -139,20 +139,28 @@ def publish(
     secrets: Sequence[str] = (),
     wait: bool,
 ) -> Published:
-    """Create or update the Space of a results dataset in a commit.
+    """Create or update the Space of a results dataset in one commit.
 
-    A static Space shows what the dataset holds now, without a server. `secrets` are the names of environment
-    variables whose values become its secrets.
+    Args:
+        repo_id: the Space.
+        results: the results dataset.
+        static: publish pages of the current rankings, without a server.
+        hardware: see `hub.publish_space`.
+        private: whether a new Space is private.
+        secrets: names of environment variables that become secrets of the Space.
+        wait: wait until the Space runs.
 
     Raises:
-        EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
+        EmmsError: the dataset does not exist, a secret has no value, access is refused, or the Space fails.
     """
     values = _secret_values(secrets)
     account = hub.require_space(repo_id)
     data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
     rankings, problems = rankings_below(data / JSON_FOLDER)
     if problems and not rankings:
-        raise EmmsError(f"no ranking of {results} can be read: {problems[0]}", "hf-emms publish results replaces them")
+        raise EmmsError(
+            f"no ranking of {results} can be read: {problems[0]}", "publish it again: hf-emms publish results"
+        )
     sdk = "static" if static else "gradio"
     content = {_README: files()[_README]} | static_files(data, results) if static else files()
     content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings.values(), results))
@@ -165,7 +173,7 @@ def publish(
             message="EMMS leaderboard",
             sdk=sdk,
             hardware=hardware,
-            free=setting_ref("static", True) + " (a page without a server, free for everyone)",
+            free=setting_ref("static", True) + " (pages without a server, free)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
             variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
@@ -176,7 +184,7 @@ def publish(
 
 
 def serve(settings: Mapping[str, str]) -> int:
-    """Run the Space on this machine and return its exit status, which is 0 if the user ended it."""
+    """Run the Space on this machine, and return its exit code, or 0 after Ctrl-C."""
     for module in ("gradio", "msgspec", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise EmmsError(f"the leaderboard needs {module}, which is not installed", install_command("space"))
@@ -193,5 +201,5 @@ def serve(settings: Mapping[str, str]) -> int:
 
 def _secret_values(names: Sequence[str]) -> dict[str, str]:
     if missing := [name for name in names if not os.environ.get(name)]:
-        raise EmmsError(f"the secret {missing[0]} is no environment variable", f"export {missing[0]}=…")
+        raise EmmsError(f"the secret {missing[0]} is not an environment variable", f"export {missing[0]}=…")
     return {name: os.environ[name] for name in names}

@@ -1,4 +1,4 @@
-"""This installation of hf_emms as a wheel, which Spaces and jobs install where no package index has it."""
+"""Build a wheel of this installation, which Spaces and jobs install, because no package index has hf-emms yet."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hf_emms.errors import EmmsError, install_command
 NAME = f"hf_emms-{__version__}-py3-none-any.whl"
 
 _DIST = f"hf_emms-{__version__}.dist-info"
-# Folders of a checkout that belong to the package.
+# Folders next to the package in a checkout, which the wheel contains.
 _BESIDE = ("templates", "spaces_app")
 _LEFT_OUT = ("__pycache__", ".pytest_cache")
 
 
 def build() -> bytes:
-    """Return the wheel: the files of the package as they are, and the metadata that it was installed with."""
+    """Return a wheel with the files of the package and the metadata of its installation."""
     package = Path(str(resources.files("hf_emms")))
     files = {f"hf_emms/{name}": content for name, content in _files(package).items()}
     checkout = package.parent
@@ -34,13 +34,13 @@ def build() -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            # Without a time of its own: the same files give the same wheel.
+            # A constant time: the same files make the same wheel.
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return sink.getvalue()
 
 
 def requirement(page: str) -> str:
-    """Return the requirement for pip and uv of the wheel in a public repository of the Hub, by its page's address."""
+    """Return the requirement of a wheel in a public Hub repository, for pip and uv."""
     return f"hf-emms @ {page}/resolve/main/{NAME}"
 
 
@@ -48,7 +48,7 @@ def _metadata() -> dict[str, str]:
     try:
         installed = metadata.distribution("hf-emms")
     except metadata.PackageNotFoundError:
-        raise EmmsError("hf-emms is not installed, so that no wheel of it can be made", install_command()) from None
+        raise EmmsError("cannot build a wheel, because hf-emms is not installed", install_command()) from None
     texts = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
     wheel = "Wheel-Version: 1.0\nGenerator: hf-emms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     return {name: text for name, text in texts.items() if text} | {"WHEEL": wheel}

@@ -115,7 +115,7 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
             f"the Hub has no flavor {settings.flavor!r}", setting_ref("flavor") + f": choose from {', '.join(flavors)}"
         )
     chosen = flavors[settings.flavor]
-    return chosen, chosen.usd_a_minute * settings.minutes
+    return chosen, chosen.usd_per_minute * settings.minutes
 
 
 def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:

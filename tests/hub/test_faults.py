@@ -20,11 +20,11 @@ from tests.hub.fixtures import client_environment
 
 # Deadlines for responses that never arrive, and for responses that arrive at once or after a retry.
 SOON, LATER = "0.5", "30"
-SLOW = "nothing arrived in time"
-BROKEN = r"(the connection broke|cannot be reached|closed connection)"
+SLOW = "did not answer in time"
+BROKEN = r"(connection to the Hub broke|cannot be reached|closed connection)"
 BUSY = "could not serve"
 WAIT = r"asks for a pause of 3,600 s"
-OTHER = r"is not the answer of a Hub"
+OTHER = "is not from a Hub"
 REFUSED = r"the Hub refused"
 
 PAUSE = status(429, Retry_After="3600")
@@ -140,7 +140,7 @@ LASTING = [
     (pull, TREE, "503", status(503), BUSY),
     (of_dataset, ROWS, "503", status(503), BUSY),
     (space, COMMIT, "503", status(503), BUSY),
-    (space, "POST */variables", "501", status(501), r"does not do what (.|\n)*another Hub may"),
+    (space, "POST */variables", "501", status(501), r"does not support a request for (.|\n)*HF_ENDPOINT"),
     (results, ACCOUNT, "login page", body(LOGIN_PAGE), OTHER),
     (search, LIST, "half of the JSON", HALF_OF_THE_JSON, OTHER),
     (card, COMMIT, "half of the JSON", HALF_OF_THE_JSON, OTHER),
@@ -148,7 +148,7 @@ LASTING = [
     (card, "GET /api/models/ada/model-*/revision/main", "no sha", without("sha"), "has no commit yet"),
     (of_checkpoint, REVISION, "null", body(b"null"), OTHER),
     (of_checkpoint, WEIGHTS, "expired", EXPIRED, REFUSED),
-    (of_checkpoint, WEIGHTS, "half", HALF, "arrived incomplete"),
+    (of_checkpoint, WEIGHTS, "half", HALF, "were incomplete"),
     (of_checkpoint, WEIGHTS, "flipped", FLIPPED, "is damaged: "),
     (of_checkpoint, DESCRIPTION, "flipped", FLIPPED, "is damaged: "),
     # Not there is the list, and not a model.

@@ -130,7 +130,7 @@ def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_say
 def test_hardware_is_priced_by_the_minute_whatever_the_hub_counts(hub: Hub, tmp_path: Path) -> None:
     code = """
         from hf_emms.hub import hardware
-        print(json.dumps([[one.name, one.summary, round(one.usd_a_minute, 9)] for one in hardware().values()]))
+        print(json.dumps([[one.name, one.summary, round(one.usd_per_minute, 9)] for one in hardware().values()]))
         """
     assert run(code, hub, tmp_path) == [
         ["cpu-basic", "2 vCPU, 16 GB", 0.000166667],

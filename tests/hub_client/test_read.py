@@ -88,8 +88,8 @@ def test_a_checkpoint_is_described_without_its_files_and_a_config_that_is_no_jso
         **{"dtypes": {"F64": 3}, "downloads": 5, "likes": 3, "library": "timm", "gated": True, "architecture": None},
     }
     assert properties == ["mit", "org/base", 3]
-    assert broken.startswith("config.json of org/broken is no JSON: ")
-    assert of_a_list == "config.json of org/list is no JSON object"
+    assert broken.startswith("config.json of org/broken is not JSON: ")
+    assert of_a_list == "config.json of org/list is not a JSON object"
 
 
 # ---- datasets ------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_pat
         tmp_path,
         HF_ENDPOINT="",
     )
-    unreached = "http://127.0.0.1:9 cannot be reached, and model 'org/other' is not (or not wholly) in the local cache"
+    unreached = "http://127.0.0.1:9 cannot be reached, and model 'org/other' is not completely in the local cache"
     hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     assert found == [sha, True, {"error": "EmmsError", "message": unreached, "hint": hint}]
 
@@ -97,7 +97,7 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tm
         HF_HUB_OFFLINE="1",
         HF_TOKEN=hub.token(),
     )
-    uncached = "is not (or not wholly) in the local cache, and HF_HUB_OFFLINE is set"
+    uncached = "is not completely in the local cache, and HF_HUB_OFFLINE is set"
     assert [error["message"] for error in refused] == [
         f"model 'org/tiny' at '{sha}' {uncached}",
         f"model 'org/other' {uncached}",
@@ -128,7 +128,7 @@ def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, 
     assert [error["message"] for error in refused] == [
         "there is no dataset 'org/absent' on the Hub, or it is private",
         "model 'org/tiny' has no revision 'refs/pr/77'",
-        f"model 'org/gated' at '{gated}' is gated: its owner asks who uses it",
+        f"model 'org/gated' at '{gated}' is gated: its owner restricts access",
         "model 'org/tiny' has no file that matches *.onnx",
         "'org/ti ny' is neither a folder nor a Hub id",
     ]
@@ -209,7 +209,7 @@ def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
         ("n" * 300, "^'n{120}…' cannot be read: File name too long\n"),
         ("~nosuchuser/model", "home directory"),
         ("a\0b", "neither a folder nor a Hub id|null byte"),
-        ("empty", "holds no files"),
+        ("empty", "contains no files"),
         ("emms-demo/vit-random@v1", "has no revisions: @v1"),
         ("closed", r"Permission denied \(.*/closed/config\.json\)"),
     ],

@@ -103,7 +103,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     assert "HF_MODULES_CACHE" in done.stderr
     assert "Traceback" not in done.stderr
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    with pytest.raises(EmmsError, match="cannot put the metric into"):
+    with pytest.raises(EmmsError, match="cannot install the metric in"):
         install.install()
     with pytest.raises(EmmsError, match="cannot remove the metric from"):
         install.uninstall()

@@ -109,7 +109,7 @@ BAD = {
     "named.csv": (b"a,b\n3,4\n5,x\n", "line 3: 'x' is not a number"),
     "empty.csv": (b"\n", "empty.csv is empty"),
     "binary.csv": (b"\xff\xfe\x00\x81", "binary.csv is not a text file"),
-    "names.csv": (b"cat\ndog\n", "the file with features holds texts"),
+    "names.csv": (b"cat\ndog\n", "the file with features contains texts"),
     "nan.csv": (b"1,nan\n2,3\n", "NaN"),
     "short.csv": (b"1,2\n3,4\n", "predictions has 2 rows but references has 60"),
 }

@@ -84,7 +84,7 @@ def test_the_requirements_of_a_published_space_install_in_a_fresh_environment(hu
 @pytest.mark.parametrize(
     ("repo_id", "options", "messages"),
     [
-        ("bob/metric", [], ["'bob/metric' cannot hold the metric", "--repo-id bob/emms"]),
+        ("bob/metric", [], ["'bob/metric' is not a valid name", "--repo-id bob/emms"]),
         ("emms", [], ["--repo-id USER/emms"]),
         ("pat/emms", [], ["space 'pat/emms' belongs to 'pat'"]),
         ("bob/emms", ["--private"], ["name another place of hf-emms", "leave --private out"]),

@@ -28,7 +28,7 @@ BAD = {
     "lengths": ({"references": [[1.0]] * 3}, "predictions has 2 rows but references has 3"),
     "no references": ({"references": None}, "references is missing"),
     "no rows": ({"predictions": [], "references": []}, r"predictions has shape \(0,\)"),
-    "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was given"),
+    "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was passed"),
     "constant labels": ({"references": [[1.0], [1.0]]}, "does not vary over 2 rows"),
     "numbers as labels": ({"references": [0.5, 1.5]}, r"references .* shape \(2,\)"),
     "mixed texts": ({"references": ["cat", 3], "label_table": TABLE}, r"references\[1\] is 3"),

@@ -83,8 +83,8 @@ def test_a_chart_has_the_first_ones_and_the_cards_checkpoint_under_names_of_one_
     rows = [Row(name, "a" * 40, scores=example().rows[0].scores) for name in names]
     ranking = example(rows=ranked([*rows, *example().rows], "emms"))
     assert f"```text{CHART}```" in card(ranking, "org/worse")
-    assert "Of 15 checkpoints one of the 14 best to fine-tune for " in card(ranking, "j")
-    assert "Of 15 checkpoints `./名前` is one of 14 that share the first rank for " in card(ranking)
+    assert "One of the 14 best of 15 checkpoints to fine-tune for " in card(ranking, "j")
+    assert "`./名前` is one of the 14 best of 15 checkpoints to fine-tune for " in card(ranking)
     assert card(ranking).count("\n| =1 |") == 10
     alone = example(rows=ranked([Row("org/a", "a" * 40, scores={"emms": Score(-0.3)})], "emms"))
     assert f"\n1  org/a  {18 * ' '}●{17 * ' '} ◀\n" in card(alone, "org/a")
@@ -149,11 +149,11 @@ def test_a_sentence_says_what_the_checkpoint_is_good_for() -> None:
     three = example()
     two = example(rows=ranked([three.row("org/best"), three.row("org/worse")], "emms"))
     for ranking, about, said in (
-        (three, "org/best", "Of 3 checkpoints one of the 2 best to fine-tune for {}, which are not told apart."),
-        (two, "org/best", "Of 2 checkpoints the best to fine-tune for {}, clearly ahead of the second."),
-        (two, "org/worse", "Rank 2 of 2 checkpoints to fine-tune for {}; the best is org/best."),
-        (three, None, "Of 3 checkpoints org/best is one of 2 that share the first rank for {}."),
-        (two, None, "Of 2 checkpoints org/best is the best to fine-tune for {}, clearly ahead of the second."),
+        (three, "org/best", "One of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
+        (two, "org/best", "The best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
+        (two, "org/worse", "Rank 2 of 2 checkpoints to fine-tune for {}. The best is org/best."),
+        (three, None, "org/best is one of the 2 best of 3 checkpoints to fine-tune for {}. They are tied."),
+        (two, None, "org/best is the best of 2 checkpoints to fine-tune for {}, clearly ahead of the second."),
     ):
         lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", card(ranking, about)).splitlines()
         assert said.format("AI-Lab-Makerere/beans (image-classification)") in lines

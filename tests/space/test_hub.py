@@ -143,7 +143,7 @@ REFUSED = {
     "a third": ([], have_two_spaces, CHOICES),
     "a fault of the build": ([], have_one_that_fails, ("stopped at BUILD_ERROR", "?logs=build")),
     "no results": (["--results", "ada/nothing"], None, ("no dataset 'ada/nothing'",)),
-    "no secret": (["--secret", "NO_SUCH"], None, ("NO_SUCH is no environment variable",)),
+    "no secret": (["--secret", "NO_SUCH"], None, ("NO_SUCH is not an environment variable",)),
     "somebody else": (["--repo-id", "eve/board"], None, ("eve/board",)),
 }
 

@@ -1,4 +1,4 @@
-"""The metric's page: features and labels in, score, weights, R² and a chart out."""
+"""The page of the metric: from features and labels to score, weights, R² and a chart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
     @spaces.GPU
     def unused() -> None:
-        """ZeroGPU ends a Space that has no function for it; this page needs none."""
+        """Do nothing: ZeroGPU requires a GPU function, but this page needs none."""
 
 
 METHODS = {
@@ -34,20 +34,20 @@ LARGEST_FILE = "50mb"
 
 INTRO = """
 # EMMS: does this checkpoint fit your labels?
-Give the **features** that a pretrained checkpoint makes of your samples, and the **labels** of the same samples. The
-score says how well the features explain the labels' embeddings, without any fine-tuning. Higher is better, 0 is
-perfect. **Compare checkpoints on the same rows and labels only**: a score alone says little.
+Upload **features** of a pretrained checkpoint for your examples, and the **labels** of the same examples. The score
+measures how well the features explain the label embeddings, without fine-tuning. Higher is better, and 0 is perfect.
+**Compare checkpoints only on the same rows and labels.** A single score means little.
 """
 FORMS = """
-**.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one file or two; `label_embeddings`, the
-name that `hf-emms score` reads, does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers
+**.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one or two files; `label_embeddings`, the
+name for `hf-emms score`, also works. **.csv**: one row per example, with an optional header line. Labels are numbers
 (an embedding), or one column of class names, which three small text encoders embed.
 """
 WAITING = "The score appears here."
 
 
 def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, D1), and two F-labels (N, 2, D2) of the same hidden cause, the second noisier."""
+    """Return features (N, D1) and two F-labels (N, 2, D2) with a common cause; the second is noisier."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(rows, 8))
     features = hidden @ rng.normal(size=(8, width)) + rng.normal(size=(rows, width))
@@ -56,7 +56,7 @@ def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
-    """Return the array of an .npz file under the first of the names that it holds, or the table of a .csv file."""
+    """Return the array of an .npz file with the first name that exists, or the table of a .csv file."""
     name = Path(path).name
     if Path(path).suffix.lower() == ".npz":
         try:
@@ -67,7 +67,7 @@ def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
                 held = ", ".join(arrays.files) or "nothing"
         except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(f"{name} is not an .npz file of plain arrays; np.savez writes one ({error})") from error
-        raise ValueError(f"{name} holds {held}, but no array called {' or '.join(names)}")
+        raise ValueError(f"{name} contains {held}, but no array called {' or '.join(names)}")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -79,7 +79,7 @@ def _read_table(text: str, name: str) -> np.ndarray:
     """Return the numbers (N, D) of comma-separated lines, or their only column of texts (N,)."""
     lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
     if not lines:
-        raise ValueError(f"{name} is empty; write a line for each sample")
+        raise ValueError(f"{name} is empty; write one line per example")
     if len(lines[0]) == 1 and (not _are_numbers(lines[-1]) or all(line[0].strip().isdigit() for line in lines)):
         return np.array([line[0].strip() for line in lines], dtype=object)
     body = lines if _are_numbers(lines[0]) else lines[1:]
@@ -101,9 +101,9 @@ def _are_numbers(values: list[str]) -> bool:
 
 
 def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
-    """Return the result in words, and the weights."""
+    """Return the result as text, and the weights."""
     if features.dtype == object:
-        raise ValueError("the file with features holds texts; features are numbers, a row for each sample")
+        raise ValueError("the file with features contains texts; upload numbers, one row per example")
     options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
     if labels.ndim == 1:
         options["encoders"] = "demo"
@@ -126,7 +126,7 @@ The best mixture of the F-labels: {", ".join(f"{weight:.3f}" for weight in resul
 
 
 def explained(make: Any) -> Any:
-    """Show an error of the input on the page, in its words."""
+    """Show an error of the input on the page."""
 
     def answer(*inputs: Any) -> tuple[str, pd.DataFrame | None]:
         try:
@@ -143,9 +143,9 @@ def from_example(method: str, folds: float) -> tuple[Any, ...]:
 
 def from_files(features: str | None, labels: str | None, method: str, folds: float) -> tuple[Any, ...]:
     if features is None:
-        raise ValueError("there is no file with features yet; upload .npz or .csv")
+        raise ValueError("the file with features is missing; upload .npz or .csv")
     if labels is None and Path(features).suffix.lower() != ".npz":
-        raise ValueError("there is no file with labels yet; upload .npz or .csv")
+        raise ValueError("the file with labels is missing; upload .npz or .csv")
     return read_file(features, FEATURES), read_file(labels or features, LABELS), method, folds
 
 
@@ -156,7 +156,7 @@ def build() -> gr.Blocks:
             with gr.Column():
                 with gr.Tabs():
                     with gr.Tab("Example"):
-                        gr.Markdown("300 samples, features of width 16, and two F-labels, the second noisier.")
+                        gr.Markdown("300 examples with features of width 16 and two F-labels. The second is noisier.")
                         run_example = gr.Button("Score the example", variant="primary")
                     with gr.Tab("Upload"):
                         gr.Markdown(FORMS)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Features, List, Value
 
-# Indented, so that evaluate's scan for imports leaves a missing package to the message below.
+# Indented, so that evaluate's scan for imports ignores it and users see the message below.
 try:
     from hf_emms.errors import EmmsError, pluralize
     from hf_emms.options import DEFAULT_ESTIMATORS
@@ -28,10 +28,10 @@ except ModuleNotFoundError as error:
     raise ImportError('the metric "emms" needs the package hf-emms, or a newer one') from None
 
 _DESCRIPTION = """\
-EMMS tells which pretrained checkpoint to fine-tune on your dataset, without fine-tuning any. Each label is written as
-text and embedded by K foundation models (the F-labels); the score says how well a linear map of the checkpoint's
-features explains the best mixture of these embeddings. Higher is better, 0 is perfect. By default the map is judged on
-rows that it was not fitted on. A score is relative: compare checkpoints on one dataset, sample and set of labels only.
+EMMS estimates which pretrained checkpoint to fine-tune for your dataset, without fine-tuning. K text encoders embed
+each label as text (the F-labels). The score measures how well a linear map of the checkpoint's features explains the
+best mixture of these embeddings. Higher is better, and 0 is perfect. By default, the score is held out. It is relative:
+compare checkpoints only on one dataset, sample and set of labels.
 """
 
 _CITATION = """\
@@ -47,32 +47,32 @@ _CITATION = """\
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: features of one checkpoint, floats of shape (N, D1): one row a sample.
+    predictions: features of one checkpoint, floats of shape (N, D1), one row per example.
     references: the labels of the same rows, in one of these forms:
-        (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) does as well);
-        (N,) class ids or texts: F-labels come from `encoders` or `label_table`; without either, class ids and texts
-        that repeat are classes, and their F-label is the one-hot code.
-    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "emms"
-        (held out, the ridge alone, which needs sums only), "emms_exact" (the paper's objective at its optimum),
-        "emms_one_pass" (the official function) or "emms_alternating" (the paper's Algorithm 1).
-    groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
-        Default: rows of equal features do. The same ids for every checkpoint compare all of them on the same folds.
-    folds (int): folds of the held-out score. Default 5.
+        (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) works, too);
+        (N,) class ids or texts: `encoders` or `label_table` make the F-labels. Without either, repeated values are
+        classes, and their F-label is the one-hot code.
+    method (str): "emms_knn" (the default, as in `hf-emms rank`: held-out ridge regression and 3 nearest rows), "emms"
+        (held-out ridge regression only), "emms_exact" (the paper's objective at its optimum), "emms_one_pass" (the
+        official function) or "emms_alternating" (the paper's Algorithm 1).
+    groups: (N,) integers or strings. Rows of a group, such as five captions of an image, share a fold. Default: rows
+        with equal features are a group. Pass the same groups for every checkpoint to use the same folds.
+    folds (int): number of folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
-    encoders (list of str): text encoders, as Hub ids or folders, or a set: "base", "paper", "demo".
+    encoders (list of str): text encoders (Hub ids or folders), or a set: "base", "paper", "demo".
     label_table: embeddings of the distinct labels: {text: (D2,) or (K, D2)}, (U, D2), (U, K, D2), a list of K arrays
-        (U, D2_k) or a hf_emms.LabelTable. Class ids number its rows.
-    class_names (list of str): the text of every class id.
-    estimators (list of str): scores to return beside, such as "logme" and "knn".
-    device (str): where the encoders run. Default "auto".
+        (U, D2_k) or a hf_emms.LabelTable. Class ids are indices of its rows.
+    class_names (list of str): the text of each class id.
+    estimators (list of str): additional scores to return, such as "logme" and "knn".
+    device (str): the device of the encoders. Default "auto".
 
 Returns:
     score (float): minus the mean squared residual of the mixed, standardised F-label. At most 0, higher is better.
-    stderr (float or None): its standard error over the folds; None for the methods without folds.
-    weights (list of K floats): the mixture, not negative, with sum 1.
-    r2 (float): share of the mixed F-label's variance that the features explain, held out with "emms_knn" and "emms".
-    n (int), d1 (int), method (str): what was scored, and how.
-    logme (float), knn (float), …: those of `estimators`.
+    stderr (float or None): its standard error over the folds; None for methods without folds.
+    weights (list of K floats): the weights of the mixture, at least 0, with sum 1.
+    r2 (float): share of the mixed F-label's variance that the features explain; held out for "emms_knn" and "emms".
+    n (int), d1 (int), method (str): number of rows, feature width, method.
+    logme (float), knn (float), …: the scores of `estimators`.
 
 Examples:
     >>> import evaluate
@@ -89,7 +89,7 @@ Examples:
 # Features, float32 or float64 (b, D1); and label embeddings (b, D2) or (b, K, D2), class ids int64 (b,), or texts (b,)
 # of Python strings.
 Batch = tuple[np.ndarray, np.ndarray]
-# In the order in which they were added, from the start at every call.
+# Each call iterates from the start, in the order in which batches were added.
 Batches = Callable[[], Iterator[Batch]]
 
 _OPTIONS: dict[str, Any] = {
@@ -104,18 +104,18 @@ _OPTIONS: dict[str, Any] = {
     "device": "auto",
 }
 _HINTS = {
-    "predictions": "pass a checkpoint's hidden states, feature rows (N, D1), not its answers",
-    "references": "drop or repair that row; a row has one text, or embeddings of one width for each encoder",
+    "predictions": "pass features of a checkpoint (N, D1), such as hidden states, not its answers",
+    "references": "remove or correct that row; a row has one text, or embeddings of equal width",
 }
 _SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Emms(evaluate.Metric):
-    """The metric: rows go to disk and come back as arrays, and no number becomes a Python object on the way.
+    """The metric. It stores added rows on disk as arrays, without converting numbers to Python objects.
 
-    Rows that come with ``compute`` alone are scored where they are. Settings are those of every `evaluate.Metric`, and
-    defaults for the options of ``compute``.
+    It scores rows that are only passed to ``compute`` in memory. Settings are those of `evaluate.Metric`, and defaults
+    for the options of ``compute``.
     """
 
     # Attributes of evaluate.Metric, which has no types.
@@ -130,7 +130,7 @@ class Emms(evaluate.Metric):
     def __init__(self, **settings: Any) -> None:
         options = {name: value for name, value in settings.items() if name in _OPTIONS or name not in _SETTINGS}
         _check_options(options)
-        # The seed of an evaluate.Metric seeds numpy meanwhile; here it is that of the folds as well.
+        # evaluate.Metric uses the seed for numpy. Here it is also the seed of the folds.
         self._defaults = {name: value for name, value in options.items() if value is not None}
         self._layout = ""
         try:
@@ -164,8 +164,8 @@ class Emms(evaluate.Metric):
         """Add rows."""
         if others:
             raise EmmsError(
-                f"rows have predictions and references, not {', '.join(others)}",
-                "options such as groups= go to compute(), one value for each row added",
+                f"rows have only predictions and references, not {', '.join(others)}",
+                "pass options such as groups= to compute(), with one value per added row",
             )
         x, y = _check_rows(predictions, references, len(self))
         layout = _layout(x, y)
@@ -178,7 +178,7 @@ class Emms(evaluate.Metric):
             self.writer.write_batch({"predictions": x, "references": y.tolist() if y.dtype == object else y})
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, Any] | None:
-        """Score the rows that were added and those that are passed here."""
+        """Score the added rows and the rows that are passed here."""
         options = _check_options({**self._defaults, **options})
         passed = predictions is not None or references is not None
         if self.writer is None and not passed:
@@ -195,24 +195,24 @@ class Emms(evaluate.Metric):
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise EmmsError(
                 "the processes added rows of different types: float32 and float64, or other references",
-                "convert all of them alike before add_batch",
+                "convert all rows to the same types before add_batch",
             ) from error
         finally:
             self._forget()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Raise an EmmsError where rows cannot be written, which may show when the file is closed."""
+        """Raise an EmmsError if rows cannot be written. The error may occur only when the file is closed."""
         try:
             yield
         except OSError as error:
             raise EmmsError(
                 f"evaluate cannot write its cache {self.data_dir}: {error.strerror or error}",
-                "free space there, pass cache_dir=FOLDER, or keep_in_memory=True",
+                "free disk space there, or pass cache_dir=FOLDER or keep_in_memory=True",
             ) from error
 
     def _stored_batches(self) -> Iterator[Batch]:
-        """Yield the batches of files, which are not mapped: a mapped file counts as memory of the process."""
+        """Yield the batches of the files. Files are not memory-mapped, because that counts as memory of the process."""
         layout, n = "", 0
         for record in self._stored_records():
             x, y = _to_numpy(record.column("predictions")), _to_numpy(record.column("references"))
@@ -230,7 +230,7 @@ class Emms(evaluate.Metric):
                 yield from pa.ipc.open_stream(file)
 
     def _forget(self) -> None:
-        """Release locks and files, so that the next computation starts clean; process 0 deletes the files of all."""
+        """Release locks and files for the next computation. Process 0 deletes the files of all processes."""
         locks, paths = self.filelocks or [self.filelock], self.file_paths or [self.cache_file_name]
         self.writer = self.buf_writer = self.data = None
         for lock, path in reversed(list(zip(locks, paths, strict=True))):
@@ -245,8 +245,8 @@ class Emms(evaluate.Metric):
         n = sum(len(x) for x, _ in batches())
         if n < 2:
             raise EmmsError(
-                f"{n or 'no'} row was given; a score compares rows, and needs at least two",
-                "pass hundreds of rows of the dataset that you want to fine-tune on",
+                f"{n or 'no'} row was passed; a score requires at least two",
+                "pass several hundred rows of the dataset for fine-tuning",
             )
         estimators = _estimators(options)
         groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
@@ -276,7 +276,7 @@ class Emms(evaluate.Metric):
 
 
 def _check_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return all options, checked before any row is looked at."""
+    """Check the options and add defaults."""
     for name in options:
         if name not in _OPTIONS:
             close = difflib.get_close_matches(name, _OPTIONS)
@@ -303,7 +303,7 @@ def _groups(batches: Batches, estimators: EstimatorList, groups: Any, n: int) ->
 
 
 def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None:
-    """Return the F-labels of class ids or texts; None where references are embeddings."""
+    """Return the F-labels of class ids or texts, or None if references are embeddings."""
     if next(batches())[1].ndim == 1:
         names = ("encoders", "label_table", "class_names", "device")
         references = np.concatenate([y for _, y in batches()])
@@ -311,7 +311,7 @@ def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None
     for name in ("encoders", "label_table"):
         if options[name] is not None and len(options[name]):
             raise EmmsError(
-                f"references are embeddings already, so {name} has nothing to do",
+                f"references are embeddings, so {name} has no effect",
                 f"leave {name} out, or pass class ids or texts as references",
             )
     return None
@@ -340,7 +340,7 @@ def _to_numpy(column: pa.Array) -> np.ndarray:
 
 
 def _layout(x: np.ndarray, y: np.ndarray) -> str:
-    """Return, as text, the properties that all batches must share: D1, and kind and shape of references."""
+    """Return the properties that all batches must share as text: D1, and type and shape of the references."""
     if y.ndim == 1:
         return f"D1={x.shape[1]} and {'texts' if y.dtype == object else 'class ids'}"
     return f"D1={x.shape[1]}, K={len(_blocks(y))}, D2={y.shape[-1]}"
@@ -350,23 +350,23 @@ def _check_layout(layout: str, expected: str, first_row: int) -> None:
     if layout != expected:
         raise EmmsError(
             f"rows {first_row} and following have {layout}; the {pluralize(first_row, 'row')} before: {expected}",
-            "one computation takes one checkpoint and one set of labels; call compute() before you start another",
+            "use one checkpoint and one set of labels per computation; call compute() before the next one",
         )
 
 
 def _check_rows(predictions: Any, references: Any, first_row: int) -> Batch:
-    """Return a batch as arrays; errors name the row, and say how many came before."""
+    """Return a batch as arrays. Errors name the row and the number of rows before."""
     try:
         for name, value in (("predictions", predictions), ("references", references)):
             if value is None:
                 raise EmmsError(f"{name} is missing", "pass both: predictions=features, references=labels")
             if isinstance(value, (str, bytes)):
-                raise EmmsError(f"{name} is the text {value!r:.40}", f"pass one row a sample: {name}=[…]")
+                raise EmmsError(f"{name} is the text {value!r:.40}", f"pass one row per example: {name}=[…]")
         x, y = arrays.as_matrix(_to_array(predictions, "predictions"), "predictions"), _check_references(references)
         if len(x) != len(y):
             raise EmmsError(
                 f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
-                "pass one reference for each prediction, in the same order",
+                "pass one reference per prediction, in the same order",
             )
     except EmmsError as error:
         if not first_row:
@@ -385,7 +385,7 @@ def _check_references(references: Any) -> np.ndarray:
         raise EmmsError(
             f"references has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
             "or (N,) class ids or texts",
-            "a single number a row is an embedding of width 1: references.reshape(-1, 1)",
+            "for one number per row, pass embeddings of width 1: references.reshape(-1, 1)",
         )
     array = arrays.f_labels(array)
     shape = array.shape if array.ndim == 2 or array.shape[1] > 1 else array[:, 0].shape
@@ -393,25 +393,25 @@ def _check_references(references: Any) -> np.ndarray:
 
 
 def _to_array(rows: Any, name: str) -> np.ndarray:
-    """Return an array of numbers, or of references that are texts; an EmmsError names the row that is neither."""
+    """Return an array of numbers, or of texts for references. Raises an EmmsError that names a row of another type."""
     if hasattr(rows, "__array__") or not hasattr(rows, "__iter__"):
         return arrays.as_numpy(rows)
     rows = [arrays.as_numpy(row) if hasattr(row, "detach") else row for row in rows]
     if name == "references" and any(isinstance(row, str) for row in rows):
         for number, row in enumerate(rows):
             if not isinstance(row, str):
-                raise EmmsError(f"{name}[{number}] is {row!r:.40}, but other rows are texts", "pass one text a row")
+                raise EmmsError(f"{name}[{number}] is {row!r:.40}, but other rows are texts", "pass one text per row")
         return np.array(rows, dtype=object)
     shape = None
     for number, row in enumerate(rows):
         array = _row_of_numbers(row)
         if array is None:
-            raise EmmsError(f"{name}[{number}] is {row!r:.40}, which is no row of numbers", _HINTS[name])
+            raise EmmsError(f"{name}[{number}] is {row!r:.40}, which is not a row of numbers", _HINTS[name])
         shape = array.shape if shape is None else shape
         if array.shape != shape:
             raise EmmsError(
                 f"{name}[{number}] has shape {array.shape} but {name}[0] has shape {shape}",
-                "every row needs the same length: pool over tokens, or pad",
+                "make all rows equally long: pool over tokens, or pad",
             )
     return np.array(rows)
 
