@@ -113,7 +113,7 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Measure how well the rankings of several targets agree with the truth.
+    """Measure how well rankings agree with the truth.
 
     Args:
         rankings: one per target.

@@ -13,7 +13,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 
 MAX_LINE = 64 << 20
-# A JSON file that is one list or object is read as a whole.
+# A JSON file with one list is read at once.
 MAX_DOCUMENT = 1 << 30
 _FIRST_LINES = 20
 _SEPARATORS = ";\t|"

@@ -142,7 +142,7 @@ def _texts(path: Path, files: Sequence[Path]) -> LocalFiles:
 
 def _tables_of_media(tables: Sequence[Path], base: Path, *, has_classes: bool) -> list[Path]:
     """Return the CSV files of a folder with a column of its media, by file name or, without class folders, by path."""
-    names = files_by_name(base)
+    names = files_by_name(base) if tables else {}
     describing: dict[Path, list[str]] = {}
     for table in tables:
         header, *rows = [*islice(csv_rows(table), _FIRST_ROWS)] or [[]]
@@ -176,9 +176,9 @@ def files_by_name(folder: Path) -> dict[str, Path]:
 
 
 def _splits(files: Sequence[Path], base: Path, *, by_folder: bool = False) -> dict[str, list[Path]]:
-    """Return the files of each split, which the names of folders, and of tables, tell; "train" if they do not.
+    """Assign files to splits by the names of folders and tables; "train" if no name means a split.
 
-    A class may be named "train": one split is a split only if all media are in its folder.
+    A class may be named "train". If only one split is named, all media must be in its folder.
     """
     splits = defaultdict[str | None, list[Path]](list)
     for file in files:
@@ -201,7 +201,7 @@ def reader_of(path: Path) -> str | None:
 
 
 def card_names_files(folder: Path) -> bool:
-    """Return whether the card of a folder tells ``datasets`` how to read it."""
+    """Return whether the card of a folder lists configurations or features for ``datasets``."""
     readme = folder / "README.md"
     return (
         readme.is_file()

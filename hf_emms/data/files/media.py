@@ -1,4 +1,4 @@
-"""Find the media behind columns of paths and of base64 texts."""
+"""Read media from columns of paths and of base64 texts."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
     """Refuse a column of paths if its first path cannot be read.
 
     Raises:
-        EmmsError: the path is a URL, or there is no such file; the message names the path that was tried.
+        EmmsError: the path is a URL, or the file does not exist.
     """
     if "://" in value:
         raise EmmsError(

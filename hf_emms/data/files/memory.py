@@ -13,12 +13,12 @@ _FORMS = (
     "Pass columns, {'text': [...], 'label': [...]}, a list of dictionaries, a DataFrame or a datasets.Dataset; "
     "or a Hub id, a preset name or a path as a string."
 )
-# Values of pandas and NumPy that stand for an empty cell, beside NaN.
+# Types of pandas and NumPy for an empty cell, in addition to NaN.
 _MISSING = ("NAType", "NaTType")
 
 
 def as_dataset(value: Any) -> Any:
-    """Return data in memory as a ``datasets`` object, a stream as it is.
+    """Convert data in memory to a ``datasets`` object; streams are returned unchanged.
 
     Raises:
         EmmsError: it is not a table, or a column mixes types.
@@ -46,7 +46,7 @@ def as_dataset(value: Any) -> Any:
 
 
 def are_splits(tables: Mapping[str, Any]) -> bool:
-    """Return whether the values of a dictionary are tables, and no columns."""
+    """Return whether the values of a dictionary are tables, not columns."""
     import datasets
 
     types = (datasets.Dataset, datasets.IterableDataset, Mapping)
@@ -64,7 +64,7 @@ def _is_frame(value: Any) -> bool:
 
 
 def _is_arrow(value: Any) -> bool:
-    """Return whether a value is a table that Arrow reads, of polars, DuckDB or Arrow itself, and no column of it."""
+    """Return whether a value is a table, not a column, that Arrow reads: of polars, DuckDB or Arrow itself."""
     return hasattr(value, "__arrow_c_stream__") and (hasattr(value, "columns") or hasattr(value, "schema"))
 
 
@@ -83,7 +83,7 @@ def _of_arrow(value: Any) -> Any:
 
 
 def _columns_of_frame(frame: Any) -> dict[str, list[Any]]:
-    """Return the columns of a pandas DataFrame, with an index that has a name; images stay images."""
+    """Return the columns of a pandas DataFrame, including an index with a name; images stay images."""
     if any(name is not None and name not in frame.columns for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
@@ -115,7 +115,7 @@ def _of_columns(columns: Mapping[str, list[Any]]) -> Any:
 
 
 def _pixels(cells: Sequence[Any]) -> Any:
-    """Return the type of arrays of pixels of equal shape; None for other cells."""
+    """Return the type of pixel arrays of equal shape; None for other cells."""
     import datasets
 
     types = {2: datasets.Array2D, 3: datasets.Array3D}
@@ -127,7 +127,7 @@ def _pixels(cells: Sequence[Any]) -> Any:
 
 
 def _cells(column: Any) -> list[Any]:
-    """Return the cells of a column of Python, NumPy or a table; None for the missing."""
+    """Return the cells of a column of Python, NumPy or a table, with None for missing ones."""
     if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
         raise EmmsError(f"A column of the dataset is {column!r:.60}, not a list.", _FORMS)
     if hasattr(column, "detach"):  # a tensor

@@ -20,9 +20,9 @@ from hf_emms.inputs import UnusableError
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
-# Bytes that fsspec reads ahead of a stream; its default of 5 MiB is more than most columns of a row group.
+# Bytes that fsspec reads ahead; its default of 5 MiB exceeds most columns of a row group.
 _BLOCK = 1 << 20
-# Types of polars for which Arrow has few functions → those that are read instead.
+# Types of polars for which Arrow has few functions → equivalent types.
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
 _GENERATING = "An error occurred while generating the dataset"
 _NO_ROWS_HINT = "Choose another file or " + setting_ref("split", ...) + "."
@@ -63,7 +63,7 @@ class OpenSplit:
 
     Attributes:
         name: the dataset as the user typed it.
-        repo: the repository; its revision is still empty for a dataset in memory.
+        repo: the repository; its revision is empty for a dataset in memory.
         rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
         total: number of rows of the split; None if it is unknown.
         splits: the names of all splits.
@@ -93,7 +93,7 @@ class OpenSplit:
         return not hasattr(self.rows, "num_rows")
 
     def select(self, columns: Sequence[str]) -> Any:
-        """Return the rows with only these columns, media encoded, no format set; streamed parquet reads no others."""
+        """Return rows with these columns and encoded media, without a format; streamed parquet reads no others."""
         rows = self.rows
         if self.builder is not None and hasattr(self.builder.config, "columns"):
             self.builder.config.columns = list(columns)
@@ -139,7 +139,7 @@ class DatasetFiles:
     notes: tuple[Note, ...] = ()
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Return the open split, by default preferably a training split; an only split is opened under any name."""
+        """Open a split, by default a training split if there is one; the name of an only split is ignored."""
         with translate_errors(self.name, self.repo, self.config):
             splits = tuple(self.local.splits)
             if self.builder is not None:
@@ -212,14 +212,14 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Return the open split of data in memory; the splits are the keys of a dictionary of tables."""
+    """Open data in memory; the keys of a dictionary of tables are the splits."""
     import datasets
 
     notes, splits = tuple[Note, ...](), tuple[str, ...]()
     if isinstance(dataset, Mapping) and are_splits(dataset):
         splits = tuple(map(str, dataset))
         if not splits:
-            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
+            raise EmmsError(f"The {type(dataset).__name__} has no split.", "Pass a dataset with rows.")
         split, notes = choose_split(name, splits, split)
         dataset = dict(zip(splits, dataset.values(), strict=True))[split]
     dataset = as_dataset(dataset)
@@ -324,7 +324,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
 
 
 def with_features(name: str, rows: Any) -> Any:
-    """Return a stream with column types, which for json, csv and generators are taken from the first rows."""
+    """Return a stream with column types; for JSON, CSV and generators, infer them from the first rows."""
     if rows.features is not None:
         return rows
     import datasets
@@ -337,7 +337,7 @@ def with_features(name: str, rows: Any) -> Any:
 
 @cache
 def _encoded_audio() -> type:
-    """Return a type for encoded sounds: the type of ``datasets`` requires a package that decodes."""
+    """Return a type for encoded sounds; the type of ``datasets`` requires a package that decodes."""
     import datasets
 
     class EncodedAudio(datasets.Audio):
@@ -352,7 +352,7 @@ def _encoded_audio() -> type:
 
 
 def _keep_audio_encoded(builder: Any) -> None:
-    """Make the builder of a folder of sounds write them encoded as they are."""
+    """Make the builder of a folder of sounds store their encoded bytes."""
     import datasets
 
     if getattr(builder, "BASE_FEATURE", None) == datasets.Audio:
@@ -363,7 +363,7 @@ def _keep_audio_encoded(builder: Any) -> None:
 
 
 def _undecoded(feature: Any) -> Any:
-    """Return the type with images and sounds left encoded, and texts as all functions of Arrow read them."""
+    """Return the type with encoded images and sounds, and with text types that all functions of Arrow support."""
     import datasets
 
     if isinstance(feature, datasets.Audio):

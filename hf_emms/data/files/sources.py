@@ -1,4 +1,4 @@
-"""Finding and pinning the dataset that a user names: a preset, a Hub id, a folder, a file, or data in memory."""
+"""Find and pin the dataset that a user names: a preset, a Hub id, a folder, a file, or data in memory."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _IN_MEMORY = "in-memory dataset"
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """A pinned dataset. Its files are looked for once, when a split is opened for the first time.
+    """A pinned dataset, which finds its files when a split is opened for the first time.
 
     Attributes:
-        name: as the user typed it.
+        name: the dataset as the user typed it.
         repo: the repository; its revision is empty for a dataset in memory.
         pinned: whether the user named a revision.
-        preset: the preset of that name, as its repository has it.
-        data: the dataset itself where it is in memory.
+        preset: the preset with that name, for the repository that is used.
+        data: a dataset in memory.
     """
 
     name: str
@@ -51,15 +51,15 @@ class DatasetSource:
     data: Any = None
 
     def split(self, options: SampleOptions) -> str | None:
-        """Return the split of the options or the preset; None where neither names a split."""
+        """Return the split of the options or the preset; None if neither names a split."""
         return options.split or (self.preset.split if self.preset else None)
 
     def is_streamed(self, options: SampleOptions) -> bool:
-        """Return whether rows are read over the network as they are needed, as presets do with large datasets."""
+        """Return whether to read rows over the network on demand, which is the default for large presets."""
         return options.streaming or self._is_large(options)
 
     def open(self, options: SampleOptions) -> OpenSplit:
-        """Return the open split; for a repository with a loading script, that of the Hub's parquet copy."""
+        """Open a split; for a repository with a loading script, open the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
             return _checked(open_memory(self.name, self.repo, self.data, split), split)
@@ -81,7 +81,7 @@ class DatasetSource:
 
     @property
     def _name_on_hub(self) -> str:
-        """The name for messages about files: that of the repository, not of the preset."""
+        """The name of the repository, for messages about files."""
         return self.repo.id if self.preset else self.name
 
     @cached_property
@@ -89,11 +89,11 @@ class DatasetSource:
         return self.files_of(self.config)
 
     def files_of(self, config: str | None) -> DatasetFiles:
-        """Return the files of a configuration; for a repository with a loading script, those of the Hub's copy.
+        """Return the files of a configuration; for a repository with a loading script, use the Hub's copy.
 
         Raises:
-            ConfigurationError: there is no such configuration, or none is named and there are several.
-            EmmsError: they cannot be read.
+            ConfigurationError: the configuration does not exist, or several exist and none is named.
+            EmmsError: the files cannot be read.
         """
         try:
             return find_files(self._name_on_hub, self.repo, config)
@@ -111,7 +111,7 @@ class DatasetSource:
 
     @cached_property
     def configurations(self) -> tuple[str, ...]:
-        """The names of all configurations; those of the Hub's copy where only that can be read."""
+        """The names of all configurations; of the Hub's copy if only that can be read."""
         try:
             files = self._files
         except ConfigurationError as error:
@@ -120,15 +120,15 @@ class DatasetSource:
 
 
 def open_dataset(options: SampleOptions) -> DatasetSource:
-    """Return the pinned dataset that the options name; a preset fills in options that the user left open.
+    """Pin the dataset that the options name; a preset fills in options that the user did not set.
 
     Raises:
-        EmmsError: there is no such preset, dataset, folder or file, or it cannot be used.
+        EmmsError: the preset, dataset, folder or file does not exist or cannot be used.
     """
     dataset, config = options.dataset, options.config
     if not isinstance(dataset, str):
         if config:
-            raise EmmsError(f"a dataset in memory has no configurations: config is {config!r}", "leave config out")
+            raise EmmsError(f"A dataset in memory has no configurations, such as {config!r}.", "Remove config.")
         return DatasetSource(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
@@ -148,24 +148,24 @@ def open_dataset(options: SampleOptions) -> DatasetSource:
         pinned = candidate.revision is not None
         return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
     raise RepoNotFoundError(
-        f"the preset {dataset!r} expects {' or '.join(missing)}, but none of them is on the Hub (any more)",
-        "name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
+        f"The preset {dataset!r} expects {' or '.join(missing)}, which the Hub does not have (any longer).",
+        "Name another dataset: " + setting_ref("dataset", "ORG/NAME", "./FOLDER"),
     )
 
 
 def _checked(opened: OpenSplit, asked: str | None) -> OpenSplit:
-    """Return the split; an `EmmsError` if the dataset has no split of this name."""
+    """Raise an `EmmsError` if the dataset does not have the named split."""
     if opened.splits:
         choose_split(opened.name, opened.splits, asked)
     return opened
 
 
 def _only_config(dataset: str, copy: Repo) -> str | None:
-    """Return the configuration of a parquet copy, which has a folder for each."""
+    """Return the only configuration of a parquet copy, which has a folder per configuration."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
         error = ConfigurationError(
-            f"{dataset!r} has several configurations: {', '.join(names)}", setting_ref("config", *names)
+            f"{dataset!r} has several configurations: {', '.join(names)}.", setting_ref("config", *names)
         )
         error.names = tuple(names)
         raise error
@@ -185,7 +185,7 @@ def _resolved(dataset: str) -> Repo:
             f"{str(place)!r} cannot be read: {reason}.", setting_ref("dataset", "ORG/NAME", "./FOLDER")
         ) from error
     except EmmsError as error:
-        # A single word was probably meant as a preset: the Hub's ids have an owner.
+        # A single word probably means a preset: ids on the Hub have an owner.
         if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
             raise
         close = difflib.get_close_matches(dataset.lower(), dataset_presets())

@@ -41,11 +41,11 @@ class SearchData:
     Keys are 64-bit hashes of ids, or of texts if texts are their own ids. A document may occur several times.
 
     Attributes:
-        opened: the split, whose rows are not read here.
+        opened: the split of the judgments.
         columns: role → the dataset's columns.
-        read_judgments: reads a row at a time: its judgments, or why they cannot be read.
-        read_queries, read_documents: read keys and texts; a text may be empty.
-        source: the table of the judgments, for messages.
+        read_judgments: yields the judgments of each row, or the error if the row cannot be read.
+        read_queries, read_documents: yield keys and texts; a text may be empty.
+        source: where the rows of judgments are, for messages: " of qrels/test.tsv".
         facts: where the data comes from, for users.
     """
 
@@ -68,8 +68,8 @@ class DrawnSearch:
 
     Attributes:
         queries, documents: key → text.
-        judgments: fields "query", "document" and "grade", each pair once. The grade is -1 if the document is the query
-            itself, by its id, and was not judged to be relevant.
+        judgments: fields "query", "document" and "grade", each pair once. The grade is -1 if the document has the id
+            of the query and is not judged to be relevant.
         total_queries: number of distinct queries with a relevant document in the dataset.
         total_documents: number of distinct documents in the dataset.
         total_relevant: number of pairs of a query and a relevant document in the dataset.
@@ -99,7 +99,7 @@ def draw_search(data: SearchData, options: SampleOptions, *, training: bool) -> 
     other documents.
 
     Raises:
-        EmmsError: more than 5 % of rows, ids or texts cannot be used, or nothing is left to search.
+        EmmsError: more than 5 % of the rows, ids or texts cannot be used, or no document is relevant.
     """
     drawn = DrawnSearch()
     judgments = _read_judgments(data, drawn)
@@ -185,10 +185,10 @@ def _draw_documents(
     *,
     training: bool,
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Draw the documents, and return the judged ones and those that are queries, as key → key of the text.
+    """Draw documents. Return the judged ones, and those that are queries themselves, as key → key of the text.
 
-    Documents with the id of a query are that query. If most of them do not contain its text, ids are row numbers, and
-    no document is a query.
+    A document with the id of a query is that query. If most of these do not contain the text of their query, the ids
+    are row numbers, and no document is a query.
     """
     is_required = judgments["grade"] >= (0 if training else 1)
     required, judged = set(judgments["document"][is_required].tolist()), set(judgments["document"].tolist())
@@ -243,7 +243,7 @@ class _SmallestTexts:
         self._places: set[tuple[bool, int]] = set()
 
     def add(self, content: int, text: str, *, first: bool) -> None:
-        """Add a text by its key; those that come `first` are drawn before all others."""
+        """Add a text by its key; texts with `first` are drawn before all others."""
         # The first item of the heap is drawn last, and is removed if there are too many.
         place = (first, -(content ^ self._salt))
         if place in self._places:

@@ -1,4 +1,4 @@
-"""Rows that contain a query with documents: pairs, with negatives, with grades of relevance, or lists of documents."""
+"""Read searches from rows with a query and documents: pairs, negatives, grades of relevance, or lists."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hf_emms.inputs import TEXT, UnusableError
 from hf_emms.options import SampleOptions
 
 _BATCH = 1_000
-# Rows of a stream that are in memory to shuffle them.
+# Size of the shuffle buffer of a stream.
 _BUFFER = 10_000
 # The text of a query, and documents with grades of relevance.
 _Example = tuple[str, list[tuple[str, float]]]
 
 
 def inline_qrels(opened: OpenSplit, schema: RowSchema, options: SampleOptions) -> SearchData:
-    """Return the queries, documents and judgments of a split whose rows contain them as texts.
+    """Read the queries, documents and judgments of a split whose rows contain them as texts.
 
     Texts are their own ids: equal documents are the same for all queries.
     """
@@ -71,7 +71,7 @@ def inline_qrels(opened: OpenSplit, schema: RowSchema, options: SampleOptions) -
 
 
 def _first_of_stream(opened: OpenSplit, schema: RowSchema, options: SampleOptions) -> list[Mapping[str, Any]]:
-    """Return as many rows of a stream as a sample may have queries, or documents."""
+    """Read the maximum number of queries or documents from a stream, one per row."""
     if options.max_samples is None:
         raise EmmsError(
             "A stream requires a number of rows.",

@@ -13,7 +13,7 @@ from hf_emms.inputs import SearchCollection
 from hf_emms.options import SampleOptions
 from hf_emms.ranking.reading import ColumnReading, Reading, shortened
 
-# With fewer queries, a note warns of the standard error of nDCG@10; that of a single query, in points.
+# With fewer queries, a note warns of the standard error of nDCG@10. The error of a single query is in points.
 _FEW_QUERIES, _QUERY_STDERR = 50, 32
 
 
