@@ -91,7 +91,7 @@ def test_hints_with_quotes_and_questions_are_python() -> None:
 def test_the_command_line_says_flags(cli: Cli) -> None:
     rank = ("rank", "--dataset", "demo_captions")
     assert cli(*rank, "--prompt", "a photo").err.endswith("→ --prompt 'a photo of a {}'\n")
-    assert "did you mean --task image-captioning?" in cli(*rank, "--task", "Image_Captionning").err
+    assert "Did you mean --task image-captioning?" in cli(*rank, "--task", "Image_Captionning").err
 
 
 def _references() -> Iterator[tuple[str, SettingRef]]:

@@ -1,4 +1,4 @@
-"""The tasks that hf_emms ranks for. A new task is a file here and a line below, or in a package of the user's."""
+"""The tasks that hf_emms ranks for. A new task is a file and a line here, or an entry point of another package."""
 
 import difflib
 
@@ -60,14 +60,14 @@ _OURS = (
     AUTOMATIC_SPEECH_RECOGNITION,
 )
 
-# Names of tasks differ in a word that changes the meaning: only misspellings are corrected.
+# Names of tasks differ in words that change the meaning, so only misspellings are corrected.
 _SIMILAR = 0.9
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
 
 
 def get_task(name: str) -> Task:
-    """Return the task of an id of the Hub or of an alias; case, spaces and underscores do not matter.
+    """Return the task with this id or alias; case, spaces and underscores do not matter.
 
     Raises:
         EmmsError: no supported task has this name, or the package that adds it is broken.
@@ -78,25 +78,25 @@ def get_task(name: str) -> Task:
         names = [name for task in TASKS.values() for name in (task.id, *task.aliases)]
         close = difflib.get_close_matches(id, names, 1, _SIMILAR)
         hint = (
-            "did you mean " + setting_ref("task", *close) + "?"
+            "Did you mean " + setting_ref("task", *close) + "?"
             if close
-            else setting_ref("task") + f" is one of: {', '.join(names)}"
+            else "Choose " + setting_ref("task") + f" from: {', '.join(names)}."
         )
-        raise EmmsError(f"the task {name!r} is not supported yet", hint)
+        raise EmmsError(f"The task {name!r} is not supported.", hint)
     return task
 
 
 def hub_tag(task_id: str) -> str:
-    """Return the Hub's tag of a task; for tasks that hf_emms lacks the id itself."""
+    """Return the Hub's tag of a task; the id itself for unknown tasks."""
     task = TASKS.find(task_id)
     return task.pipeline_tags[0] if task is not None else task_id
 
 
 def list_tasks() -> list[str]:
-    """Return the ids of the tasks that checkpoints are ranked for, those of installed packages included."""
+    """Return the ids of all tasks, including those of installed packages."""
     return [task.id for task in TASKS.values()]
 
 
 def use_column(role: str, *columns: str) -> Text:
-    """Return a text that tells to name the column of a role, and suggests some columns, if any."""
+    """Return a reference to the setting for a role's column, with suggested columns."""
     return setting_ref(f"{role}_column", *(columns or (...,)))

@@ -17,7 +17,6 @@ AUTOMATIC_SPEECH_RECOGNITION = Task(
     label_text=clean_caption,
     label_noun="transcript",
     head=TranscriptHead(),
-    reading="encoders of sound by what is said; whether this orders them as fine-tuning does has not been shown",
     aliases=("asr", "speech-recognition", "speech-to-text"),
     source_tags=("feature-extraction", "audio-classification"),
     estimators=("emms_knn", "emms", "word_error_rate"),

@@ -17,7 +17,6 @@ IMAGE_TO_TEXT = Task(
     label_text=clean_caption,
     head=CaptionHead(),
     label_noun="caption",
-    reading="image encoders for writing such texts; text towers are not ranked",
     aliases=("captioning", "image-captioning"),
     source_tags=("image-feature-extraction",),
 )

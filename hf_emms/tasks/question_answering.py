@@ -1,6 +1,6 @@
-"""Questions about a text. Where it contains the answers, its spans are the rows: the answer of a question, and others.
+"""Questions about a context. If contexts contain the answers, rows are spans of contexts: answers and other spans.
 
-The other spans resemble answers: they have as many words, end before punctuation, and overlap no answer.
+The other spans resemble answers: they have as many words, end before punctuation, and do not overlap an answer.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from hf_emms.tasks.task import Column, Example, Item, Task, clean_answer
 # A start and an exclusive end, in characters.
 Span = tuple[int, int]
 
-# Spans that are no answer, for each answer.
+# Number of other spans per answer.
 OTHER_SPANS = 3
-# Words of a span of a context without an answer, at most.
+# Maximum words of a span for a question without an answer.
 _MAX_WORDS = 3
-# The share of the answers that must be spans of their contexts for questions to be ranked by spans.
+# Share of answers in their contexts from which questions are ranked by spans.
 _ENOUGH = 0.5
-# Rows by which answers are compared with their contexts.
+# Number of rows in which `are_spans` looks for answers.
 _FIRST = 1_000
 _WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Return spans of contexts, labelled as the answer of their question or not, and notes; None to rank by texts.
+    """Return spans of contexts, labelled as answer or not, and facts; None instead of spans to rank by texts.
 
-    Unless the user decides, spans are taken where half of the answers occur in their contexts. A question without an
-    answer has only spans that are no answer. All checkpoints get the same spans.
+    By default, uses spans if half of the answers are in their contexts. A question without an answer gets other spans
+    only. All checkpoints get the same spans.
 
     Raises:
-        EmmsError: spans were chosen, and no answer is a span.
+        EmmsError: the user asked for spans, but no answer is a span.
     """
     if options.label_form not in (None, "spans"):
         return None, []
@@ -50,22 +50,22 @@ def answer_spans(examples: Sequence[Example], options: SampleOptions) -> tuple[l
     n_labelled = len(examples) - len(unanswered)
     asked = options.label_form == "spans"
     if not asked and len(answered) < _ENOUGH * n_labelled:
-        note = f"the answer occurs in the context of {len(answered):,} of {n_labelled:,} rows only: "
-        return None, [note + "answers are embedded as texts"] * bool(answered)
+        fact = f"only {len(answered):,} of {n_labelled:,} answers are in their contexts: answers are embedded as texts"
+        return None, [fact] * bool(answered)
     items = [item for example in answered for item in _with_answer(example, spans_of[example.id], options)]
     if all(item.label == ANSWER for item in items):
         if not asked:
             return None, []
         raise EmmsError(
-            "no answer occurs in its context among other words: there are no spans to choose from",
-            setting_ref("label_form", "text") + ", which embeds the answers",
+            "No answer is in its context, so there are no spans to choose from.",
+            "Embed the answers: " + setting_ref("label_form", "text"),
         )
     items += [item for example in unanswered for item in _without_answer(example, options)]
     return items, _notes(items, examples, len(unanswered))
 
 
 def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item] | None, list[str]]:
-    """Return the spans of `answer_spans` with every further answer of a question, for fine-tuning; or None."""
+    """Return the spans of `answer_spans` and all further answers of each question, for fine-tuning; or None."""
     items, notes = answer_spans(examples, options)
     if items is None:
         return None, notes
@@ -80,7 +80,7 @@ def all_answers(examples: Sequence[Example], options: SampleOptions) -> tuple[li
 
 
 def are_spans(cells: Mapping[str, Any]) -> bool:
-    """Return whether most answers are in their contexts; True if the cells cannot tell, as those of structs."""
+    """Return whether most answers are in their contexts; True for structs, which have positions of answers."""
     contexts, answers = cells["context"], cells["answer"]
     if contexts is None or answers is None:
         return True
@@ -98,19 +98,18 @@ def are_spans(cells: Mapping[str, Any]) -> bool:
 
 
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
-    """Return the spans of a text that equal its answers, without answers that do not occur.
+    """Return the spans of answers in a text; skip answers that it does not contain.
 
-    The span of an answer is at its start by the dataset, else nearest to that, else the first; spans of whole words are
-    preferred.
+    Prefers the start that the dataset gives, then the nearest occurrence, then the first. Prefers whole words.
     """
     spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
     return [span for span in spans if span is not None]
 
 
 def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
-    """Return the runs of as many words as a span covers that neither overlap nor repeat a taken span.
+    """Return all spans with as many words as the given one that neither overlap nor repeat a taken span.
 
-    Words end before punctuation, as answers do: the end of a span would otherwise reveal whether it is an answer.
+    Words end before punctuation, as answers do. Otherwise the end of a span would reveal whether it is an answer.
     """
     words = list(_words(text))
     count = max(1, sum(start < span[1] and stop > span[0] for start, stop in words))
@@ -135,7 +134,7 @@ def _with_answer(example: Example, answers: Sequence[Span], options: SampleOptio
 
 
 def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
-    """Return spans for a question without an answer: as many as other questions have, of at most three words."""
+    """Return spans of at most three words for a question without an answer, as many as for other questions."""
     text = example.contents[1]
     words = list(_words(text))
     if not words:
@@ -148,7 +147,7 @@ def _without_answer(example: Example, options: SampleOptions) -> list[Item]:
 
 
 def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
-    """Return the answers of a question that count; spans have no mean, so the most frequent counts instead."""
+    """Return the chosen answers of a question; by default the most frequent, because spans have no mean."""
     if options.references == "all":
         return sorted(set(answers))
     if options.references == "first":
@@ -159,7 +158,7 @@ def _chosen(answers: Sequence[Span], options: SampleOptions) -> Sequence[Span]:
 
 
 def _random(options: SampleOptions, *parts: Any) -> int:
-    """Return a number that depends on the seed and the parts alone."""
+    """Return a pseudorandom number from the seed and the parts."""
     return hash64(*(str(part).encode() for part in (options.seed, *parts)))
 
 
@@ -168,13 +167,13 @@ def _notes(items: Sequence[Item], examples: Sequence[Example], n_unanswered: int
     n_contexts = len({example.contents[1] for example in examples if example.id in used})
     notes = [
         f"{pluralize(len(items), 'span')} of {pluralize(n_contexts, 'context')}, for "
-        f"{pluralize(len(used), 'question')}: the answer and {OTHER_SPANS} others of as many words, where there is room"
+        f"{pluralize(len(used), 'question')}: the answer and up to {OTHER_SPANS} other spans of as many words"
     ]
     if n_unanswered:
-        notes.append(f"questions without answer: {n_unanswered:,}; all of their spans are not the answer")
+        notes.append(f"questions without an answer: {n_unanswered:,}; none of their spans is the answer")
     left_out = len(examples) - len(used)
     if left_out:
-        notes.append(f"questions left out, because no answer occurs in their context: {left_out:,}")
+        notes.append(f"skipped questions, whose answers are not in their contexts: {left_out:,}")
     return notes
 
 

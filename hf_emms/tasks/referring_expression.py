@@ -1,4 +1,4 @@
-"""Images with an expression that refers to an object, and its box: read in several formats, in words, as numbers."""
+"""Images with an expression that refers to an object, and the object's box, as words and as numbers."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (ma
 _WIDE = 1.5
 _EDGE, _DOUBTFUL = 1e-9, 0.5
 _HIDDEN_WIDTH = 64
-# Boxes may stand out of their image a little, and most boxes in pixels are wider than this.
+# Maximum coordinate of most boxes in fractions, which may exceed their images a little.
 _MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
-    """Return a box as fractions of its image: centre x and y, width and height; it is cut at the image's edges.
+    """Return a box in fractions of its image: centre x and y, width and height. Cuts it at the image's edges.
 
     Args:
         raw: four numbers.
-        size: (width, height) of the upright image in pixels; None where the numbers are fractions of it.
+        size: (width, height) of the upright image in pixels; None if the numbers are fractions of it.
         form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
 
     Raises:
-        ValueError: no four numbers, or nothing of the box is in the image.
+        ValueError: `raw` is not four numbers, or the box is outside the image.
     """
     a, b, c, d = _four_numbers(raw)
     width, height = size or (1, 1)
@@ -63,9 +63,9 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
 
 
 def are_normalized(raws: Sequence[Any]) -> bool:
-    """Return whether boxes are fractions of their images: most stay within 1, and some are no whole numbers.
+    """Return whether boxes are fractions of their images: most are within 1, and some numbers are not whole.
 
-    A single box does not tell: [0, 0, 1, 1] is a whole image, or its first pixel.
+    A single box is not enough: [0, 0, 1, 1] is a whole image, or its first pixel.
     """
     boxes = []
     for raw in raws:
@@ -79,7 +79,7 @@ def are_normalized(raws: Sequence[Any]) -> bool:
 
 
 def box_in_words(box: tuple[float, ...]) -> str:
-    """Return a phrase for the size, shape and place of a box (cx, cy, w, h); there are a few hundred phrases."""
+    """Describe the size, shape and place of a box (cx, cy, w, h) with one of a few hundred phrases."""
     cx, cy, width, height = box
     side = math.sqrt(width * height)
     size = next(word for limit, word in _AREAS if side < limit)
@@ -88,10 +88,10 @@ def box_in_words(box: tuple[float, ...]) -> str:
 
 
 def encode_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Return boxes (cx, cy, w, h), float64 (U, 4), as an F-label, float32 (U, 32).
+    """Return label embeddings, float32 (U, 32), of boxes (cx, cy, w, h), float64 (U, 4).
 
-    It has the four numbers, bumps over both places, and bumps over the logarithms of both sizes: a linear map from
-    features then tells places and small sizes apart, not their averages alone.
+    Contains the four numbers, bumps over both coordinates, and bumps over the logarithms of both sizes, so that a
+    linear map from features can distinguish places and small sizes.
     """
     cx, cy = boxes[:, 0], boxes[:, 1]
     log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
@@ -101,7 +101,7 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
 
 
 def warn_of_boxes(boxes: np.ndarray) -> Note | None:
-    """Return a warning where most boxes end at the right or lower edge, as corners do that are read as sizes."""
+    """Return a warning if most boxes reach the right or lower edge, as corners do that are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
     if share <= _DOUBTFUL:

@@ -1,6 +1,6 @@
-"""The records of a task: the columns that it reads, the form of its labels, and the head of fine-tuned checkpoints.
+"""The record of a task: its columns, the form of its labels, and the head of fine-tuned checkpoints.
 
-Several tasks share a column of images, numbers as smooth columns, and functions from raw labels to texts.
+Also contains columns and functions that several tasks share.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hf_emms.errors import Note, Text
+from hf_emms.errors import Note
 from hf_emms.heads import Head
 from hf_emms.inputs import AUDIO, IMAGE, TEXT, Modality
 from hf_emms.inputs.modality import Instruction
 from hf_emms.options import LabelForm, SampleOptions
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
-_CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
+_CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # "McDonald" and "iPhone" stay one word
 _SPACES = re.compile(r"\s+")
 _BREVITY = re.compile(r"\b(answer|response|brief|short|concise|succinct|terse)", re.IGNORECASE)
 _MAX_HINT_WORDS = 14
@@ -29,22 +29,24 @@ _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
 
 def spelling(name: str) -> str:
-    """Return a column's name as expected names are written: "sentence_a" for "Sentence A"."""
+    """Return a column's name in the spelling of expected names: "sentence_a" for "Sentence A"."""
     return _GAPS.sub("_", name.strip().lower())
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column that a task needs.
+    """A column that a task reads.
 
     Attributes:
-        candidates: column names that are tried first, in this order; "texts.user" is a field of a column, and
-            "instruction,input" are two texts that are joined.
-        spelling: how names of columns are compared with these.
-        types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
-            `data.columns` knows.
-        clean: changes a cell before it is read; None leaves it as it is.
-        is_list: whether a list in a cell is a single content, which `clean` joins, and not several inputs.
+        name: the role of the column in the task.
+        candidates: expected names of columns, in order of preference. "texts.user" is a field of a column;
+            "instruction,input" are two columns that are joined.
+        types: accepted column types, such as "image", "string", "strings" (a list), "class" and "integer"; see
+            `data.match.columns`.
+        kind: the modality of the content.
+        clean: changes a cell before it is read; None leaves it unchanged.
+        is_list: whether a list in a cell is one content, which `clean` joins, not several inputs.
+        spelling: normalizes names of columns before they are compared with `candidates`.
     """
 
     name: str
@@ -56,27 +58,27 @@ class Column:
     spelling: Callable[[str], str] = spelling
 
     def is_called(self, name: str) -> bool:
-        """Return whether a name is among the expected names."""
+        """Return whether a name is an expected name."""
         return self.spelling(name) in self.candidates
 
 
-# A raw label and the input image's (width, height), None without an image or where that doesn't count, to P numbers.
+# Converts a raw label and the image's (width, height), or None, to P numbers.
 Measure = Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class NumericLabels:
-    """The conversion of labels that are no text (a box, a value) to an F-label.
+    """The conversion of labels that are not texts (a box, a value) to label embeddings.
 
     Attributes:
-        measure: a raw label and the input image's (width, height) in pixels to P plain numbers; None without an
-            image, and where labels are normalized. Raises ValueError with the reason where the label cannot be used.
-        encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
-        describe: P numbers in words.
-        formats: other ways in which datasets write such labels, by the names that users type.
-        are_normalized: whether raw labels, all of a dataset's, are fractions of their images and not pixels; None
-            where labels have nothing to do with the image's size.
-        warn: the numbers of N rows, float64 (N, P), to a warning if they look wrong, else None.
+        measure: converts a raw label and the input image's (width, height) in pixels to P numbers. The size is None
+            without an image and for fractions of an image. Raises a ValueError with the reason for an unusable label.
+        encode: converts the numbers of U labels, float64 (U, P), to label embeddings, float32 (U, D2).
+        describe: describes P numbers in words.
+        formats: other formats of labels, by the names that users type.
+        are_normalized: returns whether all raw labels of a dataset are fractions of their images, not pixels; None if
+            labels do not depend on the image's size.
+        warn: returns a note if the numbers of N rows, float64 (N, P), look wrong, else None.
     """
 
     measure: Measure
@@ -92,10 +94,11 @@ class Example:
     """A drawn input with its raw labels, before a task makes items of it.
 
     Attributes:
-        id: a hash of the input.
-        labels: raw labels in the dataset's order; empty where it has none.
-        positions: the start of each label in the input, by the dataset; None where the dataset does not tell.
-        stops: the end of each label likewise.
+        id: hash of the input.
+        contents: the content of each input column.
+        labels: raw labels in the dataset's order; empty without labels.
+        positions: start of each label in the input; None if the dataset does not have it.
+        stops: end of each label in the input; None if the dataset does not have it.
     """
 
     id: int
@@ -106,7 +109,7 @@ class Example:
 
 
 class Item(NamedTuple):
-    """A row of the sample: a labelled span of an example's last text, from its first character to behind its last."""
+    """A row of the sample: a labelled span of an example's last text, with an exclusive end."""
 
     example: int
     start: int
@@ -124,34 +127,36 @@ class Task:
 
     Attributes:
         id: what users type and rankings record, e.g. "image-classification".
-        inputs: the columns of the input's parts.
-        categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
-        label_text: cleans a raw label into the text that encoders embed.
-        head: of fine-tuned checkpoints; None where `confirm` does not support the task.
-        hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
-        source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
-        group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.
-        label_noun: the noun of notes for a label ("caption"); the name of the label's column by default.
-        no_label_text: the text of a label that holds nothing ("no answer"); None where such rows are left out.
-        numbers: how labels that are no text are measured; None where labels are text.
-        label_form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
-        items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
-            every word of a sentence). None where an example is a row.
-        training_items: the same for a fine-tuning, where that learns other items or labels than are ranked on.
-        counts_items: whether `max_samples` counts items, so that examples may be left out of them.
-        check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
-        label_position: the column or field beside the label's with the label's start in the input.
+        input: the modality of the inputs.
+        inputs: the columns of the inputs.
+        label: the label column.
+        categorical: whether labels are classes. Sampling balances classes, and baselines score them as codes.
+        label_text: turns a raw label into the text that encoders embed.
+        head: the head of fine-tuned checkpoints; None if `confirm` does not support the task.
+        aliases: other names that users may type.
+        hub_tags: the Hub's tags of checkpoints for this task; by default its id.
+        source_tags: further tags of candidates, because backbones do not carry the task's tag.
+        group_by: the input column whose equal contents share a fold, such as the image of ten questions; by default
+            the first.
+        label_noun: noun for a label in notes, such as "caption"; by default the label column's name.
+        no_label_text: label text of an example without a label, such as "no answer"; None if such rows are skipped.
+        numbers: how labels that are not texts become numbers; None if labels are texts.
+        label_form: default form of the label embeddings of `numbers`: "text", "numbers" or "both".
+        items: turns examples into labelled spans of their last texts (an answer and other spans, every word of a
+            sentence). None if an example is a row.
+        training_items: the same for fine-tuning, if it learns other items or labels.
+        counts_items: whether `max_samples` counts items, not examples.
+        check: raises an `UnusableError` if labels do not fit the contents of their input.
+        label_position: the column or field with the start of a label in the input.
         label_end: the column or field with its end.
-        instruction: returns the request to checkpoints from the dataset's columns, role → column; None where the
-            input holds it.
-        beside: columns that are read where a dataset has them.
-        signs: sets of column names; the task is inferred where a dataset has all of a set, and then preferred to others
-            that read the same columns. None: inferred wherever its columns can be filled.
-        input_names: the names of the inputs' columns that belong together; the first that a dataset has are read.
-        fits: returns whether the cells of its columns, by role, are what the task expects; None if any are.
-        reading: how the columns are read, where users may mean another task of the same columns.
-        calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
-        estimators: the default estimators, first the one that orders the rows; empty for those of all tasks.
+        instruction: returns the instruction for the dataset's columns (role → column); None if the input contains it.
+        beside: optional columns.
+        signs: sets of column names. The task is inferred only if the dataset has all columns of a set, and then comes
+            before tasks that read the same columns. None if any columns are enough.
+        input_names: pairs of names of the input columns; the first pair that a dataset has is read.
+        fits: returns whether the cells of the columns, by role, are as the task expects; None to accept any cells.
+        calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` with numbers for the task.
+        estimators: default estimators, the first orders the rows; empty for the usual ones.
     """
 
     id: str
@@ -180,47 +185,46 @@ class Task:
     signs: tuple[tuple[str, ...], ...] | None = None
     input_names: tuple[tuple[str, ...], ...] = ()
     fits: Callable[[Mapping[str, Any]], bool] | None = None
-    reading: str | Text = ""
     calibrated_budgets: tuple[str, ...] = ()
     estimators: tuple[str, ...] = ()
 
     @property
     def pipeline_tags(self) -> tuple[str, ...]:
-        """The Hub's tags of candidates, those of checkpoints made for this task first."""
+        """The Hub's tags of candidates, the task's own tags first."""
         return (*(self.hub_tags or (self.id,)), *self.source_tags)
 
     @property
     def is_text_to_text(self) -> bool:
-        """Whether its label is a free text beside a text, which types cannot tell apart."""
+        """Whether input and label are texts, so that types cannot distinguish them."""
         texts = {"string"}.intersection(*(column.types for column in (*self.inputs, self.label)))
         return bool(texts) and not self.categorical and self.numbers is None
 
     @property
     def is_free_text(self) -> bool:
-        """Whether its label is a text that is written, not found in the input."""
+        """Whether the label is a generated text, not a part of the input or a document."""
         return self.is_text_to_text and self.items is None and self.signs is None
 
     @property
     def columns(self) -> dict[str, Column]:
-        """The columns that it needs, by role."""
+        """The required columns, by role."""
         return {column.name: column for column in (*self.inputs, self.label)}
 
     @property
     def all_columns(self) -> dict[str, Column]:
-        """The columns that it reads, by role."""
+        """The required and optional columns, by role."""
         return self.columns | {column.name: column for column in self.beside}
 
 
-# Column types that hold a class, or several.
+# Column types of one or several classes.
 CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "integers")
 
-# Hub tasks of the backbones that are fine-tuned on texts.
+# Hub tasks of backbones for texts.
 TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 
-# How checkpoints are ordered that write the label: docs/rank-language-models.md says why.
+# Estimators for checkpoints that generate the label, see docs/rank-language-models.md.
 WRITTEN_ESTIMATORS = ("short_run", "zero_shot")
 
-# Hub tasks of the backbones that are fine-tuned on sound; wav2vec 2.0 is tagged with its features.
+# Hub tasks of backbones for sound; wav2vec 2.0 has the tag feature-extraction.
 AUDIO_SOURCES = ("feature-extraction", "automatic-speech-recognition")
 
 AUDIO_COLUMN = Column("audio", ("audio", "sound", "speech", "wav", "recording", "clip"), AUDIO.column_types, AUDIO)
@@ -228,21 +232,21 @@ IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png"
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return Gaussian bumps (U, C) of values (U,) around increasing centres (C,), as wide as the gaps between them."""
+    """Return Gaussian bumps (U, C) of values (U,) around increasing centres (C,), as wide as their gaps."""
     widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 
 
 def join_sentences(text: Any) -> Any:
-    """Return a list of sentences joined; other values unchanged."""
+    """Join a list of sentences; return other values unchanged."""
     return " ".join(filter(None, text)) if isinstance(text, list) else text
 
 
 def clean_class_name(name: str) -> str:
-    """Return a class name of a dataset, "apple_pie", "n02085620-Chihuahua" or "AnnualCrop", in words.
+    """Return a class name such as "apple_pie", "n02085620-Chihuahua" or "AnnualCrop" in words.
 
-    Underscores become spaces, camel humps are split, and the numbers that some datasets put in front go. Hyphens and
-    case stay, because words have them too: "T-shirt", "BMW". Where nothing would be left, the name stays.
+    Replaces underscores with spaces, splits camel case, and removes the numbers that some datasets put first. Keeps
+    hyphens and case, as in "T-shirt" and "BMW". If nothing remains, returns the name unchanged.
     """
     text = unicodedata.normalize("NFC", str(name)).strip()
     words = _DATASET_NUMBER.sub("", _WORDNET_PREFIX.sub("", text))
@@ -252,20 +256,20 @@ def clean_class_name(name: str) -> str:
 
 
 def clean_caption(caption: str) -> str:
-    """Return a caption in lower case with single spaces, as in the paper (arXiv 2308.06262)."""
+    """Return a caption in lower case with single spaces, as the EMMS paper does (arXiv 2308.06262)."""
     return _SPACES.sub(" ", unicodedata.normalize("NFC", str(caption))).strip().lower()
 
 
 def clean_answer(answer: str) -> str:
-    """Return an answer in lower case with single spaces and without its full stop, but with that of "U.S."."""
+    """Return an answer in lower case with single spaces, without a final full stop unless it has others ("U.S.")."""
     text = clean_caption(answer)
     return text[:-1].rstrip() if text.count(".") == 1 and len(text) > 1 and text.endswith(".") else text
 
 
 def clean_question(question: str) -> str:
-    """Return a question without a line such as "Answer briefly.", which instruction sets such as the_cauldron append.
+    """Remove a line such as "Answer briefly.", which instruction sets such as the_cauldron append to questions.
 
-    Only a second and last line that asks for a short answer goes: choices and hints stay.
+    Removes only a second, last line that asks for a short answer, not choices or hints.
     """
     text = question.strip()
     lines = text.split("\n")

@@ -5,7 +5,7 @@ from hf_emms.inputs import PROMPT
 from hf_emms.inputs.prompt import response_in
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
-# Columns of whole conversations, whose last answer is the response.
+# Columns of conversations; the last answer is the response.
 _CONVERSATIONS = ("messages", "conversations", "conversation", "dialog")
 
 TEXT_GENERATION = Task(

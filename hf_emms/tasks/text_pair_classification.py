@@ -10,10 +10,10 @@ from hf_emms.heads.row import class_metrics
 from hf_emms.inputs import SENTENCE_PAIR, TEXT
 from hf_emms.tasks.task import TEXT_SOURCES, Column, Task, clean_class_name
 
-# Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
+# If the rarer of two classes has a smaller share, accuracy says little about it.
 _IMBALANCED = 0.4
 
-# The names of the first and the second text; the earliest pair that a dataset has is read.
+# Names of the first and the second text, in order of preference.
 TEXT_PAIRS = (
     ("premise", "hypothesis"),
     *(
@@ -30,7 +30,7 @@ PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pai
 
 
 def pair_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return accuracy, and before it the F1 of a rare class, such as duplicates, where there are two classes."""
+    """Return accuracy; for two classes, first the F1 of a rare class, such as duplicates."""
     counts = Counter(references)
     rare, times = min(counts.items(), key=lambda item: (item[1], item[0]))
     if len(counts) == 2 and times < _IMBALANCED * len(references):

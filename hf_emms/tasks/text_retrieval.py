@@ -1,6 +1,5 @@
 """Queries and the documents that answer them: search over a corpus by embeddings."""
 
-from hf_emms.errors import setting_ref
 from hf_emms.heads import SearchHead
 from hf_emms.inputs import SEARCH, TEXT
 from hf_emms.tasks.task import Column, Task
@@ -14,7 +13,7 @@ DOCUMENT = Column(
     ),
     ("string", "strings"),
 )
-# What the rows of some datasets have besides: documents that do not answer the query, and a grade of relevance.
+# Optional columns: documents that do not answer the query, and grades of relevance.
 BESIDE = (
     Column(
         "negative",
@@ -45,9 +44,6 @@ TEXT_RETRIEVAL = Task(
         ("query", "passages"),
         ("query", "positive_passages"),
     ),
-    reading="a query finds its document among all; "
-    + setting_ref("task", "text-pair-classification", "sentence-similarity")
-    + " reads pairs",
     categorical=False,
     label_text=str.strip,
     head=SearchHead(),

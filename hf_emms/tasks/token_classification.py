@@ -1,6 +1,6 @@
-"""Sentences with a tag for every word: named entities (BIO and its variants), parts of speech.
+"""Sentences with a tag per word: named entities (BIO and its variants), parts of speech.
 
-Each word is a row. Few of the words are kept that have the most frequent tag, such as "O".
+Each word is a row. Words with the most frequent tag, such as "O", are sampled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Item, Task, clean_
 
 OUTSIDE = "O"
 NO_ENTITY = "no entity"
-# Abbreviations of entities, and of universal parts of speech (universaldependencies.org), in words.
+# Abbreviations of entities and of universal parts of speech (universaldependencies.org) → words.
 _ENTITIES = {
     **{"PER": "person", "PERS": "person", "PS": "person", "LOC": "location", "LC": "location", "ORG": "organization"},
     **{"OG": "organization", "MISC": "other name", "GPE": "country, city or state", "NORP": "nationality or group"},
@@ -32,18 +32,18 @@ _PARTS_OF_SPEECH = {
     **{"INTJ": "interjection", "NUM": "numeral", "PART": "particle", "PRON": "pronoun", "PROPN": "proper noun"},
     **{"PUNCT": "punctuation", "SYM": "symbol", "VERB": "verb", "X": "other word"},
 }
-# Few words of a tag are kept if more than this share of all words has it.
+# A tag is sampled if more than this share of all words has it.
 _MOST = 0.5
 _FEW = 0.1
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SPACES = re.compile(r"\s+")
-_CUT_WORDS = "spans that end inside of a word, as `end` is exclusive"
+_CUT_WORDS = "spans that end inside a word (`end` is exclusive)"
 
 
 @dataclass(frozen=True)
 class TaggedWord:
-    """A word of a text with its tag; `stop` is behind its last character."""
+    """A word of a text with its tag; `stop` is exclusive."""
 
     start: int
     stop: int
@@ -51,7 +51,7 @@ class TaggedWord:
 
 
 def join_words(words: Any) -> Any:
-    """Return a list of words as a text; spaces inside of words become no-break spaces."""
+    """Join words to a text; spaces inside words become no-break spaces."""
     if not isinstance(words, (list, tuple)):
         return words
     text = " ".join(_SPACES.sub("\u00a0", str(word or "").strip()) for word in words)
@@ -61,33 +61,33 @@ def join_words(words: Any) -> Any:
 
 
 def check_tags(contents: Sequence[Any], tags: Sequence[Any]) -> None:
-    """Raise an `UnusableError` where a sentence has not a tag for each word."""
+    """Raise an `UnusableError` if a sentence does not have one tag per word."""
     count = contents[0].count(" ") + 1
     if count != len(tags):
         raise UnusableError(f"the sentence has {pluralize(count, 'word')} and {pluralize(len(tags), 'valid tag')}")
 
 
 def words_with_tags(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
-    """Return the words of a sentence; a sentence that a dataset repeats has the tags of its first occurrence."""
+    """Return the words of a sentence; a repeated sentence has the tags of its first occurrence."""
     words, start = [], 0
     for word, tag in zip(example.contents[-1].split(" "), example.labels, strict=False):
         if word:
             words.append(TaggedWord(start, start + len(word), tag))
         else:
-            left_out["words left out, because they are empty"] += 1
+            left_out["skipped empty words"] += 1
         start += len(word) + 1
     return words
 
 
 def _spans(example: Example, left_out: Counter[str]) -> list[tuple[int, int, str]]:
-    """Return the labelled spans of a text that hold a character of it, longest first."""
+    """Return the usable spans of a text, longest first."""
     text = example.contents[-1]
     usable = set()
     for label, start, stop in zip(example.labels, example.positions, example.stops, strict=True):
         if start is None or stop is None or not 0 <= start < stop <= len(text):
-            left_out["spans left out, because they are not in their text"] += 1
+            left_out["skipped spans that are not in their text"] += 1
         elif text[start:stop].isspace():
-            left_out["spans left out, because they hold spaces alone"] += 1
+            left_out["skipped spans of spaces"] += 1
         else:
             usable.add((start, stop, label))
     return sorted(usable, key=lambda span: (span[0] - span[1], span))
@@ -99,9 +99,9 @@ def _ends_in_word(text: str, stop: int) -> bool:
 
 
 def with_exclusive_ends(examples: Sequence[Example]) -> tuple[Sequence[Example], list[str]]:
-    """Return the examples with the ends of spans behind their last characters, and a note where ends were on them.
+    """Return the examples with exclusive ends of spans, and a fact if the dataset has inclusive ends.
 
-    Ends are on the last character where most would lie inside of a word otherwise, and hardly any do then.
+    Ends are inclusive if most exclusive ends would be inside a word, but few inclusive ends are.
     """
     spans = [
         (example.contents[-1], start, stop)
@@ -115,23 +115,23 @@ def with_exclusive_ends(examples: Sequence[Example]) -> tuple[Sequence[Example],
         return examples, []
     stops = ((None if stop is None else stop + 1 for stop in example.stops) for example in examples)
     moved = [replace(example, stops=tuple(ends)) for example, ends in zip(examples, stops, strict=True)]
-    return moved, ["`end` is read as the last character of a span: behind it, most spans would end inside of a word"]
+    return moved, ["`end` is read as inclusive, because most spans would end inside a word otherwise"]
 
 
 def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]:
-    """Return the words of a text with BIO tags, from labelled spans of characters, the longest if they overlap."""
+    """Return words with BIO tags from labelled spans of characters; of overlapping spans, the longest counts."""
     text = example.contents[-1]
     tags: dict[int, tuple[int, str]] = {}
     for number, (start, stop, label) in enumerate(_spans(example, left_out)):
         if any(place in tags for place in range(start, stop)):
-            left_out["spans left out, because they overlap a longer one"] += 1
+            left_out["skipped spans that overlap a longer one"] += 1
         else:
             tags.update((place, (number, label)) for place in range(start, stop))
             left_out[_CUT_WORDS] += _ends_in_word(text, stop)
     words, before = [], None
     for match in _WORD.finditer(text):
         start = match.start()
-        # A span may end inside of a run of letters.
+        # A span may end inside a word.
         for stop in range(start + 1, match.end() + 1):
             if stop == match.end() or tags.get(stop) != tags.get(start):
                 entity = tags.get(start)
@@ -142,13 +142,13 @@ def words_in_spans(example: Example, left_out: Counter[str]) -> list[TaggedWord]
 
 
 def is_bio(tags: Sequence[str]) -> bool:
-    """Return whether tags mark where entities begin or go on: BIO, BIOES and others of the kind."""
+    """Return whether tags mark the beginning and the inside of entities, as BIO and BIOES do."""
     others = [tag for tag in tags if tag != OUTSIDE]
     return OUTSIDE in tags and bool(others) and all(split_tag(tag)[0] for tag in others)
 
 
 def _are_plain_entities(counts: Counter[str]) -> bool:
-    """Return whether tags are types of entities without BIO: most words have O, which elsewhere is a part of speech."""
+    """Return whether tags are types of entities without BIO: several tags, and most words have O."""
     return len(counts) > 1 and counts[OUTSIDE] > _MOST * counts.total()
 
 
@@ -171,12 +171,12 @@ def word_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
 
 @dataclass(frozen=True)
 class WordItems:
-    """Makes the rows of a ranking, and of a fine-tuning, from sentences.
+    """Makes rows of words from sentences, for ranking and fine-tuning.
 
     Attributes:
-        read: returns the words of an example, and counts what it leaves out.
-        hint: of the error where a tag has no word left because of that.
-        prepare: changes all examples before they are read, with notes.
+        read: returns the words of an example, and counts what it skips.
+        hint: hint of the error if only one tag remains.
+        prepare: changes all examples before `read`, and returns facts.
     """
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
@@ -184,10 +184,12 @@ class WordItems:
     prepare: Callable[[Sequence[Example]], tuple[Sequence[Example], list[str]]] = lambda examples: (examples, [])
 
     def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
-        """Return words with labels, and notes; a frequent tag has as many words in each sentence as all others, or 1.
+        """Return words with labels, with warnings and facts.
+
+        Samples a tag that most words have: as many words per sentence as there are others, at least one.
 
         Raises:
-            EmmsError: all words have the same tag, because others were left out.
+            EmmsError: all words have the same tag, because the others were skipped.
         """
         left_out: Counter[str] = Counter()
         examples, prepared = self.prepare(examples)
@@ -197,7 +199,7 @@ class WordItems:
             return [], []
         said = [f"{reason}: {count:,}" for reason, count in left_out.items() if count]
         if len(counts) == 1 and said:
-            raise EmmsError(f"every word has the tag {next(iter(counts))}; {'; '.join(said)}", self.hint)
+            raise EmmsError(f"All words have the tag {next(iter(counts))}; {'; '.join(said)}.", self.hint)
         bio = is_bio(list(counts))
         entities = bio or _are_plain_entities(counts)
         label_by_tag = {tag: _in_prompt(label_of(tag, entities=entities, bio=bio), options) for tag in counts}
@@ -220,13 +222,11 @@ class WordItems:
         notes = [f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag"]
         if sampled is not None:
             share = f"{times / counts.total():.0%} of the words"
-            notes.append(f"tag {sampled} ({share}): in each sentence as many as it has other words, at least one")
+            notes.append(f"tag {sampled} ({share}) is sampled: as many per sentence as other words, at least one")
         shared = [label for label, tags in sorted(Counter(label_by_tag.values()).items()) if tags > 1]
         if bio and shared and self.read is words_with_tags:  # tags of spans are not in the data
             first, second, *_ = sorted(tag for tag, label in label_by_tag.items() if label == shared[0])
-            notes.append(
-                f"tags of where an entity begins, goes on or ends are one label: {first} and {second} are {shared[0]!r}"
-            )
+            notes.append(f"positions in an entity are one label: {first} and {second} are {shared[0]!r}")
         labels = set(label_by_tag.values())
         missing = len(labels) - len({item.label for item in items})
         if missing:
@@ -235,7 +235,7 @@ class WordItems:
         return items, [*warnings, *notes, *prepared, *said]
 
     def for_training(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
-        """Return all words with their tags."""
+        """Return all words with their tags, for fine-tuning."""
         items = [
             Item(example.id, word.start, word.stop, word.tag)
             for example in self.prepare(examples)[0]
@@ -249,9 +249,9 @@ def _in_prompt(label: str, options: SampleOptions) -> str:
 
 
 _HEAD = WordsHead(word_metrics)
-_TAGS = WordItems(words_with_tags, "repair the data, or name another column: " + setting_ref("tags_column", ...))
+_TAGS = WordItems(words_with_tags, "Repair the data, or name another column: " + setting_ref("tags_column", ...))
 _SPANS = WordItems(
-    words_in_spans, "start and end count characters from 0, and end is behind the last one", with_exclusive_ends
+    words_in_spans, "`start` and `end` count characters from 0; `end` is exclusive.", with_exclusive_ends
 )
 
 TOKEN_CLASSIFICATION = Task(
@@ -287,7 +287,7 @@ SPAN_CLASSIFICATION = Task(
         ),
         ("classes", "strings"),
     ),
-    # Texts are not drawn by the rarest class: many have no entity.
+    # Many texts have no entity, so they are not drawn by their rarest class.
     categorical=False,
     label_text=clean_class_name,
     head=_HEAD,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from hf_emms.errors import setting_ref, setting_refs
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import TRANSLATION_BLEU
 from hf_emms.inputs import PROMPT
@@ -28,7 +27,7 @@ def _instruction(columns: Mapping[str, str]) -> Instruction:
 TRANSLATION = Task(
     id="translation",
     input=PROMPT,
-    # From English, or in the order of the codes, unless the user says otherwise.
+    # From English, or in the order of the codes, by default.
     inputs=(Column("source", ("source", "src", "en", *_OTHERS), ("string",), PROMPT, spelling=_spelling),),
     label=Column("target", ("target", "tgt", *_OTHERS, "en"), ("string", "strings"), spelling=_spelling),
     categorical=False,
@@ -36,6 +35,5 @@ TRANSLATION = Task(
     head=ResponseHead(TRANSLATION_BLEU),
     estimators=WRITTEN_ESTIMATORS,
     instruction=_instruction,
-    reading=setting_refs(setting_ref("source_column", ...), setting_ref("target_column", ...)) + " turn the direction",
     source_tags=("text-generation",),
 )

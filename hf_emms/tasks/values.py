@@ -1,4 +1,4 @@
-"""Labels that are a number: their conversion, encoding and scores, for several tasks."""
+"""Labels that are numbers, for several tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
 
 
 def _encode(values: np.ndarray) -> np.ndarray:
-    # From 0 to 1: large numbers that differ little would be equal in float32.
+    # Scaled to 0 to 1, because large numbers that differ little are equal in float32.
     places = (values - values.min()) / (np.ptp(values) or 1.0)
     return np.hstack([places, rbf_features(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
 

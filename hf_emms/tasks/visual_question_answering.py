@@ -13,7 +13,7 @@ from hf_emms.heads.row import class_config, weight_table
 from hf_emms.inputs import IMAGE_TEXT, TEXT
 from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_answer, clean_question
 
-# Answers that a classifier of answers chooses from: as many as those of VQA v2 (arXiv 1708.02711).
+# Maximum number of answers of a classifier, as for VQA v2 (arXiv 1708.02711).
 MAX_ANSWERS = 3_129
 
 
@@ -29,7 +29,7 @@ class AnswerHead(RowHead):
         return best_baseline("the same answer for all rows", metric, map(for_all_rows, answers), train, split)
 
     def outputs(self, references: Sequence[Any]) -> RowOutputs:
-        """Return an output for each frequent answer, whose target is how many annotators gave it."""
+        """Return one output per frequent answer; its target is the number of annotators who gave it."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         answers = sorted(_frequent_answers(references, MAX_ANSWERS))
@@ -38,7 +38,7 @@ class AnswerHead(RowHead):
             labels=lambda rows: weight_table(
                 [[(text, min(1.0, weight / AGREEING)) for text, weight in weighted] for weighted in rows], answers
             ),
-            # Summed over answers, as ViLT does it: a mean over thousands of wrong answers would hardly move.
+            # Summed over answers, as in ViLT: a mean over thousands of wrong answers would hardly change.
             loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs, labels) * labels.shape[1],
             predictions=lambda outputs: [answers[number] for number in outputs.argmax(1)],
             config=class_config(answers),
@@ -65,17 +65,17 @@ VISUAL_QUESTION_ANSWERING = Task(
     ),
     label=Column(
         "answer",
-        # Of several annotators' answers and their majority, the answers say more.
+        # Prefer all annotators' answers to their majority.
         ("answers", "answers.answer", "answer", "multiple_choice_answer", "texts.assistant", "label"),
         ("string", "strings", "class", "integer"),
     ),
-    # Answers repeat, but they are open: sampling each as often as the others would change what is asked.
+    # Answers repeat, but balancing them would change the distribution of questions.
     categorical=False,
     label_text=clean_answer,
     head=AnswerHead(
         "AutoModelForVisualQuestionAnswering",
         epochs=10,
-        # Their classes write answers, so they have no classifier of frequent answers.
+        # These models generate answers and have no classifier.
         excluded_model_types=("blip", "blip-2"),
     ),
     aliases=("vqa",),

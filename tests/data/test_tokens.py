@@ -67,13 +67,13 @@ def test_items_of_sentences_and_all_that_is_said_of_them() -> None:
     assert make is not None
     assert learn is not None
     said = [
-        "tag O (57% of the words): in each sentence as many as it has other words, at least one",
-        "tags of where an entity begins, goes on or ends are one label: B-PER and I-PER are 'person'",
+        "tag O (57% of the words) is sampled: as many per sentence as other words, at least one",
+        "positions in an entity are one label: B-PER and I-PER are 'person'",
     ]
     items, notes = make(SENTENCES, SampleOptions("x"))
     first = [(1, 2, 3, "person"), (1, 5, 6, "person"), (1, 7, 8, "no entity"), (1, 0, 1, "no entity")]
     assert items == [*first, (2, 0, 1, "no entity"), (3, 0, 1, "location")]
-    empty = "words left out, because they are empty: 1"
+    empty = "skipped empty words: 1"
     assert notes == ["6 words of 3 sentences, each with its tag", *said, empty]
     few = [make(SENTENCES, SampleOptions("x", max_samples=most)) for most in (3, 4, 5, 6)]
     assert [items for items, _ in few] == [first, first, items[:5], items]
@@ -213,4 +213,4 @@ def test_characters_of_texts_without_spaces_are_words() -> None:
     entities = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
     assert entities == {("北", "location"), ("京", "location"), ("张", "person"), ("三", "person")}
     assert sample.reading is not None
-    assert not any("inside of a word" in fact for fact in sample.reading.facts)
+    assert not any("inside a word" in fact for fact in sample.reading.facts)

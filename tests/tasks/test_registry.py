@@ -46,7 +46,7 @@ def test_only_a_misspelt_task_is_corrected(name: str, suggested: str | None) -> 
         return
     with pytest.raises(EmmsError) as caught:
         get_task(name)
-    assert ("did you mean" in str(caught.value.hint)) == (suggested is not None)
+    assert ("Did you mean" in str(caught.value.hint)) == (suggested is not None)
     assert suggested is None or suggested in str(caught.value.hint)
 
 
