@@ -85,7 +85,7 @@ def _item_labels(items: Sequence[Item]) -> Labels:
 def _number_labels(
     inputs: np.ndarray, numbers: NumericLabels, measured: Sequence[tuple[float, ...]], form: LabelForm
 ) -> Labels:
-    warning = numbers.warn(np.array(measured, dtype=np.float64))
+    warning = numbers.warn(np.array(measured, dtype=np.float64)) if numbers.warn is not None else None
     notes = (warning,) if warning else ()
     if form not in ("numbers", "both"):
         texts, codes = _distinct([numbers.describe(value) for value in measured])

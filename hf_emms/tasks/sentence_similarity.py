@@ -1,11 +1,19 @@
 """Two texts and how similar, or relevant to each other, they are: a number."""
 
-from hf_emms.heads import NumberHead, SimilarityHead
+from collections.abc import Sequence
+from typing import Any
+
+from hf_emms.heads import Metric, NumberHead, SimilarityHead
 from hf_emms.heads.metrics import R2, SPEARMAN
 from hf_emms.inputs import SENTENCE_PAIR
 from hf_emms.tasks.task import Column, Task, clean_caption
 from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS, TEXT_PAIRS
 from hf_emms.tasks.values import VALUES
+
+
+def _metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+    return (SPEARMAN, R2)
+
 
 SENTENCE_SIMILARITY = Task(
     id="sentence-similarity",
@@ -29,7 +37,7 @@ SENTENCE_SIMILARITY = Task(
     categorical=False,
     label_text=clean_caption,
     # Benchmarks of similarity compare orders.
-    head=SimilarityHead(NumberHead("AutoModelForSequenceClassification", metrics=lambda references: (SPEARMAN, R2))),
+    head=SimilarityHead(NumberHead("AutoModelForSequenceClassification", metrics=_metrics)),
     aliases=("text-pair-regression", "sts", "semantic-textual-similarity"),
     source_tags=("text-classification", "fill-mask", "feature-extraction"),
     numbers=VALUES,

@@ -1,10 +1,17 @@
 """Texts and their summaries."""
 
+from collections.abc import Mapping
+
 from hf_emms.heads import ResponseHead
 from hf_emms.heads.metrics import ROUGE_L
 from hf_emms.inputs import PROMPT
 from hf_emms.inputs.modality import Instruction
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task, join_sentences
+
+
+def _instruction(columns: Mapping[str, str]) -> Instruction:
+    return Instruction("Summarize:")
+
 
 SUMMARIZATION = Task(
     id="summarization",
@@ -24,6 +31,6 @@ SUMMARIZATION = Task(
     label_text=str.strip,
     head=ResponseHead(ROUGE_L),
     estimators=WRITTEN_ESTIMATORS,
-    instruction=lambda columns: Instruction("Summarize:"),
+    instruction=_instruction,
     source_tags=("text-generation",),
 )

@@ -86,7 +86,7 @@ class NumericLabels:
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
     are_normalized: Callable[[Sequence[Any]], bool] | None = None
-    warn: Callable[[np.ndarray], Note | None] = lambda numbers: None
+    warn: Callable[[np.ndarray], Note | None] | None = None
 
 
 @dataclass(frozen=True)

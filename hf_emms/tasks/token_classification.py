@@ -181,7 +181,7 @@ class WordItems:
 
     read: Callable[[Example, Counter[str]], list[TaggedWord]]
     hint: str | Text
-    prepare: Callable[[Sequence[Example]], tuple[Sequence[Example], list[str]]] = lambda examples: (examples, [])
+    prepare: Callable[[Sequence[Example]], tuple[Sequence[Example], list[str]]] | None = None
 
     def __call__(self, examples: Sequence[Example], options: SampleOptions) -> tuple[list[Item], list[Note | str]]:
         """Return words with labels, with warnings and facts.
@@ -192,7 +192,7 @@ class WordItems:
             EmmsError: all words have the same tag, because the others were skipped.
         """
         left_out: Counter[str] = Counter()
-        examples, prepared = self.prepare(examples)
+        examples, prepared = self.prepare(examples) if self.prepare is not None else (examples, [])
         sentences = [(example.id, self.read(example, left_out)) for example in examples]
         counts = Counter(word.tag for _, words in sentences for word in words)
         if not counts:
@@ -238,7 +238,7 @@ class WordItems:
         """Return all words with their tags, for fine-tuning."""
         items = [
             Item(example.id, word.start, word.stop, word.tag)
-            for example in self.prepare(examples)[0]
+            for example in (self.prepare(examples)[0] if self.prepare is not None else examples)
             for word in self.read(example, Counter())
         ]
         return items, []

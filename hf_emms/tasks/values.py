@@ -26,4 +26,9 @@ def _encode(values: np.ndarray) -> np.ndarray:
     return np.hstack([places, rbf_features(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
 
 
-VALUES = NumericLabels(_measure, _encode, describe=lambda values: f"{values[0]:.4g}")
+def _describe(values: tuple[float, ...]) -> str:
+    return f"{values[0]:.4g}"
+
+
+# Worker processes get tasks, so none of their functions is a lambda.
+VALUES = NumericLabels(_measure, _encode, _describe)

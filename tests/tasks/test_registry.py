@@ -1,5 +1,6 @@
 """The task registry and what it does to labels."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,11 @@ def test_only_a_misspelt_task_is_corrected(name: str, suggested: str | None) -> 
         get_task(name)
     assert ("Did you mean" in str(caught.value.hint)) == (suggested is not None)
     assert suggested is None or suggested in str(caught.value.hint)
+
+
+def test_worker_processes_get_tasks() -> None:
+    for task in TASKS.values():
+        assert pickle.loads(pickle.dumps(task)).id == task.id
 
 
 def test_class_names_become_words() -> None:
