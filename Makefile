@@ -40,7 +40,7 @@ quality-full: $(VENV)/.installed-dev
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.hostile --quiet
 
-# The documentation site, in site/. Zensical and mkdocstrings are in the extra docs.
+# The documentation site, in site/. Zensical builds it.
 docs: $(VENV)/.installed-dev
 	$(BIN)/zensical build --clean --strict
 

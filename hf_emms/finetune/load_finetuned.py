@@ -40,7 +40,7 @@ def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code
     Raises:
         EmmsError: the model does not exist, or has no custom head.
 
-    Example:
+    Examples:
         >>> model = hf_emms.load_finetuned("best")  # doctest: +SKIP
         >>> model.predict(["a text", "another"])  # doctest: +SKIP
         ['news', 'sports']

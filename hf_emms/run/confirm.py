@@ -95,7 +95,7 @@ def confirm(
     Raises:
         EmmsError: The dataset or an argument is invalid.
 
-    Example:
+    Examples:
         >>> import hf_emms
         >>> ranking = hf_emms.rank("demo_fashion")  # doctest: +SKIP
         >>> hf_emms.confirm(ranking, top=2).best.checkpoint  # doctest: +SKIP

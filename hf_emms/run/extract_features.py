@@ -49,7 +49,7 @@ def extract_features(
     Raises:
         EmmsError: Checkpoints cannot read the inputs, or the checkpoint cannot be used.
 
-    Example:
+    Examples:
         >>> extract_features("emms-demo/bert-random", ["a text", "another"], device="cpu").shape
         (2, 32)
     """

@@ -68,7 +68,7 @@ def emms(
         EmmsError: The input is NaN, infinite, empty, non-numeric or mismatched, the method is unknown, or there are too
             few rows or groups.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> features = rng.normal(size=(200, 8))
@@ -108,7 +108,7 @@ def score(
     Raises:
         EmmsError: The estimator is unknown, or it cannot score this input.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> classes = np.arange(100) % 3
         >>> features = np.eye(3)[classes] + 0.1 * np.random.default_rng(0).normal(size=(100, 3))
@@ -136,7 +136,7 @@ def embed_labels(
     Raises:
         EmmsError: The input is not texts, or an encoder cannot be loaded.
 
-    Example:
+    Examples:
         >>> labels = embed_labels(["cat", "dog", "cat"], "demo")
         >>> [block.shape for block in labels.embeddings]
         [(3, 96), (3, 32), (3, 64)]

@@ -199,7 +199,7 @@ def rank(
     Raises:
         EmmsError: The dataset, an encoder or an argument is invalid. No checkpoint has run.
 
-    Example:
+    Examples:
         >>> import hf_emms
         >>> ranking = hf_emms.rank("demo_glosses", max_samples=200)  # doctest: +SKIP
         >>> ranking.best.checkpoint  # doctest: +SKIP

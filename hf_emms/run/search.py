@@ -85,7 +85,7 @@ def search(
     Raises:
         EmmsError: An argument is invalid, or the Hub cannot be searched.
 
-    Example:
+    Examples:
         >>> models = hf_emms.search("text-classification", max_params="100M", limit=5)  # doctest: +SKIP
         >>> hf_emms.rank("my_texts.csv", [model.id for model in models])  # doctest: +SKIP
     """

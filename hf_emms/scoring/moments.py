@@ -31,7 +31,7 @@ class Moments:
     Raises:
         EmmsError: a size below 1, or tables whose widths differ from `widths`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> moments = Moments(d1=4, widths=[3])
         >>> for start in (0, 50):

@@ -50,7 +50,7 @@ FEW = ("--max-samples", "60")
 # Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
-    r"|.*free-spoken-digit"
+    r"|.*(free-spoken-digit|speech_commands)"
     r"|.* --checkpoint paper-|.*--confirm \d|confirm|validate --ranking ranking.json$|COMMAND)"
 )
 
@@ -134,6 +134,13 @@ def write_data(home: Path) -> None:
     write_csv(home / "my_ratings.csv", [{"text": row["text"], "stars": len(row["text"]) / 10} for row in rows])
     chats = [{"prompt": row["topic"], "completion": row["text"]} for row in rows]
     (home / "my_rows.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    reviews = [
+        {"review": row["text"], "stars": 1 + n % 5, "customer": f"customer {n // 3}"} for n, row in enumerate(rows)
+    ]
+    write_csv(home / "my_reviews.csv", reviews)
+    products = [{"label": row["label"], "product": f"sku-{n // 2}"} for n, row in enumerate(labels)]
+    write_images(home / "my_products", fashion["image"], products)
+    write_entities(home, [row["text"] for row in rows])
     write_sounds(home)
     write_search(home)
     words = [row["text"].split() for row in rows]
@@ -149,6 +156,20 @@ def write_data(home: Path) -> None:
         "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
     )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+
+
+def write_entities(home: Path, texts: list[str]) -> None:
+    """Texts whose first and last word are entities: as character spans, and as words with BIO tags."""
+    spans, tagged = [], []
+    for text in texts:
+        words = text.split()
+        text = " ".join(words)
+        first = {"start": 0, "end": len(words[0]), "label": "PER"}
+        last = {"start": len(text) - len(words[-1]), "end": len(text), "label": "LOC"}
+        spans.append({"text": text, "entities": [first, last]})
+        tagged.append({"words": words, "ner": ["B-PER", *["O"] * (len(words) - 2), "B-LOC"]})
+    for name, rows in {"my_entities.jsonl": spans, "my_tagged.jsonl": tagged}.items():
+        (home / name).write_text("\n".join(map(json.dumps, rows)))
 
 
 def write_images(
@@ -197,11 +218,12 @@ def write_sounds(home: Path) -> None:
         path = home / "my_sounds" / kind / f"{number}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(sound)
-        kinds.append({"path": str(path.relative_to(home)), "kind": kind})
+        kinds.append({"path": str(path.relative_to(home)), "kind": kind, "speaker": f"speaker {number % 10}"})
         (home / "my_calls" / f"{number}.wav").write_bytes(sound)
         said = f"{kind} {'once' if number % 3 else 'twice'}"
         calls.append({"file_name": f"{number}.wav", "transcript": said, "caller": f"caller {number % 10}"})
     write_csv(home / "my_sounds.csv", kinds)
+    write_csv(home / "my_commands.csv", kinds)
     write_csv(home / "my_calls" / "metadata.csv", calls)
 
 
