@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -81,7 +82,13 @@ class Worker:
         done = False
         try:
             request = (dict(os.environ), str(Path.cwd()), current_hint_style(), self.stall_limit, job, arguments)
-            connection.send(request)
+            try:
+                connection.send(request)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise EmmsError(
+                    f"this cannot be sent to the process that computes: {error}",
+                    "use named functions and not lambdas in a task, or set HF_EMMS_WORKER=0",
+                ) from error
             for kind, content in self._messages(connection):
                 if kind == "result":
                     yield content

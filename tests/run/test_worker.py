@@ -121,6 +121,12 @@ def test_errors_of_a_job_are_raised_and_leave_the_process_running(worker: Worker
     assert list(worker.run(own_pid)) == [pid]
 
 
+def test_what_cannot_be_sent_is_named(worker: Worker) -> None:
+    with pytest.raises(EmmsError, match="lambda"):
+        list(worker.run(lambda emit: iter(())))
+    assert len(list(worker.run(counting, 2))) == 2
+
+
 def test_closing_the_results_ends_the_process(worker: Worker) -> None:
     results = worker.run(counting, 10**9)
     next(results)
