@@ -24,11 +24,6 @@ def test_every_task_is_found_under_its_id_and_its_aliases_however_they_are_typed
             assert get_task(f" {name.replace('-', '_').title()}") is get_task(name.replace("-", " ")) is task
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_travels_to_another_process(name: str) -> None:
-    assert pickle.loads(pickle.dumps(TASKS[name])).id == name
-
-
 def test_an_unknown_task_lists_the_known_ones() -> None:
     with pytest.raises(EmmsError) as caught:
         get_task("depth-estimation")
