@@ -98,7 +98,7 @@ EDITS = {
         ("options/__init__.py", "    results: str | None = setting(", OPTION),
         ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n"),
         ("run/rank.py", "        results: A results", "        warmup: Rows to omit.\n"),
-        ("run/engines/rows.py", "*info.notes,", 'f"{engine_input.scoring.warmup} rows are left out", '),
+        ("run/engines/rows.py", "*info.notes,", 'Note("warm-up", f"{engine_input.scoring.warmup} rows are omitted"), '),
     ),
     "an estimator": (
         ("scoring/estimators.py", "ESTIMATORS: tuple[Estimator, ...] = (", FUNCTION),
@@ -222,7 +222,7 @@ def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: di
     assert "--warmup N" in made["rank --help"]
     assert "--warmup N" in made["sweep --help"]
     assert made["ranking"]["settings"]["warmup"] == 7
-    assert all("7 rows are left out" in row["notes"] for row in made["ranking"]["rows"])
+    assert all(row["notes"][0]["code"] == "warm-up" for row in made["ranking"]["rows"])
     assert made["cache key"]["warmup"] == 3
     assert "--warmup 7" in made["command"]
     assert made["job"] == ["--dataset", "org/data", "--warmup", "9"]

@@ -96,7 +96,7 @@ class Sample:
     groups: np.ndarray
     skipped: int
     total_rows: int | None
-    notes: tuple[Note | str, ...]
+    notes: tuple[Note, ...]
     fingerprint: str
     inputs_fingerprint: str
     soft_labels: SoftLabels | None = None
@@ -236,7 +236,7 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
     reading = msgspec.convert(facts.pop("reading"), Reading | None)
-    notes = msgspec.convert(facts.pop("notes"), tuple[Note | str, ...])
+    notes = msgspec.convert(facts.pop("notes"), tuple[Note, ...])
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
     values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []

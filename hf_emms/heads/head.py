@@ -48,9 +48,9 @@ class Network(ABC):
     adapter: Any = None
     adapter_task: str | None = None
 
-    def __init__(self, model: Any, processors: Sequence[Any] = (), notes: Sequence[Note | str] = ()) -> None:
+    def __init__(self, model: Any, processors: Sequence[Any] = (), notes: Sequence[Note] = ()) -> None:
         self.model, self.processors = model, processors
-        self.notes: list[Note | str] = list(notes)
+        self.notes: list[Note] = list(notes)
         self._cached: dict[tuple[str, int], Any] = {}
 
     @abstractmethod

@@ -98,7 +98,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
     loss: float | None = None
-    notes: tuple[Note | str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: str | None = None
     has_diverged: bool = False
     has_learnt: bool = True
@@ -187,7 +187,7 @@ class Row(msgspec.Struct, frozen=True):
     pooling: str | None = None
     seconds: Seconds = Seconds()
     cached: Literal["none", "features", "row"] = "none"
-    notes: tuple[Note | str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: str | None = None
     no_head: str | None = None
     unknown_tokens: Share | None = None
@@ -293,7 +293,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     versions: dict[str, str]
     created: str
-    notes: tuple[Note | str, ...] = ()
+    notes: tuple[Note, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()
 

@@ -194,7 +194,7 @@ class RankingPlan:
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
-    notes: tuple[Note | str, ...]
+    notes: tuple[Note, ...]
     mean_ranks_elsewhere: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
@@ -245,7 +245,7 @@ def make_plan(options: Options, progress: Progress, resolver: ModelResolver = fi
     elif embeds and not encoders:
         encoders = _resolve_encoders(options.features, preset, resolver)
     ids, missing = checkpoint_names(options.features, preset, sample.task.id)
-    notes: list[Note | str] = [*sample.notes, *missing]
+    notes: list[Note] = [*sample.notes, *missing]
     if options.encoders and not embeds:
         unused = f"{setting_ref('encoders')} has no effect: {', '.join(options.estimators)} use no label embeddings"
         notes.append(Note("encoders-unused", unused))

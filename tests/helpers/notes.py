@@ -7,5 +7,5 @@ from collections.abc import Iterable
 from hf_emms.errors import Note
 
 
-def codes(notes: Iterable[Note | str]) -> list[str]:
-    return [note.code for note in notes if isinstance(note, Note)]
+def codes(notes: Iterable[Note]) -> list[str]:
+    return [note.code for note in notes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hf_emms.errors import Note
 from hf_emms.options import Options
 from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
 from hf_emms.scoring import Score
@@ -53,7 +54,7 @@ def example(**changes: Any) -> Ranking:
             width=1024,
             seconds=Seconds(3.0, 0.5),
             cached="features",
-            notes=("3 texts were cut at 512 tokens",),
+            notes=(Note("texts-truncated", "Truncated 3 texts to 512 tokens, the model's maximum."),),
         ),
     ]
     fields: dict[str, Any] = {
@@ -73,7 +74,7 @@ def example(**changes: Any) -> Ranking:
         "estimators": ("emms", "logme", "knn"),
         "versions": {"hf_emms": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},
         "created": "2026-11-25T12:00:00+00:00",
-        "notes": ("column 'image' feeds the checkpoints",),
+        "notes": (Note("column-used", "column 'image' feeds the checkpoints"),),
         "rows": ranked(rows, "emms"),
     }
     settings = {name: changes.pop(name) for name in [*changes] if name in {*fields["settings"], "sampled"}}

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from hf_emms.cache.files import write_atomic
+from hf_emms.errors import Note
 from hf_emms.ranking import Ranking, Row, Seconds, ranked
 from hf_emms.scoring import Score
 from tests import ROOT
@@ -73,7 +74,7 @@ def hostile() -> Ranking:
         dataset_id=HOSTILE[1],
         dataset_revision="local-1",
         split=HOSTILE[4],
-        notes=HOSTILE,
+        notes=tuple(Note("hostile", name) for name in HOSTILE),
         task="feature-extraction",
     )
 

@@ -20,7 +20,7 @@ from hf_emms.run.ranking_job import rank_argv
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
 from tests.helpers.rankings import example
-from tests.helpers.space import gather_batches
+from tests.helpers.space import with_clear_order
 from tests.hub import Hub, running_hub
 
 __all__ = ["cli", "home"]
@@ -32,10 +32,10 @@ WANTED = ("-c", "lab/a", "-c", "lab/b", "-c", "lab/new", "--results")
 
 def test_only_other_datasets_of_the_task_count() -> None:
     rankings = (
-        gather_batches("x", "a", "b"),
-        gather_batches("x", "a", "b", dataset_revision="f" * 40, split="test"),
-        gather_batches("y", "b", "a"),
-        gather_batches("z", "a", "b", task="text-classification"),
+        with_clear_order("x", "a", "b"),
+        with_clear_order("x", "a", "b", dataset_revision="f" * 40, split="test"),
+        with_clear_order("y", "b", "a"),
+        with_clear_order("z", "a", "b", task="text-classification"),
     )
     known = KnownRankings(Repo(ID, "dataset", "a" * 40), rankings)
     ranks, (note,) = known.mean_ranks_elsewhere("image-classification", "org/x", None)
@@ -63,10 +63,10 @@ def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """Three checkpoints, and a results dataset that knows two of them."""
     known = {
-        "hats": gather_batches("hats", "lab/a", "lab/gone", "lab/b"),
-        "shoes": gather_batches("shoes", "lab/b", "lab/a"),
-        "own": gather_batches("fashion", "lab/new", "lab/b", "lab/a", dataset_id="emms-demo/fashion-mnist"),
-        "texts": gather_batches("texts", "lab/b", "lab/new", "lab/a", task="text-classification"),
+        "hats": with_clear_order("hats", "lab/a", "lab/gone", "lab/b"),
+        "shoes": with_clear_order("shoes", "lab/b", "lab/a"),
+        "own": with_clear_order("fashion", "lab/new", "lab/b", "lab/a", dataset_id="emms-demo/fashion-mnist"),
+        "texts": with_clear_order("texts", "lab/b", "lab/new", "lab/a", task="text-classification"),
     }
     files = {f"rankings/{name}.json": one.to_json().encode() for name, one in known.items()}
     with running_hub(tmp_path_factory.mktemp("hub")) as running:
@@ -125,7 +125,7 @@ def test_the_column_is_a_control_in_tables_and_cards_beside_rows_that_were_finis
 def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / "deep").mkdir(exist_ok=True)
-        (tmp_path / "deep" / f"{name}.json").write_text(gather_batches(name, "lab/a", "lab/b").to_json())
+        (tmp_path / "deep" / f"{name}.json").write_text(with_clear_order(name, "lab/a", "lab/b").to_json())
     for _ in range(2):  # the second time its own ranking is there, too
         done = ranked_with(cli, *WANTED, tmp_path, "-o", tmp_path / "own.json", "--format", "json")
         assert shares(done) == {"lab/a": 0.25, "lab/b": 0.75, "lab/new": None}

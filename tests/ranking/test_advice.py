@@ -12,11 +12,13 @@ from PIL import Image
 
 import hf_emms
 from hf_emms.cli.rank_commands import summary
+from hf_emms.errors import Note
 from hf_emms.options import References
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.merge import merged
 from hf_emms.scoring import Score
+from tests.helpers.notes import codes
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 
@@ -29,9 +31,9 @@ def rows(*folds: tuple[float, ...]) -> tuple[Row, ...]:
 
 
 def test_merged_rankings_advise_on_the_rows_of_both() -> None:
-    first, second = (example(rows=(row,), n=100, notes=("a note",)) for row in rows(FIRST, SECOND))
+    first, second = (example(rows=(row,), n=100, notes=(Note("a-note", "a note"),)) for row in rows(FIRST, SECOND))
     tied = merged(first, msgspec.structs.replace(second, created="later"))
-    assert tied.notes == ("a note",)
+    assert codes(tied.notes) == ["a-note"]
     assert tied.advice is not None
     elsewhere = tied.settings | {"device": "cuda", "new": None}
     assert merged(tied, msgspec.structs.replace(tied, created="later still", settings=elsewhere)) is tied

@@ -8,7 +8,7 @@ import pytest
 from hf_emms.evaluation import dataset_blind
 from hf_emms.ranking import FineTuned, Ranking, Row
 from hf_emms.ranking.merge import mean_ranks, static_order
-from tests.helpers.space import gather_batches, of_rows, scored
+from tests.helpers.space import of_rows, scored, with_clear_order
 
 
 def measured(ranking: Ranking, **validations: float) -> Ranking:
@@ -25,19 +25,19 @@ def measured(ranking: Ranking, **validations: float) -> Ranking:
 def test_it_is_the_control_that_rankings_are_validated_against() -> None:
     orders = {"x": "abcd", "y": "badc", "z": "dab"}
     truths = {name: {one: -float(place) for place, one in enumerate(order)} for name, order in orders.items()}
-    others = [gather_batches(name, *order) for name, order in orders.items() if name != "x"]
+    others = [with_clear_order(name, *order) for name, order in orders.items() if name != "x"]
     assert {one: -share for one, share in mean_ranks(others).items()} == pytest.approx(dataset_blind(truths)["x"])
-    assert mean_ranks([gather_batches("y", *"abcd")])["a"] == 1 / 8
+    assert mean_ranks([with_clear_order("y", *"abcd")])["a"] == 1 / 8
 
 
 def test_a_dataset_counts_once_and_each_of_its_configurations() -> None:
-    twice = [gather_batches("x", "a", "b", seed=seed) for seed in (1, 2)]
-    assert mean_ranks([*twice, gather_batches("y", "b", "a")]) == {"a": 0.5, "b": 0.5}
-    assert mean_ranks([*twice, gather_batches("x", "b", "a", config="large")]) == {"a": 0.5, "b": 0.5}
+    twice = [with_clear_order("x", "a", "b", seed=seed) for seed in (1, 2)]
+    assert mean_ranks([*twice, with_clear_order("y", "b", "a")]) == {"a": 0.5, "b": 0.5}
+    assert mean_ranks([*twice, with_clear_order("x", "b", "a", config="large")]) == {"a": 0.5, "b": 0.5}
 
 
 def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
-    order = gather_batches("x", *"abcd")
+    order = with_clear_order("x", *"abcd")
     assert static_order([measured(order, a=0.7, c=0.9)], order.task) == [*"cbad"]
     assert static_order([measured(order, d=0.9)], order.task) == [*"abcd"]  # nothing it was compared with
     tied = of_rows("x", *(scored(name, -0.1, 10) for name in "ab"))
@@ -49,7 +49,7 @@ def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
 
 
 def test_a_checkpoint_of_the_hub_is_the_same_at_any_revision_and_a_folder_while_its_content_is() -> None:
-    first = gather_batches("x", "org/a@v1", "org/b", "org/a")
+    first = with_clear_order("x", "org/a@v1", "org/b", "org/a")
     assert list(mean_ranks([first])) == ["org/a", "org/b"]
     assert static_order([first], first.task) == ["org/a", "org/b"]
     local = [msgspec.structs.replace(row, revision=f"local-{number}") for number, row in enumerate(first.rows)]

@@ -81,7 +81,7 @@ class OpenSplit:
     rows: Any
     total: int | None
     splits: tuple[str, ...] = ()
-    notes: tuple[Note | str, ...] = ()
+    notes: tuple[Note, ...] = ()
     builder: Any = None
     file: str | None = None
     joined: Mapping[str, JoinedImages] = field(default_factory=dict)

@@ -58,7 +58,7 @@ class SearchData:
     texts_are_ids: bool
     source: str = ""
     facts: tuple[str, ...] = ()
-    notes: tuple[Note | str, ...] = ()
+    notes: tuple[Note, ...] = ()
     unused: tuple[str, ...] = ()
 
 

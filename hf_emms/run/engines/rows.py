@@ -83,7 +83,7 @@ def checkpoint_row(
     seconds: float,
     *,
     n: int | None = None,
-    notes: Iterable[Note | str] = (),
+    notes: Iterable[Note] = (),
 ) -> Row:
     """Return the row of a checkpoint, without a rank.
 
